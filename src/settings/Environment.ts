@@ -1,0 +1,104 @@
+import { ConfigProvider, Context, Layer, Result } from "effect";
+
+type Variables = Readonly<Record<string, string>>;
+
+/** The worker's own credentials and addresses: no program that a job can reach inherits them. */
+const isOwnCredential = (name: string) =>
+  name === "RUNPOD_AI_API_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
+
+/** What npm adds to the environment of a script, and what says how npm was called. */
+const isOfLauncher = (name: string) =>
+  name.startsWith("npm_") || ["INIT_CWD", "NODE", "COLOR", "EDITOR"].includes(name);
+
+/** Folders that npm puts before the user's own PATH. */
+const isFolderOfLauncher = (folder: string) =>
+  folder.endsWith("/node_modules/.bin") || folder.endsWith("/node-gyp-bin");
+
+/** Shorter values would also hide ordinary words of a job's output. */
+const SHORTEST_SECRET = 16;
+
+const credentialsOf = (value: string): ReadonlyArray<string> => {
+  if (!URL.canParse(value)) return [];
+  const { username, password } = new URL(value);
+  return [username, password].flatMap((part) => [
+    part,
+    Result.getOrElse(
+      Result.try(() => decodeURIComponent(part)),
+      () => part,
+    ),
+  ]);
+};
+
+const secretsOf = (variables: Variables): ReadonlyArray<string> => {
+  const found = new Set<string>();
+  for (const [name, value] of Object.entries(variables)) {
+    if (name === "RUNPOD_AI_API_KEY" || name === "RUNPOD_API_KEY") found.add(value);
+    if (/^UV_INDEX_.*_(PASSWORD|USERNAME)$/.test(name)) found.add(value);
+    for (const part of credentialsOf(value)) found.add(part);
+  }
+  return [...found]
+    .filter((secret) => secret.length >= SHORTEST_SECRET)
+    .toSorted((a, b) => b.length - a.length);
+};
+
+const programsOf = (variables: Variables): Variables => {
+  const launched = "npm_lifecycle_event" in variables;
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(variables)) {
+    if (isOwnCredential(name) || (launched && isOfLauncher(name))) continue;
+    // Compiled modules are kept beside the sources: without them every import costs seconds more.
+    if (name === "PYTHONDONTWRITEBYTECODE") continue;
+    kept[name] = value;
+  }
+  const path = kept["PATH"];
+  if (launched && path !== undefined) {
+    kept["PATH"] = path
+      .split(":")
+      .filter((folder) => !isFolderOfLauncher(folder))
+      .join(":");
+  }
+  return kept;
+};
+
+/**
+ * The environment as it was when the worker started. Nothing else reads the process's environment:
+ * settings come through the `ConfigProvider` that the layer installs beside it.
+ */
+export class Environment extends Context.Service<
+  Environment,
+  {
+    /** The base environment of every program that the worker starts, without the worker's own credentials. */
+    readonly forPrograms: Variables;
+    /** Replaces every credential that the worker knows of by `***`. */
+    readonly mask: (text: string) => string;
+    /** Whether the user has set a variable to something. */
+    readonly has: (name: string) => boolean;
+  }
+>()("worker-tetra/settings/Environment") {
+  static make(variables: Variables): Environment["Service"] {
+    const secrets = secretsOf(variables);
+    return Environment.of({
+      forPrograms: programsOf(variables),
+      mask: (text) => secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), text),
+      has: (name) => (variables[name] ?? "") !== "",
+    });
+  }
+
+  /** The given variables in place of the process's own; a variable set to nothing counts as unset. */
+  static layerOf(
+    variables: Readonly<Record<string, string | undefined>>,
+  ): Layer.Layer<Environment> {
+    const set: Record<string, string> = {};
+    for (const [name, value] of Object.entries(variables)) {
+      if (value !== undefined && value !== "") set[name] = value;
+    }
+    return Layer.merge(
+      Layer.succeed(Environment, Environment.make(set)),
+      ConfigProvider.layer(ConfigProvider.fromEnvRecord(set)),
+    );
+  }
+
+  static readonly layer: Layer.Layer<Environment> = Layer.suspend(() =>
+    Environment.layerOf(process.env),
+  );
+}

@@ -1,0 +1,155 @@
+import { Config, Effect, Option, Schema } from "effect";
+
+/** A variable holds something that its setting can't use. */
+export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
+  setting: Schema.String,
+  expected: Schema.String,
+  fallback: Schema.String,
+  given: Schema.optionalKey(Schema.String),
+}) {
+  override get message(): string {
+    const given = this.given === undefined ? "can't be used" : `is ${JSON.stringify(this.given)}`;
+    return `${this.setting} ${given}: expected ${this.expected}. Correct the variable, or unset it for the default (${this.fallback}).`;
+  }
+}
+
+/** What a person needs to know of a setting: the row of a table. */
+export interface Declaration {
+  /** The environment variable. */
+  readonly name: string;
+  /** What it is for, one sentence. */
+  readonly doc: string;
+  /** What a value must look like, with its unit. */
+  readonly expected: string;
+  /** The default in words. */
+  readonly fallback: string;
+}
+
+/** One environment variable that this program obeys, declared beside the service that reads it. */
+export interface Setting<A> extends Declaration {
+  readonly config: Config.Config<A>;
+  /** The value in force; fails, naming the variable, when it is not usable. */
+  readonly value: Effect.Effect<A, SettingInvalid>;
+}
+
+const declarations = new Map<string, Declaration>();
+
+/** Every setting declared by the modules loaded so far, in order of name. */
+export const declared = (): ReadonlyArray<Declaration> =>
+  [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+
+const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting<A> => {
+  declarations.set(declaration.name, declaration);
+  const given = Config.option(Config.String(declaration.name));
+  const value = Effect.gen(function* () {
+    return yield* config;
+  }).pipe(
+    Effect.catch(
+      Effect.fnUntraced(function* () {
+        const text = yield* Effect.orElseSucceed(
+          Effect.gen(function* () {
+            return yield* given;
+          }),
+          Option.none<string>,
+        );
+        const { name: setting, expected, fallback } = declaration;
+        return yield* new SettingInvalid({
+          setting,
+          expected,
+          fallback,
+          ...(Option.isSome(text) ? { given: text.value } : {}),
+        });
+      }),
+    ),
+  );
+  return { ...declaration, config, value };
+};
+
+interface Numeric {
+  readonly name: string;
+  readonly doc: string;
+  readonly minimum: number;
+}
+
+const number = (minimum: number) =>
+  Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(minimum)));
+
+/** A number of seconds; fractions are welcome. */
+export const seconds = (options: Numeric & { readonly fallback: number }): Setting<number> =>
+  declare(
+    {
+      ...options,
+      expected: `a number of seconds, ${options.minimum} or more`,
+      fallback: String(options.fallback),
+    },
+    Config.schema(number(options.minimum), options.name).pipe(Config.withDefault(options.fallback)),
+  );
+
+/** A number of seconds, or `off` (also `0`) for no limit; off when unset. */
+export const optionalSeconds = (
+  options: Numeric & { readonly fallback?: number },
+): Setting<Option.Option<number>> => {
+  const off = Schema.Literals(["off", "0"]);
+  return declare(
+    {
+      ...options,
+      expected: `a number of seconds above ${options.minimum}, or "off"`,
+      fallback: options.fallback === undefined ? "off" : String(options.fallback),
+    },
+    Config.schema(off, options.name).pipe(
+      Config.map(() => Option.none<number>()),
+      Config.orElse(() =>
+        Config.schema(
+          Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThan(options.minimum))),
+          options.name,
+        ).pipe(Config.map(Option.some)),
+      ),
+      Config.withDefault(Option.fromUndefinedOr(options.fallback)),
+    ),
+  );
+};
+
+/** A whole number. */
+export const integer = (
+  options: Numeric & { readonly fallback: number; readonly unit?: string },
+): Setting<number> =>
+  declare(
+    {
+      ...options,
+      expected: `a whole number${options.unit === undefined ? "" : ` of ${options.unit}`}, ${options.minimum} or more`,
+      fallback: String(options.fallback),
+    },
+    Config.schema(number(options.minimum).pipe(Schema.check(Schema.isInt())), options.name).pipe(
+      Config.withDefault(options.fallback),
+    ),
+  );
+
+/** A text that is used as it stands. */
+export const text = (options: {
+  readonly name: string;
+  readonly doc: string;
+  readonly expected: string;
+  readonly fallback: string;
+}): Setting<string> =>
+  declare(options, Config.String(options.name).pipe(Config.withDefault(options.fallback)));
+
+/** A text that may be absent; `fallback` says in words what holds then. */
+export const optionalText = (options: {
+  readonly name: string;
+  readonly doc: string;
+  readonly expected: string;
+  readonly fallback: string;
+}): Setting<Option.Option<string>> =>
+  declare(options, Config.String(options.name).pipe(Config.option));
+
+/** One of a few words. */
+export const choice = <const Choices extends ReadonlyArray<string>>(options: {
+  readonly name: string;
+  readonly doc: string;
+  readonly choices: Choices;
+  readonly fallback: Choices[number];
+}): Setting<Choices[number]> =>
+  declare(
+    { ...options, expected: `one of ${options.choices.join(", ")}` },
+    Config.Literals(options.choices, options.name).pipe(Config.withDefault(options.fallback)),
+  );
