@@ -27,7 +27,6 @@ export interface Declaration {
 
 /** One environment variable that this program obeys, declared beside the service that reads it. */
 export interface Setting<A> extends Declaration {
-  readonly config: Config.Config<A>;
   /** The value in force; fails, naming the variable, when it is not usable. */
   readonly value: Effect.Effect<A, SettingInvalid>;
 }
@@ -40,29 +39,21 @@ export const declared = (): ReadonlyArray<Declaration> =>
 
 const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting<A> => {
   declarations.set(declaration.name, declaration);
-  const given = Config.option(Config.String(declaration.name));
-  const value = Effect.gen(function* () {
-    return yield* config;
-  }).pipe(
-    Effect.catch(
-      Effect.fnUntraced(function* () {
-        const text = yield* Effect.orElseSucceed(
-          Effect.gen(function* () {
-            return yield* given;
-          }),
-          Option.none<string>,
-        );
-        const { name: setting, expected, fallback } = declaration;
-        return yield* new SettingInvalid({
-          setting,
-          expected,
-          fallback,
-          ...(Option.isSome(text) ? { given: text.value } : {}),
-        });
-      }),
-    ),
+  const given = Effect.orElseSucceed(
+    Config.option(Config.String(declaration.name)),
+    Option.none<string>,
   );
-  return { ...declaration, config, value };
+  const invalid = Effect.fnUntraced(function* () {
+    const { name: setting, expected, fallback } = declaration;
+    const text = yield* given;
+    return yield* new SettingInvalid({
+      setting,
+      expected,
+      fallback,
+      ...(Option.isSome(text) ? { given: text.value } : {}),
+    });
+  });
+  return { ...declaration, value: Effect.catch(config, invalid) };
 };
 
 interface Numeric {

@@ -1,0 +1,201 @@
+import { Effect, Predicate, Schema, SchemaIssue, SchemaTransformation } from "effect";
+
+/** A request that can't be carried out as it stands; nothing was run. */
+export class RequestInvalid extends Schema.TaggedError<RequestInvalid>()("RequestInvalid", {
+  /** Where in the request, such as `args[0]`; empty for the request as a whole. */
+  field: Schema.String,
+  /** What was expected there, with what to do. */
+  expected: Schema.String,
+}) {
+  override get message(): string {
+    const where = this.field === "" ? "the request" : `"${this.field}"`;
+    return `This request can't be run: ${where}: ${this.expected}`;
+  }
+}
+
+/** How arguments and results travel: base64 of a cloudpickle, or plain JSON. */
+export const SerializationFormat = Schema.Literals(["cloudpickle", "json"]);
+export type SerializationFormat = typeof SerializationFormat.Type;
+
+const list = <S extends Schema.Constraint>(item: S) =>
+  Schema.Array(item).pipe(Schema.withDecodingDefaultKey(Effect.succeed([])));
+
+const values = Schema.Record(Schema.String, Schema.Unknown).pipe(
+  Schema.withDecodingDefaultKey(Effect.succeed({})),
+);
+
+const TRUE = ["true", "yes", "on", "1", "y", "t"] as const;
+const FALSE = ["false", "no", "off", "0", "n", "f"] as const;
+
+/** `true`, but also `"yes"` or `1`: a client's flags are read as leniently as its own protocol class does. */
+const flag = Schema.Literals([true, false, 1, 0, ...TRUE, ...FALSE]).pipe(
+  Schema.decodeTo(
+    Schema.Boolean,
+    SchemaTransformation.transform({
+      decode: (word) => word === true || word === 1 || TRUE.some((other) => other === word),
+      encode: (value) => value,
+    }),
+  ),
+);
+
+/** The fields as clients send them; an absent field has the default of their own protocol class. */
+const Fields = Schema.Struct({
+  execution_type: Schema.Literals(["function", "class"]).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("function" as const)),
+  ),
+  function_name: Schema.optionalKey(Schema.String),
+  function_code: Schema.optionalKey(Schema.String),
+  class_name: Schema.optionalKey(Schema.String),
+  class_code: Schema.optionalKey(Schema.String),
+  args: list(Schema.Unknown),
+  kwargs: values,
+  constructor_args: list(Schema.Unknown),
+  constructor_kwargs: values,
+  method_name: Schema.String.pipe(Schema.withDecodingDefaultKey(Effect.succeed("__call__"))),
+  instance_id: Schema.optionalKey(Schema.String),
+  create_new_instance: flag.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
+  dependencies: list(Schema.String),
+  system_dependencies: list(Schema.String),
+  accelerate_downloads: flag.pipe(Schema.withDecodingDefaultKey(Effect.succeed(true))),
+  serialization_format: SerializationFormat.pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed("cloudpickle" as const)),
+  ),
+  modules: Schema.Record(Schema.String, Schema.String).pipe(
+    Schema.withDecodingDefaultKey(Effect.succeed({})),
+  ),
+});
+type Fields = typeof Fields.Type;
+
+interface Shared {
+  readonly args: ReadonlyArray<unknown>;
+  readonly kwargs: Readonly<Record<string, unknown>>;
+  readonly dependencies: ReadonlyArray<string>;
+  readonly systemDependencies: ReadonlyArray<string>;
+  readonly accelerateDownloads: boolean;
+  readonly format: SerializationFormat;
+  /** Local modules to make importable: relative POSIX path to source text. */
+  readonly modules: Readonly<Record<string, string>>;
+  /** Source text that defines `name`. */
+  readonly code: string;
+  readonly name: string;
+}
+
+/** Call a function. */
+export interface FunctionCall extends Shared {
+  readonly kind: "function";
+}
+
+/** Call a method of an instance that lives on between calls. */
+export interface ClassCall extends Shared {
+  readonly kind: "class";
+  readonly method: string;
+  readonly constructorArgs: ReadonlyArray<unknown>;
+  readonly constructorKwargs: Readonly<Record<string, unknown>>;
+  readonly instanceId: string | undefined;
+  /** Build the instance anew even when there is one of this id. */
+  readonly createNewInstance: boolean;
+}
+
+/** What a client asks for, every default filled in. */
+export type FunctionRequest = FunctionCall | ClassCall;
+
+const decodeFields = Schema.decodeUnknownEffect(Fields, { errors: "all" });
+const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1();
+
+const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
+  path
+    .map((part) => (typeof part === "object" ? part.key : part))
+    .map((key, index) =>
+      typeof key === "number" ? `[${key}]` : `${index === 0 ? "" : "."}${String(key)}`,
+    )
+    .join("");
+
+/** Every wrong field in one sentence each, the first one named as the culprit. */
+const invalid = (error: Schema.SchemaError): RequestInvalid => {
+  const [first, ...others] = issuesOf(error.issue).issues.map((issue) => ({
+    field: pathOf(issue.path ?? []),
+    expected: issue.message.replace(/^Expected /, "expected "),
+  }));
+  return new RequestInvalid({
+    field: first?.field ?? "",
+    expected: [
+      first?.expected ?? "it can't be decoded",
+      ...others.map(({ field, expected }) => `"${field}": ${expected}`),
+    ].join("; "),
+  });
+};
+
+/** Clients leave out what is None, or send null for it: both mean the default. */
+const withoutNulls = (input: object): object =>
+  Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null));
+
+const named = (
+  fields: Fields,
+  nameField: "function_name" | "class_name",
+  codeField: "function_code" | "class_code",
+): Effect.Effect<{ readonly name: string; readonly code: string }, RequestInvalid> => {
+  const name = fields[nameField];
+  const code = fields[codeField];
+  if (name === undefined || name === "") {
+    return Effect.fail(
+      new RequestInvalid({
+        field: nameField,
+        expected: `is needed when execution_type is "${fields.execution_type}"`,
+      }),
+    );
+  }
+  if (code === undefined) {
+    return Effect.fail(
+      new RequestInvalid({
+        field: codeField,
+        expected:
+          "the source text is needed. Requests without code, as `flash deploy` makes them, are not served by this worker: " +
+          "call the function live (`flash dev`, or @remote), which sends its source",
+      }),
+    );
+  }
+  return Effect.succeed({ name, code });
+};
+
+/**
+ * Reads the `input` of a job. Unknown fields pass, null counts as absent; what is wrong is named with
+ * its place in the request.
+ */
+export const decode = Effect.fnUntraced(function* (
+  input: unknown,
+): Effect.fn.Return<FunctionRequest, RequestInvalid> {
+  if (!Predicate.isObject(input)) {
+    return yield* new RequestInvalid({
+      field: "",
+      expected:
+        "expected an object with function_name and function_code, or class_name and class_code",
+    });
+  }
+  const fields = yield* Effect.mapError(decodeFields(withoutNulls(input)), invalid);
+  const shared = {
+    args: fields.args,
+    kwargs: fields.kwargs,
+    dependencies: fields.dependencies,
+    systemDependencies: fields.system_dependencies,
+    accelerateDownloads: fields.accelerate_downloads,
+    format: fields.serialization_format,
+    modules: fields.modules,
+  };
+  if (fields.execution_type === "function") {
+    return {
+      kind: "function",
+      ...shared,
+      ...(yield* named(fields, "function_name", "function_code")),
+    };
+  }
+  return {
+    kind: "class",
+    ...shared,
+    ...(yield* named(fields, "class_name", "class_code")),
+    method: fields.method_name,
+    constructorArgs: fields.constructor_args,
+    constructorKwargs: fields.constructor_kwargs,
+    instanceId: fields.instance_id,
+    createNewInstance: fields.create_new_instance,
+  };
+});

@@ -1,0 +1,81 @@
+import { assert, describe, it } from "@effect/vitest";
+import { ConfigProvider, Effect, Option } from "effect";
+
+import * as Setting from "../../src/settings/Setting.ts";
+
+const PATIENCE = Setting.seconds({
+  name: "TEST_PATIENCE",
+  doc: "How long.",
+  minimum: 0,
+  fallback: 30,
+});
+const LIMIT = Setting.optionalSeconds({ name: "TEST_LIMIT", doc: "At most.", minimum: 0 });
+const COUNT = Setting.integer({ name: "TEST_COUNT", doc: "How many.", minimum: 1, fallback: 4 });
+const LEVEL = Setting.choice({
+  name: "TEST_LEVEL",
+  doc: "How much.",
+  choices: ["low", "high"],
+  fallback: "low",
+});
+const PLACE = Setting.optionalText({
+  name: "TEST_PLACE",
+  doc: "Where.",
+  expected: "a path",
+  fallback: "here",
+});
+
+const given = (variables: Record<string, string>) =>
+  Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(variables)));
+
+describe("Setting", () => {
+  it.effect("has its default when the variable is not set", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* PATIENCE.value, 30);
+      assert.deepStrictEqual(yield* LIMIT.value, Option.none());
+      assert.strictEqual(yield* COUNT.value, 4);
+      assert.strictEqual(yield* LEVEL.value, "low");
+      assert.deepStrictEqual(yield* PLACE.value, Option.none());
+    }).pipe(given({})),
+  );
+
+  it.effect("reads fractions of seconds, words for no limit, and texts", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* PATIENCE.value, 0.5);
+      assert.deepStrictEqual(yield* LIMIT.value, Option.some(2));
+      assert.strictEqual(yield* LEVEL.value, "high");
+      assert.deepStrictEqual(yield* PLACE.value, Option.some("/x"));
+    }).pipe(given({ TEST_PATIENCE: "0.5", TEST_LIMIT: "2", TEST_LEVEL: "high", TEST_PLACE: "/x" })),
+  );
+
+  it.effect.each(["off", "0"])("takes %s for no limit", (word) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* LIMIT.value, Option.none());
+    }).pipe(given({ TEST_LIMIT: word })),
+  );
+
+  it.effect.each([
+    [PATIENCE, "TEST_PATIENCE", "soon"],
+    [PATIENCE, "TEST_PATIENCE", "-1"],
+    [PATIENCE, "TEST_PATIENCE", "NaN"],
+    [LIMIT, "TEST_LIMIT", "-3"],
+    [COUNT, "TEST_COUNT", "1.5"],
+    [COUNT, "TEST_COUNT", "0"],
+    [LEVEL, "TEST_LEVEL", "medium"],
+  ] as const)(
+    "refuses a bad value, naming the variable and what it must be",
+    ([setting, name, value]) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip<unknown, Setting.SettingInvalid, never>(setting.value);
+        assert.include(error.message, `${name} is "${value}"`);
+        assert.include(error.message, setting.expected);
+        assert.include(error.message, setting.fallback);
+      }).pipe(given({ [name]: value })),
+  );
+
+  it("is listed with everything a table of settings needs", () => {
+    assert.deepInclude(
+      Setting.declared().find(({ name }) => name === "TEST_PATIENCE"),
+      { doc: "How long.", fallback: "30" },
+    );
+  });
+});
