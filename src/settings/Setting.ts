@@ -1,4 +1,4 @@
-import { Config, Effect, Option, Schema } from "effect";
+import { Config, Effect, Option, Schema, SchemaTransformation } from "effect";
 
 /** A variable holds something that its setting can't use. */
 export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
@@ -133,14 +133,36 @@ export const optionalText = (options: {
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 
-/** One of a few words. */
+/** One of a few words, in capitals or not; a second variable counts where the first is not set. */
 export const choice = <const Choices extends ReadonlyArray<string>>(options: {
   readonly name: string;
   readonly doc: string;
   readonly choices: Choices;
   readonly fallback: Choices[number];
-}): Setting<Choices[number]> =>
-  declare(
-    { ...options, expected: `one of ${options.choices.join(", ")}` },
-    Config.Literals(options.choices, options.name).pipe(Config.withDefault(options.fallback)),
+  readonly elseName?: string;
+}): Setting<Choices[number]> => {
+  const word = Schema.String.pipe(
+    Schema.decode(SchemaTransformation.toLowerCase()),
+    Schema.decodeTo(Schema.Literals(options.choices)),
   );
+  const first = Config.option(Config.schema(word, options.name));
+  const second = Config.option(Config.schema(word, options.elseName ?? options.name));
+  return declare(
+    {
+      ...options,
+      expected: `one of ${options.choices.join(", ")}`,
+      fallback:
+        options.elseName === undefined
+          ? options.fallback
+          : `${options.elseName}, else ${options.fallback}`,
+    },
+    Config.all([first, second]).pipe(
+      Config.map(([own, other]) =>
+        Option.getOrElse(
+          Option.orElse(own, () => other),
+          () => options.fallback,
+        ),
+      ),
+    ),
+  );
+};

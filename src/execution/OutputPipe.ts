@@ -1,0 +1,73 @@
+import { constants, openSync, readSync, unlinkSync } from "node:fs";
+import { Socket } from "node:net";
+
+import { Result } from "effect";
+
+/** What one read can bring. */
+const CHUNK = 64 * 1024;
+
+/** The size that the runner gives its pipe, and Linux's limit for ordinary users: all that can be waiting. */
+const PIPE_SIZE = 1024 * 1024;
+
+/**
+ * The reading end of a named pipe. A job's processes write to it; bytes come as they are written, and `drain`
+ * fetches at once what was written before a certain moment.
+ */
+export class OutputPipe {
+  private readonly fd: number;
+  private readonly socket: Socket;
+  private readonly buffer = Buffer.allocUnsafe(CHUNK);
+  private readonly receive: (bytes: Buffer) => void;
+  private open = true;
+
+  private constructor(fd: number, receive: (bytes: Buffer) => void) {
+    this.fd = fd;
+    this.receive = receive;
+    this.socket = new Socket({
+      fd,
+      readable: true,
+      writable: false,
+      onread: {
+        buffer: Buffer.allocUnsafe(CHUNK),
+        callback: (size, buffer) => {
+          receive(Buffer.from(buffer.buffer, buffer.byteOffset, size));
+          return true;
+        },
+      },
+    });
+    // Both mean that the last writer is gone.
+    this.socket.on("error", () => this.close());
+    this.socket.on("close", () => {
+      this.open = false;
+    });
+  }
+
+  /** Opens the pipe and takes its name away: from then on only those who have it open can use it. */
+  static attach(
+    path: string,
+    receive: (bytes: Buffer) => void,
+  ): Result.Result<OutputPipe, unknown> {
+    return Result.try(() => {
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      unlinkSync(path);
+      return new OutputPipe(fd, receive);
+    });
+  }
+
+  /** Hands over what is in the pipe now, and no more than fits in it: somebody may write for ever. */
+  drain(): void {
+    let total = 0;
+    while (this.open && total < PIPE_SIZE) {
+      const read = Result.try(() => readSync(this.fd, this.buffer, 0, CHUNK, null));
+      // EAGAIN: empty. 0: nobody writes any more.
+      if (Result.isFailure(read) || read.success === 0) return;
+      this.receive(this.buffer.subarray(0, read.success));
+      total += read.success;
+    }
+  }
+
+  close(): void {
+    this.open = false;
+    this.socket.destroy();
+  }
+}

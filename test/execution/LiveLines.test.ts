@@ -1,0 +1,64 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { LiveLines } from "../../src/execution/LiveLines.ts";
+
+const recorder = () => {
+  let time = 0;
+  const emitted: Array<string> = [];
+  const lines = new LiveLines(
+    (text) => emitted.push(text),
+    () => time,
+  );
+  return {
+    emitted,
+    write: (text: string) => lines.write(Buffer.from(text)),
+    end: () => lines.end(),
+    pass: (milliseconds: number) => {
+      time += milliseconds;
+    },
+  };
+};
+
+describe("LiveLines", () => {
+  it("passes lines on whole and exactly as they were printed", () => {
+    const { emitted, write } = recorder();
+    write("one\ntw");
+    write("o\r\nthree\x1b[0m\n\n");
+    assert.strictEqual(emitted.join(""), "one\ntwo\r\nthree\x1b[0m\n\n");
+  });
+
+  it("ends a last line that has no end of its own", () => {
+    const { emitted, write, end } = recorder();
+    write("unfinished");
+    assert.deepStrictEqual(emitted, []);
+    end();
+    assert.deepStrictEqual(emitted, ["unfinished\n"]);
+  });
+
+  it("passes 200 lines a second, then says how many it left out, and goes on in the next second", () => {
+    const { emitted, write, end, pass } = recorder();
+    write("x\n".repeat(1000));
+    pass(1000);
+    write("later\n");
+    end();
+    const text = emitted.join("");
+    assert.strictEqual(text.match(/^x$/gm)?.length, 200);
+    assert.include(text, "800 more lines left out here");
+    assert.isTrue(text.endsWith("later\n"));
+  });
+
+  it("counts the flood's last line too when the job ends within it", () => {
+    const { emitted, write, end } = recorder();
+    write("x\n".repeat(250));
+    write("the end");
+    end();
+    assert.include(emitted.at(-1), "51 more lines");
+  });
+
+  it("passes a line without end on in pieces instead of holding all of it", () => {
+    const { emitted, write } = recorder();
+    for (let piece = 0; piece < 100; piece += 1) write("y".repeat(4096));
+    const passed = emitted.join("").length;
+    assert.isAbove(passed, 300_000);
+  });
+});
