@@ -1,0 +1,183 @@
+import { Clock, Console, Effect, Option, Runtime, Schema } from "effect";
+import { Argument, Command, Flag } from "effect/cli";
+
+import { PythonRunner } from "../execution/PythonRunner.ts";
+import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
+import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
+import { JobEvents, type Stage } from "../protocol/JobEvents.ts";
+import { judge, type Verdict } from "./Expectation.ts";
+import { type FileRequest, read } from "./RequestFile.ts";
+
+/** Characters of a result that a person gets to see. */
+const RESULT_SHOWN = 2000;
+
+/** Not all went well; everything about it was said already. */
+export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
+  /** 1: a job failed. 2: a file could not be used. */
+  exitCode: Schema.Literals([1, 2]),
+}) {
+  override readonly [Runtime.errorExitCode] = this.exitCode;
+  override readonly [Runtime.errorReported] = false;
+}
+
+interface Tally {
+  succeeded: number;
+  failed: number;
+  skipped: number;
+  unusable: number;
+}
+
+const indented = (text: string) => text.trimEnd().replaceAll(/^/gm, "  ");
+
+const shownResult = Effect.fnUntraced(function* (response: FunctionResponse) {
+  if (response.json_result !== null) return JSON.stringify(response.json_result);
+  if (response.result === null) return undefined;
+  const runner = yield* PythonRunner;
+  const repr = yield* Effect.orElseSucceed(
+    runner.describe(Buffer.from(response.result, "base64"), RESULT_SHOWN),
+    Option.none<string>,
+  );
+  return Option.getOrUndefined(repr);
+});
+
+/** One request for a person: what it printed as it comes, then how it ended. */
+const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+  const executor = yield* RemoteExecutor;
+  const console = yield* Console.Console;
+  console.log(`▶ ${request.label}`);
+  const started = yield* Clock.currentTimeMillis;
+  const response = yield* executor.execute(request.input).pipe(
+    Effect.provideService(JobEvents, {
+      stage: (_: Stage) => {},
+      output: (lines) => console.log(lines.replace(/\n$/, "")),
+    }),
+  );
+  const seconds = (((yield* Clock.currentTimeMillis) - started) / 1000).toFixed(2);
+  const repr = yield* shownResult(response);
+
+  const expectation = check ? request.expectation : undefined;
+  const verdict: Verdict =
+    expectation === undefined
+      ? response.success
+        ? { _tag: "Met" }
+        : { _tag: "Unmet", differences: [] }
+      : judge(expectation, response, repr);
+  if (verdict._tag === "Skipped") {
+    console.log(`- skipped: ${verdict.reason}`);
+    return verdict;
+  }
+  if (response.success) {
+    console.log(`${verdict._tag === "Met" ? "✓" : "✗"} succeeded in ${seconds} s`);
+    if (repr !== undefined) console.log(`  result: ${repr}`);
+  } else {
+    console.log(`${verdict._tag === "Met" ? "✓" : "✗"} failed in ${seconds} s`);
+    console.log(indented(response.error ?? ""));
+  }
+  if (response.instance_info !== null) {
+    const { method_calls } = response.instance_info;
+    console.log(
+      `  instance: ${response.instance_id} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
+    );
+  }
+  if (verdict._tag === "Unmet" && expectation !== undefined) {
+    console.log("  this is not what the file expects:");
+    for (const difference of verdict.differences) console.log(`  - ${difference}`);
+  } else if (expectation !== undefined) {
+    console.log("  as expected");
+  }
+  return verdict;
+});
+
+/** One request for a program: its answer as one line on stdout, and everything else on stderr. */
+const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+  const executor = yield* RemoteExecutor;
+  const console = yield* Console.Console;
+  const response = yield* executor.execute(request.input).pipe(
+    Effect.provideService(JobEvents, {
+      stage: (_: Stage) => {},
+      output: (lines) => console.error(lines.replace(/\n$/, "")),
+    }),
+  );
+  console.log(JSON.stringify(response));
+  if (check && request.expectation !== undefined) {
+    return judge(request.expectation, response, yield* shownResult(response));
+  }
+  const verdict: Verdict = response.success ? { _tag: "Met" } : { _tag: "Unmet", differences: [] };
+  return verdict;
+});
+
+const count = (number: number, what: string) => (number === 0 ? [] : [`${number} ${what}`]);
+
+const handler = Effect.fn("run")(function* ({
+  files,
+  json,
+  check,
+}: {
+  readonly files: ReadonlyArray<string>;
+  readonly json: boolean;
+  readonly check: boolean;
+}) {
+  const tally: Tally = { succeeded: 0, failed: 0, skipped: 0, unusable: 0 };
+  for (const path of files) {
+    const requests = yield* Effect.result(read(path));
+    if (requests._tag === "Failure") {
+      yield* Console.error(requests.failure.message);
+      tally.unusable += 1;
+      continue;
+    }
+    for (const request of requests.success) {
+      const verdict = yield* (json ? runForProgram : runForPerson)(request, check);
+      if (verdict._tag === "Met") tally.succeeded += 1;
+      else if (verdict._tag === "Skipped") tally.skipped += 1;
+      else tally.failed += 1;
+    }
+  }
+  if (!json && tally.succeeded + tally.failed + tally.skipped > 1) {
+    const parts = [
+      ...count(tally.succeeded, check ? "as expected" : "succeeded"),
+      ...count(tally.failed, check ? "not as expected" : "failed"),
+      ...count(tally.skipped, "skipped"),
+      ...count(tally.unusable, tally.unusable === 1 ? "file unusable" : "files unusable"),
+    ];
+    yield* Console.log(parts.join(", "));
+  }
+  if (tally.unusable > 0) return yield* new RunFailed({ exitCode: 2 });
+  if (tally.failed > 0) return yield* new RunFailed({ exitCode: 1 });
+});
+
+/** `run FILE…`: the worker without RunPod, for one or a few requests. */
+export const run = Command.make(
+  "run",
+  {
+    files: Argument.String("file").pipe(
+      Argument.withDescription(
+        'Request files: {"input": …} as RunPod sends it, the bare request, or a list of either; - is stdin',
+      ),
+      Argument.variadic({ min: 1 }),
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("Print one answer a line on stdout and nothing else there"),
+      Flag.withDefault(false),
+    ),
+    check: Flag.Boolean("check").pipe(
+      Flag.withDescription('Compare each answer with what its file has under "expect"'),
+      Flag.withDefault(false),
+    ),
+  },
+  handler,
+).pipe(
+  Command.withDescription(
+    "Run request files in one process, in order. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
+  ),
+  Command.withExamples([
+    { command: "worker-tetra run fixtures/hello_world.json", description: "Run one request" },
+    {
+      command: "worker-tetra run --json request.json | jq -r .error",
+      description: "Use the answer in a script",
+    },
+    {
+      command: "worker-tetra run --check fixtures/*.json",
+      description: "Run every example and compare it with what it should answer",
+    },
+  ]),
+);

@@ -1,0 +1,159 @@
+import { Context, Effect, Layer, Result, Schema } from "effect";
+
+import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
+import {
+  decode,
+  type FunctionRequest,
+  type SerializationFormat,
+} from "../protocol/FunctionRequest.ts";
+import * as FunctionResponse from "../protocol/FunctionResponse.ts";
+import { JobEvents } from "../protocol/JobEvents.ts";
+import { Environment } from "../settings/Environment.ts";
+import { Workspace } from "../workspace/Workspace.ts";
+import { payloads } from "./Arguments.ts";
+import { type Call, type CallOutcome, PythonRunner } from "./PythonRunner.ts";
+import type { CallError, CallMeta } from "./RunnerProtocol.ts";
+
+const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
+  const shared = {
+    name: request.name,
+    source: request.code,
+    format: request.format,
+    args: request.args.length,
+    kwargs: Object.keys(request.kwargs),
+    modules: request.modules,
+    stream,
+  };
+  return request.kind === "function"
+    ? {
+        kind: "function",
+        ...shared,
+        constructorArgs: 0,
+        constructorKwargs: [],
+        method: "",
+        instance: null,
+        fresh: false,
+      }
+    : {
+        kind: "class",
+        ...shared,
+        constructorArgs: request.constructorArgs.length,
+        constructorKwargs: Object.keys(request.constructorKwargs),
+        method: request.method,
+        instance: request.instanceId ?? null,
+        fresh: request.createNewInstance,
+      };
+};
+
+const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json));
+
+const valueFields = (
+  format: SerializationFormat,
+  value: Buffer | undefined,
+): Partial<FunctionResponse.FunctionResponse> => {
+  if (value === undefined) return {};
+  if (format === "cloudpickle") return { result: value.toString("base64") };
+  return { json_result: Result.getOrElse(decodeJson(value.toString()), () => null) };
+};
+
+/** The message first, since that is what people see of it in one line; the traceback after. */
+const errorText = ({ kind, type, message, traceback }: CallError): string => {
+  const first = kind === "exception" ? (message === "" ? type : `${type}: ${message}`) : message;
+  return traceback === "" ? first : `${first}\n\n${traceback}`;
+};
+
+/** An answer from what came of a call. */
+const answer = (
+  request: FunctionRequest,
+  { result, value, output }: CallOutcome,
+  mask: (text: string) => string,
+): FunctionResponse.FunctionResponse => {
+  const { instance, error } = result;
+  const fields: Partial<FunctionResponse.FunctionResponse> =
+    instance === null
+      ? { stdout: output }
+      : {
+          stdout: output,
+          instance_id: instance.id,
+          instance_info: {
+            class_name: instance.class_name,
+            created_at: instance.created_at,
+            method_calls: instance.method_calls,
+            last_used: instance.last_used,
+          },
+        };
+  return error === null
+    ? FunctionResponse.success({ ...fields, ...valueFields(request.format, value) })
+    : FunctionResponse.failure(mask(errorText(error)).toWellFormed(), fields);
+};
+
+/** Carries out a request, whatever it is; the only place where an error becomes an answer. */
+export class RemoteExecutor extends Context.Service<
+  RemoteExecutor,
+  {
+    /** The `input` of a job to its `output`. Interrupting it stops the code. */
+    readonly execute: (input: unknown) => Effect.Effect<FunctionResponse.FunctionResponse>;
+  }
+>()("worker-tetra/execution/RemoteExecutor") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const workspace = yield* Workspace;
+      const dependencies = yield* DependencyInstaller;
+      const runner = yield* PythonRunner;
+      const { mask } = yield* Environment;
+
+      const carryOut = Effect.fnUntraced(function* (input: unknown) {
+        const events = yield* JobEvents;
+        const request = yield* decode(input);
+        const blobs = yield* payloads(request);
+        events.stage("workspace");
+        yield* workspace.ready;
+        events.stage("dependencies");
+        yield* dependencies.ensure({
+          python: request.dependencies,
+          system: request.systemDependencies,
+        });
+        events.stage("running");
+        const { chunk } = events;
+        const call: Call = {
+          meta: metaOf(request, chunk !== undefined),
+          blobs,
+          ...(chunk === undefined
+            ? {}
+            : {
+                chunk: (value) =>
+                  chunk(FunctionResponse.success(valueFields(request.format, value))),
+              }),
+        };
+        return answer(request, yield* runner.call(call), mask);
+      });
+
+      const execute = (input: unknown) =>
+        carryOut(input).pipe(
+          Effect.catch((error) =>
+            Effect.succeed(
+              FunctionResponse.failure(
+                mask(error.message).toWellFormed(),
+                "output" in error ? { stdout: error.output } : {},
+              ),
+            ),
+          ),
+          Effect.catchDefect((defect) =>
+            Effect.as(
+              Effect.logError("A defect of the worker itself", defect),
+              FunctionResponse.failure(
+                `The worker itself failed, which is a defect of it and not of your code: ${mask(String(defect))}. Its log has the details.`,
+              ),
+            ),
+          ),
+        );
+
+      return RemoteExecutor.of({ execute });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([PythonRunner.layer, DependencyInstaller.layer, Workspace.layer]),
+  );
+}

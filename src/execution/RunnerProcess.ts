@@ -1,0 +1,223 @@
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
+
+import { Context, Deferred, Effect, Exit, Layer, Result, Schema, type Scope } from "effect";
+
+import { OutputCapture } from "./OutputCapture.ts";
+import { OutputPipe } from "./OutputPipe.ts";
+import { encode, FrameReader, FrameType, type Frame } from "./RunnerProtocol.ts";
+
+const RUNNER = fileURLToPath(new URL("../python/runner.py", import.meta.url));
+
+/** Marks everything that descends from one runner, wherever it went, by its environment. */
+const MARK = "WORKER_TETRA_RUNNER";
+
+/** What is kept of the words of a runner that fails to start, in bytes. */
+const BOOT_OUTPUT_LIMIT = 64 * 1024;
+
+/** How long a runner may take for its exit handlers once it is told to end. */
+const FAREWELL = "2 seconds";
+
+/** The interpreter could not even be started. */
+export class RunnerSpawnFailed extends Schema.TaggedError<RunnerSpawnFailed>()(
+  "RunnerSpawnFailed",
+  {
+    command: Schema.String,
+    /** The system's name for the reason, such as ENOENT. */
+    code: Schema.String,
+    reason: Schema.String,
+  },
+) {
+  override get message(): string {
+    return `${this.command} could not be started: ${this.reason}.`;
+  }
+}
+
+/** How a process ended: by an exit code, or by a signal. */
+export interface RunnerExit {
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+}
+
+export interface RunnerCommand {
+  /** The interpreter. */
+  readonly python: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** The current directory of user code. */
+  readonly directory: string;
+  /** A private folder for pipes and sources. */
+  readonly scratch: string;
+  readonly maxInstances: number;
+  /** Seconds; 0 for no limit. */
+  readonly instanceIdle: number;
+}
+
+/** Who hears of what the runner does; called at once and in order, so it must not block. */
+export interface RunnerListener {
+  readonly frame: (frame: Frame) => void;
+  readonly output: (bytes: Buffer) => void;
+  /** It ended, and all of its output was handed over. */
+  readonly exit: (exit: RunnerExit) => void;
+}
+
+/** A running Python runner, owned by the scope that it was started in. */
+export interface RunnerProcess {
+  readonly pid: number;
+  readonly send: (
+    type: number,
+    call: number,
+    meta: object,
+    blobs: ReadonlyArray<Uint8Array>,
+  ) => void;
+  /** Reads the output from this named pipe from now on; false when it can't be opened. */
+  readonly attach: (path: string) => boolean;
+  /** Hands all output that was written so far to the listener. */
+  readonly drain: () => void;
+  /** Asks the code that runs to stop: SIGINT to the runner alone, its children may be needed yet. */
+  readonly interrupt: () => void;
+  /** SIGKILL to the runner and everything that descends from it. */
+  readonly kill: () => void;
+  /** Ends it: with a word first, so that exit handlers run, then by force. */
+  readonly end: Effect.Effect<void>;
+  /** What it said before its output went to the pipe. */
+  readonly bootOutput: () => string;
+}
+
+const killPid = (pid: number) => Result.try(() => process.kill(pid, "SIGKILL"));
+
+/** Processes that left the group (daemons) still carry the mark in their environment. */
+const killMarked = (mark: string): void => {
+  const entries = Result.getOrElse(
+    Result.try(() => readdirSync("/proc")),
+    (): ReadonlyArray<string> => [],
+  );
+  for (const entry of entries) {
+    if (!/^\d+$/.test(entry)) continue;
+    const environment = Result.try(() => readFileSync(`/proc/${entry}/environ`, "latin1"));
+    if (Result.isSuccess(environment) && environment.success.includes(`${MARK}=${mark}`)) {
+      killPid(Number(entry));
+    }
+  }
+};
+
+const start = (command: RunnerCommand, listener: RunnerListener) =>
+  Effect.callback<RunnerProcess, RunnerSpawnFailed>((resume) => {
+    const mark = randomUUID();
+    const config = JSON.stringify({
+      dir: command.scratch,
+      cwd: command.directory,
+      parent: process.pid,
+      maxInstances: command.maxInstances,
+      instanceIdle: command.instanceIdle,
+    });
+    const failed = (cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const code = cause instanceof Error && "code" in cause ? String(cause.code) : "UNKNOWN";
+      resume(Effect.fail(new RunnerSpawnFailed({ command: command.python, code, reason })));
+    };
+    const spawned = Result.try({
+      try: () =>
+        spawn(command.python, [RUNNER, config], {
+          cwd: command.directory,
+          env: { ...command.environment, [MARK]: mark },
+          detached: true,
+          stdio: ["ignore", "pipe", "pipe", "pipe"],
+        }),
+      catch: (cause) => cause,
+    });
+    if (Result.isFailure(spawned)) return failed(spawned.failure);
+    const child = spawned.success;
+    child.once("error", failed);
+    const control = child.stdio[3];
+    const { pid, stdout, stderr } = child;
+    if (pid === undefined || !(control instanceof Duplex)) return;
+
+    const boot = new OutputCapture(BOOT_OUTPUT_LIMIT);
+    stdout?.on("data", (bytes: Buffer) => boot.write(bytes));
+    stderr?.on("data", (bytes: Buffer) => boot.write(bytes));
+
+    const exited = Deferred.makeUnsafe<void>();
+    const pipes: Array<OutputPipe> = [];
+    const kill = () => {
+      killPid(-pid);
+      killMarked(mark);
+    };
+    const drain = () => pipes.at(-1)?.drain();
+
+    const reader = new FrameReader();
+    control.on("data", (bytes: Buffer) => {
+      for (const frame of reader.read(bytes)) {
+        // Whoever wrote there, this runner can't be understood any more.
+        if (Result.isFailure(frame)) return kill();
+        listener.frame(frame.success);
+      }
+    });
+    // A runner that ends closes the socket, and its exit says why.
+    control.on("error", () => {});
+    const ended = (code: number | null, signal: string | null) => {
+      drain();
+      kill();
+      listener.exit({ code: code ?? undefined, signal: signal ?? undefined });
+      Deferred.doneUnsafe(exited, Exit.void);
+    };
+    // "close" waits for the words of a failed start; later a leftover child could hold it up for ever.
+    child.once("exit", (code, signal) => {
+      if (pipes.length > 0) ended(code, signal);
+      else child.once("close", () => ended(code, signal));
+    });
+
+    const runner: RunnerProcess = {
+      pid,
+      send: (type, call, meta, blobs) => {
+        control.cork();
+        for (const part of encode(type, call, meta, blobs)) control.write(part);
+        control.uncork();
+      },
+      attach: (path) => {
+        const pipe = OutputPipe.attach(path, (bytes) => {
+          // What comes through an earlier pipe was written by an earlier job's leftovers.
+          if (Result.isSuccess(pipe) && pipes.at(-1) === pipe.success) listener.output(bytes);
+        });
+        if (Result.isFailure(pipe)) return false;
+        pipes.push(pipe.success);
+        return true;
+      },
+      drain,
+      interrupt: () => {
+        Result.try(() => process.kill(pid, "SIGINT"));
+      },
+      kill,
+      end: Effect.gen(function* () {
+        runner.send(FrameType.bye, 0, {}, []);
+        yield* Effect.timeoutOption(Deferred.await(exited), FAREWELL);
+        kill();
+        for (const pipe of pipes) pipe.close();
+        for (const stream of [control, stdout, stderr]) stream?.destroy();
+      }),
+      bootOutput: () => boot.text(),
+    };
+    child.once("spawn", () => resume(Effect.succeed(runner)));
+  });
+
+/** Starts Python runners. */
+export class RunnerProcesses extends Context.Service<
+  RunnerProcesses,
+  {
+    /** A runner that is killed, with all that descends from it, when the scope closes. */
+    readonly spawn: (
+      command: RunnerCommand,
+      listener: RunnerListener,
+    ) => Effect.Effect<RunnerProcess, RunnerSpawnFailed, Scope.Scope>;
+  }
+>()("worker-tetra/execution/RunnerProcesses") {
+  static readonly layer: Layer.Layer<RunnerProcesses> = Layer.succeed(
+    RunnerProcesses,
+    RunnerProcesses.of({
+      spawn: (command, listener) =>
+        Effect.acquireRelease(start(command, listener), (runner) => runner.end),
+    }),
+  );
+}

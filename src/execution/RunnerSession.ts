@@ -1,0 +1,171 @@
+import { Deferred, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
+
+import { OutputCapture } from "./OutputCapture.ts";
+import {
+  type RunnerCommand,
+  type RunnerExit,
+  type RunnerProcess,
+  RunnerProcesses,
+  type RunnerSpawnFailed,
+} from "./RunnerProcess.ts";
+import { type Frame, FrameType, Ready } from "./RunnerProtocol.ts";
+
+/** How long a fresh interpreter may take until it is ready; a cold network volume is slow. */
+const BOOT_LIMIT = { seconds: 120 };
+
+/** What is kept of what leftover threads write between calls, in bytes. */
+const IDLE_OUTPUT_LIMIT = 64 * 1024;
+
+/** The runner's exit code when cloudpickle can't be imported. */
+const CLOUDPICKLE_MISSING = 3;
+
+/** A runner was started but never became ready. */
+export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
+  reason: Schema.String,
+  output: Schema.String,
+  /** It ended on its own account, so its environment may be at fault; a signal or a time-out says nothing. */
+  exitCode: Schema.optionalKey(Schema.Finite),
+}) {
+  override get message(): string {
+    return `the runner ${this.reason}`;
+  }
+
+  /** Python itself ran, and only a package of the environment was missing. */
+  get cloudpickleMissing(): boolean {
+    return this.exitCode === CLOUDPICKLE_MISSING;
+  }
+}
+
+/** How an exchange ended: with an answer, or with the process. */
+export type ExchangeEnd =
+  | { readonly answer: Frame; readonly exit?: never }
+  | { readonly exit: RunnerExit; readonly answer?: never };
+
+/** One request to the runner; there is one at a time. */
+export interface Exchange {
+  readonly call: number;
+  readonly end: Deferred.Deferred<ExchangeEnd>;
+  readonly output: (bytes: Buffer) => void;
+  readonly chunk: (frame: Frame) => void;
+}
+
+/** A runner that is ready for calls. */
+export interface RunnerSession {
+  readonly ready: Ready;
+  readonly process: RunnerProcess;
+  /** How the process ended, if it has. */
+  readonly exit: () => RunnerExit | undefined;
+  /** Sends a call or a control frame. */
+  readonly begin: (
+    type: number,
+    meta: object,
+    blobs: ReadonlyArray<Uint8Array>,
+    hooks: Pick<Exchange, "output" | "chunk">,
+  ) => Exchange;
+  /** The exchange is over, whatever came of it. */
+  readonly finish: () => void;
+  /** What was written while no call was running, and forgets it. */
+  readonly takeIdleOutput: () => string;
+}
+
+const decodeReady = Schema.decodeUnknownOption(Ready);
+
+/** Starts a runner in the scope and waits until it is ready. */
+export const boot = Effect.fn("RunnerSession.boot")(function* (
+  command: Omit<RunnerCommand, "scratch">,
+): Effect.fn.Return<
+  RunnerSession,
+  BootFailed | RunnerSpawnFailed,
+  RunnerProcesses | FileSystem.FileSystem | Scope.Scope
+> {
+  const processes = yield* RunnerProcesses;
+  const files = yield* FileSystem.FileSystem;
+  const scratch = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }).pipe(
+    Effect.mapError(
+      (error) =>
+        new BootFailed({
+          reason: `has no temporary folder to work in (${error.message}): free some space in the folder that TMPDIR names`,
+          output: "",
+        }),
+    ),
+  );
+
+  let current: Exchange | undefined;
+  let ended: RunnerExit | undefined;
+  let calls = 0;
+  let idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
+  const readyFrame = yield* Deferred.make<Option.Option<Frame>>();
+  const settle = (end: ExchangeEnd) => {
+    if (current !== undefined) Deferred.doneUnsafe(current.end, Exit.succeed(end));
+  };
+  const runner = yield* processes.spawn(
+    { ...command, scratch },
+    {
+      frame: (frame) => {
+        if (frame.type === FrameType.ready) {
+          Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
+        } else if (frame.call === current?.call) {
+          if (frame.type === FrameType.chunk) return current.chunk(frame);
+          // All that the call wrote is in the pipe by now.
+          runner.drain();
+          settle({ answer: frame });
+        }
+      },
+      output: (bytes) => (current === undefined ? idle.write(bytes) : current.output(bytes)),
+      exit: (exit) => {
+        ended = exit;
+        Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.none()));
+        settle({ exit });
+      },
+    },
+  );
+
+  const frame = yield* Effect.timeoutOption(Deferred.await(readyFrame), BOOT_LIMIT);
+  if (Option.isNone(frame)) {
+    return yield* new BootFailed({
+      reason: `was not ready after ${BOOT_LIMIT.seconds} seconds: the disk or the machine is very slow, or overloaded`,
+      output: runner.bootOutput(),
+    });
+  }
+  const ready = Option.flatMap(frame.value, ({ meta }) => decodeReady(meta));
+  if (Option.isNone(ready)) {
+    const { code, signal } = ended ?? { code: undefined, signal: undefined };
+    return yield* new BootFailed({
+      reason:
+        signal === undefined
+          ? `ended before it was ready, with exit code ${code ?? "unknown"}`
+          : `was killed by ${signal} before it was ready`,
+      output: runner.bootOutput(),
+      ...(code === undefined ? {} : { exitCode: code }),
+    });
+  }
+  if (!runner.attach(ready.value.output)) {
+    return yield* new BootFailed({
+      reason: `has an output that can't be opened (${ready.value.output})`,
+      output: runner.bootOutput(),
+    });
+  }
+
+  return {
+    ready: ready.value,
+    process: runner,
+    exit: () => ended,
+    begin: (type, meta, blobs, hooks) => {
+      calls += 1;
+      const exchange: Exchange = { call: calls, end: Deferred.makeUnsafe(), ...hooks };
+      current = exchange;
+      if (ended === undefined) runner.send(type, calls, meta, blobs);
+      else settle({ exit: ended });
+      return exchange;
+    },
+    finish: () => {
+      current = undefined;
+    },
+    takeIdleOutput: () => {
+      runner.drain();
+      const text = idle.text();
+      if (text !== "") idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
+      return text;
+    },
+  };
+});

@@ -1,0 +1,161 @@
+"""Awaitables and generators that jobs return. asyncio is imported only when a job needs it: that takes 30 ms."""
+
+import os
+import selectors
+import sys
+import types
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
+_HELPERS = (selectors.__file__,)
+_MACHINERY = frozenset(("_run_once", "_run", "run_forever", "run_until_complete"))
+
+# The loop and the task of the call, while one of our loops runs.
+_current = None
+
+
+def plain_value(value, loop_runner, emit):
+    """The value that is sent: awaited when it can be, and a list of its items when it is a generator.
+
+    `loop_runner(awaitable)` runs an awaitable to its end. `emit(item)`, if not None, gets each item as it comes.
+    """
+    if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
+        value = loop_runner(value)
+    if isinstance(value, types.GeneratorType):
+        items = []
+        for item in value:
+            items.append(item)
+            if emit is not None:
+                emit(item)
+        return items
+    if isinstance(value, types.AsyncGeneratorType):
+        return loop_runner(_collect(value, emit))
+    return value
+
+
+async def _collect(generator, emit):
+    items = []
+    try:
+        async for item in generator:
+            items.append(item)
+            if emit is not None:
+                emit(item)
+    finally:
+        await generator.aclose()
+    return items
+
+
+async def _awaited(awaitable):
+    return await awaitable
+
+
+def cancel_softly(frame):
+    """Cancels the running task if a signal hit the inside of an event loop; False if it hit anything else.
+
+    An exception there would lose what the loop holds in its hands, such as the step of another task, and the loops
+    of instances must work on. In the code of a task an exception is right: that may not come back to the loop soon.
+    """
+    events = sys.modules.get("asyncio.events")
+    if events is None:
+        return False
+    while True:
+        if frame is None:
+            return False
+        code = frame.f_code
+        if code.co_filename.startswith(_ASYNCIO):
+            if code.co_name in _MACHINERY:
+                break
+        elif not code.co_filename.startswith(_HERE) and code.co_filename not in _HELPERS:
+            return False
+        frame = frame.f_back
+    running = events._get_running_loop()
+    try:
+        if _current is not None and running in (None, _current[0]):
+            loop, task = _current
+            loop.call_soon_threadsafe(task.cancel)
+        elif running is not None:
+            running.call_soon_threadsafe(_cancel_all, running)
+        else:
+            return False
+    except RuntimeError:  # it has just been closed
+        return False
+    return True
+
+
+def _cancel_all(loop):
+    for task in sys.modules["asyncio"].all_tasks(loop):
+        task.cancel()
+
+
+class Loop:
+    """An event loop that can be used many times; `asyncio.run` closes its loop, and with it what is bound to it.
+
+    The SIGINT handler of asyncio's own runners is not wanted either: the runner's handler cancels calls.
+    """
+
+    def __init__(self):
+        import asyncio
+
+        self._asyncio = asyncio
+        self._loop = asyncio.new_event_loop()
+        self.enter()
+
+    def enter(self):
+        """Makes it the loop that code outside of coroutines gets."""
+        self._asyncio.set_event_loop(self._loop)
+
+    def run(self, awaitable):
+        global _current
+        task = self._loop.create_task(_awaited(awaitable))
+        try:
+            _current = self._loop, task
+            return self._loop.run_until_complete(task)
+        finally:
+            _current = None
+            self._mend()
+            if not task.done():  # a cancelled call: the task must not go on in the next one
+                self._cancel([task])
+
+    def close(self, wait=True):
+        """Ends what still runs; `wait=False` leaves threads of the loop's executor alone."""
+        loop = self._loop
+        try:
+            self._mend()
+            self._cancel(self._asyncio.all_tasks(loop))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            if wait:
+                loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            self._asyncio.set_event_loop(None)
+            loop.close()
+
+    def _mend(self):
+        """Completes what asyncio does when a loop stops: a cancel can hit it between its own try and finally."""
+        loop = self._loop
+        if loop.is_running() or getattr(loop, "_stopping", False):
+            self._asyncio._set_running_loop(None)
+            loop._thread_id = None
+            loop._stopping = False
+
+    def _cancel(self, tasks):
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(self._asyncio.gather(*tasks, return_exceptions=True))
+
+
+def run_once(awaitable):
+    """Runs an awaitable in a loop of its own."""
+    loop = Loop()
+    try:
+        value = loop.run(awaitable)
+    except BaseException:
+        loop.close(wait=False)
+        raise
+    loop.close()
+    return value
+
+
+def loop_if_wanted():
+    """A loop when the job has imported asyncio, else None; the constructor of an object may bind it to the loop."""
+    return Loop() if "asyncio" in sys.modules else None

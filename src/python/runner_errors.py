@@ -1,0 +1,176 @@
+"""Exceptions as text for the caller, and what they tell about the state of CUDA."""
+
+import os
+import sys
+import traceback
+
+_MAX_MESSAGE = 8 << 10
+_MAX_TRACEBACK = 64 << 10
+_MAX_FRAMES = 200
+_MAX_CHAIN = 20
+
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
+
+_OUT_OF_MEMORY_TEXTS = ("CUDA out of memory", "CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
+# After one of these every further use of CUDA in the process fails.
+_BROKEN_CUDA_TEXTS = (
+    "device-side assert",
+    "illegal memory access",
+    "illegal instruction was encountered",
+    "misaligned address",
+    "unspecified launch failure",
+    "hardware stack error",
+    "invalid program counter",
+    "operation not supported on global/shared address space",
+    "uncorrectable ECC error",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_FAILED",
+)
+
+
+class RunnerError(Exception):
+    """A failure that the runner itself finds; `kind` is the kind of the answer's error."""
+
+    kind = "exception"
+
+
+class RequestError(RunnerError):
+    kind = "request"
+
+
+class ArgumentsError(RunnerError):
+    kind = "arguments"
+
+
+class ResultError(RunnerError):
+    kind = "result"
+
+
+def printable(text, limit):
+    """The text as it can be sent: no lone surrogates, at most `limit` bytes of UTF-8, the end kept if it is cut."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return data.decode("utf-8")
+    half = limit // 2 - 32
+    head = data[:half].decode("utf-8", "ignore")
+    tail = data[-half:].decode("utf-8", "ignore")
+    return "%s\n... [%d bytes left out] ...\n%s" % (head, len(data) - 2 * half, tail)
+
+
+def safe_message(error):
+    """str(error), also when that itself fails."""
+    try:
+        return str(error)
+    except Exception:
+        return "<%s whose message cannot be shown>" % type(error).__name__
+
+
+def type_name(kind):
+    module = kind.__module__
+    return kind.__qualname__ if module in ("builtins", "__main__") else "%s.%s" % (module, kind.__qualname__)
+
+
+def error_meta(kind, name, message, trace=""):
+    return {
+        "kind": kind,
+        "type": name,
+        "message": printable(message, _MAX_MESSAGE),
+        "traceback": printable(trace, _MAX_TRACEBACK),
+    }
+
+
+def describe(error, cancelled=False):
+    """The "error" of an answer. May run code of the job: an exception's own __str__."""
+    name = type_name(type(error))
+    message = safe_message(error)
+    if isinstance(error, RunnerError):
+        trace = format_trace(error.__cause__) if error.__cause__ is not None else ""
+        if isinstance(error.__cause__, SyntaxError):
+            name = type_name(type(error.__cause__))
+        return error_meta(error.kind, name, message, trace)
+    trace = format_trace(error)
+    if cancelled:
+        return error_meta("cancelled", name, "the call was cancelled", trace)
+    if isinstance(error, SystemExit):
+        return error_meta("exit", name, "the code called sys.exit(%r)" % (error.code,), trace)
+    if isinstance(error, MemoryError):
+        return error_meta("memory", name, message or "Python ran out of memory", trace)
+    return error_meta("exception", name, message, trace)
+
+
+def describe_briefly(error, cancelled=False):
+    """For an exception that `describe` fails on; runs nothing of the job."""
+    kind = "cancelled" if cancelled else "exception"
+    return error_meta(kind, type.__getattribute__(type(error), "__name__"), "an error that cannot be shown")
+
+
+def format_trace(error):
+    """The traceback as Python prints it, without the frames of the runner, and of asyncio above the job's."""
+    # A negative limit keeps the innermost frames.
+    options = {} if sys.version_info < (3, 10) else {"compact": True}
+    whole = traceback.TracebackException(
+        type(error), error, error.__traceback__, limit=-_MAX_FRAMES, **options
+    )
+    level = [whole]
+    for depth in range(_MAX_CHAIN):
+        below = []
+        for part in level:
+            _drop_our_frames(part)
+            below += [link for link in (part.__cause__, part.__context__) if link is not None]
+            below += getattr(part, "exceptions", None) or ()
+            if depth == _MAX_CHAIN - 1:
+                part.__cause__ = part.__context__ = None
+        level = below
+    return "".join(whole.format())
+
+
+def _drop_our_frames(part):
+    if not part.stack:
+        return
+    frames = []
+    for frame in part.stack:
+        ours = frame.filename.startswith(_HERE) or (not frames and frame.filename.startswith(_ASYNCIO))
+        if not ours:
+            frames.append(frame)
+    # None and not an empty stack: that would print the heading of a traceback with nothing under it.
+    part.stack = traceback.StackSummary.from_list(frames) if frames else None
+
+
+def _chain(error):
+    """The exception and those behind it."""
+    found, waiting = [], [error]
+    while waiting and len(found) < _MAX_CHAIN:
+        current = waiting.pop(0)
+        if current is None or any(current is other for other in found):
+            continue
+        found.append(current)
+        waiting += [current.__cause__, current.__context__, *getattr(current, "exceptions", ())]
+    return found
+
+
+def is_cuda_out_of_memory(error):
+    for link in _chain(error):
+        if type(link).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(link, RuntimeError) and any(text in safe_message(link) for text in _OUT_OF_MEMORY_TEXTS):
+            return True
+    return False
+
+
+def broken_cuda(error):
+    """Why CUDA cannot be used in this process any more, or None."""
+    texts = [safe_message(link) for link in _chain(error)]
+    for text in texts:
+        if any(sign in text for sign in _BROKEN_CUDA_TEXTS):
+            return printable(text, 500)
+    if not any("CUDA" in text or "cuDNN" in text or "CUBLAS" in text for text in texts):
+        return None
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+    except Exception as failure:
+        return printable(safe_message(failure), 500)
+    return None
