@@ -4,7 +4,7 @@ import { Argument, Command, Flag } from "effect/cli";
 import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
-import { JobEvents, type Stage } from "../protocol/JobEvents.ts";
+import { JobEvents } from "../protocol/JobEvents.ts";
 import { judge, type Verdict } from "./Expectation.ts";
 import { type FileRequest, read } from "./RequestFile.ts";
 
@@ -48,7 +48,6 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
   const started = yield* Clock.currentTimeMillis;
   const response = yield* executor.execute(request.input).pipe(
     Effect.provideService(JobEvents, {
-      stage: (_: Stage) => {},
       output: (lines) => console.log(lines.replace(/\n$/, "")),
     }),
   );
@@ -94,7 +93,6 @@ const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, 
   const console = yield* Console.Console;
   const response = yield* executor.execute(request.input).pipe(
     Effect.provideService(JobEvents, {
-      stage: (_: Stage) => {},
       output: (lines) => console.error(lines.replace(/\n$/, "")),
     }),
   );

@@ -7,6 +7,7 @@ import {
   Layer,
   Option,
   Result,
+  Schedule,
   Schema,
   Scope,
   Semaphore,
@@ -137,8 +138,16 @@ export class PythonRunner extends Context.Service<
       });
 
       const current = Effect.fnUntraced(function* () {
-        if (live !== undefined && live.session.exit() === undefined) return live;
-        if (live !== undefined) yield* retire(live, "the Python process ended between two jobs");
+        const prefix = yield* launcher.prefix;
+        if (live !== undefined) {
+          if (live.session.exit() !== undefined) {
+            yield* retire(live, "the Python process that held it ended between two jobs");
+          } else if (live.session.ready.prefix !== prefix) {
+            yield* retire(live, "the virtual environment was replaced");
+          } else {
+            return live;
+          }
+        }
         const scope = yield* Scope.fork(layerScope);
         const session = yield* launcher.launch.pipe(
           Scope.provide(scope),
@@ -154,8 +163,15 @@ export class PythonRunner extends Context.Service<
         .pipe(Effect.ignore, Effect.forkIn(layerScope), Effect.asVoid);
 
       const stop = Effect.fnUntraced(function* (session: RunnerSession, exchange: Exchange) {
-        session.process.interrupt();
-        const end = yield* Effect.timeoutOption(Deferred.await(exchange.end), cancelGrace);
+        // Asked a second time half-way: the first may have come before the code began, and was lost.
+        const asking = Effect.repeat(
+          Effect.sync(() => session.process.interrupt()),
+          Schedule.spaced({ seconds: cancelGrace.seconds / 2 }),
+        );
+        const end = yield* Deferred.await(exchange.end).pipe(
+          Effect.raceFirst(Effect.andThen(asking, Effect.never)),
+          Effect.timeoutOption(cancelGrace),
+        );
         if (Option.isSome(end)) return end.value;
         session.process.kill();
         const killed = yield* Effect.timeoutOption(Deferred.await(exchange.end), KILL_LIMIT);
@@ -199,7 +215,7 @@ export class PythonRunner extends Context.Service<
 
         const capture = new OutputCapture(outputLimit);
         const lines = new LiveLines(
-          (text) => events.output(mask(text)),
+          (text) => events.output?.(mask(text)),
           () => clock.currentTimeMillisUnsafe(),
         );
         const exchange = session.begin(FrameType.call, call.meta, call.blobs, {

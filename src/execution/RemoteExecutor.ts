@@ -107,14 +107,14 @@ export class RemoteExecutor extends Context.Service<
         const events = yield* JobEvents;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
-        events.stage("workspace");
+        events.stage?.("workspace");
         yield* workspace.ready;
-        events.stage("dependencies");
+        events.stage?.("dependencies");
         yield* dependencies.ensure({
           python: request.dependencies,
           system: request.systemDependencies,
         });
-        events.stage("running");
+        events.stage?.("running");
         const { chunk } = events;
         const call: Call = {
           meta: metaOf(request, chunk !== undefined),

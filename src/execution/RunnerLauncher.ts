@@ -28,6 +28,8 @@ export const INSTANCE_IDLE = Setting.optionalSeconds({
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
   {
+    /** The virtual environment that a runner should run from by now. */
+    readonly prefix: Effect.Effect<string, WorkspaceError>;
     /** A ready runner that lives as long as the scope. */
     readonly launch: Effect.Effect<RunnerSession, RunnerUnavailable | WorkspaceError, Scope.Scope>;
   }
@@ -93,7 +95,10 @@ export class RunnerLauncher extends Context.Service<
         return yield* Effect.mapError(start(rebuilt.python, rebuilt), unavailable);
       });
 
-      return RunnerLauncher.of({ launch: launch() });
+      return RunnerLauncher.of({
+        prefix: Effect.map(workspace.ready, ({ prefix }) => prefix),
+        launch: launch(),
+      });
     }),
   );
 

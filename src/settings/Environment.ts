@@ -1,3 +1,6 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 import { ConfigProvider, Context, Layer, Result } from "effect";
 
 type Variables = Readonly<Record<string, string>>;
@@ -60,6 +63,13 @@ const programsOf = (variables: Variables): Variables => {
   return kept;
 };
 
+const userCacheOf = ({ XDG_CACHE_HOME, HOME }: Variables): string => {
+  if (XDG_CACHE_HOME !== undefined) return join(XDG_CACHE_HOME, "worker-tetra");
+  return HOME === undefined
+    ? join(tmpdir(), "worker-tetra-cache")
+    : join(HOME, ".cache", "worker-tetra");
+};
+
 /**
  * The environment as it was when the worker started. Nothing else reads the process's environment:
  * settings come through the `ConfigProvider` that the layer installs beside it.
@@ -71,6 +81,8 @@ export class Environment extends Context.Service<
     readonly forPrograms: Variables;
     /** Replaces every credential that the worker knows of by `***`. */
     readonly mask: (text: string) => string;
+    /** The folder of this user for what can be fetched or made again. */
+    readonly userCache: string;
     /** Whether the user has set a variable to something. */
     readonly has: (name: string) => boolean;
   }
@@ -80,6 +92,7 @@ export class Environment extends Context.Service<
     return Environment.of({
       forPrograms: programsOf(variables),
       mask: (text) => secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), text),
+      userCache: userCacheOf(variables),
       has: (name) => (variables[name] ?? "") !== "",
     });
   }

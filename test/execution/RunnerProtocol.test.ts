@@ -18,6 +18,18 @@ const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> 
   return frames;
 };
 
+const header = (size: number, type: number, body: Buffer) => {
+  const head = Buffer.alloc(12);
+  head.writeUInt32LE(size, 0);
+  head.writeUInt32LE(type, 4);
+  return Buffer.concat([head, body]);
+};
+const meta = (json: string, blobs = "") => {
+  const size = Buffer.alloc(4);
+  size.writeUInt32LE(Buffer.byteLength(json), 0);
+  return Buffer.concat([size, Buffer.from(json), Buffer.from(blobs)]);
+};
+
 describe("frames", () => {
   const call = encode(FrameType.call, 7, { name: "é" }, [Buffer.from("abc"), Buffer.alloc(0)]);
   const bye = encode(FrameType.bye, 8, {}, []);
@@ -39,18 +51,6 @@ describe("frames", () => {
     const [frame] = framesOf(bytesOf(encode(FrameType.result, 1, {}, [blob])), 65_536);
     assert.isTrue(frame?.blobs[0]?.equals(blob));
   });
-
-  const header = (size: number, type: number, body: Buffer) => {
-    const head = Buffer.alloc(12);
-    head.writeUInt32LE(size, 0);
-    head.writeUInt32LE(type, 4);
-    return Buffer.concat([head, body]);
-  };
-  const meta = (json: string, blobs = "") => {
-    const size = Buffer.alloc(4);
-    size.writeUInt32LE(Buffer.byteLength(json), 0);
-    return Buffer.concat([size, Buffer.from(json), Buffer.from(blobs)]);
-  };
 
   it.each([
     ["a type that is none", Buffer.from("print('this is not a frame')")],

@@ -243,7 +243,6 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
           "f",
         ).pipe(
           Effect.provideService(JobEvents, {
-            stage: () => {},
             output: () => Deferred.doneUnsafe(started, Exit.void),
           }),
           Effect.forkChild,

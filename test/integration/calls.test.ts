@@ -76,10 +76,9 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
 
   it.effect("an instance keeps its state over calls, and its answer says how it fares", () =>
     Effect.gen(function* () {
-      const add = (n: number) => callMethod(COUNTER, "Counter", "Counter_1", "add", [n]);
-      const first = yield* add(5);
+      const first = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [5]);
       assert.deepInclude(first, { json_result: 5, instance_id: "Counter_1", stdout: "built\n" });
-      const second = yield* add(2);
+      const second = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [2]);
       assert.deepInclude(second, { json_result: 7, stdout: "" });
       assert.deepInclude(second.instance_info, { class_name: "Counter", method_calls: 2 });
       assert.isFalse(Number.isNaN(Date.parse(second.instance_info?.last_used ?? "")));
@@ -249,8 +248,6 @@ class Model:
       const chunks: Array<FunctionResponse> = [];
       const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
         Effect.provideService(JobEvents, {
-          stage: () => {},
-          output: () => {},
           chunk: (chunk) => chunks.push(chunk),
         }),
       );

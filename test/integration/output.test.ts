@@ -59,7 +59,6 @@ def f():
       const live: Array<string> = [];
       const answer = yield* call("def f():\n    print('one')\n    print('two', end='')", "f").pipe(
         Effect.provideService(JobEvents, {
-          stage: () => {},
           output: (lines) => live.push(lines),
         }),
       );
@@ -75,9 +74,7 @@ def f():
         "import os\ndef f(parts):\n    print('key', ''.join(parts))\n    print('RUNPOD_AI_API_KEY' in os.environ)\n    raise ValueError(''.join(parts))",
         "f",
         [[...KEY]],
-      ).pipe(
-        Effect.provideService(JobEvents, { stage: () => {}, output: (lines) => live.push(lines) }),
-      );
+      ).pipe(Effect.provideService(JobEvents, { output: (lines) => live.push(lines) }));
       assert.include(answer.stdout, "key ***\nFalse");
       assert.include(answer.error, "ValueError: ***");
       assert.notInclude(JSON.stringify(answer) + live.join(""), KEY);

@@ -1,0 +1,61 @@
+import { Option } from "effect";
+
+import type { Environment } from "../settings/Environment.ts";
+import type { Place } from "./Volume.ts";
+
+type Variables = Readonly<Record<string, string>>;
+
+type IsSet = (name: string) => boolean;
+
+/**
+ * Where Hugging Face libraries of all ages keep what they fetch. They derive one of these from another, so
+ * one that the user has set rules out ours that would overrule it.
+ */
+const hubVariables = (caches: string, isSet: IsSet): Variables => {
+  if (isSet("HF_HOME")) return {};
+  const home = `${caches}/.hf-cache`;
+  const hub = `${home}/hub`;
+  const hubIsSet = isSet("HF_HUB_CACHE") || isSet("HUGGINGFACE_HUB_CACHE");
+  return {
+    HF_HOME: home,
+    HF_DATASETS_CACHE: `${home}/datasets`,
+    ...(hubIsSet
+      ? {}
+      : {
+          HF_HUB_CACHE: hub,
+          HUGGINGFACE_HUB_CACHE: hub,
+          TRANSFORMERS_CACHE: `${home}/transformers`,
+        }),
+  };
+};
+
+const compileVariables = (caches: string): Variables => ({
+  TORCH_HOME: `${caches}/.torch`,
+  VLLM_CACHE_ROOT: `${caches}/.vllm-cache`,
+  TRITON_CACHE_DIR: `${caches}/.triton-cache`,
+  TORCHINDUCTOR_CACHE_DIR: `${caches}/.inductor-cache`,
+});
+
+/**
+ * The environment of user code: that of programs, with the workspace's additions. It is made from the start
+ * each time, so that nothing adds up over calls. What the user has set stays as set.
+ */
+export const jobEnvironment = (
+  { forPrograms, has }: Environment["Service"],
+  { caches, shared, cachedModels }: Place,
+  prefix: string,
+): Variables => {
+  // On a machine of one's own the libraries' usual folders serve better, unless there are models to be found.
+  const additions: Variables = {
+    ...(shared ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
+    ...(shared || Option.isSome(cachedModels) ? hubVariables(caches, has) : {}),
+  };
+  const added = Object.entries(additions).filter(([name]) => !has(name));
+  const { PATH = "/usr/local/bin:/usr/bin:/bin" } = forPrograms;
+  return {
+    ...forPrograms,
+    ...Object.fromEntries(added),
+    VIRTUAL_ENV: prefix,
+    PATH: `${prefix}/bin:${PATH}`,
+  };
+};

@@ -1,0 +1,243 @@
+import { createHash, randomUUID } from "node:crypto";
+
+import { Context, Effect, FileSystem, Layer, Metric, Option, Path, Schema } from "effect";
+
+import { DiskFault, diskFault } from "./DiskFault.ts";
+import { type ProgramFailed, Programs } from "./Programs.ts";
+import { type Interpreter, Python, type PythonNotFound } from "./Python.ts";
+import { Uv, type UvUnavailable } from "./Uv.ts";
+import type { Place } from "./Volume.ts";
+
+/** What the runner and the clients' generated code import; the only place that names the versions. */
+const BASE_PACKAGES = ["cloudpickle==3.1.2", "aiohttp>=3.9"] as const;
+
+/** A whole environment has this file; it is written last. */
+const COMPLETE = ".worker-tetra-complete";
+
+/** An environment could not be built. */
+export class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()(
+  "VenvCreationFailed",
+  { path: Schema.String, step: Schema.String, output: Schema.String },
+) {
+  override get message(): string {
+    return `The virtual environment ${this.path} could not be built: ${this.step} failed. ${this.output.trim()}`;
+  }
+}
+
+/** A virtual environment that is ready, by all that its files tell. */
+export interface Venv {
+  /** Its folder, as Python reports it in `sys.prefix`. */
+  readonly prefix: string;
+  readonly python: string;
+  /** Version of Python, such as `3.12.1`. */
+  readonly version: string;
+  /** Later environments of one image have higher numbers. */
+  readonly number: number;
+  readonly base: Interpreter;
+}
+
+export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
+
+export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
+
+const versionOf = (configuration: string): string | undefined =>
+  /^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)/m.exec(configuration)?.[1];
+
+/**
+ * Virtual environments under `.venvs`, one line of them for each interpreter and image: built aside, and
+ * shown to the world by the link `.venv` when they are whole.
+ */
+export class VirtualEnvironment extends Context.Service<
+  VirtualEnvironment,
+  {
+    /** The newest whole environment of this image. Starts no process. */
+    readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
+    /** Whether an environment is still what it was. */
+    readonly isWhole: (venv: Venv) => Effect.Effect<boolean>;
+    /** Builds a new environment and makes `.venv` lead to it; whoever shares the place must hold its lock. */
+    readonly build: (place: Place) => Effect.Effect<Venv, VenvError>;
+    /** Makes `.venv` lead to an environment. */
+    readonly publish: (place: Place, venv: Venv) => Effect.Effect<void, DiskFault>;
+    /** The older environments of this image. */
+    readonly outdated: (place: Place, venv: Venv) => Effect.Effect<ReadonlyArray<Venv>>;
+  }
+>()("worker-tetra/workspace/VirtualEnvironment") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const programs = yield* Programs;
+      const python = yield* Python;
+      const uv = yield* Uv;
+
+      const parentOf = ({ directory }: Place) => path.join(directory, ".venvs");
+
+      /** Environments of one line differ only in their number; their names end alike before it. */
+      const line = yield* Effect.cached(
+        Effect.gen(function* () {
+          const base = yield* python.base;
+          const image = yield* python.image;
+          const facts = [
+            base.identity,
+            BASE_PACKAGES,
+            Option.isSome(image) ? image.value.identity : null,
+          ];
+          const print = createHash("sha256").update(JSON.stringify(facts)).digest("hex");
+          return { base, image, print: print.slice(0, 8) };
+        }),
+      );
+
+      /** The environments of a line, the newest first, as far as their names tell. */
+      const environments = Effect.fnUntraced(function* (place: Place) {
+        const { base, print } = yield* line;
+        const names = yield* Effect.orElseSucceed(
+          files.readDirectory(parentOf(place)),
+          (): ReadonlyArray<string> => [],
+        );
+        return names
+          .flatMap((name): ReadonlyArray<Venv> => {
+            const [, version, ofPrint, number] = /^([\d.]+)-([0-9a-f]+)-(\d+)$/.exec(name) ?? [];
+            return version === undefined || ofPrint !== print
+              ? []
+              : [venvAt(path.join(parentOf(place), name), version, Number(number), base)];
+          })
+          .toSorted((a, b) => b.number - a.number);
+      });
+
+      const venvAt = (
+        prefix: string,
+        version: string,
+        number: number,
+        base: Interpreter,
+      ): Venv => ({ prefix, python: path.join(prefix, "bin", "python"), version, number, base });
+
+      const isWhole = (venv: Venv) =>
+        Effect.gen(function* () {
+          // `stat` follows links, so an interpreter that is gone shows here.
+          yield* files.stat(venv.python);
+          yield* files.stat(path.join(venv.prefix, COMPLETE));
+          const configuration = yield* files.readFileString(path.join(venv.prefix, "pyvenv.cfg"));
+          return versionOf(configuration) === venv.version;
+        }).pipe(Effect.orElseSucceed(() => false));
+
+      const find = Effect.fn("VirtualEnvironment.find")(function* (place: Place) {
+        for (const venv of yield* environments(place)) {
+          if (yield* isWhole(venv)) return Option.some(venv);
+        }
+        return Option.none();
+      });
+
+      const publish = Effect.fn("VirtualEnvironment.publish")(function* (place: Place, venv: Venv) {
+        const link = path.join(place.directory, ".venv");
+        const target = path.join(".venvs", path.basename(venv.prefix));
+        const current = yield* Effect.option(files.readLink(link));
+        if (Option.contains(current, target)) return;
+        const temporary = `${link}-${randomUUID()}`;
+        yield* Effect.gen(function* () {
+          yield* files.symlink(target, temporary);
+          // A folder in the link's place was made by another worker program: it is kept under another name.
+          const isFolder = Option.isNone(current) && (yield* files.exists(link));
+          if (isFolder) yield* files.rename(link, `${link}.replaced-${randomUUID()}`);
+          yield* files.rename(temporary, link);
+        }).pipe(
+          Effect.mapError(diskFault(link, "can't be made a link")),
+          Effect.onError(() => Effect.ignore(files.remove(temporary))),
+        );
+      });
+
+      const build = Effect.fn("VirtualEnvironment.build")(function* (place: Place) {
+        const { base, image, print } = yield* line;
+        const { version } = yield* python.facts(base.executable);
+        const parent = parentOf(place);
+        yield* files
+          .makeDirectory(parent, { recursive: true })
+          .pipe(Effect.mapError(diskFault(parent, "can't be made")));
+        const command = yield* uv.command;
+        const [newest] = yield* environments(place);
+        const number = (newest?.number ?? 0) + 1;
+        const target = path.join(parent, `${version}-${print}-${number}`);
+        const aside = path.join(parent, `.building-${randomUUID()}`);
+        const venv = venvAt(target, version, number, base);
+        yield* Effect.logInfo(`Building the virtual environment ${target}`);
+
+        const failed = (step: string) => (error: ProgramFailed) =>
+          new VenvCreationFailed({ path: target, step, output: error.output });
+        const environment = {
+          UV_PYTHON_DOWNLOADS: "never",
+          ...(place.shared ? { UV_CACHE_DIR: path.join(place.caches, ".uv-cache") } : {}),
+        };
+        const options = { directory: place.directory, environment };
+        yield* Effect.gen(function* () {
+          yield* programs
+            .run(
+              command,
+              [
+                "venv",
+                "--quiet",
+                "--no-project",
+                "--relocatable",
+                "--python",
+                base.executable,
+                aside,
+              ],
+              options,
+            )
+            .pipe(Effect.mapError(failed("uv venv")));
+          yield* programs
+            .run(
+              command,
+              [
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                path.join(aside, "bin", "python"),
+                ...BASE_PACKAGES,
+              ],
+              options,
+            )
+            .pipe(Effect.mapError(failed(`installing ${BASE_PACKAGES.join(" and ")}`)));
+          if (Option.isSome(image)) {
+            const { sitePackages } = yield* python.facts(image.value.executable);
+            const [major, minor] = version.split(".");
+            const packages = path.join(aside, "lib", `python${major}.${minor}`, "site-packages");
+            // Folders of a .pth file come after the environment's own packages, so those win.
+            yield* files.writeFileString(
+              path.join(packages, "worker_tetra_image.pth"),
+              `${sitePackages.join("\n")}\n`,
+            );
+          }
+          yield* files.writeFileString(path.join(aside, COMPLETE), "");
+          yield* files.rename(aside, target);
+        }).pipe(
+          Effect.catchTag("PlatformError", (error) =>
+            Effect.fail(diskFault(target, "can't be written")(error)),
+          ),
+          Effect.onError(() =>
+            Effect.ignore(files.remove(aside, { recursive: true, force: true })),
+          ),
+        );
+        yield* publish(place, venv);
+        yield* Metric.update(venvsCreated, 1);
+        return venv;
+      });
+
+      return VirtualEnvironment.of({
+        find,
+        isWhole,
+        build,
+        publish,
+        outdated: (place, venv) =>
+          environments(place).pipe(
+            Effect.map((all) => all.filter(({ number }) => number < venv.number)),
+            Effect.orElseSucceed((): ReadonlyArray<Venv> => []),
+          ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Programs.layer, Python.layer, Uv.layer]),
+  );
+}

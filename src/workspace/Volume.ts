@@ -1,0 +1,139 @@
+import { randomUUID } from "node:crypto";
+
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import { Environment } from "../settings/Environment.ts";
+import * as Setting from "../settings/Setting.ts";
+import { DiskFault, diskFault } from "./DiskFault.ts";
+
+export const VOLUME_PATH = Setting.text({
+  name: "RUNPOD_VOLUME_PATH",
+  doc: "Where the network volume is mounted, if there is one.",
+  expected: "a path",
+  fallback: "/runpod-volume",
+});
+
+export const ENDPOINT_ID = Setting.text({
+  name: "RUNPOD_ENDPOINT_ID",
+  doc: "The endpoint's id, set by RunPod: its workers share one folder of the volume.",
+  expected: "letters, digits, - and _, at most 128 of them",
+  fallback: "default",
+});
+
+export const WORKSPACE_PATH = Setting.optionalText({
+  name: "WORKER_WORKSPACE_PATH",
+  doc: "The folder to work in where there is no network volume.",
+  expected: "a path",
+  fallback: "/app if it can be written, else the user's cache folder",
+});
+
+/** The folder that images for this worker have. */
+const APP = "/app";
+
+/** RunPod mounts the models that it caches here, below the volume's path, with or without a volume. */
+const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
+
+/** There is a network volume, and it can't be used. */
+export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
+  "VolumeNotWritable",
+  { path: Schema.String, fault: DiskFault },
+) {
+  override get message(): string {
+    return `The network volume can't be used. ${this.fault.message} Until then every worker builds its environment on its own disk, and nothing persists.`;
+  }
+}
+
+/** A folder that a worker can live in, with what follows from where it is. */
+export interface Place {
+  /** The workspace: current directory of jobs, parent of the virtual environments. */
+  readonly directory: string;
+  /** Other workers use it too, so it is locked before it is changed. */
+  readonly shared: boolean;
+  /** Where caches are kept. */
+  readonly caches: string;
+  /** Where RunPod's cached models are, if there are any. */
+  readonly cachedModels: Option.Option<string>;
+}
+
+const endpointFolder = Effect.gen(function* () {
+  const id = yield* ENDPOINT_ID.value;
+  // Nothing that could be a path: the id names a folder beside those of other endpoints.
+  if (/^[A-Za-z0-9_-]{1,128}$/.test(id)) return id;
+  const { name: setting, expected, fallback } = ENDPOINT_ID;
+  return yield* new Setting.SettingInvalid({ setting, expected, fallback, given: id });
+});
+
+/** Finds out where a worker can live: on the endpoint's network volume, and on the container's own disk. */
+export class Volume extends Context.Service<
+  Volume,
+  {
+    /** On the network volume; none where there is no volume. */
+    readonly shared: Effect.Effect<Option.Option<Place>, VolumeNotWritable>;
+    /** On the container's own disk. */
+    readonly own: Place;
+  }
+>()("worker-tetra/workspace/Volume") {
+  static readonly layer = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const { userCache } = yield* Environment;
+      const root = yield* VOLUME_PATH.value;
+      const endpoint = yield* endpointFolder;
+      const chosen = yield* WORKSPACE_PATH.value;
+
+      const isDirectory = (folder: string) =>
+        files.stat(folder).pipe(
+          Effect.map(({ type }) => type === "Directory"),
+          Effect.orElseSucceed(() => false),
+        );
+
+      /** Writes and removes a file of its own name, so that workers which try at once don't meet. */
+      const probe = (folder: string) => {
+        const file = path.join(folder, `.write-probe-${randomUUID()}`);
+        return files
+          .writeFileString(file, "x")
+          .pipe(
+            Effect.andThen(files.remove(file)),
+            Effect.mapError(diskFault(folder, "can't be written to")),
+          );
+      };
+
+      const models = path.join(root, ...CACHED_MODELS);
+      const cachedModels = (yield* isDirectory(models)) ? Option.some(models) : Option.none();
+
+      /** A mount of nothing but cached models is no volume. */
+      const holdsOnlyModels = Effect.map(
+        Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
+        (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
+      );
+
+      const shared = Effect.gen(function* () {
+        if (!(yield* isDirectory(root))) return Option.none<Place>();
+        const writable = yield* Effect.result(probe(root));
+        if (writable._tag === "Failure") {
+          if (yield* holdsOnlyModels) return Option.none<Place>();
+          return yield* new VolumeNotWritable({ path: root, fault: writable.failure });
+        }
+        return Option.some<Place>({
+          directory: path.join(root, "runtimes", endpoint),
+          shared: true,
+          caches: root,
+          cachedModels,
+        });
+      }).pipe(Effect.withSpan("Volume.shared"));
+
+      const ownDirectory = Option.isSome(chosen)
+        ? chosen.value
+        : (yield* Effect.isSuccess(probe(APP)))
+          ? APP
+          : path.join(userCache, "workspace");
+
+      return Volume.of({
+        shared,
+        own: { directory: ownDirectory, shared: false, caches: ownDirectory, cachedModels },
+      });
+    }),
+  );
+}

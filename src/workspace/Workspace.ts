@@ -1,0 +1,320 @@
+import {
+  Clock,
+  Context,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Metric,
+  Option,
+  Path,
+  Scope,
+  Semaphore,
+} from "effect";
+
+import { Environment } from "../settings/Environment.ts";
+import * as Setting from "../settings/Setting.ts";
+import { DiskFault, diskFault } from "./DiskFault.ts";
+import { FileLock, type LockUnavailable } from "./FileLock.ts";
+import { jobEnvironment } from "./JobEnvironment.ts";
+import { linkModels } from "./ModelCache.ts";
+import type { PythonNotFound } from "./Python.ts";
+import type { UvUnavailable } from "./Uv.ts";
+import { type Venv, type VenvError, VirtualEnvironment } from "./VirtualEnvironment.ts";
+import { type Place, Volume } from "./Volume.ts";
+import { type LockTimeout, WorkspaceLock } from "./WorkspaceLock.ts";
+
+export const APP_PATH = Setting.text({
+  name: "WORKER_APP_PATH",
+  doc: "The folder whose .venv programs expect that were made for the image (vLLM, say): a link is put there.",
+  expected: "a path",
+  fallback: "/app",
+});
+
+/** The facts are looked at again when they were seen longer ago than this, in milliseconds. */
+const FACTS_AGE = 1000;
+
+/** An environment can vanish between being found and being held, but not for ever. */
+const FIND_TRIES = 5;
+
+/** Where jobs run, and with what. */
+export interface PreparedWorkspace {
+  /** The current directory of user code. */
+  readonly directory: string;
+  /** The interpreter of the virtual environment. */
+  readonly python: string;
+  /** The virtual environment, as Python has it in `sys.prefix`. */
+  readonly prefix: string;
+  /** Version of Python, such as `3.12.1`. */
+  readonly version: string;
+  /** The interpreter that the virtual environment was built from. */
+  readonly basePython: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export type WorkspaceError = VenvError | LockTimeout | LockUnavailable;
+
+/** Beside the environment, so that it can be removed while its lock is held. */
+const lockOf = (prefix: string) => `${prefix}.lock`;
+
+/** Whether another place could do better. */
+const isAboutPlace = (
+  error: WorkspaceError,
+): error is Exclude<WorkspaceError, PythonNotFound | UvUnavailable> =>
+  error._tag !== "PythonNotFound" && error._tag !== "UvUnavailable";
+
+type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker";
+
+export const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true });
+export const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
+
+/**
+ * The folder, virtual environment and variables of jobs: found or made on first need, looked at again cheaply
+ * after that. The endpoint's network volume is preferred; where it can't serve, the container's disk does.
+ */
+export class Workspace extends Context.Service<
+  Workspace,
+  {
+    readonly ready: Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /** A new environment in place of the current one, against which there is evidence. */
+    readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
+  }
+>()("worker-tetra/workspace/Workspace") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const volume = yield* Volume;
+      const venvs = yield* VirtualEnvironment;
+      const lock = yield* WorkspaceLock;
+      const locks = yield* FileLock;
+      const environment = yield* Environment;
+      const appPath = yield* APP_PATH.value;
+      const layerScope = yield* Effect.scope;
+      const turn = Semaphore.makeUnsafe(1);
+
+      interface State {
+        readonly place: Place;
+        readonly venv: Venv;
+        readonly prepared: PreparedWorkspace;
+        /** Holds the shared lock that keeps the environment from being removed. */
+        readonly scope: Scope.Closeable;
+        checkedAt: number;
+      }
+      let state: State | undefined;
+
+      /** Held by everybody who runs from the environment; where locks are no use, nothing is removed either. */
+      const hold = Effect.fnUntraced(function* (venv: Venv) {
+        const scope = yield* Scope.fork(layerScope);
+        const held = yield* locks.tryLock(lockOf(venv.prefix), "shared").pipe(
+          Scope.provide(scope),
+          Effect.map(Option.isSome),
+          Effect.catchTag("LockUnavailable", (error) =>
+            Effect.as(Effect.logDebug(error.message), true),
+          ),
+        );
+        if (held && (yield* venvs.isWhole(venv))) return Option.some(scope);
+        yield* Scope.close(scope, Exit.void);
+        return Option.none<Scope.Closeable>();
+      });
+
+      /** Removes environments that nobody runs from. */
+      const sweep = Effect.fn("Workspace.sweep")(function* (place: Place, venv: Venv) {
+        for (const { prefix } of yield* venvs.outdated(place, venv)) {
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const held = yield* locks.tryLock(lockOf(prefix), "exclusive");
+              if (Option.isNone(held)) return;
+              // Renamed first, so that nobody ever finds half of it.
+              const aside = path.join(path.dirname(prefix), `.removing-${path.basename(prefix)}`);
+              yield* files.rename(prefix, aside);
+              yield* files.remove(aside, { recursive: true });
+            }),
+          ).pipe(Effect.catch((error) => Effect.logDebug(`${prefix} stays: ${error.message}`)));
+        }
+      });
+
+      /** Finds an environment, or builds one under the lock; `condemned` is not taken. */
+      const obtain = Effect.fn("Workspace.obtain")(function* (
+        place: Place,
+        condemned: string | undefined,
+      ) {
+        const found = Effect.map(
+          venvs.find(place),
+          Option.filter((venv) => venv.prefix !== condemned),
+        );
+        const first = yield* found;
+        if (Option.isSome(first)) return [first.value, "reused"] as const;
+        return yield* Effect.scoped(
+          Effect.gen(function* () {
+            const file = path.join(place.directory, ".initialization.lock");
+            const others = yield* lock.acquireUnless(file, found);
+            if (Option.isSome(others)) {
+              return [others.value, "initialized by another worker"] as const;
+            }
+            const built = yield* venvs.build(place);
+            yield* sweep(place, built);
+            return [built, condemned === undefined ? "created" : "rebuilt"] as const;
+          }),
+        );
+      });
+
+      /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
+      const linkApp = Effect.fn("Workspace.linkApp")(
+        function* (place: Place) {
+          if (path.resolve(appPath) === path.resolve(place.directory)) return;
+          if (!(yield* files.exists(appPath))) return;
+          const link = path.join(appPath, ".venv");
+          const target = path.join(place.directory, ".venv");
+          const current = yield* Effect.option(files.readLink(link));
+          if (Option.contains(current, target)) return;
+          if (Option.isNone(current) && (yield* files.exists(link))) {
+            return yield* Effect.logWarning(`${link} is a folder of its own and stays as it is`);
+          }
+          const temporary = `${link}-${process.pid}`;
+          yield* files.symlink(target, temporary);
+          yield* files.rename(temporary, link);
+        },
+        Effect.catch((error) =>
+          Effect.logWarning(`${appPath}/.venv can't be made a link: ${error.message}`),
+        ),
+      );
+
+      const enter = Effect.fn("Workspace.enter")(function* (
+        place: Place,
+        condemned: string | undefined,
+      ) {
+        const started = yield* Clock.currentTimeMillis;
+        yield* files
+          .makeDirectory(place.directory, { recursive: true })
+          .pipe(Effect.mapError(diskFault(place.directory, "can't be made")));
+        for (let tries = 1; ; tries += 1) {
+          const [venv, origin] = yield* obtain(place, condemned);
+          const scope = yield* hold(venv);
+          if (Option.isNone(scope)) {
+            if (tries < FIND_TRIES) continue;
+            return yield* new DiskFault({
+              path: venv.prefix,
+              code: "ESTALE",
+              problem: "vanishes each time that it is about to be used",
+              detail: "other workers keep removing it",
+            });
+          }
+          const variables = jobEnvironment(environment, place, venv.prefix);
+          yield* Effect.all([
+            Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
+            linkApp(place),
+            linkModels(place, variables).pipe(
+              Effect.provideService(FileSystem.FileSystem, files),
+              Effect.provideService(Path.Path, path),
+            ),
+          ]);
+          yield* tell(place, venv, origin, (yield* Clock.currentTimeMillis) - started);
+          state = {
+            place,
+            venv,
+            scope: scope.value,
+            checkedAt: yield* Clock.currentTimeMillis,
+            prepared: {
+              directory: place.directory,
+              python: venv.python,
+              prefix: venv.prefix,
+              version: venv.version,
+              basePython: venv.base.executable,
+              environment: variables,
+            },
+          };
+          return state.prepared;
+        }
+      });
+
+      const tell = Effect.fnUntraced(function* (
+        place: Place,
+        venv: Venv,
+        origin: Origin,
+        milliseconds: number,
+      ) {
+        if (origin === "reused") yield* Metric.update(venvsReused, 1);
+        if (origin === "rebuilt") yield* Metric.update(venvsRebuilt, 1);
+        const message = `Workspace ${place.directory}: virtual environment ${path.basename(venv.prefix)} ${origin} in ${(milliseconds / 1000).toFixed(2)} s`;
+        yield* origin === "reused" ? Effect.logDebug(message) : Effect.logInfo(message);
+      });
+
+      const prepare = Effect.fn("Workspace.prepare")(function* (condemned?: string) {
+        const warned = (why: string) =>
+          Effect.as(
+            Effect.logWarning(
+              `${why}\nThis worker goes on in ${volume.own.directory}, on its own disk.`,
+            ),
+            Option.none<PreparedWorkspace>(),
+          );
+        const shared = yield* Effect.catch(volume.shared, (error) =>
+          Effect.as(warned(error.message), Option.none<Place>()),
+        );
+        if (Option.isSome(shared)) {
+          const prepared = yield* Effect.catchIf(
+            Effect.asSome(enter(shared.value, condemned)),
+            isAboutPlace,
+            (error) => warned(error.message),
+          );
+          if (Option.isSome(prepared)) return prepared.value;
+        }
+        return yield* enter(volume.own, condemned);
+      });
+
+      /** The state as it is known, if its facts still hold. */
+      const confirmed = Effect.fnUntraced(function* () {
+        if (state === undefined) return undefined;
+        const now = yield* Clock.currentTimeMillis;
+        if (now - state.checkedAt < FACTS_AGE) return state.prepared;
+        const isThere = yield* Effect.orElseSucceed(
+          files.exists(state.place.directory),
+          () => false,
+        );
+        if (!isThere || !(yield* venvs.isWhole(state.venv))) return undefined;
+        state.checkedAt = now;
+        return state.prepared;
+      });
+
+      const leave = Effect.suspend(() => {
+        const scope = state?.scope;
+        state = undefined;
+        return scope === undefined ? Effect.void : Scope.close(scope, Exit.void);
+      });
+
+      const ready = Effect.gen(function* () {
+        const known = yield* confirmed();
+        if (known !== undefined) return known;
+        return yield* turn.withPermit(
+          Effect.gen(function* () {
+            const meanwhile = yield* confirmed();
+            if (meanwhile !== undefined) return meanwhile;
+            yield* leave;
+            return yield* prepare();
+          }),
+        );
+      });
+
+      return Workspace.of({
+        ready,
+        rebuild: (evidence) =>
+          turn.withPermit(
+            Effect.gen(function* () {
+              const condemned = state?.venv.prefix;
+              yield* Effect.logWarning(
+                `The virtual environment ${condemned ?? ""} is broken (${evidence}); a new one takes its place`,
+              );
+              const place = state?.place;
+              yield* leave;
+              return yield* place === undefined ? prepare(condemned) : enter(place, condemned);
+            }),
+          ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Volume.layer, VirtualEnvironment.layer, WorkspaceLock.layer, FileLock.layer]),
+  );
+}

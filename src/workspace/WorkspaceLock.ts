@@ -1,0 +1,153 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+
+import {
+  Clock,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Metric,
+  Option,
+  Path,
+  Schedule,
+  Schema,
+  Scope,
+} from "effect";
+
+import * as Setting from "../settings/Setting.ts";
+import { FileLock, LockUnavailable } from "./FileLock.ts";
+
+export const INIT_TIMEOUT = Setting.seconds({
+  name: "WORKSPACE_INIT_TIMEOUT",
+  doc: "How long to wait for another worker that prepares the shared workspace.",
+  minimum: 0,
+  fallback: 30,
+});
+
+export const POLL_INTERVAL = Setting.seconds({
+  name: "WORKSPACE_LOCK_POLL_INTERVAL",
+  doc: "Time between two tries to lock the shared workspace.",
+  minimum: 0.01,
+  fallback: 0.5,
+});
+
+/** The lock stayed with somebody else for too long. */
+export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
+  path: Schema.String,
+  /** Seconds waited. */
+  waited: Schema.Finite,
+  holder: Schema.optionalKey(Schema.String),
+}) {
+  override get message(): string {
+    const holder = this.holder === undefined ? "unknown" : this.holder;
+    return (
+      `${this.path} is locked by another worker for longer than ${this.waited} seconds (holder: ${holder}). ` +
+      "If that worker is busy building, raise WORKSPACE_INIT_TIMEOUT; if it hangs, end it: the lock is free as soon as its process is gone."
+    );
+  }
+}
+
+export const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
+export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
+export const lockWaits = Metric.timer("workspace_lock_wait");
+
+/** The lock under which the shared workspace is changed, waited for with patience. */
+export class WorkspaceLock extends Context.Service<
+  WorkspaceLock,
+  {
+    /**
+     * Waits for the lock and holds it until the scope closes, unless `settled` has a value first: then
+     * somebody else did the work that the lock was wanted for.
+     */
+    readonly acquireUnless: <A, E, R>(
+      path: string,
+      settled: Effect.Effect<Option.Option<A>, E, R>,
+    ) => Effect.Effect<Option.Option<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
+  }
+>()("worker-tetra/workspace/WorkspaceLock") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const locks = yield* FileLock;
+      const files = yield* FileSystem.FileSystem;
+      const paths = yield* Path.Path;
+      const timeout = yield* INIT_TIMEOUT.value;
+      const interval = yield* POLL_INTERVAL.value;
+      const probed = new Set<string>();
+
+      /** On some mounts everybody gets every lock: two descriptors of one file tell. */
+      const probe = Effect.fn("WorkspaceLock.probe")(function* (folder: string) {
+        if (probed.has(folder)) return;
+        const file = paths.join(folder, `.lock-probe-${randomUUID()}`);
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const first = yield* locks.tryLock(file, "exclusive");
+            const second = yield* locks.tryLock(file, "exclusive");
+            if (Option.isNone(first) || Option.isSome(second)) {
+              return yield* new LockUnavailable({
+                path: folder,
+                reason:
+                  "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
+              });
+            }
+          }),
+        ).pipe(Effect.ensuring(Effect.ignore(files.remove(file))));
+        probed.add(folder);
+      });
+
+      const acquireUnless = Effect.fn("WorkspaceLock.acquireUnless")(function* <A, E, R>(
+        path: string,
+        settled: Effect.Effect<Option.Option<A>, E, R>,
+      ) {
+        const scope = yield* Scope.Scope;
+        const started = yield* Clock.currentTimeMillis;
+        yield* probe(paths.dirname(path));
+
+        /** The value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
+        const attempt = Effect.gen(function* () {
+          const value = yield* settled;
+          if (Option.isSome(value)) return Option.some<Option.Option<A>>(value);
+          const trial = yield* Scope.fork(scope);
+          const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
+          if (Option.isSome(lock)) {
+            lock.value.sign(
+              `pid ${process.pid} on ${hostname()} since ${new Date(yield* Clock.currentTimeMillis).toISOString()}`,
+            );
+            return Option.some<Option.Option<A>>(Option.none());
+          }
+          yield* Scope.close(trial, Exit.void);
+          return Option.none<Option.Option<A>>();
+        });
+
+        const outcome = yield* attempt.pipe(
+          Effect.repeat({
+            until: (tried) => Option.isSome(tried),
+            schedule: Schedule.spaced({ seconds: interval }),
+          }),
+          Effect.timeoutOption({ seconds: timeout }),
+        );
+        const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
+        yield* Metric.update(lockWaits, waited);
+        if (Option.isNone(outcome)) {
+          yield* Metric.update(locksTimedOut, 1);
+          const holder = locks.holder(path);
+          return yield* new LockTimeout({
+            path,
+            waited: timeout,
+            ...(Option.isSome(holder) ? { holder: holder.value } : {}),
+          });
+        }
+        const value = Option.flatten(outcome.value);
+        if (Option.isNone(value)) yield* Metric.update(locksAcquired, 1);
+        return value;
+      });
+
+      return WorkspaceLock.of({ acquireUnless });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(FileLock.layer));
+}
