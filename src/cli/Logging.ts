@@ -2,7 +2,7 @@ import { Effect, Layer, Logger, References } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
 
-export const LOG_LEVEL = Setting.choice({
+const LOG_LEVEL = Setting.choice({
   name: "LOG_LEVEL",
   doc: "The least severe of the worker's own messages that is logged; --log-level wins over it.",
   choices: ["all", "trace", "debug", "info", "warn", "warning", "error", "fatal", "none"],

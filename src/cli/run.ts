@@ -12,7 +12,7 @@ import { type FileRequest, read } from "./RequestFile.ts";
 const RESULT_SHOWN = 2000;
 
 /** Not all went well; everything about it was said already. */
-export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
+class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
   /** 1: a job failed. 2: a file could not be used. */
   exitCode: Schema.Literals([1, 2]),
 }) {

@@ -31,7 +31,7 @@ import {
 } from "./RunnerProtocol.ts";
 import type { Exchange, ExchangeEnd, RunnerSession } from "./RunnerSession.ts";
 
-export const OUTPUT_LIMIT = Setting.integer({
+const OUTPUT_LIMIT = Setting.integer({
   name: "WORKER_OUTPUT_LIMIT",
   doc: "How much of a job's output its answer has: a quarter from the beginning, the rest from the end.",
   unit: "bytes",
@@ -39,13 +39,13 @@ export const OUTPUT_LIMIT = Setting.integer({
   fallback: 1024 * 1024,
 });
 
-export const JOB_TIMEOUT = Setting.optionalSeconds({
+const JOB_TIMEOUT = Setting.optionalSeconds({
   name: "WORKER_JOB_TIMEOUT",
   doc: "How long a job's code may run before it is stopped.",
   minimum: 0,
 });
 
-export const CANCEL_GRACE = Setting.seconds({
+const CANCEL_GRACE = Setting.seconds({
   name: "WORKER_CANCEL_GRACE",
   doc: "Time between asking code to stop (SIGINT) and killing its process (SIGKILL).",
   minimum: 0,

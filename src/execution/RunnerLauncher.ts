@@ -7,7 +7,7 @@ import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
 import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";
 
-export const MAX_INSTANCES = Setting.integer({
+const MAX_INSTANCES = Setting.integer({
   name: "WORKER_MAX_INSTANCES",
   doc: "Instances of classes that are kept between calls; the one unused for longest goes first.",
   unit: "instances",
@@ -15,7 +15,7 @@ export const MAX_INSTANCES = Setting.integer({
   fallback: 64,
 });
 
-export const INSTANCE_IDLE = Setting.optionalSeconds({
+const INSTANCE_IDLE = Setting.optionalSeconds({
   name: "WORKER_INSTANCE_IDLE",
   doc: "How long an instance is kept while nobody calls it.",
   minimum: 0,

@@ -81,12 +81,12 @@ interface Shared {
 }
 
 /** Call a function. */
-export interface FunctionCall extends Shared {
+interface FunctionCall extends Shared {
   readonly kind: "function";
 }
 
 /** Call a method of an instance that lives on between calls. */
-export interface ClassCall extends Shared {
+interface ClassCall extends Shared {
   readonly kind: "class";
   readonly method: string;
   readonly constructorArgs: ReadonlyArray<unknown>;

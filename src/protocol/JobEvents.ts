@@ -3,7 +3,7 @@ import { Context } from "effect";
 import type { FunctionResponse } from "./FunctionResponse.ts";
 
 /** Where a job is on its way. */
-export type Stage = "workspace" | "dependencies" | "running";
+type Stage = "workspace" | "dependencies" | "running";
 
 /** What happens while a job is carried out, told at once to whoever listens; a listener must not block. */
 export interface JobEvents {

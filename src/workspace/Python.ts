@@ -4,14 +4,14 @@ import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import { Programs } from "./Programs.ts";
 
-export const PYTHON = Setting.optionalText({
+const PYTHON = Setting.optionalText({
   name: "WORKER_PYTHON",
   doc: "The Python interpreter that jobs run on; their virtual environment is built from it.",
   expected: "the path or the name of an interpreter",
   fallback: "python3, else the newest of python3.14 to python3.9 on PATH",
 });
 
-export const IMAGE_PYTHON = Setting.optionalText({
+const IMAGE_PYTHON = Setting.optionalText({
   name: "WORKER_IMAGE_PYTHON",
   doc: "The interpreter whose installed packages (PyTorch, say) the image offers to jobs.",
   expected: "the path of an interpreter",

@@ -15,7 +15,7 @@ const BASE_PACKAGES = ["cloudpickle==3.1.2", "aiohttp>=3.9"] as const;
 const COMPLETE = ".worker-tetra-complete";
 
 /** An environment could not be built. */
-export class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()(
+class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()(
   "VenvCreationFailed",
   { path: Schema.String, step: Schema.String, output: Schema.String },
 ) {
@@ -38,7 +38,7 @@ export interface Venv {
 
 export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
 
-export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
+const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
 
 const versionOf = (configuration: string): string | undefined =>
   /^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)/m.exec(configuration)?.[1];

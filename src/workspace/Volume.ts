@@ -6,21 +6,21 @@ import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import { DiskFault, diskFault } from "./DiskFault.ts";
 
-export const VOLUME_PATH = Setting.text({
+const VOLUME_PATH = Setting.text({
   name: "RUNPOD_VOLUME_PATH",
   doc: "Where the network volume is mounted, if there is one.",
   expected: "a path",
   fallback: "/runpod-volume",
 });
 
-export const ENDPOINT_ID = Setting.text({
+const ENDPOINT_ID = Setting.text({
   name: "RUNPOD_ENDPOINT_ID",
   doc: "The endpoint's id, set by RunPod: its workers share one folder of the volume.",
   expected: "letters, digits, - and _, at most 128 of them",
   fallback: "default",
 });
 
-export const WORKSPACE_PATH = Setting.optionalText({
+const WORKSPACE_PATH = Setting.optionalText({
   name: "WORKER_WORKSPACE_PATH",
   doc: "The folder to work in where there is no network volume.",
   expected: "a path",

@@ -24,7 +24,7 @@ import { type Venv, type VenvError, VirtualEnvironment } from "./VirtualEnvironm
 import { type Place, Volume } from "./Volume.ts";
 import { type LockTimeout, WorkspaceLock } from "./WorkspaceLock.ts";
 
-export const APP_PATH = Setting.text({
+const APP_PATH = Setting.text({
   name: "WORKER_APP_PATH",
   doc: "The folder whose .venv programs expect that were made for the image (vLLM, say): a link is put there.",
   expected: "a path",
@@ -65,8 +65,8 @@ const isAboutPlace = (
 
 type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker";
 
-export const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true });
-export const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
+const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true });
+const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
 
 /**
  * The folder, virtual environment and variables of jobs: found or made on first need, looked at again cheaply

@@ -20,14 +20,14 @@ import {
 import * as Setting from "../settings/Setting.ts";
 import { FileLock, LockUnavailable } from "./FileLock.ts";
 
-export const INIT_TIMEOUT = Setting.seconds({
+const INIT_TIMEOUT = Setting.seconds({
   name: "WORKSPACE_INIT_TIMEOUT",
   doc: "How long to wait for another worker that prepares the shared workspace.",
   minimum: 0,
   fallback: 30,
 });
 
-export const POLL_INTERVAL = Setting.seconds({
+const POLL_INTERVAL = Setting.seconds({
   name: "WORKSPACE_LOCK_POLL_INTERVAL",
   doc: "Time between two tries to lock the shared workspace.",
   minimum: 0.01,
@@ -50,9 +50,9 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
   }
 }
 
-export const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
-export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
-export const lockWaits = Metric.timer("workspace_lock_wait");
+const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
+const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
+const lockWaits = Metric.timer("workspace_lock_wait");
 
 /** The lock under which the shared workspace is changed, waited for with patience. */
 export class WorkspaceLock extends Context.Service<
