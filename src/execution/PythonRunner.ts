@@ -162,41 +162,51 @@ export class PythonRunner extends Context.Service<
         .withPermit(Effect.suspend(current))
         .pipe(Effect.ignore, Effect.forkIn(layerScope), Effect.asVoid);
 
-      const stop = Effect.fnUntraced(function* (session: RunnerSession, exchange: Exchange) {
+      const stop = Effect.fnUntraced(function* (session: RunnerSession, begun: Exchange) {
         // Asked a second time half-way: the first may have come before the code began, and was lost.
         const asking = Effect.repeat(
           Effect.sync(() => session.process.interrupt()),
           Schedule.spaced({ seconds: cancelGrace.seconds / 2 }),
         );
-        const end = yield* Deferred.await(exchange.end).pipe(
+        const end = yield* Deferred.await(begun.end).pipe(
           Effect.raceFirst(Effect.andThen(asking, Effect.never)),
           Effect.timeoutOption(cancelGrace),
         );
         if (Option.isSome(end)) return end.value;
         session.process.kill();
-        const killed = yield* Effect.timeoutOption(Deferred.await(exchange.end), KILL_LIMIT);
+        const killed = yield* Effect.timeoutOption(Deferred.await(begun.end), KILL_LIMIT);
         return Option.getOrElse(killed, (): ExchangeEnd => ({
           exit: { code: undefined, signal: "SIGKILL" },
         }));
       });
 
-      const exchangeEnd = (
+      /** One exchange from its first byte to its end. Once it has begun, interrupting it stops the code first. */
+      const exchange = (
         session: RunnerSession,
-        exchange: Exchange,
-        limit: Option.Option<number>,
-      ) => {
-        const end = Deferred.await(exchange.end);
-        const waited = Option.isNone(limit)
-          ? Effect.map(end, (value) => ({ value, late: false }))
-          : Effect.timeoutOption(end, { seconds: limit.value }).pipe(
-              Effect.flatMap((value) =>
-                Option.isSome(value)
-                  ? Effect.succeed({ value: value.value, late: false })
-                  : Effect.map(stop(session, exchange), (value) => ({ value, late: true })),
-              ),
+        begin: () => Exchange,
+      ): Effect.Effect<{ readonly end: ExchangeEnd; readonly late: boolean }> =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.suspend(() => {
+            const begun = begin();
+            const ended = Deferred.await(begun.end);
+            const waited = Option.isNone(jobTimeout)
+              ? Effect.map(ended, (end) => ({ end, late: false }))
+              : Effect.timeoutOption(ended, { seconds: jobTimeout.value }).pipe(
+                  Effect.flatMap((end) =>
+                    Option.isSome(end)
+                      ? Effect.succeed({ end: end.value, late: false })
+                      : Effect.map(stop(session, begun), (stopped) => ({
+                          end: stopped,
+                          late: true,
+                        })),
+                  ),
+                );
+            return restore(waited).pipe(
+              Effect.onInterrupt(() => stop(session, begun)),
+              Effect.ensuring(Effect.sync(() => session.finish())),
             );
-        return Effect.onInterrupt(waited, () => stop(session, exchange));
-      };
+          }),
+        );
 
       const attempt = Effect.fnUntraced(function* (call: Call) {
         const events = yield* JobEvents.JobEvents;
@@ -218,23 +228,17 @@ export class PythonRunner extends Context.Service<
           (text) => events.output?.(mask(text)),
           () => clock.currentTimeMillisUnsafe(),
         );
-        const exchange = session.begin(FrameType.call, call.meta, call.blobs, {
-          output: (bytes) => {
-            capture.write(bytes);
-            lines.write(bytes);
-          },
-          chunk: ({ blobs: [value] }: Frame) => {
-            if (value !== undefined) call.chunk?.(value);
-          },
-        });
-        const { value: end, late } = yield* exchangeEnd(session, exchange, jobTimeout).pipe(
-          Effect.ensuring(
-            Effect.sync(() => {
-              session.finish();
-              lines.end();
-            }),
-          ),
-        );
+        const { end, late } = yield* exchange(session, () =>
+          session.begin(FrameType.call, call.meta, call.blobs, {
+            output: (bytes) => {
+              capture.write(bytes);
+              lines.write(bytes);
+            },
+            chunk: ({ blobs: [value] }: Frame) => {
+              if (value !== undefined) call.chunk?.(value);
+            },
+          }),
+        ).pipe(Effect.ensuring(Effect.sync(() => lines.end())));
         const output = mask(capture.text());
 
         if (end.exit !== undefined) {
@@ -302,14 +306,10 @@ export class PythonRunner extends Context.Service<
         blobs: ReadonlyArray<Uint8Array>,
       ) {
         const { session } = yield* current();
-        const exchange = session.begin(FrameType.control, meta, blobs, {
-          output: () => {},
-          chunk: () => {},
-        });
-        const { value } = yield* exchangeEnd(session, exchange, jobTimeout).pipe(
-          Effect.ensuring(Effect.sync(() => session.finish())),
+        const { end } = yield* exchange(session, () =>
+          session.begin(FrameType.control, meta, blobs, { output: () => {}, chunk: () => {} }),
         );
-        return Option.flatMap(Option.fromUndefinedOr(value.answer), ({ meta: answer }) =>
+        return Option.flatMap(Option.fromUndefinedOr(end.answer), ({ meta: answer }) =>
           decodeControl(answer),
         );
       });

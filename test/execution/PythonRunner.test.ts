@@ -1,0 +1,420 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Exit, Fiber, Layer, Option } from "effect";
+import { TestClock } from "effect/testing";
+
+import { type Call, PythonRunner } from "../../src/execution/PythonRunner.ts";
+import { RunnerLauncher } from "../../src/execution/RunnerLauncher.ts";
+import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import {
+  type Behaviour,
+  fakeRunners,
+  fakeWorkspace,
+  surroundings,
+  well,
+} from "../support/FakeRunner.ts";
+
+const call: Call = {
+  meta: {
+    kind: "function",
+    name: "f",
+    source: "",
+    format: "cloudpickle",
+    args: 0,
+    kwargs: [],
+    constructorArgs: 0,
+    constructorKwargs: [],
+    method: "",
+    instance: null,
+    fresh: false,
+    modules: {},
+    stream: false,
+  },
+  blobs: [],
+};
+
+const setUp = (
+  behaviours: ReadonlyArray<Behaviour>,
+  variables: Readonly<Record<string, string>> = {},
+) => {
+  const runners = fakeRunners(...behaviours);
+  const workspace = fakeWorkspace();
+  const layer = PythonRunner.layerNoDeps.pipe(
+    Layer.provide(RunnerLauncher.layerNoDeps),
+    Layer.provide([runners.layer, workspace.layer]),
+    Layer.provide(surroundings(variables)),
+  );
+  return { started: runners.started, evidence: workspace.evidence, provide: Effect.provide(layer) };
+};
+
+/** A runner that never answers a call, but says that it has begun. */
+const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour => ({
+  ...well,
+  call: () => Deferred.doneUnsafe(begun, Exit.void),
+  ...more,
+});
+
+describe("PythonRunner", () => {
+  it.effect("starts one process on first need and serves every call with it", () => {
+    const { started, provide } = setUp([well]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      assert.isEmpty(started);
+      for (let turn = 0; turn < 3; turn += 1) {
+        assert.strictEqual(String((yield* runner.call(call)).value), "pickle");
+      }
+      assert.lengthOf(started, 1);
+      assert.strictEqual(started[0]?.directory, "/workspace");
+    }).pipe(provide);
+  });
+
+  it.effect("runs calls one after the other", () => {
+    const order: Array<string> = [];
+    let busy = false;
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          assert.isFalse(busy);
+          busy = true;
+          order.push(`begin ${id}`);
+          queueMicrotask(() => {
+            busy = false;
+            order.push(`end ${id}`);
+            runner.answer(id);
+          });
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      yield* Effect.all([runner.call(call), runner.call(call)], { concurrency: "unbounded" });
+      assert.deepStrictEqual(order, ["begin 1", "end 1", "begin 2", "end 2"]);
+    }).pipe(provide);
+  });
+
+  it.effect("gives the output with notes on lines of their own, and the lines as they come", () => {
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          runner.print("one\ntw");
+          runner.print("o");
+          runner.answer(id, { notes: ["Something to know."] });
+        },
+      },
+    ]);
+    const lines: Array<string> = [];
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      const outcome = yield* runner
+        .call(call)
+        .pipe(Effect.provideService(JobEvents, { output: (text) => lines.push(text) }));
+      assert.strictEqual(outcome.output, "one\ntwo\n[worker-tetra] Something to know.\n");
+      assert.strictEqual(lines.join(""), "one\ntwo\n");
+    }).pipe(provide);
+  });
+
+  it.effect("reports a crash with its output, and has a new process for the next call", () => {
+    const { started, provide } = setUp([
+      {
+        ...well,
+        call: (runner) => {
+          runner.print("last words");
+          runner.end({ signal: "SIGSEGV" });
+        },
+      },
+      well,
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      const error = yield* Effect.flip(runner.call(call));
+      assert.strictEqual(error._tag, "RunnerCrashed");
+      assert.include(error.message, "SIGSEGV");
+      assert.strictEqual("output" in error ? error.output : "", "last words");
+      yield* runner.call(call);
+      assert.lengthOf(started, 2);
+    }).pipe(provide);
+  });
+
+  it.effect("replaces a process that ended between two calls", () => {
+    let first: (() => void) | undefined;
+    const { started, provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          runner.answer(id);
+          first = () => runner.end({ signal: "SIGKILL" });
+        },
+      },
+      well,
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      yield* runner.call(call);
+      first?.();
+      yield* runner.call(call);
+      assert.lengthOf(started, 2);
+    }).pipe(provide);
+  });
+
+  it.effect(
+    "replaces a process that says it must not go on, and explains what became of its instances",
+    () => {
+      const instance = {
+        id: "Model_1",
+        class_name: "Model",
+        created_at: "2030-01-01T00:00:00Z",
+        method_calls: 1,
+        last_used: "2030-01-01T00:00:00Z",
+      };
+      const { started, provide } = setUp([
+        {
+          ...well,
+          call: (runner, id) =>
+            runner.answer(id, { instance, poisoned: "CUDA error: device-side assert" }),
+        },
+        { ...well, call: (runner, id) => runner.answer(id, { instance }) },
+      ]);
+      return Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        assert.include((yield* runner.call(call)).output, "device-side assert");
+        assert.include((yield* runner.call(call)).output, "Instance Model_1 was built anew");
+        assert.notInclude((yield* runner.call(call)).output, "built anew");
+        assert.lengthOf(started, 2);
+      }).pipe(provide);
+    },
+  );
+
+  it.effect("interrupts a call at its limit, and fails it when it stopped", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const { started, provide } = setUp(
+        [
+          stuck(begun, {
+            interrupt: (runner, id) =>
+              runner.answer(id, {
+                ok: false,
+                error: {
+                  kind: "cancelled",
+                  type: "Cancelled",
+                  message: "cancelled",
+                  traceback: "",
+                },
+              }),
+          }),
+        ],
+        { WORKER_JOB_TIMEOUT: "30" },
+      );
+      yield* Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        const fiber = yield* Effect.forkChild(Effect.flip(runner.call(call)));
+        yield* Deferred.await(begun);
+        yield* TestClock.adjust("29 seconds");
+        assert.isUndefined(fiber.pollUnsafe());
+        yield* TestClock.adjust("1 seconds");
+        const error = yield* Fiber.join(fiber);
+        assert.deepInclude(error, { _tag: "CallTimedOut", seconds: 30, killed: false });
+        assert.lengthOf(started, 1);
+      }).pipe(provide);
+    }),
+  );
+
+  it.effect("gives the value of a call that ends by itself while it is being stopped", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const { provide } = setUp(
+        [stuck(begun, { interrupt: (runner, id) => runner.answer(id, {}, "partial") })],
+        { WORKER_JOB_TIMEOUT: "30" },
+      );
+      yield* Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        const fiber = yield* Effect.forkChild(runner.call(call));
+        yield* Deferred.await(begun);
+        yield* TestClock.adjust("30 seconds");
+        assert.strictEqual(String((yield* Fiber.join(fiber)).value), "partial");
+      }).pipe(provide);
+    }),
+  );
+
+  it.effect("kills what does not stop within the grace time", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      let interrupts = 0;
+      const { started, provide } = setUp(
+        [
+          stuck(begun, {
+            interrupt: () => {
+              interrupts += 1;
+            },
+          }),
+          well,
+        ],
+        { WORKER_JOB_TIMEOUT: "30", WORKER_CANCEL_GRACE: "4" },
+      );
+      yield* Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        const fiber = yield* Effect.forkChild(Effect.flip(runner.call(call)));
+        yield* Deferred.await(begun);
+        yield* TestClock.adjust("30 seconds");
+        assert.strictEqual(interrupts, 1);
+        yield* TestClock.adjust("3 seconds");
+        assert.strictEqual(interrupts, 2);
+        assert.isUndefined(fiber.pollUnsafe());
+        yield* TestClock.adjust("1 seconds");
+        assert.deepInclude(yield* Fiber.join(fiber), { _tag: "CallTimedOut", killed: true });
+        yield* runner.call(call);
+        assert.lengthOf(started, 2);
+      }).pipe(provide);
+    }),
+  );
+
+  it.effect("stops the code when the call is interrupted, and only then takes the next", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const stopped: Array<number> = [];
+      const { provide } = setUp([
+        {
+          ...well,
+          call: (runner, id) => {
+            if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
+            else runner.answer(id, {}, `after ${stopped.join()}`);
+          },
+          interrupt: (runner, id) => {
+            stopped.push(id);
+            runner.answer(id);
+          },
+        },
+      ]);
+      yield* Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        const fiber = yield* Effect.forkChild(runner.call(call));
+        yield* Deferred.await(begun);
+        const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
+          concurrency: "unbounded",
+        });
+        assert.strictEqual(String(next.value), "after 1");
+      }).pipe(provide);
+    }),
+  );
+
+  it.effect("does not take a frame for a result that is none", () => {
+    const { provide } = setUp([
+      { ...well, call: (runner, id) => runner.answer(id, { ok: "perhaps" }) },
+      well,
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      assert.strictEqual((yield* Effect.flip(runner.call(call)))._tag, "RunnerUnavailable");
+      yield* runner.call(call);
+    }).pipe(provide);
+  });
+
+  it.effect("describes a value, and has nothing to say when that fails", () => {
+    const { provide } = setUp([
+      { ...well, call: (runner, id) => runner.answer(id, { repr: "{'a': 1}" }) },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      assert.deepStrictEqual(
+        yield* runner.describe(Buffer.from("x"), 100),
+        Option.some("{'a': 1}"),
+      );
+    }).pipe(provide);
+  });
+});
+
+describe("RunnerLauncher", () => {
+  const fails = (code: number): Behaviour => ({
+    ...well,
+    start: (runner) => {
+      runner.print("ImportError: no");
+      runner.end({ code });
+    },
+  });
+  const outcome = (behaviours: ReadonlyArray<Behaviour>) => {
+    const { started, evidence, provide } = setUp(behaviours);
+    return Effect.gen(function* () {
+      const exit = yield* Effect.exit((yield* PythonRunner).warm);
+      return { exit, evidence, pythons: started.map(({ python }) => python) };
+    }).pipe(provide);
+  };
+  const own = "/workspace/.venv/bin/python";
+  const base = "/usr/bin/python3.12";
+  const rebuilt = "/rebuilt/bin/python";
+
+  it.effect("rebuilds an environment that fails where the base interpreter works", () =>
+    Effect.gen(function* () {
+      const { exit, evidence, pythons } = yield* outcome([fails(1), well, well]);
+      assert.isTrue(Exit.isSuccess(exit));
+      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
+      assert.lengthOf(evidence, 1);
+      assert.include(evidence[0], "exit code 1");
+    }),
+  );
+
+  it.effect("takes a base interpreter without cloudpickle for one that works", () =>
+    Effect.gen(function* () {
+      const { evidence, pythons } = yield* outcome([fails(3), fails(3), well]);
+      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
+      assert.lengthOf(evidence, 1);
+    }),
+  );
+
+  it.effect("leaves the environment alone when the base interpreter fails alike", () =>
+    Effect.gen(function* () {
+      const { exit, evidence } = yield* outcome([fails(1), fails(1)]);
+      assert.isEmpty(evidence);
+      assert.isTrue(Exit.isFailure(exit));
+      assert.include(String(exit), "ImportError: no");
+    }),
+  );
+
+  it.effect.each([
+    ["killed by a signal", { ...well, start: (runner) => runner.end({ signal: "SIGKILL" }) }],
+  ] satisfies ReadonlyArray<readonly [string, Behaviour]>)(
+    "leaves it alone when the process was %s",
+    ([, behaviour]) =>
+      Effect.gen(function* () {
+        const { exit, evidence, pythons } = yield* outcome([behaviour]);
+        assert.isEmpty(evidence);
+        assert.deepStrictEqual(pythons, [own]);
+        assert.isTrue(Exit.isFailure(exit));
+      }),
+  );
+
+  it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])("leaves it alone when the system said %s", (code) =>
+    Effect.gen(function* () {
+      const { exit, evidence } = yield* outcome([{ spawnError: code }, { spawnError: code }]);
+      assert.isEmpty(evidence);
+      assert.isTrue(Exit.isFailure(exit));
+      assert.include(String(exit), code);
+    }),
+  );
+
+  it.effect("leaves it alone when the process is never ready", () => {
+    const { started, evidence, provide } = setUp([{ ...well, start: () => {} }]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      const fiber = yield* Effect.forkChild(Effect.flip(runner.warm));
+      while (started.length === 0) yield* Effect.yieldNow;
+      yield* TestClock.adjust("3 minutes");
+      const error = yield* Fiber.join(fiber);
+      assert.include(error.message, "not ready");
+      assert.isEmpty(evidence);
+    }).pipe(provide);
+  });
+
+  it.effect.each([{ prefix: "/somewhere/else" }, { python: "3.13.0" }])(
+    "rebuilds an environment whose interpreter is another one (%j)",
+    (changes) =>
+      Effect.gen(function* () {
+        const { exit, evidence, pythons } = yield* outcome([
+          { ...well, start: (runner) => runner.ready(changes) },
+          well,
+        ]);
+        assert.isTrue(Exit.isSuccess(exit));
+        assert.lengthOf(evidence, 1);
+        assert.deepStrictEqual(pythons, [own, rebuilt]);
+      }),
+  );
+});

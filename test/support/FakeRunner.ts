@@ -1,0 +1,167 @@
+import { Effect, FileSystem, Layer } from "effect";
+
+import {
+  type RunnerCommand,
+  type RunnerExit,
+  type RunnerListener,
+  RunnerProcesses,
+  RunnerSpawnFailed,
+} from "../../src/execution/RunnerProcess.ts";
+import { FrameType } from "../../src/execution/RunnerProtocol.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
+
+/** How a fake runner behaves: what it does when it is started, called, interrupted and killed. */
+export interface Behaviour {
+  readonly start?: (runner: FakeProcess) => void;
+  readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
+  readonly interrupt?: (runner: FakeProcess, call: number) => void;
+  readonly kill?: (runner: FakeProcess) => void;
+  readonly spawnError?: string;
+}
+
+/** The fake's own side of a runner. */
+export interface FakeProcess {
+  readonly command: RunnerCommand;
+  readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
+  readonly answer: (
+    call: number,
+    changes?: Readonly<Record<string, unknown>>,
+    value?: string,
+  ) => void;
+  readonly print: (text: string) => void;
+  readonly end: (exit: Partial<RunnerExit>) => void;
+}
+
+export const prepared: PreparedWorkspace = {
+  directory: "/workspace",
+  python: "/workspace/.venv/bin/python",
+  prefix: "/workspace/.venvs/3.12.1-abc-1",
+  version: "3.12.1",
+  basePython: "/usr/bin/python3.12",
+  environment: { PATH: "/usr/bin" },
+};
+
+const result = {
+  ok: true,
+  error: null,
+  instance: null,
+  notes: [],
+  poisoned: null,
+  threads: [],
+  output: null,
+};
+
+/** A runner that answers every call with the pickle of its name. */
+export const well: Behaviour = {
+  start: (runner) => runner.ready(),
+  call: (runner, call) => runner.answer(call),
+  kill: (runner) => runner.end({ signal: "SIGKILL" }),
+};
+
+/** Starts fake runners, each with the next of the behaviours, the last one for all further ones. */
+export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
+  const started: Array<RunnerCommand> = [];
+  const layer = Layer.succeed(
+    RunnerProcesses,
+    RunnerProcesses.of({
+      spawn: (command: RunnerCommand, listener: RunnerListener) => {
+        const behaviour = behaviours[Math.min(started.length, behaviours.length - 1)] ?? well;
+        started.push(command);
+        if (behaviour.spawnError !== undefined) {
+          return Effect.fail(
+            new RunnerSpawnFailed({
+              command: command.python,
+              code: behaviour.spawnError,
+              reason: `spawn ${behaviour.spawnError}`,
+            }),
+          );
+        }
+        let ended = false;
+        let current = 0;
+        let words = "";
+        const fake: FakeProcess = {
+          command,
+          ready: (changes = {}) =>
+            listener.frame({
+              type: FrameType.ready,
+              call: 0,
+              blobs: [],
+              meta: {
+                pid: 1,
+                python: prepared.version,
+                prefix: prepared.prefix,
+                executable: command.python,
+                cloudpickle: "3.1.2",
+                output: "/scratch/output",
+                ...changes,
+              },
+            }),
+          answer: (call, changes = {}, value = "pickle") =>
+            listener.frame({
+              type: FrameType.result,
+              call,
+              meta: { ...result, blobs: [value.length], ...changes },
+              blobs: [Buffer.from(value)],
+            }),
+          print: (text) => {
+            words += text;
+            listener.output(Buffer.from(text));
+          },
+          end: ({ code, signal }) => {
+            if (ended) return;
+            ended = true;
+            listener.exit({ code, signal });
+          },
+        };
+        return Effect.acquireRelease(
+          Effect.sync(() => {
+            queueMicrotask(() => behaviour.start?.(fake));
+            return {
+              pid: started.length,
+              send: (type: number, call: number, meta: object) => {
+                current = call;
+                if (type === FrameType.call || type === FrameType.control) {
+                  behaviour.call?.(fake, call, meta);
+                }
+              },
+              attach: () => true,
+              drain: () => {},
+              interrupt: () => behaviour.interrupt?.(fake, current),
+              kill: () => (behaviour.kill ?? well.kill)?.(fake),
+              end: Effect.void,
+              bootOutput: () => words,
+            };
+          }),
+          () => Effect.sync(() => fake.end({ code: 0 })),
+        );
+      },
+    }),
+  );
+  return { started, layer };
+};
+
+/** A workspace that is ready, and counts what is held against it. */
+export const fakeWorkspace = () => {
+  const evidence: Array<string> = [];
+  const layer = Layer.succeed(
+    Workspace,
+    Workspace.of({
+      ready: Effect.sync(() => (evidence.length === 0 ? prepared : rebuilt)),
+      rebuild: (reason) =>
+        Effect.sync(() => {
+          evidence.push(reason);
+          return rebuilt;
+        }),
+    }),
+  );
+  const rebuilt = { ...prepared, python: "/rebuilt/bin/python" };
+  return { evidence, layer };
+};
+
+/** What else the execution services need: an environment, and somewhere to put temporary folders. */
+export const surroundings = (variables: Readonly<Record<string, string>> = {}) =>
+  Layer.merge(
+    Environment.layerOf(variables),
+    FileSystem.layerNoop({ makeTempDirectoryScoped: () => Effect.succeed("/scratch") }),
+  );
