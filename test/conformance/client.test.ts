@@ -1,0 +1,79 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Result } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import type { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import { inputOf } from "../../src/protocol/Job.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Workspace } from "../../src/workspace/Workspace.ts";
+import { realEnvironment } from "../support/RealWorker.ts";
+
+const CLIENT = join(import.meta.dirname, "client.py");
+
+/** The version of an interpreter that runs, such as `3.12`. */
+const versionOf = (python: string) =>
+  Result.try(() =>
+    execFileSync(python, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim(),
+  );
+
+/** One interpreter of every version that this machine has, on PATH or in pyenv's folder. */
+const interpreters = (): ReadonlyArray<readonly [version: string, python: string]> => {
+  const pyenv = join(
+    process.env["PYENV_ROOT"] ?? join(process.env["HOME"] ?? "", ".pyenv"),
+    "versions",
+  );
+  const candidates = [
+    "python3",
+    ...[14, 13, 12, 11, 10, 9].map((minor) => `python3.${minor}`),
+    ...Result.getOrElse(
+      Result.try(() => readdirSync(pyenv)),
+      (): Array<string> => [],
+    ).map((name) => join(pyenv, name, "bin", "python")),
+  ];
+  const found = new Map<string, string>();
+  for (const python of candidates) {
+    const version = versionOf(python);
+    if (Result.isSuccess(version) && !found.has(version.success)) {
+      const minor = Number(version.success.split(".")[1]);
+      if (minor >= 9) found.set(version.success, python);
+    }
+  }
+  return [...found];
+};
+
+describe("a client in Python", () => {
+  it.live.each(interpreters())(
+    "with Python %s sends its requests and loads the results",
+    ([, python]) => {
+      const layer = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
+        Layer.provide(Environment.layerOf(realEnvironment({ WORKER_PYTHON: python }))),
+        Layer.provide(NodeServices.layer),
+      );
+      return Effect.gen(function* () {
+        const { python: own } = yield* (yield* Workspace).ready;
+        const executor = yield* RemoteExecutor;
+        const client = (command: string, input: string) =>
+          execFileSync(own, ["-I", CLIENT, command], {
+            encoding: "utf8",
+            input,
+            maxBuffer: 64 * 1024 * 1024,
+          });
+        const requests: ReadonlyArray<unknown> = JSON.parse(client("requests", ""));
+        const answers: Array<FunctionResponse> = [];
+        for (const request of requests) answers.push(yield* executor.execute(inputOf(request)));
+        assert.strictEqual(
+          client("check", JSON.stringify(answers)),
+          `${requests.length} of ${requests.length} answers read\n`,
+        );
+      }).pipe(Effect.provide(layer));
+    },
+  );
+});
