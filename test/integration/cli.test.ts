@@ -108,6 +108,16 @@ describe("worker-tetra", () => {
     assert.include(out, "--json");
   });
 
+  it("says so when an old Node runs it, and what to do", async () => {
+    const older =
+      "data:text/javascript,Object.defineProperty(process, 'versions', { value: { node: '20.20.2' } })";
+    const child = spawn(process.execPath, ["--import", older, "src/preflight.mjs"]);
+    const { code, err } = await finished(child);
+    assert.strictEqual(code, 1);
+    assert.include(err, "needs Node 22.19 or newer, and this is 20.20.2");
+    assert.include(err, "npm ci");
+  });
+
   it.each(["SIGTERM", "SIGINT"] as const)(
     "leaves no process behind when it gets %s",
     async (signal) => {

@@ -1,0 +1,24 @@
+// Loading the program's rooms declares their settings.
+import "../../src/cli/Logging.ts";
+import "../../src/execution/RemoteExecutor.ts";
+import { declared } from "../../src/settings/Setting.ts";
+
+export const BEGIN = "<!-- settings: made by `npm run readme` -->";
+export const END = "<!-- /settings -->";
+
+/** The README's table of settings, from their declarations. */
+export const settingsTable = (): string =>
+  [
+    "| variable | what it is for | a value | default |",
+    "|---|---|---|---|",
+    ...declared().map(
+      ({ name, doc, expected, fallback }) => `| \`${name}\` | ${doc} | ${expected} | ${fallback} |`,
+    ),
+  ].join("\n");
+
+/** The text with the table in its place. */
+export const withSettings = (readme: string): string => {
+  const [before, rest = ""] = readme.split(BEGIN);
+  const [, after] = rest.split(END);
+  return `${before}${BEGIN}\n${settingsTable()}\n${END}${after}`;
+};
