@@ -15,10 +15,11 @@ const BASE_PACKAGES = ["cloudpickle==3.1.2", "aiohttp>=3.9"] as const;
 const COMPLETE = ".worker-tetra-complete";
 
 /** An environment could not be built. */
-class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()(
-  "VenvCreationFailed",
-  { path: Schema.String, step: Schema.String, output: Schema.String },
-) {
+class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()("VenvCreationFailed", {
+  path: Schema.String,
+  step: Schema.String,
+  output: Schema.String,
+}) {
   override get message(): string {
     return `The virtual environment ${this.path} could not be built: ${this.step} failed. ${this.output.trim()}`;
   }
