@@ -1,4 +1,7 @@
-import { Context, Effect, Layer, Schema } from "effect";
+import { Context, Effect, Layer } from "effect";
+
+import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
+import { type SystemInstallFailed, SystemPackages } from "./SystemPackages.ts";
 
 /** What a job needs beside its code. */
 export interface Dependencies {
@@ -6,35 +9,60 @@ export interface Dependencies {
   readonly python: ReadonlyArray<string>;
   /** Names of Debian packages. */
   readonly system: ReadonlyArray<string>;
+  /** Install both kinds at the same time. */
+  readonly accelerate: boolean;
 }
 
-/** A job names dependencies, and this worker does not install any yet. */
-export class DependenciesUnsupported extends Schema.TaggedError<DependenciesUnsupported>()(
-  "DependenciesUnsupported",
-  { names: Schema.Array(Schema.String) },
-) {
-  override get message(): string {
-    return (
-      `This version of the worker does not install dependencies yet (asked for: ${this.names.join(", ")}). ` +
-      "Put them into the image that WORKER_IMAGE_PYTHON names, and leave them out of the request."
-    );
-  }
-}
+/** How build tools say that there is no compiler. */
+const NO_COMPILER =
+  /(?:command|execute) '?(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+)'? (?:failed: )?No such file|linker `cc` not found|No CMAKE_C(?:XX)?_COMPILER|Unknown compiler\(s\)|unable to execute '[\w.-]*(?:gcc|cc)'/i;
 
 /** Sees to it that what a job needs is there before its code runs. */
 export class DependencyInstaller extends Context.Service<
   DependencyInstaller,
-  { readonly ensure: (needed: Dependencies) => Effect.Effect<void, DependenciesUnsupported> }
+  {
+    /** True when packages were added to the environment that runs. */
+    readonly ensure: (
+      needed: Dependencies,
+    ) => Effect.Effect<boolean, PythonPackagesError | SystemInstallFailed>;
+  }
 >()("worker-tetra/dependencies/DependencyInstaller") {
-  static readonly layer = Layer.succeed(
+  static readonly layerNoDeps = Layer.effect(
     this,
-    DependencyInstaller.of({
-      ensure: ({ python, system }) => {
-        const names = [...python, ...system];
-        return names.length === 0
-          ? Effect.void
-          : Effect.fail(new DependenciesUnsupported({ names }));
-      },
+    Effect.gen(function* () {
+      const python = yield* PythonPackages;
+      const system = yield* SystemPackages;
+
+      /** Some packages bring their own source: a compiler comes when it turns out to be missing. */
+      const pythonWithCompiler = (requirements: ReadonlyArray<string>) =>
+        python.ensure(requirements).pipe(
+          Effect.catchIf(
+            (error) =>
+              error._tag === "PythonInstallFailed" &&
+              error.reason === "unbuildable" &&
+              NO_COMPILER.test(error.output),
+            (error) =>
+              Effect.logInfo("A package has to be compiled: build-essential is installed").pipe(
+                Effect.andThen(Effect.mapError(system.ensure(["build-essential"]), () => error)),
+                Effect.andThen(python.ensure(requirements)),
+              ),
+          ),
+        );
+
+      const ensure = Effect.fn("DependencyInstaller.ensure")(function* (needed: Dependencies) {
+        if (needed.python.length === 0 && needed.system.length === 0) return false;
+        const [, added] = yield* Effect.all(
+          [system.ensure(needed.system), pythonWithCompiler(needed.python)],
+          { concurrency: needed.accelerate ? 2 : 1 },
+        );
+        return added;
+      });
+
+      return DependencyInstaller.of({ ensure });
     }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([PythonPackages.layer, SystemPackages.layer]),
   );
 }

@@ -101,6 +101,8 @@ export class PythonRunner extends Context.Service<
       value: Uint8Array,
       characters: number,
     ) => Effect.Effect<Option.Option<string>, CallFailed>;
+    /** Lets a process that runs find packages that were added since it last looked. */
+    readonly invalidate: Effect.Effect<void, CallFailed>;
     /** Starts the process ahead of the first call. */
     readonly warm: Effect.Effect<void, CallFailed>;
   }
@@ -320,6 +322,11 @@ export class PythonRunner extends Context.Service<
           turn
             .withPermit(control({ op: "describe", limit }, [value]))
             .pipe(Effect.map(Option.flatMap(({ repr }) => Option.fromUndefinedOr(repr)))),
+        invalidate: turn.withPermit(
+          Effect.suspend(() =>
+            live === undefined ? Effect.void : Effect.asVoid(control({ op: "invalidate" }, [])),
+          ),
+        ),
         warm: turn.withPermit(Effect.asVoid(current())),
       });
     }),

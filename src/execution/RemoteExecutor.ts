@@ -110,10 +110,12 @@ export class RemoteExecutor extends Context.Service<
         events.stage?.("workspace");
         yield* workspace.ready;
         events.stage?.("dependencies");
-        yield* dependencies.ensure({
+        const added = yield* dependencies.ensure({
           python: request.dependencies,
           system: request.systemDependencies,
+          accelerate: request.accelerateDownloads,
         });
+        if (added) yield* runner.invalidate;
         events.stage?.("running");
         const { chunk } = events;
         const call: Call = {
@@ -135,7 +137,10 @@ export class RemoteExecutor extends Context.Service<
             Effect.succeed(
               FunctionResponse.failure(
                 mask(error.message).toWellFormed(),
-                "output" in error ? { stdout: error.output } : {},
+                // What other tools wrote is part of their error's message.
+                error._tag === "RunnerCrashed" || error._tag === "CallTimedOut"
+                  ? { stdout: error.output }
+                  : {},
               ),
             ),
           ),

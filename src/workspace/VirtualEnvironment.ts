@@ -9,10 +9,19 @@ import { Uv, type UvUnavailable } from "./Uv.ts";
 import type { Place } from "./Volume.ts";
 
 /** What the runner and the clients' generated code import; the only place that names the versions. */
-const BASE_PACKAGES = ["cloudpickle==3.1.2", "aiohttp>=3.9"] as const;
+const BASE_PACKAGES = { cloudpickle: "==3.1.2", aiohttp: ">=3.9" } as const;
 
-/** A whole environment has this file; it is written last. */
+/** A whole environment has this file, written last: the list of what was asked to be installed in it. */
 const COMPLETE = ".worker-tetra-complete";
+
+/** It must not be taken any more. */
+const CONDEMNED = ".worker-tetra-condemned";
+
+/** An install is at work in it, or was when its worker was killed. */
+const INSTALLING = ".worker-tetra-installing";
+
+/** Environments that differ in what jobs asked for, kept side by side so that none is built again and again. */
+const KEPT = 8;
 
 /** An environment could not be built. */
 class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()("VenvCreationFailed", {
@@ -41,6 +50,14 @@ export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnav
 
 const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
 
+/** The package that a requirement is about, as far as it begins with its name. */
+const nameOf = (requirement: string): string =>
+  (/^[A-Za-z0-9._-]+/.exec(requirement)?.[0] ?? "").toLowerCase();
+
+const decodeRequirements = Schema.decodeUnknownOption(
+  Schema.fromJsonString(Schema.Array(Schema.String)),
+);
+
 const versionOf = (configuration: string): string | undefined =>
   /^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)/m.exec(configuration)?.[1];
 
@@ -55,12 +72,33 @@ export class VirtualEnvironment extends Context.Service<
     readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
     /** Whether an environment is still what it was. */
     readonly isWhole: (venv: Venv) => Effect.Effect<boolean>;
-    /** Builds a new environment and makes `.venv` lead to it; whoever shares the place must hold its lock. */
-    readonly build: (place: Place) => Effect.Effect<Venv, VenvError>;
+    /** All whole environments of this image, the newest first. */
+    readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
+    /**
+     * Builds a new environment that has these requirements too, and makes `.venv` lead to it; whoever shares
+     * the place must hold its lock.
+     */
+    readonly build: (
+      place: Place,
+      requirements: ReadonlyArray<string>,
+    ) => Effect.Effect<Venv, VenvError>;
     /** Makes `.venv` lead to an environment. */
     readonly publish: (place: Place, venv: Venv) => Effect.Effect<void, DiskFault>;
-    /** The older environments of this image. */
-    readonly outdated: (place: Place, venv: Venv) => Effect.Effect<ReadonlyArray<Venv>>;
+    /** What was asked to be installed in an environment. */
+    readonly requirements: (venv: Venv) => Effect.Effect<ReadonlyArray<string>>;
+    /** From now on nobody takes this environment; those who run from it are left alone. */
+    readonly condemn: (venv: Venv) => Effect.Effect<void>;
+    /** Says that an install is at work in an environment; while that stands, it may be half done. */
+    readonly beginInstall: (venv: Venv) => Effect.Effect<void, DiskFault>;
+    /** The install is done, and this is what was asked for in all. */
+    readonly endInstall: (
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+    ) => Effect.Effect<void, DiskFault>;
+    /** Whether an install has begun and not ended. */
+    readonly isInstalling: (venv: Venv) => Effect.Effect<boolean>;
+    /** Environments of this image that can go if nobody runs from them. */
+    readonly surplus: (place: Place) => Effect.Effect<ReadonlyArray<Venv>>;
   }
 >()("worker-tetra/workspace/VirtualEnvironment") {
   static readonly layerNoDeps = Layer.effect(
@@ -122,11 +160,22 @@ export class VirtualEnvironment extends Context.Service<
           return versionOf(configuration) === venv.version;
         }).pipe(Effect.orElseSucceed(() => false));
 
+      const has = (venv: Venv, name: string) =>
+        Effect.orElseSucceed(files.exists(path.join(venv.prefix, name)), () => false);
+
+      const canBeTaken = Effect.fnUntraced(function* (venv: Venv) {
+        return (yield* isWhole(venv)) && !(yield* has(venv, CONDEMNED));
+      });
+
       const find = Effect.fn("VirtualEnvironment.find")(function* (place: Place) {
         for (const venv of yield* environments(place)) {
-          if (yield* isWhole(venv)) return Option.some(venv);
+          if (yield* canBeTaken(venv)) return Option.some(venv);
         }
         return Option.none();
+      });
+
+      const all = Effect.fn("VirtualEnvironment.all")(function* (place: Place) {
+        return yield* Effect.filter(yield* environments(place), canBeTaken);
       });
 
       const publish = Effect.fn("VirtualEnvironment.publish")(function* (place: Place, venv: Venv) {
@@ -147,7 +196,10 @@ export class VirtualEnvironment extends Context.Service<
         );
       });
 
-      const build = Effect.fn("VirtualEnvironment.build")(function* (place: Place) {
+      const build = Effect.fn("VirtualEnvironment.build")(function* (
+        place: Place,
+        requirements: ReadonlyArray<string>,
+      ) {
         const { base, image, print } = yield* line;
         const { version } = yield* python.facts(base.executable);
         const parent = parentOf(place);
@@ -160,6 +212,13 @@ export class VirtualEnvironment extends Context.Service<
         const target = path.join(parent, `${version}-${print}-${number}`);
         const aside = path.join(parent, `.building-${randomUUID()}`);
         const venv = venvAt(target, version, number, base);
+        // A job that names one of them may want another version.
+        const packages = [
+          ...Object.entries(BASE_PACKAGES)
+            .filter(([name]) => !requirements.some((requirement) => nameOf(requirement) === name))
+            .map(([name, versions]) => `${name}${versions}`),
+          ...requirements,
+        ];
         yield* Effect.logInfo(`Building the virtual environment ${target}`);
 
         const failed = (step: string) => (error: ProgramFailed) =>
@@ -194,22 +253,23 @@ export class VirtualEnvironment extends Context.Service<
                 "--quiet",
                 "--python",
                 path.join(aside, "bin", "python"),
-                ...BASE_PACKAGES,
+                "--",
+                ...packages,
               ],
               options,
             )
-            .pipe(Effect.mapError(failed(`installing ${BASE_PACKAGES.join(" and ")}`)));
+            .pipe(Effect.mapError(failed(`installing ${packages.join(", ")}`)));
           if (Option.isSome(image)) {
             const { sitePackages } = yield* python.facts(image.value.executable);
             const [major, minor] = version.split(".");
-            const packages = path.join(aside, "lib", `python${major}.${minor}`, "site-packages");
+            const folder = path.join(aside, "lib", `python${major}.${minor}`, "site-packages");
             // Folders of a .pth file come after the environment's own packages, so those win.
             yield* files.writeFileString(
-              path.join(packages, "worker_tetra_image.pth"),
+              path.join(folder, "worker_tetra_image.pth"),
               `${sitePackages.join("\n")}\n`,
             );
           }
-          yield* files.writeFileString(path.join(aside, COMPLETE), "");
+          yield* files.writeFileString(path.join(aside, COMPLETE), JSON.stringify(requirements));
           yield* files.rename(aside, target);
         }).pipe(
           Effect.catchTag("PlatformError", (error) =>
@@ -226,14 +286,43 @@ export class VirtualEnvironment extends Context.Service<
 
       return VirtualEnvironment.of({
         find,
+        all,
         isWhole,
         build,
-        publish,
-        outdated: (place, venv) =>
-          environments(place).pipe(
-            Effect.map((all) => all.filter(({ number }) => number < venv.number)),
-            Effect.orElseSucceed((): ReadonlyArray<Venv> => []),
+        requirements: (venv) =>
+          files.readFileString(path.join(venv.prefix, COMPLETE)).pipe(
+            Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
+            Effect.orElseSucceed((): ReadonlyArray<string> => []),
           ),
+        condemn: (venv) =>
+          Effect.catch(files.writeFileString(path.join(venv.prefix, CONDEMNED), ""), (error) =>
+            Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
+          ),
+        beginInstall: (venv) =>
+          Effect.mapError(
+            files.writeFileString(path.join(venv.prefix, INSTALLING), ""),
+            diskFault(venv.prefix, "can't be written"),
+          ),
+        endInstall: Effect.fn("VirtualEnvironment.endInstall")(function* (venv, requirements) {
+          const file = path.join(venv.prefix, COMPLETE);
+          const aside = `${file}-${randomUUID()}`;
+          yield* files
+            .writeFileString(aside, JSON.stringify(requirements))
+            .pipe(
+              Effect.andThen(files.rename(aside, file)),
+              Effect.andThen(files.remove(path.join(venv.prefix, INSTALLING))),
+              Effect.mapError(diskFault(venv.prefix, "can't be written")),
+            );
+        }),
+        isInstalling: (venv) => has(venv, INSTALLING),
+        publish,
+        surplus: (place) =>
+          Effect.gen(function* () {
+            const venvs = yield* environments(place);
+            const good = yield* Effect.filter(venvs, canBeTaken);
+            const kept = new Set(good.slice(0, KEPT));
+            return venvs.filter((venv) => !kept.has(venv));
+          }).pipe(Effect.orElseSucceed((): ReadonlyArray<Venv> => [])),
       });
     }),
   );

@@ -34,6 +34,9 @@ const APP_PATH = Setting.text({
 /** The facts are looked at again when they were seen longer ago than this, in milliseconds. */
 const FACTS_AGE = 1000;
 
+/** On its own disk a worker meets only others of its own machine, and has nowhere else to go: seconds. */
+const OWN_PATIENCE = 600;
+
 /** An environment can vanish between being found and being held, but not for ever. */
 const FIND_TRIES = 5;
 
@@ -50,6 +53,8 @@ export interface PreparedWorkspace {
   /** The interpreter that the virtual environment was built from. */
   readonly basePython: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** The virtual environment itself. */
+  readonly venv: Venv;
 }
 
 export type WorkspaceError = VenvError | LockTimeout | LockUnavailable;
@@ -78,6 +83,14 @@ export class Workspace extends Context.Service<
     readonly ready: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A new environment in place of the current one, against which there is evidence. */
     readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /** All environments of this image in the workspace, the newest first. */
+    readonly environments: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
+    /** Goes over to another environment, unless it is gone by now. */
+    readonly use: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
+    /** Goes over to a new environment that has these requirements. */
+    readonly extend: (
+      requirements: ReadonlyArray<string>,
+    ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
   }
 >()("worker-tetra/workspace/Workspace") {
   static readonly layerNoDeps = Layer.effect(
@@ -119,9 +132,9 @@ export class Workspace extends Context.Service<
         return Option.none<Scope.Closeable>();
       });
 
-      /** Removes environments that nobody runs from. */
-      const sweep = Effect.fn("Workspace.sweep")(function* (place: Place, venv: Venv) {
-        for (const { prefix } of yield* venvs.outdated(place, venv)) {
+      /** Removes environments that nobody wants and nobody runs from. */
+      const sweep = Effect.fn("Workspace.sweep")(function* (place: Place) {
+        for (const { prefix } of yield* venvs.surplus(place)) {
           yield* Effect.scoped(
             Effect.gen(function* () {
               const held = yield* locks.tryLock(lockOf(prefix), "exclusive");
@@ -135,29 +148,36 @@ export class Workspace extends Context.Service<
         }
       });
 
-      /** Finds an environment, or builds one under the lock; `condemned` is not taken. */
-      const obtain = Effect.fn("Workspace.obtain")(function* (
+      /** Does something under the place's lock, unless `settled` has a value first. */
+      const locked = <A, E>(
         place: Place,
-        condemned: string | undefined,
-      ) {
-        const found = Effect.map(
-          venvs.find(place),
-          Option.filter((venv) => venv.prefix !== condemned),
-        );
-        const first = yield* found;
-        if (Option.isSome(first)) return [first.value, "reused"] as const;
-        return yield* Effect.scoped(
+        settled: Effect.Effect<Option.Option<A>, E>,
+        otherwise: Effect.Effect<A, VenvError>,
+      ) =>
+        Effect.scoped(
           Effect.gen(function* () {
             const file = path.join(place.directory, ".initialization.lock");
-            const others = yield* lock.acquireUnless(file, found);
-            if (Option.isSome(others)) {
-              return [others.value, "initialized by another worker"] as const;
-            }
-            const built = yield* venvs.build(place);
-            yield* sweep(place, built);
-            return [built, condemned === undefined ? "created" : "rebuilt"] as const;
+            const patience = place.shared ? 0 : OWN_PATIENCE;
+            const others = yield* lock.acquireUnless(file, settled, patience);
+            if (Option.isSome(others)) return [others.value, true] as const;
+            return [yield* otherwise, false] as const;
           }),
         );
+
+      const build = (place: Place, requirements: ReadonlyArray<string>) =>
+        Effect.tap(venvs.build(place, requirements), () => sweep(place));
+
+      /** Finds an environment, or builds one under the lock. */
+      const obtain = Effect.fn("Workspace.obtain")(function* (
+        place: Place,
+        rebuilding: ReadonlyArray<string> | undefined,
+      ) {
+        const found = venvs.find(place);
+        const first = yield* found;
+        if (Option.isSome(first)) return [first.value, "reused"] as const;
+        const [venv, byOther] = yield* locked(place, found, build(place, rebuilding ?? []));
+        if (byOther) return [venv, "initialized by another worker"] as const;
+        return [venv, rebuilding === undefined ? "created" : "rebuilt"] as const;
       });
 
       /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
@@ -181,51 +201,56 @@ export class Workspace extends Context.Service<
         ),
       );
 
+      /** Takes an environment for this worker's own, unless it is gone by now. */
+      const take = Effect.fn("Workspace.take")(function* (place: Place, venv: Venv) {
+        const scope = yield* hold(venv);
+        if (Option.isNone(scope)) return Option.none<PreparedWorkspace>();
+        const variables = jobEnvironment(environment, place, venv.prefix);
+        yield* Effect.all([
+          Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
+          linkApp(place),
+          linkModels(place, variables).pipe(
+            Effect.provideService(FileSystem.FileSystem, files),
+            Effect.provideService(Path.Path, path),
+          ),
+        ]);
+        yield* leave;
+        const prepared: PreparedWorkspace = {
+          directory: place.directory,
+          python: venv.python,
+          prefix: venv.prefix,
+          version: venv.version,
+          basePython: venv.base.executable,
+          environment: variables,
+          venv,
+        };
+        const checkedAt = yield* Clock.currentTimeMillis;
+        state = { place, venv, scope: scope.value, checkedAt, prepared };
+        return Option.some(prepared);
+      });
+
       const enter = Effect.fn("Workspace.enter")(function* (
         place: Place,
-        condemned: string | undefined,
+        rebuilding?: ReadonlyArray<string>,
       ) {
         const started = yield* Clock.currentTimeMillis;
         yield* files
           .makeDirectory(place.directory, { recursive: true })
           .pipe(Effect.mapError(diskFault(place.directory, "can't be made")));
         for (let tries = 1; ; tries += 1) {
-          const [venv, origin] = yield* obtain(place, condemned);
-          const scope = yield* hold(venv);
-          if (Option.isNone(scope)) {
-            if (tries < FIND_TRIES) continue;
-            return yield* new DiskFault({
-              path: venv.prefix,
-              code: "ESTALE",
-              problem: "vanishes each time that it is about to be used",
-              detail: "other workers keep removing it",
-            });
+          const [venv, origin] = yield* obtain(place, rebuilding);
+          const prepared = yield* take(place, venv);
+          if (Option.isSome(prepared)) {
+            yield* tell(place, venv, origin, (yield* Clock.currentTimeMillis) - started);
+            return prepared.value;
           }
-          const variables = jobEnvironment(environment, place, venv.prefix);
-          yield* Effect.all([
-            Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
-            linkApp(place),
-            linkModels(place, variables).pipe(
-              Effect.provideService(FileSystem.FileSystem, files),
-              Effect.provideService(Path.Path, path),
-            ),
-          ]);
-          yield* tell(place, venv, origin, (yield* Clock.currentTimeMillis) - started);
-          state = {
-            place,
-            venv,
-            scope: scope.value,
-            checkedAt: yield* Clock.currentTimeMillis,
-            prepared: {
-              directory: place.directory,
-              python: venv.python,
-              prefix: venv.prefix,
-              version: venv.version,
-              basePython: venv.base.executable,
-              environment: variables,
-            },
-          };
-          return state.prepared;
+          if (tries < FIND_TRIES) continue;
+          return yield* new DiskFault({
+            path: venv.prefix,
+            code: "ESTALE",
+            problem: "vanishes each time that it is about to be used",
+            detail: "other workers keep removing it",
+          });
         }
       });
 
@@ -241,7 +266,7 @@ export class Workspace extends Context.Service<
         yield* origin === "reused" ? Effect.logDebug(message) : Effect.logInfo(message);
       });
 
-      const prepare = Effect.fn("Workspace.prepare")(function* (condemned?: string) {
+      const prepare = Effect.fn("Workspace.prepare")(function* () {
         const warned = (why: string) =>
           Effect.as(
             Effect.logWarning(
@@ -254,13 +279,13 @@ export class Workspace extends Context.Service<
         );
         if (Option.isSome(shared)) {
           const prepared = yield* Effect.catchIf(
-            Effect.asSome(enter(shared.value, condemned)),
+            Effect.asSome(enter(shared.value)),
             isAboutPlace,
             (error) => warned(error.message),
           );
           if (Option.isSome(prepared)) return prepared.value;
         }
-        return yield* enter(volume.own, condemned);
+        return yield* enter(volume.own);
       });
 
       /** The state as it is known, if its facts still hold. */
@@ -301,13 +326,33 @@ export class Workspace extends Context.Service<
         rebuild: (evidence) =>
           turn.withPermit(
             Effect.gen(function* () {
-              const condemned = state?.venv.prefix;
+              if (state === undefined) return yield* prepare();
+              const { place, venv } = state;
               yield* Effect.logWarning(
-                `The virtual environment ${condemned ?? ""} is broken (${evidence}); a new one takes its place`,
+                `The virtual environment ${venv.prefix} is broken (${evidence}); a new one takes its place`,
               );
-              const place = state?.place;
+              const requirements = yield* venvs.requirements(venv);
+              yield* venvs.condemn(venv);
               yield* leave;
-              return yield* place === undefined ? prepare(condemned) : enter(place, condemned);
+              return yield* enter(place, requirements);
+            }),
+          ),
+        environments: Effect.suspend(() =>
+          state === undefined ? Effect.succeed([]) : venvs.all(state.place),
+        ),
+        use: (venv) =>
+          turn.withPermit(
+            Effect.suspend(() =>
+              state === undefined ? Effect.succeedNone : take(state.place, venv),
+            ),
+          ),
+        extend: (requirements) =>
+          turn.withPermit(
+            Effect.gen(function* () {
+              const place = state?.place ?? volume.own;
+              const [venv] = yield* locked(place, Effect.succeedNone, build(place, requirements));
+              const prepared = yield* take(place, venv);
+              return Option.isSome(prepared) ? prepared.value : yield* enter(place);
             }),
           ),
       });

@@ -65,6 +65,8 @@ export class WorkspaceLock extends Context.Service<
     readonly acquireUnless: <A, E, R>(
       path: string,
       settled: Effect.Effect<Option.Option<A>, E, R>,
+      /** Seconds to wait in any case, whatever the setting says. */
+      atLeast?: number,
     ) => Effect.Effect<Option.Option<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
   }
 >()("worker-tetra/workspace/WorkspaceLock") {
@@ -101,7 +103,9 @@ export class WorkspaceLock extends Context.Service<
       const acquireUnless = Effect.fn("WorkspaceLock.acquireUnless")(function* <A, E, R>(
         path: string,
         settled: Effect.Effect<Option.Option<A>, E, R>,
+        atLeast = 0,
       ) {
+        const patience = Math.max(timeout, atLeast);
         const scope = yield* Scope.Scope;
         const started = yield* Clock.currentTimeMillis;
         yield* probe(paths.dirname(path));
@@ -127,7 +131,7 @@ export class WorkspaceLock extends Context.Service<
             until: (tried) => Option.isSome(tried),
             schedule: Schedule.spaced({ seconds: interval }),
           }),
-          Effect.timeoutOption({ seconds: timeout }),
+          Effect.timeoutOption({ seconds: patience }),
         );
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
         yield* Metric.update(lockWaits, waited);
@@ -136,7 +140,7 @@ export class WorkspaceLock extends Context.Service<
           const holder = locks.holder(path);
           return yield* new LockTimeout({
             path,
-            waited: timeout,
+            waited: patience,
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }

@@ -40,6 +40,13 @@ export const prepared: PreparedWorkspace = {
   version: "3.12.1",
   basePython: "/usr/bin/python3.12",
   environment: { PATH: "/usr/bin" },
+  venv: {
+    prefix: "/workspace/.venvs/3.12.1-abc-1",
+    python: "/workspace/.venv/bin/python",
+    version: "3.12.1",
+    number: 1,
+    base: { executable: "/usr/bin/python3.12", identity: "python" },
+  },
 };
 
 const result = {
@@ -153,6 +160,9 @@ export const fakeWorkspace = () => {
           evidence.push(reason);
           return rebuilt;
         }),
+      environments: Effect.succeed([prepared.venv]),
+      use: () => Effect.succeedNone,
+      extend: () => Effect.succeed(prepared),
     }),
   );
   const rebuilt = { ...prepared, python: "/rebuilt/bin/python" };

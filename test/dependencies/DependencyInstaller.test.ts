@@ -1,0 +1,123 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Layer } from "effect";
+
+import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
+import { PythonInstallFailed, PythonPackages } from "../../src/dependencies/PythonPackages.ts";
+import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
+
+const both = { python: ["numpy"], system: ["ffmpeg"] };
+
+const setUp = (
+  python: PythonPackages["Service"]["ensure"],
+  system: SystemPackages["Service"]["ensure"],
+) =>
+  Effect.provide(
+    DependencyInstaller.layerNoDeps.pipe(
+      Layer.provide([
+        Layer.succeed(PythonPackages, PythonPackages.of({ ensure: python })),
+        Layer.succeed(SystemPackages, SystemPackages.of({ ensure: system })),
+      ]),
+    ),
+  );
+
+const ensure = (needed: { python: Array<string>; system: Array<string>; accelerate: boolean }) =>
+  Effect.flatMap(DependencyInstaller, (installer) => installer.ensure(needed));
+
+describe("DependencyInstaller", () => {
+  it.effect("installs both kinds at the same time when it may", () =>
+    Effect.gen(function* () {
+      const [one, other] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()];
+      // Each waits for the other to have begun.
+      const added = yield* ensure({ ...both, accelerate: true }).pipe(
+        setUp(
+          () =>
+            Deferred.succeed(one, undefined).pipe(
+              Effect.andThen(Deferred.await(other)),
+              Effect.as(true),
+            ),
+          () =>
+            Deferred.succeed(other, undefined).pipe(
+              Effect.andThen(Deferred.await(one)),
+              Effect.as([]),
+            ),
+        ),
+      );
+      assert.isTrue(added);
+    }),
+  );
+
+  it.effect("installs system packages first when it may not", () =>
+    Effect.gen(function* () {
+      const order: Array<string> = [];
+      yield* ensure({ ...both, accelerate: false }).pipe(
+        setUp(
+          () => Effect.sync(() => order.push("python")).pipe(Effect.as(false)),
+          () =>
+            Effect.yieldNow.pipe(
+              Effect.andThen(Effect.sync(() => order.push("system"))),
+              Effect.as([]),
+            ),
+        ),
+      );
+      assert.deepStrictEqual(order, ["system", "python"]);
+    }),
+  );
+
+  it.effect("does nothing for a job that needs nothing", () =>
+    ensure({ python: [], system: [], accelerate: true }).pipe(
+      setUp(
+        () => Effect.die("asked"),
+        () => Effect.die("asked"),
+      ),
+      Effect.map((added) => assert.isFalse(added)),
+    ),
+  );
+
+  const unbuildable = (output: string) =>
+    new PythonInstallFailed({ requirements: ["numpy"], reason: "unbuildable", output });
+
+  it.effect.each([
+    "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
+    "error: command 'gcc' failed: No such file or directory",
+    "unable to execute 'gcc': No such file or directory",
+    "error: linker `cc` not found",
+    "CMake Error: No CMAKE_CXX_COMPILER could be found.",
+  ])("brings a compiler when a package says %j, and tries once more", (words) =>
+    Effect.gen(function* () {
+      const asked: Array<ReadonlyArray<string>> = [];
+      let tries = 0;
+      const added = yield* ensure({ python: ["numpy"], system: [], accelerate: true }).pipe(
+        setUp(
+          () => {
+            tries += 1;
+            return tries === 1 ? Effect.fail(unbuildable(words)) : Effect.succeed(true);
+          },
+          (names) => Effect.sync(() => asked.push(names)).pipe(Effect.as([])),
+        ),
+      );
+      assert.isTrue(added);
+      assert.deepStrictEqual(asked.at(-1), ["build-essential"]);
+    }),
+  );
+
+  it.effect("does not try again for another reason, nor without end", () =>
+    Effect.gen(function* () {
+      let tries = 0;
+      const failing = (words: string) =>
+        ensure({ python: ["numpy"], system: [], accelerate: true }).pipe(
+          setUp(
+            () => {
+              tries += 1;
+              return Effect.fail(unbuildable(words));
+            },
+            () => Effect.succeed([]),
+          ),
+          Effect.flip,
+        );
+      assert.include((yield* failing("error: invalid pyproject.toml")).message, "has to be built");
+      assert.strictEqual(tries, 1);
+      yield* failing("error: command 'gcc' failed: No such file or directory");
+      assert.strictEqual(tries, 3);
+    }),
+  );
+});
