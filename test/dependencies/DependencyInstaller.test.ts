@@ -23,6 +23,9 @@ const setUp = (
 const ensure = (needed: { python: Array<string>; system: Array<string>; accelerate: boolean }) =>
   Effect.flatMap(DependencyInstaller, (installer) => installer.ensure(needed));
 
+const unbuildable = (output: string) =>
+  new PythonInstallFailed({ requirements: ["numpy"], reason: "unbuildable", output });
+
 describe("DependencyInstaller", () => {
   it.effect("installs both kinds at the same time when it may", () =>
     Effect.gen(function* () {
@@ -72,9 +75,6 @@ describe("DependencyInstaller", () => {
       Effect.map((added) => assert.isFalse(added)),
     ),
   );
-
-  const unbuildable = (output: string) =>
-    new PythonInstallFailed({ requirements: ["numpy"], reason: "unbuildable", output });
 
   it.effect.each([
     "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",

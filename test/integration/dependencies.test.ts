@@ -22,6 +22,9 @@ const inFreshWorkspace = <A, E, R>(
     );
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer));
 
+/** The environments among the names in `.venvs`. */
+const environments = (names: ReadonlyArray<string>) => names.filter((name) => /-\d+$/.test(name));
+
 const prefixOf = call("import sys\ndef f(): return sys.prefix", "f");
 
 describe("dependencies", () => {
@@ -57,8 +60,6 @@ describe("dependencies", () => {
           });
           const expected = ["1.15.0", "1.16.0", "1.15.0", "1.16.0"];
           assert.deepStrictEqual(yield* Effect.provide(turn, worker()), expected);
-          const environments = (names: ReadonlyArray<string>) =>
-            names.filter((name) => /-\d+$/.test(name));
           const before = environments(yield* files.readDirectory(`${directory}/.venvs`));
           assert.lengthOf(before, 2);
           // Another worker, later: it builds nothing.

@@ -3,11 +3,11 @@ import "../../src/cli/Logging.ts";
 import "../../src/execution/RemoteExecutor.ts";
 import { declared } from "../../src/settings/Setting.ts";
 
-export const BEGIN = "<!-- settings: made by `npm run readme` -->";
-export const END = "<!-- /settings -->";
+const BEGIN = "<!-- settings: made by `npm run readme` -->";
+const END = "<!-- /settings -->";
 
 /** The README's table of settings, from their declarations. */
-export const settingsTable = (): string =>
+const settingsTable = (): string =>
   [
     "| variable | what it is for | a value | default |",
     "|---|---|---|---|",

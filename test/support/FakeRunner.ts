@@ -21,7 +21,7 @@ export interface Behaviour {
 }
 
 /** The fake's own side of a runner. */
-export interface FakeProcess {
+interface FakeProcess {
   readonly command: RunnerCommand;
   readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
   readonly answer: (
@@ -33,7 +33,7 @@ export interface FakeProcess {
   readonly end: (exit: Partial<RunnerExit>) => void;
 }
 
-export const prepared: PreparedWorkspace = {
+const prepared: PreparedWorkspace = {
   directory: "/workspace",
   python: "/workspace/.venv/bin/python",
   prefix: "/workspace/.venvs/3.12.1-abc-1",
