@@ -50,7 +50,6 @@ export class DependencyInstaller extends Context.Service<
         );
 
       const ensure = Effect.fn("DependencyInstaller.ensure")(function* (needed: Dependencies) {
-        if (needed.python.length === 0 && needed.system.length === 0) return false;
         const [, added] = yield* Effect.all(
           [system.ensure(needed.system), pythonWithCompiler(needed.python)],
           { concurrency: needed.accelerate ? 2 : 1 },
@@ -58,7 +57,12 @@ export class DependencyInstaller extends Context.Service<
         return added;
       });
 
-      return DependencyInstaller.of({ ensure });
+      return DependencyInstaller.of({
+        ensure: (needed) =>
+          needed.python.length === 0 && needed.system.length === 0
+            ? Effect.succeed(false)
+            : ensure(needed),
+      });
     }),
   );
 

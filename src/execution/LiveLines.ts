@@ -4,6 +4,9 @@ const LINES_PER_SECOND = 200;
 /** A line that grows beyond this is passed on in pieces, so that no newline never means no bound. */
 const LONGEST_LINE = 64 * 1024;
 
+/** A piece of an endless line counts as so many lines of this length. */
+const ORDINARY_LINE = 4 * 1024;
+
 const NEWLINE = 0x0a;
 
 /**
@@ -16,6 +19,8 @@ export class LiveLines {
   private second = Number.NEGATIVE_INFINITY;
   private passed = 0;
   private leftOut = 0;
+  /** The line that is coming in is one of those left out. */
+  private skipping = false;
   private readonly emit: (lines: string) => void;
   private readonly now: () => number;
 
@@ -32,57 +37,54 @@ export class LiveLines {
       this.second = second;
       this.passed = 0;
     }
-    let start = 0;
-    let end = -1;
+    let start = this.skipping ? this.skipLine(bytes, 0) : 0;
+    let end = start;
     while (this.passed < LINES_PER_SECOND) {
-      const newline = bytes.indexOf(NEWLINE, end + 1);
+      const newline = bytes.indexOf(NEWLINE, end);
       if (newline === -1) break;
-      end = newline;
+      end = newline + 1;
       this.passed += 1;
     }
-    if (end >= 0) {
-      this.pass(bytes.subarray(0, end + 1));
-      start = end + 1;
+    if (end > start) this.pass(bytes.subarray(start, end));
+    start = end;
+    if (this.passed < LINES_PER_SECOND) {
+      if (start < bytes.byteLength) this.keep(bytes.subarray(start));
+      return;
     }
-    let newline = bytes.indexOf(NEWLINE, start);
-    while (newline !== -1) {
-      this.leftOut += 1;
-      this.partial = [];
-      this.partialSize = 0;
-      start = newline + 1;
-      newline = bytes.indexOf(NEWLINE, start);
-    }
-    if (start < bytes.byteLength) this.keep(bytes.subarray(start));
+    while (start < bytes.byteLength) start = this.skipLine(bytes, start);
   }
 
   /** The output is over: passes on a last line without an end, and the count of those left out. */
   end(): void {
-    if (this.partialSize > 0) {
-      if (this.passed < LINES_PER_SECOND) this.pass(Buffer.from("\n"));
-      else this.leftOut += 1;
-    }
+    if (this.partialSize > 0) this.pass(Buffer.from("\n"));
+    if (this.skipping) this.leftOut += 1;
     this.tell();
+  }
+
+  /** Leaves a line out, up to its end or that of the bytes; the position after it. */
+  private skipLine(bytes: Buffer, start: number): number {
+    const newline = bytes.indexOf(NEWLINE, start);
+    this.skipping = newline === -1;
+    if (this.skipping) return bytes.byteLength;
+    this.leftOut += 1;
+    return newline + 1;
   }
 
   private keep(piece: Buffer): void {
     if (this.partialSize + piece.byteLength <= LONGEST_LINE) {
       this.partial.push(Buffer.from(piece));
       this.partialSize += piece.byteLength;
-      return;
-    }
-    if (this.passed < LINES_PER_SECOND) {
-      this.passed += 1;
+    } else {
+      this.passed += Math.ceil(piece.byteLength / ORDINARY_LINE);
       this.pass(piece);
-      return;
     }
-    this.partial = [];
-    this.partialSize = 0;
   }
 
   private pass(lines: Buffer): void {
-    this.emit(Buffer.concat([...this.partial, lines]).toString());
+    const whole = this.partialSize === 0 ? lines : Buffer.concat([...this.partial, lines]);
     this.partial = [];
     this.partialSize = 0;
+    this.emit(whole.toString());
   }
 
   private tell(): void {

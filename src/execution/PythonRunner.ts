@@ -226,21 +226,25 @@ export class PythonRunner extends Context.Service<
         }
 
         const capture = new OutputCapture(outputLimit);
-        const lines = new LiveLines(
-          (text) => events.output?.(mask(text)),
-          () => clock.currentTimeMillisUnsafe(),
-        );
+        const { output: listener } = events;
+        const lines =
+          listener === undefined
+            ? undefined
+            : new LiveLines(
+                (text) => listener(mask(text)),
+                () => clock.currentTimeMillisUnsafe(),
+              );
         const { end, late } = yield* exchange(session, () =>
           session.begin(FrameType.call, call.meta, call.blobs, {
             output: (bytes) => {
               capture.write(bytes);
-              lines.write(bytes);
+              lines?.write(bytes);
             },
             chunk: ({ blobs: [value] }: Frame) => {
               if (value !== undefined) call.chunk?.(value);
             },
           }),
-        ).pipe(Effect.ensuring(Effect.sync(() => lines.end())));
+        ).pipe(Effect.ensuring(Effect.sync(() => lines?.end())));
         const output = mask(capture.text());
 
         if (end.exit !== undefined) {

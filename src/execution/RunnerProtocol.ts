@@ -1,4 +1,4 @@
-import { Result, Schema } from "effect";
+import { Predicate, Result, Schema } from "effect";
 
 import { InstanceInfo } from "../protocol/FunctionResponse.ts";
 
@@ -62,6 +62,10 @@ export const CallResult = Schema.Struct({
   blobs: Blobs,
 });
 export type CallResult = typeof CallResult.Type;
+
+/** Whether a result says that nothing of its output is left in the pipe, so that a read of it can be spared. */
+export const nothingPending = (meta: unknown): boolean =>
+  Predicate.hasProperty(meta, "pending") && meta.pending === 0;
 
 /** The answer to a control frame. */
 export const ControlResult = Schema.Struct({

@@ -8,7 +8,7 @@ import {
   RunnerProcesses,
   type RunnerSpawnFailed,
 } from "./RunnerProcess.ts";
-import { type Frame, FrameType, Ready } from "./RunnerProtocol.ts";
+import { type Frame, FrameType, nothingPending, Ready } from "./RunnerProtocol.ts";
 
 /** How long a fresh interpreter may take until it is ready; a cold network volume is slow. */
 const BOOT_LIMIT = { seconds: 120 };
@@ -106,8 +106,8 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
           Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
         } else if (frame.call === current?.call) {
           if (frame.type === FrameType.chunk) return current.chunk(frame);
-          // All that the call wrote is in the pipe by now.
-          runner.drain();
+          // All that the call wrote is in the pipe by now, if it was not read before.
+          if (!nothingPending(frame.meta)) runner.drain();
           settle({ answer: frame });
         }
       },

@@ -127,7 +127,9 @@ const invalid = (error: Schema.SchemaError): RequestInvalid => {
 
 /** Clients leave out what is None, or send null for it: both mean the default. */
 const withoutNulls = (input: object): object =>
-  Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null));
+  Object.values(input).includes(null)
+    ? Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null))
+    : input;
 
 const named = (
   fields: Fields,

@@ -77,6 +77,7 @@ def serve(channel, worker):
             channel.send(runner_wire.RESULT, frame.call_id, meta, blob)
         except OSError:
             return PROTOCOL_BROKEN
+        worker.repair()
 
 
 def start(config):

@@ -191,6 +191,7 @@ class Worker:
         self._module_store = ModuleStore(os.path.join(directory, "modules"), startup_modules, config["cwd"])
         self._instances = Instances(config["maxInstances"], config["instanceIdle"])
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
+        self._threads = runner_process.living_threads()  # as of the end of the last call
         runner_process.flush_before_exit(output)
 
     # --- a call from frame to answer --------------------------------------------------------------------------
@@ -198,7 +199,6 @@ class Worker:
     def call(self, frame):
         """Performs a CALL; returns the meta data and the blob of its RESULT."""
         started = _perf_counter()
-        threads_before = runner_process.living_threads()
         answer = Answer()
         try:
             job = self._prepare(frame, answer)
@@ -207,7 +207,8 @@ class Worker:
         else:
             self._perform(job, answer)
         self._output.settle()
-        self._state.repair()
+        pending = self._output.pending()
+        threads_before, self._threads = self._threads, runner_process.living_threads()
         return {
             "ok": answer.error is None,
             "error": answer.error,
@@ -215,11 +216,16 @@ class Worker:
             "notes": answer.notes,
             "poisoned": answer.poisoned,
             "threads": [
-                thread.name for thread in runner_process.living_threads() if thread not in threads_before
+                thread.name for thread in self._threads if thread not in threads_before
             ],
+            "pending": pending,
             "output": self._output.release(),
             "ms": (_perf_counter() - started) * 1000,
         }, answer.blob
+
+    def repair(self):
+        """Puts back what a call has changed in the process; after its answer is out, so that nobody waits for it."""
+        self._state.repair()
 
     def _prepare(self, frame, answer):
         """Everything before code of the job runs."""
@@ -444,6 +450,5 @@ class Worker:
         meta = self._gate.run(show, failed)
         self._output.flush()
         self._output.settle()
-        self._state.repair()
         self._state.reset_logging()
         return meta

@@ -16,6 +16,7 @@ import io
 import os
 import resource
 import sys
+import termios
 
 _PIPE_SIZE = 1 << 20
 _LINE_BUFFERED = 1  # _IOLBF of <stdio.h>, the same on Linux and macOS
@@ -25,7 +26,8 @@ _NAMES = {1: "<stdout>", 2: "<stderr>"}
 _dup2, _fstat, _open, _close = os.dup2, os.fstat, os.open, os.close
 _get_blocking, _set_blocking = os.get_blocking, os.set_blocking
 _getrusage, _CHILDREN = resource.getrusage, resource.RUSAGE_CHILDREN
-_flock, _fcntl = fcntl.flock, fcntl.fcntl
+_flock, _fcntl, _ioctl = fcntl.flock, fcntl.fcntl, fcntl.ioctl
+_from_bytes = int.from_bytes
 _fault_enabled, _fault_enable = faulthandler.is_enabled, faulthandler.enable
 
 
@@ -123,6 +125,10 @@ class Output:
             return True
         except ChildProcessError:
             return False
+
+    def pending(self):
+        """How many bytes are in the FIFO that Node has not read yet."""
+        return _from_bytes(_ioctl(self._reader, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
 
     def release(self):
         """After a call: the path of a new FIFO when another process still holds this one, else None."""

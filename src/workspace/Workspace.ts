@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import {
   Clock,
   Context,
@@ -20,7 +22,7 @@ import { jobEnvironment } from "./JobEnvironment.ts";
 import { linkModels } from "./ModelCache.ts";
 import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
-import { type Venv, type VenvError, VirtualEnvironment } from "./VirtualEnvironment.ts";
+import { REMOVING, type Venv, type VenvError, VirtualEnvironment } from "./VirtualEnvironment.ts";
 import { type Place, Volume } from "./Volume.ts";
 import { type LockTimeout, WorkspaceLock } from "./WorkspaceLock.ts";
 
@@ -140,7 +142,7 @@ export class Workspace extends Context.Service<
               const held = yield* locks.tryLock(lockOf(prefix), "exclusive");
               if (Option.isNone(held)) return;
               // Renamed first, so that nobody ever finds half of it.
-              const aside = path.join(path.dirname(prefix), `.removing-${path.basename(prefix)}`);
+              const aside = path.join(path.dirname(prefix), `${REMOVING}${path.basename(prefix)}`);
               yield* files.rename(prefix, aside);
               yield* files.remove(aside, { recursive: true });
             }),
@@ -192,9 +194,11 @@ export class Workspace extends Context.Service<
           if (Option.isNone(current) && (yield* files.exists(link))) {
             return yield* Effect.logWarning(`${link} is a folder of its own and stays as it is`);
           }
-          const temporary = `${link}-${process.pid}`;
+          const temporary = `${link}-${randomUUID()}`;
           yield* files.symlink(target, temporary);
-          yield* files.rename(temporary, link);
+          yield* files
+            .rename(temporary, link)
+            .pipe(Effect.onError(() => Effect.ignore(files.remove(temporary))));
         },
         Effect.catch((error) =>
           Effect.logWarning(`${appPath}/.venv can't be made a link: ${error.message}`),
@@ -291,14 +295,12 @@ export class Workspace extends Context.Service<
       /** The state as it is known, if its facts still hold. */
       const confirmed = Effect.fnUntraced(function* () {
         if (state === undefined) return undefined;
-        const now = yield* Clock.currentTimeMillis;
-        if (now - state.checkedAt < FACTS_AGE) return state.prepared;
         const isThere = yield* Effect.orElseSucceed(
           files.exists(state.place.directory),
           () => false,
         );
         if (!isThere || !(yield* venvs.isWhole(state.venv))) return undefined;
-        state.checkedAt = now;
+        state.checkedAt = yield* Clock.currentTimeMillis;
         return state.prepared;
       });
 
@@ -308,7 +310,7 @@ export class Workspace extends Context.Service<
         return scope === undefined ? Effect.void : Scope.close(scope, Exit.void);
       });
 
-      const ready = Effect.gen(function* () {
+      const established = Effect.fn("Workspace.ready")(function* () {
         const known = yield* confirmed();
         if (known !== undefined) return known;
         return yield* turn.withPermit(
@@ -320,6 +322,13 @@ export class Workspace extends Context.Service<
           }),
         );
       });
+
+      /** On the path of every call: facts that were seen just now are not looked at again. */
+      const ready = Effect.clockWith((clock) =>
+        state !== undefined && clock.currentTimeMillisUnsafe() - state.checkedAt < FACTS_AGE
+          ? Effect.succeed(state.prepared)
+          : established(),
+      );
 
       return Workspace.of({
         ready,

@@ -1,0 +1,44 @@
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { Duplex } from "node:stream";
+
+import { Effect, Result } from "effect";
+
+import { encode, FrameReader, FrameType } from "../../src/execution/RunnerProtocol.ts";
+
+const SCRIPT = join(import.meta.dirname, "baseline.py");
+
+/** A bare Python process at the other end of a unix socket, for as long as the scope lives. */
+export const bareProcess = (python: string, args: ReadonlyArray<string>) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() =>
+        spawn(python, [SCRIPT, ...args], { stdio: ["ignore", "inherit", "inherit", "pipe"] }),
+      ),
+      (child) => Effect.sync(() => child.kill("SIGKILL")),
+    ),
+    (child) => {
+      const control = child.stdio[3];
+      if (!(control instanceof Duplex)) throw new Error("there is no socket on descriptor 3");
+      return control;
+    },
+  );
+
+/** Sends a frame of this meta and blob there and back again; the blob as it came back. */
+export const echoes = Effect.fnUntraced(function* (python: string, mode: "echo" | "pickle") {
+  const control = yield* bareProcess(python, [mode]);
+  const reader = new FrameReader();
+  let resume: (blob: Buffer) => void = () => {};
+  control.on("data", (bytes: Buffer) => {
+    for (const frame of reader.read(bytes)) {
+      resume(Result.getOrThrow(frame).blobs[0] ?? Buffer.alloc(0));
+    }
+  });
+  return (meta: object, blob: Uint8Array) =>
+    Effect.callback<Buffer>((done) => {
+      resume = (received) => done(Effect.succeed(received));
+      control.cork();
+      for (const part of encode(FrameType.call, 1, meta, [blob])) control.write(part);
+      control.uncork();
+    });
+});

@@ -1,0 +1,37 @@
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { NodeRuntime, NodeServices } from "@effect/platform-node";
+import { Console, Effect, Layer, References } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Workspace } from "../../src/workspace/Workspace.ts";
+import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
+
+const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
+  Layer.provide(
+    Environment.layerOf({
+      ...process.env,
+      RUNPOD_VOLUME_PATH: "/nonexistent",
+      WORKER_WORKSPACE_PATH: join(tmpdir(), "worker-tetra-bench"),
+    }),
+  ),
+  Layer.provideMerge(NodeServices.layer),
+  Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "Warn")),
+);
+
+/** Each row of the table as it is measured; `--strict` fails when a bar is missed. */
+Effect.gen(function* () {
+  const { version } = yield* (yield* Workspace).ready;
+  yield* Console.log(
+    `${cpus().length} cores, Node ${process.versions.node}, Python ${version}\n\n| what | worker | beside it | bar | met |\n|---|---|---|---|---|`,
+  );
+  let missed = 0;
+  for (const row of [trivialCall, largePayload, flood, memory, crash]) {
+    const { what, ours, baseline, bar, met } = yield* row;
+    if (!met) missed += 1;
+    yield* Console.log(`| ${what} | ${ours} | ${baseline} | ${bar} | ${met ? "yes" : "no"} |`);
+  }
+  if (missed > 0 && process.argv.includes("--strict")) process.exitCode = 1;
+}).pipe(Effect.provide(worker), NodeRuntime.runMain);
