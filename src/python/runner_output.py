@@ -127,8 +127,11 @@ class Output:
             return False
 
     def pending(self):
-        """How many bytes are in the FIFO that Node has not read yet."""
-        return _from_bytes(_ioctl(self._reader, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+        """How many bytes are in the FIFO that Node has not read yet; -1 when the job has closed our reader."""
+        try:
+            return _from_bytes(_ioctl(self._reader, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
+        except OSError:
+            return -1
 
     def release(self):
         """After a call: the path of a new FIFO when another process still holds this one, else None."""

@@ -28,10 +28,10 @@ export const bareProcess = (python: string, args: ReadonlyArray<string>) =>
 export const echoes = Effect.fnUntraced(function* (python: string, mode: "echo" | "pickle") {
   const control = yield* bareProcess(python, [mode]);
   const reader = new FrameReader();
-  let resume: (blob: Buffer) => void = () => {};
+  let resume: ((blob: Buffer) => void) | undefined;
   control.on("data", (bytes: Buffer) => {
     for (const frame of reader.read(bytes)) {
-      resume(Result.getOrThrow(frame).blobs[0] ?? Buffer.alloc(0));
+      resume?.(Result.getOrThrow(frame).blobs[0] ?? Buffer.alloc(0));
     }
   });
   return (meta: object, blob: Uint8Array) =>

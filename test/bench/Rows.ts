@@ -24,6 +24,8 @@ export interface Row {
 const ms = (values: ReadonlyArray<number>) =>
   `${median(values).toPrecision(3)} ms (p99 ${p99(values).toPrecision(3)})`;
 
+const nothing = () => {};
+
 const execute = (name: string, code: string, args: ReadonlyArray<string> = []) =>
   Effect.gen(function* () {
     const executor = yield* RemoteExecutor;
@@ -121,12 +123,15 @@ def f():
 `;
 const FLOOD_BYTES = 1600 * 65_536;
 
+const speed = (values: ReadonlyArray<number>) =>
+  `${Math.round(FLOOD_BYTES / 1000 / median(values))} MB/s`;
+
 export const flood = Effect.gen(function* () {
   const { python } = yield* (yield* Workspace).ready;
   const files = yield* FileSystem.FileSystem;
   const path = join(yield* files.makeTempDirectoryScoped(), "pipe");
   let received = 0;
-  let finished: () => void = () => {};
+  let finished = nothing;
   let capture = new OutputCapture(1024 * 1024);
   const control = yield* bareProcess(python, ["flood", path]);
   yield* Effect.callback<void>((done) => {
@@ -154,8 +159,6 @@ export const flood = Effect.gen(function* () {
   yield* Effect.all([call, bare]);
   const { ours, baseline, pairs } = yield* compare(30, timed(call), timed(bare));
   pipe.close();
-  const speed = (values: ReadonlyArray<number>) =>
-    `${Math.round(FLOOD_BYTES / 1000 / median(values))} MB/s`;
   const share = median(baseline) / median(ours);
   return {
     what: `100 MB flood by os.write (${pairs} pairs)`,
@@ -170,6 +173,8 @@ const residentMegabytes = (pid: number | "self") => {
   const pages = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
   return Number(pages) / 1024;
 };
+
+const show = (value: number) => `${value >= 0 ? "+" : ""}${value.toFixed(1)} MB`;
 
 export const memory = Effect.gen(function* () {
   const { result } = yield* succeeded("f", "import os\ndef f(): return os.getpid()");
@@ -192,7 +197,6 @@ export const memory = Effect.gen(function* () {
   yield* calls(8000);
   const after = yield* measure;
   const grown = (kind: "node" | "python") => after[kind] - before[kind];
-  const show = (value: number) => `${value >= 0 ? "+" : ""}${value.toFixed(1)} MB`;
   return {
     what: "memory from the 2,000th to the 10,000th call",
     ours: `Python ${show(grown("python"))}, Node ${show(grown("node"))}`,
