@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { Context, Effect, FileSystem, Layer, Path, Schema } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
+import { diskFault } from "./DiskFault.ts";
 import { Programs } from "./Programs.ts";
 import { Python } from "./Python.ts";
 
@@ -17,6 +18,9 @@ export class UvUnavailable extends Schema.TaggedError<UvUnavailable>()("UvUnavai
     return `uv, which makes virtual environments, is not on PATH and could not be brought. Install it (pip install uv==${VERSION}), or one of python3-pip and python3-venv so that it can come by itself. ${this.reason}`;
   }
 }
+
+const unavailable = (error: { readonly message: string }) =>
+  Effect.fail(new UvUnavailable({ reason: error.message }));
 
 /** Finds uv, or brings it once for all workers of this user. */
 export class Uv extends Context.Service<
@@ -61,36 +65,41 @@ export class Uv extends Context.Service<
           `uv==${VERSION}`,
         ]);
 
+      /** Gives a whole uv the name that workers look for; one that does not run makes room. */
+      const keep = (fetched: string, aside: string) =>
+        files.rename(fetched, brought).pipe(
+          Effect.catch((error) =>
+            Effect.gen(function* () {
+              if (yield* isThere(ofTools(brought))) return;
+              yield* Effect.mapError(files.rename(brought, aside), () => error);
+              yield* files.rename(fetched, brought);
+            }),
+          ),
+        );
+
       const bring = Effect.fn("Uv.bring")(function* () {
         const { executable } = yield* python.base;
         // Several workers may do this at once: each has a folder of its own, and one of them gets the name.
-        const folder = path.join(tools, `.uv-${randomUUID()}`);
-        yield* files.makeDirectory(tools, { recursive: true });
+        const work = path.join(tools, `.uv-${randomUUID()}`);
+        const fetched = path.join(work, "uv");
+        const venv = path.join(work, "venv");
         yield* Effect.logInfo(`Bringing uv ${VERSION}`);
-        yield* install(executable, folder).pipe(
-          Effect.catch((withoutVenv) =>
-            Effect.gen(function* () {
-              const venv = `${folder}-venv`;
-              yield* programs.run(executable, ["-m", "venv", venv]);
-              yield* install(path.join(venv, "bin", "python"), folder);
-            }).pipe(
-              Effect.ensuring(
-                Effect.ignore(files.remove(`${folder}-venv`, { recursive: true, force: true })),
-              ),
-              Effect.mapError(
-                (error) =>
-                  new UvUnavailable({ reason: `${withoutVenv.message}\n${error.message}` }),
+        yield* Effect.gen(function* () {
+          yield* files.makeDirectory(work, { recursive: true });
+          yield* install(executable, fetched).pipe(
+            Effect.catch((withoutVenv) =>
+              programs.run(executable, ["-m", "venv", venv]).pipe(
+                Effect.andThen(install(path.join(venv, "bin", "python"), fetched)),
+                Effect.mapError(
+                  (error) =>
+                    new UvUnavailable({ reason: `${withoutVenv.message}\n${error.message}` }),
+                ),
               ),
             ),
-          ),
-        );
-        yield* files.rename(folder, brought).pipe(
-          Effect.catch((error) =>
-            Effect.gen(function* () {
-              yield* Effect.ignore(files.remove(folder, { recursive: true, force: true }));
-              if (!(yield* isThere(ofTools(brought)))) return yield* error;
-            }),
-          ),
+          );
+          yield* keep(fetched, path.join(work, "broken"));
+        }).pipe(
+          Effect.ensuring(Effect.ignore(files.remove(work, { recursive: true, force: true }))),
         );
         return ofTools(brought);
       });
@@ -100,8 +109,8 @@ export class Uv extends Context.Service<
         if (yield* isThere(ofTools(brought))) return ofTools(brought);
         return yield* bring().pipe(
           Effect.catchTags({
-            PlatformError: (error) => Effect.fail(new UvUnavailable({ reason: error.message })),
-            PythonNotFound: (error) => Effect.fail(new UvUnavailable({ reason: error.message })),
+            PlatformError: (error) => unavailable(diskFault(tools, "can't be written")(error)),
+            PythonNotFound: unavailable,
           }),
         );
       }).pipe(Effect.withSpan("Uv.find"));

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 
 import { Context, Effect, FileSystem, Layer, Metric, Option, Path, Schema } from "effect";
 
+import { Environment } from "../settings/Environment.ts";
 import { DiskFault, diskFault } from "./DiskFault.ts";
 import { type ProgramFailed, Programs } from "./Programs.ts";
 import { type Interpreter, Python, type PythonNotFound } from "./Python.ts";
@@ -19,6 +20,10 @@ const CONDEMNED = ".worker-tetra-condemned";
 
 /** An install is at work in it, or was when its worker was killed. */
 const INSTALLING = ".worker-tetra-installing";
+
+/** Folders with such names are on their way in or out, and nobody's. */
+const BUILDING = ".building-";
+export const REMOVING = ".removing-";
 
 /** Environments that differ in what jobs asked for, kept side by side so that none is built again and again. */
 const KEPT = 8;
@@ -109,6 +114,7 @@ export class VirtualEnvironment extends Context.Service<
       const programs = yield* Programs;
       const python = yield* Python;
       const uv = yield* Uv;
+      const { has: isSet } = yield* Environment;
 
       const parentOf = ({ directory }: Place) => path.join(directory, ".venvs");
 
@@ -196,6 +202,19 @@ export class VirtualEnvironment extends Context.Service<
         );
       });
 
+      /** Removes what builders that were killed left; under the lock nobody else is building. */
+      const clear = Effect.fnUntraced(
+        function* (parent: string) {
+          for (const name of yield* files.readDirectory(parent)) {
+            if (!name.startsWith(BUILDING) && !name.startsWith(REMOVING)) continue;
+            yield* files.remove(path.join(parent, name), { recursive: true, force: true });
+          }
+        },
+        Effect.catch((error) =>
+          Effect.logDebug(`What was left half-built stays: ${error.message}`),
+        ),
+      );
+
       const build = Effect.fn("VirtualEnvironment.build")(function* (
         place: Place,
         requirements: ReadonlyArray<string>,
@@ -210,7 +229,7 @@ export class VirtualEnvironment extends Context.Service<
         const [newest] = yield* environments(place);
         const number = (newest?.number ?? 0) + 1;
         const target = path.join(parent, `${version}-${print}-${number}`);
-        const aside = path.join(parent, `.building-${randomUUID()}`);
+        const aside = path.join(parent, `${BUILDING}${randomUUID()}`);
         const venv = venvAt(target, version, number, base);
         // A job that names one of them may want another version.
         const packages = [
@@ -225,7 +244,9 @@ export class VirtualEnvironment extends Context.Service<
           new VenvCreationFailed({ path: target, step, output: error.output });
         const environment = {
           UV_PYTHON_DOWNLOADS: "never",
-          ...(place.shared ? { UV_CACHE_DIR: path.join(place.caches, ".uv-cache") } : {}),
+          ...(place.shared && !isSet("UV_CACHE_DIR")
+            ? { UV_CACHE_DIR: path.join(place.caches, ".uv-cache") }
+            : {}),
         };
         const options = { directory: place.directory, environment };
         yield* Effect.gen(function* () {
@@ -281,6 +302,7 @@ export class VirtualEnvironment extends Context.Service<
         );
         yield* publish(place, venv);
         yield* Metric.update(venvsCreated, 1);
+        yield* clear(parent);
         return venv;
       });
 

@@ -103,17 +103,25 @@ export class Volume extends Context.Service<
       const models = path.join(root, ...CACHED_MODELS);
       const cachedModels = (yield* isDirectory(models)) ? Option.some(models) : Option.none();
 
-      /** A mount of nothing but cached models is no volume. */
+      /** Where cached models are all that is mounted below the path, they are also all that is there. */
       const holdsOnlyModels = Effect.map(
         Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
         (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
       );
 
+      /** A new volume holds nothing else either, but is on a disk of its own. */
+      const isMount = Effect.all([files.stat(root), files.stat(path.dirname(root))]).pipe(
+        Effect.map(([own, parent]) => own.dev !== parent.dev),
+        Effect.orElseSucceed(() => false),
+      );
+
       const shared = Effect.gen(function* () {
         if (!(yield* isDirectory(root))) return Option.none<Place>();
+        const onlyModels = yield* holdsOnlyModels;
+        if (onlyModels && !(yield* isMount)) return Option.none<Place>();
         const writable = yield* Effect.result(probe(root));
         if (writable._tag === "Failure") {
-          if (yield* holdsOnlyModels) return Option.none<Place>();
+          if (onlyModels) return Option.none<Place>();
           return yield* new VolumeNotWritable({ path: root, fault: writable.failure });
         }
         return Option.some<Place>({

@@ -12,7 +12,6 @@ import {
   Metric,
   Option,
   Path,
-  Schedule,
   Schema,
   Scope,
 } from "effect";
@@ -116,23 +115,28 @@ export class WorkspaceLock extends Context.Service<
           if (Option.isSome(value)) return Option.some<Option.Option<A>>(value);
           const trial = yield* Scope.fork(scope);
           const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
-          if (Option.isSome(lock)) {
+          // Whoever had the lock until now may have done the work since we looked.
+          const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
+          if (Option.isSome(lock) && Option.isNone(done)) {
             lock.value.sign(
               `pid ${process.pid} on ${hostname()} since ${new Date(yield* Clock.currentTimeMillis).toISOString()}`,
             );
-            return Option.some<Option.Option<A>>(Option.none());
+            return Option.some<Option.Option<A>>(done);
           }
           yield* Scope.close(trial, Exit.void);
-          return Option.none<Option.Option<A>>();
+          return Option.isSome(done) ? Option.some<Option.Option<A>>(done) : Option.none();
         });
 
-        const outcome = yield* attempt.pipe(
-          Effect.repeat({
-            until: (tried) => Option.isSome(tried),
-            schedule: Schedule.spaced({ seconds: interval }),
-          }),
-          Effect.timeoutOption({ seconds: patience }),
-        );
+        // The first try takes the time that it takes, so that no patience still gets a lock that is free.
+        const first = yield* attempt;
+        const outcome = Option.isSome(first)
+          ? first
+          : yield* attempt.pipe(
+              Effect.delay({ seconds: interval }),
+              Effect.repeat({ until: (tried) => Option.isSome(tried) }),
+              Effect.timeoutOption({ seconds: patience }),
+              Effect.map(Option.flatten),
+            );
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
         yield* Metric.update(lockWaits, waited);
         if (Option.isNone(outcome)) {
@@ -144,7 +148,7 @@ export class WorkspaceLock extends Context.Service<
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }
-        const value = Option.flatten(outcome.value);
+        const value = outcome.value;
         if (Option.isNone(value)) yield* Metric.update(locksAcquired, 1);
         return value;
       });

@@ -1,0 +1,297 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { delimiter } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Exit, Fiber, FileSystem, Layer, Option, Scope } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { FileLock, type LockMode } from "../../src/workspace/FileLock.ts";
+import { memoryFileLock } from "../support/MemoryFileLock.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { pythonLock } from "../support/PythonLock.ts";
+
+const inMemory = () => {
+  const memory = memoryFileSystem();
+  return Layer.merge(memory.layer, memoryFileLock(memory).layer);
+};
+
+const onDisk = (variables: Readonly<Record<string, string | undefined>> = process.env) =>
+  Layer.merge(NodeServices.layer, Layer.provide(FileLock.layer, Environment.layerOf(variables)));
+
+/** Whether a lock can be had at this moment. */
+const isFree = Effect.fnUntraced(function* (path: string, mode: LockMode) {
+  const locks = yield* FileLock;
+  return Option.isSome(yield* Effect.scoped(locks.tryLock(path, mode)));
+});
+
+const inFolder = Effect.fnUntraced(function* <A, E, R>(
+  body: (path: string) => Effect.Effect<A, E, R>,
+) {
+  const files = yield* FileSystem.FileSystem;
+  return yield* body(`${yield* files.makeTempDirectoryScoped()}/.lock`);
+}, Effect.scoped);
+
+const suites: ReadonlyArray<
+  readonly [name: string, make: () => Layer.Layer<FileLock | FileSystem.FileSystem>]
+> = [
+  ["in memory", inMemory],
+  ["of the system", onDisk],
+];
+
+describe.each(suites)("a file lock %s", (_, make) => {
+  it.effect("that is exclusive keeps everybody out", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        assert.isTrue(Option.isSome(yield* locks.tryLock(path, "exclusive")));
+        assert.isFalse(yield* isFree(path, "exclusive"));
+        assert.isFalse(yield* isFree(path, "shared"));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("that is shared lets others share it, and keeps out who wants it alone", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        yield* locks.tryLock(path, "shared");
+        assert.isTrue(Option.isSome(yield* locks.tryLock(path, "shared")));
+        assert.isFalse(yield* isFree(path, "exclusive"));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("is free when the scope of the last holder closes", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        const [first, second] = [yield* Scope.make(), yield* Scope.make()];
+        yield* Scope.provide(locks.tryLock(path, "shared"), first);
+        yield* Scope.provide(locks.tryLock(path, "shared"), second);
+        yield* Scope.close(first, Exit.void);
+        assert.isFalse(yield* isFree(path, "exclusive"));
+        yield* Scope.close(second, Exit.void);
+        assert.isTrue(yield* isFree(path, "exclusive"));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("is free when the holder is interrupted or fails", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        const held = yield* Deferred.make<void>();
+        const fiber = yield* locks
+          .tryLock(path, "exclusive")
+          .pipe(
+            Effect.andThen(Deferred.succeed(held, undefined)),
+            Effect.andThen(Effect.never),
+            Effect.scoped,
+            Effect.forkChild,
+          );
+        yield* Deferred.await(held);
+        yield* Fiber.interrupt(fiber);
+        assert.isTrue(yield* isFree(path, "exclusive"));
+        yield* Effect.exit(
+          Effect.scoped(Effect.andThen(locks.tryLock(path, "exclusive"), Effect.fail("no"))),
+        );
+        assert.isTrue(yield* isFree(path, "exclusive"));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("is taken by one of many who try at once", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        const tried = yield* Effect.all(
+          Array.from({ length: 12 }, () => locks.tryLock(path, "exclusive")),
+          { concurrency: "unbounded" },
+        );
+        assert.lengthOf(tried.filter(Option.isSome), 1);
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("creates its file, and never removes it", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const files = yield* FileSystem.FileSystem;
+        assert.isTrue(yield* isFree(path, "exclusive"));
+        assert.isTrue(yield* files.exists(path));
+        assert.isTrue(yield* isFree(`${path}-2`, "shared"));
+        assert.isTrue(yield* files.exists(`${path}-2`));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("lets everybody read what its holder left in the file", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        assert.deepStrictEqual(locks.holder(path), Option.none());
+        const held = yield* locks.tryLock(path, "exclusive");
+        assert.deepStrictEqual(locks.holder(path), Option.none());
+        if (Option.isSome(held)) {
+          held.value.sign("the first worker, with a long name");
+          held.value.sign("the second");
+        }
+        assert.isFalse(yield* isFree(path, "exclusive"));
+        assert.deepStrictEqual(locks.holder(path), Option.some("the second"));
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+
+  it.effect("can't be had in a folder that is not there", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(isFree(`${path}/no/.lock`, "exclusive"));
+        assert.strictEqual(error._tag, "LockUnavailable");
+        assert.include(error.message, `${path}/no/.lock can't be locked`);
+      }),
+    ).pipe(Effect.provide(make())),
+  );
+});
+
+/** How often a file is open in this process. */
+const descriptorsOf = (path: string) => {
+  const { ino, dev } = statSync(path);
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    const info = statSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false });
+    return info?.ino === ino && info.dev === dev;
+  }).length;
+};
+
+/** A PATH of one folder with these scripts. */
+const withPrograms = <E>(
+  scripts: Readonly<Record<string, string>>,
+  check: (path: string) => Effect.Effect<void, E, FileLock | Scope.Scope>,
+) =>
+  inFolder((path) => {
+    const folder = `${path}-bin`;
+    mkdirSync(folder);
+    for (const [name, script] of Object.entries(scripts)) {
+      writeFileSync(`${folder}/${name}`, script);
+      chmodSync(`${folder}/${name}`, 0o755);
+    }
+    return check(path).pipe(Effect.provide(onDisk({ PATH: folder })));
+  }).pipe(Effect.provide(NodeServices.layer));
+
+describe("a file lock of the system", () => {
+  it.effect("keeps out a Python process, and is kept out by one", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* locks.tryLock(path, "exclusive");
+            assert.strictEqual((yield* pythonLock(path)).word, "busy");
+            assert.strictEqual((yield* pythonLock(path, "LOCK_SH")).word, "busy");
+          }),
+        );
+        const python = yield* pythonLock(path, "LOCK_SH");
+        assert.strictEqual(python.word, "held");
+        assert.isFalse(yield* isFree(path, "exclusive"));
+        assert.isTrue(yield* isFree(path, "shared"));
+        assert.deepStrictEqual(locks.holder(path), Option.some("a Python worker"));
+      }),
+    ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect("is free as soon as its holder was killed, with the file as it was", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const python = yield* pythonLock(path);
+        const { ino } = statSync(path);
+        assert.isFalse(yield* isFree(path, "exclusive"));
+        yield* python.signal("SIGKILL");
+        yield* python.ended;
+        assert.isTrue(yield* isFree(path, "exclusive"));
+        assert.strictEqual(statSync(path).ino, ino);
+      }),
+    ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect("stays with this process alone: programs that it starts do not keep it", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        const scope = yield* Scope.make();
+        yield* Scope.provide(locks.tryLock(path, "exclusive"), scope);
+        const child = spawn("cat", { stdio: ["pipe", "ignore", "ignore"] });
+        yield* Effect.promise(() => once(child, "spawn"));
+        yield* Scope.close(scope, Exit.void);
+        assert.isTrue(yield* isFree(path, "exclusive"));
+        child.stdin.end();
+        yield* Effect.promise(() => once(child, "exit"));
+      }),
+    ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect.skipIf(process.platform !== "linux")(
+    "closes its file when the scope closes, whether it got the lock or not",
+    () =>
+      inFolder((path) =>
+        Effect.gen(function* () {
+          const locks = yield* FileLock;
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              yield* locks.tryLock(path, "exclusive");
+              for (let turn = 0; turn < 5; turn += 1) {
+                assert.isFalse(yield* isFree(path, "exclusive"));
+              }
+              assert.strictEqual(descriptorsOf(path), 1);
+              // Interrupted while the program that locks is on its way.
+              const fiber = yield* Effect.forkChild(isFree(path, "exclusive"));
+              yield* Effect.yieldNow;
+              yield* Fiber.interrupt(fiber);
+              assert.strictEqual(descriptorsOf(path), 1);
+            }),
+          );
+          assert.strictEqual(descriptorsOf(path), 0);
+        }),
+      ).pipe(Effect.provide(onDisk())),
+  );
+
+  describe("by programs that are at hand", () => {
+    it.effect("takes Python's where flock is not there", () =>
+      withPrograms(
+        { python3: `#!/bin/sh\nPATH=${process.env["PATH"] ?? delimiter} exec python3 "$@"\n` },
+        (path) =>
+          Effect.gen(function* () {
+            const locks = yield* FileLock;
+            const held = yield* locks.tryLock(path, "exclusive");
+            assert.isTrue(Option.isSome(held));
+            assert.isFalse(yield* isFree(path, "exclusive"));
+            assert.isFalse(yield* isFree(path, "shared"));
+          }),
+      ),
+    );
+
+    it.effect("says what to install where there is neither", () =>
+      withPrograms({}, (path) =>
+        Effect.gen(function* () {
+          const error = yield* Effect.flip(isFree(path, "exclusive"));
+          assert.include(error.message, "neither flock (of util-linux) nor python3 is on PATH");
+        }),
+      ),
+    );
+
+    it.effect("tells a program that failed from a lock that is busy", () =>
+      withPrograms(
+        { flock: "#!/bin/sh\necho 'flock: 3: Function not implemented' >&2\nexit 1\n" },
+        (path) =>
+          Effect.gen(function* () {
+            const error = yield* Effect.flip(isFree(path, "exclusive"));
+            assert.strictEqual(
+              error.message,
+              `${path} can't be locked: flock: 3: Function not implemented`,
+            );
+          }),
+      ),
+    );
+  });
+});

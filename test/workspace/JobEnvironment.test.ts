@@ -1,0 +1,122 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Option } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { jobEnvironment } from "../../src/workspace/JobEnvironment.ts";
+import type { Place } from "../../src/workspace/Volume.ts";
+
+const volume: Place = {
+  directory: "/runpod-volume/runtimes/default",
+  shared: true,
+  caches: "/runpod-volume",
+  cachedModels: Option.none(),
+};
+
+const own: Place = {
+  directory: "/app",
+  shared: false,
+  caches: "/app",
+  cachedModels: Option.none(),
+};
+
+const PREFIX = "/runpod-volume/runtimes/default/.venvs/3.12.1-abc-1";
+
+const variablesAt = (place: Place, variables: Readonly<Record<string, string>> = {}) =>
+  jobEnvironment(Environment.make({ PATH: "/usr/bin:/bin", ...variables }), place, PREFIX);
+
+const HUB = {
+  HF_HOME: "/runpod-volume/.hf-cache",
+  HF_HUB_CACHE: "/runpod-volume/.hf-cache/hub",
+  HUGGINGFACE_HUB_CACHE: "/runpod-volume/.hf-cache/hub",
+  TRANSFORMERS_CACHE: "/runpod-volume/.hf-cache/transformers",
+  HF_DATASETS_CACHE: "/runpod-volume/.hf-cache/datasets",
+};
+
+const VENV = { VIRTUAL_ENV: PREFIX, PATH: `${PREFIX}/bin:/usr/bin:/bin` };
+
+describe("jobEnvironment", () => {
+  it("puts every cache on the volume, and the virtual environment first", () => {
+    assert.deepStrictEqual(variablesAt(volume), {
+      ...VENV,
+      ...HUB,
+      UV_CACHE_DIR: "/runpod-volume/.uv-cache",
+      TORCH_HOME: "/runpod-volume/.torch",
+      VLLM_CACHE_ROOT: "/runpod-volume/.vllm-cache",
+      TRITON_CACHE_DIR: "/runpod-volume/.triton-cache",
+      TORCHINDUCTOR_CACHE_DIR: "/runpod-volume/.inductor-cache",
+    });
+  });
+
+  it("leaves the libraries' usual folders on one's own disk", () => {
+    assert.deepStrictEqual(variablesAt(own), VENV);
+  });
+
+  it("has a hub cache on one's own disk where there are models to be found", () => {
+    const variables = variablesAt({ ...own, cachedModels: Option.some("/models") });
+    assert.strictEqual(variables["HF_HUB_CACHE"], "/app/.hf-cache/hub");
+    assert.notProperty(variables, "UV_CACHE_DIR");
+    assert.notProperty(variables, "TORCH_HOME");
+  });
+
+  it.each([
+    "UV_CACHE_DIR",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "TRANSFORMERS_CACHE",
+    "HF_DATASETS_CACHE",
+    "TORCH_HOME",
+    "VLLM_CACHE_ROOT",
+    "TRITON_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+  ])("leaves %s as the user has set it", (name) => {
+    assert.strictEqual(variablesAt(volume, { [name]: "/mine" })[name], "/mine");
+  });
+
+  it("derives nothing beside a home of the hub that the user has set", () => {
+    const variables = variablesAt(volume, { HF_HOME: "/mine" });
+    assert.deepStrictEqual(
+      Object.keys(HUB).filter((name) => name in variables),
+      ["HF_HOME"],
+    );
+  });
+
+  it.each(["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])(
+    "does not overrule %s by one of the others",
+    (name) => {
+      const variables = variablesAt(volume, { [name]: "/mine" });
+      const derived = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"];
+      assert.deepStrictEqual(
+        derived.filter((one) => one in variables),
+        [name],
+      );
+      assert.strictEqual(variables["HF_HOME"], HUB.HF_HOME);
+    },
+  );
+
+  it("keeps what the user has set beside, without the worker's own credentials", () => {
+    const variables = variablesAt(volume, {
+      HTTPS_PROXY: "http://proxy",
+      RUNPOD_API_KEY: "for calls of other endpoints",
+      RUNPOD_AI_API_KEY: "the worker's",
+      RUNPOD_WEBHOOK_GET_JOB: "http://jobs",
+    });
+    assert.strictEqual(variables["HTTPS_PROXY"], "http://proxy");
+    assert.property(variables, "RUNPOD_API_KEY");
+    assert.notProperty(variables, "RUNPOD_AI_API_KEY");
+    assert.notProperty(variables, "RUNPOD_WEBHOOK_GET_JOB");
+  });
+
+  it("is the same however often it is made", () => {
+    const environment = Environment.make({ PATH: "/usr/bin" });
+    const first = jobEnvironment(environment, volume, PREFIX);
+    for (let turn = 0; turn < 2000; turn += 1) jobEnvironment(environment, volume, PREFIX);
+    assert.deepStrictEqual(jobEnvironment(environment, volume, PREFIX), first);
+    assert.notProperty(first, "PYTHONPATH");
+  });
+
+  it("has a PATH with the system's folders where none is set", () => {
+    const { PATH } = jobEnvironment(Environment.make({}), own, PREFIX);
+    assert.strictEqual(PATH, `${PREFIX}/bin:/usr/local/bin:/usr/bin:/bin`);
+  });
+});

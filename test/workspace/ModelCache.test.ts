@@ -1,0 +1,141 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Option, Path } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { jobEnvironment } from "../../src/workspace/JobEnvironment.ts";
+import { linkModels } from "../../src/workspace/ModelCache.ts";
+import type { Place } from "../../src/workspace/Volume.ts";
+import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
+import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+const SOURCE = "/runpod-volume/huggingface-cache/hub";
+const CACHE = "/runpod-volume/.hf-cache";
+
+const volume: Place = {
+  directory: "/runpod-volume/runtimes/default",
+  shared: true,
+  caches: "/runpod-volume",
+  cachedModels: Option.some(SOURCE),
+};
+
+const own: Place = { ...volume, directory: "/app", caches: "/app", shared: false };
+
+const MODELS = {
+  [`${SOURCE}/models--org--one/snapshots`]: null,
+  [`${SOURCE}/models--org--two`]: null,
+  [`${SOURCE}/version.txt`]: "1",
+};
+
+const setUp = (
+  planted: Readonly<Record<string, Planted>> = MODELS,
+  faults: ReadonlyArray<Fault> = [],
+) => {
+  const memory = memoryFileSystem(planted);
+  const logs = keptLogs();
+  const link = (place: Place = volume, variables: Readonly<Record<string, string>> = {}) =>
+    linkModels(place, jobEnvironment(Environment.make(variables), place, "/venv")).pipe(
+      Effect.provide(
+        Layer.mergeAll(faultyFileSystem(memory.contended, faults).layer, Path.layer, logs.layer),
+      ),
+    );
+  return { memory, link, logs };
+};
+
+describe("linkModels", () => {
+  it.effect("links every model that RunPod caches into the hub cache", () => {
+    const { memory, link, logs } = setUp();
+    return Effect.gen(function* () {
+      yield* link();
+      const shown = memory.show();
+      for (const name of ["models--org--one", "models--org--two"]) {
+        assert.deepStrictEqual(shown[`${CACHE}/hub/${name}`], { link: `${SOURCE}/${name}` });
+      }
+      assert.notProperty(shown, `${CACHE}/hub/version.txt`);
+      assert.isEmpty(logs.warnings());
+    });
+  });
+
+  it.effect("lets old versions of transformers look in the hub cache", () => {
+    const { memory, link } = setUp();
+    return Effect.gen(function* () {
+      yield* link();
+      assert.deepStrictEqual(memory.show()[`${CACHE}/transformers`], { link: "hub" });
+      assert.isTrue(yield* memory.files.exists(`${CACHE}/transformers/models--org--one`));
+    });
+  });
+
+  it.effect("changes nothing when it is done twice", () => {
+    const { memory, link, logs } = setUp();
+    return Effect.gen(function* () {
+      yield* link();
+      const before = memory.show();
+      yield* link();
+      assert.deepStrictEqual(memory.show(), before);
+      assert.isEmpty(logs.warnings());
+    });
+  });
+
+  it.effect("touches no model, folder or link that is there", () => {
+    const { memory, link } = setUp({
+      ...MODELS,
+      [`${CACHE}/hub/models--org--one/mine`]: "x",
+      [`${CACHE}/hub/models--org--two`]: { link: "/gone" },
+      [`${CACHE}/transformers/mine`]: "x",
+    });
+    return Effect.gen(function* () {
+      const before = memory.show();
+      yield* link();
+      assert.deepStrictEqual(memory.show(), before);
+    });
+  });
+
+  it.effect("links into the cache that the user has set", () => {
+    const { memory, link } = setUp();
+    return Effect.gen(function* () {
+      yield* link(volume, { HF_HOME: "/mine" });
+      assert.property(memory.show(), "/mine/hub/models--org--one");
+      assert.notProperty(memory.show(), `${CACHE}/transformers`);
+      yield* link(volume, { HF_HUB_CACHE: "/hub" });
+      assert.property(memory.show(), "/hub/models--org--one");
+    });
+  });
+
+  it.effect("links on one's own disk where there is no volume", () => {
+    const { memory, link } = setUp();
+    return Effect.gen(function* () {
+      yield* link(own);
+      assert.deepStrictEqual(memory.show()["/app/.hf-cache/hub/models--org--two"], {
+        link: `${SOURCE}/models--org--two`,
+      });
+    });
+  });
+
+  it.effect("makes no cache where there is neither volume nor model", () => {
+    const { memory, link } = setUp({});
+    return Effect.gen(function* () {
+      yield* link({ ...own, cachedModels: Option.none() });
+      assert.deepStrictEqual(memory.show(), {});
+    });
+  });
+
+  it.effect.each(["makeDirectory", "symlink", "readDirectory"] as const)(
+    "never fails: where %s does, there is a warning",
+    (method) => {
+      const { link, logs } = setUp(MODELS, [{ method, code: "EIO" }]);
+      return Effect.gen(function* () {
+        yield* link();
+        assert.lengthOf(logs.warnings(), 1);
+      });
+    },
+  );
+
+  it.effect("goes on when another worker links at the same moment", () => {
+    const { memory, link, logs } = setUp();
+    return Effect.gen(function* () {
+      yield* Effect.all([link(), link(), link()], { concurrency: "unbounded" });
+      assert.property(memory.show(), `${CACHE}/hub/models--org--one`);
+      assert.isEmpty(logs.warnings());
+    });
+  });
+});

@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Path } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { Python } from "../../src/workspace/Python.ts";
+import { Uv } from "../../src/workspace/Uv.ts";
+import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
+import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+
+const TOOLS = "/home/me/.cache/worker-tetra/tools";
+const PYTHON = "/usr/bin/python3.12";
+
+const failure = (output: string): Outcome => ({ exitCode: 1, output });
+
+/** What is asked of a program, by the first words that tell. */
+const kindOf = (line: string): "version" | "pip" | "venv" | "other" => {
+  if (line.endsWith("--version")) return "version";
+  if (line.includes(" -m pip install ")) return "pip";
+  return line.includes(" -m venv ") ? "venv" : "other";
+};
+
+/** A machine with or without uv, pip and venv. */
+const setUp = (
+  has: {
+    readonly uv?: boolean;
+    readonly pip?: boolean;
+    readonly venv?: boolean;
+    readonly python?: boolean;
+    readonly broken?: boolean;
+  },
+  faults: ReadonlyArray<Fault> = [],
+) => {
+  const memory = memoryFileSystem(has.python === false ? {} : { [PYTHON]: "ELF" });
+  const programs = fakePrograms((line) => {
+    const [command = ""] = line.split(" ");
+    switch (kindOf(line)) {
+      case "version":
+        if (command === "uv") return has.uv === true ? "uv 0.9" : undefined;
+        return memory.show()[command] === "uv" && has.broken !== true ? "uv 0.13" : undefined;
+      case "pip": {
+        if (command === PYTHON && has.pip !== true) return failure("No module named pip");
+        const folder = / --target (\S+) /.exec(line)?.[1] ?? "";
+        memory.plant({ [`${folder}/bin/uv`]: "uv", [`${folder}/uv/__init__.py`]: "" });
+        return "";
+      }
+      case "venv": {
+        if (has.venv !== true) return failure("No module named ensurepip");
+        memory.plant({ [`${line.split(" ").at(-1)}/bin/python`]: "ELF" });
+        return "";
+      }
+      default:
+        return undefined;
+    }
+  });
+  const layer = Uv.layerNoDeps.pipe(
+    Layer.provide(Python.layerNoDeps),
+    Layer.provide([
+      faultyFileSystem(memory.contended, faults).layer,
+      programs.layer,
+      Path.layer,
+      Environment.layerOf({ HOME: "/home/me", PATH: "/usr/bin" }),
+    ]),
+  );
+  const count = (kind: string) => programs.lines.filter((line) => kindOf(line) === kind).length;
+  return { memory, count, provide: Effect.provide(layer) };
+};
+
+const command = Effect.flatMap(Uv, (uv) => uv.command);
+
+describe("Uv", () => {
+  it.effect("is the one of PATH, asked for once", () => {
+    const { count, provide } = setUp({ uv: true });
+    return Effect.gen(function* () {
+      assert.strictEqual(yield* command, "uv");
+      assert.strictEqual(yield* command, "uv");
+      assert.strictEqual(count("version"), 1);
+    }).pipe(provide);
+  });
+
+  it.effect("is brought by pip, and found there by the next worker", () => {
+    const { memory, count, provide } = setUp({ pip: true });
+    return Effect.gen(function* () {
+      const brought = yield* provide(command);
+      assert.match(brought, new RegExp(`^${TOOLS}/uv-[\\d.]+/bin/uv$`));
+      assert.strictEqual(yield* provide(command), brought);
+      assert.strictEqual(count("pip"), 1);
+      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+    });
+  });
+
+  it.effect("is brought by the pip of a virtual environment where Python has none", () => {
+    const { memory, count, provide } = setUp({ venv: true });
+    return Effect.gen(function* () {
+      assert.include(yield* command, TOOLS);
+      assert.strictEqual(count("venv"), 1);
+      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+    }).pipe(provide);
+  });
+
+  it.effect("says what to install where nothing brings it, and is tried for again", () => {
+    const { memory, count, provide } = setUp({});
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(command);
+      assert.strictEqual(error._tag, "UvUnavailable");
+      assert.match(error.message, /pip install uv==[\d.]+/);
+      assert.include(error.message, "python3-pip");
+      assert.include(error.message, "python3-venv");
+      assert.include(error.message, "No module named pip");
+      assert.include(error.message, "No module named ensurepip");
+      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+      yield* Effect.flip(command);
+      assert.strictEqual(count("pip"), 2);
+    }).pipe(provide);
+  });
+
+  it.effect("says so where there is no Python to bring it", () => {
+    const { provide } = setUp({ python: false });
+    return Effect.gen(function* () {
+      assert.include((yield* Effect.flip(command)).message, "No usable Python");
+    }).pipe(provide);
+  });
+
+  it.effect("is brought by one of several who try at once", () => {
+    const { memory, provide } = setUp({ pip: true });
+    return Effect.gen(function* () {
+      const commands = yield* Effect.all([provide(command), provide(command), provide(command)], {
+        concurrency: "unbounded",
+      });
+      assert.lengthOf([...new Set(commands)], 1);
+      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+    });
+  });
+
+  it.effect("takes the place of one that does not run", () => {
+    const { memory, provide } = setUp({ pip: true });
+    return Effect.gen(function* () {
+      const brought = yield* provide(command);
+      memory.plant({ [brought]: "half of it" });
+      assert.strictEqual(yield* provide(command), brought);
+      assert.strictEqual(memory.show()[brought], "uv");
+      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+    });
+  });
+
+  it.effect.each(["makeDirectory", "rename"] as const)(
+    "says what the disk did where it can't be kept: %s",
+    (method) => {
+      const { memory, provide } = setUp({ pip: true }, [{ method, code: "ENOSPC" }]);
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(command);
+        assert.include(error.message, `${TOOLS} can't be written: there is no space left (ENOSPC)`);
+        assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+      }).pipe(provide);
+    },
+  );
+});

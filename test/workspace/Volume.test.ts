@@ -1,0 +1,197 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Option, Path } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { Volume } from "../../src/workspace/Volume.ts";
+import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
+import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
+
+interface Machine {
+  readonly planted?: Readonly<Record<string, Planted>>;
+  readonly mounts?: ReadonlyArray<string>;
+  readonly variables?: Readonly<Record<string, string>>;
+  readonly faults?: ReadonlyArray<Fault>;
+}
+
+const setUp = ({ planted = {}, mounts = [], variables = {}, faults = [] }: Machine) => {
+  const memory = memoryFileSystem(planted, mounts);
+  const layer = Volume.layer.pipe(
+    Layer.provide([
+      faultyFileSystem(memory.files, faults).layer,
+      Path.layer,
+      Environment.layerOf({ HOME: "/home/me", ...variables }),
+    ]),
+  );
+  return { memory, provide: Effect.provide(layer) };
+};
+
+const MODELS = "/runpod-volume/huggingface-cache/hub";
+
+const READ_ONLY: Fault = { method: "writeFile", code: "EROFS", path: /^\/runpod-volume\// };
+
+const shared = Effect.flatMap(Volume, (volume) => volume.shared);
+
+const places = Effect.gen(function* () {
+  const volume = yield* Volume;
+  return { own: volume.own, shared: Option.getOrUndefined(yield* volume.shared) };
+});
+
+describe("Volume", () => {
+  it.effect("is where RunPod mounts it, with a folder for each endpoint", () => {
+    const { memory, provide } = setUp({
+      planted: { "/runpod-volume": null },
+      variables: { RUNPOD_ENDPOINT_ID: "abc-123_X" },
+    });
+    return Effect.gen(function* () {
+      assert.deepStrictEqual((yield* places).shared, {
+        directory: "/runpod-volume/runtimes/abc-123_X",
+        shared: true,
+        caches: "/runpod-volume",
+        cachedModels: Option.none(),
+      });
+      assert.deepStrictEqual(memory.show(), { "/runpod-volume": null });
+    }).pipe(provide);
+  });
+
+  it.effect("is where the setting says, with a default endpoint", () => {
+    const { provide } = setUp({
+      planted: { "/mnt/v": null, "/runpod-volume": null },
+      variables: { RUNPOD_VOLUME_PATH: "/mnt/v" },
+    });
+    return Effect.gen(function* () {
+      assert.strictEqual((yield* places).shared?.directory, "/mnt/v/runtimes/default");
+    }).pipe(provide);
+  });
+
+  it.effect.each([{}, { "/runpod-volume": "a file" }])(
+    "is not there where there is no folder: %j",
+    (planted) => {
+      const { provide } = setUp({ planted });
+      return Effect.gen(function* () {
+        assert.isUndefined((yield* places).shared);
+      }).pipe(provide);
+    },
+  );
+
+  it.effect.each([
+    ["EROFS", "it is mounted read-only (EROFS). Mount it writable."],
+    ["EDQUOT", "the volume's quota is used up (EDQUOT). Remove what is not needed"],
+    ["ENOSPC", "there is no space left (ENOSPC)"],
+    ["EACCES", "access is denied (EACCES)"],
+    ["EPERM", "access is denied (EPERM)"],
+    ["EIO", "the disk failed (EIO)"],
+    ["ESTALE", "the network file system lost it (ESTALE). Mount the volume again."],
+  ] as const)("that can't be written to is an error that says why: %s", ([code, words]) => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume/runtimes": null },
+      faults: [{ ...READ_ONLY, code }],
+    });
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(shared);
+      assert.strictEqual(error._tag, "VolumeNotWritable");
+      assert.include(error.message, `/runpod-volume can't be written to: ${words}`);
+    }).pipe(provide);
+  });
+
+  it.effect("is looked at anew each time: a fault may pass", () => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume/runtimes": null },
+      faults: [{ ...READ_ONLY, times: 1 }],
+    });
+    return Effect.gen(function* () {
+      yield* Effect.flip(shared);
+      assert.isTrue(Option.isSome(yield* shared));
+    }).pipe(provide);
+  });
+
+  describe("with the models that RunPod caches", () => {
+    it.effect("is no volume where they are all there is, and their mount is read-only", () => {
+      const { provide } = setUp({
+        planted: { [MODELS]: null },
+        mounts: ["/runpod-volume"],
+        faults: [READ_ONLY],
+      });
+      return Effect.gen(function* () {
+        const { own, shared } = yield* places;
+        assert.isUndefined(shared);
+        assert.deepStrictEqual(own.cachedModels, Option.some(MODELS));
+      }).pipe(provide);
+    });
+
+    it.effect("is no volume where they are mounted below a folder of the container", () => {
+      const { provide } = setUp({ planted: { [MODELS]: null }, mounts: [MODELS] });
+      return Effect.gen(function* () {
+        const { own, shared } = yield* places;
+        assert.isUndefined(shared);
+        assert.deepStrictEqual(own.cachedModels, Option.some(MODELS));
+      }).pipe(provide);
+    });
+
+    it.effect("is a volume that is new where the volume itself is mounted", () => {
+      const { provide } = setUp({
+        planted: { [MODELS]: null },
+        mounts: ["/runpod-volume", MODELS],
+      });
+      return Effect.gen(function* () {
+        const { shared } = yield* places;
+        assert.deepStrictEqual(shared?.cachedModels, Option.some(MODELS));
+      }).pipe(provide);
+    });
+
+    it.effect("is a volume that can't be used where there is more on it", () => {
+      const { provide } = setUp({
+        planted: { [MODELS]: null, "/runpod-volume/runtimes": null },
+        faults: [READ_ONLY],
+      });
+      return Effect.gen(function* () {
+        assert.strictEqual((yield* Effect.flip(shared))._tag, "VolumeNotWritable");
+      }).pipe(provide);
+    });
+  });
+
+  it.effect.each(["../x", "a/b", ".", "a b", "a\nb", "é", "x".repeat(129)])(
+    "refuses an endpoint's id that could be a path: %j",
+    (id) => {
+      const { memory, provide } = setUp({
+        planted: { "/runpod-volume": null },
+        variables: { RUNPOD_ENDPOINT_ID: id },
+      });
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(provide(Effect.asVoid(Volume)));
+        assert.include(error.message, "RUNPOD_ENDPOINT_ID");
+        assert.include(error.message, JSON.stringify(id));
+        assert.deepStrictEqual(memory.show(), { "/runpod-volume": null });
+      });
+    },
+  );
+
+  describe("of one's own", () => {
+    it.effect.each([
+      ["/app where that can be written", { planted: { "/app": null } }, "/app"],
+      ["the user's cache where there is no /app", {}, "/home/me/.cache/worker-tetra/workspace"],
+      [
+        "the user's cache where /app can't be written",
+        {
+          planted: { "/app": null },
+          faults: [{ method: "writeFile", code: "EACCES", path: /^\/app\// }],
+        },
+        "/home/me/.cache/worker-tetra/workspace",
+      ],
+      [
+        "where the setting says",
+        { planted: { "/app": null }, variables: { WORKER_WORKSPACE_PATH: "/data" } },
+        "/data",
+      ],
+    ] as ReadonlyArray<readonly [string, Machine, string]>)("is %s", ([, machine, directory]) => {
+      const { provide } = setUp(machine);
+      return Effect.gen(function* () {
+        assert.deepStrictEqual((yield* places).own, {
+          directory,
+          shared: false,
+          caches: directory,
+          cachedModels: Option.none(),
+        });
+      }).pipe(provide);
+    });
+  });
+});

@@ -1,0 +1,455 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Duration, Effect, Exit, Metric, Option, Scope } from "effect";
+import { TestClock } from "effect/testing";
+
+import { fakeMachine, inTime, there } from "../support/FakeMachine.ts";
+import type { Fault } from "../support/FaultyFileSystem.ts";
+
+const VOLUME = "/runpod-volume/runtimes/default";
+const LINK = `${VOLUME}/.venv`;
+const LOCK = `${VOLUME}/.initialization.lock`;
+const MODELS = "/runpod-volume/huggingface-cache/hub";
+
+type Machine = ReturnType<typeof fakeMachine>;
+
+/** What a volume must be at any time: no half of anything is to be seen. */
+const assertSound = (machine: Machine) =>
+  Effect.gen(function* () {
+    const shown = machine.memory.show();
+    assert.isEmpty(machine.memory.paths(/\.building-|\.removing-|\/\.venv-|\.write-probe/));
+    const { venvs, volume } = yield* machine.worker();
+    const place = there(yield* volume.shared);
+    const whole = (yield* venvs.all(place)).map(({ prefix }) => prefix);
+    assert.deepStrictEqual(
+      machine.memory.paths(/^\/runpod-volume\/runtimes\/default\/\.venvs\/[^/]+[0-9]$/).toSorted(),
+      whole.toSorted(),
+    );
+    const link = machine.linkAt(LINK);
+    if (link !== undefined) assert.include(whole, `${VOLUME}/${link}`);
+    else assert.notProperty(shown, LINK);
+  });
+
+const count = (name: string) =>
+  Effect.map(Metric.value(Metric.counter(name, { incremental: true })), (state) =>
+    Number(state.count),
+  );
+
+/** Somebody else has a lock until the scope closes. */
+const holdLock = Effect.fnUntraced(function* (machine: Machine, path: string) {
+  machine.memory.plant({ [path]: "" });
+  const held = yield* machine.locks.tryLock(path, "exclusive");
+  there(held).sign("another worker");
+});
+
+describe("Workspace", () => {
+  it.effect("is made on the volume at first need, and tells all that jobs need", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker();
+      assert.isEmpty(machine.lines);
+      const prepared = yield* worker.ready;
+      assert.deepInclude(prepared, {
+        directory: VOLUME,
+        version: "3.12.1",
+        basePython: "/usr/bin/python3.12",
+        prefix: prepared.venv.prefix,
+        python: `${prepared.prefix}/bin/python`,
+      });
+      assert.strictEqual(prepared.environment["VIRTUAL_ENV"], prepared.prefix);
+      assert.strictEqual(prepared.environment["UV_CACHE_DIR"], "/runpod-volume/.uv-cache");
+      assert.strictEqual(`${VOLUME}/${machine.linkAt(LINK)}`, prepared.prefix);
+      assert.isEmpty(machine.warnings());
+      yield* assertSound(machine);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("is asked again without looking at the disk, for a second", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker();
+      const prepared = yield* worker.ready;
+      machine.memory.uproot(prepared.prefix);
+      yield* TestClock.adjust(Duration.millis(999));
+      assert.strictEqual(yield* worker.ready, prepared);
+      yield* TestClock.adjust(Duration.millis(1));
+      const rebuilt = yield* worker.ready;
+      assert.strictEqual(machine.builds(), 2);
+      assert.property(machine.memory.show(), rebuilt.python);
+      assert.strictEqual(`${VOLUME}/${machine.linkAt(LINK)}`, rebuilt.prefix);
+      yield* assertSound(machine);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("stays the same while its facts hold", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker();
+      const prepared = yield* worker.ready;
+      const lines = machine.lines.length;
+      for (let turn = 0; turn < 5; turn += 1) {
+        yield* TestClock.adjust(Duration.hours(1));
+        assert.strictEqual(yield* worker.ready, prepared);
+      }
+      assert.lengthOf(machine.lines, lines);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("is made once for all jobs that ask at once", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const { ready } = yield* machine.worker();
+      const all = yield* inTime(Effect.all([ready, ready, ready], { concurrency: "unbounded" }));
+      assert.lengthOf([...new Set(all)], 1);
+      assert.strictEqual(machine.builds(), 1);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect(
+    "is built through the volume's cache of packages, or the one that the user has set",
+    () =>
+      Effect.gen(function* () {
+        for (const [variables, expected] of [
+          [{}, "/runpod-volume/.uv-cache"],
+          [{ UV_CACHE_DIR: "/mine" }, undefined],
+          [{ RUNPOD_VOLUME_PATH: "/none" }, undefined],
+        ] as const) {
+          const machine = fakeMachine();
+          yield* machine.provide(Effect.flatMap(machine.worker(variables), ({ ready }) => ready));
+          const caches = machine.environments.map(({ UV_CACHE_DIR }) => UV_CACHE_DIR);
+          assert.deepStrictEqual(caches, [expected, expected]);
+        }
+      }).pipe(Effect.scoped),
+  );
+
+  it.effect("of the first worker is taken by the second, which starts no program", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const created = yield* count("workspace_venv_created");
+      const reused = yield* count("workspace_venv_reused");
+      const first = yield* (yield* machine.worker()).ready;
+      const lines = machine.lines.length;
+      const second = yield* (yield* machine.worker()).ready;
+      assert.deepStrictEqual(second, first);
+      assert.lengthOf(machine.lines, lines);
+      assert.strictEqual(yield* count("workspace_venv_created"), created + 1);
+      assert.strictEqual(yield* count("workspace_venv_reused"), reused + 1);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("is built by one of many workers that start at once", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const workers = yield* Effect.all(Array.from({ length: 8 }, () => machine.worker()));
+      const all = yield* inTime(
+        Effect.forEach(workers, ({ ready }) => ready, { concurrency: "unbounded" }),
+      );
+      assert.strictEqual(machine.builds(), 1);
+      assert.lengthOf([...new Set(all.map(({ prefix }) => prefix))], 1);
+      assert.isTrue(
+        machine.notices().some((line) => line.includes("initialized by another worker")),
+      );
+      assert.isEmpty(machine.warnings());
+      assert.isEmpty(machine.locks.held(LOCK));
+      yield* assertSound(machine);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("is the worker's own where the volume stays locked, with one warning", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      yield* holdLock(machine, LOCK);
+      const worker = yield* machine.worker();
+      const prepared = yield* inTime(worker.ready);
+      assert.strictEqual(prepared.directory, "/own");
+      assert.notProperty(machine.memory.show(), LINK);
+      yield* TestClock.adjust(Duration.minutes(1));
+      assert.strictEqual(yield* worker.ready, prepared);
+      const [warning = ""] = machine.warnings();
+      assert.lengthOf(machine.warnings(), 1);
+      assert.include(warning, `${LOCK} is locked by another worker for longer than 30 seconds`);
+      assert.include(warning, "another worker)");
+      assert.include(warning, "This worker goes on in /own");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("needs no lock where it is whole already", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const { prefix } = yield* (yield* machine.worker()).ready;
+      yield* holdLock(machine, LOCK);
+      assert.strictEqual((yield* (yield* machine.worker()).ready).prefix, prefix);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect(
+    "is the worker's own where locks have no effect on the volume, with one warning",
+    () => {
+      const machine = fakeMachine({ locks: { withoutEffect: /^\/runpod-volume/ } });
+      return Effect.gen(function* () {
+        assert.strictEqual((yield* (yield* machine.worker()).ready).directory, "/own");
+        assert.lengthOf(machine.warnings(), 1);
+        assert.include(machine.warnings()[0], "flock has no effect on this file system");
+        yield* assertSound(machine);
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
+
+  it.effect("is the worker's own where the volume is read-only, with one warning", () => {
+    const machine = fakeMachine({ planted: { "/runpod-volume/data": "" } });
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker({}, [
+        { method: "writeFile", code: "EROFS", path: /^\/runpod-volume\// },
+      ]);
+      assert.strictEqual((yield* worker.ready).directory, "/own");
+      assert.lengthOf(machine.warnings(), 1);
+      assert.include(machine.warnings()[0], "mounted read-only (EROFS)");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("finds the models that RunPod caches where there is no volume", () => {
+    const machine = fakeMachine({ planted: { [`${MODELS}/models--org--one`]: null } });
+    return Effect.gen(function* () {
+      const prepared = yield* (yield* machine.worker()).ready;
+      assert.strictEqual(prepared.directory, "/own");
+      const hub = prepared.environment["HF_HUB_CACHE"];
+      assert.strictEqual(machine.linkAt(`${hub}/models--org--one`), `${MODELS}/models--org--one`);
+      assert.isEmpty(machine.warnings());
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("is nowhere where there is no Python: that is no reason to try elsewhere", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker({ WORKER_PYTHON: "python3.14" });
+      const error = yield* Effect.flip(worker.ready);
+      assert.strictEqual(error._tag, "PythonNotFound");
+      assert.isEmpty(machine.warnings());
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("says why where it can be made nowhere", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker({}, [
+        { method: "makeDirectory", code: "EACCES", path: /^\/(own|runpod-volume)/ },
+      ]);
+      const error = yield* Effect.flip(worker.ready);
+      assert.include(error.message, "/own can't be made: access is denied (EACCES)");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  describe("on a volume with a fault", () => {
+    const faults: ReadonlyArray<Fault> = (
+      ["makeDirectory", "writeFile", "rename", "symlink"] as const
+    ).flatMap((method) => {
+      const path = /^\/runpod-volume\//;
+      return [1, 2, 3].flatMap((from) => [
+        { method, from, path, code: "ENOSPC" },
+        { method, from, path, code: "EDQUOT" },
+        { method, from, path, code: "EIO", times: 1 },
+      ]);
+    });
+
+    it.effect.each(faults)(
+      "serves, leaves nothing half done and warns at most once: %j",
+      (fault) => {
+        const machine = fakeMachine();
+        return Effect.gen(function* () {
+          const worker = yield* machine.worker({}, [fault]);
+          const prepared = yield* inTime(worker.ready);
+          assert.isTrue(yield* worker.venvs.isWhole(prepared.venv));
+          if (fault.from === 1) assert.isAbove(worker.faultsMet(), 0);
+          if (prepared.directory === "/own") {
+            assert.lengthOf(machine.warnings(), 1);
+            assert.include(machine.warnings()[0], fault.code);
+          }
+          yield* assertSound(machine);
+          // The next worker, on a day without faults, has the volume.
+          const next = yield* (yield* machine.worker()).ready;
+          assert.strictEqual(next.directory, VOLUME);
+          yield* assertSound(machine);
+        }).pipe(Effect.scoped, machine.provide);
+      },
+    );
+
+    it.effect("that passes is never met again", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker({}, [
+          { method: "stat", code: "ESTALE", path: /pyvenv|python$/, from: 1, times: 1 },
+        ]);
+        yield* (yield* machine.worker()).ready;
+        assert.strictEqual((yield* worker.ready).directory, VOLUME);
+        yield* assertSound(machine);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+  });
+
+  it.effect("moves a folder that another program made in the link's place aside", () => {
+    const machine = fakeMachine({ planted: { [`${LINK}/bin/python3`]: "theirs" } });
+    return Effect.gen(function* () {
+      yield* (yield* machine.worker()).ready;
+      assert.isDefined(machine.linkAt(LINK));
+      assert.lengthOf(machine.memory.paths(/\.venv\.replaced-[^/]+\/bin\/python3$/), 1);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  describe("has a link for programs that expect one", () => {
+    it.effect.each([
+      ["nothing stands there", { "/app": null }],
+      ["a link stands there", { "/app/.venv": { link: "/gone" } }],
+    ] as const)("where %s", ([, planted]) => {
+      const machine = fakeMachine({ planted });
+      return Effect.gen(function* () {
+        yield* (yield* machine.worker()).ready;
+        assert.strictEqual(machine.linkAt("/app/.venv"), LINK);
+        yield* (yield* machine.worker()).ready;
+        assert.strictEqual(machine.linkAt("/app/.venv"), LINK);
+        assert.isEmpty(machine.memory.paths(/^\/app\/.venv./));
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("but never in place of a folder", () => {
+      const machine = fakeMachine({ planted: { "/app/.venv/bin/python": "theirs" } });
+      return Effect.gen(function* () {
+        yield* (yield* machine.worker()).ready;
+        assert.strictEqual(machine.memory.show()["/app/.venv/bin/python"], "theirs");
+        assert.deepStrictEqual(machine.warnings(), [
+          "/app/.venv is a folder of its own and stays as it is",
+        ]);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("not where there is no such folder", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        yield* (yield* machine.worker()).ready;
+        assert.isEmpty(machine.memory.paths(/^\/app/));
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("and does without where it can't be made", () => {
+      const machine = fakeMachine({ planted: { "/app": null } });
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker({}, [
+          { method: "symlink", code: "EROFS", path: /^\/app/ },
+        ]);
+        yield* worker.ready;
+        assert.lengthOf(machine.warnings(), 1);
+        assert.include(machine.warnings()[0], "/app/.venv can't be made a link");
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("and none where the workspace is that folder itself", () => {
+      const machine = fakeMachine({ planted: { "/app": null } });
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker({
+          RUNPOD_VOLUME_PATH: "/none",
+          WORKER_WORKSPACE_PATH: "/app",
+        });
+        const { prefix } = yield* worker.ready;
+        assert.strictEqual(`/app/${machine.linkAt("/app/.venv")}`, prefix);
+        assert.isEmpty(machine.warnings());
+      }).pipe(Effect.scoped, machine.provide);
+    });
+  });
+
+  describe("that is rebuilt", () => {
+    it.effect("has a new number and the same requirements; nobody takes the old one again", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const rebuilds = yield* count("workspace_venv_rebuilt");
+        const worker = yield* machine.worker();
+        const first = yield* worker.ready;
+        yield* worker.venvs.endInstall(first.venv, ["numpy"]).pipe(Effect.ignore);
+        const second = yield* worker.rebuild("it fails where its base does not");
+        assert.strictEqual(second.venv.number, 2);
+        assert.deepStrictEqual(yield* worker.venvs.requirements(second.venv), ["numpy"]);
+        assert.strictEqual(yield* worker.ready, second);
+        assert.strictEqual((yield* (yield* machine.worker()).ready).prefix, second.prefix);
+        assert.notProperty(machine.memory.show(), first.prefix);
+        assert.strictEqual(yield* count("workspace_venv_rebuilt"), rebuilds + 1);
+        assert.isTrue(machine.warnings()[0]?.includes("it fails where its base does not"));
+        yield* assertSound(machine);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("leaves the old one to those who run from it", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const other = yield* Scope.make();
+        const held = yield* Effect.flatMap(machine.worker(), ({ ready }) => ready).pipe(
+          Scope.provide(other),
+        );
+        const worker = yield* machine.worker();
+        yield* worker.ready;
+        yield* worker.rebuild("evidence");
+        assert.property(machine.memory.show(), held.python);
+        yield* Scope.close(other, Exit.void);
+        yield* worker.rebuild("more evidence");
+        assert.notProperty(machine.memory.show(), held.prefix);
+        yield* assertSound(machine);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("takes what another worker rebuilt meanwhile", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const [one, two] = [yield* machine.worker(), yield* machine.worker()];
+        yield* one.ready;
+        yield* two.ready;
+        const rebuilt = yield* one.rebuild("evidence");
+        assert.strictEqual((yield* two.rebuild("the same evidence")).prefix, rebuilt.prefix);
+        assert.strictEqual(machine.builds(), 2);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+  });
+
+  describe("keeps environments side by side", () => {
+    it.effect("goes over to one with more requirements, and back", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker();
+        const first = yield* worker.ready;
+        const second = yield* worker.extend(["numpy>=2"]);
+        assert.strictEqual(yield* worker.ready, second);
+        assert.deepStrictEqual(yield* worker.venvs.requirements(second.venv), ["numpy>=2"]);
+        assert.deepStrictEqual(
+          (yield* worker.environments).map(({ prefix }) => prefix),
+          [second.prefix, first.prefix],
+        );
+        assert.strictEqual(there(yield* worker.use(first.venv)).prefix, first.prefix);
+        assert.strictEqual((yield* worker.ready).prefix, first.prefix);
+        machine.memory.uproot(second.prefix);
+        assert.deepStrictEqual(yield* worker.use(second.venv), Option.none());
+        assert.strictEqual((yield* worker.ready).prefix, first.prefix);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect("until there are too many: then the oldest that nobody runs from go", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const old = yield* machine.worker({ WORKER_PYTHON: "python3.11" });
+        const theirs = yield* old.ready;
+        const holder = yield* machine.worker();
+        const held = yield* holder.ready;
+        const worker = yield* machine.worker();
+        yield* worker.ready;
+        for (let turn = 0; turn < 10; turn += 1) yield* worker.extend([`package${turn}`]);
+        const numbers = (yield* worker.environments).map(({ number }) => number);
+        assert.deepStrictEqual(numbers, [11, 10, 9, 8, 7, 6, 5, 4, 1]);
+        assert.property(machine.memory.show(), held.python);
+        assert.property(machine.memory.show(), theirs.python);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+  });
+
+  it.effect("holds nothing when its worker ends", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      yield* Effect.scoped(Effect.flatMap(machine.worker(), ({ ready }) => ready));
+      assert.isEmpty(machine.locks.paths());
+      assert.property(machine.memory.show(), LOCK);
+    }).pipe(machine.provide);
+  });
+});
