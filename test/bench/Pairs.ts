@@ -3,7 +3,7 @@ import { Effect } from "effect";
 /** Milliseconds of one measured run. */
 type Timed<R> = Effect.Effect<number, unknown, R>;
 
-export interface Comparison {
+interface Comparison {
   readonly pairs: number;
   readonly ours: ReadonlyArray<number>;
   readonly baseline: ReadonlyArray<number>;

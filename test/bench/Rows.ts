@@ -13,7 +13,7 @@ import { bareProcess, echoes } from "./Baseline.ts";
 import { compare, median, p99, timed } from "./Pairs.ts";
 
 /** A line of the table. */
-export interface Row {
+interface Row {
   readonly what: string;
   readonly ours: string;
   readonly baseline: string;

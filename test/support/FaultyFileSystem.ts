@@ -3,7 +3,7 @@ import { Effect, FileSystem, Layer } from "effect";
 import { platformError } from "./MemoryFileSystem.ts";
 
 /** Methods that change something on the disk, or tell what is there. */
-export type FaultyMethod =
+type FaultyMethod =
   | "makeDirectory"
   | "readDirectory"
   | "readFile"
