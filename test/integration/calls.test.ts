@@ -379,3 +379,21 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     }),
   );
 });
+
+layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true })(
+  "an instance that nobody calls",
+  (it) => {
+    it.effect("is dropped after its time, and its return is explained", () =>
+      Effect.gen(function* () {
+        yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
+        yield* call("import time\ndef f(): time.sleep(0.5)", "f");
+        const answer = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
+        assert.strictEqual(answer.json_result, 1);
+        assert.match(
+          answer.stdout ?? "",
+          /\[worker-tetra\] Instance Counter_idle was dropped after/,
+        );
+      }),
+    );
+  },
+);
