@@ -36,7 +36,7 @@ export class PythonNotFound extends Schema.TaggedError<PythonNotFound>()("Python
 
 /** An interpreter on this machine. */
 export interface Interpreter {
-  /** The real file, outside of any virtual environment and behind any shim. */
+  /** The base interpreter's real file, outside of any virtual environment and behind any shim. */
   readonly executable: string;
   /** Changes when the file does, and is the same in every container of an image. */
   readonly identity: string;
@@ -160,6 +160,13 @@ export class Python extends Context.Service<
         });
       });
 
+      /** Its packages are those of its own virtual environment, so that its path must stay as it is. */
+      const ofImage = Effect.fnUntraced(function* (command: string) {
+        const { identity } = yield* find([command]);
+        const executable = Option.getOrElse(yield* onPath(command), () => command);
+        return { executable, identity: `${executable} ${identity}` };
+      });
+
       return Python.of({
         facts,
         base: yield* Effect.cached(
@@ -168,7 +175,7 @@ export class Python extends Context.Service<
         image: yield* Effect.cached(
           Effect.suspend(() =>
             Option.isSome(imageChosen)
-              ? Effect.asSome(find([imageChosen.value]))
+              ? Effect.asSome(ofImage(imageChosen.value))
               : Effect.succeedNone,
           ),
         ),

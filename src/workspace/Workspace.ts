@@ -210,14 +210,17 @@ export class Workspace extends Context.Service<
         const scope = yield* hold(venv);
         if (Option.isNone(scope)) return Option.none<PreparedWorkspace>();
         const variables = jobEnvironment(environment, place, venv.prefix);
-        yield* Effect.all([
-          Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
-          linkApp(place),
-          linkModels(place, variables).pipe(
-            Effect.provideService(FileSystem.FileSystem, files),
-            Effect.provideService(Path.Path, path),
-          ),
-        ]);
+        yield* Effect.all(
+          [
+            Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
+            linkApp(place),
+            linkModels(place, variables).pipe(
+              Effect.provideService(FileSystem.FileSystem, files),
+              Effect.provideService(Path.Path, path),
+            ),
+          ],
+          { concurrency: "unbounded" },
+        );
         yield* leave;
         const prepared: PreparedWorkspace = {
           directory: place.directory,

@@ -17,6 +17,10 @@ const quantile = (values: ReadonlyArray<number>, share: number): number => {
 export const median = (values: ReadonlyArray<number>): number => quantile(values, 0.5);
 export const p99 = (values: ReadonlyArray<number>): number => quantile(values, 0.99);
 
+/** Median and 99th percentile, for people. */
+export const milliseconds = (values: ReadonlyArray<number>): string =>
+  `${median(values).toPrecision(3)} ms (p99 ${p99(values).toPrecision(3)})`;
+
 /** How long an effect takes, in milliseconds. */
 export const timed = <E, R>(effect: Effect.Effect<unknown, E, R>): Effect.Effect<number, E, R> =>
   Effect.gen(function* () {

@@ -10,7 +10,7 @@ import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { bareProcess, echoes } from "./Baseline.ts";
-import { compare, median, p99, timed } from "./Pairs.ts";
+import { compare, median, milliseconds, p99, timed } from "./Pairs.ts";
 
 /** A line of the table. */
 interface Row {
@@ -20,9 +20,6 @@ interface Row {
   readonly bar: string;
   readonly met: boolean;
 }
-
-const ms = (values: ReadonlyArray<number>) =>
-  `${median(values).toPrecision(3)} ms (p99 ${p99(values).toPrecision(3)})`;
 
 const nothing = () => {};
 
@@ -108,8 +105,8 @@ export const largePayload = Effect.gen(function* () {
   const ratio = median(ours) / median(baseline);
   return {
     what: `10 MB argument and result (${pairs} pairs)`,
-    ours: ms(ours),
-    baseline: `base64 + frame echo + pickle ${ms(baseline)}`,
+    ours: milliseconds(ours),
+    baseline: `base64 + frame echo + pickle ${milliseconds(baseline)}`,
     bar: `1.5x, it is ${ratio.toFixed(2)}x`,
     met: ratio <= 1.5,
   } satisfies Row;
@@ -222,8 +219,8 @@ export const crash = Effect.gen(function* () {
   const ratio = median(ours) / median(baseline);
   return {
     what: `crash to the next answer (${pairs} pairs)`,
-    ours: ms(ours),
-    baseline: `python -c "import cloudpickle" ${ms(baseline)}`,
+    ours: milliseconds(ours),
+    baseline: `python -c "import cloudpickle" ${milliseconds(baseline)}`,
     bar: `1.5x, it is ${ratio.toFixed(2)}x`,
     met: ratio <= 1.5,
   } satisfies Row;

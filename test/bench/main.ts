@@ -8,6 +8,7 @@ import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
+import { coldStart, crowdStart, warmStart } from "./Starts.ts";
 
 const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
   Layer.provide(
@@ -28,7 +29,16 @@ Effect.gen(function* () {
     `${cpus().length} cores, Node ${process.versions.node}, Python ${version}\n\n| what | worker | beside it | bar | met |\n|---|---|---|---|---|`,
   );
   let missed = 0;
-  for (const row of [trivialCall, largePayload, flood, memory, crash]) {
+  for (const row of [
+    trivialCall,
+    largePayload,
+    flood,
+    memory,
+    crash,
+    warmStart,
+    coldStart,
+    crowdStart,
+  ]) {
     const { what, ours, baseline, bar, met } = yield* row;
     if (!met) missed += 1;
     yield* Console.log(`| ${what} | ${ours} | ${baseline} | ${bar} | ${met ? "yes" : "no"} |`);

@@ -1,3 +1,5 @@
+import { execFileSync } from "node:child_process";
+
 import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, FileSystem, Path } from "effect";
 import { NodeServices } from "@effect/platform-node";
@@ -135,5 +137,50 @@ describe("dependencies", () => {
         }),
       );
     },
+  );
+});
+
+describe("packages of the image", () => {
+  it.live("can be imported by jobs, and give way to what is in the job's own environment", () =>
+    inFreshWorkspace((worker, directory) =>
+      Effect.gen(function* () {
+        const path = yield* Path.Path;
+        const { json_result: own } = yield* Effect.provide(
+          call("import sys\ndef f(): return sys.executable", "f"),
+          worker(),
+        );
+        // An image's environment with a package that is nowhere else.
+        const image = path.join(directory, "image");
+        execFileSync(String(own), ["-m", "venv", "--without-pip", image]);
+        const python = path.join(image, "bin", "python");
+        const packages = execFileSync(
+          python,
+          ["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+          { encoding: "utf8" },
+        ).trim();
+        const files = yield* FileSystem.FileSystem;
+        yield* files.writeFileString(path.join(packages, "only_in_image.py"), "NAME = 'image'");
+        yield* files.writeFileString(path.join(packages, "six.py"), "__version__ = 'image'");
+        const answers = Effect.gen(function* () {
+          const code =
+            "def f():\n    import only_in_image, six\n    return only_in_image.NAME, six.__version__";
+          const before = yield* call(code, "f");
+          const after = yield* call(code, "f", [], { dependencies: ["six==1.16.0"] });
+          const fresh = yield* call(
+            "import subprocess, sys\ndef f(): return subprocess.check_output([sys.executable, '-c', 'import six; print(six.__version__)'], text=True).strip()",
+            "f",
+          );
+          return [
+            before.json_result ?? before.error,
+            after.error,
+            fresh.json_result ?? fresh.error,
+          ];
+        });
+        assert.deepStrictEqual(
+          yield* Effect.provide(answers, worker({ WORKER_IMAGE_PYTHON: python })),
+          [["image", "image"], null, "1.16.0"],
+        );
+      }),
+    ),
   );
 });
