@@ -1,0 +1,16 @@
+import { describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { killedBuilders, manyColdWorkers } from "../support/WorkspaceFaults.ts";
+import { findTools } from "../support/WorkspaceProcesses.ts";
+
+const tools = await Effect.runPromise(findTools);
+
+/** These take many minutes: a nightly run sets the variable. */
+const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
+
+describe.skipIf(!full)("a volume, in full numbers", () => {
+  it.live("serves 64 workers that start at once", () => manyColdWorkers(tools, 64), 600_000);
+
+  it.live("is sound after each of 50 kills", () => killedBuilders(tools, 50), 1_800_000);
+});
