@@ -53,7 +53,7 @@ export interface Venv {
 
 export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
 
-const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
+export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
 
 /** The package that a requirement is about, as far as it begins with its name. */
 const nameOf = (requirement: string): string =>

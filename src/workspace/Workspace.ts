@@ -22,9 +22,21 @@ import { jobEnvironment } from "./JobEnvironment.ts";
 import { linkModels } from "./ModelCache.ts";
 import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
-import { REMOVING, type Venv, type VenvError, VirtualEnvironment } from "./VirtualEnvironment.ts";
+import {
+  REMOVING,
+  type Venv,
+  type VenvError,
+  VirtualEnvironment,
+  venvsCreated,
+} from "./VirtualEnvironment.ts";
 import { type Place, Volume } from "./Volume.ts";
-import { type LockTimeout, WorkspaceLock } from "./WorkspaceLock.ts";
+import {
+  type LockTimeout,
+  WorkspaceLock,
+  locksAcquired,
+  locksTimedOut,
+  lockWaits,
+} from "./WorkspaceLock.ts";
 
 const APP_PATH = Setting.text({
   name: "WORKER_APP_PATH",
@@ -74,6 +86,17 @@ type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker"
 
 const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true });
 const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
+
+/** The metrics of this process so far, for the log. */
+const figures = Effect.gen(function* () {
+  const counts = yield* Effect.forEach(
+    [locksAcquired, locksTimedOut, venvsCreated, venvsReused, venvsRebuilt],
+    (counter) => Effect.map(Metric.value(counter), ({ count }) => count),
+  );
+  const { sum } = yield* Metric.value(lockWaits);
+  const [acquired, timedOut, created, reused, rebuilt] = counts;
+  return `locks: ${acquired} acquired, ${timedOut} timed out, ${(sum / 1000).toFixed(2)} s waited; environments: ${created} created, ${reused} reused, ${rebuilt} rebuilt`;
+});
 
 /**
  * The folder, virtual environment and variables of jobs: found or made on first need, looked at again cheaply
@@ -270,7 +293,8 @@ export class Workspace extends Context.Service<
         if (origin === "reused") yield* Metric.update(venvsReused, 1);
         if (origin === "rebuilt") yield* Metric.update(venvsRebuilt, 1);
         const message = `Workspace ${place.directory}: virtual environment ${path.basename(venv.prefix)} ${origin} in ${(milliseconds / 1000).toFixed(2)} s`;
-        yield* origin === "reused" ? Effect.logDebug(message) : Effect.logInfo(message);
+        const told = `${message} (${yield* figures})`;
+        yield* origin === "reused" ? Effect.logDebug(told) : Effect.logInfo(told);
       });
 
       const prepare = Effect.fn("Workspace.prepare")(function* () {

@@ -49,9 +49,9 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
   }
 }
 
-const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
-const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
-const lockWaits = Metric.timer("workspace_lock_wait");
+export const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
+export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
+export const lockWaits = Metric.timer("workspace_lock_wait");
 
 /** The lock under which the shared workspace is changed, waited for with patience. */
 export class WorkspaceLock extends Context.Service<

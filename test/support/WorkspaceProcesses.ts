@@ -33,20 +33,21 @@ interface Ready {
   readonly version: string;
 }
 
+const interpreterOf = (name: string | undefined) =>
+  Effect.option(
+    Effect.gen(function* () {
+      const python = yield* Python;
+      const { executable } = yield* python.base;
+      return { executable, version: (yield* python.facts(executable)).version };
+    }).pipe(
+      Effect.provide(
+        Layer.provide(Python.layer, Environment.layerOf({ ...process.env, WORKER_PYTHON: name })),
+      ),
+    ),
+  );
+
 /** The uv and the interpreters of this machine, no two of one version. */
 export const findTools = Effect.gen(function* () {
-  const interpreterOf = (name: string | undefined) =>
-    Effect.option(
-      Effect.gen(function* () {
-        const python = yield* Python;
-        const { executable } = yield* python.base;
-        return { executable, version: (yield* python.facts(executable)).version };
-      }).pipe(
-        Effect.provide(
-          Layer.provide(Python.layer, Environment.layerOf({ ...process.env, WORKER_PYTHON: name })),
-        ),
-      ),
-    );
   const uv = yield* Effect.flatMap(Uv, ({ command }) => command).pipe(
     Effect.provide(Layer.provide(Uv.layer, Environment.layer)),
   );
