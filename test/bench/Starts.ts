@@ -37,7 +37,10 @@ const start = (volume: string, settings: Readonly<Record<string, string>> = {}) 
   }).pipe(
     Effect.scoped,
     Effect.provide(
-      Layer.provide(Workspace.layer, Environment.layerOf({ ...variables(volume), ...settings })),
+      // Fresh, or it would be the workspace that the other rows work in.
+      Layer.fresh(
+        Layer.provide(Workspace.layer, Environment.layerOf({ ...variables(volume), ...settings })),
+      ),
     ),
   );
 
@@ -110,7 +113,10 @@ export const coldStart = Effect.gen(function* () {
     return yield* timed(
       Effect.gen(function* () {
         yield* bootIn(yield* (yield* Workspace).ready);
-      }).pipe(Effect.scoped, Effect.provide(Layer.provide(Workspace.layer, environment))),
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(Layer.fresh(Layer.provide(Workspace.layer, environment))),
+      ),
     );
   }).pipe(Effect.scoped);
   const bare = Effect.gen(function* () {
