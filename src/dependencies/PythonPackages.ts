@@ -1,13 +1,16 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema, Semaphore } from "effect";
+import { Context, Effect, Layer, Option, Path, Semaphore } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
-import type { DiskFault } from "../workspace/DiskFault.ts";
-import type { LockUnavailable } from "../workspace/FileLock.ts";
-import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
-import { Uv, type UvUnavailable } from "../workspace/Uv.ts";
-import { type Venv, VirtualEnvironment } from "../workspace/VirtualEnvironment.ts";
+import { withoutCredentials } from "../workspace/Address.ts";
+import { DiskFault } from "../workspace/DiskFault.ts";
+import type { HeldLock, LockUnavailable } from "../workspace/FileLock.ts";
+import type { UvUnavailable } from "../workspace/Uv.ts";
+import type { Venv } from "../workspace/Venv.ts";
+import { VirtualEnvironment } from "../workspace/VirtualEnvironment.ts";
 import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
 import { type LockTimeout, WorkspaceLock } from "../workspace/WorkspaceLock.ts";
+import { Pip, type PipOptions, type Plan } from "./Pip.ts";
+import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
 
 const INSTALL_TIMEOUT = Setting.seconds({
@@ -16,73 +19,6 @@ const INSTALL_TIMEOUT = Setting.seconds({
   minimum: 1,
   fallback: 1800,
 });
-
-/** The last lines of a tool say what went wrong. */
-const WORDS_SHOWN = 30;
-
-const REASONS = {
-  unknown: "no index has it, or not in that version",
-  conflicting: "the requirements contradict each other",
-  unreachable: "the package index or the address can't be reached",
-  unbuildable: "it has to be built here, and that fails",
-  full: "the disk is full, or the volume's quota used up",
-  late: "it took longer than WORKER_INSTALL_TIMEOUT allows",
-  other: "uv failed",
-} as const;
-type Reason = keyof typeof REASONS;
-
-/** What a job asks for could not be installed. */
-export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>()(
-  "PythonInstallFailed",
-  {
-    requirements: Schema.Array(Schema.String),
-    reason: Schema.Literals([
-      "unknown",
-      "conflicting",
-      "unreachable",
-      "unbuildable",
-      "full",
-      "late",
-      "other",
-    ]),
-    /** uv's own last words. */
-    output: Schema.String,
-  },
-) {
-  override get message(): string {
-    const said = this.output.trim().split("\n").slice(-WORDS_SHOWN).join("\n");
-    return `The packages ${this.requirements.join(", ")} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
-  }
-}
-
-const reasonOf = (output: string): Reason => {
-  if (/No space left|Disk quota exceeded/i.test(output)) return "full";
-  if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
-  if (
-    /was not found in the package registry|there (?:is|are) no versions? of|only .* is available/.test(
-      output,
-    )
-  ) {
-    return "unknown";
-  }
-  if (/No solution found|unsatisfiable|conflict/i.test(output)) return "conflicting";
-  if (
-    /error sending request|Failed to (?:fetch|download)|dns error|timed out|Connection/i.test(
-      output,
-    )
-  ) {
-    return "unreachable";
-  }
-  return "other";
-};
-
-const decodeChanges = Schema.decodeUnknownOption(
-  Schema.fromJsonString(
-    Schema.Struct({
-      changes: Schema.Array(Schema.Struct({ name: Schema.String, action: Schema.String })),
-    }),
-  ),
-);
 
 export type PythonPackagesError =
   | RequirementRejected
@@ -93,8 +29,20 @@ export type PythonPackagesError =
   | LockUnavailable
   | WorkspaceError;
 
-/** What an install would do to an environment. */
-type Plan = "nothing" | "additions" | "changes";
+/** More space may be had without a cache, or elsewhere. */
+const isFull = (error: PythonPackagesError): boolean =>
+  (error._tag === "PythonInstallFailed" && error.reason === "full") ||
+  (error._tag === "DiskFault" && (error.code === "ENOSPC" || error.code === "EDQUOT"));
+
+/** What installing would do, as seen without a lock, and when the environment had changed last. */
+interface Foreseen {
+  readonly venv: Venv;
+  readonly changed: number;
+  readonly plan: Plan;
+}
+
+const shown = (requirements: ReadonlyArray<string>): string =>
+  requirements.map(withoutCredentials).join(", ");
 
 /**
  * Python packages by uv. What only adds goes into the environment that is there; what would change or remove
@@ -115,9 +63,7 @@ export class PythonPackages extends Context.Service<
       const workspace = yield* Workspace;
       const venvs = yield* VirtualEnvironment;
       const lock = yield* WorkspaceLock;
-      const uv = yield* Uv;
-      const programs = yield* Programs;
-      const files = yield* FileSystem.FileSystem;
+      const pip = yield* Pip;
       const path = yield* Path.Path;
       const timeout = yield* INSTALL_TIMEOUT.value;
       const turn = Semaphore.makeUnsafe(1);
@@ -125,97 +71,56 @@ export class PythonPackages extends Context.Service<
       /** Which environment satisfied a list, as of which state of its packages. */
       const satisfied = new Map<string, { readonly venv: Venv; readonly changed: number }>();
 
-      /** When packages of an environment last came or went, in milliseconds. */
-      const changedAt = Effect.fnUntraced(
-        function* (venv: Venv) {
-          const [major, minor] = venv.version.split(".");
-          const folder = path.join(venv.prefix, "lib", `python${major}.${minor}`, "site-packages");
-          const { mtime } = yield* files.stat(folder);
-          return Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() });
-        },
-        Effect.orElseSucceed(() => -1),
-      );
-
       const remember = Effect.fnUntraced(function* (key: string, venv: Venv) {
-        satisfied.set(key, { venv, changed: yield* changedAt(venv) });
+        const changed = yield* venvs.changedAt(venv);
+        if (Option.isSome(changed)) satisfied.set(key, { venv, changed: changed.value });
       });
 
       /** The environment that is known to satisfy a list, if it is as it was. */
       const known = Effect.fnUntraced(function* (key: string) {
         const memo = satisfied.get(key);
-        if (memo === undefined || (yield* changedAt(memo.venv)) !== memo.changed) return undefined;
-        return memo.venv;
+        if (memo === undefined) return undefined;
+        return Option.contains(yield* venvs.changedAt(memo.venv), memo.changed)
+          ? memo.venv
+          : undefined;
       });
 
-      const pip = Effect.fnUntraced(function* (
-        { environment, directory }: PreparedWorkspace,
-        venv: Venv,
-        requirements: ReadonlyArray<string>,
-        options: ReadonlyArray<string>,
-      ) {
-        const command = yield* uv.command;
-        const output = yield* programs
-          .run(
-            command,
-            [
-              "pip",
-              "install",
-              "--python",
-              venv.python,
-              "--output-format",
-              "json",
-              ...options,
-              "--",
-              ...requirements,
-            ],
-            { directory, environment: { ...environment, UV_PYTHON_DOWNLOADS: "never" } },
-          )
-          .pipe(
-            Effect.mapError(
-              (error: ProgramFailed) =>
-                new PythonInstallFailed({
-                  requirements,
-                  reason: reasonOf(error.output),
-                  output: error.output,
-                }),
-            ),
-          );
-        return Option.match(decodeChanges(output), {
-          onNone: () => [],
-          onSome: ({ changes }) => changes,
-        });
-      });
-
-      const planFor = Effect.fn("PythonPackages.plan")(function* (
+      /** Looks without a lock, which tells the truth where nobody is at work and nothing changes meanwhile. */
+      const foresee = Effect.fn("PythonPackages.foresee")(function* (
         prepared: PreparedWorkspace,
-        venv: Venv,
         requirements: ReadonlyArray<string>,
+        options: PipOptions,
       ) {
-        const changes = yield* pip(prepared, venv, requirements, ["--dry-run"]);
-        const plan: Plan =
-          changes.length === 0
-            ? "nothing"
-            : changes.every(({ action }) => action === "installed")
-              ? "additions"
-              : "changes";
-        return plan;
+        const { venv } = prepared;
+        const quiet = Effect.gen(function* () {
+          if (yield* venvs.isInstalling(venv)) return undefined;
+          return Option.getOrUndefined(yield* venvs.changedAt(venv));
+        });
+        const changed = yield* quiet;
+        if (changed === undefined) return undefined;
+        const plan = yield* pip.plan(prepared, venv, requirements, options);
+        if ((yield* quiet) !== changed) return undefined;
+        const foreseen: Foreseen = { venv, changed, plan };
+        return foreseen;
       });
 
       const add = Effect.fn("PythonPackages.add")(function* (
         prepared: PreparedWorkspace,
         venv: Venv,
         requirements: ReadonlyArray<string>,
+        options: PipOptions,
       ) {
-        yield* Effect.logInfo(`Installing ${requirements.join(", ")}`);
+        yield* Effect.logInfo(`Installing ${shown(requirements)}`);
         const before = yield* venvs.requirements(venv);
-        const state = yield* changedAt(venv);
+        const changed = yield* venvs.changedAt(venv);
         yield* venvs.beginInstall(venv);
-        yield* pip(prepared, venv, requirements, []).pipe(
-          // uv failed by itself and had not begun to change anything: the environment is as it was.
-          Effect.tapError(() =>
+        yield* pip.install(prepared, venv, requirements, options).pipe(
+          // It failed or was called off, and had not begun to change anything: the environment is as it was.
+          Effect.onError(() =>
             Effect.gen(function* () {
-              if ((yield* changedAt(venv)) === state) yield* venvs.endInstall(venv, before);
-            }),
+              const now = Option.getOrUndefined(yield* venvs.changedAt(venv));
+              if (Option.contains(changed, now)) yield* venvs.endInstall(venv, before);
+            }).pipe(Effect.catch((error) => Effect.logWarning(error.message))),
           ),
         );
         yield* venvs.endInstall(venv, [...new Set([...before, ...requirements])]);
@@ -225,18 +130,15 @@ export class PythonPackages extends Context.Service<
       const renew = Effect.fn("PythonPackages.renew")(function* (
         requirements: ReadonlyArray<string>,
         before: ReadonlyArray<string>,
+        where: (list: ReadonlyArray<string>) => ReturnType<Workspace["Service"]["extend"]>,
       ) {
         const both = [...new Set([...before, ...requirements])];
-        return yield* workspace.extend(both).pipe(
+        return yield* where(both).pipe(
           Effect.catchTag("VenvCreationFailed", (error) =>
-            both.length === requirements.length
-              ? Effect.fail(error)
-              : workspace.extend(requirements),
+            both.length === requirements.length ? Effect.fail(error) : where(requirements),
           ),
           Effect.catchTag("VenvCreationFailed", ({ output }) =>
-            Effect.fail(
-              new PythonInstallFailed({ requirements, reason: reasonOf(output), output }),
-            ),
+            Effect.fail(PythonInstallFailed.from(requirements, output)),
           ),
         );
       });
@@ -244,66 +146,119 @@ export class PythonPackages extends Context.Service<
       /** Under the lock: by the cheapest way that leaves running jobs alone. */
       const provide = Effect.fn("PythonPackages.provide")(function* (
         requirements: ReadonlyArray<string>,
+        foreseen: Foreseen | undefined,
+        options: PipOptions,
       ) {
         const prepared = yield* workspace.ready;
-        if (yield* venvs.isInstalling(prepared.venv)) {
-          yield* Effect.logWarning(
-            `An install into ${prepared.prefix} was cut off; a new environment takes its place`,
+        const { venv, prefix } = prepared;
+        const anew = (before: ReadonlyArray<string>) =>
+          Effect.map(
+            renew(requirements, before, (list) => workspace.extend(list, options.cache)),
+            (made) => ({ venv: made.venv, added: false }),
           );
-          yield* venvs.condemn(prepared.venv);
-          const before = yield* venvs.requirements(prepared.venv);
-          return { venv: (yield* renew(requirements, before)).venv, added: false };
+        if (yield* venvs.isInstalling(venv)) {
+          yield* Effect.logWarning(
+            `An install into ${prefix} was cut off; a new environment takes its place`,
+          );
+          yield* venvs.condemn(venv);
+          return yield* anew(yield* venvs.requirements(venv));
         }
-        const plan = yield* planFor(prepared, prepared.venv, requirements);
-        if (plan === "nothing") return { venv: prepared.venv, added: false };
+        const isAsSeen =
+          foreseen !== undefined &&
+          foreseen.venv.prefix === prefix &&
+          Option.contains(yield* venvs.changedAt(venv), foreseen.changed);
+        const plan = isAsSeen
+          ? foreseen.plan
+          : yield* pip.plan(prepared, venv, requirements, options);
+        if (plan === "nothing") return { venv, added: false };
         if (plan === "additions") {
-          yield* add(prepared, prepared.venv, requirements);
-          return { venv: prepared.venv, added: true };
+          yield* add(prepared, venv, requirements, options);
+          return { venv, added: true };
         }
-        for (const venv of yield* workspace.environments) {
-          if (venv.prefix === prepared.prefix || (yield* venvs.isInstalling(venv))) continue;
-          const other = yield* planFor(prepared, venv, requirements);
-          if (other === "changes") continue;
-          if (other === "additions") yield* add(prepared, venv, requirements);
-          if (Option.isSome(yield* workspace.use(venv))) return { venv, added: false };
+        for (const other of yield* workspace.environments) {
+          if (other.prefix === prefix || (yield* venvs.isInstalling(other))) continue;
+          const otherPlan = yield* pip.plan(prepared, other, requirements, options);
+          if (otherPlan === "changes") continue;
+          if (otherPlan === "additions") yield* add(prepared, other, requirements, options);
+          if (Option.isSome(yield* workspace.use(other))) return { venv: other, added: false };
         }
         yield* Effect.logInfo(
-          `${requirements.join(", ")} would change packages of ${prepared.prefix}; a new environment is built`,
+          `${shown(requirements)} would change packages of ${prefix}; a new environment is built`,
         );
-        return { venv: (yield* renew(requirements, [])).venv, added: false };
+        return yield* anew([]);
       });
 
-      const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
-        const requirements = yield* pythonRequirements(names);
-        if (requirements.length === 0) return false;
-        const key = JSON.stringify(requirements);
-        const settled = Effect.gen(function* () {
+      /** The environment that satisfies a list is the one in use, or becomes it. */
+      const settledFor = (key: string) =>
+        Effect.gen(function* () {
           const prepared = yield* workspace.ready;
           const venv = yield* known(key);
           if (venv === undefined) return Option.none();
           if (venv.prefix === prepared.prefix) return Option.some(false);
           return Option.map(yield* workspace.use(venv), () => false);
         });
-        const early = yield* settled;
-        if (Option.isSome(early)) return early.value;
+
+      const install = Effect.fn("PythonPackages.install")(function* (
+        key: string,
+        requirements: ReadonlyArray<string>,
+        cache: boolean,
+      ) {
+        const prepared = yield* workspace.ready;
+        const foreseen = yield* foresee(prepared, requirements, { cache });
+        if (foreseen?.plan === "nothing") {
+          yield* remember(key, foreseen.venv);
+          return false;
+        }
+        const file = path.join(path.dirname(prepared.prefix), ".install.lock");
+        const acquired = yield* lock.acquireUnless(file, settledFor(key), timeout);
+        if (acquired._tag === "Settled") return acquired.value;
+        const held: HeldLock = acquired.lock;
+        const { venv, added } = yield* provide(requirements, foreseen, {
+          cache,
+          descriptor: held.descriptor,
+        });
+        yield* remember(key, venv);
+        return added;
+      }, Effect.scoped);
+
+      /** Where space ran out: without the cache, then on the container's own disk, or a report of what is where. */
+      const installSomewhere = Effect.fnUntraced(function* (
+        key: string,
+        requirements: ReadonlyArray<string>,
+      ): Effect.fn.Return<boolean, PythonPackagesError> {
+        const first = yield* Effect.result(install(key, requirements, true));
+        if (first._tag === "Success") return first.success;
+        if (!isFull(first.failure)) return yield* first.failure;
+        yield* Effect.logWarning(`${first.failure.message}\nIt is tried again without the cache.`);
+        const second = yield* Effect.result(install(key, requirements, false));
+        if (second._tag === "Success") return second.success;
+        if (!isFull(second.failure)) return yield* second.failure;
+        const usage = yield* workspace.usage;
+        const before = yield* venvs.requirements((yield* workspace.ready).venv);
+        const third = yield* Effect.result(renew(requirements, before, workspace.retreat));
+        if (third._tag === "Success") {
+          yield* Effect.logWarning(
+            `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,
+          );
+          yield* remember(key, third.success.venv);
+          return false;
+        }
+        if (!isFull(third.failure)) return yield* third.failure;
+        return yield* new PythonInstallFailed({ requirements, reason: "full", output: usage });
+      });
+
+      const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
+        const requirements = yield* pythonRequirements(names);
+        if (requirements.length === 0) return false;
+        const key = JSON.stringify(requirements);
+        const settled = yield* settledFor(key);
+        if (Option.isSome(settled)) return settled.value;
         return yield* turn.withPermit(
-          Effect.scoped(
-            Effect.gen(function* () {
-              const { prefix } = yield* workspace.ready;
-              const file = path.join(path.dirname(prefix), ".install.lock");
-              const meanwhile = yield* lock.acquireUnless(file, settled, timeout);
-              if (Option.isSome(meanwhile)) return meanwhile.value;
-              const { venv, added } = yield* provide(requirements);
-              yield* remember(key, venv);
-              return added;
-            }),
-          ).pipe(
-            Effect.timeoutOrElse({
-              duration: { seconds: timeout },
-              orElse: () =>
-                Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
-            }),
-          ),
+          Effect.timeoutOrElse(installSomewhere(key, requirements), {
+            duration: { seconds: timeout },
+            orElse: () =>
+              Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
+          }),
         );
       });
 
@@ -312,12 +267,6 @@ export class PythonPackages extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([
-      Workspace.layer,
-      VirtualEnvironment.layer,
-      WorkspaceLock.layer,
-      Uv.layer,
-      Programs.layer,
-    ]),
+    Layer.provide([Workspace.layer, VirtualEnvironment.layer, WorkspaceLock.layer, Pip.layer]),
   );
 }

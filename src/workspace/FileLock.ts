@@ -19,6 +19,8 @@ export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("Lock
 
 /** A lock that is held until its scope closes. */
 export interface HeldLock {
+  /** The open file: a program that inherits it keeps the lock for as long as it lives. */
+  readonly descriptor: number | undefined;
   /** Leaves word in the file of who holds it, for those who wait. */
   readonly sign: (text: string) => void;
 }
@@ -135,6 +137,7 @@ export class FileLock extends Context.Service<
         const fd = yield* open(path);
         if (!(yield* attempt(path, fd, mode))) return Option.none<HeldLock>();
         return Option.some<HeldLock>({
+          descriptor: fd,
           sign: (text) => {
             Result.try(() => {
               ftruncateSync(fd, 0);

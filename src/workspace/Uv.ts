@@ -4,7 +4,7 @@ import { Context, Effect, FileSystem, Layer, Path, Schema } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import { diskFault } from "./DiskFault.ts";
-import { Programs } from "./Programs.ts";
+import { type ProgramFailed, Programs } from "./Programs.ts";
 import { Python } from "./Python.ts";
 
 /** The version that is brought where there is none; the only place that names it. */
@@ -22,12 +22,33 @@ export class UvUnavailable extends Schema.TaggedError<UvUnavailable>()("UvUnavai
 const unavailable = (error: { readonly message: string }) =>
   Effect.fail(new UvUnavailable({ reason: error.message }));
 
+/** How uv is to be run. */
+interface UvOptions {
+  /** The current directory. */
+  readonly directory: string;
+  /** The folder that environments are in, or the nearest that there is above it. */
+  readonly into: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Tells what uv does in the log, as it happens. */
+  readonly live?: boolean;
+  /** An open file to inherit, so that a lock on it stays for as long as uv is at work. */
+  readonly descriptor?: number | undefined;
+}
+
+/** Linux ends a program with the one that started it, if that is asked for. */
+const WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
+
 /** Finds uv, or brings it once for all workers of this user. */
 export class Uv extends Context.Service<
   Uv,
   {
     /** The command to run. */
     readonly command: Effect.Effect<string, UvUnavailable>;
+    /** Runs uv on an environment; it dies with the worker where the system can do that. What it wrote to stdout. */
+    readonly run: (
+      args: ReadonlyArray<string>,
+      options: UvOptions,
+    ) => Effect.Effect<string, ProgramFailed | UvUnavailable>;
   }
 >()("worker-tetra/workspace/Uv") {
   static readonly layerNoDeps = Layer.effect(
@@ -37,7 +58,7 @@ export class Uv extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const python = yield* Python;
-      const { userCache } = yield* Environment;
+      const { forPrograms, userCache } = yield* Environment;
 
       const tools = path.join(userCache, "tools");
       const brought = path.join(tools, `uv-${VERSION}`);
@@ -117,7 +138,58 @@ export class Uv extends Context.Service<
 
       // Kept once found; a failure is tried again by the next who asks.
       const [cached, forget] = yield* Effect.cachedInvalidateWithTTL(find, Infinity);
-      return Uv.of({ command: Effect.tapError(cached, () => forget) });
+      const command = Effect.tapError(cached, () => forget);
+
+      const [setpriv, ...itsArgs] = WITH_PARENT;
+      const canDieWithParent = yield* Effect.cached(
+        programs.run(setpriv, [...itsArgs, "true"]).pipe(
+          Effect.as(true),
+          Effect.orElseSucceed(() => false),
+        ),
+      );
+
+      /** The file system of a folder that may not be there yet. */
+      const deviceOf = (folder: string): Effect.Effect<string> =>
+        files.stat(folder).pipe(
+          Effect.map(({ dev }) => String(dev)),
+          Effect.catch(() =>
+            path.dirname(folder) === folder
+              ? Effect.succeed("nowhere")
+              : deviceOf(path.dirname(folder)),
+          ),
+        );
+
+      /** Hard links cost next to nothing, within one file system. */
+      const linkMode = Effect.fnUntraced(function* (
+        environment: Readonly<Record<string, string>>,
+        into: string,
+      ) {
+        const { UV_LINK_MODE, UV_NO_CACHE, UV_CACHE_DIR, XDG_CACHE_HOME, HOME = "/" } = environment;
+        if (UV_LINK_MODE !== undefined) return UV_LINK_MODE;
+        if (UV_NO_CACHE !== undefined) return "copy";
+        const cache = UV_CACHE_DIR ?? path.join(XDG_CACHE_HOME ?? path.join(HOME, ".cache"), "uv");
+        const [one, other] = yield* Effect.all([deviceOf(cache), deviceOf(into)]);
+        return one === other ? "hardlink" : "copy";
+      });
+
+      const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
+        const uv = yield* command;
+        const before = (yield* canDieWithParent) ? WITH_PARENT : [];
+        const [program = uv, ...line] = [...before, uv, ...args];
+        const known = { ...forPrograms, ...options.environment };
+        return yield* programs.run(program, line, {
+          directory: options.directory,
+          environment: {
+            ...options.environment,
+            UV_PYTHON_DOWNLOADS: "never",
+            UV_LINK_MODE: yield* linkMode(known, options.into),
+          },
+          ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
+          ...(options.descriptor === undefined ? {} : { descriptor: options.descriptor }),
+        });
+      });
+
+      return Uv.of({ command, run });
     }),
   );
 

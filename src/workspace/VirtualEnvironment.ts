@@ -3,23 +3,17 @@ import { createHash, randomUUID } from "node:crypto";
 import { Context, Effect, FileSystem, Layer, Metric, Option, Path, Schema } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
-import { DiskFault, diskFault } from "./DiskFault.ts";
-import { type ProgramFailed, Programs } from "./Programs.ts";
+import { withoutCredentials } from "./Address.ts";
+import { type DiskFault, diskFault } from "./DiskFault.ts";
+import { imagePackages, normalized } from "./ImagePackages.ts";
+import type { ProgramFailed } from "./Programs.ts";
 import { type Interpreter, Python, type PythonNotFound } from "./Python.ts";
 import { Uv, type UvUnavailable } from "./Uv.ts";
+import { sitePackages, type Venv, venvRecords } from "./Venv.ts";
 import type { Place } from "./Volume.ts";
 
 /** What the runner and the clients' generated code import; the only place that names the versions. */
 const BASE_PACKAGES = { cloudpickle: "==3.1.2", aiohttp: ">=3.9" } as const;
-
-/** A whole environment has this file, written last: the list of what was asked to be installed in it. */
-const COMPLETE = ".worker-tetra-complete";
-
-/** It must not be taken any more. */
-const CONDEMNED = ".worker-tetra-condemned";
-
-/** An install is at work in it, or was when its worker was killed. */
-const INSTALLING = ".worker-tetra-installing";
 
 /** Folders with such names are on their way in or out, and nobody's. */
 const BUILDING = ".building-";
@@ -39,18 +33,6 @@ class VenvCreationFailed extends Schema.TaggedError<VenvCreationFailed>()("VenvC
   }
 }
 
-/** A virtual environment that is ready, by all that its files tell. */
-export interface Venv {
-  /** Its folder, as Python reports it in `sys.prefix`. */
-  readonly prefix: string;
-  readonly python: string;
-  /** Version of Python, such as `3.12.1`. */
-  readonly version: string;
-  /** Later environments of one image have higher numbers. */
-  readonly number: number;
-  readonly base: Interpreter;
-}
-
 export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
 
 export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
@@ -59,12 +41,8 @@ export const venvsCreated = Metric.counter("workspace_venv_created", { increment
 const nameOf = (requirement: string): string =>
   (/^[A-Za-z0-9._-]+/.exec(requirement)?.[0] ?? "").toLowerCase();
 
-const decodeRequirements = Schema.decodeUnknownOption(
-  Schema.fromJsonString(Schema.Array(Schema.String)),
-);
-
-const versionOf = (configuration: string): string | undefined =>
-  /^version(?:_info)?\s*=\s*(\d+\.\d+\.\d+)/m.exec(configuration)?.[1];
+/** Whose needs uv sees unmet, and which ones, as `uv pip check` words it. */
+const UNMET = /The package `([^`]+)` requires `([A-Za-z0-9._-]+)/g;
 
 /**
  * Virtual environments under `.venvs`, one line of them for each interpreter and image: built aside, and
@@ -72,11 +50,9 @@ const versionOf = (configuration: string): string | undefined =>
  */
 export class VirtualEnvironment extends Context.Service<
   VirtualEnvironment,
-  {
+  Omit<Effect.Success<typeof venvRecords>, "complete" | "canBeTaken"> & {
     /** The newest whole environment of this image. Starts no process. */
     readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
-    /** Whether an environment is still what it was. */
-    readonly isWhole: (venv: Venv) => Effect.Effect<boolean>;
     /** All whole environments of this image, the newest first. */
     readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
     /**
@@ -86,22 +62,11 @@ export class VirtualEnvironment extends Context.Service<
     readonly build: (
       place: Place,
       requirements: ReadonlyArray<string>,
+      /** Whether what is fetched may be kept; true unless said otherwise. */
+      cache?: boolean,
     ) => Effect.Effect<Venv, VenvError>;
     /** Makes `.venv` lead to an environment. */
     readonly publish: (place: Place, venv: Venv) => Effect.Effect<void, DiskFault>;
-    /** What was asked to be installed in an environment. */
-    readonly requirements: (venv: Venv) => Effect.Effect<ReadonlyArray<string>>;
-    /** From now on nobody takes this environment; those who run from it are left alone. */
-    readonly condemn: (venv: Venv) => Effect.Effect<void>;
-    /** Says that an install is at work in an environment; while that stands, it may be half done. */
-    readonly beginInstall: (venv: Venv) => Effect.Effect<void, DiskFault>;
-    /** The install is done, and this is what was asked for in all. */
-    readonly endInstall: (
-      venv: Venv,
-      requirements: ReadonlyArray<string>,
-    ) => Effect.Effect<void, DiskFault>;
-    /** Whether an install has begun and not ended. */
-    readonly isInstalling: (venv: Venv) => Effect.Effect<boolean>;
     /** Environments of this image that can go if nobody runs from them. */
     readonly surplus: (place: Place) => Effect.Effect<ReadonlyArray<Venv>>;
   }
@@ -111,9 +76,10 @@ export class VirtualEnvironment extends Context.Service<
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
-      const programs = yield* Programs;
       const python = yield* Python;
       const uv = yield* Uv;
+      const { canBeTaken, complete, ...records } = yield* venvRecords;
+      const packagesOfImage = yield* imagePackages;
       const { has: isSet } = yield* Environment;
 
       const parentOf = ({ directory }: Place) => path.join(directory, ".venvs");
@@ -157,22 +123,6 @@ export class VirtualEnvironment extends Context.Service<
         base: Interpreter,
       ): Venv => ({ prefix, python: path.join(prefix, "bin", "python"), version, number, base });
 
-      const isWhole = (venv: Venv) =>
-        Effect.gen(function* () {
-          // `stat` follows links, so an interpreter that is gone shows here.
-          yield* files.stat(venv.python);
-          yield* files.stat(path.join(venv.prefix, COMPLETE));
-          const configuration = yield* files.readFileString(path.join(venv.prefix, "pyvenv.cfg"));
-          return versionOf(configuration) === venv.version;
-        }).pipe(Effect.orElseSucceed(() => false));
-
-      const has = (venv: Venv, name: string) =>
-        Effect.orElseSucceed(files.exists(path.join(venv.prefix, name)), () => false);
-
-      const canBeTaken = Effect.fnUntraced(function* (venv: Venv) {
-        return (yield* isWhole(venv)) && !(yield* has(venv, CONDEMNED));
-      });
-
       const find = Effect.fn("VirtualEnvironment.find")(function* (place: Place) {
         for (const venv of yield* environments(place)) {
           if (yield* canBeTaken(venv)) return Option.some(venv);
@@ -215,9 +165,39 @@ export class VirtualEnvironment extends Context.Service<
         ),
       );
 
+      /** Packages of the image that something else took the place of, and those that need just these. */
+      const hideReplaced = Effect.fn("VirtualEnvironment.hideReplaced")(function* (
+        prefix: string,
+        own: string,
+        interpreter: string,
+        folders: ReadonlyArray<string>,
+        options: Parameters<Uv["Service"]["run"]>[1],
+      ) {
+        let hidden = yield* packagesOfImage.replaced(own, folders);
+        if (hidden.length === 0) return;
+        for (let found = 0; found !== hidden.length;) {
+          found = hidden.length;
+          const words = yield* uv.run(["pip", "check", "--python", interpreter], options).pipe(
+            Effect.as(""),
+            Effect.catchTag("ProgramFailed", ({ output }) => Effect.succeed(output)),
+          );
+          const gone = new Set(hidden.map(({ name }) => name));
+          const broken = [...words.matchAll(UNMET)].flatMap(([, who = "", whom = ""]) =>
+            gone.has(normalized(whom)) ? [normalized(who)] : [],
+          );
+          yield* packagesOfImage.withdraw(own, broken, folders);
+          hidden = yield* packagesOfImage.replaced(own, folders);
+        }
+        yield* Effect.logInfo(
+          `Packages of the image that are not used here: ${hidden.map(({ name }) => name).join(", ")}`,
+        );
+        yield* packagesOfImage.hide(prefix, own, hidden, folders);
+      });
+
       const build = Effect.fn("VirtualEnvironment.build")(function* (
         place: Place,
         requirements: ReadonlyArray<string>,
+        cache = true,
       ) {
         const { base, image, print } = yield* line;
         const { version } = yield* python.facts(base.executable);
@@ -225,7 +205,6 @@ export class VirtualEnvironment extends Context.Service<
         yield* files
           .makeDirectory(parent, { recursive: true })
           .pipe(Effect.mapError(diskFault(parent, "can't be made")));
-        const command = yield* uv.command;
         const [newest] = yield* environments(place);
         const number = (newest?.number ?? 0) + 1;
         const target = path.join(parent, `${version}-${print}-${number}`);
@@ -241,18 +220,22 @@ export class VirtualEnvironment extends Context.Service<
         yield* Effect.logInfo(`Building the virtual environment ${target}`);
 
         const failed = (step: string) => (error: ProgramFailed) =>
-          new VenvCreationFailed({ path: target, step, output: error.output });
-        const environment = {
-          UV_PYTHON_DOWNLOADS: "never",
+          Effect.fail(new VenvCreationFailed({ path: target, step, output: error.output }));
+        const environment: Readonly<Record<string, string>> = {
           ...(place.shared && !isSet("UV_CACHE_DIR")
             ? { UV_CACHE_DIR: path.join(place.caches, ".uv-cache") }
             : {}),
+          ...(cache ? {} : { UV_NO_CACHE: "1" }),
         };
-        const options = { directory: place.directory, environment };
+        const options = { directory: place.directory, into: parent, environment };
+        const own = sitePackages(aside, version);
+        const interpreter = path.join(aside, "bin", "python");
+        const folders = Option.isSome(image)
+          ? (yield* python.facts(image.value.executable)).sitePackages
+          : [];
         yield* Effect.gen(function* () {
-          yield* programs
+          yield* uv
             .run(
-              command,
               [
                 "venv",
                 "--quiet",
@@ -264,33 +247,21 @@ export class VirtualEnvironment extends Context.Service<
               ],
               options,
             )
-            .pipe(Effect.mapError(failed("uv venv")));
-          yield* programs
-            .run(
-              command,
-              [
-                "pip",
-                "install",
-                "--quiet",
-                "--python",
-                path.join(aside, "bin", "python"),
-                "--",
-                ...packages,
-              ],
-              options,
-            )
-            .pipe(Effect.mapError(failed(`installing ${packages.join(", ")}`)));
-          if (Option.isSome(image)) {
-            const { sitePackages } = yield* python.facts(image.value.executable);
-            const [major, minor] = version.split(".");
-            const folder = path.join(aside, "lib", `python${major}.${minor}`, "site-packages");
-            // Folders of a .pth file come after the environment's own packages, so those win.
-            yield* files.writeFileString(
-              path.join(folder, "worker_tetra_image.pth"),
-              `${sitePackages.join("\n")}\n`,
+            .pipe(Effect.catchTag("ProgramFailed", failed("uv venv")));
+          if (folders.length > 0) yield* packagesOfImage.offer(own, folders);
+          yield* uv
+            .run(["pip", "install", "--python", interpreter, "--", ...packages], {
+              ...options,
+              live: true,
+            })
+            .pipe(
+              Effect.catchTag(
+                "ProgramFailed",
+                failed(`installing ${packages.map(withoutCredentials).join(", ")}`),
+              ),
             );
-          }
-          yield* files.writeFileString(path.join(aside, COMPLETE), JSON.stringify(requirements));
+          if (folders.length > 0) yield* hideReplaced(aside, own, interpreter, folders, options);
+          yield* complete(aside, requirements);
           yield* files.rename(aside, target);
         }).pipe(
           Effect.catchTag("PlatformError", (error) =>
@@ -307,36 +278,10 @@ export class VirtualEnvironment extends Context.Service<
       });
 
       return VirtualEnvironment.of({
+        ...records,
         find,
         all,
-        isWhole,
         build,
-        requirements: (venv) =>
-          files.readFileString(path.join(venv.prefix, COMPLETE)).pipe(
-            Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
-            Effect.orElseSucceed((): ReadonlyArray<string> => []),
-          ),
-        condemn: (venv) =>
-          Effect.catch(files.writeFileString(path.join(venv.prefix, CONDEMNED), ""), (error) =>
-            Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
-          ),
-        beginInstall: (venv) =>
-          Effect.mapError(
-            files.writeFileString(path.join(venv.prefix, INSTALLING), ""),
-            diskFault(venv.prefix, "can't be written"),
-          ),
-        endInstall: Effect.fn("VirtualEnvironment.endInstall")(function* (venv, requirements) {
-          const file = path.join(venv.prefix, COMPLETE);
-          const aside = `${file}-${randomUUID()}`;
-          yield* files
-            .writeFileString(aside, JSON.stringify(requirements))
-            .pipe(
-              Effect.andThen(files.rename(aside, file)),
-              Effect.andThen(files.remove(path.join(venv.prefix, INSTALLING))),
-              Effect.mapError(diskFault(venv.prefix, "can't be written")),
-            );
-        }),
-        isInstalling: (venv) => has(venv, INSTALLING),
         publish,
         surplus: (place) =>
           Effect.gen(function* () {
@@ -349,7 +294,5 @@ export class VirtualEnvironment extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([Programs.layer, Python.layer, Uv.layer]),
-  );
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide([Python.layer, Uv.layer]));
 }

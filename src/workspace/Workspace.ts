@@ -1,5 +1,3 @@
-import { randomUUID } from "node:crypto";
-
 import {
   Clock,
   Context,
@@ -16,7 +14,9 @@ import {
 
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import { linkApp } from "./AppLink.ts";
 import { DiskFault, diskFault } from "./DiskFault.ts";
+import { DiskUsage } from "./DiskUsage.ts";
 import { FileLock, type LockUnavailable } from "./FileLock.ts";
 import { jobEnvironment } from "./JobEnvironment.ts";
 import { linkModels } from "./ModelCache.ts";
@@ -24,11 +24,11 @@ import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
 import {
   REMOVING,
-  type Venv,
   type VenvError,
   VirtualEnvironment,
   venvsCreated,
 } from "./VirtualEnvironment.ts";
+import type { Venv } from "./Venv.ts";
 import { type Place, Volume } from "./Volume.ts";
 import {
   type LockTimeout,
@@ -53,6 +53,16 @@ const OWN_PATIENCE = 600;
 
 /** An environment can vanish between being found and being held, but not for ever. */
 const FIND_TRIES = 5;
+
+/** What grows in the folder of caches; the workspaces of all endpoints are there too. */
+const CACHES = [
+  "runtimes",
+  ".uv-cache",
+  ".hf-cache",
+  ".torch",
+  ".vllm-cache",
+  ".apt-cache",
+] as const;
 
 /** Where jobs run, and with what. */
 export interface PreparedWorkspace {
@@ -115,7 +125,15 @@ export class Workspace extends Context.Service<
     /** Goes over to a new environment that has these requirements. */
     readonly extend: (
       requirements: ReadonlyArray<string>,
+      /** Whether what is fetched may be kept; true unless said otherwise. */
+      cache?: boolean,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /** The same on the container's own disk, where this worker then stays. */
+    readonly retreat: (
+      requirements: ReadonlyArray<string>,
+    ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /** How full the disks are that it can use, and with what, in lines. */
+    readonly usage: Effect.Effect<string>;
   }
 >()("worker-tetra/workspace/Workspace") {
   static readonly layerNoDeps = Layer.effect(
@@ -127,6 +145,7 @@ export class Workspace extends Context.Service<
       const venvs = yield* VirtualEnvironment;
       const lock = yield* WorkspaceLock;
       const locks = yield* FileLock;
+      const disks = yield* DiskUsage;
       const environment = yield* Environment;
       const appPath = yield* APP_PATH.value;
       const layerScope = yield* Effect.scope;
@@ -184,13 +203,13 @@ export class Workspace extends Context.Service<
             const file = path.join(place.directory, ".initialization.lock");
             const patience = place.shared ? 0 : OWN_PATIENCE;
             const others = yield* lock.acquireUnless(file, settled, patience);
-            if (Option.isSome(others)) return [others.value, true] as const;
+            if (others._tag === "Settled") return [others.value, true] as const;
             return [yield* otherwise, false] as const;
           }),
         );
 
-      const build = (place: Place, requirements: ReadonlyArray<string>) =>
-        Effect.tap(venvs.build(place, requirements), () => sweep(place));
+      const build = (place: Place, requirements: ReadonlyArray<string>, cache?: boolean) =>
+        Effect.tap(venvs.build(place, requirements, cache), () => sweep(place));
 
       /** Finds an environment, or builds one under the lock. */
       const obtain = Effect.fn("Workspace.obtain")(function* (
@@ -205,29 +224,6 @@ export class Workspace extends Context.Service<
         return [venv, rebuilding === undefined ? "created" : "rebuilt"] as const;
       });
 
-      /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
-      const linkApp = Effect.fn("Workspace.linkApp")(
-        function* (place: Place) {
-          if (path.resolve(appPath) === path.resolve(place.directory)) return;
-          if (!(yield* files.exists(appPath))) return;
-          const link = path.join(appPath, ".venv");
-          const target = path.join(place.directory, ".venv");
-          const current = yield* Effect.option(files.readLink(link));
-          if (Option.contains(current, target)) return;
-          if (Option.isNone(current) && (yield* files.exists(link))) {
-            return yield* Effect.logWarning(`${link} is a folder of its own and stays as it is`);
-          }
-          const temporary = `${link}-${randomUUID()}`;
-          yield* files.symlink(target, temporary);
-          yield* files
-            .rename(temporary, link)
-            .pipe(Effect.onError(() => Effect.ignore(files.remove(temporary))));
-        },
-        Effect.catch((error) =>
-          Effect.logWarning(`${appPath}/.venv can't be made a link: ${error.message}`),
-        ),
-      );
-
       /** Takes an environment for this worker's own, unless it is gone by now. */
       const take = Effect.fn("Workspace.take")(function* (place: Place, venv: Venv) {
         const scope = yield* hold(venv);
@@ -236,7 +232,10 @@ export class Workspace extends Context.Service<
         yield* Effect.all(
           [
             Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
-            linkApp(place),
+            linkApp(appPath, place.directory).pipe(
+              Effect.provideService(FileSystem.FileSystem, files),
+              Effect.provideService(Path.Path, path),
+            ),
             linkModels(place, variables).pipe(
               Effect.provideService(FileSystem.FileSystem, files),
               Effect.provideService(Path.Path, path),
@@ -319,6 +318,20 @@ export class Workspace extends Context.Service<
         return yield* enter(volume.own);
       });
 
+      /** Goes over to a new environment in a place. */
+      const settle = Effect.fn("Workspace.settle")(function* (
+        place: Place,
+        requirements: ReadonlyArray<string>,
+        cache?: boolean,
+      ) {
+        yield* files
+          .makeDirectory(place.directory, { recursive: true })
+          .pipe(Effect.mapError(diskFault(place.directory, "can't be made")));
+        const [venv] = yield* locked(place, Effect.succeedNone, build(place, requirements, cache));
+        const prepared = yield* take(place, venv);
+        return Option.isSome(prepared) ? prepared.value : yield* enter(place);
+      });
+
       /** The state as it is known, if its facts still hold. */
       const confirmed = Effect.fnUntraced(function* () {
         if (state === undefined) return undefined;
@@ -382,20 +395,34 @@ export class Workspace extends Context.Service<
               state === undefined ? Effect.succeedNone : take(state.place, venv),
             ),
           ),
-        extend: (requirements) =>
+        extend: (requirements, cache) =>
           turn.withPermit(
-            Effect.gen(function* () {
-              const place = state?.place ?? volume.own;
-              const [venv] = yield* locked(place, Effect.succeedNone, build(place, requirements));
-              const prepared = yield* take(place, venv);
-              return Option.isSome(prepared) ? prepared.value : yield* enter(place);
-            }),
+            Effect.suspend(() => settle(state?.place ?? volume.own, requirements, cache)),
           ),
+        retreat: (requirements) => turn.withPermit(settle(volume.own, requirements)),
+        usage: Effect.gen(function* () {
+          const places = new Set([state?.place ?? volume.own, volume.own]);
+          const reports = yield* Effect.forEach(places, ({ directory, caches }) =>
+            disks.report(
+              directory,
+              [".venvs", ...CACHES].map((name) =>
+                path.join(name === ".venvs" ? directory : caches, name),
+              ),
+            ),
+          );
+          return reports.join("\n");
+        }),
       });
     }),
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([Volume.layer, VirtualEnvironment.layer, WorkspaceLock.layer, FileLock.layer]),
+    Layer.provide([
+      Volume.layer,
+      VirtualEnvironment.layer,
+      WorkspaceLock.layer,
+      FileLock.layer,
+      DiskUsage.layer,
+    ]),
   );
 }

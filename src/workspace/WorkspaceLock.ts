@@ -17,7 +17,7 @@ import {
 } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
-import { FileLock, LockUnavailable } from "./FileLock.ts";
+import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
 
 const INIT_TIMEOUT = Setting.seconds({
   name: "WORKSPACE_INIT_TIMEOUT",
@@ -53,6 +53,11 @@ export const locksAcquired = Metric.counter("workspace_lock_acquired", { increme
 export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
 export const lockWaits = Metric.timer("workspace_lock_wait");
 
+/** What came of wanting a lock: it, or the value that it was wanted for. */
+export type Acquired<A> =
+  | { readonly _tag: "Held"; readonly lock: HeldLock }
+  | { readonly _tag: "Settled"; readonly value: A };
+
 /** The lock under which the shared workspace is changed, waited for with patience. */
 export class WorkspaceLock extends Context.Service<
   WorkspaceLock,
@@ -66,7 +71,7 @@ export class WorkspaceLock extends Context.Service<
       settled: Effect.Effect<Option.Option<A>, E, R>,
       /** Seconds to wait in any case, whatever the setting says. */
       atLeast?: number,
-    ) => Effect.Effect<Option.Option<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
+    ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
   }
 >()("worker-tetra/workspace/WorkspaceLock") {
   static readonly layerNoDeps = Layer.effect(
@@ -110,9 +115,13 @@ export class WorkspaceLock extends Context.Service<
         yield* probe(paths.dirname(path));
 
         /** The value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
-        const attempt = Effect.gen(function* () {
+        const attempt = Effect.gen(function* (): Effect.fn.Return<
+          Option.Option<Acquired<A>>,
+          LockUnavailable | E,
+          R
+        > {
           const value = yield* settled;
-          if (Option.isSome(value)) return Option.some<Option.Option<A>>(value);
+          if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
           const trial = yield* Scope.fork(scope);
           const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
           // Whoever had the lock until now may have done the work since we looked.
@@ -121,10 +130,10 @@ export class WorkspaceLock extends Context.Service<
             lock.value.sign(
               `pid ${process.pid} on ${hostname()} since ${new Date(yield* Clock.currentTimeMillis).toISOString()}`,
             );
-            return Option.some<Option.Option<A>>(done);
+            return Option.some({ _tag: "Held", lock: lock.value });
           }
           yield* Scope.close(trial, Exit.void);
-          return Option.isSome(done) ? Option.some<Option.Option<A>>(done) : Option.none();
+          return Option.map(done, (found) => ({ _tag: "Settled", value: found }));
         });
 
         // The first try takes the time that it takes, so that no patience still gets a lock that is free.
@@ -148,9 +157,8 @@ export class WorkspaceLock extends Context.Service<
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }
-        const value = outcome.value;
-        if (Option.isNone(value)) yield* Metric.update(locksAcquired, 1);
-        return value;
+        if (outcome.value._tag === "Held") yield* Metric.update(locksAcquired, 1);
+        return outcome.value;
       });
 
       return WorkspaceLock.of({ acquireUnless });

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
-import { PythonInstallFailed, PythonPackages } from "../../src/dependencies/PythonPackages.ts";
+import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
+import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 
 const both = { python: ["numpy"], system: ["ffmpeg"] };

@@ -2,6 +2,7 @@ import { Context, Effect, Fiber, Layer, Option, Path } from "effect";
 import { TestClock } from "effect/testing";
 
 import { Environment } from "../../src/settings/Environment.ts";
+import { DiskUsage } from "../../src/workspace/DiskUsage.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
 import { Python } from "../../src/workspace/Python.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
@@ -98,7 +99,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VirtualEnvironment.layerNoDeps),
-        Layer.provide(Uv.layerNoDeps),
+        Layer.provide([Uv.layerNoDeps, DiskUsage.layerNoDeps]),
         Layer.provide([Python.layerNoDeps, WorkspaceLock.layerNoDeps]),
         Layer.provideMerge(Volume.layer),
         Layer.provide([

@@ -163,6 +163,8 @@ export const fakeWorkspace = () => {
       environments: Effect.succeed([prepared.venv]),
       use: () => Effect.succeedNone,
       extend: () => Effect.succeed(prepared),
+      retreat: () => Effect.succeed(prepared),
+      usage: Effect.succeed(""),
     }),
   );
   const rebuilt = { ...prepared, python: "/rebuilt/bin/python" };

@@ -33,7 +33,10 @@ export const memoryFileLock = (
       Effect.sync(() => held.push(mode)),
       () => Effect.sync(() => held.splice(held.indexOf(mode), 1)),
     );
-    return Option.some({ sign: (text: string) => memory.plant({ [path]: text }) });
+    return Option.some({
+      descriptor: undefined,
+      sign: (text: string) => memory.plant({ [path]: text }),
+    });
   });
 
   const layer = Layer.succeed(

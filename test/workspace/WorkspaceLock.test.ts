@@ -31,7 +31,8 @@ const never = Effect.succeedNone;
 
 const wait = (settled: Effect.Effect<Option.Option<string>> = never, atLeast?: number) =>
   Effect.gen(function* () {
-    return yield* (yield* WorkspaceLock).acquireUnless(FILE, settled, atLeast);
+    const acquired = yield* (yield* WorkspaceLock).acquireUnless(FILE, settled, atLeast);
+    return acquired._tag === "Held" ? Option.none() : Option.some(acquired.value);
   });
 
 const count = (name: string) =>

@@ -1,0 +1,102 @@
+import { Context, Effect, Layer, Option, Path, Schema } from "effect";
+
+import { Uv, type UvUnavailable } from "../workspace/Uv.ts";
+import type { Venv } from "../workspace/Venv.ts";
+import type { PreparedWorkspace } from "../workspace/Workspace.ts";
+import { PythonInstallFailed } from "./PythonInstallFailed.ts";
+
+/** What an install would do to an environment. */
+export type Plan = "nothing" | "additions" | "changes";
+
+export interface PipOptions {
+  /** Whether what is fetched may be kept, and what was kept be used. */
+  readonly cache: boolean;
+  /** An open file to inherit: its lock stays until uv is gone. */
+  readonly descriptor?: number | undefined;
+}
+
+type Pipped<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
+
+const decodeChanges = Schema.decodeUnknownOption(
+  Schema.fromJsonString(
+    Schema.Struct({ changes: Schema.Array(Schema.Struct({ action: Schema.String })) }),
+  ),
+);
+
+/** `uv pip install` for an environment of the workspace. */
+export class Pip extends Context.Service<
+  Pip,
+  {
+    /** What installing would do. */
+    readonly plan: (
+      workspace: PreparedWorkspace,
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) => Pipped<Plan>;
+    readonly install: (
+      workspace: PreparedWorkspace,
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) => Pipped<void>;
+  }
+>()("worker-tetra/dependencies/Pip") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const uv = yield* Uv;
+      const path = yield* Path.Path;
+
+      const pip = (
+        { environment, directory }: PreparedWorkspace,
+        venv: Venv,
+        requirements: ReadonlyArray<string>,
+        { cache, descriptor }: PipOptions,
+        options: ReadonlyArray<string>,
+      ) =>
+        uv
+          .run(["pip", "install", "--python", venv.python, ...options, "--", ...requirements], {
+            directory,
+            into: path.dirname(venv.prefix),
+            environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
+            live: options.length === 0,
+            descriptor,
+          })
+          .pipe(
+            Effect.catchTag("ProgramFailed", ({ output }) =>
+              Effect.fail(PythonInstallFailed.from(requirements, output)),
+            ),
+          );
+
+      const plan = Effect.fn("Pip.plan")(function* (
+        workspace: PreparedWorkspace,
+        venv: Venv,
+        requirements: ReadonlyArray<string>,
+        options: PipOptions,
+      ) {
+        const words = yield* pip(workspace, venv, requirements, options, [
+          "--dry-run",
+          "--output-format",
+          "json",
+        ]);
+        const decoded = decodeChanges(words);
+        if (Option.isNone(decoded)) {
+          return yield* new PythonInstallFailed({ requirements, reason: "other", output: words });
+        }
+        const { changes } = decoded.value;
+        if (changes.length === 0) return "nothing";
+        return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
+      });
+
+      return Pip.of({
+        plan,
+        install: Effect.fn("Pip.install")(function* (workspace, venv, requirements, options) {
+          yield* pip(workspace, venv, requirements, options, []);
+        }),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(Uv.layer));
+}

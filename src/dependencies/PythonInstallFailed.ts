@@ -1,0 +1,67 @@
+import { Schema } from "effect";
+
+import { withoutCredentials } from "../workspace/Address.ts";
+
+/** The last lines of a tool say what went wrong. */
+const WORDS_SHOWN = 30;
+
+const REASONS = {
+  unknown: "no index has it, or not in that version",
+  conflicting: "the requirements contradict each other",
+  unreachable: "the package index or the address can't be reached",
+  unbuildable: "it has to be built here, and that fails",
+  full: "the disk is full, or the volume's quota used up",
+  late: "it took longer than WORKER_INSTALL_TIMEOUT allows",
+  other: "uv failed",
+} as const;
+
+/** What a job asks for could not be installed. */
+export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>()(
+  "PythonInstallFailed",
+  {
+    requirements: Schema.Array(Schema.String),
+    reason: Schema.Literals([
+      "unknown",
+      "conflicting",
+      "unreachable",
+      "unbuildable",
+      "full",
+      "late",
+      "other",
+    ]),
+    /** uv's own last words. */
+    output: Schema.String,
+  },
+) {
+  /** What came of asking for these requirements, by what uv said. */
+  static from(requirements: ReadonlyArray<string>, output: string): PythonInstallFailed {
+    return new PythonInstallFailed({ requirements, reason: reasonOf(output), output });
+  }
+
+  override get message(): string {
+    const said = this.output.trim().split("\n").slice(-WORDS_SHOWN).join("\n");
+    const names = this.requirements.map(withoutCredentials).join(", ");
+    return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
+  }
+}
+
+const reasonOf = (output: string): PythonInstallFailed["reason"] => {
+  if (/No space left|Disk quota exceeded/i.test(output)) return "full";
+  if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
+  if (
+    /was not found in the package registry|there (?:is|are) no versions? of|only .* is available/.test(
+      output,
+    )
+  ) {
+    return "unknown";
+  }
+  if (/No solution found|unsatisfiable|conflict/i.test(output)) return "conflicting";
+  if (
+    /error sending request|Failed to (?:fetch|download)|dns error|timed out|Connection/i.test(
+      output,
+    )
+  ) {
+    return "unreachable";
+  }
+  return "other";
+};
