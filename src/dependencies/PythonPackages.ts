@@ -85,6 +85,23 @@ export class PythonPackages extends Context.Service<
           : undefined;
       });
 
+      /**
+       * What installing into an environment would do. What can't be had there may be in another one, where it
+       * came with the image.
+       */
+      const planFor = (...of: Parameters<typeof pip.plan>) =>
+        pip.plan(...of).pipe(
+          Effect.catchIf(
+            (error) =>
+              error._tag === "PythonInstallFailed" &&
+              (error.reason === "unknown" || error.reason === "conflicting"),
+            (error) =>
+              Effect.flatMap(venvs.replacesImage(of[1]), (replaces) =>
+                replaces ? Effect.succeed("changes" as const) : Effect.fail(error),
+              ),
+          ),
+        );
+
       /** Looks without a lock, which tells the truth where nobody is at work and nothing changes meanwhile. */
       const foresee = Effect.fn("PythonPackages.foresee")(function* (
         prepared: PreparedWorkspace,
@@ -98,7 +115,7 @@ export class PythonPackages extends Context.Service<
         });
         const changed = yield* quiet;
         if (changed === undefined) return undefined;
-        const plan = yield* pip.plan(prepared, venv, requirements, options);
+        const plan = yield* planFor(prepared, venv, requirements, options);
         if ((yield* quiet) !== changed) return undefined;
         const foreseen: Foreseen = { venv, changed, plan };
         return foreseen;
@@ -169,7 +186,7 @@ export class PythonPackages extends Context.Service<
           Option.contains(yield* venvs.changedAt(venv), foreseen.changed);
         const plan = isAsSeen
           ? foreseen.plan
-          : yield* pip.plan(prepared, venv, requirements, options);
+          : yield* planFor(prepared, venv, requirements, options);
         if (plan === "nothing") return { venv, added: false };
         if (plan === "additions") {
           yield* add(prepared, venv, requirements, options);
@@ -177,7 +194,7 @@ export class PythonPackages extends Context.Service<
         }
         for (const other of yield* workspace.environments) {
           if (other.prefix === prefix || (yield* venvs.isInstalling(other))) continue;
-          const otherPlan = yield* pip.plan(prepared, other, requirements, options);
+          const otherPlan = yield* planFor(prepared, other, requirements, options);
           if (otherPlan === "changes") continue;
           if (otherPlan === "additions") yield* add(prepared, other, requirements, options);
           if (Option.isSome(yield* workspace.use(other))) return { venv: other, added: false };

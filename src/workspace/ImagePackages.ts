@@ -13,7 +13,7 @@ const COPIED = ["METADATA", "WHEEL", "entry_points.txt", "top_level.txt"] as con
 const AT_ONCE = 16;
 
 /** Where an environment has links to those packages of the image that it does not replace. */
-const LINKS = "image-packages";
+export const LINKS = "image-packages";
 
 /** A package that the image has. */
 interface Distribution {

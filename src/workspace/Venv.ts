@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { Effect, FileSystem, Option, Path, Schema } from "effect";
 
 import { type DiskFault, diskFault } from "./DiskFault.ts";
+import { LINKS } from "./ImagePackages.ts";
 import type { Interpreter } from "./Python.ts";
 
 /** A whole environment has this file, written last: the list of what was asked to be installed in it. */
@@ -106,6 +107,8 @@ export const venvRecords = Effect.gen(function* () {
     }),
     /** Whether an install has begun and not ended. */
     isInstalling: (venv: Venv): Effect.Effect<boolean> => has(venv, INSTALLING),
+    /** Whether an environment has something else in place of packages of the image. */
+    replacesImage: (venv: Venv): Effect.Effect<boolean> => has(venv, LINKS),
     /** When packages of an environment last came or went, in milliseconds; none when it can't be seen. */
     changedAt: (venv: Venv): Effect.Effect<Option.Option<number>> =>
       files.stat(sitePackages(venv.prefix, venv.version)).pipe(

@@ -1,6 +1,7 @@
 import { describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { killedInstalls } from "../support/PackageFaults.ts";
 import { killedBuilders, manyColdWorkers } from "../support/WorkspaceFaults.ts";
 import { findTools } from "../support/WorkspaceProcesses.ts";
 
@@ -13,4 +14,6 @@ describe.skipIf(!full)("a volume, in full numbers", () => {
   it.live("serves 64 workers that start at once", () => manyColdWorkers(tools, 64), 600_000);
 
   it.live("is sound after each of 50 kills", () => killedBuilders(tools, 50), 1_800_000);
+
+  it.live("has whole packages after each of 50 kills", () => killedInstalls(tools, 50), 1_800_000);
 });

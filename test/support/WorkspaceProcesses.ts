@@ -17,13 +17,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
-import { Deferred, Effect, Exit, Layer } from "effect";
+import { Deferred, Effect, Exit, Layer, Schedule } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Python } from "../../src/workspace/Python.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
 
-const SCRIPT = fileURLToPath(new URL("workspaceWorker.ts", import.meta.url));
+const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+const WORKSPACE_WORKER = script("workspaceWorker.ts");
+const PACKAGES_WORKER = script("packagesWorker.ts");
 
 /** What a worker says that it has. */
 interface Ready {
@@ -31,6 +33,8 @@ interface Ready {
   readonly prefix: string;
   readonly python: string;
   readonly version: string;
+  /** What a line of Python said for each list of packages. */
+  readonly answers: ReadonlyArray<string>;
 }
 
 const interpreterOf = (name: string | undefined) =>
@@ -78,7 +82,7 @@ export interface WorkerProcess {
   readonly pid: number;
   /** What it has, once it has it; dies with what it wrote when it ends before. */
   readonly ready: Effect.Effect<Ready>;
-  /** Until it has said something on stderr. */
+  /** Until it has said something on stderr; fails when it ended before. */
   readonly said: (words: string) => Effect.Effect<void>;
   readonly warnings: () => ReadonlyArray<string>;
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>;
@@ -87,7 +91,8 @@ export interface WorkerProcess {
 
 const startProcess = (variables: Readonly<Record<string, string | undefined>>) =>
   Effect.sync((): WorkerProcess => {
-    const child = spawn(process.execPath, [SCRIPT], {
+    const program = variables["PACKAGES"] === undefined ? WORKSPACE_WORKER : PACKAGES_WORKER;
+    const child = spawn(process.execPath, [program], {
       env: { ...process.env, ...variables },
       stdio: ["pipe", "pipe", "pipe"],
     });
@@ -155,6 +160,13 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
   script("bin", "python3", `exec ${python} "$@"`);
   execFileSync("mkfifo", [gate]);
   script("gated", "uv", `if [ "$1" = venv ]; then read line < ${gate}; fi\nexec ${uv} "$@"`);
+  script(
+    "gatedInstall",
+    "uv",
+    `case "$*" in *--dry-run*) ;; *six*) read line < ${gate};; esac\nexec ${uv} "$@"`,
+  );
+  // As where there is no such program: what a worker started outlives it.
+  script("gatedInstall", "setpriv", "exit 1");
   mkdirSync(volume);
   writeFileSync(log, "");
 
@@ -162,7 +174,7 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
   /** Starts a worker, which is ended when the scope closes. */
   const start = (
     variables: Readonly<Record<string, string>> = {},
-    bin: "bin" | "gated" = "bin",
+    bin: "bin" | "gated" | "gatedInstall" = "bin",
   ) => {
     started += 1;
     return Effect.acquireRelease(
@@ -187,6 +199,8 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
     folder,
     workspace,
     lock: join(workspace, ".initialization.lock"),
+    installLock: join(workspace, ".venvs", ".install.lock"),
+    uv,
     start,
     /** Lets a worker go on whose uv waits before it builds. */
     open: Effect.promise(() => appendFile(gate, "go\n")),
@@ -195,6 +209,15 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
       readFileSync(log, "utf8")
         .split("\n")
         .filter((line) => line.startsWith(start)),
+    /** Until a program was called with these words. */
+    called: (start: string, words: string) =>
+      Effect.sync(() =>
+        readFileSync(log, "utf8")
+          .split("\n")
+          .some(
+            (line) => line.startsWith(start) && line.includes(words) && !line.includes("--dry-run"),
+          ),
+      ).pipe(Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 20 }) })),
     /** Where `.venv` leads. */
     published: () => join(workspace, readlinkSync(join(workspace, ".venv"))),
     /** Environments and what is on the way to be one. */

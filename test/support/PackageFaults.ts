@@ -1,0 +1,74 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+
+import { assert } from "@effect/vitest";
+import { Effect, Random, Result } from "effect";
+
+import { testMachine, type findTools } from "./WorkspaceProcesses.ts";
+
+type Tools = Effect.Success<typeof findTools>;
+
+/** Many small files, so that a kill often hits the middle. */
+const LIST = ["babel==2.15.0", "pytz==2024.1", "tzdata==2024.1"];
+const NAMES = ["babel", "pytz", "tzdata"];
+
+/** Imports them, and looks for every file that their records have. */
+const CHECK = `import importlib.metadata, babel, pytz, tzdata
+missing = [str(file) for name in ${JSON.stringify(NAMES)}
+           for file in importlib.metadata.files(name) if not file.locate().exists()]
+print(babel.__version__, pytz.__version__, tzdata.__version__, missing)`;
+
+const GOOD = ["2.15.0 2024.1 2024.1 []"];
+
+/** The uv that a worker has started, if it is there at this moment. */
+const uvOf = (worker: number): number | undefined => {
+  const isIts = (pid: string) => {
+    const stat = Result.getOrElse(
+      Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8")),
+      () => "",
+    );
+    return new RegExp(String.raw`^\d+ \(uv\) \S ${worker} `).test(stat);
+  };
+  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIts(name));
+  return found === undefined ? undefined : Number(found);
+};
+
+/** Workers and their uv are killed at any moment of an install: the next job always has whole packages. */
+export const killedInstalls = (tools: Tools, count: number) =>
+  Effect.gen(function* () {
+    const machine = yield* testMachine(tools);
+    const settings = { PACKAGES: JSON.stringify([LIST]), CODE: CHECK };
+    // The cache of packages is filled, so that it is the install that is hit and not the network.
+    const first = yield* machine.start(settings);
+    assert.deepStrictEqual((yield* first.ready).answers, GOOD);
+    yield* first.signal("SIGKILL");
+    yield* first.ended;
+    let hits = 0;
+    for (let kills = 0; kills < count; kills += 1) {
+      const prefix = machine.published();
+      execFileSync(machine.uv, [
+        "pip",
+        "uninstall",
+        "-q",
+        "--python",
+        `${prefix}/bin/python`,
+        ...NAMES,
+      ]);
+      yield* Effect.gen(function* () {
+        const worker = yield* machine.start(settings);
+        yield* worker.said("Installing babel");
+        yield* Effect.sleep({ milliseconds: yield* Random.nextIntBetween(0, 300) });
+        const uv = uvOf(worker.pid);
+        if (uv !== undefined) hits += 1;
+        if (kills % 2 === 0 || uv === undefined) yield* worker.signal("SIGKILL");
+        else Result.try(() => process.kill(uv, "SIGKILL"));
+        if (kills % 2 === 0) yield* worker.ended;
+        else yield* Effect.race(Effect.exit(worker.ready), worker.ended);
+      }).pipe(Effect.scoped);
+      const next = yield* machine.start(settings);
+      assert.deepStrictEqual((yield* next.ready).answers, GOOD, `kill ${kills}`);
+      yield* next.signal("SIGKILL");
+      yield* next.ended;
+    }
+    yield* Effect.logInfo(`${hits} of ${count} kills hit uv at work`);
+  }).pipe(Effect.scoped);
