@@ -1,7 +1,8 @@
 import { Context, Effect, Layer } from "effect";
 
 import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
-import { type SystemInstallFailed, SystemPackages } from "./SystemPackages.ts";
+import type { SystemInstallFailed } from "./SystemInstallFailed.ts";
+import { SystemPackages } from "./SystemPackages.ts";
 
 /** What a job needs beside its code. */
 export interface Dependencies {

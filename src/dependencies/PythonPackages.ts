@@ -1,6 +1,5 @@
 import { Context, Effect, Layer, Option, Path, Semaphore } from "effect";
 
-import * as Setting from "../settings/Setting.ts";
 import { withoutCredentials } from "../workspace/Address.ts";
 import { DiskFault } from "../workspace/DiskFault.ts";
 import type { HeldLock, LockUnavailable } from "../workspace/FileLock.ts";
@@ -9,16 +8,10 @@ import type { Venv } from "../workspace/Venv.ts";
 import { VirtualEnvironment } from "../workspace/VirtualEnvironment.ts";
 import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
 import { type LockTimeout, WorkspaceLock } from "../workspace/WorkspaceLock.ts";
+import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { Pip, type PipOptions, type Plan } from "./Pip.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
-
-const INSTALL_TIMEOUT = Setting.seconds({
-  name: "WORKER_INSTALL_TIMEOUT",
-  doc: "How long the packages of a job may take to be installed, waiting for other workers included.",
-  minimum: 1,
-  fallback: 1800,
-});
 
 export type PythonPackagesError =
   | RequirementRejected

@@ -1,13 +1,18 @@
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem, Layer, Path } from "effect";
+import { Deferred, Effect, Fiber, FileSystem, Layer, Path } from "effect";
 
+import { Apt } from "../../src/dependencies/Apt.ts";
+import { AptCache } from "../../src/dependencies/AptCache.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { inTime } from "../support/FakeMachine.ts";
 import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
 
+type Answer = (line: string) => Outcome | undefined;
+
 /** A Debian of which dpkg has curl, and whose mirrors have ffmpeg and g++ as well. */
-const debian = (line: string): Outcome | undefined => {
+const debian: Answer = (line) => {
   if (line.startsWith("dpkg-query")) {
     return line.endsWith(" curl")
       ? "installed 7.88.1-10"
@@ -22,16 +27,42 @@ const debian = (line: string): Outcome | undefined => {
   return line.startsWith("apt-get") ? "ok" : undefined;
 };
 
-const setUp = (answer: (line: string) => Outcome | undefined, lists = "none") => {
+/** A Debian that does something else the first times that it is to install. */
+const first = (times: number, output: string): Answer => {
+  let left = times;
+  return (line) => {
+    if (!line.startsWith("apt-get -q ") || !line.includes(" install ")) {
+      return line === "dpkg --configure -a" ? "ok" : debian(line);
+    }
+    left -= 1;
+    return left >= 0 ? { exitCode: 100, output } : debian(line);
+  };
+};
+
+const noCache = Layer.succeed(
+  AptCache,
+  AptCache.of({
+    restoreLists: () => Effect.void,
+    keepLists: () => Effect.void,
+    restore: () => Effect.void,
+    keep: () => Effect.void,
+  }),
+);
+
+const setUp = (answer: Answer, lists = "none") => {
   const { lines, layer } = fakePrograms(answer);
   return {
+    lines,
+    /** What apt was made to do, without the options of every call. */
     apt: () =>
       lines
-        .filter((line) => line.startsWith("apt-get -o"))
-        .map((line) => line.replace(/^apt-get -o \S+ /, "")),
+        .filter((line) => line.startsWith("apt-get -q "))
+        .map((line) => line.replace(/^apt-get -q (?:-o \S+ )*/, "")),
     provide: Effect.provide(
       SystemPackages.layerNoDeps.pipe(
+        Layer.provide(Apt.layerNoDeps),
         Layer.provide([
+          noCache,
           layer,
           Environment.layerOf({ WORKER_APT_LISTS: lists }),
           NodeServices.layer,
@@ -43,6 +74,8 @@ const setUp = (answer: (line: string) => Outcome | undefined, lists = "none") =>
 
 const ensure = (...names: ReadonlyArray<string>) =>
   Effect.flatMap(SystemPackages, (packages) => packages.ensure(names));
+
+const INSTALL = "install -y --no-install-recommends --";
 
 describe("SystemPackages", () => {
   it.effect("runs no apt for what dpkg has", () => {
@@ -60,20 +93,24 @@ describe("SystemPackages", () => {
       return Effect.gen(function* () {
         assert.deepStrictEqual(yield* ensure("curl", "ffmpeg"), ["ffmpeg"]);
         yield* ensure("ffmpeg");
-        assert.deepStrictEqual(apt(), ["update", "install -y --no-install-recommends -- ffmpeg"]);
+        assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`]);
       }).pipe(provide);
     },
   );
 
-  it.effect("uses lists that are fresh as they are", () =>
+  it.effect("uses lists as they are when apt asked for newer ones today", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const lists = yield* files.makeTempDirectoryScoped();
-      yield* files.writeFileString(path.join(lists, "mirror_main_Packages.lz4"), "");
+      const list = path.join(lists, "mirror_main_Packages.lz4");
+      yield* files.writeFileString(list, "");
+      // A mirror may not have changed for months.
+      yield* files.utimes(list, 0, 0);
+      yield* files.makeDirectory(path.join(lists, "partial"));
       const { apt, provide } = setUp(debian, lists);
       yield* ensure("ffmpeg").pipe(provide);
-      assert.deepStrictEqual(apt(), ["install -y --no-install-recommends -- ffmpeg"]);
+      assert.deepStrictEqual(apt(), [`${INSTALL} ffmpeg`]);
     }).pipe(Effect.provide(NodeServices.layer)),
   );
 
@@ -85,7 +122,71 @@ describe("SystemPackages", () => {
     }).pipe(provide);
   });
 
-  it.effect.each([
+  it.effect("asks for newer lists and tries again when the mirrors have moved on", () => {
+    const { apt, provide } = setUp(first(1, "E: Failed to fetch x.deb  404  Not Found"));
+    return Effect.gen(function* () {
+      yield* ensure("ffmpeg");
+      assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`, "update", `${INSTALL} ffmpeg`]);
+    }).pipe(provide);
+  });
+
+  it.effect("finishes what a killed dpkg left", () => {
+    const { lines, provide } = setUp(
+      first(1, "E: dpkg was interrupted, you must manually run 'dpkg --configure -a'"),
+    );
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* ensure("ffmpeg"), ["ffmpeg"]);
+      assert.include(lines, "dpkg --configure -a");
+    }).pipe(provide);
+  });
+
+  const HELD =
+    "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt-get)\n";
+
+  it.effect("waits for another apt, within a limit", () => {
+    const short = setUp(first(3, HELD));
+    const long = setUp(first(1000, HELD));
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* inTime(ensure("ffmpeg").pipe(short.provide)), ["ffmpeg"]);
+      const error = yield* inTime(Effect.flip(ensure("ffmpeg").pipe(long.provide)));
+      assert.include(error.message, "process 7 (apt-get)");
+    });
+  });
+
+  it.effect(
+    "lets an install go on that its job no longer waits for, and never has two at once",
+    () =>
+      Effect.gen(function* () {
+        const begun = yield* Deferred.make<void>();
+        const open = yield* Deferred.make<void>();
+        let ended = 0;
+        const slow = Apt.of({
+          install: () =>
+            Deferred.succeed(begun, undefined).pipe(
+              Effect.andThen(Deferred.await(open)),
+              Effect.tap(() => Effect.sync(() => (ended += 1))),
+            ),
+        });
+        const { layer } = fakePrograms(debian);
+        yield* Effect.gen(function* () {
+          const job = yield* Effect.forkChild(ensure("ffmpeg"));
+          yield* Deferred.await(begun);
+          yield* Fiber.interrupt(job);
+          const next = yield* Effect.forkChild(ensure("ffmpeg"));
+          yield* Deferred.succeed(open, undefined);
+          yield* Fiber.join(next);
+          assert.isAtLeast(ended, 1);
+        }).pipe(
+          Effect.provide(
+            SystemPackages.layerNoDeps.pipe(
+              Layer.provide([Layer.succeed(Apt, slow), layer, Environment.layerOf({})]),
+            ),
+          ),
+        );
+      }),
+  );
+
+  it.effect.each<readonly [string, Answer, string, string]>([
     ["a package that is not there", debian, "nonsense", "there is no package named nonsense"],
     ["no root", (line) => (line === "id -u" ? "1000\n" : debian(line)), "ffmpeg", "only root can"],
     [
@@ -103,17 +204,22 @@ describe("SystemPackages", () => {
       "ffmpeg",
       "can't be reached",
     ],
-  ] as ReadonlyArray<readonly [string, (line: string) => Outcome | undefined, string, string]>)(
-    "says so when there is %s, with the tool's words",
-    ([, answer, name, reason]) => {
-      const { provide } = setUp(answer);
-      return Effect.gen(function* () {
-        const error = yield* Effect.flip(ensure(name));
-        assert.include(error.message, reason);
-        assert.include(error.message, name);
-      }).pipe(provide);
-    },
-  );
+    ["a full disk", first(9, "dpkg: error: No space left on device"), "ffmpeg", "disk is full"],
+    [
+      "packages that fight",
+      first(9, "E: Unable to correct problems, you have held broken packages."),
+      "ffmpeg",
+      "contradict",
+    ],
+    ["another failure", first(9, "E: something else"), "ffmpeg", "exited with 100"],
+  ])("says so when there is %s, with the tool's words", ([, answer, name, reason]) => {
+    const { provide } = setUp(answer);
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(ensure(name));
+      assert.include(error.message, reason);
+      assert.include(error.message, name);
+    }).pipe(provide);
+  });
 
   it.effect("runs nothing at all for what may not be asked for", () => {
     const { apt, provide } = setUp(debian);

@@ -1,0 +1,9 @@
+import * as Setting from "../settings/Setting.ts";
+
+/** One limit for both kinds of packages. */
+export const INSTALL_TIMEOUT = Setting.seconds({
+  name: "WORKER_INSTALL_TIMEOUT",
+  doc: "How long the packages of a job may take to be installed, waiting for other workers included.",
+  minimum: 1,
+  fallback: 1800,
+});

@@ -1,0 +1,90 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { call, realWorker } from "../support/RealWorker.ts";
+
+/** A small package that nothing needs. */
+const PACKAGE = "hello";
+
+/** Only root of a Debian can install, and only where nobody uses the package. */
+const canInstall =
+  process.getuid?.() === 0 &&
+  spawnSync("apt-get", ["--version"]).status === 0 &&
+  spawnSync("dpkg-query", ["-W", PACKAGE]).status !== 0;
+
+const remove = Effect.sync(() => {
+  spawnSync("apt-get", ["-qq", "-y", "purge", PACKAGE]);
+});
+
+const SAY = `import subprocess
+def f(): return subprocess.check_output(["${PACKAGE}"], text=True)`;
+
+const say = call(SAY, "f", [], { system_dependencies: [PACKAGE] });
+
+/** A container of its own as far as apt is concerned, on a volume that others have used. */
+const container = (folder: string, name: string, online: boolean) => {
+  const lists = join(folder, name, "lists");
+  mkdirSync(lists, { recursive: true });
+  const configuration = join(folder, name, "apt.conf");
+  const proxy = 'Acquire::http::Proxy "http://127.0.0.1:9";';
+  writeFileSync(
+    configuration,
+    `Dir::State::lists "${lists}";\nDir::Cache "${join(folder, name)}";\n${online ? "" : proxy}\n`,
+  );
+  return realWorker({
+    APT_CONFIG: configuration,
+    WORKER_APT_LISTS: lists,
+    RUNPOD_VOLUME_PATH: join(folder, "volume"),
+  });
+};
+
+describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
+  it.live("are there when the code runs, and are not fetched again by the next container", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-apt-test-"))),
+        (made) =>
+          Effect.andThen(
+            remove,
+            Effect.sync(() => rmSync(made, { recursive: true, force: true })),
+          ),
+      );
+      mkdirSync(join(folder, "volume"));
+      const answer = yield* Effect.provide(say, container(folder, "first", true));
+      assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);
+      const [cache = ""] = readdirSync(join(folder, "volume", ".apt-cache"));
+      const archives = join(folder, "volume", ".apt-cache", cache, "archives");
+      assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
+
+      yield* remove;
+      const again = yield* Effect.provide(say, container(folder, "second", false));
+      assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
+
+      // What the volume has may have been damaged: same size, other content.
+      yield* remove;
+      const [deb = ""] = readdirSync(archives);
+      const size = Number(
+        execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
+      );
+      writeFileSync(join(archives, deb), Buffer.alloc(size));
+      const fetched = yield* Effect.provide(say, container(folder, "third", true));
+      assert.strictEqual(fetched.json_result, "Hello, world!\n");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("that do not exist fail the job with apt's own words", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(): return 1", "f", [], {
+        system_dependencies: ["no-such-package-at-all"],
+      });
+      assert.isFalse(answer.success);
+      assert.include(answer.error, "there is no package named no-such-package-at-all");
+      assert.include(answer.error, "E: Unable to locate package");
+    }).pipe(Effect.provide(realWorker())),
+  );
+});
