@@ -129,6 +129,9 @@ export class PythonRunner extends Context.Service<
       /** Instances that ended with their process, and why. */
       const lost = new Map<string, string>();
 
+      /** What the next call has to be told of the process before. */
+      let farewell: string | undefined;
+
       const retire = Effect.fnUntraced(function* (old: Live, why: string) {
         live = undefined;
         for (const id of old.instances) {
@@ -145,6 +148,10 @@ export class PythonRunner extends Context.Service<
           if (live.session.exit() !== undefined) {
             yield* retire(live, "the Python process that held it ended between two jobs");
           } else if (live.session.ready.prefix !== prefix) {
+            const count = live.instances.size;
+            if (count > 0) {
+              farewell = `The virtual environment was replaced, and the ${count === 1 ? "instance" : `${count} instances`} of the Python process before with it.`;
+            }
             yield* retire(live, "the virtual environment was replaced");
           } else {
             return live;
@@ -215,7 +222,8 @@ export class PythonRunner extends Context.Service<
         const clock = yield* Clock.Clock;
         const runner = yield* current();
         const { session } = runner;
-        const notes: Array<string> = [];
+        const notes: Array<string> = farewell === undefined ? [] : [farewell];
+        farewell = undefined;
         if (runner.threads.length > 0) {
           const between = session.takeIdleOutput();
           if (between !== "")

@@ -74,6 +74,31 @@ describe("dependencies", () => {
       ),
   );
 
+  it.live(
+    "that replace an imported module take effect, and the answer says that instances are gone",
+    () =>
+      inFreshWorkspace((worker) =>
+        Effect.gen(function* () {
+          const holder = `import six
+class C:
+    n = 0
+    def add(self):
+        self.n += 1
+        return [self.n, six.__version__]`;
+          const old = { dependencies: ["six==1.15.0"] };
+          const counts = callMethod(holder, "C", "C_1", "add", [], old);
+          assert.deepStrictEqual((yield* counts).json_result, [1, "1.15.0"]);
+          assert.deepStrictEqual((yield* counts).json_result, [2, "1.15.0"]);
+          const newer = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
+          assert.strictEqual(newer.json_result, "1.16.0");
+          assert.include(newer.stdout, "The virtual environment was replaced, and the instance");
+          const back = yield* counts;
+          assert.deepStrictEqual(back.json_result, [1, "1.15.0"]);
+          assert.include(back.stdout, "C_1 was built anew: the virtual environment was replaced");
+        }).pipe(Effect.provide(worker())),
+      ),
+  );
+
   it.live("an install that was cut off is noticed, and the environment built anew", () =>
     inFreshWorkspace((worker) =>
       Effect.gen(function* () {

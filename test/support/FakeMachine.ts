@@ -99,14 +99,16 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VirtualEnvironment.layerNoDeps),
-        Layer.provide([Uv.layerNoDeps, DiskUsage.layerNoDeps]),
-        Layer.provide([Python.layerNoDeps, WorkspaceLock.layerNoDeps]),
+        Layer.provide(DiskUsage.layerNoDeps),
+        Layer.provideMerge(Uv.layerNoDeps),
+        Layer.provideMerge(WorkspaceLock.layerNoDeps),
+        Layer.provide(Python.layerNoDeps),
         Layer.provideMerge(Volume.layer),
+        Layer.provideMerge(Path.layer),
         Layer.provide([
           files.layer,
           locks.layer,
           programsLayer,
-          Path.layer,
           Environment.layerOf({
             PATH: "/usr/bin",
             HOME: "/home/me",
@@ -122,6 +124,8 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
       venvs: Context.get(context, VirtualEnvironment),
       volume: Context.get(context, Volume),
       faultsMet: files.met,
+      /** All of these services, for layers above them. */
+      services: Layer.succeedContext(context),
     };
   });
 

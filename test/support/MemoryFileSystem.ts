@@ -14,7 +14,19 @@ interface LinkNode {
 }
 interface DirectoryNode {
   readonly kind: "directory";
-  readonly entries: Map<string, Node>;
+  readonly entries: Entries;
+}
+/** What is in a folder, and how often that has changed. */
+class Entries extends Map<string, Node> {
+  changes = 0;
+  override set(name: string, node: Node): this {
+    this.changes += 1;
+    return super.set(name, node);
+  }
+  override delete(name: string): boolean {
+    this.changes += 1;
+    return super.delete(name);
+  }
 }
 type Node = FileNode | LinkNode | DirectoryNode;
 
@@ -63,7 +75,7 @@ class Refused extends Error {
 
 const MOST_LINKS = 40;
 
-const directory = (): DirectoryNode => ({ kind: "directory", entries: new Map() });
+const directory = (): DirectoryNode => ({ kind: "directory", entries: new Entries() });
 
 /** A tree of directories, files and links in memory. */
 class Tree {
@@ -210,9 +222,14 @@ class Tree {
 
 const TYPES = { file: "File", link: "SymbolicLink", directory: "Directory" } as const;
 
+const timeOf = (node: Node): number => {
+  if (node.kind === "file") return node.changed;
+  return node.kind === "directory" ? node.entries.changes : 0;
+};
+
 const infoOf = (node: Node, device = 1): FileSystem.File.Info => ({
   type: TYPES[node.kind],
-  mtime: Option.some(new Date(node.kind === "file" ? node.changed : 0)),
+  mtime: Option.some(new Date(timeOf(node))),
   atime: Option.none(),
   birthtime: Option.none(),
   dev: BigInt(device),

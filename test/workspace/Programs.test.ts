@@ -1,0 +1,112 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { Programs } from "../../src/workspace/Programs.ts";
+
+const provide = Effect.provide(
+  Programs.layer.pipe(
+    Layer.provide(
+      Environment.layerOf({ PATH: process.env["PATH"], RUNPOD_API_KEY: "rpa_0123456789abcdef" }),
+    ),
+  ),
+);
+
+const node = (code: string, options?: Parameters<Programs["Service"]["run"]>[2]) =>
+  Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code], options));
+
+/** Lines of the log. */
+const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
+  Logger.layer([
+    Logger.make(({ message }) => {
+      lines.push(String(message));
+      if (onLine !== undefined) Deferred.doneUnsafe(onLine, Effect.void);
+    }),
+  ]);
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+describe("Programs", () => {
+  it.live("tell what they wrote and how they ended", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* node("console.log('hello')"), "hello\n");
+      const error = yield* Effect.flip(node("console.error('no way'); process.exit(3)"));
+      assert.deepInclude(error, { exitCode: 3, output: "no way\n" });
+      const missing = yield* Effect.flip(
+        Effect.flatMap(Programs, ({ run }) => run("no-such-program", [])),
+      );
+      assert.include(missing.message, "ENOENT");
+    }).pipe(provide),
+  );
+
+  it.live("hand their lines to the log as they come, without credentials", () => {
+    const lines: Array<string> = [];
+    const code =
+      "console.log('from https://me:secret@host/'); console.error('hidden'); console.log('rpa_0123456789abcdef')";
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() =>
+        assert.deepStrictEqual(lines, ["tool: from https://***@host/", "tool: ***"]),
+      ),
+    );
+  });
+
+  it.live("show no credentials in what they failed with", () =>
+    Effect.gen(function* () {
+      const address = "git+https://me:0123456789@host/x.git";
+      const run = Effect.flatMap(Programs, (programs) =>
+        programs.run(process.execPath, ["-e", `console.error("${address}"); process.exit(1)`]),
+      );
+      const error = yield* Effect.flip(run);
+      assert.include(error.message, "https://***@host/x.git");
+      assert.notInclude(error.message, "0123456789");
+    }).pipe(provide),
+  );
+
+  it.live("end with all that they started when nobody waits for them any more", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = [];
+      const said = yield* Deferred.make<void>();
+      const code =
+        "const c = require('child_process').spawn('sleep', ['600']); console.log(process.pid + ' ' + c.pid)";
+      const fiber = yield* Effect.forkChild(
+        node(code, { live: { stream: "stdout", name: "pids" } }).pipe(
+          provide,
+          Effect.provide(kept(lines, said)),
+        ),
+      );
+      yield* Deferred.await(said);
+      yield* Fiber.interrupt(fiber);
+      const pids = (lines[0] ?? "").replace("pids: ", "").split(" ").map(Number);
+      assert.lengthOf(pids, 2);
+      // A grandchild is gone when init has taken notice.
+      const left = yield* Effect.sync(() => pids.filter(isAlive)).pipe(
+        Effect.repeat({
+          schedule: Schedule.spaced("20 millis"),
+          until: ({ length }) => length === 0,
+        }),
+        Effect.timeout("5 seconds"),
+      );
+      assert.isEmpty(left);
+    }),
+  );
+
+  it.live("do not keep anybody waiting for what they leave behind", () =>
+    node(
+      "const c = require('child_process').spawn('sleep', ['600'], { stdio: 'inherit', detached: true }); console.log(c.pid); c.unref(); process.exit(0)",
+    ).pipe(
+      provide,
+      Effect.map((words) => {
+        process.kill(Number(words));
+        assert.match(words, /^\d+\n$/);
+      }),
+    ),
+  );
+});
