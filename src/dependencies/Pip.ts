@@ -91,9 +91,23 @@ export class Pip extends Context.Service<
 
       return Pip.of({
         plan,
-        install: Effect.fn("Pip.install")(function* (workspace, venv, requirements, options) {
-          yield* pip(workspace, venv, requirements, options, []);
-        }),
+        install: Effect.fn("Pip.install")(
+          function* (
+            workspace,
+            venv,
+            requirements,
+            options,
+          ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
+            const online = Effect.asVoid(pip(workspace, venv, requirements, options, []));
+            if (!options.cache) return yield* online;
+            // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
+            yield* Effect.catchIf(
+              pip(workspace, venv, requirements, options, ["--offline"]),
+              ({ _tag, reason }) => _tag === "PythonInstallFailed" && reason !== "full",
+              () => online,
+            );
+          },
+        ),
       });
     }),
   );

@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, Path, Semaphore } from "effect";
+import { Clock, Context, Effect, Layer, Option, Path, Semaphore } from "effect";
 
 import { withoutCredentials } from "../workspace/Address.ts";
 import { DiskFault } from "../workspace/DiskFault.ts";
@@ -21,6 +21,9 @@ export type PythonPackagesError =
   | LockTimeout
   | LockUnavailable
   | WorkspaceError;
+
+/** What was seen so long ago is looked at again, in milliseconds. */
+const FACTS_AGE = 1000;
 
 /** More space may be had without a cache, or elsewhere. */
 const isFull = (error: PythonPackagesError): boolean =>
@@ -61,21 +64,31 @@ export class PythonPackages extends Context.Service<
       const timeout = yield* INSTALL_TIMEOUT.value;
       const turn = Semaphore.makeUnsafe(1);
 
-      /** Which environment satisfied a list, as of which state of its packages. */
-      const satisfied = new Map<string, { readonly venv: Venv; readonly changed: number }>();
+      interface Satisfied {
+        readonly venv: Venv;
+        /** When its packages had changed last. */
+        readonly changed: number;
+        /** When that was seen last. */
+        seen: number;
+      }
+      /** Which environment satisfied a list. */
+      const satisfied = new Map<string, Satisfied>();
 
       const remember = Effect.fnUntraced(function* (key: string, venv: Venv) {
         const changed = yield* venvs.changedAt(venv);
-        if (Option.isSome(changed)) satisfied.set(key, { venv, changed: changed.value });
+        const seen = yield* Clock.currentTimeMillis;
+        if (Option.isSome(changed)) satisfied.set(key, { venv, changed: changed.value, seen });
       });
 
       /** The environment that is known to satisfy a list, if it is as it was. */
       const known = Effect.fnUntraced(function* (key: string) {
         const memo = satisfied.get(key);
         if (memo === undefined) return undefined;
-        return Option.contains(yield* venvs.changedAt(memo.venv), memo.changed)
-          ? memo.venv
-          : undefined;
+        const now = yield* Clock.currentTimeMillis;
+        if (now - memo.seen < FACTS_AGE) return memo.venv;
+        if (!Option.contains(yield* venvs.changedAt(memo.venv), memo.changed)) return undefined;
+        memo.seen = now;
+        return memo.venv;
       });
 
       /**
@@ -120,6 +133,7 @@ export class PythonPackages extends Context.Service<
         requirements: ReadonlyArray<string>,
         options: PipOptions,
       ) {
+        const started = yield* Clock.currentTimeMillis;
         yield* Effect.logInfo(`Installing ${shown(requirements)}`);
         const before = yield* venvs.requirements(venv);
         const changed = yield* venvs.changedAt(venv);
@@ -134,6 +148,8 @@ export class PythonPackages extends Context.Service<
           ),
         );
         yield* venvs.endInstall(venv, [...new Set([...before, ...requirements])]);
+        const seconds = ((yield* Clock.currentTimeMillis) - started) / 1000;
+        yield* Effect.logInfo(`Installed ${shown(requirements)} in ${seconds.toFixed(2)} s`);
       });
 
       /** A new environment for a list, with what the given one had where the two agree. */
@@ -214,12 +230,12 @@ export class PythonPackages extends Context.Service<
         cache: boolean,
       ) {
         const prepared = yield* workspace.ready;
+        const file = path.join(path.dirname(prepared.prefix), ".install.lock");
         const foreseen = yield* foresee(prepared, requirements, { cache });
         if (foreseen?.plan === "nothing") {
           yield* remember(key, foreseen.venv);
           return false;
         }
-        const file = path.join(path.dirname(prepared.prefix), ".install.lock");
         const acquired = yield* lock.acquireUnless(file, settledFor(key), timeout);
         if (acquired._tag === "Settled") return acquired.value;
         const held: HeldLock = acquired.lock;

@@ -172,21 +172,56 @@ export class Uv extends Context.Service<
         return one === other ? "hardlink" : "copy";
       });
 
+      const isFile = (file: string) =>
+        Effect.orElseSucceed(
+          Effect.map(files.stat(file), ({ type }) => type === "File"),
+          () => false,
+        );
+      const isOnPath = (program: string) =>
+        Effect.filter(
+          (forPrograms["PATH"] ?? "").split(":"),
+          (folder) => isFile(path.join(folder, program)),
+          { concurrency: "unbounded" },
+        ).pipe(Effect.map(({ length }) => length > 0));
+
+      /** Both as far as files tell: asking them costs as much time as some of their work. */
+      const likely = yield* Effect.cached(
+        Effect.gen(function* () {
+          const before = (yield* isOnPath(setpriv)) ? WITH_PARENT : [];
+          if (yield* isOnPath("uv")) return [...before, "uv"];
+          return (yield* isFile(ofTools(brought))) ? [...before, ofTools(brought)] : undefined;
+        }),
+      );
+      const sure = Effect.map(Effect.all([command, canDieWithParent]), ([uv, can]) =>
+        can ? [...WITH_PARENT, uv] : [uv],
+      );
+      let isSure = false;
+
       const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
-        const uv = yield* command;
-        const before = (yield* canDieWithParent) ? WITH_PARENT : [];
-        const [program = uv, ...line] = [...before, uv, ...args];
         const known = { ...forPrograms, ...options.environment };
-        return yield* programs.run(program, line, {
-          directory: options.directory,
-          environment: {
-            ...options.environment,
-            UV_PYTHON_DOWNLOADS: "never",
-            UV_LINK_MODE: yield* linkMode(known, options.into),
-          },
-          ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
-          ...(options.descriptor === undefined ? {} : { descriptor: options.descriptor }),
-        });
+        const environment = {
+          ...options.environment,
+          UV_PYTHON_DOWNLOADS: "never",
+          UV_LINK_MODE: yield* linkMode(known, options.into),
+        };
+        const attempt = ([program = "uv", ...before]: ReadonlyArray<string>) =>
+          programs.run(program, [...before, ...args], {
+            directory: options.directory,
+            environment,
+            ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
+            ...(options.descriptor === undefined ? {} : { descriptor: options.descriptor }),
+          });
+        const tried = isSure ? undefined : yield* likely;
+        if (tried === undefined) return yield* attempt(yield* sure);
+        return yield* Effect.catchTag(
+          attempt(tried),
+          "ProgramFailed",
+          Effect.fnUntraced(function* (error) {
+            const found = yield* sure;
+            isSure = true;
+            return found.join(" ") === tried.join(" ") ? yield* error : yield* attempt(found);
+          }),
+        );
       });
 
       return Uv.of({ command, run });

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 
 import {
@@ -7,7 +6,6 @@ import {
   Duration,
   Effect,
   Exit,
-  FileSystem,
   Layer,
   Metric,
   Option,
@@ -78,29 +76,22 @@ export class WorkspaceLock extends Context.Service<
     this,
     Effect.gen(function* () {
       const locks = yield* FileLock;
-      const files = yield* FileSystem.FileSystem;
       const paths = yield* Path.Path;
       const timeout = yield* INIT_TIMEOUT.value;
       const interval = yield* POLL_INTERVAL.value;
       const probed = new Set<string>();
 
-      /** On some mounts everybody gets every lock: two descriptors of one file tell. */
-      const probe = Effect.fn("WorkspaceLock.probe")(function* (folder: string) {
+      /** On some mounts everybody gets every lock: a second descriptor of a file that is locked tells. */
+      const probe = Effect.fn("WorkspaceLock.probe")(function* (path: string) {
+        const folder = paths.dirname(path);
         if (probed.has(folder)) return;
-        const file = paths.join(folder, `.lock-probe-${randomUUID()}`);
-        yield* Effect.scoped(
-          Effect.gen(function* () {
-            const first = yield* locks.tryLock(file, "exclusive");
-            const second = yield* locks.tryLock(file, "exclusive");
-            if (Option.isNone(first) || Option.isSome(second)) {
-              return yield* new LockUnavailable({
-                path: folder,
-                reason:
-                  "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
-              });
-            }
-          }),
-        ).pipe(Effect.ensuring(Effect.ignore(files.remove(file))));
+        if (Option.isSome(yield* Effect.scoped(locks.tryLock(path, "exclusive")))) {
+          return yield* new LockUnavailable({
+            path: folder,
+            reason:
+              "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
+          });
+        }
         probed.add(folder);
       });
 
@@ -112,7 +103,6 @@ export class WorkspaceLock extends Context.Service<
         const patience = Math.max(timeout, atLeast);
         const scope = yield* Scope.Scope;
         const started = yield* Clock.currentTimeMillis;
-        yield* probe(paths.dirname(path));
 
         /** The value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
         const attempt = Effect.gen(function* (): Effect.fn.Return<
@@ -124,6 +114,7 @@ export class WorkspaceLock extends Context.Service<
           if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
           const trial = yield* Scope.fork(scope);
           const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
+          if (Option.isSome(lock)) yield* probe(path);
           // Whoever had the lock until now may have done the work since we looked.
           const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
           if (Option.isSome(lock) && Option.isNone(done)) {

@@ -7,6 +7,7 @@ import { Console, Effect, Layer, References } from "effect";
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
+import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
 import { coldStart, crowdStart, warmStart } from "./Starts.ts";
 
@@ -38,6 +39,10 @@ Effect.gen(function* () {
     warmStart,
     coldStart,
     crowdStart,
+    packagesAgain,
+    packagesFirst,
+    packagesOfImage,
+    packagesCold,
   ]) {
     const { what, ours, baseline, bar, met } = yield* row;
     if (!met) missed += 1;

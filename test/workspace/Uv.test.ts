@@ -154,4 +154,30 @@ describe("Uv", () => {
       }).pipe(provide);
     },
   );
+
+  const OPTIONS = { directory: "/", into: "/", environment: {} } as const;
+  const run = Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], OPTIONS));
+
+  it.effect("that was brought before is run without being asked for its version", () => {
+    const { memory, count, provide } = setUp({ pip: true });
+    return Effect.gen(function* () {
+      const brought = yield* provide(command);
+      const versions = count("version");
+      const error = yield* Effect.flip(provide(run));
+      assert.strictEqual(error._tag, "ProgramFailed");
+      // Only when something goes wrong.
+      assert.strictEqual(count("version"), versions + 2);
+      assert.include(memory.paths(/bin\/uv$/), brought);
+    });
+  });
+
+  it.effect("that does not run is noticed when it fails, and another takes its place", () => {
+    const { memory, provide } = setUp({ uv: true });
+    memory.plant({ [`${TOOLS}/uv-0.13.9/bin/uv`]: "broken" });
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(run);
+      assert.include(error.message, "uv pip check");
+      assert.notInclude(error.message, TOOLS);
+    }).pipe(provide);
+  });
 });
