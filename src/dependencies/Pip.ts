@@ -23,6 +23,9 @@ const decodeChanges = Schema.decodeUnknownOption(
   ),
 );
 
+/** How uv says that what it needs is not in its cache. */
+const WITHOUT_NETWORK = /network (?:connectivity is|was) disabled/i;
+
 /** `uv pip install` for an environment of the workspace. */
 export class Pip extends Context.Service<
   Pip,
@@ -103,7 +106,8 @@ export class Pip extends Context.Service<
             // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
             yield* Effect.catchIf(
               pip(workspace, venv, requirements, options, ["--offline"]),
-              ({ _tag, reason }) => _tag === "PythonInstallFailed" && reason !== "full",
+              // For no other reason: uv may have been killed half-way.
+              (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
               () => online,
             );
           },

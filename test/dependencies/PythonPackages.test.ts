@@ -206,13 +206,28 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
+  it.effect("asks the network for what is not in the cache", () => {
+    const machine = setUp({
+      programs: (line) =>
+        line.includes("--offline")
+          ? { exitCode: 1, output: "cause: Network connectivity is disabled, but the data …" }
+          : undefined,
+    });
+    return Effect.gen(function* () {
+      const { ensure } = yield* machine.start();
+      assert.isTrue(yield* ensure(["six==1"]));
+      assert.lengthOf(machine.installs(), 2);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
   it.effect("does not trust an environment that a failed install has touched", () => {
     let broken = true;
     const machine = setUp({
       programs: (line, memory) => {
-        if (!broken || !line.endsWith("-- six==1") || line.includes("--dry-run")) return undefined;
+        if (!broken || !line.endsWith("--offline -- six==1")) return undefined;
+        // Killed half-way: asked again, uv would be content with what is there.
         uvOf(line, memory);
-        return { exitCode: 1, output: "error: something" };
+        return { exitCode: 137, output: "" };
       },
     });
     return Effect.gen(function* () {

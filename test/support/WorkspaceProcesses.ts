@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
-import { Deferred, Effect, Exit, Layer, Schedule } from "effect";
+import { Deferred, Effect, Exit, Layer, Schedule, Result } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Python } from "../../src/workspace/Python.ts";
@@ -103,7 +103,9 @@ const startProcess = (variables: Readonly<Record<string, string | undefined>>) =
     const awaited: Array<readonly [words: string, said: Deferred.Deferred<void>]> = [];
     child.stdout.on("data", (bytes: Buffer) => {
       output += bytes.toString();
-      if (output.endsWith("\n")) Deferred.doneUnsafe(ready, Exit.succeed(JSON.parse(output)));
+      // What is no answer is told at the end, with what it wrote beside it.
+      const answer = Result.try(() => JSON.parse(output));
+      if (Result.isSuccess(answer)) Deferred.doneUnsafe(ready, Exit.succeed(answer.success));
     });
     child.stderr.on("data", (bytes: Buffer) => {
       words += bytes.toString();
