@@ -1,10 +1,13 @@
-import { NodeRuntime, NodeServices } from "@effect/platform-node";
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Console, Effect, Layer, Runtime, Schema } from "effect";
 import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../package.json" with { type: "json" };
 import { Logging } from "./cli/Logging.ts";
 import { run } from "./cli/run.ts";
+import { Shutdown } from "./cli/Shutdown.ts";
+import { start, startLayer } from "./cli/start.ts";
+import { Telemetry } from "./cli/Telemetry.ts";
 import { PythonRunner } from "./execution/PythonRunner.ts";
 import { RemoteExecutor } from "./execution/RemoteExecutor.ts";
 import { Environment } from "./settings/Environment.ts";
@@ -26,9 +29,29 @@ const Presenter = CliOutput.layerPresenter({
       : CliOutput.defaultPresenter.present(event),
 });
 
+const shutdown = Shutdown.make();
+
+/** A signal that no command takes on ends the process in order; one more ends it at once. */
+const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
+  let code: number | undefined;
+  const onSignal = (signal: "SIGINT" | "SIGTERM") => {
+    if (shutdown.request()) return;
+    const isSecond = code !== undefined || shutdown.isRequested();
+    code = signal === "SIGINT" ? 130 : 143;
+    if (isSecond) process.exit(code);
+    fiber.interruptUnsafe(fiber.id);
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  fiber.addObserver((exit) => {
+    teardown(exit, (status) => process.exit(code ?? status));
+  });
+});
+
 const worker = Command.make("worker-tetra").pipe(
   Command.withDescription("A worker for RunPod Serverless that runs Python sent by @remote"),
   Command.withSubcommands([
+    start.pipe(Command.provide(startLayer)),
     run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
   ]),
 );
@@ -38,13 +61,14 @@ Command.run(worker, { version: manifest.version }).pipe(
     help.errors.length === 0 ? Effect.void : Effect.fail(new UsageError()),
   ),
   Effect.provide(
-    Layer.mergeAll(Presenter, Logging).pipe(
+    Layer.mergeAll(Presenter, Logging, Telemetry, Layer.succeed(Shutdown, shutdown)).pipe(
       Layer.provideMerge(Environment.layer),
       Layer.provideMerge(NodeServices.layer),
+      Layer.provideMerge(NodeHttpClient.layerUndici),
     ),
   ),
   Effect.catchTag("SettingInvalid", (error) =>
     Effect.andThen(Console.error(error.message), Effect.fail(new UsageError())),
   ),
-  NodeRuntime.runMain,
+  runMain,
 );

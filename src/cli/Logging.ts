@@ -1,5 +1,6 @@
-import { Effect, Layer, Logger, References } from "effect";
+import { Cause, Effect, Layer, Logger, References } from "effect";
 
+import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 
 const LOG_LEVEL = Setting.choice({
@@ -22,9 +23,30 @@ const LEVELS = {
   none: "None",
 } as const;
 
+const text = (part: unknown): string =>
+  typeof part === "string" ? part : part instanceof Error ? String(part) : JSON.stringify(part);
+
+/** A line of JSON with the keys that RunPod's console reads. */
+const platformLogger = Logger.make(({ message, logLevel, cause, fiber }) => {
+  const parts = (Array.isArray(message) ? message : [message]).map(text);
+  if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
+  const { requestId } = fiber.getRef(References.CurrentLogAnnotations);
+  process.stderr.write(
+    `${JSON.stringify({
+      requestId: typeof requestId === "string" ? requestId : null,
+      message: parts.join(" "),
+      level: logLevel.toUpperCase(),
+    })}\n`,
+  );
+});
+
 /** The worker's own messages, for people, on stderr: stdout belongs to answers and to what jobs print. */
 export const Logging = Layer.mergeAll(
-  Logger.layer([Logger.consolePretty()]),
+  Layer.unwrap(
+    Effect.map(Environment, ({ has }) =>
+      Logger.layer([has("RUNPOD_ENDPOINT_ID") ? platformLogger : Logger.consolePretty()]),
+    ),
+  ),
   Layer.succeed(Logger.LogToStderr, true),
   Layer.effect(
     References.MinimumLogLevel,

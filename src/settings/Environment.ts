@@ -85,6 +85,8 @@ export class Environment extends Context.Service<
     readonly userCache: string;
     /** Whether the user has set a variable to something. */
     readonly has: (name: string) => boolean;
+    /** Whether the user has set a variable to just this. */
+    readonly isSetTo: (name: string, value: string) => boolean;
   }
 >()("worker-tetra/settings/Environment") {
   static make(variables: Variables): Environment["Service"] {
@@ -94,6 +96,7 @@ export class Environment extends Context.Service<
       mask: (text) => secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), text),
       userCache: userCacheOf(variables),
       has: (name) => (variables[name] ?? "") !== "",
+      isSetTo: (name, value) => variables[name] === value,
     });
   }
 

@@ -1,4 +1,4 @@
-import { Config, Effect, Option, Schema, SchemaTransformation } from "effect";
+import { Config, Effect, Option, type Redacted, Schema, SchemaTransformation } from "effect";
 
 /** A variable holds something that its setting can't use. */
 export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
@@ -115,6 +115,18 @@ export const integer = (
     ),
   );
 
+/** A number that may be absent; `fallback` says in words what holds then. */
+export const optionalNumber = (options: {
+  readonly name: string;
+  readonly doc: string;
+  readonly unit: string;
+  readonly fallback: string;
+}): Setting<Option.Option<number>> =>
+  declare(
+    { ...options, expected: `a number of ${options.unit}, 0 or more` },
+    Config.schema(number(0), options.name).pipe(Config.option),
+  );
+
 /** A text that is used as it stands. */
 export const text = (options: {
   readonly name: string;
@@ -132,6 +144,23 @@ export const optionalText = (options: {
   readonly fallback: string;
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
+
+/** Something that nobody may see. */
+export const secret = (options: {
+  readonly name: string;
+  readonly doc: string;
+}): Setting<Option.Option<Redacted.Redacted<string>>> =>
+  declare(
+    { ...options, expected: "a secret", fallback: "none" },
+    Config.Redacted(options.name).pipe(Config.option),
+  );
+
+/** Yes or no. */
+export const flag = (options: { readonly name: string; readonly doc: string }): Setting<boolean> =>
+  declare(
+    { ...options, expected: "true or false", fallback: "false" },
+    Config.Boolean(options.name).pipe(Config.withDefault(false)),
+  );
 
 /** One of a few words, in capitals or not; a second variable counts where the first is not set. */
 export const choice = <const Choices extends ReadonlyArray<string>>(options: {

@@ -8,5 +8,10 @@ export const keptLogs = () => {
   });
   const at = (level: LogLevel.LogLevel): ReadonlyArray<string> =>
     kept.filter(([of]) => of === level).map(([, text]) => text);
-  return { layer: Logger.layer([logger]), warnings: () => at("Warn"), notices: () => at("Info") };
+  return {
+    layer: Logger.layer([logger]),
+    errors: () => at("Error"),
+    warnings: () => at("Warn"),
+    notices: () => at("Info"),
+  };
 };

@@ -1,0 +1,218 @@
+import { statfs } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import * as Setting from "../settings/Setting.ts";
+import { diskFault } from "../workspace/DiskFault.ts";
+import { Programs } from "../workspace/Programs.ts";
+import { Python } from "../workspace/Python.ts";
+import { Volume } from "../workspace/Volume.ts";
+import { PROTOCOL_VERSION } from "./Heartbeat.ts";
+import { JobQueue } from "./JobQueue.ts";
+
+const REQUIRE_GPU = Setting.flag({
+  name: "WORKER_REQUIRE_GPU",
+  doc: "Do not start without a GPU that works.",
+});
+
+const MIN_MEMORY = Setting.optionalNumber({
+  name: "RUNPOD_MIN_MEMORY_GB",
+  doc: "Do not start with less free memory than this.",
+  unit: "GB",
+  fallback: "none: below 1 GB there is a warning",
+});
+
+const MIN_DISK = Setting.optionalNumber({
+  name: "RUNPOD_MIN_DISK_PERCENT",
+  doc: "Do not start with less free space than this on the container's disk.",
+  unit: "percent",
+  fallback: "none: below 5 percent there is a warning",
+});
+
+/** Below these there is a warning: GB of memory, percent of the disk. */
+const LOW_MEMORY = 1;
+const LOW_DISK = 5;
+
+/** A check that takes longer than this has failed, in seconds. */
+const PATIENCE = 10;
+
+/** The service hears of it within this, or not: seconds, characters. */
+const REPORT_LIMIT = 2;
+const REASON_LENGTH = 256;
+
+/** This machine can't do the work. */
+export class Unfit extends Schema.TaggedError<Unfit>()("Unfit", {
+  /** What was looked at. */
+  check: Schema.Literals(["python", "disk", "gpu", "memory"]),
+  reason: Schema.String,
+}) {
+  override get message(): string {
+    return `This worker can't start: ${this.reason}`;
+  }
+}
+
+const inTime = (check: Unfit["check"]) => (effect: Effect.Effect<unknown, Unfit>) =>
+  Effect.timeoutOrElse(Effect.asVoid(effect), {
+    duration: { seconds: PATIENCE },
+    orElse: () =>
+      Effect.fail(new Unfit({ check, reason: `looking at it took more than ${PATIENCE} seconds` })),
+  });
+
+/** Asks the driver itself, in a process of its own, so that jobs may still choose their devices. */
+const CUDA = `import ctypes
+cuda = ctypes.CDLL("libcuda.so.1")
+count = ctypes.c_int()
+code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+assert code == 0, "CUDA error %d" % code
+assert count.value > 0, "no device"`;
+
+/** What a machine must have before it takes a job; a few milliseconds' work. */
+export class Fitness extends Context.Service<
+  Fitness,
+  {
+    /** Fails with what is missing, after the service was told. */
+    readonly check: Effect.Effect<void, Unfit>;
+    /** Whether CUDA really works, which takes longer; fails where a GPU is required. */
+    readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
+  }
+>()("worker-tetra/runpod/Fitness") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const programs = yield* Programs;
+      const python = yield* Python;
+      const volume = yield* Volume;
+      const queue = yield* JobQueue;
+      const requireGpu = yield* REQUIRE_GPU.value;
+      const minMemory = yield* MIN_MEMORY.value;
+      const minDisk = yield* MIN_DISK.value;
+
+      const hasPython = Effect.mapError(
+        python.base,
+        ({ message }) => new Unfit({ check: "python", reason: message }),
+      );
+
+      const hasDisk = Effect.gen(function* () {
+        const { directory } = volume.own;
+        const file = path.join(directory, `.write-probe-${randomUUID()}`);
+        yield* files.makeDirectory(directory, { recursive: true });
+        yield* files.writeFileString(file, "x");
+        yield* files.remove(file);
+      }).pipe(
+        Effect.mapError(
+          (error) =>
+            new Unfit({
+              check: "disk",
+              reason: diskFault(volume.own.directory, "can't be written to")(error).message,
+            }),
+        ),
+      );
+
+      /** Fails below a limit that somebody set, else warns below ours. */
+      const enough = Effect.fnUntraced(function* (
+        check: "memory" | "disk",
+        have: number,
+        limit: Option.Option<number>,
+        low: number,
+        shown: (value: number) => string,
+      ) {
+        if (Option.isSome(limit) && have < limit.value) {
+          return yield* new Unfit({
+            check,
+            reason: `${shown(have)} free, and ${shown(limit.value)} are required. Choose a bigger machine or lower the limit.`,
+          });
+        }
+        if (have < low) yield* Effect.logWarning(`Only ${shown(have)} free: jobs may fail`);
+      });
+
+      const hasMemory = Effect.suspend(() =>
+        enough(
+          "memory",
+          process.availableMemory() / 1e9,
+          minMemory,
+          LOW_MEMORY,
+          (gigabytes) => `${gigabytes.toFixed(1)} GB of memory`,
+        ),
+      );
+
+      const hasSpace = Effect.option(Effect.tryPromise(() => statfs("/"))).pipe(
+        Effect.flatMap(
+          Option.match({
+            onNone: () => Effect.void,
+            onSome: ({ bavail, blocks }) =>
+              enough(
+                "disk",
+                (100 * bavail) / blocks,
+                minDisk,
+                LOW_DISK,
+                (percent) => `${percent.toFixed(0)} percent of the container's disk`,
+              ),
+          }),
+        ),
+      );
+
+      const hasGpu = Effect.suspend(() =>
+        requireGpu
+          ? programs.run("nvidia-smi", ["-L"]).pipe(
+              Effect.mapError(
+                ({ output }) =>
+                  new Unfit({
+                    check: "gpu",
+                    reason: `WORKER_REQUIRE_GPU is set, and nvidia-smi does not find a GPU: ${output.trim()}`,
+                  }),
+              ),
+              Effect.asVoid,
+            )
+          : Effect.void,
+      );
+
+      const report = ({ check, reason }: Unfit) =>
+        Effect.ignore(
+          queue.ping(
+            {
+              status: "unhealthy",
+              check,
+              reason: reason.slice(0, REASON_LENGTH),
+              runpod_version: PROTOCOL_VERSION,
+            },
+            REPORT_LIMIT,
+          ),
+        );
+
+      return Fitness.of({
+        check: Effect.all(
+          [
+            inTime("python")(hasPython),
+            inTime("disk")(hasDisk),
+            inTime("gpu")(hasGpu),
+            hasMemory,
+            hasSpace,
+          ],
+          { concurrency: "unbounded", discard: true },
+        ).pipe(Effect.tapError(report), Effect.withSpan("Fitness.check")),
+        checkCuda: Effect.fn("Fitness.checkCuda")(
+          function* (executable: string) {
+            if (!requireGpu) return;
+            yield* programs.run(executable, ["-I", "-c", CUDA]).pipe(
+              Effect.mapError(
+                ({ output }) =>
+                  new Unfit({
+                    check: "gpu",
+                    reason: `the GPU can't be used: ${output.trim().split("\n").at(-1)}`,
+                  }),
+              ),
+            );
+          },
+          (effect) => Effect.tapError(effect, report),
+        ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Programs.layer, Python.layer, Volume.layer, JobQueue.layer]),
+  );
+}

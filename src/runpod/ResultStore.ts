@@ -1,0 +1,102 @@
+import { createHash } from "node:crypto";
+
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import * as Setting from "../settings/Setting.ts";
+import type { JobResult } from "./JobResult.ts";
+
+const RESULT_STORE = Setting.optionalText({
+  name: "WORKER_RESULT_STORE",
+  doc: "A folder for results that could not be delivered; the next worker that starts with it tries again. They are as private as the results themselves.",
+  expected: "a path",
+  fallback: "none: such results are lost",
+});
+
+/** Results are kept up to so many bytes in all. */
+const MOST_BYTES = 1024 * 1024 * 1024;
+
+const PRIVATE_FILE = 0o600;
+const PRIVATE_FOLDER = 0o700;
+
+/** The file of a result: a line about it, then its body as it is sent. */
+const decodeHead = Schema.decodeUnknownOption(
+  Schema.fromJsonString(Schema.Struct({ jobId: Schema.String, isStream: Schema.Boolean })),
+);
+
+/** Keeps results on disk that the service would not take, where somebody wants that. */
+export class ResultStore extends Context.Service<
+  ResultStore,
+  {
+    /** True when the result is kept. */
+    readonly keep: (result: JobResult) => Effect.Effect<boolean>;
+    /** All that is kept, each with what removes it. */
+    readonly kept: Effect.Effect<
+      ReadonlyArray<{ readonly result: JobResult; readonly remove: Effect.Effect<void> }>
+    >;
+  }
+>()("worker-tetra/runpod/ResultStore") {
+  static readonly layer = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const folder = yield* RESULT_STORE.value;
+
+      const fileOf = (where: string, jobId: string) =>
+        path.join(where, `${createHash("sha256").update(jobId).digest("hex")}.result`);
+
+      const names = (where: string) =>
+        Effect.map(files.readDirectory(where), (all) =>
+          all.filter((name) => name.endsWith(".result")),
+        );
+
+      const keep = Effect.fn("ResultStore.keep")(
+        function* ({ jobId, isStream, body }: JobResult) {
+          if (Option.isNone(folder)) return false;
+          const where = folder.value;
+          yield* files.makeDirectory(where, { recursive: true, mode: PRIVATE_FOLDER });
+          let size = body.length;
+          for (const name of yield* names(where)) {
+            size += Number((yield* files.stat(path.join(where, name))).size);
+          }
+          if (size > MOST_BYTES) {
+            yield* Effect.logWarning(
+              `${where} is full: no more than 1 GB of results is kept there`,
+            );
+            return false;
+          }
+          const file = fileOf(where, jobId);
+          const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
+          yield* files.writeFile(`${file}.new`, Buffer.concat([head, body]), {
+            mode: PRIVATE_FILE,
+          });
+          yield* files.rename(`${file}.new`, file);
+          return true;
+        },
+        Effect.catch((error) =>
+          Effect.as(Effect.logError(`A result could not be kept: ${error.message}`), false),
+        ),
+      );
+
+      const kept = Effect.gen(function* () {
+        if (Option.isNone(folder)) return [];
+        const where = folder.value;
+        const found = [];
+        for (const name of yield* names(where)) {
+          const file = path.join(where, name);
+          const content = yield* files.readFile(file);
+          const end = content.indexOf(10);
+          const head = decodeHead(Buffer.from(content.subarray(0, Math.max(0, end))).toString());
+          if (Option.isNone(head)) continue;
+          found.push({
+            result: { ...head.value, body: content.subarray(end + 1) },
+            remove: Effect.ignore(files.remove(file)),
+          });
+        }
+        return found;
+      }).pipe(Effect.orElseSucceed(() => []));
+
+      return ResultStore.of({ keep, kept });
+    }),
+  );
+}

@@ -1,0 +1,341 @@
+import {
+  Cause,
+  Clock,
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  FiberSet,
+  Latch,
+  Layer,
+  Option,
+  Random,
+  type Scope,
+  Semaphore,
+  Stream,
+} from "effect";
+
+import type { Job } from "../protocol/Job.ts";
+import { JobEvents } from "../protocol/JobEvents.ts";
+import * as Setting from "../settings/Setting.ts";
+import { chunkStream } from "./ChunkStream.ts";
+import { Delivery } from "./Delivery.ts";
+import { Heartbeat } from "./Heartbeat.ts";
+import { JobQueue, type Taken, type TakeFailed } from "./JobQueue.ts";
+import { failureBody, outputBody } from "./JobResult.ts";
+import { PROGRESS, progressReport } from "./ProgressReport.ts";
+
+const CONCURRENCY = Setting.integer({
+  name: "WORKER_CONCURRENCY",
+  doc: "How many jobs run at the same time, each in a Python process of its own.",
+  minimum: 1,
+  fallback: 1,
+});
+
+const SHUTDOWN_GRACE = Setting.optionalSeconds({
+  name: "WORKER_SHUTDOWN_GRACE",
+  doc: "How long jobs may run on after SIGTERM; then they are ended and reported as failed.",
+  minimum: 0,
+});
+
+const REFRESH = Setting.flag({
+  name: "WORKER_REFRESH",
+  doc: "End after one job and ask RunPod for a fresh container.",
+});
+
+/** An answer that there is nothing comes after a wait, if the service holds polls open; else we wait: milliseconds. */
+const EMPTY_INTERVAL = 520;
+
+/** Pauses after failed takes: the first, the longest, and the one after "too many requests", in milliseconds. */
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 30_000;
+const BUSY_PAUSE = 5000;
+
+/** Pauses of the stop channel after an empty answer, in milliseconds. */
+const STOP_PAUSE = 1000;
+
+/** The same complaint is not repeated more often than this, in milliseconds. */
+const COMPLAINT_INTERVAL = 60_000;
+
+/**
+ * What a worker does with a job: returns what goes back as its output, or a stream of values, each of which is
+ * sent as it comes. It may tell of what happens on the way by `JobEvents`.
+ */
+export type Handler<R = never> = (
+  job: Job,
+) => Effect.Effect<unknown, unknown, R> | Stream.Stream<unknown, unknown, R>;
+
+type StopReason = "stopped by RunPod" | "shut down";
+
+/** A job from being taken to the end of its handler. */
+interface Working {
+  readonly since: number;
+  reason: StopReason | undefined;
+  /** Ends the handler, once that runs. */
+  interrupt: Effect.Effect<void>;
+}
+
+const jittered = (milliseconds: number) =>
+  Effect.map(Random.next, (share) => milliseconds * (1 + share / 5));
+
+/** Says the same thing only so often. */
+const complaints = () => {
+  let said = "";
+  let at = -COMPLAINT_INTERVAL;
+  return Effect.fnUntraced(function* (message: string) {
+    const now = yield* Clock.currentTimeMillis;
+    if (message === said && now - at < COMPLAINT_INTERVAL) return;
+    said = message;
+    at = now;
+    yield* Effect.logWarning(message);
+  });
+};
+
+/** Takes jobs from RunPod's queue, has them handled and brings the results back. */
+export class Worker extends Context.Service<
+  Worker,
+  {
+    /** Works until it is drained. */
+    readonly run: <R>(handler: Handler<R>) => Effect.Effect<void, never, R>;
+    /** Takes no more; `run` ends when all that was taken is done and reported. */
+    readonly drain: Effect.Effect<void>;
+  }
+>()("worker-tetra/runpod/Worker") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const queue = yield* JobQueue;
+      const delivery = yield* Delivery;
+      const heartbeat = yield* Heartbeat;
+      const concurrency = yield* CONCURRENCY.value;
+      const grace = yield* SHUTDOWN_GRACE.value;
+      const refresh = yield* REFRESH.value;
+      const progressMode = yield* PROGRESS.value;
+      const draining = Latch.makeUnsafe();
+
+      const run = Effect.fn("Worker.run")(function* <R>(
+        handler: Handler<R>,
+      ): Effect.fn.Return<void, never, R | Scope.Scope> {
+        const slots = Semaphore.makeUnsafe(concurrency);
+        const working = new Map<string, Working>();
+        const undelivered = new Set<string>();
+        const jobs = yield* FiberSet.make<void>();
+        const outer = yield* JobEvents;
+
+        /** A handler from its first step to its outcome, as the body that goes back. */
+        const handle = Effect.fnUntraced(function* (job: Job) {
+          const stream = yield* chunkStream(queue, job.id);
+          const progress = yield* progressReport(queue, job.id, progressMode);
+          const events: JobEvents = {
+            stage: (name) => {
+              outer.stage?.(name);
+              progress.stage(name);
+            },
+            output: (lines) => {
+              outer.output?.(lines);
+              progress.output(lines);
+            },
+            ...(queue.canStream ? { chunk: stream.offer } : {}),
+          };
+          const handled = Effect.suspend(() => {
+            const produced = handler(job);
+            if (!Stream.isStream(produced)) return produced;
+            const values: Array<unknown> = [];
+            return Stream.runForEach(produced, (value) =>
+              Effect.sync(() => {
+                values.push(value);
+                stream.offer(value);
+              }),
+            ).pipe(Effect.as(values));
+          });
+          return {
+            handled: Effect.provideService(handled, JobEvents, events),
+            isStream: stream.isUsed,
+            /** All that must be sent before the result is. */
+            before: Effect.andThen(stream.end, progress.end),
+          };
+        });
+
+        const bodyOf = (exit: Exit.Exit<unknown, unknown>, reason: StopReason | undefined) => {
+          if (Exit.isSuccess(exit)) return outputBody(exit.value, refresh);
+          if (Cause.hasInterruptsOnly(exit.cause)) {
+            return failureBody(
+              reason === "shut down"
+                ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Option.getOrElse(grace, () => 0)} seconds). Run it again.`
+                : "The job was interrupted.",
+            );
+          }
+          const error = Cause.squash(exit.cause);
+          return failureBody(
+            error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+          );
+        };
+
+        const carryOut = Effect.fnUntraced(function* (job: Job, entry: Working, hasSlot: boolean) {
+          if (!hasSlot) yield* slots.take(1);
+          const { id } = job;
+          yield* Effect.logInfo("Job started");
+          const parts = yield* handle(job);
+          const running = yield* Effect.forkChild(parts.handled);
+          entry.interrupt = Effect.asVoid(Fiber.interrupt(running));
+          if (entry.reason !== undefined) yield* entry.interrupt;
+          const exit = yield* Fiber.await(running);
+          const seconds = ((yield* Clock.currentTimeMillis) - entry.since) / 1000;
+          if (entry.reason === "stopped by RunPod" && Exit.hasInterrupts(exit)) {
+            working.delete(id);
+            yield* Effect.logInfo(`Job ${entry.reason} after ${seconds.toFixed(3)} s`);
+          } else {
+            const body = bodyOf(exit, entry.reason);
+            undelivered.add(id);
+            yield* Effect.logInfo(`Job done in ${seconds.toFixed(3)} s`);
+            const over = yield* Latch.make();
+            yield* delivery.accept(
+              { jobId: id, body, isStream: parts.isStream() },
+              parts.before,
+              Effect.andThen(
+                Effect.sync(() => undelivered.delete(id)),
+                over.open,
+              ),
+            );
+            working.delete(id);
+            yield* slots.release(1);
+            if (refresh) yield* draining.open;
+            // What belongs to the job ends with its delivery.
+            return yield* over.await;
+          }
+          yield* slots.release(1);
+        }, Effect.scoped);
+
+        const begin = Effect.fnUntraced(function* (taken: Taken, held: number) {
+          let free = held;
+          for (const { id, problem } of taken.unusable) {
+            yield* Effect.logError(problem);
+            if (id === undefined) continue;
+            const body = failureBody(`The job can't be used. ${problem}`);
+            yield* delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void);
+          }
+          for (const job of taken.jobs) {
+            if (working.has(job.id) || undelivered.has(job.id)) {
+              yield* Effect.logWarning(
+                `Job ${job.id} came again while this worker has it; once is enough`,
+              );
+              continue;
+            }
+            const entry: Working = {
+              since: yield* Clock.currentTimeMillis,
+              reason: undefined,
+              interrupt: Effect.void,
+            };
+            working.set(job.id, entry);
+            const hasSlot = free > 0;
+            if (hasSlot) free -= 1;
+            yield* FiberSet.run(
+              jobs,
+              Effect.annotateLogs(carryOut(job, entry, hasSlot), { requestId: job.id }),
+            );
+          }
+          if (free > 0) yield* slots.release(free);
+        });
+
+        const complain = complaints();
+
+        /** How long to wait before the next take. */
+        const pauseAfter = Effect.fnUntraced(function* (error: TakeFailed, failures: number) {
+          yield* complain(error.message);
+          if (error.status === 429) return yield* jittered(BUSY_PAUSE);
+          return yield* jittered(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)));
+        });
+
+        const taking = Effect.gen(function* () {
+          let failures = 0;
+          for (;;) {
+            yield* slots.take(1);
+            let held = 1;
+            while (yield* slots.takeIfAvailable(1)) held += 1;
+            const started = yield* Clock.currentTimeMillis;
+            // What was given to us is begun, whatever happens meanwhile.
+            const outcome = yield* Effect.uninterruptible(
+              Effect.gen(function* () {
+                const result = yield* Effect.result(queue.take(held, working.size > 0));
+                yield* result._tag === "Success"
+                  ? begin(result.success, held)
+                  : slots.release(held);
+                return result;
+              }),
+            );
+            if (outcome._tag === "Failure") {
+              failures += 1;
+              yield* Effect.sleep(yield* pauseAfter(outcome.failure, failures));
+              continue;
+            }
+            failures = 0;
+            const { jobs: taken, unusable } = outcome.success;
+            if (taken.length + unusable.length > 0) continue;
+            const since = (yield* Clock.currentTimeMillis) - started;
+            if (since < EMPTY_INTERVAL)
+              yield* Effect.sleep(yield* jittered(EMPTY_INTERVAL - since));
+          }
+        });
+
+        const end = (entry: Working, reason: StopReason) =>
+          Effect.suspend(() => {
+            entry.reason = reason;
+            return entry.interrupt;
+          });
+
+        const complainOfStops = complaints();
+        const stopping = Effect.gen(function* () {
+          let failures = 0;
+          for (;;) {
+            const outcome = yield* Effect.result(queue.stops);
+            if (outcome._tag === "Failure") {
+              failures += 1;
+              const { status, reason } = outcome.failure;
+              yield* complainOfStops(`RunPod could not be asked for jobs to stop: ${reason}`);
+              const pause = status === 429 ? BUSY_PAUSE : STOP_PAUSE * 2 ** (failures - 1);
+              yield* Effect.sleep(yield* jittered(Math.min(LONGEST_PAUSE, pause)));
+              continue;
+            }
+            failures = 0;
+            const found = outcome.success.flatMap((id) => working.get(id) ?? []);
+            for (const entry of found) {
+              yield* FiberSet.run(jobs, end(entry, "stopped by RunPod"));
+            }
+            if (outcome.success.length === 0) yield* Effect.sleep(yield* jittered(STOP_PAUSE));
+          }
+        });
+
+        yield* delivery.resume;
+        yield* Effect.forkScoped(
+          heartbeat.beat(() => [...new Set([...working.keys(), ...undelivered])]),
+        );
+        if (queue.canStop) yield* Effect.forkScoped(stopping);
+        const open = yield* Effect.forkScoped(taking);
+        yield* draining.await;
+        yield* Fiber.interrupt(open);
+        if (working.size > 0) {
+          yield* Effect.logInfo(`No more jobs are taken; ${working.size} are finished first`);
+        }
+        const done = FiberSet.awaitEmpty(jobs);
+        if (Option.isSome(grace)) {
+          const inTime = yield* Effect.timeoutOption(done, { seconds: grace.value });
+          if (Option.isNone(inTime)) {
+            yield* Effect.logWarning(`${working.size} jobs did not end in time and are ended now`);
+            yield* Effect.forEach([...working.values()], (entry) => end(entry, "shut down"), {
+              concurrency: "unbounded",
+              discard: true,
+            });
+          }
+        }
+        yield* done;
+        yield* delivery.idle;
+      }, Effect.scoped);
+
+      return Worker.of({ run, drain: Effect.asVoid(draining.open) });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Delivery.layer, Heartbeat.layer, JobQueue.layer]),
+  );
+}

@@ -1,0 +1,286 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { Deferred, Effect, Exit } from "effect";
+
+/** What goes wrong with one request. */
+export type Fault =
+  | { readonly kind: "status"; readonly status: number; readonly body?: string }
+  /** The connection is gone before anything was answered; `taken` when the service had acted on it. */
+  | { readonly kind: "reset"; readonly taken?: boolean }
+  /** The answer breaks off half-way. */
+  | { readonly kind: "cut"; readonly body: string }
+  /** There is never an answer. */
+  | { readonly kind: "hang" };
+
+type Route = "take" | "stop" | "done" | "stream" | "ping";
+
+interface Posted {
+  readonly id: string;
+  readonly text: string;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly isStream: string | null;
+  readonly headers: IncomingMessage["headers"];
+}
+
+/** RunPod's side of the wire, on loopback. */
+export interface FakeRunPod {
+  /** What RunPod sets in a worker's environment. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** Puts a job into the queue; its id. */
+  readonly submit: (input: unknown, id?: string) => string;
+  /** What the next take gets, word for word. */
+  readonly answer: (text: string, contentType?: string) => void;
+  /** Asks for the end of a job. */
+  readonly stop: (id: string) => void;
+  /** The first result of a job. */
+  readonly result: (id: string) => Effect.Effect<Posted>;
+  readonly results: ReadonlyArray<Posted>;
+  readonly progress: ReadonlyArray<Posted>;
+  readonly chunks: (id: string) => ReadonlyArray<unknown>;
+  /** The ids of jobs in each heartbeat, with the rest of its query. */
+  readonly pings: ReadonlyArray<{
+    readonly ids: ReadonlyArray<string>;
+    readonly query: URLSearchParams;
+  }>;
+  /** Every request in order, as `route path?query`. */
+  readonly requests: ReadonlyArray<{
+    readonly route: Route;
+    readonly url: URL;
+    readonly at: number;
+  }>;
+  /** Until so many requests of a route have come in all. */
+  readonly seen: (route: Route, count: number) => Effect.Effect<void>;
+  /** Says for each further request of a route what goes wrong with it; the first has number 0. */
+  readonly faults: (route: Route, fault: (number: number) => Fault | undefined) => void;
+}
+
+export interface FakeRunPodOptions {
+  /** How long a poll is held open when there is nothing, in milliseconds. */
+  readonly hold?: number;
+}
+
+const ROUTES: ReadonlyArray<readonly [string, Route]> = [
+  ["/job-take/", "take"],
+  ["/job-take-batch/", "take"],
+  ["/job-stop/", "stop"],
+  ["/job-done/", "done"],
+  ["/job-stream/", "stream"],
+  ["/ping/", "ping"],
+];
+
+const bodyOf = async (request: IncomingMessage): Promise<string> => {
+  const parts: Array<Buffer> = [];
+  for await (const part of request) parts.push(part);
+  return Buffer.concat(parts).toString();
+};
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const json = (response: ServerResponse, value: unknown) => {
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(value));
+};
+const nothing = (response: ServerResponse) => {
+  response.writeHead(204).end();
+};
+
+const post = (url: URL, text: string, request: IncomingMessage): Posted => {
+  const id = decodeURIComponent(url.pathname.split("/").at(-1) ?? "");
+  const body: unknown = JSON.parse(text);
+  return {
+    id,
+    text,
+    body: isRecord(body) ? body : {},
+    isStream: url.searchParams.get("isStream"),
+    headers: request.headers,
+  };
+};
+
+export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunPodOptions = {}) {
+  let number = 0;
+  const queued: Array<{ readonly id: string; readonly input?: unknown }> = [];
+  const raw: Array<{ readonly text: string; readonly contentType: string }> = [];
+  const stops: Array<string> = [];
+  const results: Array<Posted> = [];
+  const progress: Array<Posted> = [];
+  const chunks = new Map<string, Array<unknown>>();
+  const pings: Array<FakeRunPod["pings"][number]> = [];
+  const requests: Array<FakeRunPod["requests"][number]> = [];
+  const faults = new Map<Route, { count: number; fault: (number: number) => Fault | undefined }>();
+  const wakers = new Set<() => void>();
+  const awaited: Array<{ readonly isDone: () => boolean; readonly done: Deferred.Deferred<void> }> =
+    [];
+
+  const happened = (): void => {
+    for (const wake of wakers) wake();
+    for (const { isDone, done } of awaited) {
+      if (isDone()) Deferred.doneUnsafe(done, Exit.void);
+    }
+  };
+
+  /** Until there is something, nobody waits any more, or it has taken too long. */
+  const held = (response: ServerResponse, isThere: () => boolean): Promise<boolean> =>
+    new Promise((resolve) => {
+      const end = (found: boolean) => {
+        clearTimeout(timer);
+        wakers.delete(wake);
+        resolve(found);
+      };
+      const wake = () => {
+        if (isThere()) end(true);
+      };
+      const timer = setTimeout(() => end(isThere()), hold);
+      response.once("close", () => end(false));
+      wakers.add(wake);
+      wake();
+    });
+
+  const acting: Readonly<
+    Record<
+      Route,
+      (url: URL, text: string, request: IncomingMessage, response: ServerResponse) => unknown
+    >
+  > = {
+    take: async (url, _, __, response) => {
+      if (!(await held(response, () => queued.length + raw.length > 0))) {
+        return response.destroyed ? undefined : nothing(response);
+      }
+      const next = raw.shift();
+      if (next !== undefined) {
+        return response.writeHead(200, { "content-type": next.contentType }).end(next.text);
+      }
+      const batch = url.searchParams.get("batch_size");
+      if (batch === null) return json(response, queued.shift());
+      return json(response, queued.splice(0, Number(batch)));
+    },
+    stop: async (_, __, ___, response) => {
+      if (!(await held(response, () => stops.length > 0))) {
+        return response.destroyed ? undefined : nothing(response);
+      }
+      return json(response, { jobsToStop: stops.splice(0) });
+    },
+    done: (url, text, request, response) => {
+      const posted = post(url, text, request);
+      (posted.body["status"] === "IN_PROGRESS" ? progress : results).push(posted);
+      json(response, {});
+    },
+    stream: (url, text, request, response) => {
+      const { id, body } = post(url, text, request);
+      chunks.set(id, [...(chunks.get(id) ?? []), body["output"]]);
+      json(response, {});
+    },
+    ping: (url, _, __, response) => {
+      const ids = url.searchParams.get("job_id")?.split(",") ?? [];
+      pings.push({ ids, query: url.searchParams });
+      json(response, {});
+    },
+  };
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const url = new URL(request.url ?? "/", "http://localhost");
+    const [, route] = ROUTES.find(([path]) => url.pathname.startsWith(path)) ?? [];
+    if (route === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    requests.push({ route, url, at: performance.now() });
+    const text = await bodyOf(request);
+    const planned = faults.get(route);
+    const fault = planned?.fault(planned.count);
+    if (planned !== undefined) planned.count += 1;
+    switch (fault?.kind) {
+      case undefined:
+        await acting[route](url, text, request, response);
+        break;
+      case "status":
+        response.writeHead(fault.status, { "content-type": "text/html" }).end(fault.body ?? "");
+        break;
+      case "reset":
+        if (fault.taken === true && route === "done") results.push(post(url, text, request));
+        request.socket.destroy();
+        break;
+      case "cut":
+        response.writeHead(200, {
+          "content-type": "application/json",
+          "content-length": fault.body.length + 100,
+        });
+        response.write(fault.body);
+        setImmediate(() => request.socket.destroy());
+        break;
+      case "hang":
+        break;
+    }
+    happened();
+  };
+
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const made = createServer((request, response) => {
+        serve(request, response).catch((error: unknown) => {
+          response.destroy(error instanceof Error ? error : new Error(String(error)));
+        });
+      });
+      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)));
+    }),
+    (made) =>
+      Effect.callback<void>((resume) => {
+        made.close(() => resume(Effect.void));
+        made.closeAllConnections();
+      }),
+  );
+  const address = server.address() as AddressInfo;
+  const base = `http://127.0.0.1:${address.port}`;
+
+  const until = (isDone: () => boolean) =>
+    Effect.suspend(() => {
+      if (isDone()) return Effect.void;
+      const done = Deferred.makeUnsafe<void>();
+      awaited.push({ isDone, done });
+      return Deferred.await(done);
+    });
+
+  const service: FakeRunPod = {
+    variables: {
+      RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$RUNPOD_POD_ID?gpu=test`,
+      RUNPOD_WEBHOOK_POST_OUTPUT: `${base}/job-done/$RUNPOD_POD_ID/$ID?gpu=test`,
+      RUNPOD_WEBHOOK_POST_STREAM: `${base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=test`,
+      RUNPOD_WEBHOOK_PING: `${base}/ping/$RUNPOD_POD_ID?gpu=test`,
+      RUNPOD_PING_INTERVAL: "200",
+      RUNPOD_AI_API_KEY: "key-of-the-worker-itself",
+      RUNPOD_POD_ID: "pod-1",
+    },
+    submit: (input, id = `job-${(number += 1)}`) => {
+      queued.push(input === undefined ? { id } : { id, input });
+      happened();
+      return id;
+    },
+    answer: (text, contentType = "application/json") => {
+      raw.push({ text, contentType });
+      happened();
+    },
+    stop: (id) => {
+      stops.push(id);
+      happened();
+    },
+    result: (id) =>
+      Effect.andThen(
+        until(() => results.some((one) => one.id === id)),
+        Effect.suspend(() => {
+          const found = results.find((one) => one.id === id);
+          return found === undefined ? Effect.die(`no result of ${id}`) : Effect.succeed(found);
+        }),
+      ),
+    results,
+    progress,
+    chunks: (id) => chunks.get(id) ?? [],
+    pings,
+    requests,
+    seen: (route, count) =>
+      until(() => requests.filter((request) => request.route === route).length >= count),
+    faults: (route, fault) => {
+      faults.set(route, { count: 0, fault });
+    },
+  };
+  return service;
+});
