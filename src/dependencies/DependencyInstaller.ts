@@ -1,6 +1,6 @@
 import { Context, Effect, Layer } from "effect";
 
-import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
+import { type Ensured, PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import type { SystemInstallFailed } from "./SystemInstallFailed.ts";
 import { SystemPackages } from "./SystemPackages.ts";
 
@@ -22,10 +22,10 @@ const NO_COMPILER =
 export class DependencyInstaller extends Context.Service<
   DependencyInstaller,
   {
-    /** True when packages were added to the environment that runs. */
+    /** Sees to it that all of it is there, in the environment that it says. */
     readonly ensure: (
       needed: Dependencies,
-    ) => Effect.Effect<boolean, PythonPackagesError | SystemInstallFailed>;
+    ) => Effect.Effect<Ensured, PythonPackagesError | SystemInstallFailed>;
   }
 >()("worker-tetra/dependencies/DependencyInstaller") {
   static readonly layerNoDeps = Layer.effect(
@@ -51,17 +51,17 @@ export class DependencyInstaller extends Context.Service<
         );
 
       const ensure = Effect.fn("DependencyInstaller.ensure")(function* (needed: Dependencies) {
-        const [, added] = yield* Effect.all(
+        const [, ensured] = yield* Effect.all(
           [system.ensure(needed.system), pythonWithCompiler(needed.python)],
           { concurrency: needed.accelerate ? 2 : 1 },
         );
-        return added;
+        return ensured;
       });
 
       return DependencyInstaller.of({
         ensure: (needed) =>
           needed.python.length === 0 && needed.system.length === 0
-            ? Effect.succeed(false)
+            ? python.ensure([])
             : ensure(needed),
       });
     }),

@@ -30,6 +30,13 @@ const isFull = (error: PythonPackagesError): boolean =>
   (error._tag === "PythonInstallFailed" && error.reason === "full") ||
   (error._tag === "DiskFault" && (error.code === "ENOSPC" || error.code === "EDQUOT"));
 
+/** Where requirements are satisfied. */
+export interface Ensured {
+  readonly workspace: PreparedWorkspace;
+  /** Whether packages were added to an environment that may be in use. */
+  readonly added: boolean;
+}
+
 /** What installing would do, as seen without a lock, and when the environment had changed last. */
 interface Foreseen {
   readonly venv: Venv;
@@ -47,10 +54,10 @@ const shown = (requirements: ReadonlyArray<string>): string =>
 export class PythonPackages extends Context.Service<
   PythonPackages,
   {
-    /** Sees to it that the workspace satisfies the requirements; true when something was added to it. */
+    /** Finds or makes an environment that satisfies the requirements. */
     readonly ensure: (
       requirements: ReadonlyArray<string>,
-    ) => Effect.Effect<boolean, PythonPackagesError>;
+    ) => Effect.Effect<Ensured, PythonPackagesError>;
   }
 >()("worker-tetra/dependencies/PythonPackages") {
   static readonly layerNoDeps = Layer.effect(
@@ -180,7 +187,7 @@ export class PythonPackages extends Context.Service<
         const anew = (before: ReadonlyArray<string>) =>
           Effect.map(
             renew(requirements, before, (list) => workspace.extend(list, options.cache)),
-            (made) => ({ venv: made.venv, added: false }),
+            (made): Ensured => ({ workspace: made, added: false }),
           );
         if (yield* venvs.isInstalling(venv)) {
           yield* Effect.logWarning(
@@ -196,17 +203,20 @@ export class PythonPackages extends Context.Service<
         const plan = isAsSeen
           ? foreseen.plan
           : yield* planFor(prepared, venv, requirements, options);
-        if (plan === "nothing") return { venv, added: false };
+        if (plan === "nothing") return { workspace: prepared, added: false };
         if (plan === "additions") {
           yield* add(prepared, venv, requirements, options);
-          return { venv, added: true };
+          return { workspace: prepared, added: true };
         }
         for (const other of yield* workspace.environments) {
           if (other.prefix === prefix || (yield* venvs.isInstalling(other))) continue;
           const otherPlan = yield* planFor(prepared, other, requirements, options);
           if (otherPlan === "changes") continue;
           if (otherPlan === "additions") yield* add(prepared, other, requirements, options);
-          if (Option.isSome(yield* workspace.use(other))) return { venv: other, added: false };
+          const used = yield* workspace.use(other);
+          if (Option.isSome(used)) {
+            return { workspace: used.value, added: otherPlan === "additions" };
+          }
         }
         yield* Effect.logInfo(
           `${shown(requirements)} would change packages of ${prefix}; a new environment is built`,
@@ -220,8 +230,9 @@ export class PythonPackages extends Context.Service<
           const prepared = yield* workspace.ready;
           const venv = yield* known(key);
           if (venv === undefined) return Option.none();
-          if (venv.prefix === prepared.prefix) return Option.some(false);
-          return Option.map(yield* workspace.use(venv), () => false);
+          const used =
+            venv.prefix === prepared.prefix ? Option.some(prepared) : yield* workspace.use(venv);
+          return Option.map(used, (found): Ensured => ({ workspace: found, added: false }));
         });
 
       const install = Effect.fn("PythonPackages.install")(function* (
@@ -234,24 +245,24 @@ export class PythonPackages extends Context.Service<
         const foreseen = yield* foresee(prepared, requirements, { cache });
         if (foreseen?.plan === "nothing") {
           yield* remember(key, foreseen.venv);
-          return false;
+          return { workspace: prepared, added: false };
         }
         const acquired = yield* lock.acquireUnless(file, settledFor(key), timeout);
         if (acquired._tag === "Settled") return acquired.value;
         const held: HeldLock = acquired.lock;
-        const { venv, added } = yield* provide(requirements, foreseen, {
+        const ensured = yield* provide(requirements, foreseen, {
           cache,
           descriptor: held.descriptor,
         });
-        yield* remember(key, venv);
-        return added;
+        yield* remember(key, ensured.workspace.venv);
+        return ensured;
       }, Effect.scoped);
 
       /** Where space ran out: without the cache, then on the container's own disk, or a report of what is where. */
       const installSomewhere = Effect.fnUntraced(function* (
         key: string,
         requirements: ReadonlyArray<string>,
-      ): Effect.fn.Return<boolean, PythonPackagesError> {
+      ): Effect.fn.Return<Ensured, PythonPackagesError> {
         const first = yield* Effect.result(install(key, requirements, true));
         if (first._tag === "Success") return first.success;
         if (!isFull(first.failure)) return yield* first.failure;
@@ -267,7 +278,7 @@ export class PythonPackages extends Context.Service<
             `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,
           );
           yield* remember(key, third.success.venv);
-          return false;
+          return { workspace: third.success, added: false };
         }
         if (!isFull(third.failure)) return yield* third.failure;
         return yield* new PythonInstallFailed({ requirements, reason: "full", output: usage });
@@ -275,7 +286,7 @@ export class PythonPackages extends Context.Service<
 
       const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
         const requirements = yield* pythonRequirements(names);
-        if (requirements.length === 0) return false;
+        if (requirements.length === 0) return { workspace: yield* workspace.ready, added: false };
         const key = JSON.stringify(requirements);
         const settled = yield* settledFor(key);
         if (Option.isSome(settled)) return settled.value;

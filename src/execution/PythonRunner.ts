@@ -1,345 +1,78 @@
-import {
-  Clock,
-  Context,
-  Deferred,
-  Effect,
-  Exit,
-  Layer,
-  Option,
-  Result,
-  Schedule,
-  Schema,
-  Scope,
-  Semaphore,
-} from "effect";
+import { Context, Effect, Layer } from "effect";
 
-import * as JobEvents from "../protocol/JobEvents.ts";
-import { Environment } from "../settings/Environment.ts";
-import * as Setting from "../settings/Setting.ts";
-import type { WorkspaceError } from "../workspace/Workspace.ts";
-import { LiveLines } from "./LiveLines.ts";
-import { OutputCapture } from "./OutputCapture.ts";
-import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "./RunnerError.ts";
+import { CONCURRENCY } from "../settings/Concurrency.ts";
+import { type Call, makeRunner, type Runner } from "./Runner.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
-import {
-  type CallMeta,
-  CallResult,
-  type ControlMeta,
-  ControlResult,
-  type Frame,
-  FrameType,
-} from "./RunnerProtocol.ts";
-import type { Exchange, ExchangeEnd, RunnerSession } from "./RunnerSession.ts";
-
-const OUTPUT_LIMIT = Setting.integer({
-  name: "WORKER_OUTPUT_LIMIT",
-  doc: "How much of a job's output its answer has: a quarter from the beginning, the rest from the end.",
-  unit: "bytes",
-  minimum: 4096,
-  fallback: 1024 * 1024,
-});
-
-const JOB_TIMEOUT = Setting.optionalSeconds({
-  name: "WORKER_JOB_TIMEOUT",
-  doc: "How long a job's code may run before it is stopped.",
-  minimum: 0,
-});
-
-const CANCEL_GRACE = Setting.seconds({
-  name: "WORKER_CANCEL_GRACE",
-  doc: "Time between asking code to stop (SIGINT) and killing its process (SIGKILL).",
-  minimum: 0,
-  fallback: 5,
-});
-
-/** SIGKILL takes effect at once, unless the process is stuck in a driver. */
-const KILL_LIMIT = "10 seconds";
-
-/** Ids of lost instances that are remembered, so that a rebuilt one can be explained. */
-const LOST_REMEMBERED = 1024;
-
-export interface Call {
-  readonly meta: CallMeta;
-  readonly blobs: ReadonlyArray<Uint8Array>;
-  /** Gets each value of a generator as it comes. */
-  readonly chunk?: (value: Buffer) => void;
-}
-
-/** A call that came to its end in Python, with a value or with an error of the user's code. */
-export interface CallOutcome {
-  readonly result: CallResult;
-  readonly value: Buffer | undefined;
-  /** Everything written, with the worker's own notes, credentials masked. */
-  readonly output: string;
-}
-
-export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
-
-const decodeResult = Schema.decodeUnknownResult(CallResult);
-const decodeControl = Schema.decodeUnknownOption(ControlResult);
-
-const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
-
-/** Notes come on lines of their own after what the job wrote. */
-const withNotes = (output: string, notes: ReadonlyArray<string>): string => {
-  if (notes.length === 0) return output;
-  const separator = output === "" || output.endsWith("\n") ? "" : "\n";
-  return output + separator + notes.map(note).join("");
-};
 
 /**
- * The persistent Python process that runs the jobs' code, one call after the other. It is started on first
- * need, replaced when it ended or can't be trusted any more, and killed with everything under it when the
- * layer's scope closes. Interrupting a call stops the code.
+ * The Python processes of this worker, one for each job at a time. Calls of an instance go to the process that
+ * has it; others to one that is free, at best one that runs from the right environment already.
  */
 export class PythonRunner extends Context.Service<
   PythonRunner,
-  {
-    readonly call: (call: Call) => Effect.Effect<CallOutcome, CallFailed>;
-    /** Python's repr of a pickled value, for people; at most so many characters. */
-    readonly describe: (
-      value: Uint8Array,
-      characters: number,
-    ) => Effect.Effect<Option.Option<string>, CallFailed>;
-    /** Lets a process that runs find packages that were added since it last looked. */
-    readonly invalidate: Effect.Effect<void, CallFailed>;
-    /** Starts the process ahead of the first call. */
-    readonly warm: Effect.Effect<void, CallFailed>;
-  }
+  Pick<Runner, "call" | "describe" | "invalidate" | "warm">
 >()("worker-tetra/execution/PythonRunner") {
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const launcher = yield* RunnerLauncher;
-      const { mask } = yield* Environment;
-      const outputLimit = yield* OUTPUT_LIMIT.value;
-      const jobTimeout = yield* JOB_TIMEOUT.value;
-      const cancelGrace = { seconds: yield* CANCEL_GRACE.value };
-      const layerScope = yield* Effect.scope;
-      const turn = Semaphore.makeUnsafe(1);
+      const count = yield* CONCURRENCY.value;
+      const runners = yield* Effect.all(Array.from({ length: count }, () => makeRunner));
+      const [first] = runners;
+      if (first === undefined) return yield* Effect.die("there is no runner");
+      /** How many calls each has, the one at work included. */
+      const loads = new Map<Runner, number>();
+      /** Instances that are asked for at this moment, with where they are going to be. */
+      const asked = new Map<string, { readonly runner: Runner; calls: number }>();
 
-      interface Live {
-        readonly session: RunnerSession;
-        readonly scope: Scope.Closeable;
-        readonly instances: Set<string>;
-        /** Threads that an earlier call left running. */
-        threads: ReadonlyArray<string>;
-      }
-      let live: Live | undefined;
-      /** Instances that ended with their process, and why. */
-      const lost = new Map<string, string>();
+      const loadOf = (runner: Runner) => loads.get(runner) ?? 0;
 
-      /** What the next call has to be told of the process before. */
-      let farewell: string | undefined;
-
-      const retire = Effect.fnUntraced(function* (old: Live, why: string) {
-        live = undefined;
-        for (const id of old.instances) {
-          lost.delete(id);
-          lost.set(id, why);
+      const choose = ({ meta: { instance }, workspace }: Call): Runner => {
+        if (instance !== null) {
+          const holder = asked.get(instance)?.runner ?? runners.find((one) => one.knows(instance));
+          if (holder !== undefined) return holder;
         }
-        for (const id of [...lost.keys()].slice(0, -LOST_REMEMBERED)) lost.delete(id);
-        yield* Scope.close(old.scope, Exit.void);
-      });
+        const least = Math.min(...runners.map(loadOf));
+        const free = runners.filter((one) => loadOf(one) === least);
+        return (
+          free.find((one) => workspace !== undefined && one.prefix() === workspace.prefix) ??
+          free.find((one) => one.prefix() !== undefined && instance === null) ??
+          free.find((one) => one.prefix() === undefined) ??
+          free[0] ??
+          first
+        );
+      };
 
-      const current = Effect.fnUntraced(function* () {
-        const prefix = yield* launcher.prefix;
-        if (live !== undefined) {
-          if (live.session.exit() !== undefined) {
-            yield* retire(live, "the Python process that held it ended between two jobs");
-          } else if (live.session.ready.prefix !== prefix) {
-            const count = live.instances.size;
-            if (count > 0) {
-              farewell = `The virtual environment was replaced, and the ${count === 1 ? "instance" : `${count} instances`} of the Python process before with it.`;
-            }
-            yield* retire(live, "the virtual environment was replaced");
-          } else {
-            return live;
+      /** Keeps account of who has what while a call lasts. */
+      const call: Runner["call"] = (request) =>
+        Effect.suspend(() => {
+          const runner = choose(request);
+          const { instance } = request.meta;
+          loads.set(runner, loadOf(runner) + 1);
+          if (instance !== null) {
+            const entry = asked.get(instance) ?? { runner, calls: 0 };
+            entry.calls += 1;
+            asked.set(instance, entry);
           }
-        }
-        const scope = yield* Scope.fork(layerScope);
-        const session = yield* launcher.launch.pipe(
-          Scope.provide(scope),
-          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
-        );
-        live = { session, scope, instances: new Set(), threads: [] };
-        return live;
-      });
-
-      /** A new process is ready by the time that it is needed, if all goes well. */
-      const respawn = turn
-        .withPermit(Effect.suspend(current))
-        .pipe(Effect.ignore, Effect.forkIn(layerScope), Effect.asVoid);
-
-      const stop = Effect.fnUntraced(function* (session: RunnerSession, begun: Exchange) {
-        // Asked a second time half-way: the first may have come before the code began, and was lost.
-        const asking = Effect.repeat(
-          Effect.sync(() => session.process.interrupt()),
-          Schedule.spaced({ seconds: cancelGrace.seconds / 2 }),
-        );
-        const end = yield* Deferred.await(begun.end).pipe(
-          Effect.raceFirst(Effect.andThen(asking, Effect.never)),
-          Effect.timeoutOption(cancelGrace),
-        );
-        if (Option.isSome(end)) return end.value;
-        session.process.kill();
-        const killed = yield* Effect.timeoutOption(Deferred.await(begun.end), KILL_LIMIT);
-        return Option.getOrElse(killed, (): ExchangeEnd => ({
-          exit: { code: undefined, signal: "SIGKILL" },
-        }));
-      });
-
-      /** One exchange from its first byte to its end. Once it has begun, interrupting it stops the code first. */
-      const exchange = (
-        session: RunnerSession,
-        begin: () => Exchange,
-      ): Effect.Effect<{ readonly end: ExchangeEnd; readonly late: boolean }> =>
-        Effect.uninterruptibleMask((restore) =>
-          Effect.suspend(() => {
-            const begun = begin();
-            const ended = Deferred.await(begun.end);
-            const waited = Option.isNone(jobTimeout)
-              ? Effect.map(ended, (end) => ({ end, late: false }))
-              : Effect.timeoutOption(ended, { seconds: jobTimeout.value }).pipe(
-                  Effect.flatMap((end) =>
-                    Option.isSome(end)
-                      ? Effect.succeed({ end: end.value, late: false })
-                      : Effect.map(stop(session, begun), (stopped) => ({
-                          end: stopped,
-                          late: true,
-                        })),
-                  ),
-                );
-            return restore(waited).pipe(
-              Effect.onInterrupt(() => stop(session, begun)),
-              Effect.ensuring(Effect.sync(() => session.finish())),
-            );
-          }),
-        );
-
-      const attempt = Effect.fnUntraced(function* (call: Call) {
-        const events = yield* JobEvents.JobEvents;
-        const clock = yield* Clock.Clock;
-        const runner = yield* current();
-        const { session } = runner;
-        const notes: Array<string> = farewell === undefined ? [] : [farewell];
-        farewell = undefined;
-        if (runner.threads.length > 0) {
-          const between = session.takeIdleOutput();
-          if (between !== "")
-            yield* Effect.logInfo(`Written between two jobs by leftover threads: ${mask(between)}`);
-          notes.push(
-            `Threads of an earlier job are still running (${runner.threads.join(", ")}): what they write may be in this output.`,
+          return Effect.ensuring(
+            runner.call(request),
+            Effect.sync(() => {
+              loads.set(runner, loadOf(runner) - 1);
+              const entry = instance === null ? undefined : asked.get(instance);
+              if (instance === null || entry === undefined) return;
+              entry.calls -= 1;
+              if (entry.calls === 0) asked.delete(instance);
+            }),
           );
-        }
-
-        const capture = new OutputCapture(outputLimit);
-        const { output: listener } = events;
-        const lines =
-          listener === undefined
-            ? undefined
-            : new LiveLines(
-                (text) => listener(mask(text)),
-                () => clock.currentTimeMillisUnsafe(),
-              );
-        const { end, late } = yield* exchange(session, () =>
-          session.begin(FrameType.call, call.meta, call.blobs, {
-            output: (bytes) => {
-              capture.write(bytes);
-              lines?.write(bytes);
-            },
-            chunk: ({ blobs: [value] }: Frame) => {
-              if (value !== undefined) call.chunk?.(value);
-            },
-          }),
-        ).pipe(Effect.ensuring(Effect.sync(() => lines?.end())));
-        const output = mask(capture.text());
-
-        if (end.exit !== undefined) {
-          const instancesLost = runner.instances.size;
-          yield* retire(runner, "the Python process that held it ended");
-          yield* respawn;
-          if (late) {
-            return yield* new CallTimedOut({
-              seconds: Option.getOrElse(jobTimeout, () => 0),
-              killed: true,
-              output,
-            });
-          }
-          const { code, signal } = end.exit;
-          return yield* new RunnerCrashed({
-            ...(code === undefined ? {} : { exitCode: code }),
-            ...(signal === undefined ? {} : { signal }),
-            instancesLost,
-            output,
-          });
-        }
-
-        const decoded = decodeResult(end.answer.meta);
-        if (Result.isFailure(decoded)) {
-          yield* retire(runner, "the Python process that held it was replaced");
-          return yield* new RunnerUnavailable({
-            reason: "answered with something that is no result",
-            output,
-          });
-        }
-        const result = decoded.success;
-        if (late && result.error?.kind === "cancelled") {
-          return yield* new CallTimedOut({
-            seconds: Option.getOrElse(jobTimeout, () => 0),
-            killed: false,
-            output,
-          });
-        }
-        notes.push(...result.notes);
-        runner.threads = result.threads;
-        if (result.instance !== null) {
-          const { id } = result.instance;
-          const why = lost.get(id);
-          if (why !== undefined && !runner.instances.has(id)) {
-            notes.push(`Instance ${id} was built anew: ${why}.`);
-            lost.delete(id);
-          }
-          runner.instances.add(id);
-        }
-        if (result.output !== null && !session.process.attach(result.output)) {
-          yield* retire(runner, "the Python process that held it was replaced");
-        }
-        if (result.poisoned !== null) {
-          notes.push(
-            `The Python process was replaced, and its instances are gone: ${result.poisoned}`,
-          );
-          yield* retire(runner, "the Python process that held it was replaced after a CUDA error");
-          yield* respawn;
-        }
-        return { result, value: end.answer.blobs[0], output: withNotes(output, notes) };
-      });
-
-      const control = Effect.fnUntraced(function* (
-        meta: ControlMeta,
-        blobs: ReadonlyArray<Uint8Array>,
-      ) {
-        const { session } = yield* current();
-        const { end } = yield* exchange(session, () =>
-          session.begin(FrameType.control, meta, blobs, { output: () => {}, chunk: () => {} }),
-        );
-        return Option.flatMap(Option.fromUndefinedOr(end.answer), ({ meta: answer }) =>
-          decodeControl(answer),
-        );
-      });
+        });
 
       return PythonRunner.of({
-        call: (call) => turn.withPermit(attempt(call)),
-        describe: (value, limit) =>
-          turn
-            .withPermit(control({ op: "describe", limit }, [value]))
-            .pipe(Effect.map(Option.flatMap(({ repr }) => Option.fromUndefinedOr(repr)))),
-        invalidate: turn.withPermit(
-          Effect.suspend(() =>
-            live === undefined ? Effect.void : Effect.asVoid(control({ op: "invalidate" }, [])),
-          ),
-        ),
-        warm: turn.withPermit(Effect.asVoid(current())),
+        call: count === 1 ? first.call : call,
+        describe: first.describe,
+        invalidate: Effect.forEach(runners, (runner) => runner.invalidate, {
+          concurrency: "unbounded",
+          discard: true,
+        }),
+        warm: Effect.forEach(runners, (runner) => runner.warm, { discard: true }),
       });
     }),
   );

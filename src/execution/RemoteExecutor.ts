@@ -11,7 +11,8 @@ import { JobEvents } from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
-import { type Call, type CallOutcome, PythonRunner } from "./PythonRunner.ts";
+import { PythonRunner } from "./PythonRunner.ts";
+import type { Call, CallOutcome } from "./Runner.ts";
 import type { CallError, CallMeta } from "./RunnerProtocol.ts";
 
 const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
@@ -110,7 +111,7 @@ export class RemoteExecutor extends Context.Service<
         events.stage?.("workspace");
         yield* workspace.ready;
         events.stage?.("dependencies");
-        const added = yield* dependencies.ensure({
+        const { workspace: place, added } = yield* dependencies.ensure({
           python: request.dependencies,
           system: request.systemDependencies,
           accelerate: request.accelerateDownloads,
@@ -121,6 +122,7 @@ export class RemoteExecutor extends Context.Service<
         const call: Call = {
           meta: metaOf(request, chunk !== undefined),
           blobs,
+          workspace: place,
           ...(chunk === undefined
             ? {}
             : {

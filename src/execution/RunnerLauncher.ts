@@ -28,10 +28,12 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
   {
-    /** The virtual environment that a runner should run from by now. */
-    readonly prefix: Effect.Effect<string, WorkspaceError>;
+    /** Where runners run from that nobody wants elsewhere. */
+    readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A ready runner that lives as long as the scope. */
-    readonly launch: Effect.Effect<RunnerSession, RunnerUnavailable | WorkspaceError, Scope.Scope>;
+    readonly launch: (
+      prepared: PreparedWorkspace,
+    ) => Effect.Effect<RunnerSession, RunnerUnavailable | WorkspaceError, Scope.Scope>;
   }
 >()("worker-tetra/execution/RunnerLauncher") {
   static readonly layerNoDeps = Layer.effect(
@@ -80,8 +82,7 @@ export class RunnerLauncher extends Context.Service<
           ? new RunnerUnavailable({ reason: error.reason, output: mask(error.output) })
           : new RunnerUnavailable({ reason: `did not start: ${error.message}`, output: "" });
 
-      const launch = Effect.fn("RunnerLauncher.launch")(function* () {
-        const prepared = yield* workspace.ready;
+      const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
         const scope = yield* Scope.Scope;
         const attempt = yield* Scope.fork(scope);
         const outcome = yield* Effect.result(
@@ -91,13 +92,15 @@ export class RunnerLauncher extends Context.Service<
         if (fault === undefined)
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
         yield* Scope.close(attempt, Exit.void);
-        const rebuilt = yield* workspace.rebuild(fault);
+        const current = yield* workspace.ready;
+        const rebuilt =
+          current.prefix === prepared.prefix ? yield* workspace.rebuild(fault) : current;
         return yield* Effect.mapError(start(rebuilt.python, rebuilt), unavailable);
       });
 
       return RunnerLauncher.of({
-        prefix: Effect.map(workspace.ready, ({ prefix }) => prefix),
-        launch: launch(),
+        workspace: workspace.ready,
+        launch,
       });
     }),
   );

@@ -17,6 +17,7 @@ import {
 
 import type { Job } from "../protocol/Job.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
+import { CONCURRENCY } from "../settings/Concurrency.ts";
 import * as Setting from "../settings/Setting.ts";
 import { chunkStream } from "./ChunkStream.ts";
 import { Delivery } from "./Delivery.ts";
@@ -24,13 +25,6 @@ import { Heartbeat } from "./Heartbeat.ts";
 import { JobQueue, type Taken, type TakeFailed } from "./JobQueue.ts";
 import { failureBody, outputBody } from "./JobResult.ts";
 import { PROGRESS, progressReport } from "./ProgressReport.ts";
-
-const CONCURRENCY = Setting.integer({
-  name: "WORKER_CONCURRENCY",
-  doc: "How many jobs run at the same time, each in a Python process of its own.",
-  minimum: 1,
-  fallback: 1,
-});
 
 const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",

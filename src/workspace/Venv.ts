@@ -69,6 +69,7 @@ export const venvRecords = Effect.gen(function* () {
 
   return {
     isWhole,
+    /** Whether it is whole, and nothing is held against it. */
     canBeTaken: Effect.fnUntraced(function* (venv: Venv) {
       return (yield* isWhole(venv)) && !(yield* has(venv, CONDEMNED));
     }),

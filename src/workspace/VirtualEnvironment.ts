@@ -50,7 +50,7 @@ const UNMET = /The package `([^`]+)` requires `([A-Za-z0-9._-]+)/g;
  */
 export class VirtualEnvironment extends Context.Service<
   VirtualEnvironment,
-  Omit<Effect.Success<typeof venvRecords>, "complete" | "canBeTaken"> & {
+  Omit<Effect.Success<typeof venvRecords>, "complete"> & {
     /** The newest whole environment of this image. Starts no process. */
     readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
     /** All whole environments of this image, the newest first. */
@@ -78,7 +78,8 @@ export class VirtualEnvironment extends Context.Service<
       const path = yield* Path.Path;
       const python = yield* Python;
       const uv = yield* Uv;
-      const { canBeTaken, complete, ...records } = yield* venvRecords;
+      const { complete, ...records } = yield* venvRecords;
+      const { canBeTaken } = records;
       const packagesOfImage = yield* imagePackages;
       const { has: isSet } = yield* Environment;
 

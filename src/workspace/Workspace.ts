@@ -51,6 +51,9 @@ const FACTS_AGE = 1000;
 /** On its own disk a worker meets only others of its own machine, and has nowhere else to go: seconds. */
 const OWN_PATIENCE = 600;
 
+/** Environments that this worker has left and keeps from being removed, and the one in use. */
+const HELD = 8;
+
 /** An environment can vanish between being found and being held, but not for ever. */
 const FIND_TRIES = 5;
 
@@ -155,25 +158,47 @@ export class Workspace extends Context.Service<
         readonly place: Place;
         readonly venv: Venv;
         readonly prepared: PreparedWorkspace;
-        /** Holds the shared lock that keeps the environment from being removed. */
-        readonly scope: Scope.Closeable;
         checkedAt: number;
       }
       let state: State | undefined;
 
+      /**
+       * Shared locks that keep environments from being removed, by their folders, the one used last at the end:
+       * Python processes may still run from those that were left.
+       */
+      const holds = new Map<string, Scope.Closeable>();
+
+      const release = Effect.fnUntraced(function* (prefix: string) {
+        const scope = holds.get(prefix);
+        holds.delete(prefix);
+        if (scope !== undefined) yield* Scope.close(scope, Exit.void);
+      });
+
       /** Held by everybody who runs from the environment; where locks are no use, nothing is removed either. */
       const hold = Effect.fnUntraced(function* (venv: Venv) {
+        const { prefix } = venv;
+        const earlier = holds.get(prefix);
+        if (earlier !== undefined) {
+          if (!(yield* venvs.isWhole(venv))) return false;
+          holds.delete(prefix);
+          holds.set(prefix, earlier);
+          return true;
+        }
         const scope = yield* Scope.fork(layerScope);
-        const held = yield* locks.tryLock(lockOf(venv.prefix), "shared").pipe(
+        const held = yield* locks.tryLock(lockOf(prefix), "shared").pipe(
           Scope.provide(scope),
           Effect.map(Option.isSome),
           Effect.catchTag("LockUnavailable", (error) =>
             Effect.as(Effect.logDebug(error.message), true),
           ),
         );
-        if (held && (yield* venvs.isWhole(venv))) return Option.some(scope);
-        yield* Scope.close(scope, Exit.void);
-        return Option.none<Scope.Closeable>();
+        if (!held || !(yield* venvs.isWhole(venv))) {
+          yield* Scope.close(scope, Exit.void);
+          return false;
+        }
+        holds.set(prefix, scope);
+        for (const old of [...holds.keys()].slice(0, -HELD)) yield* release(old);
+        return true;
       });
 
       /** Removes environments that nobody wants and nobody runs from. */
@@ -226,8 +251,7 @@ export class Workspace extends Context.Service<
 
       /** Takes an environment for this worker's own, unless it is gone by now. */
       const take = Effect.fn("Workspace.take")(function* (place: Place, venv: Venv) {
-        const scope = yield* hold(venv);
-        if (Option.isNone(scope)) return Option.none<PreparedWorkspace>();
+        if (!(yield* hold(venv))) return Option.none<PreparedWorkspace>();
         const variables = jobEnvironment(environment, place, venv.prefix);
         yield* Effect.all(
           [
@@ -243,7 +267,6 @@ export class Workspace extends Context.Service<
           ],
           { concurrency: "unbounded" },
         );
-        yield* leave;
         const prepared: PreparedWorkspace = {
           directory: place.directory,
           python: venv.python,
@@ -254,7 +277,7 @@ export class Workspace extends Context.Service<
           venv,
         };
         const checkedAt = yield* Clock.currentTimeMillis;
-        state = { place, venv, scope: scope.value, checkedAt, prepared };
+        state = { place, venv, checkedAt, prepared };
         return Option.some(prepared);
       });
 
@@ -345,9 +368,9 @@ export class Workspace extends Context.Service<
       });
 
       const leave = Effect.suspend(() => {
-        const scope = state?.scope;
+        const prefix = state?.venv.prefix;
         state = undefined;
-        return scope === undefined ? Effect.void : Scope.close(scope, Exit.void);
+        return prefix === undefined ? Effect.void : release(prefix);
       });
 
       const established = Effect.fn("Workspace.ready")(function* () {
@@ -391,9 +414,10 @@ export class Workspace extends Context.Service<
         ),
         use: (venv) =>
           turn.withPermit(
-            Effect.suspend(() =>
-              state === undefined ? Effect.succeedNone : take(state.place, venv),
-            ),
+            Effect.gen(function* () {
+              if (state === undefined || !(yield* venvs.canBeTaken(venv))) return Option.none();
+              return yield* take(state.place, venv);
+            }),
           ),
         extend: (requirements, cache) =>
           turn.withPermit(

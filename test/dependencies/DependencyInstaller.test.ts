@@ -4,25 +4,33 @@ import { Deferred, Effect, Layer } from "effect";
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
 import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
+import { prepared } from "../support/FakeRunner.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 
 const both = { python: ["numpy"], system: ["ffmpeg"] };
 
 const setUp = (
-  python: PythonPackages["Service"]["ensure"],
+  python: (list: ReadonlyArray<string>) => Effect.Effect<boolean, PythonInstallFailed>,
   system: SystemPackages["Service"]["ensure"],
 ) =>
   Effect.provide(
     DependencyInstaller.layerNoDeps.pipe(
       Layer.provide([
-        Layer.succeed(PythonPackages, PythonPackages.of({ ensure: python })),
+        Layer.succeed(
+          PythonPackages,
+          PythonPackages.of({
+            ensure: (list) => Effect.map(python(list), (added) => ({ added, workspace: prepared })),
+          }),
+        ),
         Layer.succeed(SystemPackages, SystemPackages.of({ ensure: system })),
       ]),
     ),
   );
 
 const ensure = (needed: { python: Array<string>; system: Array<string>; accelerate: boolean }) =>
-  Effect.flatMap(DependencyInstaller, (installer) => installer.ensure(needed));
+  Effect.flatMap(DependencyInstaller, (installer) =>
+    Effect.map(installer.ensure(needed), ({ added }) => added),
+  );
 
 const unbuildable = (output: string) =>
   new PythonInstallFailed({ requirements: ["numpy"], reason: "unbuildable", output });
@@ -70,7 +78,7 @@ describe("DependencyInstaller", () => {
   it.effect("does nothing for a job that needs nothing", () =>
     ensure({ python: [], system: [], accelerate: true }).pipe(
       setUp(
-        () => Effect.die("asked"),
+        (list) => (list.length === 0 ? Effect.succeed(false) : Effect.die("asked")),
         () => Effect.die("asked"),
       ),
       Effect.map((added) => assert.isFalse(added)),

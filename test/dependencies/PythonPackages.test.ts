@@ -69,7 +69,13 @@ const setUp = (options: MachineOptions = {}) => {
           Layer.provide([worker.services, Environment.layerOf({ WORKER_INSTALL_TIMEOUT: "9" })]),
         ),
       );
-      return { ...worker, ensure: Context.get(context, PythonPackages).ensure };
+      const packages = Context.get(context, PythonPackages);
+      return {
+        ...worker,
+        /** Whether packages were added. */
+        ensure: (list: ReadonlyArray<string>) =>
+          Effect.map(packages.ensure(list), ({ added }) => added),
+      };
     }),
   };
 };
@@ -184,6 +190,19 @@ describe("PythonPackages", () => {
       assert.notStrictEqual((yield* other.ready).prefix, prefix);
       assert.deepStrictEqual(machine.built().at(-1), ["six==1", "abc==1"]);
       assert.include(machine.warnings().join("\n"), "cut off");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("never goes back to an environment that turned out to be broken", () => {
+    const machine = setUp();
+    return Effect.gen(function* () {
+      const { ensure, ready, rebuild } = yield* machine.start();
+      yield* ensure(["six==1"]);
+      // Somebody else runs from it, so that it stays.
+      yield* (yield* machine.start()).ready;
+      const { prefix } = yield* rebuild("it does not start");
+      yield* ensure(["six==1"]);
+      assert.strictEqual((yield* ready).prefix, prefix);
     }).pipe(Effect.scoped, machine.provide);
   });
 

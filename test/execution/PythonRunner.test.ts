@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
-import { type Call, PythonRunner } from "../../src/execution/PythonRunner.ts";
+import { PythonRunner } from "../../src/execution/PythonRunner.ts";
+import type { Call } from "../../src/execution/Runner.ts";
 import { RunnerLauncher } from "../../src/execution/RunnerLauncher.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import {

@@ -22,7 +22,8 @@ const setUp = (behaviours: ReadonlyArray<Behaviour>) => {
 };
 
 const launch = Effect.gen(function* () {
-  return yield* (yield* RunnerLauncher).launch;
+  const launcher = yield* RunnerLauncher;
+  return yield* launcher.launch(yield* launcher.workspace);
 }).pipe(Effect.scoped);
 
 const fails = (code: number): Behaviour => ({

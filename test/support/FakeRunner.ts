@@ -33,7 +33,7 @@ interface FakeProcess {
   readonly end: (exit: Partial<RunnerExit>) => void;
 }
 
-const prepared: PreparedWorkspace = {
+export const prepared: PreparedWorkspace = {
   directory: "/workspace",
   python: "/workspace/.venv/bin/python",
   prefix: "/workspace/.venvs/3.12.1-abc-1",
