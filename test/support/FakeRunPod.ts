@@ -21,6 +21,8 @@ interface Posted {
   readonly body: Readonly<Record<string, unknown>>;
   readonly isStream: string | null;
   readonly headers: IncomingMessage["headers"];
+  /** When it came, in milliseconds. */
+  readonly at: number;
 }
 
 /** RunPod's side of the wire, on loopback. */
@@ -94,6 +96,7 @@ const post = (url: URL, text: string, request: IncomingMessage): Posted => {
     body: isRecord(body) ? body : {},
     isStream: url.searchParams.get("isStream"),
     headers: request.headers,
+    at: performance.now(),
   };
 };
 

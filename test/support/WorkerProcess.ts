@@ -1,0 +1,78 @@
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { Deferred, Effect, Exit, Option, Result, Schema } from "effect";
+
+import { realEnvironment } from "./RealWorker.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+const decodeLine = Schema.decodeUnknownOption(
+  Schema.fromJsonString(
+    Schema.Struct({
+      requestId: Schema.NullOr(Schema.String),
+      message: Schema.String,
+      level: Schema.String,
+    }),
+  ),
+);
+
+/** The program itself, as RunPod starts it, killed when the scope closes. */
+export const workerProcess = Effect.fnUntraced(function* (
+  variables: Readonly<Record<string, string>>,
+  args: ReadonlyArray<string> = ["start"],
+) {
+  const ended = Deferred.makeUnsafe<Ended>();
+  const output = { stdout: "", stderr: "" };
+  const child = yield* Effect.acquireRelease(
+    Effect.sync(() =>
+      spawn(process.execPath, ["src/main.ts", ...args], {
+        cwd: ROOT,
+        env: { ...realEnvironment(), RUNPOD_ENDPOINT_ID: "tests", ...variables },
+        stdio: ["ignore", "pipe", "pipe"],
+      }),
+    ),
+    (started) =>
+      Effect.andThen(
+        Effect.sync(() => started.kill("SIGKILL")),
+        Effect.asVoid(Deferred.await(ended)),
+      ),
+  );
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].on("data", (bytes: Buffer) => {
+      output[name] += bytes.toString();
+    });
+  }
+  child.once("close", (code, signal) => {
+    Deferred.doneUnsafe(ended, Exit.succeed({ code, signal }));
+  });
+  return {
+    pid: child.pid ?? 0,
+    stdout: () => output.stdout,
+    stderr: () => output.stderr,
+    /** Its own messages, as RunPod's console reads them. */
+    logs: () => output.stderr.split("\n").flatMap((line) => Option.toArray(decodeLine(line))),
+    signal: (name: NodeJS.Signals) => Effect.sync(() => child.kill(name)),
+    ended: Deferred.await(ended),
+  };
+});
+
+/** All processes below one, by what the kernel says. */
+export const descendantsOf = (pid: number): ReadonlyArray<number> => {
+  const parents = readdirSync("/proc").flatMap((name) => {
+    const stat = Result.try(() => readFileSync(`/proc/${name}/stat`, "utf8"));
+    const [, parent] = /\) [A-Z] (\d+) /.exec(Result.getOrElse(stat, () => "")) ?? [];
+    return parent === undefined ? [] : [[Number(name), Number(parent)] as const];
+  });
+  const found = [pid];
+  for (const of of found) {
+    for (const [child, parent] of parents) if (parent === of) found.push(child);
+  }
+  return found.slice(1);
+};
