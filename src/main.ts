@@ -6,7 +6,7 @@ import manifest from "../package.json" with { type: "json" };
 import { Logging } from "./cli/Logging.ts";
 import { run } from "./cli/run.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
-import { start, startLayer } from "./cli/start.ts";
+import { start, startByDefault, startLayer } from "./cli/start.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
 import { PythonRunner } from "./execution/PythonRunner.ts";
 import { RemoteExecutor } from "./execution/RemoteExecutor.ts";
@@ -48,8 +48,12 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   });
 });
 
-const worker = Command.make("worker-tetra").pipe(
-  Command.withDescription("A worker for RunPod Serverless that runs Python sent by @remote"),
+const worker = Command.make("worker-tetra", {}, () =>
+  Effect.provide(startByDefault, startLayer),
+).pipe(
+  Command.withDescription(
+    "A worker for RunPod Serverless that runs Python sent by @remote. Without a command: start",
+  ),
   Command.withSubcommands([
     start.pipe(Command.provide(startLayer)),
     run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),

@@ -1,5 +1,5 @@
 import { NodeHttpClient } from "@effect/platform-node";
-import { Effect, Layer } from "effect";
+import { ConfigProvider, Effect, Layer } from "effect";
 
 import manifest from "../../package.json" with { type: "json" };
 import { Environment } from "../settings/Environment.ts";
@@ -11,6 +11,15 @@ const ENDPOINTS = [
   "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
   "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
 ];
+
+/** As the specification has them, where nobody says otherwise. */
+const DEFAULTS = {
+  OTEL_TRACES_EXPORTER: "otlp",
+  OTEL_METRICS_EXPORTER: "otlp",
+  OTEL_LOGS_EXPORTER: "otlp",
+  OTEL_SERVICE_NAME: "worker-tetra",
+  OTEL_SERVICE_VERSION: manifest.version,
+};
 
 /**
  * Traces, logs and metrics by OpenTelemetry's protocol, as its usual variables say. What nobody wants is not
@@ -24,9 +33,9 @@ export const Telemetry = Layer.unwrap(
     const serialization = environment.isSetTo("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
       ? OtlpSerialization.layerJson
       : OtlpSerialization.layerProtobuf;
-    return Otlp.layerFromConfig({
-      resource: { serviceName: "worker-tetra", serviceVersion: manifest.version },
-      loggerMergeWithExisting: true,
-    }).pipe(Layer.provide([serialization, NodeHttpClient.layerUndici]));
+    return Otlp.layerFromConfig({ loggerMergeWithExisting: true }).pipe(
+      Layer.provide([serialization, NodeHttpClient.layerUndici]),
+      Layer.provide(ConfigProvider.layerAdd(ConfigProvider.fromEnvRecord(DEFAULTS))),
+    );
   }),
 );

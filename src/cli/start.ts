@@ -1,4 +1,4 @@
-import { Console, Effect, Layer, Option, References, Runtime, Schema } from "effect";
+import { Console, Effect, Latch, Layer, Option, References, Runtime, Schema } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import { PythonRunner } from "../execution/PythonRunner.ts";
@@ -36,27 +36,51 @@ const runOnce = Effect.fn("start.once")(function* (job: Job) {
   if (answer.error !== null) return yield* new StartFailed();
 });
 
+/** Fails when the GPU can't be used, by a process of its own. */
+const checkCuda = Effect.gen(function* () {
+  const { python } = yield* (yield* Workspace).ready;
+  yield* (yield* Fitness).checkCuda(python);
+});
+
 /** Whatever can be done before there is a job is done while the first poll is open. */
 const prepare = Effect.gen(function* () {
-  const fitness = yield* Fitness;
+  const { requiresGpu } = yield* Fitness;
   const runner = yield* PythonRunner;
-  const { python } = yield* (yield* Workspace).ready;
-  yield* Effect.all([runner.warm, fitness.checkCuda(python)], { concurrency: "unbounded" });
-}).pipe(
+  yield* Effect.all([runner.warm, requiresGpu ? checkCuda : Effect.void], {
+    concurrency: "unbounded",
+  });
+});
+
+/** What is not about the machine, the first job meets too, and answers with it. */
+const tolerant = <R>(effect: Effect.Effect<unknown, Effect.Error<typeof prepare>, R>) =>
   Effect.catchIf(
+    effect,
     (error) => error._tag !== "Unfit",
-    // The first job meets the same trouble, and answers with it.
     (error) => Effect.logWarning(`Not ready yet: ${error.message}`),
-  ),
-);
+  );
 
 const work = Effect.gen(function* () {
   const worker = yield* Worker;
   const shutdown = yield* Shutdown;
-  yield* (yield* Fitness).check;
+  const fitness = yield* Fitness;
+  yield* fitness.check;
+  const poisoned = Latch.makeUnsafe();
+  const events = { ...live, poisoned: () => poisoned.openUnsafe() };
   yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));
-  const working = Effect.provideService(worker.run(functionHandler), JobEvents, live);
-  yield* Effect.raceFirst(working, Effect.andThen(prepare, Effect.never));
+  /** A new process may be no better off than one whose GPU was lost to it. */
+  const watch = poisoned.await.pipe(
+    Effect.andThen(Effect.sync(() => poisoned.closeUnsafe())),
+    Effect.andThen(tolerant(checkCuda)),
+    Effect.forever,
+  );
+  const supervise = Effect.andThen(tolerant(prepare), watch).pipe(
+    // What jobs at work have to say is still brought home.
+    Effect.tapErrorTag("Unfit", () => worker.drain),
+  );
+  const supervising = yield* Effect.forkScoped(supervise);
+  yield* Effect.provideService(worker.run(functionHandler), JobEvents, events);
+  const end = supervising.pollUnsafe();
+  if (end !== undefined) return yield* end;
 }).pipe(
   Effect.scoped,
   Effect.catchTag("Unfit", ({ message }) => failing(message)),
@@ -64,44 +88,49 @@ const work = Effect.gen(function* () {
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
 
-/** `start`: the worker as RunPod runs it. */
-export const start = Command.make(
-  "start",
-  {
-    testInput: Flag.String("test_input").pipe(
-      Flag.withDescription(
-        'Run this one job, such as {"input": …}, and end: 0 when it succeeded, else 1',
-      ),
-      Flag.optional,
+const FLAGS = {
+  testInput: Flag.String("test_input").pipe(
+    Flag.withDescription(
+      'Run this one job, such as {"input": …}, and end: 0 when it succeeded, else 1',
     ),
-    logLevel: Flag.Literals("rp_log_level", ["DEBUG", "INFO", "WARN", "ERROR"]).pipe(
-      Flag.withDescription("As --log-level, under the name that RunPod's own workers have for it"),
-      Flag.optional,
-    ),
-  },
-  Effect.fn("start")(
-    function* (flags) {
-      const webhooks = yield* Webhooks;
-      const hasQueue = Option.isSome(webhooks.take(1, false));
-      const job = yield* Effect.catchTag(
-        testInput(flags.testInput, hasQueue),
-        "TestInputUnusable",
-        ({ message }) => failing(message),
-      );
-      if (Option.isSome(job)) return yield* runOnce(job.value);
-      if (hasQueue) return yield* work;
-      return yield* failing(
-        "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. On RunPod it is. " +
-          "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or use `worker-tetra run`.",
-      );
-    },
-    (effect, { logLevel }) =>
-      Option.match(logLevel, {
-        onNone: () => effect,
-        onSome: (level) => Effect.provideService(effect, References.MinimumLogLevel, LEVELS[level]),
-      }),
+    Flag.optional,
   ),
-).pipe(
+  logLevel: Flag.Literals("rp_log_level", ["DEBUG", "INFO", "WARN", "ERROR"]).pipe(
+    Flag.withDescription("As --log-level, under the name that RunPod's own workers have for it"),
+    Flag.optional,
+  ),
+} as const;
+
+interface Flags {
+  readonly testInput: Option.Option<string>;
+  readonly logLevel: Option.Option<keyof typeof LEVELS>;
+}
+
+const handler = Effect.fn("start")(
+  function* (flags: Flags) {
+    const webhooks = yield* Webhooks;
+    const hasQueue = Option.isSome(webhooks.take(1, false));
+    const job = yield* Effect.catchTag(
+      testInput(flags.testInput, hasQueue),
+      "TestInputUnusable",
+      ({ message }) => failing(message),
+    );
+    if (Option.isSome(job)) return yield* runOnce(job.value);
+    if (hasQueue) return yield* work;
+    return yield* failing(
+      "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. On RunPod it is. " +
+        "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or use `worker-tetra run`.",
+    );
+  },
+  (effect, { logLevel }) =>
+    Option.match(logLevel, {
+      onNone: () => effect,
+      onSome: (level) => Effect.provideService(effect, References.MinimumLogLevel, LEVELS[level]),
+    }),
+);
+
+/** `start`: the worker as RunPod runs it. */
+export const start = Command.make("start", FLAGS, handler).pipe(
   Command.withDescription("Take jobs from RunPod's queue, run them and send the results back"),
   Command.withExamples([
     { command: "worker-tetra start", description: "As RunPod starts it" },
@@ -111,6 +140,9 @@ export const start = Command.make(
     },
   ]),
 );
+
+/** What the program does when it is told nothing else. */
+export const startByDefault = handler({ testInput: Option.none(), logLevel: Option.none() });
 
 /** All that the command needs. */
 export const startLayer = Layer.mergeAll(

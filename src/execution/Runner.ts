@@ -73,7 +73,7 @@ export interface CallOutcome {
   readonly output: string;
 }
 
-export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
+type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 const decodeControl = Schema.decodeUnknownOption(ControlResult);
@@ -308,6 +308,7 @@ export const makeRunner = Effect.gen(function* () {
       yield* retire(runner, "the Python process that held it was replaced");
     }
     if (result.poisoned !== null) {
+      events.poisoned?.();
       notes.push(`The Python process was replaced, and its instances are gone: ${result.poisoned}`);
       yield* retire(runner, "the Python process that held it was replaced after a CUDA error");
       yield* respawn;

@@ -10,6 +10,8 @@ export interface JobEvents {
   readonly stage?: (stage: Stage) => void;
   /** Whole lines of the job's output with their line ends, as they come. */
   readonly output?: (lines: string) => void;
+  /** The job left a process that can't use its GPU any more; it was replaced. */
+  readonly poisoned?: () => void;
   /** One value of a generator, in the shape of an answer; absent when nobody streams. */
   readonly chunk?: (chunk: FunctionResponse) => void;
 }

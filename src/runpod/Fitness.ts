@@ -59,9 +59,15 @@ const inTime = (check: Unfit["check"]) => (effect: Effect.Effect<unknown, Unfit>
       Effect.fail(new Unfit({ check, reason: `looking at it took more than ${PATIENCE} seconds` })),
   });
 
+/** How it says that there is none, as on a machine without a GPU. */
+const NO_DRIVER = "no driver: ";
+
 /** Asks the driver itself, in a process of its own, so that jobs may still choose their devices. */
-const CUDA = `import ctypes
-cuda = ctypes.CDLL("libcuda.so.1")
+const CUDA = `import ctypes, sys
+try:
+    cuda = ctypes.CDLL("libcuda.so.1")
+except OSError as error:
+    sys.exit("no driver: %s" % error)
 count = ctypes.c_int()
 code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
 assert code == 0, "CUDA error %d" % code
@@ -73,7 +79,9 @@ export class Fitness extends Context.Service<
   {
     /** Fails with what is missing, after the service was told. */
     readonly check: Effect.Effect<void, Unfit>;
-    /** Whether CUDA really works, which takes longer; fails where a GPU is required. */
+    /** Whether a GPU must be there. */
+    readonly requiresGpu: boolean;
+    /** Whether CUDA really works, by this interpreter; takes longer. Fails after the service was told. */
     readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
   }
 >()("worker-tetra/runpod/Fitness") {
@@ -183,6 +191,7 @@ export class Fitness extends Context.Service<
         );
 
       return Fitness.of({
+        requiresGpu: requireGpu,
         check: Effect.all(
           [
             inTime("python")(hasPython),
@@ -195,16 +204,12 @@ export class Fitness extends Context.Service<
         ).pipe(Effect.tapError(report), Effect.withSpan("Fitness.check")),
         checkCuda: Effect.fn("Fitness.checkCuda")(
           function* (executable: string) {
-            if (!requireGpu) return;
-            yield* programs.run(executable, ["-I", "-c", CUDA]).pipe(
-              Effect.mapError(
-                ({ output }) =>
-                  new Unfit({
-                    check: "gpu",
-                    reason: `the GPU can't be used: ${output.trim().split("\n").at(-1)}`,
-                  }),
-              ),
-            );
+            const outcome = yield* Effect.result(programs.run(executable, ["-I", "-c", CUDA]));
+            if (outcome._tag === "Success") return;
+            const { output } = outcome.failure;
+            if (!requireGpu && output.includes(NO_DRIVER)) return;
+            const reason = `the GPU can't be used: ${output.trim().split("\n").at(-1)}`;
+            return yield* new Unfit({ check: "gpu", reason });
           },
           (effect) => Effect.tapError(effect, report),
         ),

@@ -54,7 +54,7 @@ export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
 }
 
 /** What is wrong with something that was handed out as a job. */
-export interface Unusable {
+interface Unusable {
   readonly id: string | undefined;
   readonly problem: string;
 }

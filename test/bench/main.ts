@@ -8,6 +8,7 @@ import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
+import { firstTake, idleTakes, queueOne, queueTen } from "./Queue.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
 import { coldStart, crowdStart, warmStart } from "./Starts.ts";
 
@@ -43,6 +44,10 @@ Effect.gen(function* () {
     packagesFirst,
     packagesOfImage,
     packagesCold,
+    queueOne,
+    queueTen,
+    firstTake,
+    idleTakes,
   ]) {
     const { what, ours, baseline, bar, met } = yield* row;
     if (!met) missed += 1;

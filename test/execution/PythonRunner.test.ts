@@ -54,6 +54,35 @@ const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour 
   ...more,
 });
 
+const instanceOf = (id: string) => ({
+  id,
+  class_name: "C",
+  created_at: "2030-01-01T00:00:00Z",
+  method_calls: 1,
+  last_used: "2030-01-01T00:00:00Z",
+});
+
+/** A call of an instance. */
+const of = (id: string): Call => ({
+  ...call,
+  meta: { ...call.meta, kind: "class", instance: id },
+});
+
+const value = (outcome: { readonly value: Buffer | undefined }) => String(outcome.value);
+
+/** Processes that answer with their number, which is that of their start, when the gate is open. */
+const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<Behaviour> =>
+  Array.from({ length: count }, (_, number) => ({
+    ...well,
+    call: (runner, id, meta) => {
+      const instance =
+        "instance" in meta && typeof meta.instance === "string" ? instanceOf(meta.instance) : null;
+      const answer = () => runner.answer(id, { instance }, String(number));
+      if (gate === undefined) answer();
+      else Effect.runFork(Effect.map(Deferred.await(gate), answer));
+    },
+  }));
+
 describe("PythonRunner", () => {
   it.effect("starts one process on first need and serves every call with it", () => {
     const { started, provide } = setUp([well]);
@@ -178,7 +207,12 @@ describe("PythonRunner", () => {
       ]);
       return Effect.gen(function* () {
         const runner = yield* PythonRunner;
-        assert.include((yield* runner.call(call)).output, "device-side assert");
+        let told = 0;
+        const first = Effect.provideService(runner.call(call), JobEvents, {
+          poisoned: () => (told += 1),
+        });
+        assert.include((yield* first).output, "device-side assert");
+        assert.strictEqual(told, 1);
         assert.include((yield* runner.call(call)).output, "Instance Model_1 was built anew");
         assert.notInclude((yield* runner.call(call)).output, "built anew");
         assert.lengthOf(started, 2);
@@ -321,5 +355,56 @@ describe("PythonRunner", () => {
         Option.some("{'a': 1}"),
       );
     }).pipe(provide);
+  });
+
+  describe("with several processes", () => {
+    const THREE = { WORKER_CONCURRENCY: "3" } as const;
+
+    it.effect("runs as many calls at a time", () =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>();
+        const { started, provide } = setUp(numbered(3, gate), THREE);
+        yield* Effect.gen(function* () {
+          const runner = yield* PythonRunner;
+          const fibers = yield* Effect.forEach([1, 2, 3], () =>
+            Effect.forkChild(runner.call(call)),
+          );
+          while (started.length < 3) yield* Effect.yieldNow;
+          yield* Deferred.succeed(gate, undefined);
+          const answers = yield* Effect.forEach(fibers, Fiber.join);
+          assert.sameMembers(answers.map(value), ["0", "1", "2"]);
+        }).pipe(provide);
+      }),
+    );
+
+    it.effect("brings calls of an instance to the process that has it, also while it is made", () =>
+      Effect.gen(function* () {
+        const { provide } = setUp(numbered(3), THREE);
+        yield* Effect.gen(function* () {
+          const runner = yield* PythonRunner;
+          const ids = ["a", "b", "c", "a", "b", "c", "a"];
+          const answers = yield* Effect.forEach(ids, (id) => runner.call(of(id)), {
+            concurrency: "unbounded",
+          });
+          const places = new Map(
+            ids.map((id, index) => [id, value(answers[index] ?? { value: undefined })]),
+          );
+          assert.strictEqual(new Set(places.values()).size, 3);
+          for (const [index, id] of ids.entries()) {
+            assert.strictEqual(value(answers[index] ?? { value: undefined }), places.get(id));
+          }
+          assert.strictEqual(value(yield* runner.call(of("b"))), places.get("b"));
+        }).pipe(provide);
+      }),
+    );
+
+    it.effect("starts no second process for calls that come one after the other", () => {
+      const { started, provide } = setUp(numbered(3), THREE);
+      return Effect.gen(function* () {
+        const runner = yield* PythonRunner;
+        for (let turn = 0; turn < 4; turn += 1) yield* runner.call(call);
+        assert.lengthOf(started, 1);
+      }).pipe(provide);
+    });
   });
 });

@@ -118,30 +118,30 @@ describe("worker-tetra", () => {
     assert.include(err, "npm ci");
   });
 
-  it.each(["SIGTERM", "SIGINT"] as const)(
-    "leaves no process behind when it gets %s",
-    async (signal) => {
-      const child = start(["run", "-"]);
-      const pid = new Promise<number>((resolve) => {
-        child.stdout.on("data", (bytes: Buffer) => {
-          const found = /pid (\d+)/.exec(bytes.toString())?.[1];
-          if (found !== undefined) resolve(Number(found));
-        });
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)("leaves no process behind when it gets %s", async (signal, code) => {
+    const child = start(["run", "-"]);
+    const pid = new Promise<number>((resolve) => {
+      child.stdout.on("data", (bytes: Buffer) => {
+        const found = /pid (\d+)/.exec(bytes.toString())?.[1];
+        if (found !== undefined) resolve(Number(found));
       });
-      const end = finished(child);
-      child.stdin.end(
-        JSON.stringify({
-          function_name: "f",
-          function_code:
-            "import os, time\ndef f():\n    print('pid', os.getpid())\n    time.sleep(600)",
-        }),
-      );
-      const python = await pid;
-      child.kill(signal);
-      assert.strictEqual((await end).code, 130);
-      assert.throws(() => process.kill(python, 0), /ESRCH/);
-    },
-  );
+    });
+    const end = finished(child);
+    child.stdin.end(
+      JSON.stringify({
+        function_name: "f",
+        function_code:
+          "import os, time\ndef f():\n    print('pid', os.getpid())\n    time.sleep(600)",
+      }),
+    );
+    const python = await pid;
+    child.kill(signal);
+    assert.strictEqual((await end).code, code);
+    assert.throws(() => process.kill(python, 0), /ESRCH/);
+  });
 
   it("takes its Python process with it when it is killed", async () => {
     const child = start(["run", "-"]);

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -17,6 +17,12 @@ const request = (
 ) => ({ function_name: "f", function_code: code, args, serialization_format: "json", ...more });
 
 const hello = JSON.parse(readFileSync("fixtures/hello_world.json", "utf8")).input;
+
+/** An empty folder that goes with the test. */
+const scratch = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-start-"))),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+);
 
 /** RunPod and a worker of its own process. */
 const deployed = Effect.fnUntraced(function* (
@@ -112,10 +118,7 @@ describe("start", () => {
       Effect.gen(function* () {
         const { service } = yield* deployed({ WORKER_CONCURRENCY: "3" });
         // Each waits until all three have begun.
-        const folder = mkdtempSync(join(tmpdir(), "worker-tetra-together-"));
-        yield* Effect.addFinalizer(() =>
-          Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-        );
+        const folder = yield* scratch;
         const code = `import os, time
 def f(n):
     open(os.path.join("${folder}", str(n)), "w").close()
@@ -268,6 +271,23 @@ def f():
       const { worker } = yield* deployed(variables);
       assert.strictEqual((yield* worker.ended).code, 1);
       assert.include(worker.stderr(), words);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("ends where nvidia-smi has a GPU and CUDA can't use it", () =>
+    Effect.gen(function* () {
+      const folder = yield* scratch;
+      writeFileSync(join(folder, "nvidia-smi"), "#!/bin/sh\necho 'GPU 0: Test'\n", { mode: 0o755 });
+      // A driver that is none.
+      writeFileSync(join(folder, "libcuda.so.1"), "");
+      const { service, worker } = yield* deployed({
+        WORKER_REQUIRE_GPU: "true",
+        PATH: `${folder}:${process.env["PATH"]}`,
+        LD_LIBRARY_PATH: folder,
+      });
+      assert.strictEqual((yield* worker.ended).code, 1);
+      assert.include(worker.stderr(), "the GPU can't be used");
+      assert.isTrue(service.pings.some(({ query }) => query.get("check") === "gpu"));
     }).pipe(Effect.scoped),
   );
 

@@ -112,13 +112,20 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
   const requests: Array<FakeRunPod["requests"][number]> = [];
   const faults = new Map<Route, { count: number; fault: (number: number) => Fault | undefined }>();
   const wakers = new Set<() => void>();
-  const awaited: Array<{ readonly isDone: () => boolean; readonly done: Deferred.Deferred<void> }> =
-    [];
+  const awaited = new Map<Deferred.Deferred<void>, () => boolean>();
+  const firsts = new Map<string, Posted>();
+
+  const keep = (posted: Posted): void => {
+    results.push(posted);
+    if (!firsts.has(posted.id)) firsts.set(posted.id, posted);
+  };
 
   const happened = (): void => {
     for (const wake of wakers) wake();
-    for (const { isDone, done } of awaited) {
-      if (isDone()) Deferred.doneUnsafe(done, Exit.void);
+    for (const [done, isDone] of awaited) {
+      if (!isDone()) continue;
+      awaited.delete(done);
+      Deferred.doneUnsafe(done, Exit.void);
     }
   };
 
@@ -165,7 +172,8 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     },
     done: (url, text, request, response) => {
       const posted = post(url, text, request);
-      (posted.body["status"] === "IN_PROGRESS" ? progress : results).push(posted);
+      if (posted.body["status"] === "IN_PROGRESS") progress.push(posted);
+      else keep(posted);
       json(response, {});
     },
     stream: (url, text, request, response) => {
@@ -200,7 +208,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
         response.writeHead(fault.status, { "content-type": "text/html" }).end(fault.body ?? "");
         break;
       case "reset":
-        if (fault.taken === true && route === "done") results.push(post(url, text, request));
+        if (fault.taken === true && route === "done") keep(post(url, text, request));
         request.socket.destroy();
         break;
       case "cut":
@@ -239,7 +247,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     Effect.suspend(() => {
       if (isDone()) return Effect.void;
       const done = Deferred.makeUnsafe<void>();
-      awaited.push({ isDone, done });
+      awaited.set(done, isDone);
       return Deferred.await(done);
     });
 
@@ -268,9 +276,9 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     },
     result: (id) =>
       Effect.andThen(
-        until(() => results.some((one) => one.id === id)),
+        until(() => firsts.has(id)),
         Effect.suspend(() => {
-          const found = results.find((one) => one.id === id);
+          const found = firsts.get(id);
           return found === undefined ? Effect.die(`no result of ${id}`) : Effect.succeed(found);
         }),
       ),

@@ -1,0 +1,171 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
+import { Effect, Layer, References } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { functionHandler } from "../../src/runpod/FunctionHandler.ts";
+import { type Handler, Worker } from "../../src/runpod/Worker.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeRunPod, type FakeRunPod } from "../support/FakeRunPod.ts";
+import { compare, median, milliseconds, timed } from "./Pairs.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Jobs in one timed batch. */
+const BATCH = 100;
+
+const REQUEST = { function_name: "f", function_code: "def f(): return None", args: [] } as const;
+
+const SETTINGS = {
+  RUNPOD_VOLUME_PATH: "/nonexistent",
+  WORKER_WORKSPACE_PATH: "/tmp/worker-tetra-bench",
+} as const;
+
+/** A worker that takes jobs of a service of its own, with one handler or the other. */
+const working = Effect.fnUntraced(function* <R>(
+  handler: Handler<R>,
+  concurrency: number,
+  needs: Layer.Layer<R>,
+) {
+  const service = yield* fakeRunPod();
+  const environment = Environment.layerOf({
+    ...process.env,
+    ...SETTINGS,
+    ...service.variables,
+    RUNPOD_PING_INTERVAL: "10000",
+    WORKER_CONCURRENCY: String(concurrency),
+  });
+  yield* Effect.flatMap(Worker, (worker) => worker.run(handler)).pipe(
+    Effect.provide(
+      Layer.fresh(
+        Worker.layer.pipe(
+          Layer.merge(needs),
+          Layer.provide(environment),
+          Layer.provide([NodeServices.layer, NodeHttpClient.layerUndici]),
+        ),
+      ),
+    ),
+    // It is not drained at the end, which it would complain of.
+    Effect.provideService(References.MinimumLogLevel, "None"),
+    Effect.forkScoped,
+  );
+  return service;
+});
+
+/** So many jobs from the first submission to the last result, a job. */
+const batch = (service: FakeRunPod) =>
+  timed(
+    Effect.suspend(() => {
+      const ids = Array.from({ length: BATCH }, () => service.submit(REQUEST));
+      return Effect.forEach(ids, service.result, { discard: true });
+    }),
+  ).pipe(Effect.map((total) => total / BATCH));
+
+const rate = (values: ReadonlyArray<number>) => `${Math.round(1000 / median(values))} jobs/s`;
+
+/** One job alone, from its submission to its result. */
+const single = (service: FakeRunPod) =>
+  timed(Effect.suspend(() => service.result(service.submit(REQUEST))));
+
+const jobs = (concurrency: number) =>
+  Effect.gen(function* () {
+    const real = yield* working(
+      functionHandler,
+      concurrency,
+      RemoteExecutor.layer.pipe(
+        Layer.provide(
+          Environment.layerOf({
+            ...process.env,
+            ...SETTINGS,
+            WORKER_CONCURRENCY: String(concurrency),
+          }),
+        ),
+        Layer.provide(NodeServices.layer),
+        Layer.orDie,
+      ),
+    );
+    const bare = yield* working(() => Effect.succeed(null), concurrency, Layer.empty);
+    yield* Effect.all([batch(real), batch(bare), batch(real), batch(bare)]);
+    const result = yield* compare(20, batch(real), batch(bare));
+    const alone = yield* compare(100, single(real), single(bare));
+    const limit = 1.5 * median(result.baseline) + 0.2;
+    return {
+      what: `jobs of the queue, ${concurrency} at a time (${result.pairs} pairs of ${BATCH}; one alone)`,
+      ours: `${rate(result.ours)}, ${median(result.ours).toPrecision(3)} ms a job (alone ${milliseconds(alone.ours)})`,
+      baseline: `a handler that answers at once ${rate(result.baseline)}, ${median(result.baseline).toPrecision(3)} ms (alone ${milliseconds(alone.baseline)})`,
+      bar: `1.5x + 0.2 ms = ${limit.toPrecision(3)} ms`,
+      met: median(result.ours) <= limit,
+    };
+  }).pipe(Effect.scoped);
+
+export const queueOne = jobs(1);
+export const queueTen = jobs(10);
+
+/** How often a minute a service is asked that answers at once that there is nothing. */
+export const idleTakes = Effect.gen(function* () {
+  const service = yield* fakeRunPod({ hold: 0 });
+  const environment = Environment.layerOf({ ...service.variables });
+  yield* Effect.flatMap(Worker, (worker) => worker.run(() => Effect.succeed(null))).pipe(
+    Effect.provide(
+      Layer.fresh(
+        Worker.layer.pipe(
+          Layer.provide(environment),
+          Layer.provide([NodeServices.layer, NodeHttpClient.layerUndici]),
+        ),
+      ),
+    ),
+    Effect.forkScoped,
+  );
+  yield* service.seen("take", 20);
+  const takes = service.requests.filter(({ route }) => route === "take");
+  const [first, last] = [takes.at(0)?.at ?? 0, takes.at(19)?.at ?? 0];
+  const rate = (19 * 60_000) / (last - first);
+  return {
+    what: "takes a minute when the service answers 204 at once",
+    ours: rate.toFixed(0),
+    baseline: "none",
+    bar: "at most 120",
+    met: rate <= 120,
+  };
+}).pipe(Effect.scoped);
+
+/** A program that is killed when the scope closes. */
+const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>>) =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      spawn(process.execPath, args, {
+        cwd: ROOT,
+        env: { ...process.env, ...SETTINGS, ...variables },
+        stdio: ["ignore", "pipe", "ignore"],
+      }),
+    ),
+    (child) => Effect.sync(() => child.kill("SIGKILL")),
+  );
+
+/** From the start of the program to the first question for jobs. */
+export const firstTake = Effect.gen(function* () {
+  const ours = Effect.gen(function* () {
+    const service = yield* fakeRunPod();
+    return yield* timed(
+      Effect.andThen(started(["src/main.ts", "start"], service.variables), service.seen("take", 1)),
+    );
+  }).pipe(Effect.scoped);
+  const bare = timed(
+    Effect.flatMap(started(["-e", "0"], {}), (child) =>
+      Effect.callback<void>((done) => {
+        child.once("close", () => done(Effect.void));
+      }),
+    ),
+  ).pipe(Effect.scoped);
+  yield* Effect.all([ours, bare]);
+  const result = yield* compare(10, ours, bare);
+  return {
+    what: `start of the program to the first take, from its sources (${result.pairs} pairs)`,
+    ours: milliseconds(result.ours),
+    baseline: `node -e 0 ${milliseconds(result.baseline)}`,
+    bar: `none; it is ${(median(result.ours) / median(result.baseline)).toFixed(1)}x`,
+    met: true,
+  };
+});
