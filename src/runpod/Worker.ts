@@ -2,12 +2,14 @@ import {
   Cause,
   Clock,
   Context,
+  Duration,
   Effect,
   Exit,
   Fiber,
   FiberSet,
   Latch,
   Layer,
+  Metric,
   Option,
   Random,
   type Scope,
@@ -58,6 +60,11 @@ const COMPLAINT_INTERVAL = 60_000;
 export type Handler<R = never> = (
   job: Job,
 ) => Effect.Effect<unknown, unknown, R> | Stream.Stream<unknown, unknown, R>;
+
+const jobsTaken = Metric.counter("worker_jobs_taken", { incremental: true });
+const jobsDone = Metric.counter("worker_jobs_done", { incremental: true });
+const jobsStopped = Metric.counter("worker_jobs_stopped", { incremental: true });
+const jobTimes = Metric.timer("worker_job_duration");
 
 type StopReason = "stopped by RunPod" | "shut down";
 
@@ -174,13 +181,17 @@ export class Worker extends Context.Service<
           entry.interrupt = Effect.asVoid(Fiber.interrupt(running));
           if (entry.reason !== undefined) yield* entry.interrupt;
           const exit = yield* Fiber.await(running);
-          const seconds = ((yield* Clock.currentTimeMillis) - entry.since) / 1000;
+          const duration = (yield* Clock.currentTimeMillis) - entry.since;
+          const seconds = duration / 1000;
+          yield* Metric.update(jobTimes, Duration.millis(duration));
           if (entry.reason === "stopped by RunPod" && Exit.hasInterrupts(exit)) {
             working.delete(id);
+            yield* Metric.update(jobsStopped, 1);
             yield* Effect.logInfo(`Job ${entry.reason} after ${seconds.toFixed(3)} s`);
           } else {
             const body = bodyOf(exit, entry.reason);
             undelivered.add(id);
+            yield* Metric.update(jobsDone, 1);
             yield* Effect.logInfo(`Job done in ${seconds.toFixed(3)} s`);
             const over = yield* Latch.make();
             yield* delivery.accept(
@@ -221,11 +232,15 @@ export class Worker extends Context.Service<
               interrupt: Effect.void,
             };
             working.set(job.id, entry);
+            yield* Metric.update(jobsTaken, 1);
             const hasSlot = free > 0;
             if (hasSlot) free -= 1;
             yield* FiberSet.run(
               jobs,
-              Effect.annotateLogs(carryOut(job, entry, hasSlot), { requestId: job.id }),
+              carryOut(job, entry, hasSlot).pipe(
+                Effect.withSpan("Worker.job", { attributes: { "job.id": job.id } }),
+                Effect.annotateLogs({ requestId: job.id }),
+              ),
             );
           }
           if (free > 0) yield* slots.release(free);
@@ -305,7 +320,8 @@ export class Worker extends Context.Service<
         );
         if (queue.canStop) yield* Effect.forkScoped(stopping);
         const open = yield* Effect.forkScoped(taking);
-        yield* draining.await;
+        // A loop that dies of a defect must not leave a worker that does nothing for ever.
+        yield* Effect.raceFirst(draining.await, Fiber.join(open));
         yield* Fiber.interrupt(open);
         if (working.size > 0) {
           yield* Effect.logInfo(`No more jobs are taken; ${working.size} are finished first`);
