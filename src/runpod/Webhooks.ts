@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 
 import { Context, Effect, Layer, Option, Redacted } from "effect";
 
@@ -42,13 +41,6 @@ const POD_ID = Setting.optionalText({
   fallback: "a random one",
 });
 
-const POD_HOSTNAME = Setting.text({
-  name: "RUNPOD_POD_HOSTNAME",
-  doc: "The name of the machine in reports of errors, set by RunPod.",
-  expected: "a name",
-  fallback: hostname(),
-});
-
 type Parameters = Readonly<Record<string, string | number>>;
 
 /** An address with both placeholders replaced, and parameters after whatever it has of them. */
@@ -73,7 +65,6 @@ export class Webhooks extends Context.Service<
   Webhooks,
   {
     readonly workerId: string;
-    readonly hostname: string;
     readonly key: Option.Option<Redacted.Redacted<string>>;
     /** Whether the service knows of this worker by its own id. */
     readonly isRegistered: boolean;
@@ -98,7 +89,6 @@ export class Webhooks extends Context.Service<
       const isStop = Option.filter(getJob, (url) => url.includes("/job-take/"));
       return Webhooks.of({
         workerId,
-        hostname: yield* POD_HOSTNAME.value,
         key: yield* API_KEY.value,
         isRegistered: Option.isSome(podId),
         take: (slots, isBusy) =>

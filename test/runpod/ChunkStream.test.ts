@@ -3,7 +3,11 @@ import { Effect } from "effect";
 
 import { success } from "../../src/protocol/FunctionResponse.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { chunkStream } from "../../src/runpod/ChunkStream.ts";
 import type { Handler } from "../../src/runpod/Worker.ts";
+import { inTime } from "../support/FakeMachine.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { keptLogs } from "../support/Logs.ts";
 import { atWork, eventually } from "../support/WorkerAtWork.ts";
 
 const chunk = (value: string) => success({ json_result: value });
@@ -55,5 +59,23 @@ describe.concurrent("values that a job tells of are streamed", () => {
       yield* eventually(() => service.pings.at(-1)?.ids.includes(next) === true);
       assert.isEmpty(service.results);
     }).pipe(Effect.scoped),
+  );
+
+  it.effect(
+    "and does not wait for ever for a service that takes none, nor keeps too many for it",
+    () => {
+      const logs = keptLogs();
+      return Effect.gen(function* () {
+        const { offer, end } = yield* chunkStream(
+          fakeJobQueue({ chunk: () => Effect.never }),
+          "job-1",
+        );
+        const value = "x".repeat(900_000);
+        for (let number = 0; number < 30; number += 1) offer(value);
+        yield* inTime(end);
+        const [warning] = logs.warnings();
+        assert.match(String(warning), /^\d+ of 30 values .* RunPod was too slow/);
+      }).pipe(Effect.scoped, Effect.provide(logs.layer));
+    },
   );
 });

@@ -1,6 +1,12 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Deferred, Effect, Fiber, Layer } from "effect";
+import { NodeServices } from "@effect/platform-node";
 
+import { Delivery } from "../../src/runpod/Delivery.ts";
+import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { ResultStore } from "../../src/runpod/ResultStore.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
 import { atWork, echo } from "../support/WorkerAtWork.ts";
 
 describe.concurrent("a result is delivered", () => {
@@ -64,5 +70,34 @@ describe.concurrent("a result is delivered", () => {
       const { body } = yield* service.result(service.submit(1));
       assert.include(String(body["error"]), "can't be encoded as JSON");
     }).pipe(Effect.scoped),
+  );
+
+  it.effect("from a slot that is kept while there is no room for more results", () =>
+    Effect.gen(function* () {
+      const open = yield* Deferred.make<void>();
+      const layer = Delivery.layerNoDeps.pipe(
+        Layer.provide([
+          Layer.succeed(JobQueue, fakeJobQueue({ complete: () => Deferred.await(open) })),
+          ResultStore.layer,
+        ]),
+        Layer.provide([NodeServices.layer, Environment.layerOf({})]),
+      );
+      yield* Effect.gen(function* () {
+        const { accept, idle } = yield* Delivery;
+        const large = (jobId: string) =>
+          accept(
+            { jobId, body: new Uint8Array(200 * 1024 * 1024), isStream: false },
+            Effect.void,
+            Effect.void,
+          );
+        yield* large("one");
+        const waiting = yield* Effect.forkChild(large("two"));
+        yield* Effect.yieldNow;
+        assert.isUndefined(waiting.pollUnsafe());
+        yield* Deferred.succeed(open, undefined);
+        yield* Fiber.join(waiting);
+        yield* idle;
+      }).pipe(Effect.provide(layer));
+    }),
   );
 });

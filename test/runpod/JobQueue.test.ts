@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Effect, Layer, Schema } from "effect";
+import { HttpClient, HttpClientResponse } from "effect/http";
 
+import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { Webhooks } from "../../src/runpod/Webhooks.ts";
+import { Environment } from "../../src/settings/Environment.ts";
 import { atWork, echo } from "../support/WorkerAtWork.ts";
 
 describe.concurrent("a worker is told", () => {
@@ -69,5 +73,58 @@ describe.concurrent("a worker is told", () => {
       yield* Effect.forEach(["a", "b"], service.result);
       assert.lengthOf(service.results, 2);
     }).pipe(Effect.scoped),
+  );
+});
+
+/** A queue whose service answers every take with this. */
+const answering = (status: number, text: string) =>
+  JobQueue.layerNoDeps.pipe(
+    Layer.provide(Webhooks.layer),
+    Layer.provide([
+      Environment.layerOf({ RUNPOD_WEBHOOK_GET_JOB: "http://localhost/job-take/$ID" }),
+      Layer.succeed(
+        HttpClient.HttpClient,
+        HttpClient.make((request) =>
+          Effect.succeed(
+            HttpClientResponse.fromWeb(
+              request,
+              new Response(text === "" ? null : text, { status }),
+            ),
+          ),
+        ),
+      ),
+    ]),
+  );
+
+const taking = Effect.flatMap(JobQueue, (queue) => queue.take(1, false));
+
+describe("JobQueue", () => {
+  it.effect.prop(
+    "takes any JSON for what it is: jobs, or nothing",
+    { document: Schema.Json },
+    ({ document }) =>
+      Effect.gen(function* () {
+        const { jobs, unusable } = yield* taking;
+        const list = Array.isArray(document) ? document : [document];
+        assert.isAtMost(jobs.length + unusable.length, list.length);
+        for (const { id } of jobs) assert.isNotEmpty(id);
+      }).pipe(Effect.provide(answering(200, JSON.stringify(document)))),
+  );
+
+  it.effect.prop(
+    "takes any text for nothing, and any status for a failure that can be told",
+    {
+      text: Schema.String,
+      status: Schema.Int.check(Schema.isBetween({ minimum: 201, maximum: 599 })),
+    },
+    ({ text, status }) =>
+      Effect.gen(function* () {
+        const isEmpty = [204, 205, 304].includes(status);
+        const outcome = yield* Effect.result(
+          Effect.provide(taking, answering(status, isEmpty ? "" : text)),
+        );
+        if (outcome._tag === "Success") assert.include([204, 400], status);
+        else assert.include(outcome.failure.message, String(status));
+      }),
   );
 });
