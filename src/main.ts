@@ -5,6 +5,7 @@ import { CliOutput, Command } from "effect/cli";
 import manifest from "../package.json" with { type: "json" };
 import { Logging } from "./cli/Logging.ts";
 import { run } from "./cli/run.ts";
+import { serve } from "./cli/serve.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
 import { start, startByDefault, startLayer } from "./cli/start.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
@@ -57,6 +58,7 @@ const worker = Command.make("worker-tetra", {}, () =>
   Command.withSubcommands([
     start.pipe(Command.provide(startLayer)),
     run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
+    serve,
   ]),
 );
 

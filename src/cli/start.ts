@@ -1,4 +1,4 @@
-import { Console, Effect, Latch, Layer, Option, References, Runtime, Schema } from "effect";
+import { Array, Console, Effect, Latch, Layer, Option, References, Runtime, Schema } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import { PythonRunner } from "../execution/PythonRunner.ts";
@@ -10,6 +10,10 @@ import { functionHandler } from "../runpod/FunctionHandler.ts";
 import { Webhooks } from "../runpod/Webhooks.ts";
 import { Worker } from "../runpod/Worker.ts";
 import { Workspace } from "../workspace/Workspace.ts";
+import { liveOutput } from "./LiveOutput.ts";
+import { balanced, PORT, PORT_HEALTH } from "./LoadBalancing.ts";
+import { checkCuda, prepare, tolerant } from "./Readiness.ts";
+import { serveEndpoint } from "./serve.ts";
 import { Shutdown } from "./Shutdown.ts";
 import { testInput } from "./TestInput.ts";
 
@@ -19,45 +23,15 @@ class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed", {}) {
   override readonly [Runtime.errorReported] = false;
 }
 
-/** Clients find a job's lines in the pod's log by what they are: exactly as printed. */
-const live = {
-  output: (lines: string) => {
-    process.stdout.write(lines);
-  },
-};
-
 const failing = (message: string) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new StartFailed()));
 
 /** One job, and its answer as a line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
-  const answer = yield* Effect.provideService(functionHandler(job), JobEvents, live);
+  const answer = yield* Effect.provideService(functionHandler(job), JobEvents, liveOutput);
   yield* Console.log(JSON.stringify(answer));
   if (answer.error !== null) return yield* new StartFailed();
 });
-
-/** Fails when the GPU can't be used, by a process of its own. */
-const checkCuda = Effect.gen(function* () {
-  const { python } = yield* (yield* Workspace).ready;
-  yield* (yield* Fitness).checkCuda(python);
-});
-
-/** Whatever can be done before there is a job is done while the first poll is open. */
-const prepare = Effect.gen(function* () {
-  const { requiresGpu } = yield* Fitness;
-  const runner = yield* PythonRunner;
-  yield* Effect.all([runner.warm, requiresGpu ? checkCuda : Effect.void], {
-    concurrency: "unbounded",
-  });
-});
-
-/** What is not about the machine, the first job meets too, and answers with it. */
-const tolerant = <R>(effect: Effect.Effect<unknown, Effect.Error<typeof prepare>, R>) =>
-  Effect.catchIf(
-    effect,
-    (error) => error._tag !== "Unfit",
-    (error) => Effect.logWarning(`Not ready yet: ${error.message}`),
-  );
 
 const work = Effect.gen(function* () {
   const worker = yield* Worker;
@@ -65,7 +39,7 @@ const work = Effect.gen(function* () {
   const fitness = yield* Fitness;
   yield* fitness.check;
   const poisoned = Latch.makeUnsafe();
-  const events = { ...live, poisoned: () => poisoned.openUnsafe() };
+  const events = { ...liveOutput, poisoned: () => poisoned.openUnsafe() };
   yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));
   /** A new process may be no better off than one whose GPU was lost to it. */
   const watch = poisoned.await.pipe(
@@ -81,10 +55,7 @@ const work = Effect.gen(function* () {
   yield* Effect.provideService(worker.run(functionHandler), JobEvents, events);
   const end = supervising.pollUnsafe();
   if (end !== undefined) return yield* end;
-}).pipe(
-  Effect.scoped,
-  Effect.catchTag("Unfit", ({ message }) => failing(message)),
-);
+}).pipe(Effect.scoped);
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
 
@@ -95,6 +66,19 @@ const FLAGS = {
     ),
     Flag.optional,
   ),
+  serveApi: Flag.Boolean("rp_serve_api").pipe(
+    Flag.withDescription("As the command serve, under the names that RunPod's own workers have"),
+    Flag.withDefault(false),
+  ),
+  apiHost: Flag.String("rp_api_host").pipe(
+    Flag.withDescription("As serve --host"),
+    Flag.withDefault("127.0.0.1"),
+  ),
+  apiPort: Flag.Int("rp_api_port").pipe(Flag.withDescription("As serve --port"), Flag.optional),
+  apiConcurrency: Flag.Int("rp_api_concurrency").pipe(
+    Flag.withDescription("As serve --concurrency"),
+    Flag.optional,
+  ),
   logLevel: Flag.Literals("rp_log_level", ["DEBUG", "INFO", "WARN", "ERROR"]).pipe(
     Flag.withDescription("As --log-level, under the name that RunPod's own workers have for it"),
     Flag.optional,
@@ -103,23 +87,42 @@ const FLAGS = {
 
 interface Flags {
   readonly testInput: Option.Option<string>;
+  readonly serveApi: boolean;
+  readonly apiHost: string;
+  readonly apiPort: Option.Option<number>;
+  readonly apiConcurrency: Option.Option<number>;
   readonly logLevel: Option.Option<keyof typeof LEVELS>;
 }
 
 const handler = Effect.fn("start")(
   function* (flags: Flags) {
     const webhooks = yield* Webhooks;
+    if (flags.serveApi) {
+      return yield* serveEndpoint({
+        host: flags.apiHost,
+        port: flags.apiPort,
+        concurrency: flags.apiConcurrency,
+        keep: Option.none(),
+      });
+    }
     const hasQueue = Option.isSome(webhooks.take(1, false));
+    const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), Array.getSomes);
     const job = yield* Effect.catchTag(
-      testInput(flags.testInput, hasQueue),
+      testInput(flags.testInput, hasQueue || ports.length > 0),
       "TestInputUnusable",
       ({ message }) => failing(message),
     );
     if (Option.isSome(job)) return yield* runOnce(job.value);
-    if (hasQueue) return yield* work;
+    if (hasQueue) return yield* Effect.catchTag(work, "Unfit", ({ message }) => failing(message));
+    if (ports.length > 0) {
+      return yield* Effect.catchTags(balanced([...new Set(ports)]), {
+        Unfit: ({ message }) => failing(message),
+        ListenFailed: ({ message }) => failing(message),
+      });
+    }
     return yield* failing(
       "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. On RunPod it is. " +
-        "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or use `worker-tetra run`.",
+        "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, use `worker-tetra run`, or serve an endpoint on this machine by `worker-tetra serve`.",
     );
   },
   (effect, { logLevel }) =>
@@ -142,7 +145,14 @@ export const start = Command.make("start", FLAGS, handler).pipe(
 );
 
 /** What the program does when it is told nothing else. */
-export const startByDefault = handler({ testInput: Option.none(), logLevel: Option.none() });
+export const startByDefault = handler({
+  testInput: Option.none(),
+  serveApi: false,
+  apiHost: "127.0.0.1",
+  apiPort: Option.none(),
+  apiConcurrency: Option.none(),
+  logLevel: Option.none(),
+});
 
 /** All that the command needs. */
 export const startLayer = Layer.mergeAll(

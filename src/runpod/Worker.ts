@@ -28,7 +28,7 @@ import { JobQueue, type Taken, type TakeFailed } from "./JobQueue.ts";
 import { failureBody, outputBody } from "./JobResult.ts";
 import { PROGRESS, progressReport } from "./ProgressReport.ts";
 
-const SHUTDOWN_GRACE = Setting.optionalSeconds({
+export const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",
   doc: "How long jobs may run on after SIGTERM; then they are ended and reported as failed.",
   minimum: 0,
@@ -74,6 +74,8 @@ interface Working {
   reason: StopReason | undefined;
   /** Ends the handler, once that runs. */
   interrupt: Effect.Effect<void>;
+  /** Opens when the handler has ended. */
+  readonly ended: Latch.Latch;
 }
 
 const jittered = (milliseconds: number) =>
@@ -172,6 +174,11 @@ export class Worker extends Context.Service<
           );
         };
 
+        const leave = (id: string, entry: Working): void => {
+          if (working.get(id) === entry) working.delete(id);
+          entry.ended.openUnsafe();
+        };
+
         const carryOut = Effect.fnUntraced(function* (job: Job, entry: Working, hasSlot: boolean) {
           if (!hasSlot) yield* slots.take(1);
           const { id } = job;
@@ -185,7 +192,7 @@ export class Worker extends Context.Service<
           const seconds = duration / 1000;
           yield* Metric.update(jobTimes, Duration.millis(duration));
           if (entry.reason === "stopped by RunPod" && Exit.hasInterrupts(exit)) {
-            working.delete(id);
+            leave(id, entry);
             yield* Metric.update(jobsStopped, 1);
             yield* Effect.logInfo(`Job ${entry.reason} after ${seconds.toFixed(3)} s`);
           } else {
@@ -202,7 +209,7 @@ export class Worker extends Context.Service<
                 over.open,
               ),
             );
-            working.delete(id);
+            leave(id, entry);
             yield* slots.release(1);
             if (refresh) yield* draining.open;
             // What belongs to the job ends with its delivery.
@@ -220,7 +227,9 @@ export class Worker extends Context.Service<
             yield* delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void);
           }
           for (const job of taken.jobs) {
-            if (working.has(job.id) || undelivered.has(job.id)) {
+            const earlier = working.get(job.id);
+            const isStopping = earlier?.reason === "stopped by RunPod";
+            if ((earlier !== undefined && !isStopping) || undelivered.has(job.id)) {
               yield* Effect.logWarning(
                 `Job ${job.id} came again while this worker has it; once is enough`,
               );
@@ -230,6 +239,7 @@ export class Worker extends Context.Service<
               since: yield* Clock.currentTimeMillis,
               reason: undefined,
               interrupt: Effect.void,
+              ended: Latch.makeUnsafe(),
             };
             working.set(job.id, entry);
             yield* Metric.update(jobsTaken, 1);
@@ -237,7 +247,8 @@ export class Worker extends Context.Service<
             if (hasSlot) free -= 1;
             yield* FiberSet.run(
               jobs,
-              carryOut(job, entry, hasSlot).pipe(
+              (earlier?.ended.await ?? Effect.void).pipe(
+                Effect.andThen(carryOut(job, entry, hasSlot)),
                 Effect.withSpan("Worker.job", { attributes: { "job.id": job.id } }),
                 Effect.annotateLogs({ requestId: job.id }),
               ),

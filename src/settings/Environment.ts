@@ -87,6 +87,8 @@ export class Environment extends Context.Service<
     readonly has: (name: string) => boolean;
     /** Whether the user has set a variable to just this. */
     readonly isSetTo: (name: string, value: string) => boolean;
+    /** The same environment with other variables: where the user has set none, and in place of the user's. */
+    readonly amended: (defaults: Variables, overrides: Variables) => Layer.Layer<Environment>;
   }
 >()("worker-tetra/settings/Environment") {
   static make(variables: Variables): Environment["Service"] {
@@ -97,6 +99,8 @@ export class Environment extends Context.Service<
       userCache: userCacheOf(variables),
       has: (name) => (variables[name] ?? "") !== "",
       isSetTo: (name, value) => variables[name] === value,
+      amended: (defaults, overrides) =>
+        Environment.layerOf({ ...defaults, ...variables, ...overrides }),
     });
   }
 

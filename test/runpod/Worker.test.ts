@@ -112,6 +112,32 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("runs a job again that comes back while its stopped run is still ending", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      let starts = 0;
+      const { service } = yield* atWork(
+        () =>
+          Effect.suspend(() => {
+            starts += 1;
+            return starts === 1
+              ? Effect.onInterrupt(Effect.never, () => Deferred.await(gate))
+              : Effect.succeed("second");
+          }),
+        { variables: { WORKER_CONCURRENCY: "3" } },
+      );
+      const id = service.submit(1);
+      yield* eventually(() => starts === 1);
+      service.stop(id);
+      yield* service.seen("stop", 2);
+      service.submit(1, id);
+      // It has been taken when the next is asked for.
+      yield* service.seen("take", 3);
+      yield* Deferred.succeed(gate, undefined);
+      assert.deepStrictEqual((yield* service.result(id)).body, { output: "second" });
+    }).pipe(Effect.scoped),
+  );
+
   it.live(
     "finishes what it has when it is drained, takes no more, and goes on with its heartbeat",
     () =>

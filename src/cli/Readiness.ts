@@ -1,0 +1,28 @@
+import { Effect } from "effect";
+
+import { PythonRunner } from "../execution/PythonRunner.ts";
+import { Fitness } from "../runpod/Fitness.ts";
+import { Workspace } from "../workspace/Workspace.ts";
+
+/** Fails when the GPU can't be used, by a process of its own. */
+export const checkCuda = Effect.gen(function* () {
+  const { python } = yield* (yield* Workspace).ready;
+  yield* (yield* Fitness).checkCuda(python);
+});
+
+/** Whatever can be done before there is a job. */
+export const prepare = Effect.gen(function* () {
+  const { requiresGpu } = yield* Fitness;
+  const runner = yield* PythonRunner;
+  yield* Effect.all([runner.warm, requiresGpu ? checkCuda : Effect.void], {
+    concurrency: "unbounded",
+  });
+});
+
+/** Fails for a machine that is unfit; anything else the first job meets too, and answers with it. */
+export const tolerant = <R>(effect: Effect.Effect<unknown, Effect.Error<typeof prepare>, R>) =>
+  Effect.catchIf(
+    effect,
+    (error) => error._tag !== "Unfit",
+    (error) => Effect.logWarning(`Not ready yet: ${error.message}`),
+  );

@@ -1,0 +1,132 @@
+import { Schema } from "effect";
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api";
+
+import { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
+import { FunctionResponse } from "../protocol/FunctionResponse.ts";
+
+/** What was asked for is not there; the body says what. */
+export class NotFound extends Schema.Error<NotFound>("worker-tetra/runpod/NotFound")(
+  { error: Schema.String },
+  { httpApiStatus: 404 },
+) {}
+
+const described = (summary: string, description?: string) =>
+  OpenApi.annotations({ summary, ...(description === undefined ? {} : { description }) });
+
+const id = { id: Schema.String };
+
+/** How long an answer may be waited for, in milliseconds; brought to RunPod's bounds. */
+const wait = { wait: Schema.optional(Schema.Finite) };
+
+const count = Schema.Int;
+
+/** RunPod's states of a worker, each with how many are in it. */
+export const WorkerCounts = Schema.Struct({
+  idle: count,
+  initializing: count,
+  ready: count,
+  running: count,
+  throttled: count,
+  unhealthy: count,
+});
+
+/** The routes of an endpoint with a queue. */
+const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
+  HttpApiEndpoint.post("run", "/run", {
+    payload: JobRequest,
+    success: Schema.Struct({ id: Schema.String, status: JobStatus }),
+  }).annotateMerge(described("Hand in a job", "Answers at once; 10 MB at most.")),
+  HttpApiEndpoint.post("runsync", "/runsync", {
+    payload: JobRequest,
+    query: wait,
+    success: JobView,
+  }).annotateMerge(
+    described(
+      "Hand in a job and wait for it",
+      "Answers with its end, or after `wait` milliseconds (90,000 unless told, 1,000 to 300,000) with its state; 20 MB at most.",
+    ),
+  ),
+  HttpApiEndpoint.get("status", "/status/:id", {
+    params: id,
+    success: JobView,
+    error: NotFound,
+  }).annotateMerge(described("The state of a job", "With its progress, or its result.")),
+  HttpApiEndpoint.get("statusSync", "/status-sync/:id", {
+    params: id,
+    query: wait,
+    success: JobView,
+    error: NotFound,
+  }).annotateMerge(described("Wait for the end of a job")),
+  HttpApiEndpoint.get("stream", "/stream/:id", {
+    params: id,
+    success: Schema.Struct({
+      status: JobStatus,
+      stream: Schema.Array(Schema.Struct({ output: Schema.Json })),
+    }),
+    error: NotFound,
+  }).annotateMerge(
+    described(
+      "Values of a generator",
+      "Each once; waits up to 5 seconds for some. Nothing more comes when the status is final and there are none.",
+    ),
+  ),
+  HttpApiEndpoint.post("cancel", "/cancel/:id", {
+    params: id,
+    success: JobView,
+    error: NotFound,
+  }).annotateMerge(described("Stop a job")),
+  HttpApiEndpoint.post("retry", "/retry/:id", {
+    params: id,
+    success: JobView,
+    error: NotFound,
+  }).annotateMerge(described("Run a job again that failed or timed out")),
+  HttpApiEndpoint.post("purgeQueue", "/purge-queue", {
+    success: Schema.Struct({ removed: count, status: Schema.Literal("completed") }),
+  }).annotateMerge(described("Cancel all jobs that have not begun")),
+  HttpApiEndpoint.get("health", "/health", {
+    success: Schema.Struct({
+      jobs: Schema.Struct({
+        completed: count,
+        failed: count,
+        inProgress: count,
+        inQueue: count,
+        retried: count,
+      }),
+      workers: WorkerCounts,
+    }),
+  }).annotateMerge(described("Jobs and workers in numbers")),
+  HttpApiEndpoint.get("metrics", "/metrics", {
+    success: Schema.Struct({ workers: WorkerCounts, readyWorkers: Schema.Array(Schema.String) }),
+  }).annotateMerge(described("Which workers are ready")),
+);
+
+/** The routes behind a load balancer. */
+const Functions = HttpApiGroup.make("functions", { topLevel: true }).add(
+  HttpApiEndpoint.post("execute", "/execute", {
+    payload: Schema.Json,
+    success: FunctionResponse,
+  }).annotateMerge(
+    described(
+      "Run a function",
+      "The request of a function or a class, bare or under `input`; 30 MB at most. The code is stopped when the client hangs up.",
+    ),
+  ),
+  HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).annotateMerge(
+    described("Whether the worker is ready", "200 when it is, 204 while it starts."),
+  ),
+);
+
+/** A worker without a queue: requests come one by one from a load balancer. */
+export class LoadBalancerApi extends HttpApi.make("load-balancer").add(Functions) {}
+
+/** An endpoint as its clients see it. */
+export class EndpointApi extends HttpApi.make("endpoint").add(Jobs) {}
+
+/** All that `serve` offers, for people. */
+export class DocumentedApi extends EndpointApi.addHttpApi(LoadBalancerApi).annotateMerge(
+  OpenApi.annotations({
+    title: "worker-tetra",
+    description:
+      "A RunPod endpoint on this machine. Every route is also there under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of the clients.",
+  }),
+) {}

@@ -1,0 +1,31 @@
+import { Effect, Schedule } from "effect";
+import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
+
+import type { JobView } from "../protocol/EndpointJob.ts";
+import { PostFailed } from "../runpod/JobQueue.ts";
+
+/** As RunPod does it: two more tries, this far apart. The limit of one try is ours. */
+const RETRIES = 2;
+const PAUSE = "10 seconds";
+const LIMIT = "10 seconds";
+
+/** Tells the address that a client gave how its job ended. Only 200 counts as heard; never fails. */
+export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
+  address: string,
+  job: JobView,
+) {
+  const client = yield* HttpClient.HttpClient;
+  const body = HttpBody.text(JSON.stringify(job), "application/json");
+  yield* client.execute(HttpClientRequest.post(address, { body })).pipe(
+    Effect.flatMap(({ status }) =>
+      status === 200
+        ? Effect.void
+        : Effect.fail(new PostFailed({ status, reason: `it answered ${status}` })),
+    ),
+    Effect.timeout(LIMIT),
+    Effect.retry({ times: RETRIES, schedule: Schedule.spaced(PAUSE) }),
+    Effect.catch((error) =>
+      Effect.logWarning(`The webhook of job ${job.id} did not hear of its end: ${error.message}`),
+    ),
+  );
+});

@@ -1,0 +1,49 @@
+import { randomUUID } from "node:crypto";
+
+import { Clock, Context, Effect, Latch, Layer } from "effect";
+import { HttpServerResponse } from "effect/http";
+import { HttpApiBuilder } from "effect/http-api";
+
+import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
+import { inputOf, type Job } from "../protocol/Job.ts";
+import { LoadBalancerApi } from "./EndpointApi.ts";
+
+/** What is done with a request, and whether that can be done already. */
+export class LoadBalancer extends Context.Service<
+  LoadBalancer,
+  {
+    readonly handle: (job: Job) => Effect.Effect<FunctionResponse>;
+    /** Open from when the worker is ready. */
+    readonly ready: Latch.Latch;
+  }
+>()("worker-tetra/runpod/LoadBalancer") {}
+
+const handlers = HttpApiBuilder.group(
+  LoadBalancerApi,
+  "functions",
+  Effect.fnUntraced(function* (group) {
+    const { handle, ready } = yield* LoadBalancer;
+    return group.handleAll({
+      execute: ({ payload }) => {
+        const id = randomUUID();
+        return Effect.gen(function* () {
+          yield* Effect.logInfo("Request started");
+          const started = yield* Clock.currentTimeMillis;
+          const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
+            Effect.logInfo("The client hung up: the request was stopped"),
+          );
+          const seconds = ((yield* Clock.currentTimeMillis) - started) / 1000;
+          yield* Effect.logInfo(`Request done in ${seconds.toFixed(3)} s`);
+          return response;
+        }).pipe(Effect.withSpan("LoadBalancer.execute"), Effect.annotateLogs({ requestId: id }));
+      },
+      ping: () =>
+        Effect.sync(() => HttpServerResponse.empty({ status: ready.isOpen() ? 200 : 204 })),
+    });
+  }),
+);
+
+/** The routes of a worker behind a load balancer: requests are carried out as they come. */
+export const loadBalancerRoutes = HttpApiBuilder.layer(LoadBalancerApi).pipe(
+  Layer.provide(handlers),
+);

@@ -1,0 +1,105 @@
+import { Effect, Layer } from "effect";
+import { HttpRouter } from "effect/http";
+import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
+
+import { DocumentedApi, EndpointApi, NotFound } from "./EndpointApi.ts";
+import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
+import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
+
+/** How long a client may wait for a job: unless it says, at least and at most, in milliseconds. */
+const WAIT = 90_000;
+const SHORTEST_WAIT = 1000;
+const LONGEST_WAIT = 300_000;
+
+/** How long a stream is held open without a value: Python's SDK gives up after 10 seconds; milliseconds. */
+const STREAM_HOLD = 5000;
+
+const waitOf = ({ wait = WAIT }: { readonly wait?: number | undefined }): number =>
+  Math.min(LONGEST_WAIT, Math.max(SHORTEST_WAIT, wait));
+
+const found = <A, R>(effect: Effect.Effect<A, JobNotFound, R>) =>
+  Effect.mapError(effect, ({ message }) => new NotFound({ error: message }));
+
+const handlers = HttpApiBuilder.group(
+  EndpointApi,
+  "jobs",
+  Effect.fnUntraced(function* (group) {
+    const queue = yield* LocalQueue;
+    const { ready } = yield* LoadBalancer;
+
+    const workers = Effect.gen(function* () {
+      const counts = yield* queue.counts;
+      const isReady = ready.isOpen();
+      const isBusy = counts.IN_PROGRESS > 0;
+      return {
+        idle: isReady && !isBusy ? 1 : 0,
+        initializing: isReady ? 0 : 1,
+        ready: isReady ? 1 : 0,
+        running: isReady && isBusy ? 1 : 0,
+        throttled: 0,
+        unhealthy: 0,
+      };
+    });
+
+    return group.handleAll({
+      run: ({ payload }) => Effect.map(queue.submit(payload), ({ id, status }) => ({ id, status })),
+      runsync: Effect.fnUntraced(function* ({ payload, query }) {
+        const { id } = yield* queue.submit(payload);
+        return yield* Effect.orDie(queue.wait(id, waitOf(query)));
+      }),
+      status: ({ params }) => found(queue.status(params.id)),
+      statusSync: ({ params, query }) => found(queue.wait(params.id, waitOf(query))),
+      stream: ({ params }) =>
+        found(queue.stream(params.id, STREAM_HOLD)).pipe(
+          Effect.map(({ status, chunks }) => ({
+            status,
+            stream: chunks.map((output) => ({ output })),
+          })),
+        ),
+      cancel: ({ params }) => found(queue.cancel(params.id)),
+      retry: ({ params }) => found(queue.retry(params.id)),
+      purgeQueue: () =>
+        Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),
+      health: Effect.fnUntraced(function* () {
+        const counts = yield* queue.counts;
+        return {
+          jobs: {
+            completed: counts.COMPLETED,
+            failed: counts.FAILED,
+            inProgress: counts.IN_PROGRESS,
+            inQueue: counts.IN_QUEUE,
+            retried: counts.retried,
+          },
+          workers: yield* workers,
+        };
+      }),
+      metrics: () =>
+        Effect.map(workers, (counts) => ({
+          workers: counts,
+          readyWorkers: ready.isOpen() ? [queue.workerId] : [],
+        })),
+    });
+  }),
+);
+
+const api = Layer.mergeAll(
+  HttpApiBuilder.layer(EndpointApi).pipe(Layer.provide(handlers)),
+  loadBalancerRoutes,
+);
+
+/** The same routes once more, as RunPod's own address has them. */
+const underRunPodsPath = Layer.fresh(api).pipe(
+  Layer.provide(
+    Layer.effect(
+      HttpRouter.HttpRouter,
+      Effect.map(HttpRouter.HttpRouter, (router) => router.prefixed("/v2/:endpoint")),
+    ),
+  ),
+);
+
+/** An endpoint with its queue in this process: all routes, bare and as RunPod has them, and a page about them. */
+export const localEndpointRoutes = Layer.mergeAll(
+  api,
+  underRunPodsPath,
+  HttpApiScalar.layer(DocumentedApi, { path: "/docs" }),
+);

@@ -1,0 +1,278 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
+
+import { endpointServer, type EndpointServerOptions } from "../../src/endpoint/EndpointServer.ts";
+import { JobStore } from "../../src/endpoint/JobStore.ts";
+import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
+import { localEndpointRoutes } from "../../src/endpoint/LocalEndpoint.ts";
+import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import { success } from "../../src/protocol/FunctionResponse.ts";
+import type { Job } from "../../src/protocol/Job.ts";
+import { ask } from "../support/Http.ts";
+import { eventually } from "../support/WorkerAtWork.ts";
+
+const MIB = 1024 * 1024;
+
+const options: EndpointServerOptions = {
+  host: "127.0.0.1",
+  port: Option.some(0),
+  key: Option.none(),
+  isLoopback: true,
+  grace: Option.some(0.1),
+};
+
+/** An endpoint whose worker gives back what it gets, until the test ends; `gate` holds up what is executed. */
+const endpoint = Effect.fnUntraced(function* (
+  changes: Partial<EndpointServerOptions> = {},
+  handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
+    Effect.succeed(success({ stdout: JSON.stringify(input) })),
+) {
+  const ready = Latch.makeUnsafe();
+  const context = yield* Layer.build(
+    LocalQueue.layer.pipe(
+      Layer.provide([JobStore.layerNone, NodeHttpClient.layerUndici]),
+      Layer.provideMerge(NodeServices.layer),
+    ),
+  );
+  const { port, serve } = yield* endpointServer({ ...options, ...changes });
+  yield* serve(
+    localEndpointRoutes.pipe(
+      Layer.provide(Layer.succeed(LoadBalancer, { handle, ready })),
+      Layer.provide(Layer.succeedContext(context)),
+    ),
+  );
+  const queue = yield* Effect.provide(LocalQueue, context);
+  const give = ({ id, input }: Job) =>
+    queue.forWorker.complete(
+      id,
+      Buffer.from(JSON.stringify(input === "fail" ? { error: "no" } : { output: input })),
+      false,
+      1,
+    );
+  const work = queue.forWorker.take(1, false).pipe(
+    Effect.flatMap(({ jobs }) => Effect.forEach(jobs, give)),
+    Effect.forever,
+  );
+  return { port, ready, queue, work };
+});
+
+describe("a local endpoint", () => {
+  it.live("has RunPod's routes, bare and under its path, with the keys that clients need", () =>
+    Effect.gen(function* () {
+      const { port, ready, work } = yield* endpoint();
+      yield* ready.open;
+      yield* Effect.forkScoped(work);
+      for (const prefix of ["", "/v2/any-name"]) {
+        const ran = yield* ask(port, `${prefix}/run`, { body: { input: { a: 1 } } });
+        assert.strictEqual(ran.status, 200);
+        assert.hasAllKeys(ran.json, ["id", "status"]);
+        const { id } = ran.json as { readonly id: string };
+        const waited = yield* ask(port, `${prefix}/status-sync/${id}?wait=2000`);
+        const view = { id, status: "COMPLETED", output: { a: 1 } };
+        assert.deepInclude(waited.json, view);
+        const status = yield* ask(port, `${prefix}/status/${id}`);
+        assert.deepInclude(status.json, view);
+        assert.containsAllKeys(status.json, ["workerId", "delayTime", "executionTime"]);
+        const stream = yield* ask(port, `${prefix}/stream/${id}`);
+        assert.deepStrictEqual(stream.json, { status: "COMPLETED", stream: [] });
+        const cancel = yield* ask(port, `${prefix}/cancel/${id}`, { method: "POST" });
+        assert.deepInclude(cancel.json, view);
+        const sync = yield* ask(port, `${prefix}/runsync?wait=5000`, { body: { input: "fail" } });
+        assert.deepInclude(sync.json, { status: "FAILED", error: "no" });
+        const purge = yield* ask(port, `${prefix}/purge-queue`, { method: "POST" });
+        assert.deepStrictEqual(purge.json, { removed: 0, status: "completed" });
+        const health = yield* ask(port, `${prefix}/health`);
+        assert.hasAllDeepKeys(health.json, ["jobs", "workers"]);
+        assert.deepNestedInclude(health.json, { "workers.ready": 1, "workers.unhealthy": 0 });
+        const metrics = yield* ask(port, `${prefix}/metrics`);
+        assert.deepNestedInclude(metrics.json, { "workers.idle": 1 });
+        const executed = yield* ask(port, `${prefix}/execute`, { body: { function_name: "f" } });
+        assert.deepInclude(executed.json, { success: true, stdout: '{"function_name":"f"}' });
+        const wrapped = yield* ask(port, `${prefix}/execute`, { body: { input: { x: 1 } } });
+        assert.deepInclude(wrapped.json, { stdout: '{"x":1}' });
+      }
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("answers pings while it is busy, and tells when it is ready", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      const { port, ready } = yield* endpoint({}, () =>
+        Effect.as(Deferred.await(gate), success({})),
+      );
+      assert.strictEqual((yield* ask(port, "/ping")).status, 204);
+      const health = yield* ask(port, "/health");
+      assert.deepNestedInclude(health.json, { "workers.initializing": 1, "workers.ready": 0 });
+      yield* ready.open;
+      const executing = yield* Effect.forkChild(ask(port, "/execute", { body: {} }));
+      assert.strictEqual((yield* ask(port, "/ping")).status, 200);
+      yield* Deferred.succeed(gate, undefined);
+      assert.strictEqual((yield* Fiber.join(executing)).status, 200);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("stops what it executes when the client hangs up", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = [];
+      const { port } = yield* endpoint({}, () =>
+        Effect.sync(() => seen.push("begun")).pipe(
+          Effect.andThen(Effect.never),
+          Effect.onInterrupt(() => Effect.sync(() => seen.push("stopped"))),
+        ),
+      );
+      const executing = yield* Effect.forkChild(ask(port, "/execute", { body: {} }));
+      yield* eventually(() => seen.length === 1);
+      yield* Fiber.interrupt(executing);
+      yield* eventually(() => seen.length === 2);
+      assert.deepStrictEqual(seen, ["begun", "stopped"]);
+    }).pipe(Effect.scoped),
+  );
+
+  describe("says what is wrong", () => {
+    it.live("with a request", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint();
+        const cases = [
+          { path: "/status/none", status: 404, says: "no job none" },
+          { path: "/v2/e/retry/none", method: "POST", status: 404, says: "no job none" },
+          { path: "/nowhere", status: 404, says: "/docs" },
+          { path: "/run", status: 404, says: "no route GET /run" },
+          { path: "/run", body: "{", status: 400, says: "valid JSON" },
+          { path: "/run", body: [1], status: 400, says: "object" },
+          { path: "/run", body: { policy: { ttl: "x" } }, status: 400, says: "ttl" },
+          { path: "/status-sync/none?wait=soon", status: 400, says: "wait" },
+          {
+            path: "/run",
+            body: "a=b",
+            headers: { "content-type": "application/x-www-form-urlencoded" },
+            status: 415,
+            says: "Content-Type: application/json",
+          },
+        ] as const;
+        for (const { path, status, says, ...asked } of cases) {
+          const answer = yield* ask(port, path, asked);
+          assert.strictEqual(answer.status, status, path);
+          assert.include((answer.json as { readonly error: string }).error, says);
+        }
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("with its size, by what the route takes", () =>
+      Effect.gen(function* () {
+        const { port, work } = yield* endpoint();
+        yield* Effect.forkScoped(work);
+        const limits = [
+          ["/run", 10],
+          ["/v2/e/runsync", 20],
+          ["/execute", 30],
+        ] as const;
+        for (const [path, limit] of limits) {
+          const fits = yield* ask(port, path, { body: { input: "x".repeat(limit * MIB - 100) } });
+          assert.strictEqual(fits.status, 200);
+          for (const chunked of [false, true]) {
+            const body = { input: "x".repeat(limit * MIB) };
+            const answer = yield* ask(port, path, { body, chunked });
+            assert.strictEqual(answer.status, 413);
+            assert.include(answer.text, `${limit} MiB`);
+          }
+        }
+      }).pipe(Effect.scoped),
+    );
+  });
+
+  describe("keeps out", () => {
+    const key = "a-long-key-of-this-endpoint";
+
+    it.live("who has no key, where there is one", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint({ key: Option.some(Redacted.make(key)) });
+        for (const authorization of ["", "Bearer wrong", key, `Bearer ${key}x`]) {
+          const answer = yield* ask(port, "/health", { headers: { authorization } });
+          assert.strictEqual(answer.status, 401);
+          assert.include(answer.text, "Authorization: Bearer");
+          assert.notInclude(answer.text, key);
+        }
+        const headers = { authorization: `Bearer ${key}` };
+        assert.strictEqual((yield* ask(port, "/health", { headers })).status, 200);
+        // A load balancer asks without one, and a person has to read.
+        assert.strictEqual((yield* ask(port, "/ping")).status, 204);
+        assert.strictEqual((yield* ask(port, "/docs")).status, 200);
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("pages in a browser, whatever name they use", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint();
+        const body = { input: 1 };
+        for (const headers of [
+          { origin: "https://evil.example" },
+          { origin: "null" },
+          { host: "evil.example", origin: "http://evil.example" },
+          { host: `rebound.example:${port}` },
+        ]) {
+          assert.strictEqual((yield* ask(port, "/run", { body, headers })).status, 403);
+        }
+        for (const headers of [
+          { host: `localhost:${port}`, origin: `http://localhost:${port}` },
+          { host: `worker.localhost:${port}` },
+          { host: `[::1]:${port}` },
+        ]) {
+          assert.strictEqual((yield* ask(port, "/run", { body, headers })).status, 200);
+        }
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("no other name, where it listens for other machines", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint({ isLoopback: false });
+        const headers = { host: "gpu-box.lan" };
+        assert.strictEqual((yield* ask(port, "/health", { headers })).status, 200);
+      }).pipe(Effect.scoped),
+    );
+  });
+
+  it.live("describes its routes", () =>
+    Effect.gen(function* () {
+      const { port } = yield* endpoint();
+      const { text } = yield* ask(port, "/docs");
+      for (const path of ["/runsync", "/status/{id}", "/purge-queue", "/execute"]) {
+        assert.include(text, path);
+      }
+    }).pipe(Effect.scoped),
+  );
+
+  describe("listens", () => {
+    const taken = Effect.acquireRelease(
+      Effect.callback<ReturnType<typeof createServer>>((resume) => {
+        const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
+      }),
+      (server) => Effect.sync(() => server.close()),
+    ).pipe(Effect.map((server) => (server.address() as AddressInfo).port));
+
+    it.live("on the port that it is told, or says why not", () =>
+      Effect.gen(function* () {
+        const port = yield* taken;
+        const busy = yield* Effect.flip(endpoint({ port: Option.some(port) }));
+        assert.strictEqual(busy._tag, "ListenFailed");
+        assert.include(busy.message, `127.0.0.1:${port} is taken`);
+        const foreign = yield* Effect.flip(endpoint({ host: "192.0.2.1" }));
+        assert.include(foreign.message, "192.0.2.1 is no address of this machine");
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("on the next port when nobody named one and the usual one is taken", () =>
+      Effect.gen(function* () {
+        const first = yield* endpointServer({ ...options, port: Option.none() });
+        const second = yield* endpointServer({ ...options, port: Option.none() });
+        assert.isAbove(second.port, first.port);
+        // Nobody is left without an answer before there are routes.
+        const early = yield* ask(second.port, "/health");
+        assert.strictEqual(early.status, 503);
+      }).pipe(Effect.scoped),
+    );
+  });
+});

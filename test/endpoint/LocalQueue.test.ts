@@ -1,0 +1,298 @@
+import { assert, describe, it } from "@effect/vitest";
+import { NodeServices } from "@effect/platform-node";
+import { Effect, Fiber, FileSystem, Layer } from "effect";
+import { HttpClient, HttpClientResponse } from "effect/http";
+import { TestClock } from "effect/testing";
+
+import { JobStore } from "../../src/endpoint/JobStore.ts";
+import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import type { JobRequest } from "../../src/protocol/EndpointJob.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+/** A queue whose webhooks answer as told, one status after the other, then 200. */
+const withQueue = (
+  statuses: ReadonlyArray<number> = [],
+  folder?: string,
+  files: Layer.Layer<FileSystem.FileSystem> = NodeServices.layer,
+) => {
+  const posted: Array<{ readonly url: string; readonly body: unknown }> = [];
+  const client = HttpClient.make((request) =>
+    Effect.sync(() => {
+      const { body } = request;
+      posted.push({
+        url: request.url,
+        body: body._tag === "Uint8Array" ? JSON.parse(Buffer.from(body.body).toString()) : {},
+      });
+      return HttpClientResponse.fromWeb(
+        request,
+        new Response(null, { status: statuses[posted.length - 1] ?? 200 }),
+      );
+    }),
+  );
+  const store = folder === undefined ? JobStore.layerNone : JobStore.layerFolder(folder);
+  const layer = Layer.fresh(
+    LocalQueue.layer.pipe(
+      Layer.provide(store),
+      Layer.provide(Layer.succeed(HttpClient.HttpClient, client)),
+      Layer.provide(Layer.merge(NodeServices.layer, files)),
+    ),
+  );
+  return { posted, layer };
+};
+
+const asked = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({ input, ...more });
+
+const body = (result: unknown) => Buffer.from(JSON.stringify(result));
+
+/** Takes one job and says how it ended. */
+const carryOut = Effect.fnUntraced(function* (result: unknown) {
+  const { forWorker } = yield* LocalQueue;
+  const { jobs } = yield* forWorker.take(1, false);
+  const [job] = jobs;
+  if (job === undefined) return assert.fail("there was no job");
+  yield* forWorker.complete(job.id, body(result), false, 1);
+  return job;
+});
+
+describe("the queue of a local endpoint", () => {
+  it.effect("hands jobs out in order, as many as asked for, and tells how they ended", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const taking = yield* Effect.forkChild(queue.forWorker.take(2, false));
+      yield* Effect.yieldNow;
+      const first = yield* queue.submit(asked("a"));
+      assert.strictEqual(first.status, "IN_QUEUE");
+      const second = yield* queue.submit(asked("b"));
+      const third = yield* queue.submit(asked("c"));
+      const { jobs } = yield* Fiber.join(taking);
+      const more = yield* queue.forWorker.take(5, true);
+      assert.deepStrictEqual(
+        [...jobs, ...more.jobs].map(({ id }) => id),
+        [first.id, second.id, third.id],
+      );
+      assert.strictEqual((yield* queue.status(first.id)).status, "IN_PROGRESS");
+
+      yield* TestClock.adjust("2 seconds");
+      yield* queue.forWorker.complete(first.id, body({ output: { success: true } }), false, 1);
+      assert.deepInclude(yield* queue.status(first.id), {
+        status: "COMPLETED",
+        executionTime: 2000,
+        output: { success: true },
+      });
+      const failed = { output: { success: false, stdout: "x" }, error: "ValueError: no" };
+      yield* queue.forWorker.complete(second.id, body(failed), false, 1);
+      assert.deepInclude(yield* queue.status(second.id), { status: "FAILED", ...failed });
+      assert.deepInclude(yield* queue.counts, {
+        IN_QUEUE: 0,
+        IN_PROGRESS: 1,
+        COMPLETED: 1,
+        FAILED: 1,
+      });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("shows progress until there is a result, and takes no word of it afterwards", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const progress = body({ status: "IN_PROGRESS", output: { stage: "running" } });
+      yield* queue.forWorker.complete(id, progress, false, 1);
+      const view = yield* queue.status(id);
+      assert.strictEqual(view.status, "IN_PROGRESS");
+      assert.deepStrictEqual(view.output, { stage: "running" });
+      yield* queue.forWorker.complete(id, body({ output: 1 }), false, 1);
+      yield* queue.forWorker.complete(id, progress, false, 1);
+      assert.deepInclude(yield* queue.status(id), { status: "COMPLETED", output: 1 });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("lets clients wait for the end, but no longer than they want", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      const short = yield* Effect.forkChild(queue.wait(id, 1000));
+      const long = yield* Effect.forkChild(queue.wait(id, 60_000));
+      yield* TestClock.adjust("1 second");
+      assert.strictEqual((yield* Fiber.join(short)).status, "IN_QUEUE");
+      yield* carryOut({ output: 1 });
+      assert.strictEqual((yield* Fiber.join(long)).status, "COMPLETED");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("gives each value of a stream once, in order, and waits for the next", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      const waiting = yield* Effect.forkChild(queue.stream(id, 5000));
+      yield* TestClock.adjust("1 second");
+      yield* queue.forWorker.take(1, false);
+      yield* queue.forWorker.chunk(id, body({ output: 1 }), 1);
+      assert.deepStrictEqual(yield* Fiber.join(waiting), { status: "IN_PROGRESS", chunks: [1] });
+      yield* queue.forWorker.chunk(id, body({ output: 2 }), 1);
+      yield* queue.forWorker.chunk(id, body({ output: 3 }), 1);
+      yield* queue.forWorker.complete(id, body({ output: [1, 2, 3] }), true, 1);
+      assert.deepStrictEqual(yield* queue.stream(id, 5000), {
+        status: "COMPLETED",
+        chunks: [2, 3],
+      });
+      assert.deepStrictEqual(yield* queue.stream(id, 5000), { status: "COMPLETED", chunks: [] });
+      const { id: silent } = yield* queue.submit(asked("b"));
+      const idle = yield* Effect.forkChild(queue.stream(silent, 5000));
+      yield* TestClock.adjust("5 seconds");
+      assert.deepStrictEqual(yield* Fiber.join(idle), { status: "IN_QUEUE", chunks: [] });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("cancels what waits at once, and has the worker stop what runs", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const running = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const waiting = yield* queue.submit(asked("b"));
+      const cancelled = yield* queue.cancel(waiting.id);
+      assert.strictEqual(cancelled.status, "CANCELLED");
+      assert.isString(cancelled.workerId);
+      assert.strictEqual((yield* queue.cancel(running.id)).status, "CANCELLED");
+      assert.deepStrictEqual(yield* queue.forWorker.stops, [running.id]);
+      // A result that was on its way changes nothing any more.
+      yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, 1);
+      assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
+      const after = yield* queue.submit(asked("c"));
+      assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
+        { id: after.id, input: "c" },
+      ]);
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("runs what failed again when asked, under the same id, and nothing else", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* carryOut({ error: "no" });
+      assert.deepInclude(yield* queue.retry(id), { status: "IN_QUEUE", retries: 1 });
+      assert.notProperty(yield* queue.status(id), "error");
+      assert.deepStrictEqual(yield* carryOut({ output: 2 }), { id, input: "a" });
+      assert.deepInclude(yield* queue.retry(id), { status: "COMPLETED", output: 2, retries: 1 });
+      assert.strictEqual((yield* queue.counts).retried, 1);
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("empties the queue and leaves alone what runs", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const running = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const waiting = yield* queue.submit(asked("b"));
+      yield* queue.submit(asked("c"));
+      assert.strictEqual(yield* queue.purge, 2);
+      assert.strictEqual((yield* queue.status(waiting.id)).status, "CANCELLED");
+      assert.strictEqual((yield* queue.status(running.id)).status, "IN_PROGRESS");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("ends what runs too long, and forgets what was not done in time", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const slow = yield* queue.submit(asked("a", { policy: { executionTimeout: 5000 } }));
+      yield* queue.forWorker.take(1, false);
+      const late = yield* queue.submit(asked("b", { policy: { ttl: 10_000 } }));
+      yield* TestClock.adjust("7 seconds");
+      const view = yield* queue.status(slow.id);
+      assert.strictEqual(view.status, "TIMED_OUT");
+      assert.include(String(view.error), "longer than 5 seconds");
+      assert.deepStrictEqual(yield* queue.forWorker.stops, [slow.id]);
+      assert.strictEqual((yield* queue.status(late.id)).status, "IN_QUEUE");
+      yield* TestClock.adjust("5 seconds");
+      const gone = yield* Effect.flip(queue.status(late.id));
+      assert.include(gone.message, late.id);
+      // By default a job may run for ten minutes, and its result is kept for half an hour.
+      const usual = yield* queue.submit(asked("c"));
+      yield* queue.forWorker.take(1, false);
+      yield* TestClock.adjust("9 minutes");
+      assert.strictEqual((yield* queue.status(usual.id)).status, "IN_PROGRESS");
+      yield* TestClock.adjust("2 minutes");
+      assert.strictEqual((yield* queue.status(usual.id)).status, "TIMED_OUT");
+      yield* TestClock.adjust("31 minutes");
+      yield* Effect.flip(queue.status(usual.id));
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  describe("webhooks", () => {
+    it.effect("hear of the end, and are tried twice more", () => {
+      const { layer, posted } = withQueue([500, 404]);
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* carryOut({ output: 1 });
+        yield* TestClock.adjust("5 seconds");
+        assert.strictEqual(posted.length, 1);
+        yield* TestClock.adjust("1 minute");
+        assert.strictEqual(posted.length, 3);
+        assert.strictEqual(posted[2]?.url, "http://127.0.0.1:1/hook");
+        assert.deepInclude(posted[2]?.body, { id, status: "COMPLETED", output: 1 });
+      }).pipe(Effect.provide(layer));
+    });
+
+    it.effect("that never hear it are given up with a warning", () => {
+      const { layer, posted } = withQueue([500, 500, 500, 500]);
+      const logs = keptLogs();
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* carryOut({ error: "no" });
+        yield* TestClock.adjust("1 minute");
+        assert.strictEqual(posted.length, 3);
+        assert.strictEqual(logs.warnings().length, 1);
+        assert.include(logs.warnings()[0], id);
+      }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+    });
+  });
+
+  it.effect("that is kept survives its process: what was not done is done, results are there", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
+      const ids = yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const done = yield* queue.submit(asked("done"));
+        yield* carryOut({ output: "result" });
+        yield* TestClock.adjust("1 second");
+        const running = yield* queue.submit(asked("running"));
+        yield* TestClock.adjust("1 second");
+        const waiting = yield* queue.submit(asked("waiting"));
+        yield* queue.forWorker.take(1, false);
+        return [done.id, running.id, waiting.id] as const;
+      }).pipe(Effect.provide(withQueue([], folder).layer));
+      const [done, running, waiting] = ids;
+      for (const name of yield* files.readDirectory(folder)) {
+        assert.strictEqual((yield* files.stat(`${folder}/${name}`)).mode & 0o77, 0);
+      }
+      yield* files.writeFileString(`${folder}/broken.json`, "{");
+
+      const logs = keptLogs();
+      yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        assert.include(logs.warnings().join(), "broken.json");
+        assert.deepInclude(yield* queue.status(done), { status: "COMPLETED", output: "result" });
+        assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
+          { id: running, input: "running" },
+          { id: waiting, input: "waiting" },
+        ]);
+      }).pipe(Effect.provide(Layer.provide(withQueue([], folder).layer, logs.layer)));
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.effect("is not kept longer than its clients may ask for it", () => {
+    const memory = memoryFileSystem();
+    return Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      yield* queue.submit(asked("a"));
+      yield* carryOut({ output: 1 });
+      assert.lengthOf(memory.paths(/\.json$/), 1);
+      yield* TestClock.adjust("31 minutes");
+      assert.lengthOf(memory.paths(/\.json$/), 0);
+    }).pipe(Effect.provide(withQueue([], "/jobs", memory.layer).layer));
+  });
+});

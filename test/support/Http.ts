@@ -1,0 +1,66 @@
+import { request } from "node:http";
+
+import { Effect } from "effect";
+
+export interface Answer {
+  readonly status: number;
+  readonly type: string | undefined;
+  readonly text: string;
+  /** The body as JSON; undefined where it is none. */
+  readonly json: unknown;
+}
+
+export interface Asked {
+  readonly method?: "GET" | "POST";
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON, or as it is when it is a text. */
+  readonly body?: unknown;
+  /** Sends a body without its length. */
+  readonly chunked?: boolean;
+}
+
+const jsonOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
+/** One request to a port of loopback, with any header; interrupting it hangs up. */
+export const ask = (port: number, path: string, asked: Asked = {}) =>
+  Effect.callback<Answer, Error>((resume) => {
+    const { body, method = body === undefined ? "GET" : "POST" } = asked;
+    const text = typeof body === "string" ? body : JSON.stringify(body ?? null);
+    const sent = request({
+      host: "127.0.0.1",
+      port,
+      path,
+      method,
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(body === undefined || asked.chunked === true
+          ? {}
+          : { "content-length": Buffer.byteLength(text) }),
+        ...asked.headers,
+      },
+    });
+    sent.once("response", (response) => {
+      const parts: Array<Buffer> = [];
+      response.on("data", (part: Buffer) => parts.push(part));
+      response.once("end", () => {
+        const received = Buffer.concat(parts).toString();
+        resume(
+          Effect.succeed({
+            status: response.statusCode ?? 0,
+            type: response.headers["content-type"],
+            text: received,
+            json: jsonOf(received),
+          }),
+        );
+      });
+    });
+    sent.once("error", (error) => resume(Effect.fail(error)));
+    sent.end(body === undefined ? undefined : text);
+    return Effect.sync(() => sent.destroy());
+  });
