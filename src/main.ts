@@ -4,6 +4,7 @@ import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../package.json" with { type: "json" };
 import { Logging } from "./cli/Logging.ts";
+import { invoke } from "./cli/invoke.ts";
 import { run } from "./cli/run.ts";
 import { serve } from "./cli/serve.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
@@ -59,6 +60,7 @@ const worker = Command.make("worker-tetra", {}, () =>
     start.pipe(Command.provide(startLayer)),
     run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
     serve,
+    invoke,
   ]),
 );
 

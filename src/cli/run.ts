@@ -1,15 +1,11 @@
-import { Clock, Console, Effect, Option, Runtime, Schema } from "effect";
+import { Clock, Console, Effect, Runtime, Schema } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
-import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
-import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
+import { reprOf, tellAnswer } from "./Answer.ts";
 import { judge, type Verdict } from "./Expectation.ts";
 import { type FileRequest, read } from "./RequestFile.ts";
-
-/** Characters of a result that a person gets to see. */
-const RESULT_SHOWN = 2000;
 
 /** Not all went well; everything about it was said already. */
 class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
@@ -27,19 +23,6 @@ interface Tally {
   unusable: number;
 }
 
-const indented = (text: string) => text.trimEnd().replaceAll(/^/gm, "  ");
-
-const shownResult = Effect.fnUntraced(function* (response: FunctionResponse) {
-  if (response.json_result !== null) return JSON.stringify(response.json_result);
-  if (response.result === null) return undefined;
-  const runner = yield* PythonRunner;
-  const repr = yield* Effect.orElseSucceed(
-    runner.describe(Buffer.from(response.result, "base64"), RESULT_SHOWN),
-    Option.none<string>,
-  );
-  return Option.getOrUndefined(repr);
-});
-
 /** One request for a person: what it printed as it comes, then how it ended. */
 const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const executor = yield* RemoteExecutor;
@@ -52,7 +35,7 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
     }),
   );
   const seconds = (((yield* Clock.currentTimeMillis) - started) / 1000).toFixed(2);
-  const repr = yield* shownResult(response);
+  const repr = yield* reprOf(response);
 
   const expectation = check ? request.expectation : undefined;
   const verdict: Verdict =
@@ -65,19 +48,8 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
     console.log(`- skipped: ${verdict.reason}`);
     return verdict;
   }
-  if (response.success) {
-    console.log(`${verdict._tag === "Met" ? "✓" : "✗"} succeeded in ${seconds} s`);
-    if (repr !== undefined) console.log(`  result: ${repr}`);
-  } else {
-    console.log(`${verdict._tag === "Met" ? "✓" : "✗"} failed in ${seconds} s`);
-    console.log(indented(response.error ?? ""));
-  }
-  if (response.instance_info !== null) {
-    const { method_calls } = response.instance_info;
-    console.log(
-      `  instance: ${response.instance_id} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
-    );
-  }
+  const mark = verdict._tag === "Met" ? "✓" : "✗";
+  yield* tellAnswer(response, { mark, took: `${seconds} s`, repr });
   if (verdict._tag === "Unmet" && expectation !== undefined) {
     console.log("  this is not what the file expects:");
     for (const difference of verdict.differences) console.log(`  - ${difference}`);
@@ -98,7 +70,7 @@ const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, 
   );
   console.log(JSON.stringify(response));
   if (check && request.expectation !== undefined) {
-    return judge(request.expectation, response, yield* shownResult(response));
+    return judge(request.expectation, response, yield* reprOf(response));
   }
   const verdict: Verdict = response.success ? { _tag: "Met" } : { _tag: "Unmet", differences: [] };
   return verdict;

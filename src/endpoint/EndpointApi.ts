@@ -21,7 +21,7 @@ const wait = { wait: Schema.optional(Schema.Finite) };
 const count = Schema.Int;
 
 /** RunPod's states of a worker, each with how many are in it. */
-export const WorkerCounts = Schema.Struct({
+const WorkerCounts = Schema.Struct({
   idle: count,
   initializing: count,
   ready: count,

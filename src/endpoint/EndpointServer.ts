@@ -13,7 +13,7 @@ const PORT = 8000;
 const MORE_PORTS = 20;
 
 /** There is no listening there. */
-export class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
+class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
   host: Schema.String,
   port: Schema.Int,
   /** The system's code, such as EADDRINUSE. */
