@@ -49,9 +49,14 @@ const codeOf = ({ cause }: HttpServerError.ServeError): string =>
     ? cause.code
     : String(cause);
 
-/** Answers what comes before there are routes; without a listener a request would wait for ever. */
-const createPatientServer = () => {
+/** A server whose requests are answered from its first moment to its last, with no wait after that. */
+const createAttentiveServer = () => {
   const server = createServer((_, response) => {
+    // A connection that is kept alive would keep a server open that has nothing more to do.
+    response.once("finish", () => {
+      if (!server.listening) setImmediate(() => server.closeIdleConnections());
+    });
+    // Without routes a request would wait for ever.
     if (server.listenerCount("request") > 1) return;
     response.writeHead(503, { "retry-after": "1", "content-type": "application/json" });
     response.end(JSON.stringify({ error: "The worker is starting. Try again in a second." }));
@@ -60,7 +65,7 @@ const createPatientServer = () => {
 };
 
 const bind = Effect.fnUntraced(function* ({ host, grace }: EndpointServerOptions, port: number) {
-  const server = yield* NodeHttpServer.make(createPatientServer, {
+  const server = yield* NodeHttpServer.make(createAttentiveServer, {
     host,
     port,
     gracefulShutdownTimeout: Duration.seconds(Option.getOrElse(grace, () => Infinity)),

@@ -110,6 +110,17 @@ def measured(width, height):
     return area(width, height)
 
 
+def balanced(a, b):
+    return [a, b]
+
+
+class Server:
+    """As the library describes an endpoint behind a load balancer; its own can't point to this machine."""
+
+    name = "balanced"
+    endpoint_url = os.environ["RUNPOD_ENDPOINT_BASE_URL"].removesuffix("/v2")
+
+
 async def outcome(call):
     try:
         return {"value": await call}
@@ -132,6 +143,8 @@ async def main():
     if IS_FLASH:
         report["nested"] = await outcome(outer(4))
         report["modules"] = await outcome(measured(3, 4))
+        stub = importlib.import_module("runpod_flash.stubs.load_balancer_sls").LoadBalancerSlsStub(Server())
+        report["balanced"] = await outcome(stub(balanced, None, None, True, 1, b=2))
     with open(REPORT, "w") as file:
         json.dump(report, file)
 

@@ -23,16 +23,17 @@ const decodeLine = Schema.decodeUnknownOption(
   ),
 );
 
-/** The program itself, as RunPod starts it, killed when the scope closes. */
+/** The program itself, as RunPod starts it, or by another command; killed when the scope closes. */
 export const workerProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>>,
   args: ReadonlyArray<string> = ["start"],
+  command = `exec ${process.execPath} src/main.ts`,
 ) {
   const ended = Deferred.makeUnsafe<Ended>();
   const output = { stdout: "", stderr: "" };
   const child = yield* Effect.acquireRelease(
     Effect.sync(() =>
-      spawn(process.execPath, ["src/main.ts", ...args], {
+      spawn("sh", ["-c", `${command} "$@"`, "sh", ...args], {
         cwd: ROOT,
         env: { ...realEnvironment(), RUNPOD_ENDPOINT_ID: "tests", ...variables },
         stdio: ["ignore", "pipe", "pipe"],

@@ -1,0 +1,94 @@
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem, Layer } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { Uv } from "../../src/workspace/Uv.ts";
+import { realEnvironment } from "../support/RealWorker.ts";
+import { serveProcess } from "../support/ServeProcess.ts";
+
+const SCRIPT = join(import.meta.dirname, "remote.py");
+
+/** The client libraries as their users install them, with the versions that were tried. */
+const CLIENTS = [
+  ["runpod_flash", "runpod-flash==1.21.0"],
+  ["tetra_rp", "tetra-rp==0.25.2"],
+] as const;
+
+const layer = Layer.mergeAll(
+  Uv.layer.pipe(Layer.provide(Environment.layer), Layer.provide(NodeServices.layer)),
+  NodeServices.layer,
+);
+
+/** A user's interpreter with one package and what that needs. */
+const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
+  const uv = yield* Uv;
+  const files = yield* FileSystem.FileSystem;
+  const directory = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-client-" });
+  const options = { directory, into: directory, environment: {} };
+  const python = join(directory, "bin", "python");
+  yield* uv.run(["venv", "--allow-existing", directory], options);
+  yield* uv.run(["pip", "install", "--python", python, requirement], options);
+  return python;
+});
+
+const running = (python: string, args: ReadonlyArray<string>, url: string) =>
+  Effect.callback<string>((resume) => {
+    const child = execFile(
+      python,
+      args,
+      {
+        env: {
+          ...realEnvironment(),
+          RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
+          RUNPOD_API_KEY: "local",
+        },
+      },
+      (error, stdout, stderr) => {
+        resume(
+          error === null
+            ? Effect.succeed(stdout)
+            : Effect.die(new Error(`${error.message}\n${stdout}\n${stderr}`)),
+        );
+      },
+    );
+    return Effect.sync(() => child.kill("SIGKILL"));
+  });
+
+describe("a local endpoint", () => {
+  it.live.each(CLIENTS)("serves the real client %s", ([name, requirement]) =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = yield* files.makeTempDirectoryScoped();
+      const report = join(folder, "report.json");
+      const python = yield* interpreterWith(requirement);
+      const { url } = yield* serveProcess();
+      const shown = yield* running(python, [SCRIPT, name, report], url);
+
+      const { exception, ...rest } = JSON.parse(readFileSync(report, "utf8"));
+      assert.deepStrictEqual(rest, {
+        function: { value: 5 },
+        async: { value: "SOON" },
+        none: { value: null },
+        dependencies: { value: "1.2 million" },
+        large: { value: 5_000_000 },
+        class: [{ value: 15 }, { value: 17 }, { value: 18 }],
+        together: [0, 2, 4, 6, 8],
+        ...(name === "runpod_flash"
+          ? { nested: { value: 41 }, modules: { value: 12 }, balanced: { value: [1, 2] } }
+          : {}),
+      });
+      assert.match(exception.error, /^Remote execution failed: KeyError: 'no key'\n/);
+      assert.include(exception.error, "return {}[key]");
+      // What a job prints is shown once.
+      assert.lengthOf(shown.match(/adding 2 and 3/g) ?? [], 1);
+      for (const n of [0, 1, 2, 3, 4]) {
+        assert.lengthOf(shown.match(new RegExp(`adding ${n} and ${n}`, "g")) ?? [], 1);
+      }
+    }).pipe(Effect.scoped, Effect.provide(layer)),
+  );
+});
