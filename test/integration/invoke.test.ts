@@ -1,0 +1,181 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem } from "effect";
+
+import { ask } from "../support/Http.ts";
+import { serveProcess } from "../support/ServeProcess.ts";
+import { eventually } from "../support/WorkerAtWork.ts";
+import { workerProcess } from "../support/WorkerProcess.ts";
+
+const KEY = "a-key-that-nobody-may-see";
+
+const FUNCTION = {
+  function_name: "f",
+  function_code: "def f(n):\n    print('got', n)\n    return [n] * 3",
+  args: [7],
+  serialization_format: "json",
+};
+
+const GENERATOR = {
+  ...FUNCTION,
+  function_code:
+    "import time\ndef f(n):\n    for i in range(3):\n        print('step', i)\n        time.sleep(0.7)\n        yield i * n",
+};
+
+const FAILING = { ...FUNCTION, function_code: "def f(n):\n    raise ValueError('not today')" };
+
+const LONG = { ...FUNCTION, function_code: "import time\ndef f(n):\n    time.sleep(100)" };
+
+const invoke = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
+  workerProcess({ RUNPOD_API_KEY: KEY, ...variables }, ["invoke", ...args]);
+
+const fileOf = Effect.fnUntraced(function* (content: unknown) {
+  const files = yield* FileSystem.FileSystem;
+  const file = `${yield* files.makeTempDirectoryScoped()}/request.json`;
+  yield* files.writeFileString(file, JSON.stringify(content));
+  return file;
+});
+
+/** What a person sees, with what differs from time to time replaced. */
+const steady = (text: string, port: number): string =>
+  text
+    .replaceAll(/\/\S+\/request\.json/g, "request.json")
+    .replaceAll(/[0-9a-f-]{36}-l1/g, "<id>")
+    .replaceAll(`:${port}`, ":<port>")
+    .replaceAll(/\d+\.\d\d s/g, "<time>");
+
+/** An endpoint that answers everything alike. */
+const answering = (status: number) =>
+  Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const server = createServer((_, response) => {
+        response.writeHead(status, { "content-type": "application/json" }).end("{}");
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
+    }),
+    (server) => Effect.sync(() => server.close()),
+  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+
+describe("invoke", () => {
+  it.live("sends requests, shows what comes on the way, and how each ended", () =>
+    Effect.gen(function* () {
+      const { port, url } = yield* serveProcess();
+      const file = yield* fileOf([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
+      const run = yield* invoke(["any", file, "/nonexistent.json", "--url", url]);
+      assert.strictEqual((yield* run.ended).code, 2);
+      const lines = steady(run.stdout(), port)
+        .replaceAll(/File "[^"]+"/g, 'File "f.py"')
+        .split("\n");
+      // These two come from different places, and may come in any order.
+      const isYielded = (line: string) => line.startsWith("  yielded: ");
+      assert.deepStrictEqual(lines.filter(isYielded), [
+        "  yielded: 0",
+        "  yielded: 7",
+        "  yielded: 14",
+      ]);
+      assert.deepStrictEqual(
+        lines.filter((line) => !isYielded(line)),
+        [
+          "▶ request.json (1 of 3)",
+          "got 7",
+          "✓ succeeded in <time>, after <time> in the queue",
+          "  result: [7,7,7]",
+          "▶ request.json (2 of 3)",
+          "step 0",
+          "step 1",
+          "step 2",
+          "✓ succeeded in <time>, after <time> in the queue",
+          "  result: [0,7,14]",
+          "▶ request.json (3 of 3)",
+          "✗ failed in <time>, after <time> in the queue",
+          "  ValueError: not today",
+          "  ",
+          "  Traceback (most recent call last):",
+          '    File "f.py", line 2, in f',
+          "      raise ValueError('not today')",
+          "  ValueError: not today",
+          "",
+        ],
+      );
+      assert.include(steady(run.stderr(), port), "job <id> at http://127.0.0.1:<port>/v2/any");
+      assert.include(run.stderr(), "/nonexistent.json: there is no such file");
+      assert.notInclude(run.stdout() + run.stderr(), KEY);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("prints answers for programs", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf([{ input: FUNCTION }, { input: FAILING }]);
+      const run = yield* invoke(["any", "--json", "--url", `${url}/v2/`, file]);
+      assert.strictEqual((yield* run.ended).code, 1);
+      const [good, bad, end] = run.stdout().split("\n");
+      assert.deepInclude(JSON.parse(good ?? ""), { success: true, json_result: [7, 7, 7] });
+      const { success, error } = JSON.parse(bad ?? "");
+      assert.isFalse(success);
+      assert.match(error, /^ValueError: not today\n/);
+      assert.strictEqual(end, "");
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("cancels the job when it is interrupted", () =>
+    Effect.gen(function* () {
+      const { port, url } = yield* serveProcess();
+      const run = yield* invoke(["any", "--url", url, yield* fileOf(LONG)]);
+      yield* eventually(() => run.stderr().includes("running …"));
+      yield* run.signal("SIGINT");
+      assert.strictEqual((yield* run.ended).code, 130);
+      assert.match(run.stderr(), /job \S+ was cancelled/);
+      const { text } = yield* ask(port, "/health");
+      assert.include(text, '"inProgress":0');
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  describe("says what is wrong with an endpoint", () => {
+    it.live("that wants another key, and never shows the key", () =>
+      Effect.gen(function* () {
+        const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual((yield* run.ended).code, 1);
+        assert.include(run.stderr(), "refuses the API key. Set RUNPOD_API_KEY");
+        assert.notInclude(run.stdout() + run.stderr(), KEY);
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live.each([
+      [404, "is no endpoint"],
+      [413, "too large"],
+      [500, "answered 500"],
+    ] as const)("that answers %i", ([status, says]) =>
+      Effect.gen(function* () {
+        const url = yield* answering(status);
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual((yield* run.ended).code, 1);
+        assert.include(run.stderr(), says);
+        assert.notInclude(run.stdout() + run.stderr(), KEY);
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live("that is not there", () =>
+      Effect.gen(function* () {
+        const spare = yield* serveProcess();
+        yield* spare.signal("SIGKILL");
+        yield* spare.ended;
+        const run = yield* invoke(["any", "--url", spare.url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual((yield* run.ended).code, 1);
+        assert.include(run.stderr(), "ECONNREFUSED");
+        assert.include(run.stderr(), "worker-tetra serve");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live("at RunPod when there is no key", () =>
+      Effect.gen(function* () {
+        const run = yield* invoke(["any", yield* fileOf(FUNCTION)], { RUNPOD_API_KEY: "" });
+        assert.strictEqual((yield* run.ended).code, 1);
+        assert.include(run.stderr(), "There is no API key: set RUNPOD_API_KEY");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+  });
+});
