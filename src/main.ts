@@ -4,7 +4,9 @@ import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../package.json" with { type: "json" };
 import { Logging } from "./cli/Logging.ts";
+import { doctor } from "./cli/doctor.ts";
 import { invoke } from "./cli/invoke.ts";
+import { prune } from "./cli/prune.ts";
 import { run } from "./cli/run.ts";
 import { serve } from "./cli/serve.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
@@ -61,6 +63,8 @@ const worker = Command.make("worker-tetra", {}, () =>
     run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
     serve,
     invoke,
+    doctor,
+    prune,
   ]),
 );
 

@@ -11,7 +11,7 @@ import { Volume } from "../workspace/Volume.ts";
 import { PROTOCOL_VERSION } from "./Heartbeat.ts";
 import { JobQueue } from "./JobQueue.ts";
 
-const REQUIRE_GPU = Setting.flag({
+export const REQUIRE_GPU = Setting.flag({
   name: "WORKER_REQUIRE_GPU",
   doc: "Do not start without a GPU that works.",
 });

@@ -23,6 +23,16 @@ export interface Declaration {
   readonly expected: string;
   /** The default in words. */
   readonly fallback: string;
+  /** Nobody may see its value. */
+  readonly isSecret?: boolean;
+}
+
+/** What a setting is now. */
+export interface InForce extends Declaration {
+  /** What the user has set; "set" in place of a secret. */
+  readonly given: Option.Option<string>;
+  /** What is wrong with that. */
+  readonly problem: Option.Option<string>;
 }
 
 /** One environment variable that this program obeys, declared beside the service that reads it. */
@@ -31,21 +41,36 @@ export interface Setting<A> extends Declaration {
   readonly value: Effect.Effect<A, SettingInvalid>;
 }
 
-const declarations = new Map<string, Declaration>();
+const declarations = new Map<string, Setting<unknown>>();
 
 /** Every setting declared by the modules loaded so far, in order of name. */
 export const declared = (): ReadonlyArray<Declaration> =>
   [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 
+/** The same with what they are now. */
+export const inForce = Effect.suspend(() =>
+  Effect.forEach(
+    [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    Effect.fnUntraced(function* (setting) {
+      const raw = yield* rawOf(setting.name);
+      const problem = yield* Effect.match(setting.value, {
+        onSuccess: Option.none<string>,
+        onFailure: ({ message }) => Option.some(message),
+      });
+      const given = setting.isSecret === true ? Option.map(raw, () => "set") : raw;
+      const { name, doc, expected, fallback } = setting;
+      return { name, doc, expected, fallback, given, problem } satisfies InForce;
+    }),
+  ),
+);
+
+const rawOf = (name: string) =>
+  Effect.orElseSucceed(Config.option(Config.String(name)), Option.none<string>);
+
 const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting<A> => {
-  declarations.set(declaration.name, declaration);
-  const given = Effect.orElseSucceed(
-    Config.option(Config.String(declaration.name)),
-    Option.none<string>,
-  );
   const invalid = Effect.fnUntraced(function* () {
     const { name: setting, expected, fallback } = declaration;
-    const text = yield* given;
+    const text = yield* rawOf(setting);
     return yield* new SettingInvalid({
       setting,
       expected,
@@ -53,7 +78,9 @@ const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting
       ...(Option.isSome(text) ? { given: text.value } : {}),
     });
   });
-  return { ...declaration, value: Effect.catch(config, invalid) };
+  const setting = { ...declaration, value: Effect.catch(config, invalid) };
+  declarations.set(declaration.name, setting);
+  return setting;
 };
 
 interface Numeric {
@@ -151,7 +178,7 @@ export const secret = (options: {
   readonly doc: string;
 }): Setting<Option.Option<Redacted.Redacted<string>>> =>
   declare(
-    { ...options, expected: "a secret", fallback: "none" },
+    { ...options, expected: "a secret", fallback: "none", isSecret: true },
     Config.Redacted(options.name).pipe(Config.option),
   );
 

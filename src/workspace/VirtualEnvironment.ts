@@ -16,7 +16,7 @@ import type { Place } from "./Volume.ts";
 const BASE_PACKAGES = { cloudpickle: "==3.1.2", aiohttp: ">=3.9" } as const;
 
 /** Folders with such names are on their way in or out, and nobody's. */
-const BUILDING = ".building-";
+export const BUILDING = ".building-";
 export const REMOVING = ".removing-";
 
 /** Environments that differ in what jobs asked for, kept side by side so that none is built again and again. */

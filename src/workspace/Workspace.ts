@@ -20,6 +20,7 @@ import { DiskUsage } from "./DiskUsage.ts";
 import { FileLock, type LockUnavailable } from "./FileLock.ts";
 import { jobEnvironment } from "./JobEnvironment.ts";
 import { linkModels } from "./ModelCache.ts";
+import { LastStart } from "./LastStart.ts";
 import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
 import {
@@ -58,7 +59,7 @@ const HELD = 8;
 const FIND_TRIES = 5;
 
 /** What grows in the folder of caches; the workspaces of all endpoints are there too. */
-const CACHES = [
+export const CACHES = [
   "runtimes",
   ".uv-cache",
   ".hf-cache",
@@ -150,6 +151,7 @@ export class Workspace extends Context.Service<
       const locks = yield* FileLock;
       const disks = yield* DiskUsage;
       const environment = yield* Environment;
+      const lastStart = yield* LastStart;
       const appPath = yield* APP_PATH.value;
       const layerScope = yield* Effect.scope;
       const turn = Semaphore.makeUnsafe(1);
@@ -161,6 +163,8 @@ export class Workspace extends Context.Service<
         checkedAt: number;
       }
       let state: State | undefined;
+      /** Why the network volume did not serve. */
+      let trouble: string | null = null;
 
       /**
        * Shared locks that keep environments from being removed, by their folders, the one used last at the end:
@@ -317,16 +321,31 @@ export class Workspace extends Context.Service<
         const message = `Workspace ${place.directory}: virtual environment ${path.basename(venv.prefix)} ${origin} in ${(milliseconds / 1000).toFixed(2)} s`;
         const told = `${message} (${yield* figures})`;
         yield* origin === "reused" ? Effect.logDebug(told) : Effect.logInfo(told);
+        // Nobody waits for it.
+        yield* Effect.forkIn(
+          lastStart.note(place, {
+            workspace: place.directory,
+            shared: place.shared,
+            environment: path.basename(venv.prefix),
+            python: venv.version,
+            origin,
+            seconds: milliseconds / 1000,
+            trouble,
+          }),
+          layerScope,
+        );
       });
 
       const prepare = Effect.fn("Workspace.prepare")(function* () {
-        const warned = (why: string) =>
-          Effect.as(
+        const warned = (why: string) => {
+          trouble = why;
+          return Effect.as(
             Effect.logWarning(
               `${why}\nThis worker goes on in ${volume.own.directory}, on its own disk.`,
             ),
             Option.none<PreparedWorkspace>(),
           );
+        };
         const shared = yield* Effect.catch(volume.shared, (error) =>
           Effect.as(warned(error.message), Option.none<Place>()),
         );
@@ -447,6 +466,7 @@ export class Workspace extends Context.Service<
       WorkspaceLock.layer,
       FileLock.layer,
       DiskUsage.layer,
+      LastStart.layer,
     ]),
   );
 }

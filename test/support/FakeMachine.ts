@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing";
 import { Environment } from "../../src/settings/Environment.ts";
 import { DiskUsage } from "../../src/workspace/DiskUsage.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
+import { LastStart } from "../../src/workspace/LastStart.ts";
 import { Python } from "../../src/workspace/Python.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
 import { VirtualEnvironment } from "../../src/workspace/VirtualEnvironment.ts";
@@ -99,7 +100,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VirtualEnvironment.layerNoDeps),
-        Layer.provide(DiskUsage.layerNoDeps),
+        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(WorkspaceLock.layerNoDeps),
         Layer.provide(Python.layerNoDeps),

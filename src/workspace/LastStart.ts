@@ -1,0 +1,64 @@
+import { Context, DateTime, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import manifest from "../../package.json" with { type: "json" };
+import type { Place } from "./Volume.ts";
+
+/** What a worker found and did when it came to a workspace. */
+const Start = Schema.Struct({
+  /** ISO 8601 in UTC. */
+  at: Schema.String,
+  /** Version of the worker. */
+  worker: Schema.String,
+  workspace: Schema.String,
+  shared: Schema.Boolean,
+  /** The virtual environment's name, and its Python's version. */
+  environment: Schema.String,
+  python: Schema.String,
+  /** Whether it was there already, and if not, who made it. */
+  origin: Schema.String,
+  seconds: Schema.Finite,
+  /** Why the network volume did not serve, where it was tried first. */
+  trouble: Schema.NullOr(Schema.String),
+});
+export type Start = typeof Start.Type;
+
+const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Start));
+
+/** The file in a workspace; when it was written says when the workspace was last used. */
+export const LAST_START = ".last-start.json";
+
+/** Word in a workspace of the worker that came to it last, for people who look for what went wrong. */
+export class LastStart extends Context.Service<
+  LastStart,
+  {
+    /** Leaves word; where that can't be done, nothing is lost but the word. */
+    readonly note: (place: Place, start: Omit<Start, "at" | "worker">) => Effect.Effect<void>;
+    /** What the last worker left. */
+    readonly read: (place: Place) => Effect.Effect<Option.Option<Start>>;
+  }
+>()("worker-tetra/workspace/LastStart") {
+  static readonly layer = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const fileOf = ({ directory }: Place) => path.join(directory, LAST_START);
+      return LastStart.of({
+        note: Effect.fnUntraced(
+          function* (place, start) {
+            const at = DateTime.formatIso(yield* DateTime.now);
+            const text = JSON.stringify({ at, worker: manifest.version, ...start });
+            const aside = `${fileOf(place)}-${process.pid}`;
+            yield* files.writeFileString(aside, text);
+            yield* files.rename(aside, fileOf(place));
+          },
+          Effect.catch((error) => Effect.logDebug(`No word of this start: ${error.message}`)),
+        ),
+        read: (place) =>
+          files
+            .readFileString(fileOf(place))
+            .pipe(Effect.map(decode), Effect.orElseSucceed(Option.none<Start>)),
+      });
+    }),
+  );
+}

@@ -1,0 +1,170 @@
+import { Clock, Context, Effect, Exit, FileSystem, Layer, Option, Path, Scope } from "effect";
+
+import { diskFault, type DiskFault } from "./DiskFault.ts";
+import { DiskUsage } from "./DiskUsage.ts";
+import { FileLock } from "./FileLock.ts";
+import { LAST_START } from "./LastStart.ts";
+import { BUILDING, REMOVING } from "./VirtualEnvironment.ts";
+import { type Place, Volume } from "./Volume.ts";
+
+const DAY = 24 * 60 * 60 * 1000;
+
+/** What is half made or half removed is nobody's after this: days. */
+const ABANDONED = 1;
+
+/** Beside an environment, so that it can be removed while its lock is held. */
+const lockOf = (environment: string) => `${environment}.lock`;
+
+/** Something on the volume that can go. */
+export interface Surplus {
+  readonly path: string;
+  /** Why nobody misses it. */
+  readonly reason: string;
+  /** In bytes; none where it is too much to be counted soon. */
+  readonly bytes: Option.Option<number>;
+  /** Locks that whoever uses it holds. */
+  readonly locks: ReadonlyArray<string>;
+}
+
+/** What no endpoint uses any more: found by when it was used last, removed only where nobody holds it. */
+export class SurplusFinder extends Context.Service<
+  SurplusFinder,
+  {
+    /** Where it is looked for; none where there is no volume. */
+    readonly folder: Effect.Effect<Option.Option<string>>;
+    /** All that was not used for so many days. */
+    readonly find: (days: number) => Effect.Effect<ReadonlyArray<Surplus>>;
+    /** Removes it, unless somebody uses it at this moment: then false. */
+    readonly remove: (surplus: Surplus) => Effect.Effect<boolean, DiskFault>;
+  }
+>()("worker-tetra/workspace/SurplusFinder") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const locks = yield* FileLock;
+      const disks = yield* DiskUsage;
+      const volume = yield* Volume;
+
+      const folder = Effect.map(
+        Effect.orElseSucceed(volume.shared, Option.none<Place>),
+        Option.map(({ caches }) => path.join(caches, "runtimes")),
+      );
+
+      const namesIn = (where: string) =>
+        Effect.orElseSucceed(files.readDirectory(where), (): ReadonlyArray<string> => []);
+
+      /** Days since something was written, by the newest of some files; none where there are none. */
+      const idle = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
+        const now = yield* Clock.currentTimeMillis;
+        const times = yield* Effect.forEach(paths, (one) =>
+          Effect.option(Effect.map(files.stat(one), ({ mtime }) => mtime)),
+        );
+        const newest = Math.max(
+          ...times.flatMap((time) =>
+            Option.toArray(Option.map(Option.flatten(time), (date) => date.getTime())),
+          ),
+        );
+        return Number.isFinite(newest) ? Option.some((now - newest) / DAY) : Option.none<number>();
+      });
+
+      const surplus = Effect.fnUntraced(function* (
+        where: string,
+        reason: string,
+        held: ReadonlyArray<string>,
+      ) {
+        return { path: where, reason, bytes: yield* disks.size(where), locks: held };
+      });
+
+      /** What can go of one endpoint's folder: all of it, or single environments. */
+      const ofEndpoint = Effect.fnUntraced(function* (root: string, days: number) {
+        const parent = path.join(root, ".venvs");
+        const names = yield* namesIn(parent);
+        const environments = names.filter((name) => /^[\d.]+-[0-9a-f]+-\d+$/.test(name));
+        const own = path.join(root, ".initialization.lock");
+        const unused = yield* idle([path.join(root, LAST_START), own, parent]);
+        if (Option.isSome(unused) && unused.value > days) {
+          const held = environments.map((name) => lockOf(path.join(parent, name)));
+          return [
+            yield* surplus(
+              root,
+              `no worker came for ${Math.floor(unused.value)} days; files of its jobs go too`,
+              [own, ...held],
+            ),
+          ];
+        }
+        const found: Array<Surplus> = [];
+        const current = yield* Effect.option(files.readLink(path.join(root, ".venv")));
+        for (const name of names) {
+          const where = path.join(parent, name);
+          const age = Option.getOrElse(yield* idle([where, lockOf(where)]), () => 0);
+          if (name.startsWith(BUILDING) || name.startsWith(REMOVING)) {
+            if (age > ABANDONED) found.push(yield* surplus(where, "was left half done", [own]));
+          } else if (
+            environments.includes(name) &&
+            age > days &&
+            Option.isSome(current) &&
+            path.basename(current.value) !== name
+          ) {
+            found.push(
+              yield* surplus(where, `is not the current one, unused for ${Math.floor(age)} days`, [
+                lockOf(where),
+              ]),
+            );
+          }
+        }
+        return found;
+      });
+
+      const find = Effect.fn("SurplusFinder.find")(function* (days: number) {
+        const root = yield* folder;
+        if (Option.isNone(root)) return [];
+        const found: Array<Surplus> = [];
+        for (const name of yield* namesIn(root.value)) {
+          const where = path.join(root.value, name);
+          if (name.startsWith(REMOVING)) {
+            found.push(yield* surplus(where, "was left half removed", []));
+          } else {
+            found.push(...(yield* ofEndpoint(where, days)));
+          }
+        }
+        return found;
+      });
+
+      const remove = Effect.fn("SurplusFinder.remove")(function* ({
+        path: where,
+        locks: held,
+      }: Surplus) {
+        const scope = yield* Scope.make();
+        return yield* Effect.gen(function* () {
+          for (const lock of held) {
+            const taken = yield* locks.tryLock(lock, "exclusive").pipe(
+              Scope.provide(scope),
+              // Where there are no locks nobody can tell who uses it.
+              Effect.orElseSucceed(Option.none),
+            );
+            if (Option.isNone(taken)) return false;
+          }
+          const name = path.basename(where);
+          // Renamed first, so that nobody ever finds half of it.
+          const aside = name.startsWith(REMOVING)
+            ? where
+            : path.join(path.dirname(where), `${REMOVING}${name}`);
+          if (aside !== where) yield* files.rename(where, aside);
+          yield* files.remove(aside, { recursive: true });
+          return true;
+        }).pipe(
+          Effect.mapError(diskFault(where, "can't be removed")),
+          Effect.ensuring(Scope.close(scope, Exit.void)),
+        );
+      });
+
+      return SurplusFinder.of({ folder, find, remove });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([FileLock.layer, DiskUsage.layer, Volume.layer]),
+  );
+}
