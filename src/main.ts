@@ -1,37 +1,12 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
-import { Console, Effect, Layer, Runtime, Schema } from "effect";
-import { CliOutput, Command } from "effect/cli";
+import { Effect, Layer, Runtime } from "effect";
 
-import manifest from "../package.json" with { type: "json" };
+import { commandLine } from "./cli/CommandLine.ts";
+import { refuse, unforeseen } from "./cli/Failure.ts";
 import { Logging } from "./cli/Logging.ts";
-import { doctor } from "./cli/doctor.ts";
-import { invoke } from "./cli/invoke.ts";
-import { prune } from "./cli/prune.ts";
-import { run } from "./cli/run.ts";
-import { serve } from "./cli/serve.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
-import { start, startByDefault, startLayer } from "./cli/start.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
-import { PythonRunner } from "./execution/PythonRunner.ts";
-import { RemoteExecutor } from "./execution/RemoteExecutor.ts";
 import { Environment } from "./settings/Environment.ts";
-
-/** The command line could not be understood; the reason is on stderr already. */
-class UsageError extends Schema.TaggedError<UsageError>()("UsageError", {}) {
-  override readonly [Runtime.errorExitCode] = 2;
-  override readonly [Runtime.errorReported] = false;
-}
-
-/** Help goes to stdout when somebody asked for it; what is wrong with a command goes to stderr. */
-const Presenter = CliOutput.layerPresenter({
-  present: (event) =>
-    event._tag === "InvalidInvocation"
-      ? Console.error(
-          `${CliOutput.defaultFormatter({ colors: false }).formatErrors(event.errors).trim()}\n` +
-            `Usage: ${event.helpDoc.usage}\nMore: ${event.commandPath.join(" ")} --help`,
-        )
-      : CliOutput.defaultPresenter.present(event),
-});
 
 const shutdown = Shutdown.make();
 
@@ -52,35 +27,16 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   });
 });
 
-const worker = Command.make("worker-tetra", {}, () =>
-  Effect.provide(startByDefault, startLayer),
-).pipe(
-  Command.withDescription(
-    "A worker for RunPod Serverless that runs Python sent by @remote. Without a command: start",
-  ),
-  Command.withSubcommands([
-    start.pipe(Command.provide(startLayer)),
-    run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
-    serve,
-    invoke,
-    doctor,
-    prune,
-  ]),
-);
-
-Command.run(worker, { version: manifest.version }).pipe(
-  Effect.catchTag("ShowHelp", (help) =>
-    help.errors.length === 0 ? Effect.void : Effect.fail(new UsageError()),
-  ),
+commandLine().pipe(
+  Effect.catchCause(unforeseen),
   Effect.provide(
-    Layer.mergeAll(Presenter, Logging, Telemetry, Layer.succeed(Shutdown, shutdown)).pipe(
+    Layer.mergeAll(Logging, Telemetry, Layer.succeed(Shutdown, shutdown)).pipe(
       Layer.provideMerge(Environment.layer),
       Layer.provideMerge(NodeServices.layer),
       Layer.provideMerge(NodeHttpClient.layerUndici),
     ),
   ),
-  Effect.catchTag("SettingInvalid", (error) =>
-    Effect.andThen(Console.error(error.message), Effect.fail(new UsageError())),
-  ),
+  // Those of the logs themselves.
+  Effect.catchTag("SettingInvalid", refuse),
   runMain,
 );

@@ -160,6 +160,7 @@ export const doctor = Command.make(
   Command.withDescription(
     "Look at this machine: what a worker needs, what its last start did, what is set. Exit 1: something needed is missing",
   ),
+  Command.withShortDescription("See what this machine has for a worker, and what to do"),
   Command.withExamples([
     { command: "worker-tetra doctor", description: "See what is wrong and what to do" },
     {

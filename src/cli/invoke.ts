@@ -131,6 +131,7 @@ export const invoke = Command.make(
   Command.withDescription(
     "Send request files to an endpoint and show what comes of them; Ctrl-C cancels the job. The key is taken from RUNPOD_API_KEY",
   ),
+  Command.withShortDescription("Send request files to an endpoint and show what comes of them"),
   Command.withExamples([
     {
       command: "worker-tetra invoke abc123 fixtures/hello_world.json",

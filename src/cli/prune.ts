@@ -92,7 +92,7 @@ export const prune = Command.make(
   {
     days: Flag.Int("days").pipe(
       Flag.withSchema(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(0)))),
-      Flag.withDescription("What was not used for so long can go"),
+      Flag.withDescription("What was not used for so many days can go; 30 unless given"),
       Flag.withDefault(DAYS),
     ),
     yes: Flag.Boolean("yes").pipe(
@@ -111,11 +111,12 @@ export const prune = Command.make(
   Command.withDescription(
     "Remove from the network volume what no endpoint uses: runtimes without a worker for long, old environments, unfinished work, and uv's unusable cache. What a worker holds is left alone",
   ),
+  Command.withShortDescription("Remove from the network volume what no endpoint uses"),
   Command.withExamples([
     { command: "worker-tetra prune --dry-run", description: "See what could go" },
     {
       command: "worker-tetra prune --days 7 --yes",
-      description: "Remove what a week old is, unasked",
+      description: "Remove what was not used for a week, unasked",
     },
   ]),
 );

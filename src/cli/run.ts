@@ -139,6 +139,7 @@ export const run = Command.make(
   Command.withDescription(
     "Run request files in one process, in order. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
   ),
+  Command.withShortDescription("Run request files here, without RunPod"),
   Command.withExamples([
     { command: "worker-tetra run fixtures/hello_world.json", description: "Run one request" },
     {

@@ -58,6 +58,8 @@ const answering = (status: number) =>
     (server) => Effect.sync(() => server.close()),
   ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
+const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
+
 describe("invoke", () => {
   it.live("sends requests, shows what comes on the way, and how each ended", () =>
     Effect.gen(function* () {
@@ -68,8 +70,7 @@ describe("invoke", () => {
       const lines = steady(run.stdout(), port)
         .replaceAll(/File "[^"]+"/g, 'File "f.py"')
         .split("\n");
-      // These two come from different places, and may come in any order.
-      const isYielded = (line: string) => line.startsWith("  yielded: ");
+      // They come from another place than the output, and may come before or after it.
       assert.deepStrictEqual(lines.filter(isYielded), [
         "  yielded: 0",
         "  yielded: 7",

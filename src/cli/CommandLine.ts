@@ -1,0 +1,61 @@
+import { Console, Effect, Layer } from "effect";
+import { CliOutput, Command } from "effect/cli";
+
+import manifest from "../../package.json" with { type: "json" };
+import { PythonRunner } from "../execution/PythonRunner.ts";
+import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
+import { doctor } from "./doctor.ts";
+import { refuse, UsageError } from "./Failure.ts";
+import { invoke } from "./invoke.ts";
+import { prune } from "./prune.ts";
+import { run } from "./run.ts";
+import { serve } from "./serve.ts";
+import { start, startByDefault, startLayer } from "./start.ts";
+
+/** Help goes to stdout when somebody asked for it; what is wrong with a command goes to stderr. */
+const Presenter = CliOutput.layerPresenter({
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Console.error(
+          `${CliOutput.defaultFormatter({ colors: false }).formatErrors(event.errors).trim()}\n` +
+            `Usage: ${event.helpDoc.usage}\nMore: ${event.commandPath.join(" ")} --help`,
+        )
+      : CliOutput.defaultPresenter.present(event),
+});
+
+const worker = Command.make("worker-tetra", {}, () =>
+  Effect.provide(startByDefault, startLayer),
+).pipe(
+  Command.withDescription(
+    "A worker for RunPod Serverless that runs Python sent by @remote. Without a command: start",
+  ),
+  Command.withExamples([
+    { command: "worker-tetra serve", description: "Develop against an endpoint on this machine" },
+    { command: "worker-tetra doctor", description: "Find out what a machine lacks" },
+    {
+      command: "worker-tetra --completions bash >> ~/.bashrc",
+      description: "Have the shell complete commands and flags",
+    },
+  ]),
+  Command.withSubcommands([
+    start.pipe(Command.provide(startLayer)),
+    run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
+    serve,
+    invoke,
+    doctor,
+    prune,
+  ]),
+);
+
+/** Runs the command line of these arguments; without any, those of the process. */
+export const commandLine = (args?: ReadonlyArray<string>) =>
+  (args === undefined
+    ? Command.run(worker, { version: manifest.version })
+    : Command.runWith(worker, { version: manifest.version })(args)
+  ).pipe(
+    Effect.catchTags({
+      ShowHelp: ({ errors }) => (errors.length === 0 ? Effect.void : Effect.fail(new UsageError())),
+      SettingInvalid: refuse,
+    }),
+    Effect.provide(Presenter),
+  );
