@@ -26,25 +26,35 @@ const LEVELS = {
 const text = (part: unknown): string =>
   typeof part === "string" ? part : part instanceof Error ? String(part) : JSON.stringify(part);
 
-/** A line of JSON with the keys that RunPod's console reads. */
-const platformLogger = Logger.make(({ message, logLevel, cause, fiber }) => {
+/** What is to be said, the job that it is about, and the stack of what went wrong. */
+const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>) => {
   const parts = (Array.isArray(message) ? message : [message]).map(text);
   if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
   const { requestId } = fiber.getRef(References.CurrentLogAnnotations);
-  process.stderr.write(
-    `${JSON.stringify({
-      requestId: typeof requestId === "string" ? requestId : null,
-      message: parts.join(" "),
-      level: logLevel.toUpperCase(),
-    })}\n`,
-  );
+  return { said: parts.join(" "), requestId: typeof requestId === "string" ? requestId : null };
+};
+
+/** A line of JSON with the keys that RunPod's console reads. */
+const platformLogger = Logger.make((options) => {
+  const { said, requestId } = partsOf(options);
+  const level = options.logLevel.toUpperCase();
+  process.stderr.write(`${JSON.stringify({ requestId, message: said, level })}\n`);
+});
+
+/** A line for people: when, how bad, what, and about which job. */
+const lineLogger = Logger.make((options) => {
+  const { said, requestId } = partsOf(options);
+  const time = options.date.toTimeString().slice(0, 8);
+  const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
+  const about = requestId === null ? "" : ` [${requestId}]`;
+  process.stderr.write(`${time} ${level}${said}${about}\n`);
 });
 
 /** The worker's own messages, for people, on stderr: stdout belongs to answers and to what jobs print. */
 export const Logging = Layer.mergeAll(
   Layer.unwrap(
     Effect.map(Environment, ({ has }) =>
-      Logger.layer([has("RUNPOD_ENDPOINT_ID") ? platformLogger : Logger.consolePretty()]),
+      Logger.layer([has("RUNPOD_ENDPOINT_ID") ? platformLogger : lineLogger]),
     ),
   ),
   Layer.succeed(Logger.LogToStderr, true),

@@ -203,7 +203,7 @@ export class LocalQueue extends Context.Service<
         yield* finish(entry, status, error === undefined ? {} : { error });
       });
 
-      const submit = Effect.fn("LocalQueue.submit")(function* (request: JobRequest) {
+      const submit = Effect.fnUntraced(function* (request: JobRequest) {
         const entry = entryOf({
           id: `${randomUUID()}-l1`,
           request,
@@ -306,23 +306,23 @@ export class LocalQueue extends Context.Service<
       return LocalQueue.of({
         submit,
         status: (id) => Effect.map(find(id), viewOf),
-        wait: Effect.fn("LocalQueue.wait")(function* (id: string, milliseconds: number) {
+        wait: Effect.fnUntraced(function* (id: string, milliseconds: number) {
           const entry = yield* find(id);
           yield* until(entry, () => isFinal(entry.status), milliseconds);
           return viewOf(entry);
         }),
-        stream: Effect.fn("LocalQueue.stream")(function* (id: string, milliseconds: number) {
+        stream: Effect.fnUntraced(function* (id: string, milliseconds: number) {
           const entry = yield* find(id);
           const hasNews = () => isFinal(entry.status) || entry.chunks.length > 0;
           yield* until(entry, hasNews, milliseconds);
           return { status: entry.status, chunks: entry.chunks.splice(0) };
         }),
-        cancel: Effect.fn("LocalQueue.cancel")(function* (id: string) {
+        cancel: Effect.fnUntraced(function* (id: string) {
           const entry = yield* find(id);
           if (!isFinal(entry.status)) yield* end(entry, "CANCELLED");
           return viewOf(entry);
         }),
-        retry: Effect.fn("LocalQueue.retry")(function* (id: string) {
+        retry: Effect.fnUntraced(function* (id: string) {
           const entry = yield* find(id);
           if (entry.status !== "FAILED" && entry.status !== "TIMED_OUT") return viewOf(entry);
           finished.splice(finished.indexOf(entry), 1);

@@ -7,6 +7,7 @@ import { Console, Effect, Layer, References } from "effect";
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
+import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";
 import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
 import { firstTake, idleTakes, queueOne, queueTen } from "./Queue.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
@@ -48,6 +49,8 @@ Effect.gen(function* () {
     queueTen,
     firstTake,
     idleTakes,
+    runsyncOne,
+    runsyncSixteen,
   ]) {
     const { what, ours, baseline, bar, met } = yield* row;
     if (!met) missed += 1;
