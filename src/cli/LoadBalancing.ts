@@ -12,17 +12,15 @@ import { liveOutput } from "./LiveOutput.ts";
 import { checkCuda, prepare, tolerant } from "./Readiness.ts";
 import { Shutdown } from "./Shutdown.ts";
 
-export const PORT = Setting.optionalNumber({
+export const PORT = Setting.optionalPort({
   name: "PORT",
   doc: "Where RunPod's load balancer sends requests; without a queue the worker listens there.",
-  unit: "a port",
   fallback: "none: jobs come from the queue",
 });
 
-export const PORT_HEALTH = Setting.optionalNumber({
+export const PORT_HEALTH = Setting.optionalPort({
   name: "PORT_HEALTH",
   doc: "Where RunPod's load balancer asks for `/ping`, if not at PORT.",
-  unit: "a port",
   fallback: "PORT",
 });
 

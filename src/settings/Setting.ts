@@ -154,6 +154,22 @@ export const optionalNumber = (options: {
     Config.schema(number(0), options.name).pipe(Config.option),
   );
 
+/** A TCP port that may be absent; `fallback` says in words what holds then. */
+export const optionalPort = (options: {
+  readonly name: string;
+  readonly doc: string;
+  readonly fallback: string;
+}): Setting<Option.Option<number>> =>
+  declare(
+    { ...options, expected: "a port, 0 to 65535" },
+    Config.schema(
+      Schema.FiniteFromString.pipe(
+        Schema.check(Schema.isInt(), Schema.isBetween({ minimum: 0, maximum: 65_535 })),
+      ),
+      options.name,
+    ).pipe(Config.option),
+  );
+
 /** A text that is used as it stands. */
 export const text = (options: {
   readonly name: string;
