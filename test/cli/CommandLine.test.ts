@@ -1,45 +1,18 @@
-import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { assert, describe, expect, it } from "@effect/vitest";
-import { Effect, Exit, Layer, Runtime } from "effect";
-import { TestConsole } from "effect/testing";
+import { Effect } from "effect";
 
-import { commandLine } from "../../src/cli/CommandLine.ts";
-import { Shutdown } from "../../src/cli/Shutdown.ts";
-import { Environment } from "../../src/settings/Environment.ts";
+import { typed } from "../support/Typed.ts";
 
-const join = (lines: ReadonlyArray<unknown>) => lines.map(String).join("\n");
+const VARIABLES = { PATH: "/usr/bin", WORKER_WORKSPACE_PATH: "/dev/null/nowhere" };
 
-/** What a person sees, and the exit code. */
-const typed = Effect.fnUntraced(
-  function* (line: string) {
-    const exit = yield* Effect.exit(commandLine(line.split(" ").filter(Boolean)));
-    let code = 0;
-    Runtime.defaultTeardown(exit, (status) => {
-      code = status;
-    });
-    assert.isTrue(Exit.isSuccess(exit) || code > 0);
-    return {
-      code,
-      stdout: join(yield* TestConsole.logLines),
-      stderr: join(yield* TestConsole.errorLines),
-    };
-  },
-  Effect.provide(
-    Layer.mergeAll(
-      NodeServices.layer,
-      NodeHttpClient.layerUndici,
-      Layer.succeed(Shutdown, Shutdown.make()),
-      Environment.layerOf({ PATH: "/usr/bin", WORKER_WORKSPACE_PATH: "/dev/null/nowhere" }),
-    ),
-  ),
-);
+const see = (line: string) => typed(line.split(" ").filter(Boolean), VARIABLES);
 
 describe("the command line", () => {
-  it.effect.each(["", "start", "run", "serve", "invoke", "doctor", "prune"])(
+  it.live.each(["", "start", "run", "serve", "invoke", "doctor", "prune"])(
     "explains itself: %s --help",
     (command) =>
       Effect.gen(function* () {
-        const { code, stdout, stderr } = yield* typed(`${command} --help`);
+        const { code, stdout, stderr } = yield* see(`${command} --help`);
         assert.strictEqual(code, 0);
         assert.strictEqual(stderr, "");
         assert.include(stdout, "EXAMPLES");
@@ -47,7 +20,7 @@ describe("the command line", () => {
       }),
   );
 
-  it.effect.each([
+  it.live.each([
     "srve",
     "serve --prot 80",
     "serve --port 99999",
@@ -59,7 +32,7 @@ describe("the command line", () => {
     "prune --days -1",
   ])("says what is wrong: %s", (line) =>
     Effect.gen(function* () {
-      const { code, stdout, stderr } = yield* typed(line);
+      const { code, stdout, stderr } = yield* see(line);
       assert.strictEqual(code, 2);
       assert.strictEqual(stdout, "");
       assert.notMatch(stderr, /\n\s+at /);
@@ -67,9 +40,9 @@ describe("the command line", () => {
     }),
   );
 
-  it.effect.each(["bash", "zsh", "fish", "powershell"])("completes itself in %s", (shell) =>
+  it.live.each(["bash", "zsh", "fish", "powershell"])("completes itself in %s", (shell) =>
     Effect.gen(function* () {
-      const { code, stdout } = yield* typed(`--completions ${shell}`);
+      const { code, stdout } = yield* see(`--completions ${shell}`);
       assert.strictEqual(code, 0);
       for (const word of ["invoke", "doctor", "rp_serve_api", "dry-run"]) {
         assert.include(stdout, word);

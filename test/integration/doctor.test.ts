@@ -7,21 +7,16 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { FileLock } from "../../src/workspace/FileLock.ts";
+import { realEnvironment } from "../support/RealWorker.ts";
+import { typed } from "../support/Typed.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
 
 const FUNCTION = { function_name: "f", function_code: "def f(): return 1" };
 
 const DAY = 24 * 60 * 60 * 1000;
 
-/** Runs the program to its end. */
-const program = Effect.fnUntraced(function* (
-  args: ReadonlyArray<string>,
-  variables: Readonly<Record<string, string>> = {},
-) {
-  const run = yield* workerProcess(variables, args);
-  const { code } = yield* run.ended;
-  return { code, stdout: run.stdout(), stderr: run.stderr() };
-});
+const program = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
+  typed(args, { ...realEnvironment(), ...variables });
 
 const temporary = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
@@ -197,17 +192,18 @@ describe("what nobody foresaw", () => {
 
   it.live("is said in a sentence", () =>
     Effect.gen(function* () {
-      const { code, stderr } = yield* program(["start"], broken);
-      assert.strictEqual(code, 1);
-      assert.include(stderr, "should not: broken machine\nSet LOG_LEVEL=debug");
-      assert.notMatch(stderr, /\n\s+at /);
+      const run = yield* workerProcess(broken);
+      assert.strictEqual((yield* run.ended).code, 1);
+      assert.include(run.stderr(), "should not: broken machine\nSet LOG_LEVEL=debug");
+      assert.notMatch(run.stderr(), /\n\s+at /);
     }).pipe(Effect.scoped),
   );
 
   it.live("comes with its stack for those who ask", () =>
     Effect.gen(function* () {
-      const { stderr } = yield* program(["start"], { ...broken, LOG_LEVEL: "debug" });
-      assert.match(stderr, /broken machine\n\s+at /);
+      const run = yield* workerProcess({ ...broken, LOG_LEVEL: "debug" });
+      yield* run.ended;
+      assert.match(run.stderr(), /broken machine\n\s+at /);
     }).pipe(Effect.scoped),
   );
 });

@@ -6,7 +6,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem } from "effect";
 
 import { ask } from "../support/Http.ts";
+import { realEnvironment } from "../support/RealWorker.ts";
 import { serveProcess } from "../support/ServeProcess.ts";
+import { typed } from "../support/Typed.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
 
@@ -30,7 +32,7 @@ const FAILING = { ...FUNCTION, function_code: "def f(n):\n    raise ValueError('
 const LONG = { ...FUNCTION, function_code: "import time\ndef f(n):\n    time.sleep(100)" };
 
 const invoke = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
-  workerProcess({ RUNPOD_API_KEY: KEY, ...variables }, ["invoke", ...args]);
+  typed(["invoke", ...args], { ...realEnvironment(), RUNPOD_API_KEY: KEY, ...variables });
 
 const fileOf = Effect.fnUntraced(function* (content: unknown) {
   const files = yield* FileSystem.FileSystem;
@@ -66,8 +68,8 @@ describe("invoke", () => {
       const { port, url } = yield* serveProcess();
       const file = yield* fileOf([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
       const run = yield* invoke(["any", file, "/nonexistent.json", "--url", url]);
-      assert.strictEqual((yield* run.ended).code, 2);
-      const lines = steady(run.stdout(), port)
+      assert.strictEqual(run.code, 2);
+      const lines = steady(run.stdout, port)
         .replaceAll(/File "[^"]+"/g, 'File "f.py"')
         .split("\n");
       // They come from another place than the output, and may come before or after it.
@@ -100,9 +102,9 @@ describe("invoke", () => {
           "",
         ],
       );
-      assert.include(steady(run.stderr(), port), "job <id> at http://127.0.0.1:<port>/v2/any");
-      assert.include(run.stderr(), "/nonexistent.json: there is no such file");
-      assert.notInclude(run.stdout() + run.stderr(), KEY);
+      assert.include(steady(run.stderr, port), "job <id> at http://127.0.0.1:<port>/v2/any");
+      assert.include(run.stderr, "/nonexistent.json: there is no such file");
+      assert.notInclude(run.stdout + run.stderr, KEY);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
@@ -111,8 +113,8 @@ describe("invoke", () => {
       const { url } = yield* serveProcess();
       const file = yield* fileOf([{ input: FUNCTION }, { input: FAILING }]);
       const run = yield* invoke(["any", "--json", "--url", `${url}/v2/`, file]);
-      assert.strictEqual((yield* run.ended).code, 1);
-      const [good, bad, end] = run.stdout().split("\n");
+      assert.strictEqual(run.code, 1);
+      const [good, bad, end] = run.stdout.split("\n");
       assert.deepInclude(JSON.parse(good ?? ""), { success: true, json_result: [7, 7, 7] });
       const { success, error } = JSON.parse(bad ?? "");
       assert.isFalse(success);
@@ -124,7 +126,7 @@ describe("invoke", () => {
   it.live("cancels the job when it is interrupted", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serveProcess();
-      const run = yield* invoke(["any", "--url", url, yield* fileOf(LONG)]);
+      const run = yield* workerProcess({}, ["invoke", "any", "--url", url, yield* fileOf(LONG)]);
       yield* eventually(() => run.stderr().includes("running …"));
       yield* run.signal("SIGINT");
       assert.strictEqual((yield* run.ended).code, 130);
@@ -139,9 +141,9 @@ describe("invoke", () => {
       Effect.gen(function* () {
         const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
         const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
-        assert.strictEqual((yield* run.ended).code, 1);
-        assert.include(run.stderr(), "refuses the API key. Set RUNPOD_API_KEY");
-        assert.notInclude(run.stdout() + run.stderr(), KEY);
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "refuses the API key. Set RUNPOD_API_KEY");
+        assert.notInclude(run.stdout + run.stderr, KEY);
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
 
@@ -153,9 +155,9 @@ describe("invoke", () => {
       Effect.gen(function* () {
         const url = yield* answering(status);
         const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
-        assert.strictEqual((yield* run.ended).code, 1);
-        assert.include(run.stderr(), says);
-        assert.notInclude(run.stdout() + run.stderr(), KEY);
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, says);
+        assert.notInclude(run.stdout + run.stderr, KEY);
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
 
@@ -165,17 +167,17 @@ describe("invoke", () => {
         yield* spare.signal("SIGKILL");
         yield* spare.ended;
         const run = yield* invoke(["any", "--url", spare.url, yield* fileOf(FUNCTION)]);
-        assert.strictEqual((yield* run.ended).code, 1);
-        assert.include(run.stderr(), "ECONNREFUSED");
-        assert.include(run.stderr(), "worker-tetra serve");
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "ECONNREFUSED");
+        assert.include(run.stderr, "worker-tetra serve");
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
 
     it.live("at RunPod when there is no key", () =>
       Effect.gen(function* () {
         const run = yield* invoke(["any", yield* fileOf(FUNCTION)], { RUNPOD_API_KEY: "" });
-        assert.strictEqual((yield* run.ended).code, 1);
-        assert.include(run.stderr(), "There is no API key: set RUNPOD_API_KEY");
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "There is no API key: set RUNPOD_API_KEY");
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
   });

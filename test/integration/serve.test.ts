@@ -7,9 +7,11 @@ import runpodSdk from "runpod-sdk";
 
 import manifest from "../../package.json" with { type: "json" };
 import { ask } from "../support/Http.ts";
-import { serveProcess } from "../support/ServeProcess.ts";
+import { realEnvironment } from "../support/RealWorker.ts";
+import { serveProcess, serving } from "../support/ServeProcess.ts";
+import { typing } from "../support/Typed.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
-import { descendantsOf, workerProcess } from "../support/WorkerProcess.ts";
+import { workerProcess } from "../support/WorkerProcess.ts";
 
 const input = (code: string, args: ReadonlyArray<unknown> = []) => ({
   function_name: "f",
@@ -51,6 +53,12 @@ const inState = (status: string) => (view: Readonly<Record<string, unknown>>) =>
 const portOf = (worker: { readonly stderr: () => string }, index = 0) =>
   Number([...worker.stderr().matchAll(/Listening on 0\.0\.0\.0:(\d+)/g)][index]?.[1] ?? 0);
 
+/** The same of a command line in this process. */
+const listening = (
+  { logs }: { readonly logs: { readonly notices: () => ReadonlyArray<string> } },
+  index = 0,
+) => portOf({ stderr: () => logs.notices().join("\n") }, index);
+
 const ready = (port: number) =>
   ask(port, "/ping").pipe(
     Effect.repeat({
@@ -63,7 +71,7 @@ const ready = (port: number) =>
 describe("serve", () => {
   it.live("is an endpoint for the JavaScript SDK", () =>
     Effect.gen(function* () {
-      const { url } = yield* serveProcess();
+      const { url } = yield* serving();
       const endpoint = runpodSdk("local", { baseUrl: `${url}/v2` }).endpoint("any");
       if (endpoint === null) return assert.fail("the SDK has no endpoint");
 
@@ -107,7 +115,7 @@ describe("serve", () => {
 
   it.live("shows what a job does while it runs, ends it when asked, and goes on", () =>
     Effect.gen(function* () {
-      const { port, pid } = yield* serveProcess(["--concurrency", "1"]);
+      const { port } = yield* serving(["--concurrency", "1"]);
       const id = yield* submit(port, LONG);
       const running = yield* jobIs(port, id, (view) => view["output"] !== undefined);
       assert.strictEqual(running["status"], "IN_PROGRESS");
@@ -120,13 +128,12 @@ describe("serve", () => {
       assert.strictEqual(text(cancelled.json)["status"], "CANCELLED");
       const done = yield* jobIs(port, next, inState("COMPLETED"));
       assert.deepNestedInclude(done, { "output.json_result": "Hello you" });
-      assert.isNotEmpty(descendantsOf(pid));
     }).pipe(Effect.scoped),
   );
 
   it.live("stops a job that runs longer than its client allows", () =>
     Effect.gen(function* () {
-      const { port } = yield* serveProcess(["--concurrency", "1"]);
+      const { port } = yield* serving(["--concurrency", "1"]);
       const slow = yield* ask(port, "/run", {
         body: { input: LONG, policy: { executionTimeout: 1000 } },
       });
@@ -141,7 +148,7 @@ describe("serve", () => {
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const marker = `${yield* files.makeTempDirectoryScoped()}/marker`;
-      const { port } = yield* serveProcess();
+      const { port } = yield* serving();
       const once = input("def f(path):\n    open(path)\n    return 'there'", [marker]);
       const id = yield* submit(port, once);
       const failed = yield* jobIs(port, id, inState("FAILED"));
@@ -156,7 +163,7 @@ describe("serve", () => {
 
   it.live("finishes what it has begun when it is told to end, and says what it left", () =>
     Effect.gen(function* () {
-      const worker = yield* serveProcess(["--concurrency", "1"]);
+      const worker = yield* serving(["--concurrency", "1"]);
       const { port } = worker;
       const short = input("import time\ndef f():\n    time.sleep(1.5)\n    return 'whole'");
       const waiting = yield* Effect.forkChild(ask(port, "/runsync", { body: { input: short } }));
@@ -167,11 +174,11 @@ describe("serve", () => {
         }),
       );
       yield* submit(port, HELLO);
-      yield* worker.signal("SIGTERM");
+      yield* worker.signal;
       const answer = yield* Fiber.join(waiting);
       assert.deepNestedInclude(text(answer.json), { "output.json_result": "whole" });
-      assert.strictEqual((yield* worker.ended).code, 0);
-      assert.include(worker.stderr(), "1 jobs in the queue were not begun");
+      assert.strictEqual(yield* worker.ended, 0);
+      assert.include(worker.logs.warnings(), "1 jobs in the queue were not begun");
     }).pipe(Effect.scoped),
   );
 
@@ -278,15 +285,23 @@ describe("start behind a load balancer", () => {
 
   it.live("stops code whose client has hung up", () =>
     Effect.gen(function* () {
-      const worker = yield* workerProcess({ PORT: "0" });
-      yield* eventually(() => portOf(worker) > 0);
-      const port = portOf(worker);
-      const waiting = yield* Effect.forkChild(ask(port, "/execute", { body: LONG }));
-      yield* eventually(() => worker.stdout().includes("begun"));
+      const files = yield* FileSystem.FileSystem;
+      const marker = `${yield* files.makeTempDirectoryScoped()}/marker`;
+      const worker = yield* typing(["start"], { ...realEnvironment(), PORT: "0" });
+      yield* eventually(() => listening(worker) > 0);
+      const port = listening(worker);
+      const long = input(
+        "import time\ndef f(path):\n    open(path, 'w').close()\n    time.sleep(100)",
+        [marker],
+      );
+      const waiting = yield* Effect.forkChild(ask(port, "/execute", { body: long }));
+      yield* files
+        .exists(marker)
+        .pipe(Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (there) => there }));
       yield* Fiber.interrupt(waiting);
       const next = yield* ask(port, "/execute", { body: HELLO });
       assert.deepInclude(next.json, { json_result: "Hello you" });
-    }).pipe(Effect.scoped),
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
   it.live("answers pings on a port of their own, where there is one", () =>
@@ -295,10 +310,14 @@ describe("start behind a load balancer", () => {
       const spare = yield* serveProcess();
       yield* spare.signal("SIGKILL");
       yield* spare.ended;
-      const worker = yield* workerProcess({ PORT: "0", PORT_HEALTH: String(spare.port) });
-      yield* eventually(() => portOf(worker, 1) > 0);
+      const worker = yield* typing(["start"], {
+        ...realEnvironment(),
+        PORT: "0",
+        PORT_HEALTH: String(spare.port),
+      });
+      yield* eventually(() => listening(worker, 1) > 0);
       yield* ready(spare.port);
-      const answer = yield* ask(portOf(worker), "/execute", { body: HELLO });
+      const answer = yield* ask(listening(worker), "/execute", { body: HELLO });
       assert.deepInclude(answer.json, { json_result: "Hello you" });
     }).pipe(Effect.scoped),
   );

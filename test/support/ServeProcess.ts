@@ -1,7 +1,25 @@
 import { Effect } from "effect";
 
+import { realEnvironment } from "./RealWorker.ts";
+import { typing } from "./Typed.ts";
 import { eventually } from "./WorkerAtWork.ts";
 import { workerProcess } from "./WorkerProcess.ts";
+
+const portIn = (text: string) => Number(/on http:\/\/[^ ]+:(\d+)/.exec(text)?.[1] ?? 0);
+
+/** `serve` in this process on a free port, until the scope closes. */
+export const serving = Effect.fnUntraced(function* (
+  args: ReadonlyArray<string> = [],
+  variables: Readonly<Record<string, string>> = {},
+) {
+  const command = yield* typing(["serve", "--port", "0", ...args], {
+    ...realEnvironment(),
+    ...variables,
+  });
+  yield* eventually(() => portIn(command.stderr()) > 0);
+  const port = portIn(command.stderr());
+  return { ...command, port, url: `http://127.0.0.1:${port}` };
+});
 
 /** `serve` as a program of its own on a free port, killed when the scope closes. */
 export const serveProcess = Effect.fnUntraced(function* (
@@ -9,7 +27,7 @@ export const serveProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>> = {},
 ) {
   const process = yield* workerProcess(variables, ["serve", "--port", "0", ...args]);
-  const port = () => Number(/on http:\/\/[^ ]+:(\d+)/.exec(process.stderr())?.[1] ?? 0);
-  yield* eventually(() => port() > 0);
-  return { ...process, port: port(), url: `http://127.0.0.1:${port()}` };
+  yield* eventually(() => portIn(process.stderr()) > 0);
+  const port = portIn(process.stderr());
+  return { ...process, port, url: `http://127.0.0.1:${port}` };
 });
