@@ -7,22 +7,9 @@ import { JobEvents } from "../protocol/JobEvents.ts";
 import { Fitness } from "../runpod/Fitness.ts";
 import { functionHandler } from "../runpod/FunctionHandler.ts";
 import { SHUTDOWN_GRACE } from "../runpod/Worker.ts";
-import * as Setting from "../settings/Setting.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { checkCuda, prepare, tolerant } from "./Readiness.ts";
 import { Shutdown } from "./Shutdown.ts";
-
-export const PORT = Setting.optionalPort({
-  name: "PORT",
-  doc: "Where RunPod's load balancer sends requests; without a queue the worker listens there.",
-  fallback: "none: jobs come from the queue",
-});
-
-export const PORT_HEALTH = Setting.optionalPort({
-  name: "PORT_HEALTH",
-  doc: "Where RunPod's load balancer asks for `/ping`, if not at PORT.",
-  fallback: "PORT",
-});
 
 /** RunPod's proxy is what clients reach; the container itself listens everywhere. */
 const HOST = "0.0.0.0";

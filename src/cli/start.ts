@@ -9,13 +9,25 @@ import { Fitness } from "../runpod/Fitness.ts";
 import { functionHandler } from "../runpod/FunctionHandler.ts";
 import { Webhooks } from "../runpod/Webhooks.ts";
 import { Worker } from "../runpod/Worker.ts";
+import * as Setting from "../settings/Setting.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { liveOutput } from "./LiveOutput.ts";
-import { balanced, PORT, PORT_HEALTH } from "./LoadBalancing.ts";
 import { checkCuda, prepare, tolerant } from "./Readiness.ts";
 import { serveEndpoint } from "./serve.ts";
 import { Shutdown } from "./Shutdown.ts";
 import { testInput } from "./TestInput.ts";
+
+const PORT = Setting.optionalPort({
+  name: "PORT",
+  doc: "Where RunPod's load balancer sends requests; without a queue the worker listens there.",
+  fallback: "none: jobs come from the queue",
+});
+
+const PORT_HEALTH = Setting.optionalPort({
+  name: "PORT_HEALTH",
+  doc: "Where RunPod's load balancer asks for `/ping`, if not at PORT.",
+  fallback: "PORT",
+});
 
 /** The worker could not start, or its one job failed; the reason was said already. */
 class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed", {}) {
@@ -115,6 +127,8 @@ const handler = Effect.fn("start")(
     if (Option.isSome(job)) return yield* runOnce(job.value);
     if (hasQueue) return yield* Effect.catchTag(work, "Unfit", ({ message }) => failing(message));
     if (ports.length > 0) {
+      // Loaded only here: a worker with a queue needs no server.
+      const { balanced } = yield* Effect.promise(() => import("./LoadBalancing.ts"));
       return yield* Effect.catchTags(balanced([...new Set(ports)]), {
         Unfit: ({ message }) => failing(message),
         ListenFailed: ({ message }) => failing(message),

