@@ -196,6 +196,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       return;
     }
     requests.push({ route, url, at: performance.now() });
+    happened();
     const text = await bodyOf(request);
     const planned = faults.get(route);
     const fault = planned?.fault(planned.count);

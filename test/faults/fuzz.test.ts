@@ -1,0 +1,129 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Predicate, Schema } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import { realWorker } from "../support/RealWorker.ts";
+
+const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+
+/** Requests in one run. */
+const ROUNDS = IS_FULL ? 5000 : 300;
+
+/** Told when a run fails: the same number makes the same requests again. */
+const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000);
+
+/** Numbers from 0 to 1, the same ones for a seed (mulberry32). */
+const numbers = (seed: number) => {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d_2b_79_f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+};
+
+const FUNCTION = {
+  function_name: "f",
+  function_code: "def f(a=1, *b, **c):\n    print('called')\n    return [a, len(b), len(c)]\n",
+  // A cloudpickle of 42.
+  args: ["gAVLKi4="],
+  kwargs: { key: "gAVLKi4=" },
+};
+
+const CLASS = {
+  execution_type: "class",
+  class_name: "C",
+  class_code:
+    "class C:\n    def __init__(self, n=0):\n        self.n = n\n    def m(self):\n        return self.n\n",
+  method_name: "m",
+  instance_id: "C_1",
+  create_new_instance: false,
+  constructor_args: ["gAVLKi4="],
+};
+
+const PLAIN = { ...FUNCTION, args: [{ a: [1, null] }], kwargs: {}, serialization_format: "json" };
+
+const ODD: ReadonlyArray<unknown> = [
+  null,
+  true,
+  -1,
+  1e308,
+  "",
+  "\0",
+  "\ud800",
+  "é".repeat(5000),
+  [],
+  {},
+  [[[[[[[[]]]]]]]],
+  ["gAV"],
+  ["!!!"],
+  { "": null },
+  "../../etc/passwd",
+  "--option",
+  "__import__('os')",
+];
+
+const mutated = (random: () => number): unknown => {
+  const below = (limit: number) => Math.floor(random() * limit);
+  const oneOf = <A>(items: ReadonlyArray<A>): A | undefined => items[below(items.length)];
+  const request: Record<string, unknown> = { ...oneOf<object>([FUNCTION, CLASS, PLAIN]) };
+  for (let count = 1 + below(3); count > 0; count -= 1) {
+    const field = oneOf(Object.keys(request)) ?? "args";
+    const value = request[field];
+    switch (below(6)) {
+      case 0:
+        delete request[field];
+        break;
+      case 1:
+        request[field] = oneOf(ODD);
+        break;
+      case 2:
+        request[oneOf(["dependencies", "modules", "args", "unknown", "execution_type"]) ?? ""] =
+          oneOf(ODD);
+        break;
+      case 3:
+        if (typeof value !== "string") break;
+        request[field] = value.slice(0, below(value.length + 1));
+        break;
+      case 4: {
+        if (typeof value !== "string") break;
+        const at = below(value.length + 1);
+        const what = String.fromCharCode(below(0x2_00));
+        request[field] = `${value.slice(0, at)}${what}${value.slice(at)}`;
+        break;
+      }
+      default:
+        // A pickle that nobody made.
+        request["args"] = [
+          Buffer.from(Array.from({ length: 1 + below(40) }, () => below(256))).toString("base64"),
+        ];
+    }
+  }
+  return below(30) === 0 ? oneOf(ODD) : request;
+};
+
+const decode = Schema.decodeUnknownEffect(FunctionResponse);
+
+describe("requests that no client would send", () => {
+  it.live(
+    `are answered, each with an error or a result (seed ${SEED})`,
+    () =>
+      Effect.gen(function* () {
+        const executor = yield* RemoteExecutor;
+        const random = numbers(SEED);
+        for (let round = 0; round < ROUNDS; round += 1) {
+          const request = mutated(random);
+          const answer = yield* executor.execute(request);
+          const about = `seed ${SEED}, round ${round}: ${JSON.stringify(request)}`;
+          yield* Effect.orDie(decode(JSON.parse(JSON.stringify(answer))));
+          assert.strictEqual(answer.success, !Predicate.isString(answer.error), about);
+          if (!answer.success) assert.isNotEmpty(answer.error, about);
+        }
+        const good = yield* executor.execute(FUNCTION);
+        assert.isTrue(good.success, String(good.error));
+      }).pipe(Effect.provide(realWorker({ WORKER_JOB_TIMEOUT: "10", WORKER_CANCEL_GRACE: "1" }))),
+    IS_FULL ? 1_200_000 : 120_000,
+  );
+});

@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { call, callMethod, realWorker } from "../support/RealWorker.ts";
+import { descendantsOf } from "../support/WorkerProcess.ts";
+
+const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+
+/** Rounds of jobs of every kind; what is kept from the first third must be all that is kept. */
+const ROUNDS = IS_FULL ? 6000 : 150;
+
+const MB = 1024 * 1024;
+
+const COUNTER = `class Counter:
+    def __init__(self):
+        self.n = 0
+    def add(self, n):
+        self.n += n
+        return self.n`;
+
+/** Resident memory of the Python processes below this one, in bytes. */
+const pythonMemory = () =>
+  descendantsOf(process.pid)
+    .map((pid) => {
+      try {
+        return /runner\.py/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"))
+          ? Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * 4096
+          : 0;
+      } catch {
+        // It ended meanwhile.
+        return 0;
+      }
+    })
+    .reduce((sum, bytes) => sum + bytes, 0);
+
+const descriptors = () => readdirSync("/proc/self/fd").length;
+
+describe("a worker that works for long", () => {
+  it.live(
+    "keeps nothing of what it did",
+    () =>
+      Effect.gen(function* () {
+        const executor = yield* RemoteExecutor;
+        let count = 0;
+        const round = Effect.gen(function* () {
+          count += 1;
+          const text = yield* call("def f(n):\n    print('x' * 1000)\n    return n", "f", [count]);
+          assert.strictEqual(text.json_result, count);
+          assert.isFalse((yield* call("def f():\n    return 1 / 0", "f")).success);
+          const big = yield* call("def f(n):\n    return 'y' * n", "f", [100_000]);
+          assert.lengthOf(String(big.json_result), 100_000);
+          const kept = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [1]);
+          assert.strictEqual(kept.json_result, count);
+          // An instance that nobody asks for again.
+          yield* callMethod(COUNTER, "Counter", `Counter_${count}_`, "add", [1]);
+          assert.isFalse((yield* executor.execute({ function_name: "f" })).success);
+        });
+        yield* Effect.repeat(round, { times: Math.ceil(ROUNDS / 3) });
+        const before = {
+          memory: pythonMemory(),
+          heap: process.memoryUsage().rss,
+          open: descriptors(),
+        };
+        yield* Effect.repeat(round, { times: Math.ceil((2 * ROUNDS) / 3) });
+        assert.isBelow(pythonMemory() - before.memory, 20 * MB, "Python's memory grew");
+        assert.isBelow(process.memoryUsage().rss - before.heap, 200 * MB, "Node's memory grew");
+        assert.isAtMost(descriptors(), before.open + 2);
+      }).pipe(Effect.provide(realWorker())),
+    IS_FULL ? 1_200_000 : 120_000,
+  );
+});
