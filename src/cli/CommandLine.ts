@@ -5,7 +5,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import { doctor } from "./doctor.ts";
-import { refuse, UsageError } from "./Failure.ts";
+import { Failed, refuse } from "./Failure.ts";
 import { invoke } from "./invoke.ts";
 import { prune } from "./prune.ts";
 import { run } from "./run.ts";
@@ -54,7 +54,8 @@ export const commandLine = (args?: ReadonlyArray<string>) =>
     : Command.runWith(worker, { version: manifest.version })(args)
   ).pipe(
     Effect.catchTags({
-      ShowHelp: ({ errors }) => (errors.length === 0 ? Effect.void : Effect.fail(new UsageError())),
+      ShowHelp: ({ errors }) =>
+        errors.length === 0 ? Effect.void : Effect.fail(new Failed({ exitCode: 2 })),
       SettingInvalid: refuse,
     }),
     Effect.provide(Presenter),

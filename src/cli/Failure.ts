@@ -1,25 +1,22 @@
 import { Cause, Console, Effect, Predicate, References, Runtime, Schema } from "effect";
 
-/** The command line could not be understood, or a setting; the reason is on stderr already. */
-export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", {}) {
-  override readonly [Runtime.errorExitCode] = 2;
-  override readonly [Runtime.errorReported] = false;
-}
-
-/** Something that nobody foresaw; it is on stderr already. */
-class Unforeseen extends Schema.TaggedError<Unforeseen>()("Unforeseen", {}) {
-  override readonly [Runtime.errorExitCode] = 1;
+/** The program ends with this exit code; whatever there is to say about it was said already. */
+export class Failed extends Schema.TaggedError<Failed>()("Failed", {
+  /** 1: it could not be done, or a job failed. 2: the command line, a setting or a file could not be used. */
+  exitCode: Schema.Literals([1, 2]),
+}) {
+  override readonly [Runtime.errorExitCode] = this.exitCode;
   override readonly [Runtime.errorReported] = false;
 }
 
 /** A setting that can't be used ends the program as a wrong command line does. */
 export const refuse = ({ message }: { readonly message: string }) =>
-  Effect.andThen(Console.error(message), Effect.fail(new UsageError()));
+  Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 2 })));
 
 /** Says in one sentence what nobody foresaw; the stack is for those who ask for it. */
 export const unforeseen = Effect.fnUntraced(function* <E>(
   cause: Cause.Cause<E>,
-): Effect.fn.Return<never, E | Unforeseen> {
+): Effect.fn.Return<never, E | Failed> {
   const error = Cause.squash(cause);
   const isSaid =
     Predicate.hasProperty(error, Runtime.errorReported) && error[Runtime.errorReported] === false;
@@ -32,5 +29,5 @@ export const unforeseen = Effect.fnUntraced(function* <E>(
       ? Cause.pretty(cause)
       : `worker-tetra failed in a way that it should not: ${message}\nSet LOG_LEVEL=debug to see where, and report it.`,
   );
-  return yield* new Unforeseen();
+  return yield* new Failed({ exitCode: 1 });
 });

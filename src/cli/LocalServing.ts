@@ -1,4 +1,4 @@
-import { Console, Context, Effect, Latch, Layer, Option, Redacted, Runtime, Schema } from "effect";
+import { Console, Effect, Latch, Layer, Option, Redacted } from "effect";
 
 import { endpointServer } from "../endpoint/EndpointServer.ts";
 import { JobStore } from "../endpoint/JobStore.ts";
@@ -18,16 +18,11 @@ import { Worker } from "../runpod/Worker.ts";
 import { Environment } from "../settings/Environment.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { SERVE_CONCURRENCY } from "./serve.ts";
+import { Failed } from "./Failure.ts";
 import { Shutdown } from "./Shutdown.ts";
 
 /** Answers that wait for something are given so much time at the end, after the last job: seconds. */
 const FAREWELL = 1;
-
-/** Nothing is served; the reason was said already. */
-class ServeFailed extends Schema.TaggedError<ServeFailed>()("ServeFailed", {}) {
-  override readonly [Runtime.errorExitCode] = 1;
-  override readonly [Runtime.errorReported] = false;
-}
 
 export interface ServingOptions {
   readonly host: string;
@@ -114,19 +109,9 @@ export const serveLocally = Effect.fn("serve")(
     }
     const services = yield* Layer.build(layerOf(amended, keep));
     const ready = Latch.makeUnsafe();
-    const executor = Context.get(services, RemoteExecutor);
     yield* server.serve(
       localEndpointRoutes.pipe(
-        Layer.provide(
-          Layer.succeed(LoadBalancer, {
-            handle: (job) =>
-              functionHandler(job).pipe(
-                Effect.provideService(RemoteExecutor, executor),
-                Effect.provideService(JobEvents, liveOutput),
-              ),
-            ready,
-          }),
-        ),
+        Layer.provide(LoadBalancer.layer(ready, liveOutput)),
         Layer.provide(Layer.succeedContext(services)),
       ),
     );
@@ -140,6 +125,6 @@ export const serveLocally = Effect.fn("serve")(
   },
   Effect.scoped,
   Effect.catchTag("ListenFailed", ({ message }) =>
-    Effect.andThen(Console.error(message), Effect.fail(new ServeFailed())),
+    Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
   ),
 );

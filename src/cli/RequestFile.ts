@@ -1,4 +1,4 @@
-import { Effect, FileSystem, Predicate, Result, Schema, Stdio, Stream } from "effect";
+import { Console, Effect, FileSystem, Predicate, Result, Schema, Stdio, Stream } from "effect";
 
 import { inputOf } from "../protocol/Job.ts";
 import { Expectation } from "./Expectation.ts";
@@ -50,7 +50,7 @@ const readText = (path: string) =>
  * The requests in a file: `{"input": …}`, a bare request, or a list of them that is run in order. `-` is
  * standard input.
  */
-export const read = Effect.fn("RequestFile.read")(function* (
+const read = Effect.fn("RequestFile.read")(function* (
   path: string,
 ): Effect.fn.Return<
   ReadonlyArray<FileRequest>,
@@ -84,4 +84,22 @@ export const read = Effect.fn("RequestFile.read")(function* (
       return { label, input: inputOf(one), expectation: expect };
     }),
   );
+});
+
+/** Does something with each request of the files, in order. A file that can't be used is said and counted. */
+export const forEachRequest = Effect.fnUntraced(function* <E, R>(
+  paths: ReadonlyArray<string>,
+  act: (request: FileRequest) => Effect.Effect<unknown, E, R>,
+) {
+  let unusable = 0;
+  for (const path of paths) {
+    const requests = yield* Effect.result(read(path));
+    if (requests._tag === "Failure") {
+      yield* Console.error(requests.failure.message);
+      unusable += 1;
+      continue;
+    }
+    yield* Effect.forEach(requests.success, act, { discard: true });
+  }
+  return unusable;
 });

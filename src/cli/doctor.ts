@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 
-import { Console, Effect, Layer, Option, Path, Runtime, Schema } from "effect";
+import { Console, Effect, Layer, Option, Path } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import manifest from "../../package.json" with { type: "json" };
@@ -11,13 +11,8 @@ import { DiskUsage, gigabytes } from "../workspace/DiskUsage.ts";
 import { LastStart, type Start } from "../workspace/LastStart.ts";
 import type { Place } from "../workspace/Volume.ts";
 import { CACHES } from "../workspace/Workspace.ts";
+import { Failed } from "./Failure.ts";
 import { checkup, checkupLayer, type Finding, missing } from "./Checkup.ts";
-
-/** Something that a worker needs is not there; it was said already. */
-class Unhealthy extends Schema.TaggedError<Unhealthy>()("Unhealthy", {}) {
-  override readonly [Runtime.errorExitCode] = 1;
-  override readonly [Runtime.errorReported] = false;
-}
 
 interface Size {
   readonly path: string;
@@ -154,7 +149,7 @@ export const doctor = Command.make(
   Effect.fn("doctor")(function* ({ json }) {
     const found = yield* report;
     yield* Console.log(json ? JSON.stringify(found, null, 2) : lines(found).join("\n"));
-    if (!found.healthy) return yield* new Unhealthy();
+    if (!found.healthy) return yield* new Failed({ exitCode: 1 });
   }),
 ).pipe(
   Command.withDescription(

@@ -1,4 +1,4 @@
-import { Console, Effect, Layer, Option, Runtime, Schema, Struct } from "effect";
+import { Console, Effect, Layer, Option, Schema, Struct } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
 import { EndpointClient, type RemoteJob } from "../endpoint/EndpointClient.ts";
@@ -6,16 +6,8 @@ import { PythonRunner } from "../execution/PythonRunner.ts";
 import { failure, FunctionResponse, success } from "../protocol/FunctionResponse.ts";
 import { reprOf, tellAnswer } from "./Answer.ts";
 import { watch } from "./JobWatch.ts";
-import { type FileRequest, read } from "./RequestFile.ts";
-
-/** Not all went well; everything about it was said already. */
-class InvokeFailed extends Schema.TaggedError<InvokeFailed>()("InvokeFailed", {
-  /** 1: a job failed or could not be followed. 2: a file could not be used. */
-  exitCode: Schema.Literals([1, 2]),
-}) {
-  override readonly [Runtime.errorExitCode] = this.exitCode;
-  override readonly [Runtime.errorReported] = false;
-}
+import { Failed } from "./Failure.ts";
+import { type FileRequest, forEachRequest } from "./RequestFile.ts";
 
 const textOf = (value: unknown): string =>
   typeof value === "string" ? value : JSON.stringify(value);
@@ -80,24 +72,18 @@ const handler = Effect.fn("invoke")(function* ({
   readonly files: ReadonlyArray<string>;
   readonly json: boolean;
 }) {
-  let unusable = 0;
   let failed = 0;
-  for (const path of files) {
-    const requests = yield* Effect.result(read(path));
-    if (requests._tag === "Failure") {
-      yield* Console.error(requests.failure.message);
-      unusable += 1;
-      continue;
-    }
-    for (const request of requests.success) {
+  const unusable = yield* forEachRequest(
+    files,
+    Effect.fnUntraced(function* (request) {
       const isGood = yield* Effect.catchTag(invokeOne(request, json), "EndpointFailed", (error) =>
         Effect.as(Console.error(error.message), false),
       );
       if (!isGood) failed += 1;
-    }
-  }
-  if (unusable > 0) return yield* new InvokeFailed({ exitCode: 2 });
-  if (failed > 0) return yield* new InvokeFailed({ exitCode: 1 });
+    }),
+  );
+  if (unusable > 0) return yield* new Failed({ exitCode: 2 });
+  if (failed > 0) return yield* new Failed({ exitCode: 1 });
 });
 
 /** `invoke ENDPOINT FILE…`: request files to an endpoint, deployed or local. */
@@ -124,7 +110,7 @@ export const invoke = Command.make(
     handler(options).pipe(
       Effect.provide(Layer.merge(EndpointClient.layer(endpoint, url), PythonRunner.layer)),
       Effect.catchTag("EndpointFailed", ({ message }) =>
-        Effect.andThen(Console.error(message), Effect.fail(new InvokeFailed({ exitCode: 1 }))),
+        Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
       ),
     ),
 ).pipe(

@@ -1,18 +1,13 @@
-import { Console, Effect, Layer, Option, Path, Runtime, Schema } from "effect";
+import { Console, Effect, Layer, Option, Path, Schema } from "effect";
 import { Command, Flag, Prompt } from "effect/cli";
 
 import { gigabytes } from "../workspace/DiskUsage.ts";
 import { type Surplus, SurplusFinder } from "../workspace/Surplus.ts";
+import { Failed } from "./Failure.ts";
 import { Uv } from "../workspace/Uv.ts";
 
 /** After so many days without a worker an endpoint's folder counts as left behind. */
 const DAYS = 30;
-
-/** Nothing was removed, or not all; why was said already. */
-class PruneFailed extends Schema.TaggedError<PruneFailed>()("PruneFailed", {}) {
-  override readonly [Runtime.errorExitCode] = 1;
-  override readonly [Runtime.errorReported] = false;
-}
 
 const sizeOf = (bytes: Option.Option<number>): string =>
   Option.match(bytes, { onNone: () => "?", onSome: gigabytes });
@@ -37,7 +32,7 @@ const isAgreed = Effect.fnUntraced(function* (yes: boolean) {
   if (yes) return true;
   if (!process.stdin.isTTY) {
     yield* Console.error("Nothing was removed: add --yes to have it done without being asked.");
-    return yield* new PruneFailed();
+    return yield* new Failed({ exitCode: 1 });
   }
   return yield* Prompt.run(Prompt.Confirm({ message: "Remove all of this?" }));
 });
@@ -83,7 +78,7 @@ const handler = Effect.fn("prune")(function* ({
   yield* pruneCache(folder.value).pipe(
     Effect.catch(({ message }) => Console.error(`uv's cache was left as it is: ${message}`)),
   );
-  if (!isDone) return yield* new PruneFailed();
+  if (!isDone) return yield* new Failed({ exitCode: 1 });
 });
 
 /** `prune`: removes from the volume what no endpoint uses. */

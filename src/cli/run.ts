@@ -1,26 +1,17 @@
-import { Clock, Console, Effect, Runtime, Schema } from "effect";
+import { Clock, Console, Effect } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
 import { reprOf, tellAnswer } from "./Answer.ts";
 import { judge, type Verdict } from "./Expectation.ts";
-import { type FileRequest, read } from "./RequestFile.ts";
-
-/** Not all went well; everything about it was said already. */
-class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
-  /** 1: a job failed. 2: a file could not be used. */
-  exitCode: Schema.Literals([1, 2]),
-}) {
-  override readonly [Runtime.errorExitCode] = this.exitCode;
-  override readonly [Runtime.errorReported] = false;
-}
+import { Failed } from "./Failure.ts";
+import { type FileRequest, forEachRequest } from "./RequestFile.ts";
 
 interface Tally {
   succeeded: number;
   failed: number;
   skipped: number;
-  unusable: number;
 }
 
 /** One request for a person: what it printed as it comes, then how it ended. */
@@ -87,32 +78,27 @@ const handler = Effect.fn("run")(function* ({
   readonly json: boolean;
   readonly check: boolean;
 }) {
-  const tally: Tally = { succeeded: 0, failed: 0, skipped: 0, unusable: 0 };
-  for (const path of files) {
-    const requests = yield* Effect.result(read(path));
-    if (requests._tag === "Failure") {
-      yield* Console.error(requests.failure.message);
-      tally.unusable += 1;
-      continue;
-    }
-    for (const request of requests.success) {
+  const tally: Tally = { succeeded: 0, failed: 0, skipped: 0 };
+  const unusable = yield* forEachRequest(
+    files,
+    Effect.fnUntraced(function* (request) {
       const verdict = yield* (json ? runForProgram : runForPerson)(request, check);
       if (verdict._tag === "Met") tally.succeeded += 1;
       else if (verdict._tag === "Skipped") tally.skipped += 1;
       else tally.failed += 1;
-    }
-  }
+    }),
+  );
   if (!json && tally.succeeded + tally.failed + tally.skipped > 1) {
     const parts = [
       ...count(tally.succeeded, check ? "as expected" : "succeeded"),
       ...count(tally.failed, check ? "not as expected" : "failed"),
       ...count(tally.skipped, "skipped"),
-      ...count(tally.unusable, tally.unusable === 1 ? "file unusable" : "files unusable"),
+      ...count(unusable, unusable === 1 ? "file unusable" : "files unusable"),
     ];
     yield* Console.log(parts.join(", "));
   }
-  if (tally.unusable > 0) return yield* new RunFailed({ exitCode: 2 });
-  if (tally.failed > 0) return yield* new RunFailed({ exitCode: 1 });
+  if (unusable > 0) return yield* new Failed({ exitCode: 2 });
+  if (tally.failed > 0) return yield* new Failed({ exitCode: 1 });
 });
 
 /** `run FILE…`: the worker without RunPod, for one or a few requests. */

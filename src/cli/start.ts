@@ -1,4 +1,4 @@
-import { Array, Console, Effect, Latch, Layer, Option, References, Runtime, Schema } from "effect";
+import { Array, Console, Effect, Layer, Option, References } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import { PythonRunner } from "../execution/PythonRunner.ts";
@@ -12,9 +12,10 @@ import { Worker } from "../runpod/Worker.ts";
 import * as Setting from "../settings/Setting.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { liveOutput } from "./LiveOutput.ts";
-import { checkCuda, prepare, tolerant } from "./Readiness.ts";
+import { gpuWatch, prepare, tolerant } from "./Readiness.ts";
 import { serveEndpoint } from "./serve.ts";
 import { Shutdown } from "./Shutdown.ts";
+import { Failed } from "./Failure.ts";
 import { testInput } from "./TestInput.ts";
 
 const PORT = Setting.optionalPort({
@@ -29,20 +30,14 @@ const PORT_HEALTH = Setting.optionalPort({
   fallback: "PORT",
 });
 
-/** The worker could not start, or its one job failed; the reason was said already. */
-class StartFailed extends Schema.TaggedError<StartFailed>()("StartFailed", {}) {
-  override readonly [Runtime.errorExitCode] = 1;
-  override readonly [Runtime.errorReported] = false;
-}
-
 const failing = (message: string) =>
-  Effect.andThen(Effect.logError(message), Effect.fail(new StartFailed()));
+  Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
 
 /** One job, and its answer as a line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const answer = yield* Effect.provideService(functionHandler(job), JobEvents, liveOutput);
   yield* Console.log(JSON.stringify(answer));
-  if (answer.error !== null) return yield* new StartFailed();
+  if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
 });
 
 const work = Effect.gen(function* () {
@@ -50,21 +45,17 @@ const work = Effect.gen(function* () {
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
   yield* fitness.check;
-  const poisoned = Latch.makeUnsafe();
-  const events = { ...liveOutput, poisoned: () => poisoned.openUnsafe() };
+  const { poisoned, watch } = gpuWatch();
   yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));
-  /** A new process may be no better off than one whose GPU was lost to it. */
-  const watch = poisoned.await.pipe(
-    Effect.andThen(Effect.sync(() => poisoned.closeUnsafe())),
-    Effect.andThen(tolerant(checkCuda)),
-    Effect.forever,
-  );
   const supervise = Effect.andThen(tolerant(prepare), watch).pipe(
     // What jobs at work have to say is still brought home.
     Effect.tapErrorTag("Unfit", () => worker.drain),
   );
   const supervising = yield* Effect.forkScoped(supervise);
-  yield* Effect.provideService(worker.run(functionHandler), JobEvents, events);
+  yield* Effect.provideService(worker.run(functionHandler), JobEvents, {
+    ...liveOutput,
+    poisoned,
+  });
   const end = supervising.pollUnsafe();
   if (end !== undefined) return yield* end;
 }).pipe(Effect.scoped);

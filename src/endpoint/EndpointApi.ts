@@ -5,7 +5,7 @@ import { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
 import { FunctionResponse } from "../protocol/FunctionResponse.ts";
 
 /** What was asked for is not there; the body says what. */
-export class NotFound extends Schema.Error<NotFound>("worker-tetra/runpod/NotFound")(
+export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotFound")(
   { error: Schema.String },
   { httpApiStatus: 404 },
 ) {}

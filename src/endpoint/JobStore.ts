@@ -30,7 +30,7 @@ export class JobStore extends Context.Service<
     /** What an earlier process left, oldest first. */
     readonly kept: Effect.Effect<ReadonlyArray<KeptJob>>;
   }
->()("worker-tetra/runpod/JobStore") {
+>()("worker-tetra/endpoint/JobStore") {
   /** The queue ends with its process. */
   static readonly layerNone = Layer.succeed(this, {
     save: () => Effect.void,

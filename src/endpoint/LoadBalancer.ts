@@ -1,11 +1,14 @@
 import { randomUUID } from "node:crypto";
 
-import { Clock, Context, Effect, Latch, Layer } from "effect";
+import { Clock, Context, Effect, type Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
+import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
 import { inputOf, type Job } from "../protocol/Job.ts";
+import { JobEvents } from "../protocol/JobEvents.ts";
+import { functionHandler } from "../runpod/FunctionHandler.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
 
 /** What is done with a request, and whether that can be done already. */
@@ -16,7 +19,21 @@ export class LoadBalancer extends Context.Service<
     /** Open from when the worker is ready. */
     readonly ready: Latch.Latch;
   }
->()("worker-tetra/runpod/LoadBalancer") {}
+>()("worker-tetra/endpoint/LoadBalancer") {
+  /** Runs the function that a request describes; `events` hears of what happens meanwhile. */
+  static readonly layer = (ready: Latch.Latch, events: JobEvents) =>
+    Layer.effect(
+      this,
+      Effect.map(RemoteExecutor, (executor) => ({
+        handle: (job: Job) =>
+          functionHandler(job).pipe(
+            Effect.provideService(RemoteExecutor, executor),
+            Effect.provideService(JobEvents, events),
+          ),
+        ready,
+      })),
+    );
+}
 
 const handlers = HttpApiBuilder.group(
   LoadBalancerApi,

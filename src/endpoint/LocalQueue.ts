@@ -112,7 +112,7 @@ export class LocalQueue extends Context.Service<
     readonly forWorker: JobQueue["Service"];
     readonly workerId: string;
   }
->()("worker-tetra/runpod/LocalQueue") {
+>()("worker-tetra/endpoint/LocalQueue") {
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {

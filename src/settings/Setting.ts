@@ -14,7 +14,7 @@ export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("Settin
 }
 
 /** What a person needs to know of a setting: the row of a table. */
-export interface Declaration {
+interface Declaration {
   /** The environment variable. */
   readonly name: string;
   /** What it is for, one sentence. */
@@ -44,13 +44,13 @@ export interface Setting<A> extends Declaration {
 const declarations = new Map<string, Setting<unknown>>();
 
 /** Every setting declared by the modules loaded so far, in order of name. */
-export const declared = (): ReadonlyArray<Declaration> =>
+export const declared = (): ReadonlyArray<Setting<unknown>> =>
   [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 
 /** The same with what they are now. */
 export const inForce = Effect.suspend(() =>
   Effect.forEach(
-    [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    declared(),
     Effect.fnUntraced(function* (setting) {
       const raw = yield* rawOf(setting.name);
       const problem = yield* Effect.match(setting.value, {

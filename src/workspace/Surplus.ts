@@ -1,19 +1,17 @@
-import { Clock, Context, Effect, Exit, FileSystem, Layer, Option, Path, Scope } from "effect";
+import { Clock, Context, Effect, FileSystem, Layer, Option, Path } from "effect";
 
 import { diskFault, type DiskFault } from "./DiskFault.ts";
 import { DiskUsage } from "./DiskUsage.ts";
 import { FileLock } from "./FileLock.ts";
 import { LAST_START } from "./LastStart.ts";
-import { BUILDING, REMOVING } from "./VirtualEnvironment.ts";
+import { lockOf, REMOVING, removeWhole } from "./Removal.ts";
+import { BUILDING } from "./VirtualEnvironment.ts";
 import { type Place, Volume } from "./Volume.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
 /** What is half made or half removed is nobody's after this: days. */
 const ABANDONED = 1;
-
-/** Beside an environment, so that it can be removed while its lock is held. */
-const lockOf = (environment: string) => `${environment}.lock`;
 
 /** Something on the volume that can go. */
 export interface Surplus {
@@ -136,29 +134,18 @@ export class SurplusFinder extends Context.Service<
         path: where,
         locks: held,
       }: Surplus) {
-        const scope = yield* Scope.make();
-        return yield* Effect.gen(function* () {
-          for (const lock of held) {
-            const taken = yield* locks.tryLock(lock, "exclusive").pipe(
-              Scope.provide(scope),
-              // Where there are no locks nobody can tell who uses it.
-              Effect.orElseSucceed(Option.none),
-            );
-            if (Option.isNone(taken)) return false;
-          }
-          const name = path.basename(where);
-          // Renamed first, so that nobody ever finds half of it.
-          const aside = name.startsWith(REMOVING)
-            ? where
-            : path.join(path.dirname(where), `${REMOVING}${name}`);
-          if (aside !== where) yield* files.rename(where, aside);
-          yield* files.remove(aside, { recursive: true });
-          return true;
-        }).pipe(
+        for (const lock of held) {
+          // Where there are no locks nobody can tell who uses it.
+          const taken = yield* Effect.orElseSucceed(locks.tryLock(lock, "exclusive"), Option.none);
+          if (Option.isNone(taken)) return false;
+        }
+        yield* removeWhole(where).pipe(
+          Effect.provideService(FileSystem.FileSystem, files),
+          Effect.provideService(Path.Path, path),
           Effect.mapError(diskFault(where, "can't be removed")),
-          Effect.ensuring(Scope.close(scope, Exit.void)),
         );
-      });
+        return true;
+      }, Effect.scoped);
 
       return SurplusFinder.of({ folder, find, remove });
     }),

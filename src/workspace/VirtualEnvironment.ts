@@ -8,6 +8,7 @@ import { type DiskFault, diskFault } from "./DiskFault.ts";
 import { imagePackages, normalized } from "./ImagePackages.ts";
 import type { ProgramFailed } from "./Programs.ts";
 import { type Interpreter, Python, type PythonNotFound } from "./Python.ts";
+import { REMOVING } from "./Removal.ts";
 import { Uv, type UvUnavailable } from "./Uv.ts";
 import { sitePackages, type Venv, venvRecords } from "./Venv.ts";
 import type { Place } from "./Volume.ts";
@@ -15,9 +16,8 @@ import type { Place } from "./Volume.ts";
 /** What the runner and the clients' generated code import; the only place that names the versions. */
 const BASE_PACKAGES = { cloudpickle: "==3.1.2", aiohttp: ">=3.9" } as const;
 
-/** Folders with such names are on their way in or out, and nobody's. */
+/** Folders with such names are on their way in, and nobody's. */
 export const BUILDING = ".building-";
-export const REMOVING = ".removing-";
 
 /** Environments that differ in what jobs asked for, kept side by side so that none is built again and again. */
 const KEPT = 8;

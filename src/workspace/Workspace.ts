@@ -23,12 +23,8 @@ import { linkModels } from "./ModelCache.ts";
 import { LastStart } from "./LastStart.ts";
 import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
-import {
-  REMOVING,
-  type VenvError,
-  VirtualEnvironment,
-  venvsCreated,
-} from "./VirtualEnvironment.ts";
+import { lockOf, removeWhole } from "./Removal.ts";
+import { type VenvError, VirtualEnvironment, venvsCreated } from "./VirtualEnvironment.ts";
 import type { Venv } from "./Venv.ts";
 import { type Place, Volume } from "./Volume.ts";
 import {
@@ -86,9 +82,6 @@ export interface PreparedWorkspace {
 }
 
 export type WorkspaceError = VenvError | LockTimeout | LockUnavailable;
-
-/** Beside the environment, so that it can be removed while its lock is held. */
-const lockOf = (prefix: string) => `${prefix}.lock`;
 
 /** Whether another place could do better. */
 const isAboutPlace = (
@@ -212,10 +205,10 @@ export class Workspace extends Context.Service<
             Effect.gen(function* () {
               const held = yield* locks.tryLock(lockOf(prefix), "exclusive");
               if (Option.isNone(held)) return;
-              // Renamed first, so that nobody ever finds half of it.
-              const aside = path.join(path.dirname(prefix), `${REMOVING}${path.basename(prefix)}`);
-              yield* files.rename(prefix, aside);
-              yield* files.remove(aside, { recursive: true });
+              yield* removeWhole(prefix).pipe(
+                Effect.provideService(FileSystem.FileSystem, files),
+                Effect.provideService(Path.Path, path),
+              );
             }),
           ).pipe(Effect.catch((error) => Effect.logDebug(`${prefix} stays: ${error.message}`)));
         }

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -8,7 +7,7 @@ import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
-import { realEnvironment } from "../support/RealWorker.ts";
+import { program } from "../support/Program.ts";
 import { serveProcess } from "../support/ServeProcess.ts";
 
 const SCRIPT = join(import.meta.dirname, "remote.py");
@@ -36,29 +35,6 @@ const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
   return python;
 });
 
-const running = (python: string, args: ReadonlyArray<string>, url: string) =>
-  Effect.callback<string>((resume) => {
-    const child = execFile(
-      python,
-      args,
-      {
-        env: {
-          ...realEnvironment(),
-          RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
-          RUNPOD_API_KEY: "local",
-        },
-      },
-      (error, stdout, stderr) => {
-        resume(
-          error === null
-            ? Effect.succeed(stdout)
-            : Effect.die(new Error(`${error.message}\n${stdout}\n${stderr}`)),
-        );
-      },
-    );
-    return Effect.sync(() => child.kill("SIGKILL"));
-  });
-
 describe("a local endpoint", () => {
   it.live.each(CLIENTS)("serves the real client %s", ([name, requirement]) =>
     Effect.gen(function* () {
@@ -67,7 +43,9 @@ describe("a local endpoint", () => {
       const report = join(folder, "report.json");
       const python = yield* interpreterWith(requirement);
       const { url } = yield* serveProcess();
-      const shown = yield* running(python, [SCRIPT, name, report], url);
+      const shown = yield* program(python, [SCRIPT, name, report], {
+        variables: { RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`, RUNPOD_API_KEY: "local" },
+      });
 
       const { exception, ...rest } = JSON.parse(readFileSync(report, "utf8"));
       assert.deepStrictEqual(rest, {

