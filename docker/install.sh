@@ -1,7 +1,7 @@
 #!/bin/sh
 # What both images are made of, in two steps, so that a new worker does not mean a new Python:
 #   install.sh base VERSION   system packages, uv, and the base environment with that version of Python
-#   install.sh worker         the program, from /opt/worker-tetra/dist
+#   install.sh worker         the program, from /opt/worker-tetra/dist, run by /opt/worker-tetra/bin/node
 # Nothing here needs Docker: it does the same in any Debian or Ubuntu where it runs as root.
 set -eu
 
@@ -35,7 +35,8 @@ base() {
     apt-get clean
     rm -rf /var/lib/apt/lists/*
 
-    "$any" -m pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore --no-deps \
+    # A variable, not the flag of that name: pip 22.0 (Ubuntu 22.04) does not know the flag.
+    PIP_ROOT_USER_ACTION=ignore "$any" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
         --target "$ROOT/uv" "uv==$UV_VERSION"
     ln -sf "$ROOT/uv/bin/uv" /usr/local/bin/uv
 
@@ -46,18 +47,17 @@ base() {
 }
 
 worker() {
-    mkdir -p "$ROOT/bin" /app
-    mv "$ROOT/dist/node" "$ROOT/bin/node"
+    mkdir -p /app
     # With room for what a start allocates, the collector has nothing to do meanwhile.
     printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
         >/usr/local/bin/worker-tetra
-    chmod 755 /usr/local/bin/worker-tetra "$ROOT/bin/node"
+    chmod 755 /usr/local/bin/worker-tetra
     "$ROOT/base/bin/python" -m compileall -q "$ROOT/dist/python"
     # By the user that the worker runs as: what these starts compile is kept for those to come, and so is the
     # environment in /app, for containers without a volume.
     export WORKER_PYTHON="$ROOT/base/bin/python" WORKER_IMAGE_PYTHON="$ROOT/base/bin/python"
     worker-tetra start --test_input '{"input": {"function_name": "f", "function_code": "def f(): pass"}}'
-    worker-tetra doctor >/dev/null
+    report=$(worker-tetra doctor) || { printf '%s\n' "$report" >&2; exit 1; }
     rm -rf "$HOME/.cache/uv"
 }
 

@@ -1,13 +1,23 @@
 #!/bin/sh
 # Whether an image works: what it has, every fixture, a job as RunPod hands it out, and an end by SIGTERM.
 #   docker run --rm IMAGE /opt/worker-tetra/smoke.sh
-# In a GPU image with --gpus all; a fixture whose machine is not there counts as skipped, and says so.
+# In a GPU image with --gpus all; a fixture whose machine is not there counts as skipped, and says so. What fails is
+# named, with the output that says why.
 set -eu
 
-cd /opt/worker-tetra
+cd "$(dirname "$0")"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+failed() {
+    echo "== FAILED: $1"
+    cat "$2"
+    exit 1
+}
+
 echo "== doctor"
-worker-tetra doctor >/tmp/doctor.txt
-sed "/^Settings/,\$d" /tmp/doctor.txt
+worker-tetra doctor >"$work/doctor" 2>&1 || failed "doctor exited with $?" "$work/doctor"
+sed "/^Settings/,\$d" "$work/doctor"
 
 echo "== fixtures"
 worker-tetra run --check fixtures/*.json
@@ -16,14 +26,17 @@ echo "== one job as RunPod hands it out"
 worker-tetra start --test_input "$(cat fixtures/hello_world.json)"
 
 echo "== load balancer, health and SIGTERM"
-PORT=18080 tini -s -- worker-tetra start >/tmp/smoke.log 2>&1 &
+PORT=18080 tini -s -- worker-tetra start >"$work/log" 2>&1 &
 pid=$!
+ping='import urllib.request as u; assert u.urlopen("http://127.0.0.1:18080/ping", timeout=5).status == 200'
 tries=0
-until PORT=18080 bin/node health.mjs; do
+until base/bin/python -I -c "$ping" 2>"$work/ping"; do
+    kill -0 "$pid" 2>/dev/null || failed "the worker ended before it was ready" "$work/log"
     tries=$((tries + 1))
-    [ "$tries" -lt 60 ] || { cat /tmp/smoke.log; exit 1; }
+    [ "$tries" -lt 60 ] || { cat "$work/ping"; failed "/ping did not answer 200 within 30 seconds" "$work/log"; }
     sleep 0.5
 done
+bin/node health.mjs >"$work/health" 2>&1 || { cat "$work/health"; failed "the health check exited with $?" "$work/log"; }
 kill -TERM "$pid"
-wait "$pid"
-echo "== all is well"
+wait "$pid" || failed "after SIGTERM the worker exited with $? instead of 0" "$work/log"
+echo "== everything works"

@@ -4,6 +4,7 @@ import { endpointServer } from "../endpoint/EndpointServer.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../endpoint/LoadBalancer.ts";
 import { Fitness } from "../runpod/Fitness.ts";
 import { SHUTDOWN_GRACE } from "../runpod/Worker.ts";
+import { liveness } from "./Liveness.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { gpuWatch, prepare, tolerant } from "./Readiness.ts";
 import { Shutdown } from "./Shutdown.ts";
@@ -16,6 +17,7 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
   const grace = yield* SHUTDOWN_GRACE.value;
+  yield* liveness;
   const ready = Latch.makeUnsafe();
   const { poisoned, watch } = gpuWatch();
   const routes = loadBalancerRoutes.pipe(

@@ -11,6 +11,7 @@ import { Webhooks } from "../runpod/Webhooks.ts";
 import { Worker } from "../runpod/Worker.ts";
 import * as Setting from "../settings/Setting.ts";
 import { Workspace } from "../workspace/Workspace.ts";
+import { liveness } from "./Liveness.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { gpuWatch, prepare, tolerant } from "./Readiness.ts";
 import { serveEndpoint } from "./serve.ts";
@@ -44,6 +45,7 @@ const work = Effect.gen(function* () {
   const worker = yield* Worker;
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
+  yield* liveness;
   yield* fitness.check;
   const { poisoned, watch } = gpuWatch();
   yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));

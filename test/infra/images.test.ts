@@ -1,0 +1,131 @@
+import { execFile, execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+import { assert, beforeAll, describe, it } from "@effect/vitest";
+import { Effect, Result, Schedule } from "effect";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const IMAGE = "worker-tetra-infra:cpu";
+
+const hasDocker = Result.isSuccess(
+  Result.try(() => execFileSync("docker", ["version"], { stdio: "ignore" })),
+);
+
+interface Ended {
+  readonly code: number;
+  /** stdout and stderr, one after the other. */
+  readonly said: string;
+}
+
+const docker = (...args: ReadonlyArray<string>) =>
+  Effect.callback<Ended>((resume) => {
+    const child = execFile(
+      "docker",
+      args,
+      { cwd: ROOT, maxBuffer: 64 * 1024 * 1024, env: { ...process.env, DOCKER_BUILDKIT: "1" } },
+      (error, stdout, stderr) =>
+        resume(
+          Effect.succeed({
+            code: error === null ? 0 : Number(error.code ?? 1),
+            said: stdout + stderr,
+          }),
+        ),
+    );
+    return Effect.sync(() => child.kill());
+  });
+
+/** A container of the image that is removed with the scope; its id. */
+const container = (...args: ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.map(docker("run", "--detach", "--network", "host", ...args), ({ code, said }) => {
+      assert.strictEqual(code, 0, said);
+      return said.trim();
+    }),
+    (id) => docker("rm", "--force", id),
+  );
+
+/** Waits until a command of Docker says this. */
+const until = (expected: string, ...args: ReadonlyArray<string>) =>
+  docker(...args).pipe(
+    Effect.repeat({
+      schedule: Schedule.spaced("200 millis"),
+      until: ({ said }) => said.trim() === expected,
+    }),
+    Effect.timeout("60 seconds"),
+  );
+
+// Without an engine there is no image to try.
+describe.skipIf(!hasDocker)("the CPU image", () => {
+  beforeAll(async () => {
+    const { code, said } = await Effect.runPromise(
+      docker(
+        ..."build --network host --platform linux/amd64 --file docker/Dockerfile-cpu".split(" "),
+        "--tag",
+        IMAGE,
+        ".",
+      ),
+    );
+    assert.strictEqual(code, 0, said);
+  });
+
+  it.live("runs jobs on the interpreter of its base image", () =>
+    Effect.gen(function* () {
+      const print = "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2])";
+      const python = "/opt/worker-tetra/base/bin/python";
+      const { said } = yield* docker("run", "--rm", IMAGE, python, "-c", print);
+      assert.match(said, /^\/usr\/local 3\.12\n/);
+    }),
+  );
+
+  it.live("stores Node once", () =>
+    Effect.gen(function* () {
+      const format = "{{.Size}}\t{{.CreatedBy}}";
+      const { said } = yield* docker(
+        "history",
+        "--no-trunc",
+        "--human=false",
+        "--format",
+        format,
+        IMAGE,
+      );
+      const worker = said.split("\n").find((line) => line.includes("install.sh worker"));
+      assert.isBelow(Number(worker?.split("\t")[0]), 80e6, said);
+    }),
+  );
+
+  it.live("passes its smoke test", () =>
+    Effect.gen(function* () {
+      const smoke = "/opt/worker-tetra/smoke.sh";
+      const { code, said } = yield* docker("run", "--rm", "--network", "host", IMAGE, smoke);
+      assert.strictEqual(code, 0, said);
+      assert.include(said, "== everything works");
+    }),
+  );
+
+  it.live("is healthy while it works, unhealthy once stopped, and healthy again", () =>
+    Effect.gen(function* () {
+      const id = yield* container(
+        ..."--env PORT=18082 --health-interval 1s --health-retries 2".split(" "),
+        IMAGE,
+      );
+      const status = ["inspect", "--format", "{{.State.Health.Status}}", id];
+      yield* until("healthy", ...status);
+      // The brackets keep the pattern from finding the shell that looks for it.
+      const signal = (name: string) =>
+        docker(
+          "exec",
+          id,
+          "sh",
+          "-c",
+          `for p in /proc/[0-9]*; do grep -qs '[d]ist/bin.mjs' $p/cmdline && kill -${name} \${p#/proc/}; done; true`,
+        );
+      yield* signal("STOP");
+      yield* until("unhealthy", ...status);
+      yield* signal("CONT");
+      yield* until("healthy", ...status);
+      assert.strictEqual((yield* docker("stop", "--time", "20", id)).code, 0);
+      const { said } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
+      assert.strictEqual(said.trim(), "0");
+    }).pipe(Effect.scoped),
+  );
+});
