@@ -1,4 +1,4 @@
-import { Cause, Effect, Layer, Logger, References } from "effect";
+import { Cause, Console, Effect, Layer, Logger, References } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
@@ -26,37 +26,57 @@ const LEVELS = {
 const text = (part: unknown): string =>
   typeof part === "string" ? part : part instanceof Error ? String(part) : JSON.stringify(part);
 
-/** What is to be said, the job that it is about, and the stack of what went wrong. */
-const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>) => {
+type Mask = Environment["Service"]["mask"];
+
+/** What is to be said without secrets, the job that it is about, and the stack of what went wrong. */
+const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask) => {
   const parts = (Array.isArray(message) ? message : [message]).map(text);
   if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
   const { requestId } = fiber.getRef(References.CurrentLogAnnotations);
-  return { said: parts.join(" "), requestId: typeof requestId === "string" ? requestId : null };
+  return {
+    said: mask(parts.join(" ")),
+    requestId: typeof requestId === "string" ? mask(requestId) : null,
+  };
 };
 
 /** A line of JSON with the keys that RunPod's console reads. */
-const platformLogger = Logger.make((options) => {
-  const { said, requestId } = partsOf(options);
-  const level = options.logLevel.toUpperCase();
-  process.stderr.write(`${JSON.stringify({ requestId, message: said, level })}\n`);
-});
+const platformLogger = (mask: Mask) =>
+  Logger.make((options) => {
+    const { said, requestId } = partsOf(options, mask);
+    const level = options.logLevel.toUpperCase();
+    process.stderr.write(`${JSON.stringify({ requestId, message: said, level })}\n`);
+  });
 
 /** A line for people: when, how bad, what, and about which job. */
-const lineLogger = Logger.make((options) => {
-  const { said, requestId } = partsOf(options);
-  const time = options.date.toTimeString().slice(0, 8);
-  const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
-  const about = requestId === null ? "" : ` [${requestId}]`;
-  process.stderr.write(`${time} ${level}${said}${about}\n`);
-});
+const lineLogger = (mask: Mask) =>
+  Logger.make((options) => {
+    const { said, requestId } = partsOf(options, mask);
+    const time = options.date.toTimeString().slice(0, 8);
+    const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
+    const about = requestId === null ? "" : ` [${requestId}]`;
+    process.stderr.write(`${time} ${level}${said}${about}\n`);
+  });
+
+/** What commands say on stderr has no secrets either. On stdout are answers, whose results are as they are. */
+const maskedConsole = Layer.effect(
+  Console.Console,
+  Effect.gen(function* () {
+    const { mask } = yield* Environment;
+    const console = yield* Console.Console;
+    const error: Console.Console["error"] = (...words: ReadonlyArray<unknown>) =>
+      console.error(...words.map((word) => (typeof word === "string" ? mask(word) : word)));
+    return { ...console, error };
+  }),
+);
 
 /** The worker's own messages, for people, on stderr: stdout belongs to answers and to what jobs print. */
 export const Logging = Layer.mergeAll(
   Layer.unwrap(
-    Effect.map(Environment, ({ has }) =>
-      Logger.layer([has("RUNPOD_ENDPOINT_ID") ? platformLogger : lineLogger]),
+    Effect.map(Environment, ({ has, mask }) =>
+      Logger.layer([(has("RUNPOD_ENDPOINT_ID") ? platformLogger : lineLogger)(mask)]),
     ),
   ),
+  maskedConsole,
   Layer.succeed(Logger.LogToStderr, true),
   Layer.effect(
     References.MinimumLogLevel,

@@ -3,6 +3,7 @@ import { ConfigProvider, Effect, Layer } from "effect";
 
 import manifest from "../../package.json" with { type: "json" };
 import { Environment } from "../settings/Environment.ts";
+import { maskedSerialization } from "./TelemetryMasking.ts";
 
 /** Somebody wants to have it when one of these is set. */
 const ENDPOINTS = [
@@ -33,8 +34,12 @@ export const Telemetry = Layer.unwrap(
     const serialization = environment.isSetTo("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
       ? OtlpSerialization.layerJson
       : OtlpSerialization.layerProtobuf;
+    const masked = Layer.effect(
+      OtlpSerialization.OtlpSerialization,
+      Effect.map(OtlpSerialization.OtlpSerialization, maskedSerialization(environment.mask)),
+    ).pipe(Layer.provide(serialization));
     return Otlp.layerFromConfig({ loggerMergeWithExisting: true }).pipe(
-      Layer.provide([serialization, NodeHttpClient.layerUndici]),
+      Layer.provide([masked, NodeHttpClient.layerUndici]),
       Layer.provide(ConfigProvider.layerAdd(ConfigProvider.fromEnvRecord(DEFAULTS))),
     );
   }),

@@ -6,7 +6,6 @@ import { Command, Flag } from "effect/cli";
 import manifest from "../../package.json" with { type: "json" };
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
-import { withoutCredentials } from "../workspace/Address.ts";
 import { DiskUsage, gigabytes } from "../workspace/DiskUsage.ts";
 import { LastStart, type Start } from "../workspace/LastStart.ts";
 import type { Place } from "../workspace/Volume.ts";
@@ -83,7 +82,6 @@ const looked = Effect.gen(function* () {
 );
 
 const report = Effect.gen(function* () {
-  const { mask } = yield* Environment;
   const settings = yield* Setting.inForce;
   const { findings, lastStart, sizes } = yield* looked;
   const known = new Set(findings.map(({ subject }) => subject));
@@ -97,10 +95,7 @@ const report = Effect.gen(function* () {
     sizes,
     settings: settings.map(({ name, given, fallback }) => ({
       name,
-      value: Option.match(given, {
-        onNone: () => fallback,
-        onSome: (text) => mask(withoutCredentials(text)),
-      }),
+      value: Option.getOrElse(given, () => fallback),
       origin: Option.isSome(given) ? "environment" : "default",
     })),
   };
@@ -147,8 +142,11 @@ export const doctor = Command.make(
     ),
   },
   Effect.fn("doctor")(function* ({ json }) {
+    const { mask } = yield* Environment;
     const found = yield* report;
-    yield* Console.log(json ? JSON.stringify(found, null, 2) : lines(found).join("\n"));
+    const masked = (_key: string, value: unknown) =>
+      typeof value === "string" ? mask(value) : value;
+    yield* Console.log(json ? JSON.stringify(found, masked, 2) : mask(lines(found).join("\n")));
     if (!found.healthy) return yield* new Failed({ exitCode: 1 });
   }),
 ).pipe(

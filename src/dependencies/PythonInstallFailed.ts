@@ -1,6 +1,6 @@
 import { Schema } from "effect";
 
-import { withoutCredentials } from "../workspace/Address.ts";
+import { withoutCredentials } from "../settings/Credentials.ts";
 
 /** The last lines of a tool say what went wrong. */
 const WORDS_SHOWN = 30;
@@ -39,7 +39,7 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
   }
 
   override get message(): string {
-    const said = this.output.trim().split("\n").slice(-WORDS_SHOWN).join("\n");
+    const said = withoutCredentials(this.output).trim().split("\n").slice(-WORDS_SHOWN).join("\n");
     const names = this.requirements.map(withoutCredentials).join(", ");
     return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
   }
@@ -49,7 +49,7 @@ const reasonOf = (output: string): PythonInstallFailed["reason"] => {
   if (/No space left|Disk quota exceeded/i.test(output)) return "full";
   if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
   if (
-    /was not found in the package registry|there (?:is|are) no versions? of|only .* is available/.test(
+    /was not found in the package registry|there (?:is|are) no versions? of|only .{0,300}? is available/.test(
       output,
     )
   ) {

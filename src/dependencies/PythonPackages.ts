@@ -1,6 +1,6 @@
 import { Clock, Context, Effect, Layer, Option, Path, Semaphore } from "effect";
 
-import { withoutCredentials } from "../workspace/Address.ts";
+import { withoutCredentials } from "../settings/Credentials.ts";
 import { DiskFault } from "../workspace/DiskFault.ts";
 import type { HeldLock, LockUnavailable } from "../workspace/FileLock.ts";
 import type { UvUnavailable } from "../workspace/Uv.ts";

@@ -1,10 +1,16 @@
 import { Effect, Schema } from "effect";
 
+import { withoutCredentials } from "../settings/Credentials.ts";
+import { excerpt } from "../settings/Excerpt.ts";
+
 /** More than any real job asks for; a longer list is a mistake or an attack. */
 const LONGEST_LIST = 512;
 
 /** Longer than any requirement with markers and a URL. */
 const LONGEST_NAME = 2048;
+
+/** What an error shows of a requirement, in characters. */
+const SHOWN = 200;
 
 /** A job asks for something that must not reach an installer; nothing was installed. */
 export class RequirementRejected extends Schema.TaggedError<RequirementRejected>()(
@@ -45,7 +51,12 @@ const reject = (
   requirement: string,
   reason: string,
 ): RequirementRejected =>
-  new RequirementRejected({ field, requirement: requirement.slice(0, 200), reason });
+  new RequirementRejected({
+    field,
+    // An address that was cut before its host would not be known for one.
+    requirement: excerpt(withoutCredentials(requirement), SHOWN),
+    reason,
+  });
 
 const plain = (
   field: RequirementRejected["field"],

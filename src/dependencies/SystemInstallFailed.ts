@@ -6,13 +6,13 @@ import type { ProgramFailed } from "../workspace/Programs.ts";
 const WORDS_SHOWN = 20;
 
 /** How apt says that another apt is at work, and which one. */
-const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]*\)))?$/m;
+const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]{0,100}\)))?$/m;
 
 /** How apt says that what it knows of the mirrors is not what they have. */
 const OUTDATED = /Unable to locate package|404 +Not Found/;
 
 const KNOWN: ReadonlyArray<readonly [words: RegExp, reason: string]> = [
-  [/Version '.*' for '.*' was not found/, "that version is not to be had"],
+  [/Version '[^'\n]{1,300}' for '[^'\n]{1,300}' was not found/, "that version is not to be had"],
   [/No space left|enough free space/, "the container's disk is full. Ask for a bigger one"],
   [
     /Temporary failure resolving|Could not connect|Connection failed|Failed to fetch/,

@@ -2,7 +2,7 @@ import { Effect, Schedule } from "effect";
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
 import type { JobView } from "../protocol/EndpointJob.ts";
-import { PostFailed } from "../runpod/JobQueue.ts";
+import { PostFailed, transportReason } from "../runpod/JobQueue.ts";
 
 /** As RunPod does it: two more tries, this far apart. The limit of one try is ours. */
 const RETRIES = 2;
@@ -24,8 +24,10 @@ export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
     ),
     Effect.timeout(LIMIT),
     Effect.retry({ times: RETRIES, schedule: Schedule.spaced(PAUSE) }),
-    Effect.catch((error) =>
-      Effect.logWarning(`The webhook of job ${job.id} did not hear of its end: ${error.message}`),
-    ),
+    Effect.catch((error) => {
+      // Its own message has the address, and whoever knows that can post there.
+      const reason = error._tag === "HttpClientError" ? transportReason(error) : error.message;
+      return Effect.logWarning(`The webhook of job ${job.id} did not hear of its end: ${reason}`);
+    }),
   );
 });

@@ -9,11 +9,15 @@ import {
 import * as FunctionResponse from "../protocol/FunctionResponse.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
+import { excerpt } from "../settings/Excerpt.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { PythonRunner } from "./PythonRunner.ts";
 import type { Call, CallOutcome } from "./Runner.ts";
 import type { CallError, CallMeta } from "./RunnerProtocol.ts";
+
+/** An error with its traceback, in characters: more than Python sends of them. */
+const LONGEST_ERROR = 128 * 1024;
 
 const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
   const shared = {
@@ -63,11 +67,11 @@ const errorText = ({ kind, type, message, traceback }: CallError): string => {
   return traceback === "" ? first : `${first}\n\n${traceback}`;
 };
 
-/** An answer from what came of a call. */
+/** An answer from what came of a call; `shown` makes an error of what is to be told. */
 const answer = (
   request: FunctionRequest,
   { result, value, output }: CallOutcome,
-  mask: (text: string) => string,
+  shown: (text: string) => string,
 ): FunctionResponse.FunctionResponse => {
   const { instance, error } = result;
   const fields: Partial<FunctionResponse.FunctionResponse> =
@@ -85,7 +89,7 @@ const answer = (
         };
   return error === null
     ? FunctionResponse.success({ ...fields, ...valueFields(request.format, value) })
-    : FunctionResponse.failure(mask(errorText(error)).toWellFormed(), fields);
+    : FunctionResponse.failure(shown(errorText(error)), fields);
 };
 
 /** Carries out a request, whatever it is; the only place where an error becomes an answer. */
@@ -103,6 +107,7 @@ export class RemoteExecutor extends Context.Service<
       const dependencies = yield* DependencyInstaller;
       const runner = yield* PythonRunner;
       const { mask } = yield* Environment;
+      const shown = (error: string) => excerpt(mask(error), LONGEST_ERROR).toWellFormed();
 
       const carryOut = Effect.fnUntraced(function* (input: unknown) {
         const events = yield* JobEvents;
@@ -130,7 +135,7 @@ export class RemoteExecutor extends Context.Service<
                   chunk(FunctionResponse.success(valueFields(request.format, value))),
               }),
         };
-        return answer(request, yield* runner.call(call), mask);
+        return answer(request, yield* runner.call(call), shown);
       });
 
       const execute = (input: unknown) =>
@@ -138,7 +143,7 @@ export class RemoteExecutor extends Context.Service<
           Effect.catch((error) =>
             Effect.succeed(
               FunctionResponse.failure(
-                mask(error.message).toWellFormed(),
+                shown(error.message),
                 // What other tools wrote is part of their error's message.
                 error._tag === "RunnerCrashed" || error._tag === "CallTimedOut"
                   ? { stdout: error.output }
@@ -150,7 +155,7 @@ export class RemoteExecutor extends Context.Service<
             Effect.as(
               Effect.logError("A defect of the worker itself", defect),
               FunctionResponse.failure(
-                `The worker itself failed, which is a defect of it and not of your code: ${mask(String(defect))}. Its log has the details.`,
+                `The worker itself failed, which is a defect of it and not of your code: ${shown(String(defect))}. Its log has the details.`,
               ),
             ),
           ),

@@ -13,9 +13,10 @@ import {
 
 import * as JobEvents from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
+import { excerpt } from "../settings/Excerpt.ts";
 import * as Setting from "../settings/Setting.ts";
+import { LiveLines } from "../workspace/LiveLines.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/Workspace.ts";
-import { LiveLines } from "./LiveLines.ts";
 import { OutputCapture } from "./OutputCapture.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
@@ -50,6 +51,10 @@ const CANCEL_GRACE = Setting.seconds({
   fallback: 5,
 });
 
+/** Notes beyond these are left out of an answer: how many, and characters of one. */
+const MOST_NOTES = 100;
+const LONGEST_NOTE = 4096;
+
 /** SIGKILL takes effect at once, unless the process is stuck in a driver. */
 const KILL_LIMIT = "10 seconds";
 
@@ -81,10 +86,16 @@ const decodeControl = Schema.decodeUnknownOption(ControlResult);
 const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
 
 /** Notes come on lines of their own after what the job wrote. */
-const withNotes = (output: string, notes: ReadonlyArray<string>): string => {
+const withNotes = (
+  output: string,
+  notes: ReadonlyArray<string>,
+  mask: (text: string) => string,
+): string => {
   if (notes.length === 0) return output;
   const separator = output === "" || output.endsWith("\n") ? "" : "\n";
-  return output + separator + notes.map(note).join("");
+  const shown = notes.slice(0, MOST_NOTES).map((text) => excerpt(mask(text), LONGEST_NOTE));
+  if (notes.length > MOST_NOTES) shown.push(`${notes.length - MOST_NOTES} more notes`);
+  return output + separator + shown.map(note).join("");
 };
 
 /** A persistent Python process, as those who have work for it see it. */
@@ -112,7 +123,7 @@ export interface Runner {
  */
 export const makeRunner = Effect.gen(function* () {
   const launcher = yield* RunnerLauncher;
-  const { mask } = yield* Environment;
+  const { mask, maskStream } = yield* Environment;
   const outputLimit = yield* OUTPUT_LIMIT.value;
   const jobTimeout = yield* JOB_TIMEOUT.value;
   const cancelGrace = { seconds: yield* CANCEL_GRACE.value };
@@ -240,22 +251,28 @@ export const makeRunner = Effect.gen(function* () {
     const lines =
       listener === undefined
         ? undefined
-        : new LiveLines(
-            (text) => listener(mask(text)),
-            () => clock.currentTimeMillisUnsafe(),
-          );
+        : new LiveLines(listener, () => clock.currentTimeMillisUnsafe());
+    // Before anything is cut: of a secret in two pieces neither looks like one.
+    const masked = maskStream((bytes) => {
+      capture.write(bytes);
+      lines?.write(bytes);
+    });
     const { end, late } = yield* exchange(session, () =>
       session.begin(FrameType.call, call.meta, call.blobs, {
-        output: (bytes) => {
-          capture.write(bytes);
-          lines?.write(bytes);
-        },
+        output: masked.write,
         chunk: ({ blobs: [value] }: Frame) => {
           if (value !== undefined) call.chunk?.(value);
         },
       }),
-    ).pipe(Effect.ensuring(Effect.sync(() => lines?.end())));
-    const output = mask(capture.text());
+    ).pipe(
+      Effect.ensuring(
+        Effect.sync(() => {
+          masked.end();
+          lines?.end();
+        }),
+      ),
+    );
+    const output = capture.text();
 
     if (end.exit !== undefined) {
       const instancesLost = runner.instances.size;
@@ -313,7 +330,7 @@ export const makeRunner = Effect.gen(function* () {
       yield* retire(runner, "the Python process that held it was replaced after a CUDA error");
       yield* respawn;
     }
-    return { result, value: end.answer.blobs[0], output: withNotes(output, notes) };
+    return { result, value: end.answer.blobs[0], output: withNotes(output, notes, mask) };
   });
 
   const control = Effect.fnUntraced(function* (

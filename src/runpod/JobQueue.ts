@@ -96,7 +96,7 @@ const takenOf = (body: string): Taken => {
 };
 
 /** Why there was no answer, in a few words. */
-const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
+export const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
   const { cause } = reason;
   if (!(cause instanceof Error)) return reason._tag;
   return "code" in cause && typeof cause.code === "string"

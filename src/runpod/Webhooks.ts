@@ -10,6 +10,8 @@ const address = (name: string, doc: string, fallback: string) =>
     doc,
     expected: "an address, with $ID and $RUNPOD_POD_ID",
     fallback,
+    // It may have a token in it.
+    isSecret: true,
   });
 
 const GET_JOB = address(

@@ -1,13 +1,17 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { ConfigProvider, Context, Layer, Result } from "effect";
+import { ConfigProvider, Context, Layer } from "effect";
+
+import { withoutCredentials } from "./Credentials.ts";
+import { type MaskedStream, Redactor } from "./Redactor.ts";
+import { secretsOf } from "./Secrets.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
 /** The worker's own credentials and addresses: no program that a job can reach inherits them. */
 const isOwnCredential = (name: string) =>
-  name === "RUNPOD_AI_API_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
+  name === "RUNPOD_AI_API_KEY" || name === "WORKER_SERVE_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
 
 /** What npm adds to the environment of a script, and what says how npm was called. */
 const isOfLauncher = (name: string) =>
@@ -16,33 +20,6 @@ const isOfLauncher = (name: string) =>
 /** Folders that npm puts before the user's own PATH. */
 const isFolderOfLauncher = (folder: string) =>
   folder.endsWith("/node_modules/.bin") || folder.endsWith("/node-gyp-bin");
-
-/** Shorter values would also hide ordinary words of a job's output. */
-const SHORTEST_SECRET = 16;
-
-const credentialsOf = (value: string): ReadonlyArray<string> => {
-  if (!URL.canParse(value)) return [];
-  const { username, password } = new URL(value);
-  return [username, password].flatMap((part) => [
-    part,
-    Result.getOrElse(
-      Result.try(() => decodeURIComponent(part)),
-      () => part,
-    ),
-  ]);
-};
-
-const secretsOf = (variables: Variables): ReadonlyArray<string> => {
-  const found = new Set<string>();
-  for (const [name, value] of Object.entries(variables)) {
-    if (name === "RUNPOD_AI_API_KEY" || name === "RUNPOD_API_KEY") found.add(value);
-    if (/^UV_INDEX_.*_(PASSWORD|USERNAME)$/.test(name)) found.add(value);
-    for (const part of credentialsOf(value)) found.add(part);
-  }
-  return [...found]
-    .filter((secret) => secret.length >= SHORTEST_SECRET)
-    .toSorted((a, b) => b.length - a.length);
-};
 
 const programsOf = (variables: Variables): Variables => {
   const launched = "npm_lifecycle_event" in variables;
@@ -79,8 +56,16 @@ export class Environment extends Context.Service<
   {
     /** The base environment of every program that the worker starts, without the worker's own credentials. */
     readonly forPrograms: Variables;
-    /** Replaces every credential that the worker knows of by `***`. */
+    /**
+     * Replaces by `***` every secret that this environment has, every part of one that is longer than eight
+     * characters, and credentials in addresses. So it makes no difference where a text was cut before.
+     */
     readonly mask: (text: string) => string;
+    /**
+     * The same for what a job or a program writes, in whatever pieces it comes, but for credentials that this
+     * environment does not have. What is passed on must be copied to be kept.
+     */
+    readonly maskStream: (emit: (bytes: Buffer) => void) => MaskedStream;
     /** The folder of this user for what can be fetched or made again. */
     readonly userCache: string;
     /** Whether the user has set a variable to something. */
@@ -92,10 +77,11 @@ export class Environment extends Context.Service<
   }
 >()("worker-tetra/settings/Environment") {
   static make(variables: Variables): Environment["Service"] {
-    const secrets = secretsOf(variables);
+    const redactor = new Redactor(secretsOf(variables));
     return Environment.of({
       forPrograms: programsOf(variables),
-      mask: (text) => secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), text),
+      mask: (text) => withoutCredentials(redactor.mask(text)),
+      maskStream: (emit) => redactor.stream(emit),
       userCache: userCacheOf(variables),
       has: (name) => (variables[name] ?? "") !== "",
       isSetTo: (name, value) => variables[name] === value,

@@ -1,10 +1,18 @@
 import { Config, Effect, Option, type Redacted, Schema, SchemaTransformation } from "effect";
 
+import { withoutCredentials } from "./Credentials.ts";
+import { Environment } from "./Environment.ts";
+import { excerpt } from "./Excerpt.ts";
+
+/** What is shown of a value, in characters. */
+const LONGEST_VALUE = 200;
+
 /** A variable holds something that its setting can't use. */
 export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
   setting: Schema.String,
   expected: Schema.String,
   fallback: Schema.String,
+  /** As people may see it; absent for a secret. */
   given: Schema.optionalKey(Schema.String),
 }) {
   override get message(): string {
@@ -29,7 +37,7 @@ interface Declaration {
 
 /** What a setting is now. */
 export interface InForce extends Declaration {
-  /** What the user has set; "set" in place of a secret. */
+  /** What the user has set, as people may see it; "set" in place of a secret. */
   readonly given: Option.Option<string>;
   /** What is wrong with that. */
   readonly problem: Option.Option<string>;
@@ -52,12 +60,11 @@ export const inForce = Effect.suspend(() =>
   Effect.forEach(
     declared(),
     Effect.fnUntraced(function* (setting) {
-      const raw = yield* rawOf(setting.name);
+      const given = yield* shownOf(setting);
       const problem = yield* Effect.match(setting.value, {
         onSuccess: Option.none<string>,
         onFailure: ({ message }) => Option.some(message),
       });
-      const given = setting.isSecret === true ? Option.map(raw, () => "set") : raw;
       const { name, doc, expected, fallback } = setting;
       return { name, doc, expected, fallback, given, problem } satisfies InForce;
     }),
@@ -67,15 +74,27 @@ export const inForce = Effect.suspend(() =>
 const rawOf = (name: string) =>
   Effect.orElseSucceed(Config.option(Config.String(name)), Option.none<string>);
 
+/** What the user has set, as people may see it. */
+const shownOf = Effect.fnUntraced(function* ({ name, isSecret }: Declaration) {
+  const raw = yield* rawOf(name);
+  if (isSecret === true) return Option.map(raw, () => "set");
+  const environment = yield* Effect.serviceOption(Environment);
+  const mask = Option.match(environment, {
+    onNone: () => withoutCredentials,
+    onSome: (service) => service.mask,
+  });
+  return Option.map(raw, (text) => excerpt(mask(text), LONGEST_VALUE));
+});
+
 const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting<A> => {
   const invalid = Effect.fnUntraced(function* () {
     const { name: setting, expected, fallback } = declaration;
-    const text = yield* rawOf(setting);
+    const given = declaration.isSecret === true ? Option.none() : yield* shownOf(declaration);
     return yield* new SettingInvalid({
       setting,
       expected,
       fallback,
-      ...(Option.isSome(text) ? { given: text.value } : {}),
+      ...(Option.isSome(given) ? { given: given.value } : {}),
     });
   });
   const setting = { ...declaration, value: Effect.catch(config, invalid) };
@@ -185,6 +204,8 @@ export const optionalText = (options: {
   readonly doc: string;
   readonly expected: string;
   readonly fallback: string;
+  /** Nobody may see it, though it is no key. */
+  readonly isSecret?: boolean;
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 

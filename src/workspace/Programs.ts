@@ -2,10 +2,12 @@ import { spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 
 import { NodeStream } from "@effect/platform-node";
-import { Context, Deferred, Effect, Exit, Layer, Result, Schema, Stream } from "effect";
+import { Clock, Context, Deferred, Effect, Exit, Layer, Result, Schema, Stream } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
-import { withoutCredentials } from "./Address.ts";
+import { excerpt } from "../settings/Excerpt.ts";
+import { BoundedOutput } from "./BoundedOutput.ts";
+import { LiveLines } from "./LiveLines.ts";
 
 /** A program could not be run, or said that it failed. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", {
@@ -13,7 +15,7 @@ export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramF
   args: Schema.Array(Schema.String),
   /** Absent when it did not run at all, or was ended by a signal. */
   exitCode: Schema.optionalKey(Schema.Int),
-  /** What it wrote, stdout and stderr together. */
+  /** What it wrote, stderr before stdout, without secrets; of much of it the beginning and the end. */
   output: Schema.String,
 }) {
   override get message(): string {
@@ -28,9 +30,21 @@ export interface ProgramOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** An open file that the program inherits: a lock on it stays until the program is gone too. */
   readonly descriptor?: number;
-  /** The lines of this stream go to the log as they come, with a name before each. */
+  /** The lines of this stream go to the log as they come, at most 200 a second, with a name before each. */
   readonly live?: { readonly stream: "stdout" | "stderr"; readonly name: string };
 }
+
+/** What is kept of a program's stdout, in bytes: more than anything that is read by its caller. */
+const OUTPUT_LIMIT = 8 * 1024 * 1024;
+
+/** What is kept of each of its streams when it failed, in bytes: for people, and to find out why. */
+const FAILURE_LIMIT = 64 * 1024;
+
+/** What is shown of one line in the log, in characters. */
+const LONGEST_LINE = 4096;
+
+/** An address is hardly longer than this, in characters; it is not told from others without its end. */
+const LONGEST_ADDRESS = 8192;
 
 /** How long a program may take to end when it is told to, in seconds. */
 const FAREWELL = 5;
@@ -93,10 +107,43 @@ const running = (...of: Parameters<typeof start>) =>
     }),
   );
 
-const text = (stream: Readable) =>
-  Stream.decodeText(
-    NodeStream.fromReadable<Uint8Array, string>({ evaluate: () => stream, onError: String }),
-  );
+const chunksOf = (stream: Readable) =>
+  NodeStream.fromReadable<Buffer, string>({ evaluate: () => stream, onError: String });
+
+const leftOut = (bytes: number) => `\n[worker-tetra] ${bytes} bytes of output left out here\n`;
+
+/** All that was kept of a program's output. */
+const wholeText = ({ head, tail, missing }: BoundedOutput): string =>
+  missing === 0
+    ? Buffer.concat([head, tail]).toString()
+    : head.toString() + leftOut(missing) + tail.toString();
+
+/** The text up to its last space or line end: an address in two pieces would not be known for one. */
+const upToSpace = (text: string): string => {
+  const earliest = Math.max(0, text.length - LONGEST_ADDRESS);
+  const at = text.slice(earliest).search(/\s\S*$/);
+  return text.slice(0, at === -1 ? earliest : earliest + at);
+};
+
+const fromSpace = (text: string): string => {
+  const at = text.slice(0, LONGEST_ADDRESS).search(/\s/);
+  return text.slice(at === -1 ? LONGEST_ADDRESS : at);
+};
+
+/** The beginning and the end of what was kept, whatever the size of that. */
+const failureText = ({ head, tail, missing }: BoundedOutput): string => {
+  const all = missing === 0 ? Buffer.concat([head, tail]) : undefined;
+  if (all !== undefined && all.byteLength <= FAILURE_LIMIT) return all.toString();
+  const half = FAILURE_LIMIT / 2;
+  const first = (all ?? head).subarray(0, half);
+  const last = (all ?? tail).subarray(-half);
+  const cut =
+    (all ?? head).byteLength +
+    (all === undefined ? tail.byteLength + missing : 0) -
+    first.byteLength -
+    last.byteLength;
+  return upToSpace(first.toString()) + leftOut(cut) + fromSpace(last.toString());
+};
 
 /** Runs plain programs to their end, in the environment that is meant for them. */
 export class Programs extends Context.Service<
@@ -113,8 +160,48 @@ export class Programs extends Context.Service<
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {
-      const { forPrograms, mask } = yield* Environment;
-      const shown = (text: string) => withoutCredentials(mask(text));
+      const { forPrograms, mask, maskStream } = yield* Environment;
+
+      /** Puts the lines of a program into the log as they come. */
+      const liveLog = (name: string, clock: Clock.Clock) => {
+        let waiting: Array<string> = [];
+        /** The rest of a line whose beginning was shown already. */
+        let isRest = false;
+        const lines = new LiveLines(
+          (text) => {
+            for (const line of text.split(/(?<=\n)/)) {
+              if (!isRest && line.trim() !== "") waiting.push(line);
+              isRest = !line.endsWith("\n");
+            }
+          },
+          () => clock.currentTimeMillisUnsafe(),
+          { leftOutNote: (count) => `${count} more lines left out here` },
+        );
+        const masked = maskStream((bytes) => lines.write(bytes));
+        const flush = Effect.suspend(() => {
+          const now = waiting;
+          waiting = [];
+          return Effect.forEach(
+            now,
+            (line) => Effect.logInfo(`${name}: ${excerpt(mask(line).trim(), LONGEST_LINE)}`),
+            { discard: true },
+          );
+        });
+        return {
+          write: (bytes: Buffer) =>
+            Effect.andThen(
+              Effect.sync(() => masked.write(bytes)),
+              flush,
+            ),
+          end: Effect.andThen(
+            Effect.sync(() => {
+              masked.end();
+              lines.end();
+            }),
+            flush,
+          ),
+        };
+      };
 
       const run: Programs["Service"]["run"] = Effect.fn("Programs.run")(function* (
         command,
@@ -124,27 +211,27 @@ export class Programs extends Context.Service<
         const failed = (output: string, exitCode?: number) =>
           new ProgramFailed({
             command,
-            args: args.map(shown),
-            output: shown(output),
+            args: args.map(mask),
+            output: mask(output),
             ...(exitCode === undefined ? {} : { exitCode }),
           });
-        const written = { stdout: "", stderr: "" };
+        const written = {
+          stdout: new BoundedOutput(OUTPUT_LIMIT),
+          stderr: new BoundedOutput(FAILURE_LIMIT),
+        };
+        const clock = yield* Clock.Clock;
+        const log = options.live === undefined ? undefined : liveLog(options.live.name, clock);
         /** Keeps what a stream brings, and tells of it line by line. */
-        const follow = (name: "stdout" | "stderr", stream: Readable) =>
-          text(stream).pipe(
-            Stream.tap((part) =>
-              Effect.sync(() => {
-                written[name] += part;
-              }),
-            ),
-            Stream.splitLines,
-            Stream.filter((line) => line.trim() !== ""),
-            Stream.runForEach((line) =>
-              options.live?.stream === name
-                ? Effect.logInfo(`${options.live.name}: ${shown(line.trim())}`)
-                : Effect.void,
-            ),
+        const follow = (name: "stdout" | "stderr", stream: Readable) => {
+          const live = options.live?.stream === name ? log : undefined;
+          return chunksOf(stream).pipe(
+            Stream.runForEach((bytes) => {
+              written[name].write(bytes);
+              return live?.write(bytes) ?? Effect.void;
+            }),
+            Effect.ensuring(live?.end ?? Effect.void),
           );
+        };
         return yield* Effect.gen(function* () {
           const environment = { ...forPrograms, ...options.environment };
           const { stdout, stderr, ended } = yield* running(command, args, environment, options);
@@ -156,8 +243,8 @@ export class Programs extends Context.Service<
             Effect.andThen(exitCode, Effect.sleep({ seconds: LAST_WORDS })),
           );
           const code = yield* exitCode;
-          if (code === 0) return written.stdout;
-          return yield* failed(written.stderr + written.stdout, code);
+          if (code === 0) return wholeText(written.stdout);
+          return yield* failed(failureText(written.stderr) + failureText(written.stdout), code);
         }).pipe(
           Effect.scoped,
           Effect.catchIf(

@@ -3,7 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { Context, Effect, FileSystem, Layer, Metric, Option, Path, Schema } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
-import { withoutCredentials } from "./Address.ts";
+import { withoutCredentials } from "../settings/Credentials.ts";
 import { type DiskFault, diskFault } from "./DiskFault.ts";
 import { imagePackages, normalized } from "./ImagePackages.ts";
 import type { ProgramFailed } from "./Programs.ts";

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { LiveLines } from "../../src/execution/LiveLines.ts";
+import { LiveLines } from "../../src/workspace/LiveLines.ts";
 
 const recorder = () => {
   let time = 0;

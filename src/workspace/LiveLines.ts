@@ -1,4 +1,4 @@
-/** Lines passed on in one second; those beyond are counted. */
+/** Lines passed on in one second unless the listener wants another number; those beyond are counted. */
 const LINES_PER_SECOND = 200;
 
 /** A line that grows beyond this is passed on in pieces, so that no newline never means no bound. */
@@ -9,9 +9,19 @@ const ORDINARY_LINE = 4 * 1024;
 
 const NEWLINE = 0x0a;
 
+export interface LiveLinesOptions {
+  /** More lines in one second are counted only; `Infinity` passes all of them on. */
+  readonly linesPerSecond?: number;
+  /** The line that takes the place of those left out. */
+  readonly leftOutNote?: (count: number) => string;
+}
+
+const jobNote = (count: number) =>
+  `[worker-tetra] ${count} more lines left out here; the job's answer has them`;
+
 /**
- * Passes a job's output on as it comes, in whole lines exactly as printed, at most 200 a second: of a flood
- * a line with the number of those left out takes the place.
+ * Passes the output of a job or a program on as it comes, in whole lines exactly as printed, so many a second:
+ * of a flood a line with the number of those left out takes the place.
  */
 export class LiveLines {
   private partial: Array<Buffer> = [];
@@ -23,11 +33,19 @@ export class LiveLines {
   private skipping = false;
   private readonly emit: (lines: string) => void;
   private readonly now: () => number;
+  private readonly linesPerSecond: number;
+  private readonly leftOutNote: (count: number) => string;
 
   /** @param emit gets the lines with their line ends @param now the time in milliseconds */
-  constructor(emit: (lines: string) => void, now: () => number) {
+  constructor(
+    emit: (lines: string) => void,
+    now: () => number,
+    { linesPerSecond = LINES_PER_SECOND, leftOutNote = jobNote }: LiveLinesOptions = {},
+  ) {
     this.emit = emit;
     this.now = now;
+    this.linesPerSecond = linesPerSecond;
+    this.leftOutNote = leftOutNote;
   }
 
   write(bytes: Buffer): void {
@@ -39,7 +57,7 @@ export class LiveLines {
     }
     let start = this.skipping ? this.skipLine(bytes, 0) : 0;
     let end = start;
-    while (this.passed < LINES_PER_SECOND) {
+    while (this.passed < this.linesPerSecond) {
       const newline = bytes.indexOf(NEWLINE, end);
       if (newline === -1) break;
       end = newline + 1;
@@ -47,7 +65,7 @@ export class LiveLines {
     }
     if (end > start) this.pass(bytes.subarray(start, end));
     start = end;
-    if (this.passed < LINES_PER_SECOND) {
+    if (this.passed < this.linesPerSecond) {
       if (start < bytes.byteLength) this.keep(bytes.subarray(start));
       return;
     }
@@ -89,9 +107,7 @@ export class LiveLines {
 
   private tell(): void {
     if (this.leftOut === 0) return;
-    this.emit(
-      `[worker-tetra] ${this.leftOut} more lines left out here; the job's answer has them\n`,
-    );
+    this.emit(`${this.leftOutNote(this.leftOut)}\n`);
     this.leftOut = 0;
   }
 }

@@ -1,0 +1,301 @@
+import type { Secrets } from "./Secrets.ts";
+
+/** No more consecutive bytes of a secret than this may be seen, wherever it was cut before. */
+const VISIBLE = 8;
+const WINDOW = VISIBLE + 1;
+
+/** A character has at most so many bytes. */
+const LONGEST_CHARACTER = 4;
+
+const STARS = Buffer.from("***");
+const NOTHING = Buffer.alloc(0);
+
+/** Pairs of bytes, and 16 bits of a hash. */
+const TABLE_SIZE = 1 << 16;
+
+const isContinuation = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;
+
+/** Where the character starts that has this byte. */
+const startOfCharacter = (text: Buffer, at: number): number => {
+  const earliest = Math.max(0, at - LONGEST_CHARACTER + 1);
+  let start = at;
+  while (start > earliest && isContinuation(text[start])) start -= 1;
+  return start;
+};
+
+/** Parts of a text to hide, in order and without overlap: start, end, start, end, … */
+type Ranges = Array<number>;
+
+/** Adds a part that does not start before the last one. */
+const addRange = (ranges: Ranges, start: number, end: number): void => {
+  const last = ranges.length - 1;
+  const previous = ranges[last];
+  if (previous !== undefined && start <= previous) ranges[last] = Math.max(previous, end);
+  else ranges.push(start, end);
+};
+
+const union = (one: Ranges, other: Ranges): Ranges => {
+  if (other.length === 0) return one;
+  const pairs: Array<readonly [number, number]> = [];
+  for (const ranges of [one, other]) {
+    for (let index = 0; index < ranges.length; index += 2) {
+      pairs.push([ranges[index] ?? 0, ranges[index + 1] ?? 0]);
+    }
+  }
+  const merged: Ranges = [];
+  for (const [start, end] of pairs.toSorted((a, b) => a[0] - b[0])) addRange(merged, start, end);
+  return merged;
+};
+
+const hashAt = (bytes: Buffer, start: number): number => {
+  let hash = 0;
+  for (let index = start; index < start + WINDOW; index += 1) {
+    hash = Math.imul(hash, 0x01_00_01_93) ^ (bytes[index] ?? 0);
+  }
+  return hash;
+};
+
+const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 1);
+
+/**
+ * Finds parts of secrets. A text has a part that is too long exactly where one of its windows of nine bytes is
+ * a window of a secret, so secrets are found however they were cut before. Most windows are ruled out by their
+ * last two bytes, and the next eight positions with them; the time is linear for any text.
+ */
+class Fragments {
+  private readonly windows = new Map<
+    number,
+    Array<{ readonly secret: Buffer; readonly at: number }>
+  >();
+  private readonly hashes = new Uint8Array(TABLE_SIZE);
+  private readonly pairs = new Uint8Array(TABLE_SIZE);
+  private readonly bytes = new Uint8Array(256);
+
+  constructor(secrets: ReadonlyArray<string>) {
+    for (const text of secrets) this.add(Buffer.from(text));
+  }
+
+  get isEmpty(): boolean {
+    return this.windows.size === 0;
+  }
+
+  /** The parts of a text to hide. */
+  find(text: Buffer): Ranges {
+    const { pairs, hashes } = this;
+    const ranges: Ranges = [];
+    const last = text.length - WINDOW;
+    let at = 0;
+    while (at <= last) {
+      const pair = ((text[at + WINDOW - 2] ?? 0) << 8) | (text[at + WINDOW - 1] ?? 0);
+      if (pairs[pair] === 0) {
+        at += WINDOW - 1;
+        continue;
+      }
+      const hash = hashAt(text, at);
+      const end = hashes[slotOf(hash)] === 0 ? at : this.endOfMatch(text, at, hash);
+      if (end > at) {
+        addRange(ranges, startOfCharacter(text, at), end);
+        at = end - WINDOW;
+      }
+      at += 1;
+    }
+    return ranges;
+  }
+
+  /** How many bytes at the end of a text may be the start of a part that is too long. */
+  openAtEnd(text: Buffer): number {
+    const { length } = text;
+    if (length === 0 || this.bytes[text[length - 1] ?? 0] === 0) return 0;
+    let open = 1;
+    while (open < Math.min(VISIBLE, length)) {
+      const pair = ((text[length - open - 1] ?? 0) << 8) | (text[length - open] ?? 0);
+      if (this.pairs[pair] === 0) break;
+      open += 1;
+    }
+    return length - startOfCharacter(text, length - open);
+  }
+
+  private add(secret: Buffer): void {
+    for (let at = 0; at + WINDOW <= secret.length; at += 1) {
+      const hash = hashAt(secret, at);
+      const same = this.windows.get(hash);
+      if (same === undefined) this.windows.set(hash, [{ secret, at }]);
+      else if (
+        !same.some(
+          (one) => one.secret.compare(secret, at, at + WINDOW, one.at, one.at + WINDOW) === 0,
+        )
+      ) {
+        same.push({ secret, at });
+      }
+      this.hashes[slotOf(hash)] = 1;
+      for (let index = at; index < at + WINDOW; index += 1) {
+        const byte = secret[index] ?? 0;
+        this.bytes[byte] = 1;
+        if (index > at) this.pairs[((secret[index - 1] ?? 0) << 8) | byte] = 1;
+      }
+    }
+  }
+
+  /** Where the part of a secret ends that starts here, with the rest of its last character; the start if there is none. */
+  private endOfMatch(text: Buffer, start: number, hash: number): number {
+    let end = start;
+    for (const { secret, at } of this.windows.get(hash) ?? []) {
+      let length = 0;
+      while (
+        at + length < secret.length &&
+        start + length < text.length &&
+        text[start + length] === secret[at + length]
+      ) {
+        length += 1;
+      }
+      if (length >= WINDOW) end = Math.max(end, start + length);
+    }
+    if (end > start) while (isContinuation(text[end])) end += 1;
+    return end;
+  }
+}
+
+/** Texts that are hidden only as a whole. */
+class Phrases {
+  private readonly phrases: ReadonlyArray<{
+    readonly bytes: Buffer;
+    readonly from: number;
+    readonly to: number;
+  }>;
+
+  constructor(phrases: Secrets["phrases"]) {
+    this.phrases = phrases.map(({ text, from, to }) => ({
+      bytes: Buffer.from(text),
+      from: Buffer.byteLength(text.slice(0, from)),
+      to: Buffer.byteLength(text.slice(0, to)),
+    }));
+  }
+
+  get isEmpty(): boolean {
+    return this.phrases.length === 0;
+  }
+
+  find(text: Buffer): Ranges {
+    let all: Ranges = [];
+    for (const { bytes, from, to } of this.phrases) {
+      const ranges: Ranges = [];
+      let at = text.indexOf(bytes);
+      while (at !== -1) {
+        addRange(ranges, at + from, at + to);
+        at = text.indexOf(bytes, at + Math.max(1, to));
+      }
+      all = union(all, ranges);
+    }
+    return all;
+  }
+
+  /** How many bytes at the end of a text may be the start of one. */
+  openAtEnd(text: Buffer): number {
+    let open = 0;
+    for (const { bytes } of this.phrases) {
+      const first = bytes[0] ?? 0;
+      let at = text.indexOf(first, Math.max(0, text.length - bytes.length + 1));
+      while (at !== -1 && text.length - at > open) {
+        const length = text.length - at;
+        if (text.compare(bytes, 0, length, at) === 0) open = length;
+        at = text.indexOf(first, at + 1);
+      }
+    }
+    return open;
+  }
+}
+
+/** A text that comes in pieces, on its way to somewhere else. */
+export interface MaskedStream {
+  /** Passes on what can't be the start of a secret. The bytes are not needed afterwards. */
+  readonly write: (bytes: Buffer) => void;
+  /** Passes on the rest. */
+  readonly end: () => void;
+}
+
+/** Replaces secrets, and every part of one that is longer than eight bytes, by `***`. */
+export class Redactor {
+  private readonly fragments: Fragments;
+  private readonly phrases: Phrases;
+
+  constructor({ values, phrases }: Secrets) {
+    this.fragments = new Fragments(values);
+    this.phrases = new Phrases(phrases);
+  }
+
+  /** A whole text. */
+  mask(text: string): string {
+    if (this.isIdle) return text;
+    const bytes = Buffer.from(text);
+    const ranges = this.find(bytes);
+    if (ranges.length === 0) return text;
+    const parts: Array<string> = [];
+    let position = 0;
+    for (let index = 0; index < ranges.length; index += 2) {
+      parts.push(bytes.toString("utf8", position, ranges[index]), "***");
+      position = ranges[index + 1] ?? position;
+    }
+    parts.push(bytes.toString("utf8", position));
+    return parts.join("");
+  }
+
+  /**
+   * The same for a text that comes in pieces, wherever they were cut: in a secret, or in a character. The last
+   * bytes are held back for as long as they can be the start of a secret, which no line end is.
+   *
+   * @param emit gets bytes that it must copy to keep them
+   */
+  stream(emit: (bytes: Buffer) => void): MaskedStream {
+    if (this.isIdle) return { write: emit, end: () => {} };
+    let held: Buffer = NOTHING;
+    /** So many of the bytes held back are known to belong to a secret. */
+    let hidden = 0;
+    /** The stars for them, or for what came right before them, were passed on already. */
+    let hasStars = false;
+
+    const pass = (text: Buffer, limit: number): void => {
+      const ranges = union(this.find(text), hidden > 0 ? [0, hidden] : []);
+      const parts: Array<Buffer> = [];
+      let position = 0;
+      hidden = 0;
+      for (let index = 0; index < ranges.length; index += 2) {
+        const start = ranges[index] ?? 0;
+        const end = ranges[index + 1] ?? 0;
+        if (start > limit) break;
+        hidden = Math.max(0, end - limit);
+        if (start === limit) break;
+        if (start > position) {
+          parts.push(text.subarray(position, start));
+          hasStars = false;
+        }
+        if (!hasStars) parts.push(STARS);
+        hasStars = true;
+        position = Math.min(end, limit);
+      }
+      if (position < limit) {
+        parts.push(text.subarray(position, limit));
+        hasStars = false;
+      }
+      held = Buffer.from(text.subarray(limit));
+      const [first] = parts;
+      if (first !== undefined) emit(parts.length === 1 ? first : Buffer.concat(parts));
+    };
+
+    return {
+      write: (bytes) => {
+        const text = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
+        const open = Math.max(this.fragments.openAtEnd(text), this.phrases.openAtEnd(text));
+        pass(text, text.length - open);
+      },
+      end: () => pass(held, held.length),
+    };
+  }
+
+  private get isIdle(): boolean {
+    return this.fragments.isEmpty && this.phrases.isEmpty;
+  }
+
+  private find(bytes: Buffer): Ranges {
+    return union(this.fragments.find(bytes), this.phrases.find(bytes));
+  }
+}

@@ -1,0 +1,161 @@
+import { Result } from "effect";
+
+import { secretParametersOf, userInfosOf } from "./Credentials.ts";
+
+type Variables = Readonly<Record<string, string>>;
+
+/** A text of which a part must not be seen: the part from `from` to `to`. */
+interface Phrase {
+  readonly text: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What must not be seen in anything that leaves this process. */
+export interface Secrets {
+  /** Neither they nor any longer part of them may appear anywhere. */
+  readonly values: ReadonlyArray<string>;
+  /** These are hidden only as a whole: parts of them are ordinary words or addresses. */
+  readonly phrases: ReadonlyArray<Phrase>;
+}
+
+/** Shorter values would also hide ordinary words of a job's output. */
+const SHORTEST_SECRET = 16;
+
+const KEYS = new Set(["RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "WORKER_SERVE_KEY"]);
+
+/** Variables that hold a secret by their name: those of uv, of RunPod's secret store, and the usual ones. */
+const SECRET_NAME =
+  /^RUNPOD_SECRET_|^UV_INDEX_.*_USERNAME$|(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY)$/i;
+
+/** A placeholder in one of RunPod's addresses; what comes before it is always the same. */
+const PLACEHOLDER = "$";
+
+const decoded = (text: string): string =>
+  Result.getOrElse(
+    Result.try(() => decodeURIComponent(text)),
+    () => text,
+  );
+
+/** An address, or the name of an index and its address. */
+const ADDRESS = /^(?:[\w.-]+=)?([a-z][a-z0-9+.-]*:\/\/[^"\\{}]*)$/i;
+
+/** Users and passwords of addresses that break the rules, such as a slash in a password. */
+const oddUserInfosOf = (value: string): ReadonlyArray<string> =>
+  value.split(/\s+/).flatMap((piece) => {
+    const [, address = ""] = ADDRESS.exec(piece) ?? [];
+    if (URL.canParse(address)) return [];
+    const info = address.slice(address.indexOf("://") + 3, Math.max(0, address.lastIndexOf("@")));
+    return info === "" ? [] : [info];
+  });
+
+const phrase = (before: string, hidden: string, after: string): Phrase => ({
+  text: before + hidden + after,
+  from: before.length,
+  to: before.length + hidden.length,
+});
+
+/** `://user:password@`, of any length, also as a parameter of another address. */
+const userInfoPhrases = (info: string): ReadonlyArray<Phrase> => [
+  phrase("://", info, "@"),
+  phrase(encodeURIComponent("://"), encodeURIComponent(info), encodeURIComponent("@")),
+];
+
+const userInfoParts = (info: string): ReadonlyArray<string> => {
+  const colon = info.indexOf(":");
+  const parts = colon === -1 ? [info] : [info.slice(0, colon), info.slice(colon + 1)];
+  return parts.flatMap((part) => [part, decoded(part)]);
+};
+
+/** The addresses that RunPod gives to a worker: as a whole, and what looks like a token in them. */
+const webhookSecrets = (template: string): Secrets => {
+  const [fixed = ""] = template.split(PLACEHOLDER);
+  const routes = ["/job-take-batch/", "/job-stop/"].map((route) =>
+    fixed.replace("/job-take/", route),
+  );
+  const addresses = [...new Set([fixed, ...routes])].filter(
+    ({ length }) => length >= SHORTEST_SECRET,
+  );
+  const tokens = template
+    .split(/[/?&=#]/)
+    .filter((part) => /^[\w~-]+$/.test(part) && /\d/.test(part) && /[a-z]/i.test(part));
+  return {
+    values: tokens,
+    phrases: addresses.map((address) => phrase("", address, "")),
+  };
+};
+
+/** Headers as OpenTelemetry's variables have them: `name=value,name=value`. */
+const headerValues = (value: string): ReadonlyArray<string> =>
+  value.split(",").map((header) => {
+    const text = decoded(header.slice(header.indexOf("=") + 1).trim());
+    return text.slice(text.lastIndexOf(" ") + 1);
+  });
+
+const secretsOfVariable = (name: string, value: string): Secrets => {
+  const infos = [...userInfosOf(value), ...oddUserInfosOf(value)];
+  const parameters = secretParametersOf(value).map(({ name: parameter, start, end }) => ({
+    parameter,
+    text: value.slice(start, end),
+  }));
+  const webhook = name.startsWith("RUNPOD_WEBHOOK_") ? webhookSecrets(value) : undefined;
+  return {
+    values: [
+      ...(KEYS.has(name) || SECRET_NAME.test(name) ? [value] : []),
+      ...infos.flatMap(userInfoParts),
+      ...parameters.flatMap(({ text }) => [text, decoded(text)]),
+      ...(name.endsWith("_HEADERS") ? headerValues(value) : []),
+      ...(webhook?.values ?? []),
+    ],
+    phrases: [
+      ...infos.flatMap(userInfoPhrases),
+      ...parameters.map(({ parameter, text }) => phrase(`${parameter}=`, text, "")),
+      ...(webhook?.phrases ?? []),
+    ],
+  };
+};
+
+/** A text as JSON has it, with and without characters beyond ASCII. */
+const inJson = (text: string): ReadonlyArray<string> => {
+  const plain = JSON.stringify(text).slice(1, -1);
+  const ascii = plain.replaceAll(
+    /[^\0-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return [plain, ascii];
+};
+
+const withLowerCaseCodes = (form: string): string =>
+  form.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
+
+/** A text as it stands in addresses: by JavaScript, by Python's `quote` and by forms. */
+const inAddresses = (text: string): ReadonlyArray<string> => {
+  const encoded = encodeURIComponent(text.toWellFormed());
+  const strict = encoded.replaceAll(
+    /[!'()*]/g,
+    (unit) => `%${unit.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+  const forms = [encoded, strict, strict.replaceAll("%2F", "/"), strict.replaceAll("%20", "+")];
+  return [...forms, ...forms.map(withLowerCaseCodes)];
+};
+
+const spellingsOf = (secret: string): ReadonlyArray<string> => [
+  secret,
+  ...inJson(secret),
+  ...inAddresses(secret),
+];
+
+/** The secrets that a process knows by its environment, in every spelling in which they may come up. */
+export const secretsOf = (variables: Variables): Secrets => {
+  const found = Object.entries(variables).map(([name, value]) => secretsOfVariable(name, value));
+  const values = found
+    .flatMap((secrets) => secrets.values)
+    .filter(({ length }) => length >= SHORTEST_SECRET);
+  const phrases = new Map(
+    found.flatMap((secrets) => secrets.phrases).map((one) => [one.text, one] as const),
+  );
+  return {
+    values: [...new Set(values.flatMap(spellingsOf))],
+    phrases: [...phrases.values()],
+  };
+};

@@ -1,0 +1,63 @@
+/** One part in so many of the limit keeps the beginning of a long output; the rest keeps its end. */
+const HEAD_SHARE = 4;
+
+/**
+ * What somebody writes, kept within a limit of bytes: the beginning and the end. Memory is taken as output
+ * comes.
+ */
+export class BoundedOutput {
+  private readonly headLimit: number;
+  private readonly tailLimit: number;
+  private readonly headPieces: Array<Buffer> = [];
+  private headSize = 0;
+  /** A ring: the next byte goes to `tailWritten` modulo its length. */
+  private ring: Buffer = Buffer.alloc(0);
+  private tailWritten = 0;
+
+  constructor(limit: number) {
+    this.headLimit = Math.floor(limit / HEAD_SHARE);
+    this.tailLimit = limit - this.headLimit;
+  }
+
+  /** Takes a copy of the bytes, so that the caller can use their buffer again. */
+  write(bytes: Uint8Array): void {
+    const toHead = Math.min(bytes.byteLength, this.headLimit - this.headSize);
+    if (toHead > 0) {
+      this.headPieces.push(Buffer.from(bytes.subarray(0, toHead)));
+      this.headSize += toHead;
+    }
+    if (toHead < bytes.byteLength) this.writeTail(bytes.subarray(toHead));
+  }
+
+  /** How many bytes are missing between the two. */
+  get missing(): number {
+    return Math.max(0, this.tailWritten - this.ring.byteLength);
+  }
+
+  get head(): Buffer {
+    return Buffer.concat(this.headPieces);
+  }
+
+  get tail(): Buffer {
+    const { ring, tailWritten } = this;
+    if (this.missing === 0) return ring.subarray(0, tailWritten);
+    const at = tailWritten % ring.byteLength;
+    return Buffer.concat([ring.subarray(at), ring.subarray(0, at)]);
+  }
+
+  private writeTail(bytes: Uint8Array): void {
+    if (this.ring.byteLength === 0) this.ring = Buffer.allocUnsafe(this.tailLimit);
+    const size = this.ring.byteLength;
+    // Of more than the ring holds, only the end will be left.
+    const skipped = Math.max(0, bytes.byteLength - size);
+    let rest = bytes.subarray(skipped);
+    this.tailWritten += skipped;
+    while (rest.byteLength > 0) {
+      const at = this.tailWritten % size;
+      const piece = rest.subarray(0, size - at);
+      this.ring.set(piece, at);
+      this.tailWritten += piece.byteLength;
+      rest = rest.subarray(piece.byteLength);
+    }
+  }
+}

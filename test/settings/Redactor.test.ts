@@ -1,0 +1,201 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { Redactor } from "../../src/settings/Redactor.ts";
+import { secretsOf } from "../../src/settings/Secrets.ts";
+import { leaksOf } from "../support/Leaks.ts";
+import { randomChoices } from "../support/Random.ts";
+
+const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
+
+const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+const ODD = "Aé€😀\n \"'\\%@:/&=#+\t\u0001";
+
+const redactorOf = (variables: Readonly<Record<string, string>>) =>
+  new Redactor(secretsOf(variables));
+
+/** What comes out of a stream that gets a text in these pieces. */
+const streamed = (redactor: Redactor, pieces: ReadonlyArray<Buffer>): string => {
+  const passed: Array<Buffer> = [];
+  const stream = redactor.stream((bytes) => passed.push(Buffer.from(bytes)));
+  for (const piece of pieces) {
+    // As a pipe does it, the buffer is used again for something else.
+    const buffer = Buffer.from(piece);
+    stream.write(buffer);
+    buffer.fill(0x21);
+  }
+  stream.end();
+  return Buffer.concat(passed).toString();
+};
+
+const seconds = (work: () => unknown): number => {
+  const { user, system } = process.cpuUsage();
+  work();
+  const used = process.cpuUsage({ user, system });
+  return (used.user + used.system) / 1e6;
+};
+
+describe("Redactor", () => {
+  it("replaces a secret, and two in a row once", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
+    assert.strictEqual(redactor.mask(`key=${KEY}.`), "key=***.");
+    assert.strictEqual(redactor.mask(KEY + KEY), "***");
+    assert.strictEqual(redactor.mask("nothing to hide"), "nothing to hide");
+  });
+
+  it("hides each part of a secret that is longer than eight characters, and no shorter one", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
+    for (let start = 0; start < KEY.length; start += 1) {
+      for (let end = start + 1; end <= KEY.length; end += 1) {
+        const part = KEY.slice(start, end);
+        const expected = part.length > 8 ? "<***>" : `<${part}>`;
+        assert.strictEqual(redactor.mask(`<${part}>`), expected);
+        assert.strictEqual(streamed(redactor, [Buffer.from(`<${part}>`)]), expected);
+      }
+    }
+  });
+
+  it("leaves texts without secrets as they are, byte by byte, in a stream", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY, UV_INDEX_URL: "https://me:pw@host/" });
+    const random = randomChoices(1);
+    for (let round = 0; round < 200; round += 1) {
+      const text = random.text(`${ODD}${KEY.slice(0, 6)}`, random.below(200));
+      const pieces = random.pieces(Buffer.from(text), 7);
+      if (leaksOf(KEY, text).length > 0) continue;
+      assert.strictEqual(streamed(redactor, pieces), text);
+    }
+  });
+
+  it("finds secrets in a stream wherever it was cut, and in whatever characters they have", () => {
+    const random = randomChoices(2);
+    for (let round = 0; round < 500; round += 1) {
+      const alphabet = round % 2 === 0 ? LETTERS : LETTERS + ODD;
+      const secret = random.text(alphabet, 16 + random.below(60));
+      const redactor = redactorOf({ RUNPOD_API_KEY: secret });
+      const parts = Array.from({ length: 1 + random.below(6) }, () => {
+        const start = random.below(secret.length);
+        const end = start + random.below(secret.length - start + 1);
+        return [secret, secret.slice(start, end), random.text(ODD, random.below(20)), "\n"][
+          random.below(4)
+        ];
+      });
+      const text = parts.join("").toWellFormed();
+      const pieces = random.pieces(Buffer.from(text), 1 + random.below(40));
+      const about = JSON.stringify({ secret, text, pieces: pieces.map(({ length }) => length) });
+      assert.isEmpty(leaksOf(secret, streamed(redactor, pieces)), about);
+      assert.isEmpty(leaksOf(secret, redactor.mask(text)), about);
+      assert.strictEqual(
+        streamed(redactor, pieces),
+        streamed(redactor, [Buffer.from(text)]),
+        about,
+      );
+    }
+  });
+
+  it("finds a secret that comes one byte at a time, and passes on the rest at once", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
+    const passed: Array<string> = [];
+    const stream = redactor.stream((bytes) => passed.push(bytes.toString()));
+    for (const byte of Buffer.from(`a line\n${KEY}\n`)) stream.write(Buffer.of(byte));
+    assert.strictEqual(passed.join(""), "a line\n***\n");
+    stream.end();
+    assert.strictEqual(passed.join(""), "a line\n***\n");
+  });
+
+  it("hides secrets as they stand in JSON and in addresses", () => {
+    const secret = 'pa"ss/wörd & "more" \\ of+it';
+    const redactor = redactorOf({ MY_PASSWORD: secret });
+    const spellings = [
+      JSON.stringify(secret).slice(1, -1),
+      String.raw`pa\"ss/w\u00f6rd & \"more\" \\ of+it`,
+      encodeURIComponent(secret),
+      encodeURIComponent(secret).toLowerCase(),
+      // Python's quote() and quote_plus().
+      encodeURIComponent(secret).replaceAll("%2F", "/"),
+      encodeURIComponent(secret).replaceAll("%20", "+"),
+    ];
+    for (const spelling of spellings) assert.strictEqual(redactor.mask(spelling), "***");
+  });
+
+  it("hides users and passwords of any length in the addresses that the environment has", () => {
+    const redactor = redactorOf({
+      UV_INDEX: "one=https://me:pw1@first.example/simple https://you:pw2@second.example/simple",
+      PIP_EXTRA_INDEX_URL: "https://token-only@third.example/simple\nhttps://x:p@ss@fourth.example",
+      HTTPS_PROXY: "http://user:p%40ssword-of-a-proxy@proxy:3128",
+      ODD_URL: "https://me:wo/rd@host/path",
+      HOME: "git+ssh://git@github.com/x/y",
+    });
+    const text = [
+      "https://me:pw1@first.example/simple",
+      "https://you:pw2@second.example/",
+      "https://token-only@third.example/simple",
+      "https://x:p@ss@fourth.example",
+      "p@ssword-of-a-proxy",
+      "https%3A%2F%2Fme%3Apw1%40first.example",
+      "https://me:wo/rd@host/path",
+      "ssh://git@github.com/x",
+      "me pw1 you pw2",
+    ].join(" ");
+    assert.strictEqual(
+      streamed(redactor, [Buffer.from(text)]),
+      "https://***@first.example/simple https://***@second.example/ https://***@third.example/simple https://***@fourth.example *** https%3A%2F%2F***%40first.example https://***@host/path ssh://git@github.com/x me pw1 you pw2",
+    );
+  });
+
+  it("hides the addresses that RunPod gives to a worker, and tokens in them, but not the host", () => {
+    const redactor = redactorOf({
+      RUNPOD_WEBHOOK_GET_JOB:
+        "https://api.runpod.ai/v2/abc123def456gh/job-take/$RUNPOD_POD_ID?gpu=NVIDIA+A100-SXM4-80GB&token=t0ken",
+      RUNPOD_WEBHOOK_PING: "https://api.runpod.ai/v2/ping/0123456789abcdef0123/$RUNPOD_POD_ID",
+    });
+    assert.strictEqual(
+      redactor.mask(
+        "POST https://api.runpod.ai/v2/abc123def456gh/job-take-batch/pod?token=t0ken of 0123456789abcdef",
+      ),
+      "POST ***pod?token=*** of ***",
+    );
+    const plain = "https://api.runpod.ai/v2/other/run on NVIDIA A100-SXM4-80GB";
+    assert.strictEqual(redactor.mask(plain), plain);
+  });
+
+  it("hides tokens by the names of their variables", () => {
+    const redactor = redactorOf({
+      HF_TOKEN: "hf_aBcDeFgHiJkLmNoP",
+      WORKER_SERVE_KEY: "serve-4f8a7d9c3b2e",
+      AWS_SECRET_ACCESS_KEY: "wJalrXUtnFEMI/K7MDENG",
+      OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20zxcvbnm1234567890,x=y",
+      TOKENIZERS_PARALLELISM: "a-value-that-is-no-secret",
+    });
+    assert.strictEqual(
+      redactor.mask(
+        "hf_aBcDeFgHiJkLmNoP serve-4f8a7d9c3b2e wJalrXUtnFEMI/K7MDENG zxcvbnm1234567890 a-value-that-is-no-secret",
+      ),
+      "*** *** *** *** a-value-that-is-no-secret",
+    );
+  });
+
+  it("takes time in proportion to the text, whatever the text is", () => {
+    const redactor = redactorOf({
+      RUNPOD_API_KEY: KEY,
+      UV_INDEX_URL: "https://me:password-of-an-index@host/",
+    });
+    const half = KEY.slice(0, 8);
+    const units = [
+      "x",
+      ".",
+      "?key=",
+      "a://",
+      "@",
+      half,
+      KEY,
+      KEY.slice(0, -1),
+      "://me:",
+      "\x80",
+      "%2",
+    ];
+    for (const unit of units) {
+      const mebibyte = unit.repeat(Math.ceil((1 << 20) / unit.length));
+      const best = Math.min(...[1, 2, 3].map(() => seconds(() => redactor.mask(mebibyte))));
+      assert.isBelow(best, 0.25, JSON.stringify(unit));
+    }
+  });
+});
