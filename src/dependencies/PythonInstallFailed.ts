@@ -45,13 +45,19 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
   }
 }
 
+/** A pattern would look at the rest of a line again for each of these words in it. */
+const hasOnlyOtherVersions = (output: string): boolean =>
+  output.split("\n").some((line) => {
+    const at = line.indexOf("only ");
+    return at !== -1 && line.includes(" is available", at);
+  });
+
 const reasonOf = (output: string): PythonInstallFailed["reason"] => {
   if (/No space left|Disk quota exceeded/i.test(output)) return "full";
   if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
   if (
-    /was not found in the package registry|there (?:is|are) no versions? of|only .{0,300}? is available/.test(
-      output,
-    )
+    /was not found in the package registry|there (?:is|are) no versions? of/.test(output) ||
+    hasOnlyOtherVersions(output)
   ) {
     return "unknown";
   }

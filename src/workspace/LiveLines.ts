@@ -69,7 +69,7 @@ export class LiveLines {
       if (start < bytes.byteLength) this.keep(bytes.subarray(start));
       return;
     }
-    while (start < bytes.byteLength) start = this.skipLine(bytes, start);
+    this.skipRest(bytes, start);
   }
 
   /** The output is over: passes on a last line without an end, and the count of those left out. */
@@ -86,6 +86,15 @@ export class LiveLines {
     if (this.skipping) return bytes.byteLength;
     this.leftOut += 1;
     return newline + 1;
+  }
+
+  /** Leaves out all lines from a position on: of a flood there are millions. */
+  private skipRest(bytes: Buffer, start: number): void {
+    if (start === bytes.byteLength) return;
+    for (let at = start; at < bytes.byteLength; at += 1) {
+      if (bytes[at] === NEWLINE) this.leftOut += 1;
+    }
+    this.skipping = bytes[bytes.byteLength - 1] !== NEWLINE;
   }
 
   private keep(piece: Buffer): void {

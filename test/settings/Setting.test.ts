@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
 import { ConfigProvider, Effect, Option } from "effect";
 
+import { Environment } from "../../src/settings/Environment.ts";
 import * as Setting from "../../src/settings/Setting.ts";
+import { leaksOf } from "../support/Leaks.ts";
 
 const PATIENCE = Setting.seconds({
   name: "TEST_PATIENCE",
@@ -23,6 +25,16 @@ const PLACE = Setting.optionalText({
   expected: "a path",
   fallback: "here",
 });
+
+Setting.optionalText({
+  name: "TEST_ADDRESS",
+  doc: "Where to.",
+  expected: "an address",
+  fallback: "none",
+  isSecret: true,
+});
+
+const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
 const given = (variables: Record<string, string>) =>
   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(variables)));
@@ -70,6 +82,36 @@ describe("Setting", () => {
         assert.include(error.message, setting.expected);
         assert.include(error.message, setting.fallback);
       }).pipe(given({ [name]: value })),
+  );
+
+  it.effect("shows no credentials of an address that it can't use", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(COUNT.value);
+      assert.include(error.message, 'TEST_COUNT is "https://***@host/?token=***"');
+      const row = (yield* Setting.inForce).find(({ name }) => name === "TEST_COUNT");
+      assert.deepStrictEqual(row?.given, Option.some("https://***@host/?token=***"));
+    }).pipe(given({ TEST_COUNT: "https://me:pw@host/?token=abc" })),
+  );
+
+  it.effect("shows the beginning of a value, cut after its secrets were masked", () =>
+    Effect.gen(function* () {
+      for (let before = 170; before <= 200; before += 1) {
+        const value = `${"x".repeat(before)}${KEY}${"y".repeat(100)}`;
+        const error = yield* COUNT.value.pipe(
+          Effect.flip,
+          Effect.provide(Environment.layerOf({ RUNPOD_API_KEY: KEY, TEST_COUNT: value })),
+        );
+        assert.isEmpty(leaksOf(KEY, error.message));
+        assert.include(error.message, "more characters)");
+      }
+    }),
+  );
+
+  it.effect("says nothing of a secret but that it is set", () =>
+    Effect.gen(function* () {
+      const row = (yield* Setting.inForce).find(({ name }) => name === "TEST_ADDRESS");
+      assert.deepStrictEqual(row?.given, Option.some("set"));
+    }).pipe(given({ TEST_ADDRESS: "https://host/path-that-is-a-token" })),
   );
 
   it("is listed with everything a table of settings needs", () => {

@@ -1,13 +1,14 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { LiveLines } from "../../src/workspace/LiveLines.ts";
+import { LiveLines, type LiveLinesOptions } from "../../src/workspace/LiveLines.ts";
 
-const recorder = () => {
+const recorder = (options?: LiveLinesOptions) => {
   let time = 0;
   const emitted: Array<string> = [];
   const lines = new LiveLines(
     (text) => emitted.push(text),
     () => time,
+    options,
   );
   return {
     emitted,
@@ -45,6 +46,25 @@ describe("LiveLines", () => {
     assert.strictEqual(text.match(/^x$/gm)?.length, 200);
     assert.include(text, "800 more lines left out here");
     assert.isTrue(text.endsWith("later\n"));
+  });
+
+  it("passes as many lines on as its listener wants, and notes the rest in the listener's words", () => {
+    const all = recorder({ linesPerSecond: Number.POSITIVE_INFINITY });
+    all.write("x\n".repeat(5000));
+    all.end();
+    assert.strictEqual(all.emitted.join(""), "x\n".repeat(5000));
+    const few = recorder({ linesPerSecond: 2, leftOutNote: (count) => `and ${count} more` });
+    few.write("x\n".repeat(5));
+    few.end();
+    assert.strictEqual(few.emitted.join(""), "x\nx\nand 3 more\n");
+  });
+
+  it("counts each line of a flood once, however it comes", () => {
+    const { emitted, write, end } = recorder();
+    for (const piece of ["x\n".repeat(300), "lo", "ng\n\n", "\nlast"]) write(piece);
+    end();
+    // 300 less 200, then "long", two empty ones and the last.
+    assert.include(emitted.at(-1), " 104 more lines");
   });
 
   it("counts the flood's last line too when the job ends within it", () => {

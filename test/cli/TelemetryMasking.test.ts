@@ -1,0 +1,43 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer } from "effect";
+import { HttpClient, HttpClientResponse } from "effect/http";
+import { Otlp, OtlpSerialization } from "effect/observability";
+
+import { maskedSerialization } from "../../src/cli/TelemetryMasking.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { leaksOf } from "../support/Leaks.ts";
+
+const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
+
+describe("what goes to a collector", () => {
+  it.live("has no secrets in attributes, messages, events and names", () => {
+    const sent: Array<string> = [];
+    const client = HttpClient.make((request) => {
+      const { body } = request;
+      sent.push(body._tag === "Uint8Array" ? Buffer.from(body.body).toString() : "");
+      return Effect.succeed(HttpClientResponse.fromWeb(request, new Response("{}")));
+    });
+    const { mask } = Environment.make({ RUNPOD_API_KEY: KEY });
+    const serialization = Layer.effect(
+      OtlpSerialization.OtlpSerialization,
+      Effect.map(OtlpSerialization.OtlpSerialization, maskedSerialization(mask)),
+    ).pipe(Layer.provide(OtlpSerialization.layerJson));
+    const telemetry = Otlp.layer({
+      baseUrl: "http://collector",
+      resource: { serviceName: "tests" },
+    }).pipe(Layer.provide([serialization, Layer.succeed(HttpClient.HttpClient, client)]));
+    return Effect.logInfo(`a message with ${KEY}`).pipe(
+      Effect.andThen(Effect.die(new Error(`failed with ${KEY}`))),
+      Effect.withSpan(`span of ${KEY.slice(0, 12)}`, { attributes: { key: KEY, list: [KEY] } }),
+      Effect.exit,
+      Effect.provide(telemetry),
+      Effect.map(() => {
+        const text = sent.join("");
+        assert.include(text, "a message with ***");
+        assert.include(text, "failed with ***");
+        assert.include(text, "span of ***");
+        assert.isEmpty(leaksOf(KEY, text));
+      }),
+    );
+  });
+});

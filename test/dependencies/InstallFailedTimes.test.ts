@@ -1,0 +1,28 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
+import { SystemInstallFailed } from "../../src/dependencies/SystemInstallFailed.ts";
+import { ProgramFailed } from "../../src/workspace/Programs.ts";
+import { ATTACKS } from "../support/Attacks.ts";
+
+/** As much as is kept of what a program writes to both of its streams, in characters. */
+const LENGTH = 128 * 1024;
+
+const milliseconds = (work: () => unknown): number => {
+  const { user } = process.cpuUsage();
+  work();
+  return (process.cpuUsage().user - user) / 1000;
+};
+
+describe("finding out why an install failed", () => {
+  it.each(Object.entries(ATTACKS))("takes milliseconds when it wrote nothing but %s", (_, unit) => {
+    const output = unit.repeat(LENGTH / unit.length);
+    const failure = new ProgramFailed({ command: "apt-get", args: [], exitCode: 1, output });
+    const work = () => [
+      PythonInstallFailed.from(["x"], output).message,
+      SystemInstallFailed.from(["x"], failure).message,
+    ];
+    const best = Math.min(...[1, 2, 3].map(() => milliseconds(work)));
+    assert.isBelow(best, 100);
+  });
+});

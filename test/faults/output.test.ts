@@ -1,0 +1,139 @@
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it, layer } from "@effect/vitest";
+import { Effect, Layer, Result } from "effect";
+
+import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Programs } from "../../src/workspace/Programs.ts";
+import { ATTACKS } from "../support/Attacks.ts";
+import { bestOf, measured } from "../support/EventLoop.ts";
+import { keptLogs } from "../support/Logs.ts";
+import { call, realEnvironment, realWorker } from "../support/RealWorker.ts";
+
+const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+
+/** The longest time for which anything may block the event loop, in milliseconds. */
+const LONGEST_GAP = 100;
+
+/** Bytes that a flood has, and by how much memory may grow under it. */
+const FLOOD = (IS_FULL ? 300 : 32) * 1024 * 1024;
+const GROWTH = 64 * 1024 * 1024;
+
+/** Bytes of one attack. */
+const ATTACK = (IS_FULL ? 8 * 1024 : 256) * 1024;
+
+const SECRETS = {
+  RUNPOD_API_KEY: "rpa_Zq81mXw3Vt60bLk9Ys",
+  UV_INDEX_URL: "https://me:password-of-an-index@host/",
+};
+
+/** Writes a text again and again, then ends with an exit code. */
+const WRITER = `import os, sys
+unit, size, code = sys.argv[1].encode("latin1").decode("unicode_escape").encode("latin1"), int(sys.argv[2]), int(sys.argv[3])
+piece = unit * (65536 // len(unit))
+while size > 0:
+    size -= os.write(1, piece[:size])
+sys.exit(code)`;
+
+const escaped = (unit: string) =>
+  [...Buffer.from(unit, "latin1")]
+    .map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`)
+    .join("");
+
+const logs = keptLogs();
+
+const programs = Layer.provide(Programs.layer, Environment.layerOf(realEnvironment(SECRETS))).pipe(
+  Layer.merge(NodeServices.layer),
+  Layer.provideMerge(logs.layer),
+);
+
+/** A program that writes so much of a text, shown in the log as it comes; what came of it. */
+const writing = (unit: string, size: number, code: number) =>
+  Effect.flatMap(Programs, ({ run }) =>
+    run("python3", ["-c", WRITER, escaped(unit), String(size), String(code)], {
+      live: { stream: "stdout", name: "build" },
+    }),
+  ).pipe(Effect.result);
+
+describe("what a program writes", () => {
+  it.live.each(Object.entries(ATTACKS))(
+    "does not block the worker when it is nothing but %s",
+    ([, unit]) =>
+      Effect.gen(function* () {
+        const { value, longestGap } = yield* bestOf(3, writing(unit, ATTACK, 1), LONGEST_GAP);
+        assert.isTrue(Result.isFailure(value));
+        assert.isBelow(longestGap, LONGEST_GAP);
+      }).pipe(Effect.provide(programs)),
+  );
+
+  const floods = {
+    "without a line end": "x",
+    "of lines": "a line of a build, and another word\n",
+    "of NULs": "\0",
+    "that is not UTF-8": "\xff\xfe\xe2\x82",
+  };
+  it.live.each(Object.entries(floods).slice(0, IS_FULL ? undefined : 2))(
+    "takes little memory and comes to its end when it is a flood %s",
+    ([, unit]) =>
+      Effect.gen(function* () {
+        yield* writing(unit, 1024 * 1024, 0);
+        const { value, longestGap, growth } = yield* measured(writing(unit, FLOOD, 1));
+        const failure = Result.isFailure(value) ? value.failure : undefined;
+        assert.strictEqual(failure?.exitCode, 1);
+        assert.include(failure?.output, "bytes of output left out here");
+        assert.isBelow(failure?.output.length ?? 0, 200_000);
+        assert.isBelow(growth, GROWTH);
+        assert.isBelow(longestGap, LONGEST_GAP);
+      }).pipe(Effect.provide(programs)),
+  );
+
+  it.live("is not kept beyond a limit when it succeeds either", () =>
+    Effect.gen(function* () {
+      const { value, growth } = yield* measured(writing("y\n", FLOOD, 0));
+      const output = Result.getOrElse(value, () => "");
+      assert.isBelow(output.length, 10_000_000);
+      assert.include(output, "bytes of output left out here");
+      assert.isBelow(growth, GROWTH);
+      assert.isBelow(logs.notices().length, 100_000);
+    }).pipe(Effect.provide(programs)),
+  );
+});
+
+layer(realWorker({ ...SECRETS, WORKER_JOB_TIMEOUT: "100" }), { excludeTestServices: true })(
+  "what a job writes",
+  (it) => {
+    const source = `import os
+def f(unit, size, fails):
+    unit = unit.encode("latin1")
+    piece = unit * (65536 // len(unit))
+    left = size
+    while left > 0:
+        left -= os.write(1, piece[:left])
+    if fails:
+        raise ValueError((unit * (size // len(unit) + 1)).decode("latin1"))
+`;
+    const listening = Effect.provideService(JobEvents, { output: () => {} });
+
+    it.effect.each(Object.entries(ATTACKS))(
+      "or says in an error does not block the worker: nothing but %s",
+      ([, unit]) =>
+        Effect.gen(function* () {
+          const job = call(source, "f", [unit, ATTACK, true]).pipe(listening);
+          const { value, longestGap } = yield* bestOf(3, job, LONGEST_GAP);
+          assert.isFalse(value.success);
+          assert.isBelow(longestGap, LONGEST_GAP);
+        }),
+    );
+
+    it.effect("takes little memory when it is a flood", () =>
+      Effect.gen(function* () {
+        yield* call(source, "f", ["x", 4 * 1024 * 1024, false]).pipe(listening);
+        const job = call(source, "f", ["x", FLOOD, false]).pipe(listening);
+        const { value, longestGap, growth } = yield* measured(job);
+        assert.isTrue(value.success);
+        assert.isBelow(growth, GROWTH);
+        assert.isBelow(longestGap, LONGEST_GAP);
+      }),
+    );
+  },
+);
