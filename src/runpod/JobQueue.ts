@@ -9,6 +9,8 @@ import {
 
 import manifest from "../../package.json" with { type: "json" };
 import { Job } from "../protocol/Job.ts";
+import { Environment } from "../settings/Environment.ts";
+import { excerpt } from "../settings/Excerpt.ts";
 import { Webhooks } from "./Webhooks.ts";
 
 /** The service holds a poll open for as long as it likes; it counts as lost after this: seconds. */
@@ -16,6 +18,9 @@ const POLL_LIMIT = 90;
 
 /** A body that has begun is read to its end, within this: seconds. */
 const BODY_LIMIT = 30;
+
+/** What is shown of something that is no job, in characters. */
+const SHOWN_OF_JOB = 200;
 
 /** Jobs could not be asked for. */
 export class TakeFailed extends Schema.TaggedError<TakeFailed>()("TakeFailed", {
@@ -75,7 +80,7 @@ const decodeStops = Schema.decodeUnknownOption(
 );
 
 /** Jobs in the body of an answer, whatever it is. */
-const takenOf = (body: string): Taken => {
+const takenOf = (body: string, mask: (text: string) => string): Taken => {
   const document = Option.getOrUndefined(parse(body));
   if (typeof document !== "object" || document === null) return NOTHING;
   const jobs: Array<Job> = [];
@@ -87,9 +92,10 @@ const takenOf = (body: string): Taken => {
       continue;
     }
     const id = Option.map(decodeId(one), (named) => named.id);
+    const shown = excerpt(mask(JSON.stringify(one) ?? ""), SHOWN_OF_JOB);
     unusable.push({
       id: Option.getOrUndefined(id),
-      problem: `RunPod handed out something that is no job: ${(JSON.stringify(one) ?? "").slice(0, 200)}`,
+      problem: `RunPod handed out something that is no job: ${shown}`,
     });
   }
   return { jobs, unusable };
@@ -146,6 +152,7 @@ export class JobQueue extends Context.Service<
     Effect.gen(function* () {
       const webhooks = yield* Webhooks;
       const client = yield* HttpClient.HttpClient;
+      const { mask } = yield* Environment;
       const scope = yield* Effect.scope;
 
       const headers = {
@@ -197,7 +204,7 @@ export class JobQueue extends Context.Service<
           if (response === undefined) return NOTHING;
           const { status } = response;
           const body = yield* bodyOf(response);
-          if (status === 200) return takenOf(body);
+          if (status === 200) return takenOf(body, mask);
           // 400 comes in ordinary life, when workers are put to sleep and woken.
           if (status === 204 || status === 400) return NOTHING;
           return yield* new TakeFailed({ status, reason: `it answered ${status}` });

@@ -20,6 +20,7 @@ import {
 import type { Job } from "../protocol/Job.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
 import { CONCURRENCY } from "../settings/Concurrency.ts";
+import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import { chunkStream } from "./ChunkStream.ts";
 import { Delivery } from "./Delivery.ts";
@@ -107,6 +108,7 @@ export class Worker extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
+      const { mask } = yield* Environment;
       const queue = yield* JobQueue;
       const delivery = yield* Delivery;
       const heartbeat = yield* Heartbeat;
@@ -170,7 +172,7 @@ export class Worker extends Context.Service<
           }
           const error = Cause.squash(exit.cause);
           return failureBody(
-            error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+            mask(error instanceof Error ? `${error.name}: ${error.message}` : String(error)),
           );
         };
 

@@ -7,6 +7,9 @@ const WINDOW = VISIBLE + 1;
 /** A character has at most so many bytes. */
 const LONGEST_CHARACTER = 4;
 
+/** No UTF-8 has this byte. */
+const SEPARATOR = Buffer.of(0xff);
+
 const STARS = Buffer.from("***");
 const NOTHING = Buffer.alloc(0);
 
@@ -63,16 +66,25 @@ const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 
  * last two bytes, and the next eight positions with them; the time is linear for any text.
  */
 class Fragments {
-  private readonly windows = new Map<
-    number,
-    Array<{ readonly secret: Buffer; readonly at: number }>
-  >();
+  /** All secrets, each followed by a byte that no text has. */
+  private readonly secrets: Buffer;
+  /** By its hash, where a window is in the secrets. */
+  private readonly windows = new Map<number, number>();
+  /** Where another window with the same hash is; -1: nowhere. */
+  private readonly others: Int32Array;
   private readonly hashes = new Uint8Array(TABLE_SIZE);
   private readonly pairs = new Uint8Array(TABLE_SIZE);
   private readonly bytes = new Uint8Array(256);
 
   constructor(secrets: ReadonlyArray<string>) {
-    for (const text of secrets) this.add(Buffer.from(text));
+    this.secrets = Buffer.concat(secrets.flatMap((text) => [Buffer.from(text), SEPARATOR]));
+    this.others = new Int32Array(this.secrets.length).fill(-1);
+    let start = 0;
+    for (const text of secrets) {
+      const end = start + Buffer.byteLength(text);
+      for (let at = start; at + WINDOW <= end; at += 1) this.add(at);
+      start = end + SEPARATOR.length;
+    }
   }
 
   get isEmpty(): boolean {
@@ -115,37 +127,30 @@ class Fragments {
     return length - startOfCharacter(text, length - open);
   }
 
-  private add(secret: Buffer): void {
-    for (let at = 0; at + WINDOW <= secret.length; at += 1) {
-      const hash = hashAt(secret, at);
-      const same = this.windows.get(hash);
-      if (same === undefined) this.windows.set(hash, [{ secret, at }]);
-      else if (
-        !same.some(
-          (one) => one.secret.compare(secret, at, at + WINDOW, one.at, one.at + WINDOW) === 0,
-        )
-      ) {
-        same.push({ secret, at });
-      }
-      this.hashes[slotOf(hash)] = 1;
-      for (let index = at; index < at + WINDOW; index += 1) {
-        const byte = secret[index] ?? 0;
-        this.bytes[byte] = 1;
-        if (index > at) this.pairs[((secret[index - 1] ?? 0) << 8) | byte] = 1;
-      }
+  private add(at: number): void {
+    const { secrets, windows, others } = this;
+    const hash = hashAt(secrets, at);
+    const first = windows.get(hash) ?? -1;
+    for (let same = first; same !== -1; same = others[same] ?? -1) {
+      if (secrets.compare(secrets, at, at + WINDOW, same, same + WINDOW) === 0) return;
+    }
+    others[at] = first;
+    windows.set(hash, at);
+    this.hashes[slotOf(hash)] = 1;
+    for (let index = at; index < at + WINDOW; index += 1) {
+      const byte = secrets[index] ?? 0;
+      this.bytes[byte] = 1;
+      if (index > at) this.pairs[((secrets[index - 1] ?? 0) << 8) | byte] = 1;
     }
   }
 
   /** Where the part of a secret ends that starts here, with the rest of its last character; the start if there is none. */
   private endOfMatch(text: Buffer, start: number, hash: number): number {
+    const { secrets, windows, others } = this;
     let end = start;
-    for (const { secret, at } of this.windows.get(hash) ?? []) {
+    for (let at = windows.get(hash) ?? -1; at !== -1; at = others[at] ?? -1) {
       let length = 0;
-      while (
-        at + length < secret.length &&
-        start + length < text.length &&
-        text[start + length] === secret[at + length]
-      ) {
+      while (start + length < text.length && text[start + length] === secrets[at + length]) {
         length += 1;
       }
       if (length >= WINDOW) end = Math.max(end, start + length);

@@ -22,6 +22,9 @@ export interface Secrets {
 /** Shorter values would also hide ordinary words of a job's output. */
 const SHORTEST_SECRET = 16;
 
+/** Longer ones, such as whole files of keys, are no part of an address. */
+const LONGEST_IN_ADDRESS = 4096;
+
 const KEYS = new Set(["RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "WORKER_SERVE_KEY"]);
 
 /** Variables that hold a secret by their name: those of uv, of RunPod's secret store, and the usual ones. */
@@ -142,7 +145,7 @@ const inAddresses = (text: string): ReadonlyArray<string> => {
 const spellingsOf = (secret: string): ReadonlyArray<string> => [
   secret,
   ...inJson(secret),
-  ...inAddresses(secret),
+  ...(secret.length > LONGEST_IN_ADDRESS ? [] : inAddresses(secret)),
 ];
 
 /** The secrets that a process knows by its environment, in every spelling in which they may come up. */
