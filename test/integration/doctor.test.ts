@@ -7,6 +7,7 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { FileLock } from "../../src/workspace/FileLock.ts";
+import { leaksOf } from "../support/Leaks.ts";
 import { realEnvironment } from "../support/RealWorker.ts";
 import { typed } from "../support/Typed.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
@@ -90,6 +91,28 @@ describe("doctor", () => {
       assert.match(stdout, /✗ GPU +WORKER_REQUIRE_GPU is set.*\n +Start the container with a GPU/);
       assert.match(stdout, /✗ WORKER_CONCURRENCY .*expected a whole number/);
     }).pipe(Effect.scoped),
+  );
+
+  it.live("shows no secrets: neither in settings nor in what it found", () =>
+    Effect.gen(function* () {
+      const key = "rpa_Zq81mXw3Vt60bLk9Ys";
+      const variables = {
+        RUNPOD_API_KEY: key,
+        WORKER_SERVE_KEY: "serve-4f8a7d9c3b2e",
+        WORKER_PYTHON: `/nonexistent/${key}`,
+        WORKER_CONCURRENCY: "https://me:pw1@host/?token=pw2",
+        RUNPOD_WEBHOOK_GET_JOB: "https://api.example/v2/endpoint/job-take/$ID?token=pw3",
+        WORKER_INSTALL_TIMEOUT: key.slice(0, 12),
+      };
+      for (const args of [["doctor"], ["doctor", "--json"]]) {
+        const { stdout, stderr } = yield* program(args, variables);
+        assert.isEmpty(leaksOf(key, stdout + stderr));
+        for (const secret of ["pw1", "pw2", "pw3", "serve-4f8", "api.example"]) {
+          assert.notInclude(stdout + stderr, secret);
+        }
+        assert.include(stdout, "https://***@host/?token=***");
+      }
+    }),
   );
 
   it.live("goes on where a setting says where not to look", () =>

@@ -62,6 +62,23 @@ const answering = (status: number) =>
 
 const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
 
+describe("invoke, when it says what went wrong,", () => {
+  it.live("shows no credentials of the address that it was given", () =>
+    Effect.gen(function* () {
+      const run = yield* workerProcess({ RUNPOD_API_KEY: "local" }, [
+        "invoke",
+        "x",
+        "fixtures/hello_world.json",
+        "--url",
+        "http://me:pw-of-mine@127.0.0.1:9/v2",
+      ]);
+      assert.strictEqual((yield* run.ended).code, 1);
+      assert.notInclude(run.stdout() + run.stderr(), "pw-of-mine");
+      assert.isNotEmpty(run.stderr());
+    }).pipe(Effect.scoped),
+  );
+});
+
 describe("invoke", () => {
   it.live("sends requests, shows what comes on the way, and how each ended", () =>
     Effect.gen(function* () {
