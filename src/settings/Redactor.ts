@@ -10,6 +10,8 @@ const LONGEST_CHARACTER = 4;
 /** No UTF-8 has this byte. */
 const SEPARATOR = Buffer.of(0xff);
 
+const NEWLINE = 0x0a;
+
 const STARS = Buffer.from("***");
 const NOTHING = Buffer.alloc(0);
 
@@ -106,7 +108,9 @@ class Fragments {
       const hash = hashAt(text, at);
       const end = hashes[slotOf(hash)] === 0 ? at : this.endOfMatch(text, at, hash);
       if (end > at) {
-        addRange(ranges, startOfCharacter(text, at), end);
+        // A line end can be shown, and so need not be held back.
+        const start = text[at] === NEWLINE ? at + 1 : startOfCharacter(text, at);
+        addRange(ranges, start, end);
         at = end - WINDOW;
       }
       at += 1;
@@ -124,6 +128,7 @@ class Fragments {
       if (this.pairs[pair] === 0) break;
       open += 1;
     }
+    while (open > 0 && !this.secrets.includes(text.subarray(length - open))) open -= 1;
     return length - startOfCharacter(text, length - open);
   }
 
@@ -253,22 +258,25 @@ export class Redactor {
   stream(emit: (bytes: Buffer) => void): MaskedStream {
     if (this.isIdle) return { write: emit, end: () => {} };
     let held: Buffer = NOTHING;
-    /** So many of the bytes held back are known to belong to a secret. */
+    /** So many of the bytes held back were passed on nevertheless: a line end, or none. */
+    let passed = 0;
+    /** So many of them are known to belong to a secret. */
     let hidden = 0;
-    /** The stars for them, or for what came right before them, were passed on already. */
+    /** The stars for what comes right before the next byte were passed on already. */
     let hasStars = false;
 
-    const pass = (text: Buffer, limit: number): void => {
+    /** Passes on what comes before the limit, and keeps what comes from a position on. */
+    const pass = (text: Buffer, limit: number, kept: number): void => {
       const ranges = union(this.find(text), hidden > 0 ? [0, hidden] : []);
       const parts: Array<Buffer> = [];
-      let position = 0;
+      let position = passed;
       hidden = 0;
       for (let index = 0; index < ranges.length; index += 2) {
-        const start = ranges[index] ?? 0;
+        const start = Math.max(position, ranges[index] ?? 0);
         const end = ranges[index + 1] ?? 0;
         if (start > limit) break;
-        hidden = Math.max(0, end - limit);
-        if (start === limit) break;
+        if (end > limit) hidden = end - kept;
+        if (start === limit || end <= start) continue;
         if (start > position) {
           parts.push(text.subarray(position, start));
           hasStars = false;
@@ -281,7 +289,8 @@ export class Redactor {
         parts.push(text.subarray(position, limit));
         hasStars = false;
       }
-      held = Buffer.from(text.subarray(limit));
+      held = Buffer.from(text.subarray(kept));
+      passed = limit - kept;
       const [first] = parts;
       if (first !== undefined) emit(parts.length === 1 ? first : Buffer.concat(parts));
     };
@@ -290,9 +299,10 @@ export class Redactor {
       write: (bytes) => {
         const text = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
         const open = Math.max(this.fragments.openAtEnd(text), this.phrases.openAtEnd(text));
-        pass(text, text.length - open);
+        const kept = text.length - open;
+        pass(text, Math.max(passed, text[kept] === NEWLINE ? kept + 1 : kept), kept);
       },
-      end: () => pass(held, held.length),
+      end: () => pass(held, held.length, held.length),
     };
   }
 

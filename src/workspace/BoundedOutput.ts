@@ -8,7 +8,8 @@ const HEAD_SHARE = 4;
 export class BoundedOutput {
   private readonly headLimit: number;
   private readonly tailLimit: number;
-  private readonly headPieces: Array<Buffer> = [];
+  /** Grows with what is written to it. */
+  private start: Buffer = Buffer.alloc(0);
   private headSize = 0;
   /** A ring: the next byte goes to `tailWritten` modulo its length. */
   private ring: Buffer = Buffer.alloc(0);
@@ -22,10 +23,7 @@ export class BoundedOutput {
   /** Takes a copy of the bytes, so that the caller can use their buffer again. */
   write(bytes: Uint8Array): void {
     const toHead = Math.min(bytes.byteLength, this.headLimit - this.headSize);
-    if (toHead > 0) {
-      this.headPieces.push(Buffer.from(bytes.subarray(0, toHead)));
-      this.headSize += toHead;
-    }
+    if (toHead > 0) this.writeHead(bytes.subarray(0, toHead));
     if (toHead < bytes.byteLength) this.writeTail(bytes.subarray(toHead));
   }
 
@@ -35,7 +33,7 @@ export class BoundedOutput {
   }
 
   get head(): Buffer {
-    return Buffer.concat(this.headPieces);
+    return this.start.subarray(0, this.headSize);
   }
 
   get tail(): Buffer {
@@ -43,6 +41,17 @@ export class BoundedOutput {
     if (this.missing === 0) return ring.subarray(0, tailWritten);
     const at = tailWritten % ring.byteLength;
     return Buffer.concat([ring.subarray(at), ring.subarray(0, at)]);
+  }
+
+  private writeHead(bytes: Uint8Array): void {
+    const size = this.headSize + bytes.byteLength;
+    if (size > this.start.byteLength) {
+      const grown = Buffer.allocUnsafe(Math.min(this.headLimit, 2 * size));
+      this.start.copy(grown, 0, 0, this.headSize);
+      this.start = grown;
+    }
+    this.start.set(bytes, this.headSize);
+    this.headSize = size;
   }
 
   private writeTail(bytes: Uint8Array): void {

@@ -7,6 +7,8 @@ import { randomChoices } from "../support/Random.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
+const ROUNDS = 1000;
+
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const ODD = "Aé€😀\n \"'\\%@:/&=#+\t\u0001";
 
@@ -67,7 +69,7 @@ describe("Redactor", () => {
 
   it("finds secrets in a stream wherever it was cut, and in whatever characters they have", () => {
     const random = randomChoices(2);
-    for (let round = 0; round < 500; round += 1) {
+    for (let round = 0; round < ROUNDS; round += 1) {
       const alphabet = round % 2 === 0 ? LETTERS : LETTERS + ODD;
       const secret = random.text(alphabet, 16 + random.below(60));
       const redactor = redactorOf({ RUNPOD_API_KEY: secret });
@@ -99,6 +101,29 @@ describe("Redactor", () => {
     assert.strictEqual(passed.join(""), "a line\n***\n");
     stream.end();
     assert.strictEqual(passed.join(""), "a line\n***\n");
+  });
+
+  it("holds no line end back, though a secret has lines, and finds it line by line", () => {
+    const secret = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n";
+    const redactor = redactorOf({ TLS_PRIVATE_KEY: secret });
+    const passed: Array<string> = [];
+    const stream = redactor.stream((bytes) => passed.push(bytes.toString()));
+    const write = (text: string) => {
+      passed.length = 0;
+      stream.write(Buffer.from(text));
+      return passed.join("");
+    };
+    assert.strictEqual(write("a line\n"), "a line\n");
+    assert.strictEqual(
+      write("a line with -----\nand another\n"),
+      "a line with -----\nand another\n",
+    );
+    assert.strictEqual(write("-----BEGIN KEY-----\n"), "***");
+    assert.strictEqual(write("something else\n"), "something else\n");
+    for (const line of secret.split(/(?<=\n)/)) stream.write(Buffer.from(line));
+    stream.end();
+    assert.isEmpty(leaksOf(secret, passed.join("")));
+    assert.strictEqual(write("\nMIIEvQIB\n"), "\n***\n");
   });
 
   it("hides secrets as they stand in JSON and in addresses", () => {

@@ -3,12 +3,13 @@ import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
+import { leaksOf } from "../support/Leaks.ts";
+
+const KEY = "rpa_0123456789abcdef";
 
 const provide = Effect.provide(
   Programs.layer.pipe(
-    Layer.provide(
-      Environment.layerOf({ PATH: process.env["PATH"], RUNPOD_API_KEY: "rpa_0123456789abcdef" }),
-    ),
+    Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], RUNPOD_API_KEY: KEY })),
   ),
 );
 
@@ -57,6 +58,49 @@ describe("Programs", () => {
       ),
     );
   });
+
+  it.live("show no part of a secret in the log, wherever a line or the pipe cuts it", () => {
+    const lines: Array<string> = [];
+    const code = `
+const key = "${KEY}";
+const { writeSync } = require("fs");
+for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - offset) + key + "y".repeat(100) + "\\n");
+(async () => {
+  for (const byte of Buffer.from(key + "\\n")) {
+    writeSync(1, Buffer.of(byte));
+    await new Promise(setImmediate);
+  }
+})();`;
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        assert.lengthOf(lines, 41);
+        assert.isEmpty(leaksOf(KEY, lines.join("\n")));
+        assert.include(lines[0], "more characters)");
+        assert.strictEqual(lines.at(-1), "tool: ***");
+      }),
+    );
+  });
+
+  it.live("show no part of a secret where much of their output is left out", () =>
+    Effect.gen(function* () {
+      const address = "https://me:a-password-of-a-job@host/";
+      for (const offset of [4, 10, 16, 30]) {
+        const code = `
+const text = "x ".repeat(${16 * 1024}).slice(${offset}) + process.argv[1] + " y".repeat(40000) + process.argv[1] + "z ".repeat(${16 * 1024}).slice(${offset});
+process.stdout.write(text, () => process.exit(1));`;
+        for (const secret of [KEY, address]) {
+          const error = yield* Effect.flip(
+            Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code, secret])),
+          );
+          assert.include(error.output, "bytes of output left out here");
+          assert.isEmpty(leaksOf(KEY, error.message));
+          assert.isEmpty(leaksOf("me:a-password-of-a-job", error.message));
+        }
+      }
+    }).pipe(provide),
+  );
 
   it.live("show no credentials in what they failed with", () =>
     Effect.gen(function* () {
