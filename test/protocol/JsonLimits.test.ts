@@ -1,0 +1,168 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Result, Schema } from "effect";
+
+import {
+  checkJson,
+  JSON_LIMITS,
+  JsonInvalid,
+  type JsonLimits,
+  JsonTooComplex,
+  parseJson,
+} from "../../src/protocol/JsonLimits.ts";
+
+const bytesOf = (text: string) => new TextEncoder().encode(text);
+
+const parsed = (text: string, limits?: JsonLimits) =>
+  Result.getOrThrow(parseJson(bytesOf(text), limits));
+
+const failed = (text: string, limits?: JsonLimits) =>
+  Result.getOrThrow(Result.flip(parseJson(bytesOf(text), limits)));
+
+/** The same counts by a walk through what `JSON.parse` makes of a text. */
+const countsOf = (value: unknown): JsonLimits => {
+  if (typeof value === "string") return { depth: 0, keys: 0, items: 1, numbers: 0 };
+  if (typeof value !== "object" || value === null) {
+    return { depth: 0, keys: 0, items: 0, numbers: 1 };
+  }
+  const keys = Array.isArray(value) ? 0 : Object.keys(value).length;
+  const parts = Object.values(value).map(countsOf);
+  return {
+    depth: 1 + Math.max(0, ...parts.map(({ depth }) => depth)),
+    keys: parts.reduce((sum, part) => sum + part.keys, keys),
+    items: parts.reduce((sum, part) => sum + part.items, keys + 1),
+    numbers: parts.reduce((sum, part) => sum + part.numbers, 0),
+  };
+};
+
+const MEMBERS = ["depth", "keys", "items", "numbers"] as const;
+
+/** Whether a text passes at exactly these limits, and fails for the right reason at one less of each. */
+const isExactly = (text: string, counts: JsonLimits): boolean =>
+  Result.isSuccess(checkJson(bytesOf(text), counts)) &&
+  MEMBERS.filter((exceeded) => counts[exceeded] > 0).every((exceeded) => {
+    const limit = counts[exceeded] - 1;
+    return Result.match(checkJson(bytesOf(text), { ...counts, [exceeded]: limit }), {
+      onFailure: (error) => error.exceeded === exceeded && error.limit === limit,
+      onSuccess: () => false,
+    });
+  });
+
+describe("checkJson", () => {
+  it.effect.prop("counts what JSON.parse finds, in any JSON text", [Schema.Json], ([json]) =>
+    Effect.sync(() => {
+      const text = JSON.stringify(json);
+      const again: unknown = JSON.parse(text);
+      assert.isTrue(isExactly(text, countsOf(again)));
+      assert.isTrue(isExactly(JSON.stringify(again, null, "\t \r"), countsOf(again)));
+    }),
+  );
+
+  it.effect.prop("takes any string for one string, whatever is in it", [Schema.String], ([text]) =>
+    Effect.sync(() => {
+      for (const filler of ["", "x".repeat(31), "\\".repeat(33), '"'.repeat(70), "é".repeat(40)]) {
+        for (const value of [filler + text, text + filler, filler + text + filler]) {
+          assert.isTrue(
+            isExactly(JSON.stringify([value, 1]), { depth: 1, keys: 0, items: 2, numbers: 1 }),
+          );
+        }
+      }
+    }),
+  );
+
+  it("finds the end of a string wherever escapes are, before and behind the quick search", () => {
+    for (let before = 0; before < 100; before += 1) {
+      for (const escapes of ["\\", "\\\\", '"', '\\"', '""', '\\\\"', "[{:,", "\\[", '"]}']) {
+        const text = JSON.stringify([`${"x".repeat(before)}${escapes}`, { a: true }]);
+        assert.isTrue(isExactly(text, { depth: 2, keys: 1, items: 4, numbers: 1 }));
+      }
+    }
+  });
+
+  it.each([
+    ["lists in each other", "[".repeat(5_000_000), "depth"],
+    ["objects in each other", '{"a":'.repeat(1_000_000), "depth"],
+    ["lists and objects in each other", '[{"":'.repeat(1_000_000), "depth"],
+    ["members of one object", `{${'"k":1,'.repeat(700_000)}"k":1}`, "keys"],
+    ["lists in a list", `[${"[],".repeat(1_000_000)}[]]`, "items"],
+    ["strings in a list", `[${'"",'.repeat(1_000_000)}""]`, "items"],
+    ["numbers in a list", `[${"1,".repeat(3_000_000)}1]`, "numbers"],
+    ["nulls in a list", `[${"null,".repeat(3_000_000)}1]`, "numbers"],
+  ] as const)("refuses too many %s and says what the limit is", (_, text, exceeded) => {
+    const error = failed(text);
+    assert.instanceOf(error, JsonTooComplex);
+    assert.deepInclude(error, { exceeded, limit: JSON_LIMITS[exceeded] });
+    assert.include(error.message, JSON_LIMITS[exceeded].toLocaleString("en"));
+  });
+
+  it("reads no further than where a limit is exceeded", () => {
+    const text = bytesOf(`${"[".repeat(101)}${" ".repeat(1000)}`);
+    let last = 0;
+    const watched = new Proxy(text, {
+      get: (target, key) => {
+        if (typeof key === "string" && /^\d+$/.test(key)) last = Math.max(last, Number(key));
+        const value: unknown = Reflect.get(target, key, target);
+        return value;
+      },
+    });
+    assert.isTrue(Result.isFailure(checkJson(watched)));
+    assert.isAtMost(last, 101);
+  });
+
+  it.each([
+    "",
+    "[",
+    "]",
+    "]]]]",
+    '"',
+    '"\\',
+    '["abc',
+    "{",
+    "}{",
+    '{"a',
+    ":",
+    "\u0000",
+    "[1",
+    '"\\"',
+  ])("comes to an end with %j, which is not JSON", (text) => {
+    assert.isTrue(Result.isSuccess(checkJson(bytesOf(text))));
+    assert.instanceOf(failed(text), JsonInvalid);
+  });
+});
+
+describe("parseJson", () => {
+  it.effect.prop("parses as JSON.parse does", [Schema.Json], ([json]) =>
+    Effect.sync(() => {
+      const text = JSON.stringify(json);
+      assert.deepStrictEqual(parsed(text), JSON.parse(text));
+    }),
+  );
+
+  it.effect.prop("refuses what JSON.parse refuses", [Schema.String], ([text]) =>
+    Effect.sync(() => {
+      const expected = Result.try((): unknown => JSON.parse(text));
+      const found = parseJson(bytesOf(text));
+      assert.strictEqual(Result.isSuccess(found), Result.isSuccess(expected), text);
+    }),
+  );
+
+  it("passes over a byte order mark and reads a part of a buffer", () => {
+    assert.deepStrictEqual(parsed('\uFEFF{"a":"ö"}'), { a: "ö" });
+    const part = bytesOf('xx["é"]yy').subarray(2, 8);
+    assert.deepStrictEqual(Result.getOrThrow(parseJson(part)), ["é"]);
+  });
+
+  it("counts a string of 20 MB as one item", () => {
+    const text = "A".repeat(20_000_000);
+    assert.strictEqual(parsed(`"${text}"`, { depth: 0, keys: 0, items: 1, numbers: 0 }), text);
+  });
+
+  it("says where the mistake is, and nothing of the text", () => {
+    const error = failed('{"token": "rpa_SECRET", oops}');
+    assert.strictEqual(
+      error.message,
+      "This is not JSON: there is a mistake at position 24 (line 1 column 25).",
+    );
+    assert.notInclude(failed("rpa_SECRET").message, "SECRET");
+    assert.strictEqual(failed('{"a": ').message, "This is not JSON: it ends too early.");
+  });
+});
