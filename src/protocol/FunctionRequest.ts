@@ -110,26 +110,88 @@ const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>
     )
     .join("");
 
+/** So many wrong fields are named; the others are counted. */
+const NAMED_ISSUES = 10;
+
 /** Every wrong field in one sentence each, the first one named as the culprit. */
 const invalid = (error: Schema.SchemaError): RequestInvalid => {
-  const [first, ...others] = issuesOf(error.issue).issues.map((issue) => ({
+  const { issues } = issuesOf(error.issue);
+  const [first, ...others] = issues.slice(0, NAMED_ISSUES).map((issue) => ({
     field: pathOf(issue.path ?? []),
     expected: issue.message.replace(/^Expected /, "expected "),
   }));
+  const unnamed = issues.length - NAMED_ISSUES;
   return new RequestInvalid({
     field: first?.field ?? "",
     expected: [
       first?.expected ?? "it can't be decoded",
       ...others.map(({ field, expected }) => `"${field}": ${expected}`),
+      ...(unnamed > 0 ? [`and ${unnamed} more`] : []),
     ].join("; "),
   });
 };
 
-/** Clients leave out what is None, or send null for it: both mean the default. */
-const withoutNulls = (input: object): object =>
-  Object.values(input).includes(null)
-    ? Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null))
-    : input;
+/**
+ * The fields that are known. Others pass unread, however many there are. Clients leave out what is None, or send null
+ * for it: both mean the default.
+ */
+const knownFields = (input: object): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    Object.keys(Fields.fields).flatMap((name) => {
+      const value: unknown = Object.hasOwn(input, name) ? Reflect.get(input, name) : null;
+      return value === null ? [] : [[name, value]];
+    }),
+  );
+
+/** How many entries a list or an object may have, so that each is decoded in about 20 ms. */
+const MAX_ENTRIES = {
+  args: 4000,
+  kwargs: 4000,
+  constructor_args: 4000,
+  constructor_kwargs: 4000,
+  dependencies: 1000,
+  system_dependencies: 1000,
+  modules: 2000,
+} as const;
+
+/** How many characters a name may have; Python's own are far shorter. */
+const MAX_NAME = 256;
+const NAMES = ["function_name", "class_name", "method_name", "instance_id"] as const;
+
+/** The longest path that Linux takes. */
+const MAX_PATH = 4096;
+
+const tooLong = (field: string, length: number, limit: number) =>
+  new RequestInvalid({
+    field,
+    expected: `has ${length.toLocaleString("en")} characters, and the limit is ${limit.toLocaleString("en")}`,
+  });
+
+/** What is too long or too many in a request, looked at before anything is decoded. */
+const excessOf = (fields: Readonly<Record<string, unknown>>): RequestInvalid | undefined => {
+  for (const name of NAMES) {
+    const value = fields[name];
+    if (typeof value === "string" && value.length > MAX_NAME) {
+      return tooLong(name, value.length, MAX_NAME);
+    }
+  }
+  for (const [name, limit] of Object.entries(MAX_ENTRIES)) {
+    const value = fields[name];
+    if (!Predicate.isObjectOrArray(value)) continue;
+    const keys = Array.isArray(value) ? undefined : Object.keys(value);
+    const count = Array.isArray(value) ? value.length : (keys?.length ?? 0);
+    if (count > limit) {
+      return new RequestInvalid({
+        field: name,
+        expected: `has ${count.toLocaleString("en")} entries, and the limit is ${limit.toLocaleString("en")}. Send large data as one argument, such as a list or a dict`,
+      });
+    }
+    const longest = name === "modules" ? MAX_PATH : MAX_NAME;
+    const long = keys?.find((key) => key.length > longest);
+    if (long !== undefined) return tooLong(`${name}.${long.slice(0, 20)}…`, long.length, longest);
+  }
+  return undefined;
+};
 
 const named = (
   fields: Fields,
@@ -173,7 +235,10 @@ export const decode = Effect.fnUntraced(function* (
         "expected an object with function_name and function_code, or class_name and class_code",
     });
   }
-  const fields = yield* Effect.mapError(decodeFields(withoutNulls(input)), invalid);
+  const known = knownFields(input);
+  const excess = excessOf(known);
+  if (excess !== undefined) return yield* excess;
+  const fields = yield* Effect.mapError(decodeFields(known), invalid);
   const shared = {
     args: fields.args,
     kwargs: fields.kwargs,

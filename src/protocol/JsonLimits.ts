@@ -8,21 +8,21 @@ export interface JsonLimits {
   readonly keys: number;
   /** How many lists, objects and strings (keys too) it may have in all; each costs about a third of that. */
   readonly items: number;
-  /** How many numbers, booleans and nulls it may have in all; each costs about a tenth. */
+  /** How many numbers, booleans and nulls it may have in all; a fraction costs as much as a string to write. */
   readonly numbers: number;
 }
 
 /**
- * What is read from clients, from RunPod and from jobs. Texts at these limits are parsed in 20 to 80 ms, so that none
- * blocks the event loop for longer than 100 ms. Code that walks values by recursion, as Python's json does (it fails
- * at about 1,000 levels), works at this depth; data of clients has a few levels. The number of numbers leaves room
- * for arrays that are sent as plain lists, such as embeddings.
+ * What is read from clients, from RunPod and from jobs. Texts at these limits are parsed, checked or written again in
+ * 20 to 80 ms each, so that none blocks the event loop for longer than 100 ms. Code that walks values by recursion, as
+ * Python's json does (it fails at about 1,000 levels), works at this depth; data of clients has a few levels. The
+ * number of numbers leaves room for arrays that are sent as plain lists, such as a hundred embeddings.
  */
 export const JSON_LIMITS: JsonLimits = {
   depth: 100,
   keys: 50_000,
   items: 100_000,
-  numbers: 500_000,
+  numbers: 200_000,
 };
 
 const WHAT = {

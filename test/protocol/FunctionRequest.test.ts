@@ -6,6 +6,9 @@ import * as FunctionResponse from "../../src/protocol/FunctionResponse.ts";
 
 const hello = { function_name: "hello", function_code: "def hello(): ..." };
 
+const many = (count: number, value: unknown = 1) =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, value]));
+
 describe("FunctionRequest.decode", () => {
   it.effect("fills in every default of a request that has only a name and code", () =>
     Effect.gen(function* () {
@@ -140,6 +143,76 @@ describe("FunctionRequest.decode", () => {
       const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, args: 1, kwargs: 2 }));
       assert.include(error.message, '"args"');
       assert.include(error.message, '"kwargs"');
+    }),
+  );
+
+  it.effect.each([
+    [{ kwargs: many(50_000) }, '"kwargs": has 50,000 entries, and the limit is 4,000'],
+    [{ args: Array(4001).fill(1) }, '"args": has 4,001 entries, and the limit is 4,000'],
+    [{ constructor_args: Array(4001).fill(1) }, '"constructor_args": has 4,001 entries'],
+    [{ constructor_kwargs: many(4001) }, '"constructor_kwargs": has 4,001 entries'],
+    [{ modules: many(2001, "") }, '"modules": has 2,001 entries, and the limit is 2,000'],
+    [{ dependencies: Array(1001).fill(1) }, '"dependencies": has 1,001 entries'],
+    [{ system_dependencies: Array(1001).fill(1) }, '"system_dependencies": has 1,001 entries'],
+    [{ function_name: "f".repeat(257) }, '"function_name": has 257 characters'],
+    [{ class_name: "f".repeat(257) }, '"class_name": has 257 characters'],
+    [{ method_name: "f".repeat(257) }, '"method_name": has 257 characters'],
+    [{ instance_id: "f".repeat(300) }, '"instance_id": has 300 characters, and the limit is 256'],
+    [{ kwargs: { ["k".repeat(257)]: 1 } }, '"kwargs.kkkkkkkkkkkkkkkkkkkk…": has 257 characters'],
+    [{ modules: { ["m".repeat(4097)]: "" } }, "has 4,097 characters, and the limit is 4,096"],
+  ] as const)("refuses what is too many or too long, with the limit: %#", ([fields, reason]) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, ...fields }));
+      assert.include(error.message, reason);
+      assert.isBelow(error.message.length, 300);
+    }),
+  );
+
+  it.effect("takes names and numbers of entries up to the limits", () =>
+    Effect.gen(function* () {
+      const decoded = yield* FunctionRequest.decode({
+        execution_type: "class",
+        class_name: "C".repeat(256),
+        class_code: "",
+        method_name: "m".repeat(256),
+        instance_id: "i".repeat(256),
+        args: Array(4000).fill(1),
+        kwargs: many(4000),
+        constructor_args: Array(4000).fill(1),
+        constructor_kwargs: many(4000),
+        modules: many(2000, ""),
+        dependencies: Array(1000).fill("numpy"),
+        system_dependencies: Array(1000).fill("git"),
+      });
+      assert.lengthOf(decoded.args, 4000);
+      assert.lengthOf(Object.keys(decoded.modules), 2000);
+    }),
+  );
+
+  it.effect("never reads fields that it does not know, nor what an object inherits", () =>
+    Effect.gen(function* () {
+      const unread = new Proxy(
+        { ...hello, ...many(10) },
+        {
+          get: (target, key) => {
+            assert.notMatch(String(key), /^k\d/);
+            const value: unknown = Reflect.get(target, key);
+            return value;
+          },
+        },
+      );
+      assert.strictEqual((yield* FunctionRequest.decode(unread)).name, "hello");
+      const heir: unknown = Object.create(hello);
+      assert.include((yield* Effect.flip(FunctionRequest.decode(heir))).message, "function_name");
+    }),
+  );
+
+  it.effect("names ten of many wrong fields and counts the others", () =>
+    Effect.gen(function* () {
+      const request = { ...hello, dependencies: Array(1000).fill(1) };
+      const { message } = yield* Effect.flip(FunctionRequest.decode(request));
+      assert.include(message, '"dependencies[9]": expected string; and 990 more');
+      assert.notInclude(message, "dependencies[10]");
     }),
   );
 
