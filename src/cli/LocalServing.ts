@@ -18,7 +18,7 @@ import { Worker } from "../runpod/Worker.ts";
 import { Environment } from "../settings/Environment.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { SERVE_CONCURRENCY } from "./serve.ts";
-import { Failed } from "./Failure.ts";
+import { Failed, refuse } from "./Failure.ts";
 import { Shutdown } from "./Shutdown.ts";
 
 /** Answers that wait for something are given so much time at the end, after the last job: seconds. */
@@ -124,7 +124,9 @@ export const serveLocally = Effect.fn("serve")(
     yield* Effect.provide(work(ready, Option.isSome(keep)), services);
   },
   Effect.scoped,
-  Effect.catchTag("ListenFailed", ({ message }) =>
-    Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
-  ),
+  Effect.catchTags({
+    ListenFailed: ({ message }) =>
+      Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
+    JobStoreUnusable: refuse,
+  }),
 );

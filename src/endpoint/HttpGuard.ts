@@ -1,23 +1,19 @@
 import { timingSafeEqual } from "node:crypto";
 
-import { ByteSize, Cause, Effect, Option, Redacted } from "effect";
-import {
-  HttpIncomingMessage,
-  HttpRouter,
-  HttpServerError,
-  HttpServerRequest,
-  HttpServerResponse,
-} from "effect/http";
+import { Cause, Effect, Option, Redacted } from "effect";
+import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http";
 import { HttpApiError } from "effect/http-api";
+
+import { withLimitedBody } from "./RequestBody.ts";
 
 const MIB = 1024 * 1024;
 
 /** RunPod's limits of what a client may send, by the last part of the path, in bytes; and of all else. */
-const LIMITS: Readonly<Record<string, number>> = {
-  run: 10 * MIB,
-  runsync: 20 * MIB,
-  execute: 30 * MIB,
-};
+const LIMITS = new Map([
+  ["run", 10 * MIB],
+  ["runsync", 20 * MIB],
+  ["execute", 30 * MIB],
+]);
 const OTHER_LIMIT = MIB;
 
 /** What is wrong with a body is said in so many characters. */
@@ -76,17 +72,11 @@ const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): bo
 
 const limitOf = (url: string): number => {
   const [path = ""] = url.split("?", 1);
-  return LIMITS[path.slice(path.lastIndexOf("/") + 1)] ?? OTHER_LIMIT;
+  return LIMITS.get(path.slice(path.lastIndexOf("/") + 1)) ?? OTHER_LIMIT;
 };
 
-const tooLarge = (limit: number) =>
-  refusal(
-    413,
-    `The body is larger than the ${limit / MIB} MiB that this route takes, as on RunPod. Put big data on the volume or in a bucket and send where it is.`,
-  ).pipe(HttpServerResponse.setHeader("connection", "close"));
-
 /** What the router and the schemas have against a request, in words. */
-const inWords = (cause: Cause.Cause<unknown>, limit: number) => {
+const inWords = (cause: Cause.Cause<unknown>) => {
   const error = Cause.squash(cause);
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     return Option.some(
@@ -105,11 +95,7 @@ const inWords = (cause: Cause.Cause<unknown>, limit: number) => {
     );
   }
   if (reason._tag !== "RequestParseError") return Option.none();
-  return Option.some(
-    reason.reason === "BodyTooLarge"
-      ? tooLarge(limit)
-      : refusal(400, "The request could not be read to its end."),
-  );
+  return Option.some(refusal(400, "The request could not be read to its end."));
 };
 
 /** What every request goes through: who may send it, how large it may be, and refusals in words. */
@@ -126,12 +112,9 @@ export const httpGuard = (access: Access) =>
             "The body must be JSON: send the header Content-Type: application/json.",
           );
         }
-        const limit = limitOf(request.url);
-        if (Number(request.headers["content-length"] ?? 0) > limit) return tooLarge(limit);
-        return yield* handled.pipe(
-          Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(limit)),
+        return yield* withLimitedBody(handled, limitOf(request.url)).pipe(
           Effect.catchCause((cause) =>
-            Option.match(inWords(cause, limit), {
+            Option.match(inWords(cause), {
               onNone: () => Effect.failCause(cause),
               onSome: Effect.succeed,
             }),

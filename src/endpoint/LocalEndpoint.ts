@@ -1,10 +1,12 @@
-import { Effect, Layer } from "effect";
+import { Effect, Layer, Option } from "effect";
 import { HttpRouter } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
+import type { JobRequest } from "../protocol/EndpointJob.ts";
 import { DocumentedApi, EndpointApi, NotFound } from "./EndpointApi.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
 import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
+import { overloadedResponse, takeOverBody } from "./RequestBody.ts";
 
 /** How long a client may wait for a job: unless it says, at least and at most, in milliseconds. */
 const WAIT = 90_000;
@@ -41,10 +43,15 @@ const handlers = HttpApiBuilder.group(
       };
     });
 
+    const submit = (request: JobRequest) =>
+      Effect.uninterruptible(
+        Effect.flatMap(takeOverBody, (body) => queue.submit(request, Option.getOrUndefined(body))),
+      );
+
     return group.handleAll({
-      run: ({ payload }) => Effect.map(queue.submit(payload), ({ id, status }) => ({ id, status })),
+      run: ({ payload }) => Effect.map(submit(payload), ({ id, status }) => ({ id, status })),
       runsync: Effect.fnUntraced(function* ({ payload, query }) {
-        const { id } = yield* queue.submit(payload);
+        const { id } = yield* submit(payload);
         return yield* Effect.orDie(queue.wait(id, waitOf(query)));
       }),
       status: ({ params }) => found(queue.status(params.id)),
@@ -57,7 +64,11 @@ const handlers = HttpApiBuilder.group(
           })),
         ),
       cancel: ({ params }) => found(queue.cancel(params.id)),
-      retry: ({ params }) => found(queue.retry(params.id)),
+      retry: ({ params }) =>
+        queue.retry(params.id).pipe(
+          Effect.catchTag("QueueFull", () => overloadedResponse),
+          found,
+        ),
       purgeQueue: () =>
         Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),
       health: Effect.fnUntraced(function* () {

@@ -1,94 +1,179 @@
 import { randomUUID } from "node:crypto";
 
-import { Clock, Context, Effect, Latch, Layer, Option, Queue, Schedule, Schema } from "effect";
+import {
+  Clock,
+  Context,
+  Effect,
+  Latch,
+  Layer,
+  Option,
+  Queue,
+  Result,
+  Schedule,
+  Schema,
+  Semaphore,
+} from "effect";
 import { HttpClient } from "effect/http";
 
-import { isFinal, type JobRequest, type JobStatus, type JobView } from "../protocol/EndpointJob.ts";
+import { isFinal, JobRequest, type JobStatus, type JobView } from "../protocol/EndpointJob.ts";
 import type { Job } from "../protocol/Job.ts";
+import { parseJson } from "../protocol/JsonLimits.ts";
 import { JobQueue, PostFailed } from "../runpod/JobQueue.ts";
-import { JobStore, type KeptJob } from "./JobStore.ts";
+import { JobStore, type JobStoreUnusable, type KeptJob } from "./JobStore.ts";
 import { postToWebhook } from "./JobWebhook.ts";
+import { type HeldBody, RequestBudget } from "./RequestBody.ts";
 
 /** RunPod's defaults for the run and the life of a job, and how long a result is kept, in milliseconds. */
 const EXECUTION_TIMEOUT = 600_000;
 const TTL = 24 * 60 * 60 * 1000;
 const RETENTION = 30 * 60 * 1000;
 
-/** Results are kept of no more jobs than this. */
-const MOST_KEPT = 1000;
+/** Results are kept of so many jobs and so many bytes, whichever is less; the oldest are forgotten first. */
+const MAX_FINISHED = 1000;
+const MAX_FINISHED_BYTES = 128 * 1024 * 1024;
+
+/** Values of a stream that no client fetches are kept up to so many bytes for each job. */
+const MAX_CHUNK_BYTES = 16 * 1024 * 1024;
+
+/** Results on their way to webhooks, in bytes, with what each costs besides. */
+const MAX_WEBHOOK_BYTES = 64 * 1024 * 1024;
+const WEBHOOK_OVERHEAD = 4096;
+
+/** Stops that the worker has not fetched. */
+const MAX_STOPS = 1000;
 
 /** How often the time of jobs is looked at. */
 const SWEEP = "1 second";
 
 type Tally = Record<JobStatus | "retried", number>;
 
+const NOTHING = new Uint8Array();
+
+/** Requests and results stay JSON texts: parsed they may need a hundred times the memory. */
 interface Entry {
   readonly id: string;
-  readonly request: JobRequest;
+  readonly webhook: string | undefined;
+  readonly executionTimeout: number;
+  readonly ttl: number;
   readonly submitted: number;
   status: JobStatus;
   started: number | undefined;
   ended: number | undefined;
   retries: number;
-  output: Schema.Json | undefined;
-  error: Schema.Json | undefined;
+  /** As the client sent it; empty once the job can't run again. */
+  request: Uint8Array;
+  /** With its `output` or `error`; while it runs, its progress. */
+  result: Uint8Array | undefined;
   /** Values of its generator that no client has fetched. */
-  readonly chunks: Array<Schema.Json>;
+  readonly chunks: Array<Uint8Array>;
+  droppedChunks: number;
+  /** Gives the room of its request back, while it waits and runs. */
+  release: Effect.Effect<void>;
   /** Opens at the next change. */
   news: Latch.Latch;
 }
 
-const entryOf = (job: KeptJob): Entry => ({
-  started: undefined,
-  ended: undefined,
-  output: undefined,
-  error: undefined,
-  ...job,
+const entryOf = (
+  { state, request: text, result }: KeptJob,
+  { policy, webhook }: JobRequest,
+  release: Effect.Effect<void>,
+): Entry => ({
+  id: state.id,
+  webhook: webhook === null || webhook === "" ? undefined : webhook,
+  executionTimeout: policy?.executionTimeout ?? EXECUTION_TIMEOUT,
+  ttl: policy?.ttl ?? TTL,
+  submitted: state.submitted,
+  status: state.status,
+  started: state.started ?? undefined,
+  ended: state.ended ?? undefined,
+  retries: state.retries,
+  request: text,
+  result,
   chunks: [],
+  droppedChunks: 0,
+  release,
   news: Latch.makeUnsafe(),
 });
 
-const bodyOf = ({ output, error }: Entry) => ({
-  ...(output === undefined ? {} : { output }),
-  ...(error === undefined ? {} : { error }),
+const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number =>
+  chunks.reduce((sum, { length }) => sum + length, 0);
+
+const sizeOf = ({ request, result, chunks }: Entry): number =>
+  request.length + (result?.length ?? 0) + lengthOf(chunks);
+
+const canRunAgain = (status: JobStatus): boolean => status === "FAILED" || status === "TIMED_OUT";
+
+const keptOf = ({
+  id,
+  status,
+  submitted,
+  started,
+  ended,
+  retries,
+  request,
+  result,
+}: Entry): KeptJob => ({
+  state: { id, status, submitted, started: started ?? null, ended: ended ?? null, retries },
+  request,
+  result,
 });
 
-const keptOf = (entry: Entry): KeptJob => ({
-  id: entry.id,
-  request: entry.request,
-  submitted: entry.submitted,
-  status: entry.status,
-  retries: entry.retries,
-  ...(entry.started === undefined ? {} : { started: entry.started }),
-  ...(entry.ended === undefined ? {} : { ended: entry.ended }),
-  ...bodyOf(entry),
-});
+const jsonOf = (document: object): Uint8Array => Buffer.from(JSON.stringify(document));
 
 /** There is no such job, or not any more. */
 export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound", {
   id: Schema.String,
 }) {
   override get message(): string {
-    return `There is no job ${this.id}: it never was, or its time is over. Results are kept for ${RETENTION / 60_000} minutes.`;
+    return `There is no job ${this.id}: it never was, or its time is over. Results are kept for ${RETENTION / 60_000} minutes, of ${MAX_FINISHED} jobs and ${MAX_FINISHED_BYTES / 1024 / 1024} MiB at most.`;
   }
 }
 
-const decodeResult = Schema.decodeUnknownOption(
-  Schema.fromJsonString(
-    Schema.Struct({
-      status: Schema.optionalKey(Schema.String),
-      output: Schema.optionalKey(Schema.Json),
-      error: Schema.optionalKey(Schema.Json),
+/** There is no room for one more job. */
+export class QueueFull extends Schema.TaggedError<QueueFull>()("QueueFull", {}) {}
+
+const decodeRequest = Schema.decodeUnknownOption(JobRequest);
+const requestOf = (text: Uint8Array): Option.Option<JobRequest> =>
+  Option.flatMap(Result.getSuccess(parseJson(text)), decodeRequest);
+
+const JobResultBody = Schema.Struct({
+  status: Schema.optionalKey(Schema.String),
+  output: Schema.optionalKey(Schema.Json),
+  error: Schema.optionalKey(Schema.Json),
+});
+const decodeResult = Schema.decodeUnknownOption(JobResultBody);
+
+const INVALID_RESULT = "it is no result";
+
+/** What a worker sent; a result that is too complex to show is one that failed. */
+const resultOf = (text: Uint8Array): Result.Result<typeof JobResultBody.Type, string> =>
+  parseJson(text).pipe(
+    Result.mapError((error) =>
+      error._tag === "JsonTooComplex"
+        ? `The result can't be shown. ${error.message}`
+        : INVALID_RESULT,
+    ),
+    Result.flatMap((json) => Result.fromOption(decodeResult(json), () => INVALID_RESULT)),
+  );
+
+/** The `output` and `error` of a job. */
+const bodyOf = ({ result }: Entry): Pick<JobView, "output" | "error"> => {
+  if (result === undefined) return {};
+  return Result.match(resultOf(result), {
+    onFailure: (error) => ({ error }),
+    onSuccess: ({ output, error }) => ({
+      ...(output === undefined ? {} : { output }),
+      ...(error === undefined ? {} : { error }),
     }),
-  ),
-);
+  });
+};
 
 /** A queue as RunPod has one, in this process: on one side clients, on the other a worker. */
 export class LocalQueue extends Context.Service<
   LocalQueue,
   {
-    /** Puts a job at the end of the queue. */
-    readonly submit: (request: JobRequest) => Effect.Effect<JobView>;
+    /** Puts a job at the end of the queue; `body` is the text of the request, which is the queue's from now on. */
+    readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<JobView>;
     readonly status: (id: string) => Effect.Effect<JobView, JobNotFound>;
     /** Its end, or its state after so many milliseconds. */
     readonly wait: (id: string, milliseconds: number) => Effect.Effect<JobView, JobNotFound>;
@@ -103,7 +188,7 @@ export class LocalQueue extends Context.Service<
     /** Ends a job that has not ended; the worker is told to stop it. */
     readonly cancel: (id: string) => Effect.Effect<JobView, JobNotFound>;
     /** Runs a job again that failed or timed out. */
-    readonly retry: (id: string) => Effect.Effect<JobView, JobNotFound>;
+    readonly retry: (id: string) => Effect.Effect<JobView, JobNotFound | QueueFull>;
     /** Cancels what has not begun; how many that were. */
     readonly purge: Effect.Effect<number>;
     /** How many jobs wait and run now, and how many ended how since the start. */
@@ -113,7 +198,11 @@ export class LocalQueue extends Context.Service<
     readonly workerId: string;
   }
 >()("worker-tetra/endpoint/LocalQueue") {
-  static readonly layer = Layer.effect(
+  static readonly layer: Layer.Layer<
+    LocalQueue,
+    JobStoreUnusable,
+    HttpClient.HttpClient | JobStore
+  > = Layer.effect(
     this,
     Effect.gen(function* () {
       const client = yield* HttpClient.HttpClient;
@@ -123,8 +212,10 @@ export class LocalQueue extends Context.Service<
       const workerId = `local-${process.pid}`;
       const entries = new Map<string, Entry>();
       const queued: Array<Entry> = [];
-      const finished: Array<Entry> = [];
-      const stops = yield* Queue.unbounded<string>();
+      const finished = new Set<Entry>();
+      const stops = yield* Queue.sliding<string>(MAX_STOPS);
+      const budget = yield* RequestBudget;
+      const webhookRoom = Semaphore.makeUnsafe(MAX_WEBHOOK_BYTES);
       let arrived = Latch.makeUnsafe();
       const tally: Tally = {
         IN_QUEUE: 0,
@@ -167,32 +258,52 @@ export class LocalQueue extends Context.Service<
 
       const forget = (entry: Entry) => {
         entries.delete(entry.id);
-        return store.remove(entry.id);
+        finished.delete(entry);
+        return Effect.andThen(entry.release, store.remove(entry.id));
       };
+
+      /** Forgets the oldest results that there is no room for; the last one always stays. */
+      const trim = Effect.gen(function* () {
+        let bytes = [...finished].reduce((sum, entry) => sum + sizeOf(entry), 0);
+        for (const oldest of finished) {
+          const isWithin = finished.size <= MAX_FINISHED && bytes <= MAX_FINISHED_BYTES;
+          if (isWithin || finished.size === 1) return;
+          bytes -= sizeOf(oldest);
+          yield* forget(oldest);
+        }
+      });
+
+      const post = Effect.fnUntraced(function* (entry: Entry, address: string) {
+        const size = Math.min((entry.result?.length ?? 0) + WEBHOOK_OVERHEAD, MAX_WEBHOOK_BYTES);
+        if (!(yield* webhookRoom.takeIfAvailable(size))) {
+          return yield* Effect.logWarning(
+            `The webhook of job ${entry.id} is not called: the results of too many others are still on their way`,
+          );
+        }
+        yield* postToWebhook(address, viewOf(entry)).pipe(
+          Effect.provideService(HttpClient.HttpClient, client),
+          Effect.ensuring(webhookRoom.release(size)),
+          Effect.forkIn(scope),
+        );
+      });
 
       const finish = Effect.fnUntraced(function* (
         entry: Entry,
         status: JobStatus,
-        body: { readonly output?: Schema.Json; readonly error?: Schema.Json } = {},
+        result: Uint8Array | undefined,
       ) {
         entry.status = status;
         entry.ended = now();
-        entry.output = body.output;
-        entry.error = body.error;
+        entry.result = result;
+        if (!canRunAgain(status)) entry.request = NOTHING;
         tally[status] += 1;
-        yield* store.save(keptOf(entry));
+        finished.add(entry);
+        yield* entry.release;
+        entry.release = Effect.void;
+        yield* store.update(keptOf(entry));
         changed(entry);
-        finished.push(entry);
-        if (finished.length > MOST_KEPT) {
-          const oldest = finished.shift();
-          if (oldest !== undefined && isFinal(oldest.status)) yield* forget(oldest);
-        }
-        const { webhook } = entry.request;
-        if (webhook === undefined || webhook === null || webhook === "") return;
-        yield* postToWebhook(webhook, viewOf(entry)).pipe(
-          Effect.provideService(HttpClient.HttpClient, client),
-          Effect.forkIn(scope),
-        );
+        if (entry.webhook !== undefined) yield* post(entry, entry.webhook);
+        yield* trim;
       });
 
       /** Ends a job before its time; whoever has it is told to stop. */
@@ -200,23 +311,35 @@ export class LocalQueue extends Context.Service<
         const place = queued.indexOf(entry);
         if (place >= 0) queued.splice(place, 1);
         else yield* Queue.offer(stops, entry.id);
-        yield* finish(entry, status, error === undefined ? {} : { error });
+        yield* finish(entry, status, error === undefined ? undefined : jsonOf({ error }));
       });
 
-      const submit = Effect.fnUntraced(function* (request: JobRequest) {
-        const entry = entryOf({
-          id: `${randomUUID()}-l1`,
-          request,
-          submitted: now(),
-          status: "IN_QUEUE",
-          retries: 0,
-        });
-        yield* store.save(keptOf(entry));
-        entries.set(entry.id, entry);
-        const view = viewOf(entry);
-        enqueue(entry);
-        return view;
-      });
+      const submit = Effect.fnUntraced(
+        function* (
+          request: JobRequest,
+          body: HeldBody = { bytes: jsonOf(request), release: Effect.void },
+        ) {
+          const state = {
+            id: `${randomUUID()}-l1`,
+            submitted: now(),
+            status: "IN_QUEUE",
+            started: null,
+            ended: null,
+            retries: 0,
+          } as const;
+          const entry = entryOf(
+            { state, request: body.bytes, result: undefined },
+            request,
+            body.release,
+          );
+          yield* store.add(keptOf(entry));
+          entries.set(entry.id, entry);
+          const view = viewOf(entry);
+          enqueue(entry);
+          return view;
+        },
+        (effect) => Effect.uninterruptible(effect),
+      );
 
       /** Waits until something is so of an entry, or time is up. */
       const until = (entry: Entry, isSo: () => boolean, milliseconds: number) =>
@@ -236,8 +359,8 @@ export class LocalQueue extends Context.Service<
             entry.status = "IN_PROGRESS";
             entry.started = now();
             changed(entry);
-            const { input } = entry.request;
-            jobs.push(input === undefined ? { id: entry.id } : { id: entry.id, input });
+            const request = Option.getOrElse(requestOf(entry.request), (): JobRequest => ({}));
+            jobs.push({ id: entry.id, ...("input" in request ? { input: request.input } : {}) });
           }
           return { jobs, unusable: [] };
         },
@@ -248,36 +371,42 @@ export class LocalQueue extends Context.Service<
         const entry = entries.get(jobId);
         // It was cancelled or ran out of time: what came of it counts no more.
         if (entry === undefined || isFinal(entry.status)) return;
-        const result = decodeResult(Buffer.from(bytes).toString());
-        if (Option.isNone(result)) {
-          return yield* new PostFailed({ status: 400, reason: "it is no result" });
+        const result = resultOf(bytes);
+        if (Result.isFailure(result)) {
+          const reason = result.failure;
+          if (reason === INVALID_RESULT) return yield* new PostFailed({ status: 400, reason });
+          return yield* finish(entry, "FAILED", jsonOf({ error: reason }));
         }
-        const { status, ...body } = result.value;
+        const { status, error } = result.success;
         if (status !== "IN_PROGRESS") {
-          return yield* finish(entry, body.error === undefined ? "COMPLETED" : "FAILED", body);
+          return yield* finish(entry, error === undefined ? "COMPLETED" : "FAILED", bytes);
         }
-        entry.output = body.output;
+        entry.result = bytes;
         changed(entry);
       });
 
-      const chunk = (jobId: string, bytes: Uint8Array) =>
-        Effect.sync(() => {
-          const entry = entries.get(jobId);
-          const body = decodeResult(Buffer.from(bytes).toString());
-          if (entry === undefined || Option.isNone(body)) return;
-          entry.chunks.push(body.value.output ?? null);
-          changed(entry);
-        });
+      const chunk = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
+        const entry = entries.get(jobId);
+        if (entry === undefined || Result.isFailure(resultOf(bytes))) return;
+        if (lengthOf(entry.chunks) + bytes.length > MAX_CHUNK_BYTES) {
+          entry.droppedChunks += 1;
+          if (entry.droppedChunks > 1) return;
+          return yield* Effect.logWarning(
+            `Values of job ${jobId} are left out of its stream: ${MAX_CHUNK_BYTES / 1024 / 1024} MiB of them wait for a client. The result has all of them.`,
+          );
+        }
+        entry.chunks.push(bytes);
+        changed(entry);
+      });
 
       const expire = Effect.fnUntraced(function* (entry: Entry) {
-        const { policy } = entry.request;
         if (entry.ended !== undefined) {
           if (now() - entry.ended > RETENTION) yield* forget(entry);
-        } else if (now() - entry.submitted > (policy?.ttl ?? TTL)) {
+        } else if (now() - entry.submitted > entry.ttl) {
           yield* end(entry, "TIMED_OUT", "The job was not done within its policy.ttl.");
           yield* forget(entry);
         } else if (entry.started !== undefined) {
-          const limit = policy?.executionTimeout ?? EXECUTION_TIMEOUT;
+          const limit = entry.executionTimeout;
           if (now() - entry.started <= limit) return;
           yield* end(
             entry,
@@ -287,18 +416,39 @@ export class LocalQueue extends Context.Service<
         }
       });
 
-      for (const job of yield* store.kept) {
-        const entry = entryOf(job);
-        entries.set(entry.id, entry);
-        if (isFinal(entry.status)) {
-          finished.push(entry);
-          continue;
+      /** Room for a request that comes from elsewhere than a client; none when there is none. */
+      const reserve = ({ length }: Uint8Array) =>
+        Effect.map(budget.reserve(length), (isReserved) =>
+          isReserved ? Option.some(budget.release(length)) : Option.none(),
+        );
+
+      /** Takes over what an earlier process left. */
+      const restore = Effect.fnUntraced(function* (job: KeptJob) {
+        const isOver = isFinal(job.state.status);
+        const request = requestOf(job.request);
+        if (Option.isNone(request) && !isOver) {
+          return yield* Effect.logWarning(`Job ${job.state.id} has no request and is left alone`);
         }
+        const release = isOver ? Option.none() : yield* reserve(job.request);
+        const entry = entryOf(
+          job,
+          Option.getOrElse(request, (): JobRequest => ({})),
+          Option.getOrElse(release, () => Effect.void),
+        );
+        entries.set(entry.id, entry);
+        if (isOver) return void finished.add(entry);
         // What ran when the process ended runs again.
         entry.status = "IN_QUEUE";
         entry.started = undefined;
+        entry.result = undefined;
         enqueue(entry);
-      }
+      });
+
+      yield* Effect.addFinalizer(() =>
+        Effect.forEach(entries.values(), ({ release }) => release, { discard: true }),
+      );
+      yield* Effect.forEach(yield* store.kept, restore, { discard: true });
+      yield* trim;
       yield* Effect.suspend(() =>
         Effect.forEach([...entries.values()], expire, { discard: true }),
       ).pipe(Effect.repeat(Schedule.spaced(SWEEP)), Effect.forkScoped);
@@ -315,34 +465,46 @@ export class LocalQueue extends Context.Service<
           const entry = yield* find(id);
           const hasNews = () => isFinal(entry.status) || entry.chunks.length > 0;
           yield* until(entry, hasNews, milliseconds);
-          return { status: entry.status, chunks: entry.chunks.splice(0) };
+          const chunks = entry.chunks.splice(0).map((bytes) => {
+            const { output = null } = Result.getOrElse(resultOf(bytes), () => ({ output: null }));
+            return output;
+          });
+          return { status: entry.status, chunks };
         }),
         cancel: Effect.fnUntraced(function* (id: string) {
           const entry = yield* find(id);
           if (!isFinal(entry.status)) yield* end(entry, "CANCELLED");
           return viewOf(entry);
         }),
-        retry: Effect.fnUntraced(function* (id: string) {
-          const entry = yield* find(id);
-          if (entry.status !== "FAILED" && entry.status !== "TIMED_OUT") return viewOf(entry);
-          finished.splice(finished.indexOf(entry), 1);
-          entry.status = "IN_QUEUE";
-          entry.started = undefined;
-          entry.ended = undefined;
-          entry.output = undefined;
-          entry.error = undefined;
-          entry.chunks.length = 0;
-          entry.retries += 1;
-          tally.retried += 1;
-          yield* store.save(keptOf(entry));
-          changed(entry);
-          enqueue(entry);
-          return viewOf(entry);
-        }),
+        retry: Effect.fnUntraced(
+          function* (id: string) {
+            const entry = yield* find(id);
+            if (!canRunAgain(entry.status)) return viewOf(entry);
+            const release = yield* reserve(entry.request);
+            if (Option.isNone(release)) return yield* new QueueFull();
+            entry.release = release.value;
+            finished.delete(entry);
+            entry.status = "IN_QUEUE";
+            entry.started = undefined;
+            entry.ended = undefined;
+            entry.result = undefined;
+            entry.chunks.length = 0;
+            entry.droppedChunks = 0;
+            entry.retries += 1;
+            tally.retried += 1;
+            yield* store.update(keptOf(entry));
+            changed(entry);
+            enqueue(entry);
+            return viewOf(entry);
+          },
+          (effect) => Effect.uninterruptible(effect),
+        ),
         purge: Effect.suspend(() => {
           const all = queued.splice(0);
           return Effect.as(
-            Effect.forEach(all, (entry) => finish(entry, "CANCELLED"), { discard: true }),
+            Effect.forEach(all, (entry) => finish(entry, "CANCELLED", undefined), {
+              discard: true,
+            }),
             all.length,
           );
         }),

@@ -159,7 +159,7 @@ export const checkJson = (
 };
 
 /** UTF-8, as `TextDecoder` reads it (without a byte order mark), in a quarter of its time. */
-const textOf = (bytes: Uint8Array): string => {
+export const textOf = (bytes: Uint8Array): string => {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
   return text.startsWith("\uFEFF") ? text.slice(1) : text;
 };

@@ -161,26 +161,29 @@ describe("a local endpoint", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("with its size, by what the route takes", () =>
-      Effect.gen(function* () {
-        const { port, work } = yield* endpoint();
-        yield* Effect.forkScoped(work);
-        const limits = [
-          ["/run", 10],
-          ["/v2/e/runsync", 20],
-          ["/execute", 30],
-        ] as const;
-        for (const [path, limit] of limits) {
-          const fits = yield* ask(port, path, { body: { input: "x".repeat(limit * MIB - 100) } });
-          assert.strictEqual(fits.status, 200);
-          for (const chunked of [false, true]) {
-            const body = { input: "x".repeat(limit * MIB) };
-            const answer = yield* ask(port, path, { body, chunked });
-            assert.strictEqual(answer.status, 413);
-            assert.include(answer.text, `${limit} MiB`);
+    it.live(
+      "with its size, by what the route takes",
+      () =>
+        Effect.gen(function* () {
+          const { port, work } = yield* endpoint();
+          yield* Effect.forkScoped(work);
+          const limits = [
+            ["/run", 10],
+            ["/v2/e/runsync", 20],
+            ["/execute", 30],
+          ] as const;
+          for (const [path, limit] of limits) {
+            const fits = yield* ask(port, path, { body: { input: "x".repeat(limit * MIB - 100) } });
+            assert.strictEqual(fits.status, 200);
+            for (const chunked of [false, true]) {
+              const body = { input: "x".repeat(limit * MIB) };
+              const answer = yield* ask(port, path, { body, chunked });
+              assert.strictEqual(answer.status, 413);
+              assert.include(answer.text, `${limit} MiB`);
+            }
           }
-        }
-      }).pipe(Effect.scoped),
+        }).pipe(Effect.scoped),
+      30_000,
     );
   });
 

@@ -6,16 +6,12 @@ import { TestClock } from "effect/testing";
 
 import { JobStore } from "../../src/endpoint/JobStore.ts";
 import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import { makeRequestBudget, RequestBudget } from "../../src/endpoint/RequestBody.ts";
 import type { JobRequest } from "../../src/protocol/EndpointJob.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 /** A queue whose webhooks answer as told, one status after the other, then 200. */
-const withQueue = (
-  statuses: ReadonlyArray<number> = [],
-  folder?: string,
-  files: Layer.Layer<FileSystem.FileSystem> = NodeServices.layer,
-) => {
+const withQueue = (statuses: ReadonlyArray<number> = [], folder?: string) => {
   const posted: Array<{ readonly url: string; readonly body: unknown }> = [];
   const client = HttpClient.make((request) =>
     Effect.sync(() => {
@@ -35,7 +31,6 @@ const withQueue = (
     LocalQueue.layer.pipe(
       Layer.provide(store),
       Layer.provide(Layer.succeed(HttpClient.HttpClient, client)),
-      Layer.provide(Layer.merge(NodeServices.layer, files)),
     ),
   );
   return { posted, layer };
@@ -47,11 +42,15 @@ const body = (result: unknown) => Buffer.from(JSON.stringify(result));
 
 /** Takes one job and says how it ended. */
 const carryOut = Effect.fnUntraced(function* (result: unknown) {
+  return yield* carryOutWith(body(result));
+});
+
+const carryOutWith = Effect.fnUntraced(function* (result: Uint8Array) {
   const { forWorker } = yield* LocalQueue;
   const { jobs } = yield* forWorker.take(1, false);
   const [job] = jobs;
   if (job === undefined) return assert.fail("there was no job");
-  yield* forWorker.complete(job.id, body(result), false, 1);
+  yield* forWorker.complete(job.id, result, false, 1);
   return job;
 });
 
@@ -266,33 +265,168 @@ describe("the queue of a local endpoint", () => {
         return [done.id, running.id, waiting.id] as const;
       }).pipe(Effect.provide(withQueue([], folder).layer));
       const [done, running, waiting] = ids;
-      for (const name of yield* files.readDirectory(folder)) {
-        assert.strictEqual((yield* files.stat(`${folder}/${name}`)).mode & 0o77, 0);
-      }
-      yield* files.writeFileString(`${folder}/broken.json`, "{");
 
-      const logs = keptLogs();
       yield* Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        assert.include(logs.warnings().join(), "broken.json");
         assert.deepInclude(yield* queue.status(done), { status: "COMPLETED", output: "result" });
         assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
           { id: running, input: "running" },
           { id: waiting, input: "waiting" },
         ]);
-      }).pipe(Effect.provide(Layer.provide(withQueue([], folder).layer, logs.layer)));
+      }).pipe(Effect.provide(withQueue([], folder).layer));
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.effect("is not kept longer than its clients may ask for it", () => {
-    const memory = memoryFileSystem();
-    return Effect.gen(function* () {
-      const queue = yield* LocalQueue;
-      yield* queue.submit(asked("a"));
-      yield* carryOut({ output: 1 });
-      assert.lengthOf(memory.paths(/\.json$/), 1);
-      yield* TestClock.adjust("31 minutes");
-      assert.lengthOf(memory.paths(/\.json$/), 0);
-    }).pipe(Effect.provide(withQueue([], "/jobs", memory.layer).layer));
+  it.effect("is not kept longer than its clients may ask for it", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = yield* files.makeTempDirectoryScoped();
+      yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        yield* queue.submit(asked("a"));
+        yield* carryOut({ output: 1 });
+        yield* TestClock.adjust("31 minutes");
+      }).pipe(Effect.provide(withQueue([], folder).layer));
+      const left = Effect.flatMap(JobStore, ({ kept }) => kept);
+      assert.deepStrictEqual(yield* Effect.provide(left, JobStore.layerFolder(folder)), []);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  describe("is bounded", () => {
+    const MIB = 1024 * 1024;
+    const large = body({ output: "x".repeat(10 * MIB) });
+    const value = body({ output: "x".repeat(MIB) });
+    /** Hundreds of megabytes go through these tests. */
+    const TIMEOUT = 30_000;
+
+    it.effect(
+      "by forgetting the oldest results above 128 MiB, and requests once they are done",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (let index = 0; index < 14; index += 1) {
+            ids.push((yield* queue.submit(asked("x".repeat(MIB)))).id);
+            yield* carryOutWith(large);
+          }
+          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+          assert.deepStrictEqual(there, ids.slice(-12));
+          const gone = yield* Effect.flip(queue.status(ids[0] ?? ""));
+          assert.include(gone.message, "128 MiB");
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect(
+      "by what it keeps of failed requests, which may run again",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (let index = 0; index < 14; index += 1) {
+            ids.push((yield* queue.submit(asked("x".repeat(10 * MIB)))).id);
+            yield* carryOut({ error: "no" });
+          }
+          assert.strictEqual((yield* queue.retry(ids[13] ?? "")).status, "IN_QUEUE");
+          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+          assert.deepStrictEqual(there, ids.slice(-12));
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect(
+      "by the number of results",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const first = yield* queue.submit(asked("a"));
+          yield* carryOut({ output: 1 });
+          for (let index = 0; index < 1000; index += 1) {
+            yield* queue.submit(asked("a"));
+            yield* carryOut({ output: 1 });
+          }
+          yield* Effect.flip(queue.status(first.id));
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect("by leaving values out of a stream that nobody fetches, with one warning", () => {
+      const logs = keptLogs();
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a"));
+        yield* queue.forWorker.take(1, false);
+        for (let index = 0; index < 30; index += 1) {
+          yield* queue.forWorker.chunk(id, value, 1);
+        }
+        const { chunks } = yield* queue.stream(id, 0);
+        assert.lengthOf(chunks, 15);
+        assert.lengthOf(logs.warnings(), 1);
+        assert.include(logs.warnings()[0], id);
+        yield* queue.forWorker.chunk(id, body({ output: "later" }), 1);
+        assert.deepStrictEqual((yield* queue.stream(id, 0)).chunks, ["later"]);
+      }).pipe(Effect.provide(Layer.merge(withQueue().layer, logs.layer)));
+    });
+
+    it.effect(
+      "by the bytes on their way to webhooks that do not answer",
+      () => {
+        const logs = keptLogs();
+        const { layer, posted } = withQueue(Array<number>(100).fill(500));
+        return Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          for (let index = 0; index < 9; index += 1) {
+            yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+            yield* carryOutWith(large);
+          }
+          yield* Effect.yieldNow;
+          assert.lengthOf(posted, 6);
+          assert.lengthOf(logs.warnings(), 3);
+        }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+      },
+      TIMEOUT,
+    );
+
+    it.effect("by the room for requests, which retries need too and jobs give back", () =>
+      Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const budget = yield* RequestBudget;
+        const { id } = yield* queue.submit(asked("a"));
+        yield* carryOut({ error: "no" });
+        assert.isTrue(yield* budget.reserve(100));
+        assert.strictEqual((yield* Effect.flip(queue.retry(id)))._tag, "QueueFull");
+        yield* budget.release(100);
+        yield* queue.retry(id);
+        assert.isFalse(yield* budget.reserve(100));
+        yield* queue.cancel(id);
+        assert.isTrue(yield* budget.reserve(100));
+      }).pipe(
+        Effect.provide(withQueue().layer),
+        Effect.provideService(RequestBudget, makeRequestBudget(100)),
+      ),
+    );
   });
+
+  it.effect("fails a job whose result is too complex to show, and says so", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const lists = Buffer.from(`{"output":[${"[],".repeat(1_000_000)}[]]}`);
+      yield* queue.forWorker.complete(id, lists, false, 1);
+      const view = yield* queue.status(id);
+      assert.strictEqual(view.status, "FAILED");
+      assert.include(String(view.error), "100,000 lists, objects and strings");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("knows no job by a name that every object has", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      for (const id of ["constructor", "__proto__", "toString", "hasOwnProperty", ""]) {
+        assert.strictEqual((yield* Effect.flip(queue.status(id)))._tag, "JobNotFound");
+        assert.strictEqual((yield* Effect.flip(queue.cancel(id)))._tag, "JobNotFound");
+      }
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
 });
