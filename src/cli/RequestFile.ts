@@ -1,6 +1,7 @@
 import { Console, Effect, FileSystem, Predicate, Result, Schema, Stdio, Stream } from "effect";
 
 import { inputOf } from "../protocol/Job.ts";
+import { parseJson } from "../protocol/JsonLimits.ts";
 import { Expectation } from "./Expectation.ts";
 
 /** A file that holds no request; nothing of it was run. */
@@ -58,14 +59,14 @@ const read = Effect.fn("RequestFile.read")(function* (
   FileSystem.FileSystem | Stdio.Stdio
 > {
   const text = yield* readText(path);
-  const json = Result.try({
-    try: (): unknown => JSON.parse(text),
-    catch: (error) =>
+  const json = Result.mapError(
+    parseJson(Buffer.from(text)),
+    (error) =>
       new RequestFileUnusable({
         path,
-        reason: `is not JSON (${error instanceof Error ? error.message : String(error)})`,
+        reason: error._tag === "JsonInvalid" ? `is not JSON (${error.reason})` : error.message,
       }),
-  });
+  );
   const document = yield* Effect.fromResult(json);
   const documents: ReadonlyArray<unknown> = Array.isArray(document) ? document : [document];
   return yield* Effect.forEach(documents, (one, index) =>

@@ -1,6 +1,7 @@
 import { Effect, FileSystem, Option, Schema } from "effect";
 
 import { Job } from "../protocol/Job.ts";
+import { parseJson } from "../protocol/JsonLimits.ts";
 import * as Setting from "../settings/Setting.ts";
 
 const TEST_INPUT = Setting.optionalText({
@@ -24,13 +25,12 @@ export class TestInputUnusable extends Schema.TaggedError<TestInputUnusable>()(
 }
 
 const decode = Schema.decodeUnknownEffect(
-  Schema.fromJsonString(
-    Schema.Struct({ ...Job.fields, id: Schema.optionalKey(Schema.NonEmptyString) }),
-  ),
+  Schema.Struct({ ...Job.fields, id: Schema.optionalKey(Schema.NonEmptyString) }),
 );
 
 const jobOf = (source: string, text: string) =>
-  decode(text).pipe(
+  Effect.fromResult(parseJson(Buffer.from(text))).pipe(
+    Effect.flatMap(decode),
     Effect.mapError(
       ({ message }) => new TestInputUnusable({ source, reason: `is no job: ${message}` }),
     ),

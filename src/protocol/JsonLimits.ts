@@ -183,3 +183,66 @@ export const parseJson = (
       catch: (error) => new JsonInvalid({ reason: reasonOf(error) }),
     }),
   );
+
+const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+
+/** The texts between the brackets and commas of the outermost list or object, one after the other. */
+function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
+  let depth = 0;
+  let begin = 0;
+  let at = 0;
+  while (at < bytes.length) {
+    const byte = bytes[at] ?? 0;
+    const kind = KINDS[byte];
+    at += 1;
+    if (kind === STRING) {
+      at = endOfString(bytes, at);
+    } else if (kind === OPEN) {
+      depth += 1;
+      if (depth === 1) begin = at;
+    } else if (kind === CLOSE) {
+      depth -= 1;
+      if (depth === 0) return yield bytes.subarray(begin, at - 1);
+    } else if (byte === COMMA && depth === 1) {
+      yield bytes.subarray(begin, at - 1);
+      begin = at;
+    }
+  }
+}
+
+/** Limits of a name and its value, which are found without parsing what is around them. */
+const MEMBER_LIMITS: JsonLimits = { depth: 0, keys: 0, items: 1, numbers: 0 };
+const MAX_MEMBER = 1000;
+
+const stringOf = (bytes: Uint8Array): string | undefined => {
+  if (bytes.length > MAX_MEMBER) return undefined;
+  const value = Result.getOrUndefined(parseJson(bytes, MEMBER_LIMITS));
+  return typeof value === "string" ? value : undefined;
+};
+
+/** A member of the outermost object, if it is a short string; for objects that are too complex to be parsed. */
+export const stringMember = (bytes: Uint8Array, name: string): string | undefined => {
+  let found: string | undefined;
+  for (const part of partsOf(bytes)) {
+    const quote = part.indexOf(QUOTE);
+    const colon = endOfString(part, quote + 1);
+    const gap = endOfRun(part, colon, GAP);
+    // As JSON.parse, the last one of a name counts.
+    if (stringOf(part.subarray(0, colon)) === name) found = stringOf(part.subarray(gap + 1));
+  }
+  return found;
+};
+
+/** No list that is read in parts has more of them. */
+const MAX_PARTS = 1000;
+
+/** The elements of a JSON list as texts, or the text itself where it is no list; at most 1000. */
+export const elementsOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
+  if (bytes[endOfRun(bytes, 0, GAP)] !== OPEN_BRACKET) return [bytes];
+  const elements: Array<Uint8Array> = [];
+  for (const part of partsOf(bytes)) {
+    if (elements.push(part) === MAX_PARTS) break;
+  }
+  return elements;
+};

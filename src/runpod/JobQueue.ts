@@ -1,4 +1,4 @@
-import { Context, Effect, Fiber, Layer, Option, Redacted, Schema } from "effect";
+import { Context, Effect, Fiber, Layer, Option, Redacted, Result, Schema } from "effect";
 import {
   HttpBody,
   HttpClient,
@@ -9,6 +9,7 @@ import {
 
 import manifest from "../../package.json" with { type: "json" };
 import { Job } from "../protocol/Job.ts";
+import { elementsOf, parseJson, stringMember } from "../protocol/JsonLimits.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { Webhooks } from "./Webhooks.ts";
@@ -72,16 +73,35 @@ export interface Taken {
 
 const NOTHING: Taken = { jobs: [], unusable: [] };
 
-const parse = Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Unknown));
 const decodeJob = Schema.decodeUnknownOption(Job);
 const decodeId = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.NonEmptyString }));
 const decodeStops = Schema.decodeUnknownOption(
-  Schema.fromJsonString(Schema.Struct({ jobsToStop: Schema.Array(Schema.String) })),
+  Schema.Struct({ jobsToStop: Schema.Array(Schema.String) }),
 );
 
-/** Jobs in the body of an answer, whatever it is. */
-const takenOf = (body: string, mask: (text: string) => string): Taken => {
-  const document = Option.getOrUndefined(parse(body));
+type Mask = (text: string) => string;
+
+/** Jobs in the body of an answer, whatever it is. One that is too complex does not cost the others. */
+const takenOf = (body: Uint8Array, mask: Mask): Taken => {
+  const parsed = parseJson(body);
+  if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);
+  if (parsed.failure._tag === "JsonInvalid") return NOTHING;
+  const parts = elementsOf(body).map((bytes): Taken => {
+    const one = parseJson(bytes);
+    if (Result.isSuccess(one)) return jobsIn(one.success, mask);
+    if (one.failure._tag === "JsonInvalid") return NOTHING;
+    return {
+      jobs: [],
+      unusable: [{ id: stringMember(bytes, "id"), problem: one.failure.message }],
+    };
+  });
+  return {
+    jobs: parts.flatMap(({ jobs }) => jobs),
+    unusable: parts.flatMap(({ unusable }) => unusable),
+  };
+};
+
+const jobsIn = (document: unknown, mask: Mask): Taken => {
   if (typeof document !== "object" || document === null) return NOTHING;
   const jobs: Array<Job> = [];
   const unusable: Array<Unusable> = [];
@@ -204,7 +224,7 @@ export class JobQueue extends Context.Service<
           if (response === undefined) return NOTHING;
           const { status } = response;
           const body = yield* bodyOf(response);
-          if (status === 200) return takenOf(body, mask);
+          if (status === 200) return takenOf(Buffer.from(body), mask);
           // 400 comes in ordinary life, when workers are put to sleep and woken.
           if (status === 204 || status === 400) return NOTHING;
           return yield* new TakeFailed({ status, reason: `it answered ${status}` });
@@ -218,7 +238,7 @@ export class JobQueue extends Context.Service<
         const { status } = response;
         const body = yield* bodyOf(response);
         if (status === 200) {
-          return Option.match(decodeStops(body), {
+          return Option.match(decodeStops(Result.getOrUndefined(parseJson(Buffer.from(body)))), {
             onNone: (): ReadonlyArray<string> => [],
             onSome: ({ jobsToStop }) => jobsToStop,
           });

@@ -123,6 +123,26 @@ describe("run", () => {
     }),
   );
 
+  it.effect("refuses a file that is too complex or no JSON, and runs the others", () =>
+    Effect.gen(function* () {
+      const { code, out, err } = yield* running([], {
+        "deep.json": `{"input": ${"[".repeat(1_000_000)}`,
+        "wide.json": `{"input": {"kwargs": {${'"k":1,'.repeat(700_000)}"k":1}}}`,
+        "cut.json": '{"input": {"key": "rpa_SECRET", oops',
+        "good.json": request("good"),
+      });
+      assert.strictEqual(code, 2);
+      assert.include(
+        err,
+        "deep.json: The JSON is too complex: it is nested deeper than 100 levels",
+      );
+      assert.include(err, "wide.json: The JSON is too complex: its objects have more than 50,000");
+      assert.include(err, "cut.json: is not JSON");
+      assert.notInclude(err, "SECRET");
+      assert.include(out, "result: 42");
+    }),
+  );
+
   it.effect("reads bare requests, lists of them, and standard input", () =>
     Effect.gen(function* () {
       const { code, out } = yield* running([], {

@@ -1,15 +1,26 @@
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
+import {
+  Deferred,
+  Effect,
+  Fiber,
+  Latch,
+  Layer,
+  Option,
+  Predicate,
+  Redacted,
+  Schedule,
+} from "effect";
 
 import { endpointServer, type EndpointServerOptions } from "../../src/endpoint/EndpointServer.ts";
 import { JobStore } from "../../src/endpoint/JobStore.ts";
 import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../src/endpoint/LocalEndpoint.ts";
 import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import { makeRequestBudget, RequestBudget } from "../../src/endpoint/RequestBody.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
 import type { Job } from "../../src/protocol/Job.ts";
 import { ask } from "../support/Http.ts";
@@ -24,6 +35,9 @@ const options: EndpointServerOptions = {
   isLoopback: true,
   grace: Option.some(0.1),
 };
+
+const valueOf = (json: unknown, name: string): unknown =>
+  Predicate.isObject(json) ? json[name] : undefined;
 
 /** An endpoint whose worker gives back what it gets, until the test ends; `gate` holds up what is executed. */
 const endpoint = Effect.fnUntraced(function* (
@@ -184,6 +198,123 @@ describe("a local endpoint", () => {
           }
         }).pipe(Effect.scoped),
       30_000,
+    );
+  });
+
+  describe("bounds its requests", () => {
+    const small = makeRequestBudget(MIB);
+    const withRoom = Effect.provideService(RequestBudget, small);
+
+    it.live("by answering 429 when there is no room, with when to try again", () =>
+      Effect.gen(function* () {
+        const { port, work } = yield* endpoint();
+        const half = { body: { input: "x".repeat(MIB / 2) } };
+        const first = yield* ask(port, "/run", half);
+        assert.strictEqual(first.status, 200);
+        for (const path of ["/run", "/runsync", "/execute"]) {
+          for (const chunked of [false, true]) {
+            const refused = yield* ask(port, path, { ...half, chunked });
+            assert.strictEqual(refused.status, 429, path);
+            assert.strictEqual(refused.headers["retry-after"], "5");
+            assert.include(String(valueOf(refused.json, "error")), "Too many requests: 1 MiB");
+          }
+        }
+        // What needs little room, and what needs none, goes on.
+        assert.strictEqual((yield* ask(port, "/run", { body: { input: 1 } })).status, 200);
+        assert.strictEqual((yield* ask(port, "/health")).status, 200);
+        yield* Effect.forkScoped(work);
+        const again = yield* ask(port, "/runsync", half).pipe(
+          Effect.repeat({
+            schedule: Schedule.spaced("20 millis"),
+            until: ({ status }) => status === 200,
+          }),
+        );
+        assert.deepInclude(again.json, { status: "COMPLETED" });
+      }).pipe(Effect.scoped, withRoom),
+    );
+
+    it.live("by their number too, and gives back all room in the end", () => {
+      const budget = makeRequestBudget(100 * 1024);
+      return Effect.gen(function* () {
+        const run = Effect.gen(function* () {
+          const { port } = yield* endpoint();
+          const statuses: Array<number> = [];
+          for (let index = 0; index < 30; index += 1) {
+            statuses.push((yield* ask(port, "/run", { body: { input: 1 } })).status);
+          }
+          assert.strictEqual(statuses.filter((status) => status === 200).length, 24);
+          assert.strictEqual(statuses.at(-1), 429);
+          yield* ask(port, "/purge-queue", { method: "POST" });
+          for (const path of ["/run", "/nowhere", "/execute"]) {
+            yield* ask(port, path, { body: "{" });
+            yield* ask(port, path, { body: { input: 2 } });
+          }
+        });
+        yield* Effect.scoped(run);
+        assert.isTrue(yield* budget.reserve(100 * 1024));
+      }).pipe(Effect.provideService(RequestBudget, budget));
+    });
+
+    it.live("by counting what has arrived, not what a client promises", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint();
+        yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            Array.from({ length: 20 }, () => {
+              const slow = connect(port, "127.0.0.1");
+              slow.write(
+                "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{",
+              );
+              return slow;
+            }),
+          ),
+          (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy())),
+        );
+        const answer = yield* ask(port, "/run", { body: { input: "x".repeat(MIB / 2) } });
+        assert.strictEqual(answer.status, 200);
+      }).pipe(Effect.scoped, withRoom),
+    );
+
+    const LISTS = `${"[".repeat(4_500_000)}${"]".repeat(4_500_000)}`;
+    const ARGUMENTS = `{${'"k":1,'.repeat(700_000)}"k":1}`;
+    const TOO_COMPLEX = [
+      ["lists in each other", `{"input":${LISTS}}`, "100 levels"],
+      ["lists in an argument", `{"input":{"args":[${LISTS}]}}`, "100 levels"],
+      ["lists under an unknown key", `{"input":1,"x":${LISTS}}`, "100 levels"],
+      ["lists under a policy", `{"policy":${LISTS}}`, "100 levels"],
+      ["arguments", `{"input":{"kwargs":${ARGUMENTS}}}`, "50,000 keys"],
+      ["a constructor's arguments", `{"input":{"constructor_kwargs":${ARGUMENTS}}}`, "50,000 keys"],
+      ["modules", `{"input":{"modules":${ARGUMENTS}}}`, "50,000 keys"],
+      ["unknown keys", ARGUMENTS, "50,000 keys"],
+      ["lists in a list", `{"input":[${"[],".repeat(1_000_000)}[]]}`, "100,000 lists"],
+      ["numbers in a list", `{"input":[${"1,".repeat(1_000_000)}1]}`, "200,000 numbers"],
+    ] as const;
+    it.live.each(TOO_COMPLEX)("by refusing too many %s on every route", ([, body, limit]) =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint();
+        for (const path of ["/run", "/runsync", "/v2/e/run", "/execute"]) {
+          const answer = yield* ask(port, path, { body });
+          assert.strictEqual(answer.status, 400, path);
+          assert.include(String(valueOf(answer.json, "error")), limit);
+        }
+        assert.strictEqual((yield* ask(port, "/health")).status, 200);
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("but no job by a name that every object has", () =>
+      Effect.gen(function* () {
+        const { port } = yield* endpoint();
+        for (const id of ["constructor", "__proto__", "toString", "%5F_proto__"]) {
+          assert.strictEqual((yield* ask(port, `/status/${id}`)).status, 404);
+          for (const route of ["cancel", "retry"]) {
+            assert.strictEqual(
+              (yield* ask(port, `/${route}/${id}`, { method: "POST" })).status,
+              404,
+            );
+          }
+          assert.strictEqual((yield* ask(port, `/${id}`, { body: {} })).status, 404);
+        }
+      }).pipe(Effect.scoped),
     );
   });
 

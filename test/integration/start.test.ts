@@ -318,6 +318,11 @@ def f():
       ["no job at all", {}, "There is no queue"],
       ["a job without input", { RUNPOD_TEST_INPUT: "{}" }, "has no "],
       ["no JSON", { RUNPOD_TEST_INPUT: "{" }, "is no job"],
+      [
+        "a job that is too complex",
+        { RUNPOD_TEST_INPUT: `{"input":${"[".repeat(50_000)}${"]".repeat(50_000)}}` },
+        "nested deeper than 100 levels",
+      ],
     ] as const)("fails where there is %s", ([, variables, words]) =>
       Effect.gen(function* () {
         const { code, stderr } = yield* once(variables);

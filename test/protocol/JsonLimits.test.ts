@@ -3,11 +3,13 @@ import { Effect, Result, Schema } from "effect";
 
 import {
   checkJson,
+  elementsOf,
   JSON_LIMITS,
   JsonInvalid,
   type JsonLimits,
   JsonTooComplex,
   parseJson,
+  stringMember,
 } from "../../src/protocol/JsonLimits.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
@@ -164,5 +166,53 @@ describe("parseJson", () => {
     );
     assert.notInclude(failed("rpa_SECRET").message, "SECRET");
     assert.strictEqual(failed('{"a": ').message, "This is not JSON: it ends too early.");
+  });
+});
+
+const textsOf = (text: string) =>
+  elementsOf(bytesOf(text)).map((bytes) => new TextDecoder().decode(bytes));
+
+describe("parts of a JSON text", () => {
+  it.effect.prop("are the elements of any list", [Schema.Array(Schema.Json)], ([list]) =>
+    Effect.sync(() => {
+      for (const text of [JSON.stringify(list), JSON.stringify(list, null, 2)]) {
+        const again = textsOf(text).filter((part) => part.trim() !== "");
+        assert.deepStrictEqual(
+          again.map((part): unknown => JSON.parse(part)),
+          JSON.parse(text),
+        );
+      }
+    }),
+  );
+
+  it("are the text itself where it is no list", () => {
+    for (const text of ['{"a":[1,2]}', "1", '"[1,2]"', "", " "]) {
+      assert.deepStrictEqual(textsOf(text), [text]);
+    }
+  });
+
+  it("are at most a thousand", () => {
+    assert.lengthOf(textsOf(`[${"1,".repeat(1_000_000)}1]`), 1000);
+  });
+
+  it.effect.prop(
+    "are members that are found by name without parsing what is around them",
+    [Schema.String, Schema.Json],
+    ([name, other]) =>
+      Effect.sync(() => {
+        const around = JSON.stringify(other);
+        const key = JSON.stringify(name.slice(0, 100));
+        const text = `{"x": ${around}, ${key}\t: "value" , "deep":${"[".repeat(500)}${"]".repeat(500)}}`;
+        const expected = name === "deep" ? undefined : "value";
+        assert.strictEqual(stringMember(bytesOf(text), name.slice(0, 100)), expected);
+      }),
+  );
+
+  it("are no members where there are none, or none that is a short string", () => {
+    for (const text of ["{}", "[]", "", '{"id":1}', '{"a":{"id":"x"}}', '["id","x"]', '{"id"']) {
+      assert.isUndefined(stringMember(bytesOf(text), "id"), text);
+    }
+    assert.isUndefined(stringMember(bytesOf(`{"id":"${"x".repeat(2000)}"}`), "id"));
+    assert.strictEqual(stringMember(bytesOf('{"id":"first","id":"last"}'), "id"), "last");
   });
 });

@@ -76,6 +76,46 @@ describe.concurrent("a worker is told", () => {
   );
 });
 
+describe("a job that is too complex", () => {
+  const COMPLEX = [
+    ["lists in each other", `{"a":${"[".repeat(3_000_000)}${"]".repeat(3_000_000)}}`],
+    ["700,000 arguments", `{"kwargs":{${'"k":1,'.repeat(700_000)}"k":1}}`],
+    ["a million lists", `{"args":[${"[],".repeat(1_000_000)}[]]}`],
+  ] as const;
+  it.live.each(COMPLEX)(
+    "with %s fails with the limit, and the jobs beside it run",
+    ([, input]) =>
+      Effect.gen(function* () {
+        const { service } = yield* atWork(echo);
+        service.answer(
+          `[{"id":"a","input":1},{"input":${input},"webhook":null,"id":"b"},{"id":"c","input":3}]`,
+        );
+        assert.strictEqual((yield* service.result("a")).body["output"], 1);
+        assert.strictEqual((yield* service.result("c")).body["output"], 3);
+        assert.match(
+          String((yield* service.result("b")).body["error"]),
+          /too complex: .*more|deeper/,
+        );
+      }).pipe(Effect.scoped),
+    30_000,
+  );
+
+  it.live(
+    "fails too when it comes alone, and without an id is only logged",
+    () =>
+      Effect.gen(function* () {
+        const { service, logs } = yield* atWork(echo);
+        service.answer(`{"input":${"[".repeat(1000)}${"]".repeat(1000)}}`);
+        service.answer(`{"id":"b","input":${"[".repeat(1000)}${"]".repeat(1000)}}`);
+        assert.include(String((yield* service.result("b")).body["error"]), "100 levels");
+        assert.lengthOf(service.results, 1);
+        assert.lengthOf(logs.errors(), 2);
+        assert.include(logs.errors()[0], "too complex");
+      }).pipe(Effect.scoped),
+    30_000,
+  );
+});
+
 /** A queue whose service answers every take with this. */
 const answering = (status: number, text: string) =>
   JobQueue.layerNoDeps.pipe(

@@ -1,10 +1,11 @@
-import { request } from "node:http";
+import { type IncomingHttpHeaders, request } from "node:http";
 
 import { Effect } from "effect";
 
 export interface Answer {
   readonly status: number;
   readonly type: string | undefined;
+  readonly headers: IncomingHttpHeaders;
   readonly text: string;
   /** The body as JSON; undefined where it is none. */
   readonly json: unknown;
@@ -54,6 +55,7 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
           Effect.succeed({
             status: response.statusCode ?? 0,
             type: response.headers["content-type"],
+            headers: response.headers,
             text: received,
             json: jsonOf(received),
           }),
