@@ -47,6 +47,9 @@ const SWEEP = "1 second";
 
 type Tally = Record<JobStatus | "retried", number>;
 
+/** Other work goes on before a text of more bytes is parsed. */
+const LARGE = 1024 * 1024;
+
 const NOTHING = new Uint8Array();
 
 /** Requests and results stay JSON texts: parsed they may need a hundred times the memory. */
@@ -354,20 +357,29 @@ export class LocalQueue extends Context.Service<
       const take = Effect.fnUntraced(
         function* (slots: number) {
           yield* Effect.interruptible(available);
-          const jobs: Array<Job> = [];
-          for (const entry of queued.splice(0, slots)) {
+          const taken = queued.splice(0, slots);
+          for (const entry of taken) {
             entry.status = "IN_PROGRESS";
             entry.started = now();
             changed(entry);
-            const request = Option.getOrElse(requestOf(entry.request), (): JobRequest => ({}));
-            jobs.push({ id: entry.id, ...("input" in request ? { input: request.input } : {}) });
           }
-          return { jobs, unusable: [] };
+          const jobs: Array<Job> = [];
+          for (const { id, request: text } of taken) {
+            if (text.length > LARGE) yield* Effect.yieldNow;
+            const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
+            jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
+          }
+          // One that was cancelled in between is not begun.
+          return {
+            jobs: jobs.filter(({ id }) => entries.get(id)?.status === "IN_PROGRESS"),
+            unusable: [],
+          };
         },
         (effect) => Effect.uninterruptible(effect),
       );
 
       const complete = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
+        if (bytes.length > LARGE) yield* Effect.yieldNow;
         const entry = entries.get(jobId);
         // It was cancelled or ran out of time: what came of it counts no more.
         if (entry === undefined || isFinal(entry.status)) return;

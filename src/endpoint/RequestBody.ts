@@ -12,6 +12,9 @@ const OVERHEAD = 4096;
 const MAX_PAUSE = "20 seconds";
 const MAX_DURATION = "2 minutes";
 
+/** So many bytes of a body that is refused are read nevertheless. */
+const MAX_DISCARDED = 64 * MIB;
+
 /** When a client may try again that found no room, in seconds. */
 const RETRY_AFTER = 5;
 
@@ -116,42 +119,75 @@ const makeReader = (
 ) => {
   let held = 0;
   let bytes: Uint8Array = new Uint8Array();
-
-  const reserve = Effect.fnUntraced(
-    function* (amount: number) {
-      if (!(yield* budget.reserve(amount))) return yield* overloaded(budget.limit);
-      held += amount;
-    },
-    (effect) => Effect.uninterruptible(effect),
-  );
-
-  /** Room is taken for what has arrived: a client that only promises bytes holds nothing. */
-  const read = Effect.gen(function* () {
-    const parts: Array<Uint8Array> = [];
-    yield* reserve(OVERHEAD);
-    yield* request.stream.pipe(
-      Stream.timeoutOrElse({ duration: MAX_PAUSE, orElse: () => Stream.fail(tooSlow()) }),
-      Stream.runForEach((part) => {
-        parts.push(part);
-        return held - OVERHEAD + part.length > limit
-          ? Effect.fail(tooLarge(limit))
-          : reserve(part.length);
-      }),
-      Effect.timeoutOrElse({ duration: MAX_DURATION, orElse: () => Effect.fail(tooSlow()) }),
-    );
-    bytes = Buffer.concat(parts);
-    const checked = checkJson(bytes);
-    if (Result.isFailure(checked)) {
-      return yield* new BodyRefused({ status: 400, reason: checked.failure.message });
-    }
-    return textOf(bytes);
-  });
+  let parts: Array<Uint8Array> = [];
 
   const release = Effect.suspend(() => {
     const amount = held;
     held = 0;
     return budget.release(amount);
   });
+
+  /** Takes room for what has arrived: a client that only promises bytes holds nothing. */
+  const reserve = (amount: number) =>
+    Effect.map(budget.reserve(amount), (isReserved) => {
+      if (isReserved) held += amount;
+      return isReserved ? undefined : overloaded(budget.limit);
+    });
+
+  /** What is wrong with one more part of the body, which is kept if nothing is. */
+  const take = (part: Uint8Array) => {
+    parts.push(part);
+    return held - OVERHEAD + part.length > limit
+      ? Effect.succeed(tooLarge(limit))
+      : reserve(part.length);
+  };
+
+  /** Reads to the end what is refused: most clients look for an answer only when they have sent everything. */
+  const receive = Effect.fnUntraced(function* () {
+    const { "content-length": length = "0", expect } = request.headers;
+    const declared = Number(length);
+    let refusal = declared > limit ? tooLarge(limit) : yield* reserve(OVERHEAD);
+    if (refusal !== undefined && (expect !== undefined || declared > limit + MAX_DISCARDED)) {
+      return refusal;
+    }
+    let discarded = 0;
+    yield* request.stream.pipe(
+      Stream.timeoutOrElse({
+        duration: MAX_PAUSE,
+        orElse: () => Stream.fail(refusal ?? tooSlow()),
+      }),
+      Stream.runForEach((part) => {
+        if (refusal !== undefined) {
+          discarded += part.length;
+          return discarded > MAX_DISCARDED ? Effect.fail(refusal) : Effect.void;
+        }
+        return Effect.flatMap(take(part), (found) => {
+          refusal = found;
+          if (found === undefined) return Effect.void;
+          parts = [];
+          return release;
+        });
+      }),
+      Effect.timeoutOrElse({ duration: MAX_DURATION, orElse: () => Effect.fail(tooSlow()) }),
+    );
+    return refusal;
+  });
+
+  const read = Effect.gen(function* () {
+    const refusal = yield* receive();
+    if (refusal !== undefined) return yield* refusal;
+    // Other work goes on between steps that take milliseconds for each 10 MB.
+    bytes = Buffer.concat(parts);
+    parts = [];
+    yield* Effect.yieldNow;
+    const checked = checkJson(bytes);
+    if (Result.isFailure(checked)) {
+      return yield* new BodyRefused({ status: 400, reason: checked.failure.message });
+    }
+    yield* Effect.yieldNow;
+    return textOf(bytes);
+  });
+
   const takeOver = Effect.sync(() => {
     const amount = held;
     held = 0;
@@ -179,8 +215,6 @@ export const withLimitedBody = <E, R>(
 ) =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest;
-    const declared = Number(request.headers["content-length"] ?? 0);
-    if (declared > limit) return responseOf(tooLarge(limit));
     const { read, release, takeOver } = makeReader(request, limit, yield* RequestBudget);
     return yield* handled.pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, withText(request, read)),

@@ -6,6 +6,8 @@ import {
   type SerializationFormat,
 } from "../protocol/FunctionRequest.ts";
 
+const LARGE = 1024 * 1024;
+
 /** Node reads other texts too, but takes a second for 20 MB of what is not base64. */
 const BASE64 = /^[\w+/-]*={0,2}$/;
 
@@ -56,5 +58,10 @@ export const payloads = (
       all.push([`constructor_kwargs.${name}`, value]);
     }
   }
-  return Effect.forEach(all, ([field, value]) => payload(request.format, field, value));
+  return Effect.forEach(all, ([field, value]) =>
+    Effect.tap(payload(request.format, field, value), ({ byteLength }) =>
+      // Other work goes on between large ones.
+      byteLength > LARGE ? Effect.yieldNow : Effect.void,
+    ),
+  );
 };
