@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 import { assert, describe, it } from "@effect/vitest";
@@ -9,7 +10,7 @@ import manifest from "../../package.json" with { type: "json" };
 import { ask } from "../support/Http.ts";
 import { realEnvironment } from "../support/RealWorker.ts";
 import { serveProcess, serving } from "../support/ServeProcess.ts";
-import { typing } from "../support/Typed.ts";
+import { typed, typing } from "../support/Typed.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
 
@@ -212,6 +213,23 @@ describe("serve", () => {
         status: "COMPLETED",
         "output.json_result": "Hello you",
       });
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("refuses a folder that another server uses, or whose database is a pipe", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const parent = yield* files.makeTempDirectoryScoped();
+      const args = ["serve", "--port", "0", "--keep"];
+      yield* serveProcess(["--keep", `${parent}/used`]);
+      const second = yield* typed([...args, `${parent}/used`], realEnvironment());
+      assert.strictEqual(second.code, 2);
+      assert.include(second.stderr, `${parent}/used/jobs.sqlite: another server uses it`);
+      yield* files.makeDirectory(`${parent}/pipe`);
+      execFileSync("mkfifo", [`${parent}/pipe/jobs.sqlite`]);
+      const blocked = yield* typed([...args, `${parent}/pipe`], realEnvironment());
+      assert.strictEqual(blocked.code, 2);
+      assert.include(blocked.stderr, "not a plain file of this user");
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
