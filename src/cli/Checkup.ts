@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import { Effect, FileSystem, Layer, Option, Path } from "effect";
 
 import { REQUIRE_GPU } from "../runpod/Fitness.ts";
@@ -78,7 +80,7 @@ const volume = Effect.gen(function* () {
 /** The lock as workers take it, on a file of its own. */
 const lock = Effect.fnUntraced(function* ({ directory }: Place) {
   const files = yield* FileSystem.FileSystem;
-  const file = `${directory}/.doctor-${process.pid}.lock`;
+  const file = `${directory}/.doctor-${randomUUID()}.lock`;
   return yield* files.makeDirectory(directory, { recursive: true }).pipe(
     Effect.andThen((yield* WorkspaceLock).acquireUnless(file, Effect.succeedNone)),
     Effect.scoped,
@@ -104,6 +106,7 @@ const environment = Effect.fnUntraced(function* ({ directory }: Place) {
     return { subject, state: "ok", detail: "none yet: the first start makes one" } as const;
   }
   const asked = (yield* Programs).run(path.join(link, "bin", "python"), [
+    "-I",
     "-c",
     "import cloudpickle, sys; print('Python %d.%d.%d' % sys.version_info[:3], 'with cloudpickle', cloudpickle.__version__)",
   ]);

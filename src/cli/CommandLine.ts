@@ -4,6 +4,7 @@ import { CliOutput, Command } from "effect/cli";
 import manifest from "../../package.json" with { type: "json" };
 import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
+import { safeFileSystem } from "../workspace/SafeFileSystem.ts";
 import { doctor } from "./doctor.ts";
 import { Failed, refuse } from "./Failure.ts";
 import { invoke } from "./invoke.ts";
@@ -58,5 +59,5 @@ export const commandLine = (args?: ReadonlyArray<string>) =>
         errors.length === 0 ? Effect.void : Effect.fail(new Failed({ exitCode: 2 })),
       SettingInvalid: refuse,
     }),
-    Effect.provide(Presenter),
+    Effect.provide(Layer.merge(Presenter, safeFileSystem)),
   );

@@ -1,10 +1,9 @@
-import { Console, Effect, Layer, Option, Path, Schema } from "effect";
+import { Console, Effect, Option, Schema } from "effect";
 import { Command, Flag, Prompt } from "effect/cli";
 
 import { gigabytes } from "../workspace/DiskUsage.ts";
 import { type Surplus, SurplusFinder } from "../workspace/Surplus.ts";
 import { Failed } from "./Failure.ts";
-import { Uv } from "../workspace/Uv.ts";
 
 /** After so many days without a worker an endpoint's folder counts as left behind. */
 const DAYS = 30;
@@ -14,19 +13,6 @@ const sizeOf = (bytes: Option.Option<number>): string =>
 
 const line = ({ path, reason, bytes }: Surplus): string =>
   `  ${sizeOf(bytes).padStart(9)}  ${path}: ${reason}`;
-
-/** Has uv drop what it fetched and nobody can use any more. */
-const pruneCache = Effect.fn("prune.cache")(function* (folder: string) {
-  const uv = yield* Uv;
-  const path = yield* Path.Path;
-  const cache = path.join(path.dirname(folder), ".uv-cache");
-  const words = yield* uv.run(["cache", "prune", "--cache-dir", cache], {
-    directory: folder,
-    into: folder,
-    environment: {},
-  });
-  yield* Console.log(`uv's cache ${cache} was pruned. ${words.trim()}`.trim());
-});
 
 const isAgreed = Effect.fnUntraced(function* (yes: boolean) {
   if (yes) return true;
@@ -50,9 +36,14 @@ const handler = Effect.fn("prune")(function* ({
   const folder = yield* finder.folder;
   if (Option.isNone(folder)) {
     yield* Console.log("There is no network volume that could be written to: nothing to prune.");
+    const fault = yield* finder.fault;
+    if (Option.isSome(fault)) yield* Console.error(fault.value.message);
     return;
   }
-  const found = yield* finder.find(days);
+  const { found, skipped } = yield* finder.find(days);
+  if (skipped.length > 0) {
+    yield* Console.log(["Left alone:", ...skipped.map((reason) => `  ${reason}`)].join("\n"));
+  }
   if (found.length === 0) {
     yield* Console.log(`Nothing in ${folder.value} was unused for ${days} days.`);
   } else {
@@ -70,14 +61,15 @@ const handler = Effect.fn("prune")(function* ({
       isDone = false;
       yield* Console.error(outcome.failure.message);
     } else if (outcome.success) {
-      yield* Console.log(`Removed ${surplus.path}`);
+      yield* Console.log(
+        surplus.parts === undefined
+          ? `Removed ${surplus.path}`
+          : `Removed ${surplus.parts.length} folders of ${surplus.path}`,
+      );
     } else {
       yield* Console.log(`Left ${surplus.path}: a worker uses it now`);
     }
   }
-  yield* pruneCache(folder.value).pipe(
-    Effect.catch(({ message }) => Console.error(`uv's cache was left as it is: ${message}`)),
-  );
   if (!isDone) return yield* new Failed({ exitCode: 1 });
 });
 
@@ -102,9 +94,9 @@ export const prune = Command.make(
   },
   handler,
 ).pipe(
-  Command.provide(Layer.mergeAll(SurplusFinder.layer, Uv.layer)),
+  Command.provide(SurplusFinder.layer),
   Command.withDescription(
-    "Remove from the network volume what no endpoint uses: runtimes without a worker for long, old environments, unfinished work, and uv's unusable cache. What a worker holds is left alone",
+    "Remove from the network volume what no endpoint uses: runtimes without a worker for long, old environments, unfinished work, and what uv's cache has of no use. What a worker holds is left alone, and so is a cache without a CACHEDIR.TAG",
   ),
   Command.withShortDescription("Remove from the network volume what no endpoint uses"),
   Command.withExamples([

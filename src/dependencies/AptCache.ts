@@ -12,6 +12,7 @@ import {
   Stream,
 } from "effect";
 
+import { diskFault } from "../workspace/DiskFault.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { Volume } from "../workspace/Volume.ts";
 
@@ -67,7 +68,9 @@ export class AptCache extends Context.Service<
           yield* use(path.join(place.value.caches, ".apt-cache", name));
         }).pipe(
           Effect.catch((error) =>
-            Effect.logWarning(`apt's cache on the volume is not used: ${error.message}`),
+            Effect.logWarning(
+              `apt's cache on the volume is not used: ${error._tag === "PlatformError" ? diskFault("it", "can't be used")(error).message : error.message}`,
+            ),
           ),
         );
 

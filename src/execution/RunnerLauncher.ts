@@ -2,6 +2,7 @@ import { Context, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from 
 
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import { safeFileSystem } from "../workspace/SafeFileSystem.ts";
 import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
 import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
@@ -107,5 +108,6 @@ export class RunnerLauncher extends Context.Service<
 
   static readonly layer = this.layerNoDeps.pipe(
     Layer.provide([RunnerProcesses.layer, Workspace.layer]),
+    Layer.provide(safeFileSystem),
   );
 }

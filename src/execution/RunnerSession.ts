@@ -1,5 +1,8 @@
+import { tmpdir } from "node:os";
+
 import { Deferred, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
 
+import { diskFault } from "../workspace/DiskFault.ts";
 import { OutputCapture } from "./OutputCapture.ts";
 import {
   type RunnerCommand,
@@ -84,7 +87,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
     Effect.mapError(
       (error) =>
         new BootFailed({
-          reason: `has no temporary folder to work in (${error.message}): free some space in the folder that TMPDIR names`,
+          reason: `has no temporary folder to work in. ${diskFault(tmpdir(), "can't be written to")(error).message} TMPDIR can name another folder`,
           output: "",
         }),
     ),

@@ -1,8 +1,9 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
+import { diskFault } from "../workspace/DiskFault.ts";
 import type { JobResult } from "./JobResult.ts";
 
 const RESULT_STORE = Setting.optionalText({
@@ -57,7 +58,7 @@ export class ResultStore extends Context.Service<
           yield* files.makeDirectory(where, { recursive: true, mode: PRIVATE_FOLDER });
           let size = body.length;
           for (const name of yield* names(where)) {
-            size += Number((yield* files.stat(path.join(where, name))).size);
+            size += Number((yield* files.lstat(path.join(where, name))).size);
           }
           if (size > MOST_BYTES) {
             yield* Effect.logWarning(
@@ -67,14 +68,26 @@ export class ResultStore extends Context.Service<
           }
           const file = fileOf(where, jobId);
           const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
-          yield* files.writeFile(`${file}.new`, Buffer.concat([head, body]), {
-            mode: PRIVATE_FILE,
-          });
-          yield* files.rename(`${file}.new`, file);
+          // Nobody can have put something else there: the name can't be known, and must be new.
+          const aside = `${file}-${randomUUID()}`;
+          yield* files
+            .writeFile(aside, Buffer.concat([head, body]), { flag: "wx", mode: PRIVATE_FILE })
+            .pipe(
+              Effect.andThen(files.rename(aside, file)),
+              Effect.onError(() => Effect.ignore(files.remove(aside))),
+            );
           return true;
         },
         Effect.catch((error) =>
-          Effect.as(Effect.logError(`A result could not be kept: ${error.message}`), false),
+          Effect.as(
+            Effect.logError(
+              diskFault(
+                Option.getOrElse(folder, () => ""),
+                "can't keep a result",
+              )(error).message,
+            ),
+            false,
+          ),
         ),
       );
 
@@ -84,10 +97,13 @@ export class ResultStore extends Context.Service<
         const found = [];
         for (const name of yield* names(where)) {
           const file = path.join(where, name);
+          // A pipe would never end, and what a link leads to is no result of ours.
+          const { type, size } = yield* files.lstat(file);
+          if (type !== "File" || Number(size) > MOST_BYTES) continue;
           const content = yield* files.readFile(file);
           const end = content.indexOf(10);
           const head = decodeHead(Buffer.from(content.subarray(0, Math.max(0, end))).toString());
-          if (Option.isNone(head)) continue;
+          if (Option.isNone(head) || fileOf(where, head.value.jobId) !== file) continue;
           found.push({
             result: { ...head.value, body: content.subarray(end + 1) },
             remove: Effect.ignore(files.remove(file)),

@@ -2,6 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { Effect, FileSystem, Option, Path } from "effect";
 
+import { diskFault } from "./DiskFault.ts";
+
 /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
 export const linkApp = Effect.fn("Workspace.linkApp")(
   function* (appPath: string, directory: string) {
@@ -24,6 +26,6 @@ export const linkApp = Effect.fn("Workspace.linkApp")(
   },
   (effect, appPath) =>
     Effect.catch(effect, (error) =>
-      Effect.logWarning(`${appPath}/.venv can't be made a link: ${error.message}`),
+      Effect.logWarning(diskFault(`${appPath}/.venv`, "can't be made a link")(error).message),
     ),
 );

@@ -1,22 +1,64 @@
-import { type PlatformError, Predicate, Schema } from "effect";
+import { Predicate, Schema } from "effect";
+
+const FULL = "Free some space, or take a larger disk";
+const DESCRIPTORS = "Raise the limit of open files (ulimit -n), or run fewer jobs side by side";
+const HEALTH = "Check the health of the machine or the volume";
+const REMOUNT = "Mount the volume again";
+const PERMISSION = "Let the worker's user write there";
 
 /** What the system says, and what can be done about it. */
 const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>> = {
-  ENOSPC: ["there is no space left", "Free some space, or take a larger disk"],
+  ENOSPC: ["there is no space left", FULL],
   EDQUOT: ["the volume's quota is used up", "Remove what is not needed, or enlarge the volume"],
   EROFS: ["it is mounted read-only", "Mount it writable"],
-  EACCES: ["access is denied", "Let the worker's user write there"],
-  EPERM: ["access is denied", "Let the worker's user write there"],
-  EIO: ["the disk failed", "Look at the machine's or the volume's health"],
-  ESTALE: ["the network file system lost it", "Mount the volume again"],
+  EACCES: ["access is denied", PERMISSION],
+  EPERM: ["access is denied", PERMISSION],
+  EIO: ["the disk failed", HEALTH],
+  ENXIO: ["the disk failed", HEALTH],
+  ENODEV: ["the disk failed", HEALTH],
+  EUCLEAN: ["the disk failed", HEALTH],
+  ETIMEDOUT: ["the network file system does not answer", HEALTH],
+  ESTALE: ["the network file system lost it", REMOUNT],
+  ENOTCONN: ["the network file system is not connected", REMOUNT],
+  EHOSTDOWN: ["the network file system is not connected", REMOUNT],
+  ELOOP: [
+    "there is a symbolic link on the way, and links are not followed there",
+    "Put a real file or folder in its place",
+  ],
+  ENOTDIR: ["a part of the path is not a folder", "Move away what is in its place"],
+  EMLINK: [
+    "the file has a second name (a hard link), so it may be somebody else's",
+    "Remove it; it is made again",
+  ],
+  ENAMETOOLONG: ["its path is too long", "Choose a folder with a shorter path"],
+  EMFILE: ["the worker has too many open files", DESCRIPTORS],
+  ENFILE: ["the machine has too many open files", DESCRIPTORS],
+  EFBIG: ["the file is larger than this disk allows", "Choose another disk, or raise its limit"],
+  EXDEV: ["another file system is mounted in it", "Unmount that first"],
+  EBUSY: ["it is in use, or something is mounted there", "Unmount it, or end who uses it"],
+  ENOENT: ["it is not there", "Make the folder, or correct the path"],
 };
 
-const codeOf = (error: unknown): string => {
+/** Numbers of errors for which Node has no name, on Linux. */
+const UNNAMED: Readonly<Record<number, string>> = {
+  [-112]: "EHOSTDOWN",
+  [-116]: "ESTALE",
+  [-117]: "EUCLEAN",
+  [-122]: "EDQUOT",
+};
+
+/** The system's name of an error, such as ENOSPC, wherever Effect or Node have put it. */
+export const codeOf = (error: unknown): string => {
+  if (error instanceof DiskFault) return error.code;
   const cause = Predicate.hasProperty(error, "reason") ? error.reason : error;
-  const system = Predicate.hasProperty(cause, "cause") ? cause.cause : cause;
-  return Predicate.hasProperty(system, "code") && typeof system.code === "string"
-    ? system.code
-    : "UNKNOWN";
+  const system =
+    Predicate.hasProperty(cause, "cause") && cause.cause !== undefined ? cause.cause : cause;
+  const number = Predicate.hasProperty(system, "errno") ? Number(system.errno) : undefined;
+  const unnamed = number === undefined ? undefined : UNNAMED[number];
+  if (unnamed !== undefined) return unnamed;
+  if (!Predicate.hasProperty(system, "code") || typeof system.code !== "string") return "UNKNOWN";
+  const inCode = /^Unknown system error (-\d+)$/.exec(system.code)?.[1];
+  return (inCode === undefined ? undefined : UNNAMED[Number(inCode)]) ?? system.code;
 };
 
 /** A disk does not do what is needed of it. */
@@ -37,5 +79,7 @@ export class DiskFault extends Schema.TaggedError<DiskFault>()("DiskFault", {
 /** Effect's file system tells most of these apart only in the cause of its error. */
 export const diskFault =
   (path: string, problem: string) =>
-  (error: PlatformError.PlatformError): DiskFault =>
-    new DiskFault({ path, problem, code: codeOf(error), detail: error.message });
+  (error: { readonly message: string }): DiskFault =>
+    error instanceof DiskFault
+      ? error
+      : new DiskFault({ path, problem, code: codeOf(error), detail: error.message });

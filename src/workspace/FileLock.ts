@@ -1,9 +1,14 @@
 import { spawn } from "node:child_process";
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 
 import { Context, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
+import { codeOf, diskFault } from "./DiskFault.ts";
+import { findProgram, programFolders } from "./ProgramPath.ts";
+import { openFile } from "./SafePaths.ts";
+import { jobFolders } from "./Volume.ts";
 
 export type LockMode = "exclusive" | "shared";
 
@@ -27,6 +32,9 @@ export interface HeldLock {
 
 const BUSY = 1;
 
+/** What is shown of the word that a holder left, in bytes. */
+const MAX_HOLDER = 200;
+
 /** What util-linux's flock(1) does, for machines without it. */
 const WITH_PYTHON = `import fcntl, sys
 try:
@@ -45,7 +53,7 @@ const lockDescriptor = (
   [command, args]: readonly [command: string, args: ReadonlyArray<string>],
   environment: Readonly<Record<string, string>>,
 ) =>
-  Effect.callback<boolean, LockUnavailable | "missing">((resume) => {
+  Effect.callback<boolean, LockUnavailable>((resume) => {
     const child = spawn(command, args, {
       env: environment,
       stdio: ["ignore", "ignore", "pipe", fd],
@@ -55,10 +63,7 @@ const lockDescriptor = (
       words += bytes.toString();
     });
     child.once("error", (error) => {
-      const missing = "code" in error && error.code === "ENOENT";
-      resume(
-        Effect.fail(missing ? "missing" : new LockUnavailable({ path, reason: error.message })),
-      );
+      resume(Effect.fail(new LockUnavailable({ path, reason: error.message })));
     });
     child.once("close", (code) => {
       if (code === 0) return resume(Effect.succeed(true));
@@ -72,21 +77,57 @@ const lockDescriptor = (
     return Effect.sync(() => child.kill("SIGKILL"));
   });
 
-/** A descriptor of our own; the file is created where it is missing, and its words are kept. */
-const open = (path: string) =>
+/** Another worker may make the file between our two ways to open it: on MooseFS both then fail. */
+const OPEN_TRIES = 5;
+
+/** Opens the file, which is made where it is missing, and keeps what it says. */
+const openLock = async (
+  roots: ReadonlyArray<string>,
+  path: string,
+  tries = OPEN_TRIES,
+): Promise<FileHandle> => {
+  const flags = constants.O_RDWR | constants.O_APPEND;
+  try {
+    return await openFile(roots, path, flags);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+  }
+  try {
+    return await openFile(roots, path, flags | constants.O_CREAT | constants.O_EXCL, 0o666);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST" || tries === 1) throw error;
+    return openLock(roots, path, tries - 1);
+  }
+};
+
+/** A descriptor of our own. What is no regular file there, or has a second name, is refused. */
+const open = (roots: ReadonlyArray<string>, path: string) =>
   Effect.acquireRelease(
-    Effect.fromResult(
-      Result.try({
-        try: () => openSync(path, "a+"),
-        catch: (error) =>
-          new LockUnavailable({
+    Effect.tryPromise({
+      try: () => openLock(roots, path),
+      catch: (error) =>
+        new LockUnavailable({
+          path,
+          reason: diskFault(
             path,
-            reason: error instanceof Error ? error.message : String(error),
-          }),
-      }),
-    ),
-    (fd) => Effect.sync(() => closeSync(fd)),
+            "can't be opened",
+          )(error instanceof Error ? error : new Error(String(error))).message,
+        }),
+    }),
+    // On a network volume that is gone closing fails too, and frees the descriptor all the same.
+    (handle) => Effect.ignore(Effect.tryPromise(() => handle.close())),
   );
+
+/** The start of a small file, which may be anything: nothing is waited for and no link is followed. */
+const startOf = (path: string): string => {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const buffer = Buffer.alloc(MAX_HOLDER);
+    return buffer.subarray(0, readSync(fd, buffer, 0, MAX_HOLDER, 0)).toString();
+  } finally {
+    closeSync(fd);
+  }
+};
 
 /** `flock(2)` on files: it keeps out every process that asks for it in any language, and dies with its holder. */
 export class FileLock extends Context.Service<
@@ -105,36 +146,30 @@ export class FileLock extends Context.Service<
     this,
     Effect.gen(function* () {
       const { forPrograms } = yield* Environment;
+      const roots = yield* jobFolders;
+      const folders = programFolders(forPrograms["PATH"], roots);
 
-      const attempt = (path: string, fd: number, mode: LockMode) =>
-        lockDescriptor(
-          path,
-          fd,
-          ["flock", [mode === "shared" ? "-s" : "-x", "-n", "3"]],
-          forPrograms,
-        ).pipe(
-          Effect.catchIf(
-            (error) => error === "missing",
-            () =>
-              lockDescriptor(
-                path,
-                fd,
-                ["python3", ["-c", WITH_PYTHON, mode === "shared" ? "LOCK_SH" : "LOCK_EX"]],
-                forPrograms,
-              ),
-          ),
-          Effect.mapError((error) =>
-            error === "missing"
-              ? new LockUnavailable({
-                  path,
-                  reason: "neither flock (of util-linux) nor python3 is on PATH; install one",
-                })
-              : error,
-          ),
-        );
+      /** The program that locks descriptor 3. */
+      const lockCommand = (mode: LockMode) => {
+        const flock = findProgram("flock", folders);
+        if (flock !== undefined) {
+          return [flock, [mode === "shared" ? "-s" : "-x", "-n", "3"]] as const;
+        }
+        const python = findProgram("python3", folders);
+        if (python === undefined) return undefined;
+        const name = mode === "shared" ? "LOCK_SH" : "LOCK_EX";
+        return [python, ["-I", "-c", WITH_PYTHON, name]] as const;
+      };
+
+      const attempt = (path: string, fd: number, mode: LockMode) => {
+        const command = lockCommand(mode);
+        if (command !== undefined) return lockDescriptor(path, fd, command, forPrograms);
+        const reason = "neither flock (of util-linux) nor python3 is on PATH; install one";
+        return Effect.fail(new LockUnavailable({ path, reason }));
+      };
 
       const tryLock = Effect.fn("FileLock.tryLock")(function* (path: string, mode: LockMode) {
-        const fd = yield* open(path);
+        const { fd } = yield* open(roots, path);
         if (!(yield* attempt(path, fd, mode))) return Option.none<HeldLock>();
         return Option.some<HeldLock>({
           descriptor: fd,
@@ -150,9 +185,14 @@ export class FileLock extends Context.Service<
       return FileLock.of({
         tryLock,
         holder: (path) => {
-          const text = Result.try(() => readFileSync(path, "utf8").trim());
+          // Anybody can write there, and it is shown in a terminal.
+          const text = Result.try(() =>
+            startOf(path)
+              .replaceAll(/[\p{Cc}\p{Cf}]/gu, " ")
+              .trim(),
+          );
           return Result.isSuccess(text) && text.success !== ""
-            ? Option.some(text.success.slice(0, 200))
+            ? Option.some(text.success)
             : Option.none();
         },
       });

@@ -42,13 +42,13 @@ const compileVariables = (caches: string): Variables => ({
  */
 export const jobEnvironment = (
   { forPrograms, has }: Environment["Service"],
-  { caches, shared, cachedModels }: Place,
+  { caches, shared, cachedModels, keepsCaches = shared }: Place,
   prefix: string,
 ): Variables => {
   // On a machine of one's own the libraries' usual folders serve better, unless there are models to be found.
   const additions: Variables = {
-    ...(shared ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
-    ...(shared || Option.isSome(cachedModels) ? hubVariables(caches, has) : {}),
+    ...(keepsCaches ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
+    ...(keepsCaches || Option.isSome(cachedModels) ? hubVariables(caches, has) : {}),
   };
   const added = Object.entries(additions).filter(([name]) => !has(name));
   const { PATH = "/usr/local/bin:/usr/bin:/bin" } = forPrograms;

@@ -1,6 +1,7 @@
 import { Context, DateTime, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import manifest from "../../package.json" with { type: "json" };
+import { readSmallFile, replaceFile } from "./SmallFile.ts";
 import type { Place } from "./Volume.ts";
 
 /** What a worker found and did when it came to a workspace. */
@@ -48,16 +49,16 @@ export class LastStart extends Context.Service<
           function* (place, start) {
             const at = DateTime.formatIso(yield* DateTime.now);
             const text = JSON.stringify({ at, worker: manifest.version, ...start });
-            const aside = `${fileOf(place)}-${process.pid}`;
-            yield* files.writeFileString(aside, text);
-            yield* files.rename(aside, fileOf(place));
+            yield* replaceFile(files, fileOf(place), text);
           },
           Effect.catch((error) => Effect.logDebug(`No word of this start: ${error.message}`)),
         ),
         read: (place) =>
-          files
-            .readFileString(fileOf(place))
-            .pipe(Effect.map(decode), Effect.orElseSucceed(Option.none<Start>)),
+          readSmallFile(files, fileOf(place)).pipe(
+            // Anybody who can write there could have written it, and it is shown in a terminal.
+            Effect.map((text) => decode(text.replaceAll(/\\u[0-9a-f]{4}|[\p{Cc}\p{Cf}]/giu, " "))),
+            Effect.orElseSucceed(Option.none<Start>),
+          ),
       });
     }),
   );

@@ -1,5 +1,6 @@
 import { Effect, FileSystem, Option, Path } from "effect";
 
+import { makeCache } from "./CacheTag.ts";
 import type { Place } from "./Volume.ts";
 
 /** Where the hub's libraries will look, by the variables that they go by. */
@@ -38,6 +39,8 @@ export const linkModels = Effect.fn("ModelCache.linkModels")(
         );
     });
 
+    const home = path.join(place.caches, ".hf-cache");
+    if (hub.startsWith(`${home}/`)) yield* makeCache(home);
     yield* files.makeDirectory(hub, { recursive: true });
     const { TRANSFORMERS_CACHE } = environment;
     if (TRANSFORMERS_CACHE === path.join(place.caches, ".hf-cache", "transformers")) {

@@ -8,6 +8,8 @@ import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { BoundedOutput } from "./BoundedOutput.ts";
 import { LiveLines } from "./LiveLines.ts";
+import { findProgram, programFolders } from "./ProgramPath.ts";
+import { jobFolders } from "./Volume.ts";
 
 /** A program could not be run, or said that it failed. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", {
@@ -161,6 +163,7 @@ export class Programs extends Context.Service<
     this,
     Effect.gen(function* () {
       const { forPrograms, mask, maskStream } = yield* Environment;
+      const folders = programFolders(forPrograms["PATH"], yield* jobFolders);
 
       /** Puts the lines of a program into the log as they come. */
       const liveLog = (name: string, clock: Clock.Clock) => {
@@ -233,8 +236,13 @@ export class Programs extends Context.Service<
           );
         };
         return yield* Effect.gen(function* () {
-          const environment = { ...forPrograms, ...options.environment };
-          const { stdout, stderr, ended } = yield* running(command, args, environment, options);
+          const program = findProgram(command, folders);
+          if (program === undefined) {
+            return yield* Effect.fail(`spawn ${command} ENOENT: it is in no folder of PATH`);
+          }
+          // What it starts by name is not to be found in a job's environment either.
+          const environment = { ...forPrograms, ...options.environment, PATH: folders.join(":") };
+          const { stdout, stderr, ended } = yield* running(program, args, environment, options);
           const exitCode = Deferred.await(ended);
           yield* Effect.raceFirst(
             Effect.all([follow("stdout", stdout), follow("stderr", stderr)], {

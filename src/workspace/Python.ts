@@ -93,7 +93,9 @@ export class Python extends Context.Service<
       const { forPrograms } = yield* Environment;
       const chosen = yield* PYTHON.value;
       const imageChosen = yield* IMAGE_PYTHON.value;
-      const folders = (forPrograms["PATH"] ?? "").split(":").filter((folder) => folder !== "");
+      const folders = (forPrograms["PATH"] ?? "")
+        .split(":")
+        .filter((folder) => path.isAbsolute(folder));
 
       const facts = Effect.fn("Python.facts")(function* (executable: string) {
         return yield* programs.run(executable, ["-I", "-c", PROBE]).pipe(

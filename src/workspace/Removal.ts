@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import { Effect, FileSystem, Path } from "effect";
 
 /** Folders with such names are on their way out, and nobody's. */
@@ -12,7 +14,7 @@ export const removeWhole = Effect.fnUntraced(function* (folder: string) {
   const path = yield* Path.Path;
   const name = path.basename(folder);
   if (name.startsWith(REMOVING)) return yield* files.remove(folder, { recursive: true });
-  const aside = path.join(path.dirname(folder), `${REMOVING}${name}`);
+  const aside = path.join(path.dirname(folder), `${REMOVING}${randomUUID()}`);
   yield* files.rename(folder, aside);
   yield* files.remove(aside, { recursive: true });
 });

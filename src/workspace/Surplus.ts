@@ -5,8 +5,10 @@ import { DiskUsage } from "./DiskUsage.ts";
 import { FileLock } from "./FileLock.ts";
 import { LAST_START } from "./LastStart.ts";
 import { lockOf, REMOVING, removeWhole } from "./Removal.ts";
+import { safeFileSystem } from "./SafeFileSystem.ts";
+import { UvCache } from "./UvCache.ts";
 import { BUILDING } from "./VirtualEnvironment.ts";
-import { type Place, Volume } from "./Volume.ts";
+import { type Place, Volume, type VolumeNotWritable } from "./Volume.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -16,6 +18,8 @@ const ABANDONED = 1;
 /** Something on the volume that can go. */
 export interface Surplus {
   readonly path: string;
+  /** What of it can go; all of it unless said. */
+  readonly parts?: ReadonlyArray<string>;
   /** Why nobody misses it. */
   readonly reason: string;
   /** In bytes; none where it is too much to be counted soon. */
@@ -30,8 +34,13 @@ export class SurplusFinder extends Context.Service<
   {
     /** Where it is looked for; none where there is no volume. */
     readonly folder: Effect.Effect<Option.Option<string>>;
-    /** All that was not used for so many days. */
-    readonly find: (days: number) => Effect.Effect<ReadonlyArray<Surplus>>;
+    /** Why the volume can't be used, where there is one. */
+    readonly fault: Effect.Effect<Option.Option<VolumeNotWritable>>;
+    /** All that was not used for so many days, and what is left alone though it could be meant, with the reason. */
+    readonly find: (days: number) => Effect.Effect<{
+      readonly found: ReadonlyArray<Surplus>;
+      readonly skipped: ReadonlyArray<string>;
+    }>;
     /** Removes it, unless somebody uses it at this moment: then false. */
     readonly remove: (surplus: Surplus) => Effect.Effect<boolean, DiskFault>;
   }
@@ -44,20 +53,33 @@ export class SurplusFinder extends Context.Service<
       const locks = yield* FileLock;
       const disks = yield* DiskUsage;
       const volume = yield* Volume;
+      const uvCache = yield* UvCache;
+
+      const isFolder = (where: string) =>
+        Effect.orElseSucceed(
+          Effect.map(files.lstat(where), ({ type }) => type === "Directory"),
+          () => false,
+        );
 
       const folder = Effect.map(
         Effect.orElseSucceed(volume.shared, Option.none<Place>),
         Option.map(({ caches }) => path.join(caches, "runtimes")),
       );
 
-      const namesIn = (where: string) =>
-        Effect.orElseSucceed(files.readDirectory(where), (): ReadonlyArray<string> => []);
+      /** Nothing that a link leads to is looked at, let alone removed. */
+      const namesIn = Effect.fnUntraced(function* (where: string) {
+        if (!(yield* isFolder(where))) return [];
+        return yield* Effect.orElseSucceed(
+          files.readDirectory(where),
+          (): ReadonlyArray<string> => [],
+        );
+      });
 
       /** Days since something was written, by the newest of some files; none where there are none. */
       const idle = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
         const now = yield* Clock.currentTimeMillis;
         const times = yield* Effect.forEach(paths, (one) =>
-          Effect.option(Effect.map(files.stat(one), ({ mtime }) => mtime)),
+          Effect.option(Effect.map(files.lstat(one), ({ mtime }) => mtime)),
         );
         const newest = Math.max(
           ...times.flatMap((time) =>
@@ -117,21 +139,39 @@ export class SurplusFinder extends Context.Service<
 
       const find = Effect.fn("SurplusFinder.find")(function* (days: number) {
         const root = yield* folder;
-        if (Option.isNone(root)) return [];
+        if (Option.isNone(root)) return { found: [], skipped: [] };
         const found: Array<Surplus> = [];
+        const skipped: Array<string> = [];
         for (const name of yield* namesIn(root.value)) {
           const where = path.join(root.value, name);
-          if (name.startsWith(REMOVING)) {
+          if (!(yield* isFolder(where))) {
+            skipped.push(`${where} is no folder (links are not followed)`);
+          } else if (name.startsWith(REMOVING)) {
             found.push(yield* surplus(where, "was left half removed", []));
           } else {
             found.push(...(yield* ofEndpoint(where, days)));
           }
         }
-        return found;
+        const cache = path.join(path.dirname(root.value), ".uv-cache");
+        const unused = yield* Effect.result(uvCache.unused(cache));
+        if (unused._tag === "Failure") {
+          skipped.push(unused.failure.message);
+        } else if (unused.success.length > 0) {
+          const sizes = yield* Effect.forEach(unused.success, disks.size);
+          found.push({
+            path: cache,
+            parts: unused.success,
+            reason: "what uv fetched and nothing in its cache refers to any more",
+            bytes: Option.map(Option.all(sizes), (all) => all.reduce((sum, bytes) => sum + bytes)),
+            locks: [uvCache.lockOf(cache)],
+          });
+        }
+        return { found, skipped };
       });
 
       const remove = Effect.fn("SurplusFinder.remove")(function* ({
         path: where,
+        parts = [where],
         locks: held,
       }: Surplus) {
         for (const lock of held) {
@@ -139,7 +179,7 @@ export class SurplusFinder extends Context.Service<
           const taken = yield* Effect.orElseSucceed(locks.tryLock(lock, "exclusive"), Option.none);
           if (Option.isNone(taken)) return false;
         }
-        yield* removeWhole(where).pipe(
+        yield* Effect.forEach(parts, removeWhole, { discard: true }).pipe(
           Effect.provideService(FileSystem.FileSystem, files),
           Effect.provideService(Path.Path, path),
           Effect.mapError(diskFault(where, "can't be removed")),
@@ -147,11 +187,17 @@ export class SurplusFinder extends Context.Service<
         return true;
       }, Effect.scoped);
 
-      return SurplusFinder.of({ folder, find, remove });
+      return SurplusFinder.of({
+        folder,
+        fault: Effect.match(volume.shared, { onSuccess: Option.none, onFailure: Option.some }),
+        find,
+        remove,
+      });
     }),
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([FileLock.layer, DiskUsage.layer, Volume.layer]),
+    Layer.provide([FileLock.layer, DiskUsage.layer, Volume.layer, UvCache.layer]),
+    Layer.provide(safeFileSystem),
   );
 }

@@ -6,6 +6,7 @@ import { Environment } from "../settings/Environment.ts";
 import { diskFault } from "./DiskFault.ts";
 import { type ProgramFailed, Programs } from "./Programs.ts";
 import { Python } from "./Python.ts";
+import { writableCache } from "./Volume.ts";
 
 /** The version that is brought where there is none; the only place that names it. */
 const VERSION = "0.13.9";
@@ -58,9 +59,9 @@ export class Uv extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const python = yield* Python;
-      const { forPrograms, userCache } = yield* Environment;
+      const { forPrograms } = yield* Environment;
 
-      const tools = path.join(userCache, "tools");
+      const tools = path.join(yield* writableCache, "tools");
       const brought = path.join(tools, `uv-${VERSION}`);
       const ofTools = (folder: string) => path.join(folder, "bin", "uv");
       const isThere = (command: string) =>
@@ -72,6 +73,7 @@ export class Uv extends Context.Service<
       /** Installs uv into the folder with the pip of an interpreter. */
       const install = (interpreter: string, folder: string) =>
         programs.run(interpreter, [
+          "-I",
           "-m",
           "pip",
           "install",
@@ -109,7 +111,7 @@ export class Uv extends Context.Service<
           yield* files.makeDirectory(work, { recursive: true });
           yield* install(executable, fetched).pipe(
             Effect.catch((withoutVenv) =>
-              programs.run(executable, ["-m", "venv", venv]).pipe(
+              programs.run(executable, ["-I", "-m", "venv", venv]).pipe(
                 Effect.andThen(install(path.join(venv, "bin", "python"), fetched)),
                 Effect.mapError(
                   (error) =>

@@ -1,10 +1,9 @@
-import { randomUUID } from "node:crypto";
-
 import { Effect, FileSystem, Option, Path, Schema } from "effect";
 
 import { type DiskFault, diskFault } from "./DiskFault.ts";
 import { LINKS } from "./ImagePackages.ts";
 import type { Interpreter } from "./Python.ts";
+import { readSmallFile, replaceFile } from "./SmallFile.ts";
 
 /** A whole environment has this file, written last: the list of what was asked to be installed in it. */
 const COMPLETE = ".worker-tetra-complete";
@@ -57,15 +56,13 @@ export const venvRecords = Effect.gen(function* () {
       // `stat` follows links, so an interpreter that is gone shows here.
       yield* files.stat(venv.python);
       yield* files.stat(path.join(venv.prefix, COMPLETE));
-      const configuration = yield* files.readFileString(path.join(venv.prefix, "pyvenv.cfg"));
+      const configuration = yield* readSmallFile(files, path.join(venv.prefix, "pyvenv.cfg"));
       return versionOf(configuration) === venv.version;
     }).pipe(Effect.orElseSucceed(() => false));
 
   /** Writes the list of what was asked for, which makes an environment whole. */
   const complete = (prefix: string, requirements: ReadonlyArray<string>) =>
-    files.writeFileString(path.join(prefix, COMPLETE), JSON.stringify(requirements), {
-      mode: PRIVATE,
-    });
+    replaceFile(files, path.join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE);
 
   return {
     isWhole,
@@ -76,19 +73,19 @@ export const venvRecords = Effect.gen(function* () {
     complete,
     /** What was asked to be installed in an environment. */
     requirements: (venv: Venv): Effect.Effect<ReadonlyArray<string>> =>
-      files.readFileString(path.join(venv.prefix, COMPLETE)).pipe(
+      readSmallFile(files, path.join(venv.prefix, COMPLETE)).pipe(
         Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
         Effect.orElseSucceed((): ReadonlyArray<string> => []),
       ),
     /** From now on nobody takes this environment; those who run from it are left alone. */
     condemn: (venv: Venv): Effect.Effect<void> =>
-      Effect.catch(files.writeFileString(path.join(venv.prefix, CONDEMNED), ""), (error) =>
+      Effect.catch(replaceFile(files, path.join(venv.prefix, CONDEMNED), ""), (error) =>
         Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
       ),
     /** Says that an install is at work in an environment; while that stands, it may be half done. */
     beginInstall: (venv: Venv): Effect.Effect<void, DiskFault> =>
       Effect.mapError(
-        files.writeFileString(path.join(venv.prefix, INSTALLING), ""),
+        replaceFile(files, path.join(venv.prefix, INSTALLING), ""),
         diskFault(venv.prefix, "can't be written"),
       ),
     /** The install is done, and this is what was asked for in all. */
@@ -96,15 +93,10 @@ export const venvRecords = Effect.gen(function* () {
       venv: Venv,
       requirements: ReadonlyArray<string>,
     ) {
-      const file = path.join(venv.prefix, COMPLETE);
-      const aside = `${file}-${randomUUID()}`;
-      yield* files
-        .writeFileString(aside, JSON.stringify(requirements), { mode: PRIVATE })
-        .pipe(
-          Effect.andThen(files.rename(aside, file)),
-          Effect.andThen(files.remove(path.join(venv.prefix, INSTALLING))),
-          Effect.mapError(diskFault(venv.prefix, "can't be written")),
-        );
+      yield* complete(venv.prefix, requirements).pipe(
+        Effect.andThen(files.remove(path.join(venv.prefix, INSTALLING))),
+        Effect.mapError(diskFault(venv.prefix, "can't be written")),
+      );
     }),
     /** Whether an install has begun and not ended. */
     isInstalling: (venv: Venv): Effect.Effect<boolean> => has(venv, INSTALLING),

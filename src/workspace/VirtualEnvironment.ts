@@ -223,7 +223,7 @@ export class VirtualEnvironment extends Context.Service<
         const failed = (step: string) => (error: ProgramFailed) =>
           Effect.fail(new VenvCreationFailed({ path: target, step, output: error.output }));
         const environment: Readonly<Record<string, string>> = {
-          ...(place.shared && !isSet("UV_CACHE_DIR")
+          ...((place.shared || place.keepsCaches === true) && !isSet("UV_CACHE_DIR")
             ? { UV_CACHE_DIR: path.join(place.caches, ".uv-cache") }
             : {}),
           ...(cache ? {} : { UV_NO_CACHE: "1" }),

@@ -1,4 +1,6 @@
 import { randomUUID } from "node:crypto";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
@@ -33,6 +35,26 @@ const APP = "/app";
 /** RunPod mounts the models that it caches here, below the volume's path, with or without a volume. */
 const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
 
+/**
+ * Folders that jobs and other endpoints can write to, so that no link below them is to be followed. How these
+ * folders themselves are reached is up to whoever set them.
+ */
+export const jobFolders = Effect.gen(function* () {
+  const { userCache } = yield* Environment;
+  const volume = yield* Effect.option(VOLUME_PATH.value);
+  const workspace = Option.flatten(yield* Effect.option(WORKSPACE_PATH.value));
+  return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
+});
+
+/** Docker gives every container this one, a read-only one too. */
+const SHARED_MEMORY = "/dev/shm";
+
+/** Where temporary files can go when the system's own folder for them can't be written to, the best first. */
+export const scratchFolders = Effect.map(jobFolders, ([volume = "", ...others]) => [
+  SHARED_MEMORY,
+  ...[...others, volume].map((folder) => join(folder, ".worker-tetra-tmp")),
+]);
+
 /** There is a network volume, and it can't be used. */
 export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
   "VolumeNotWritable",
@@ -53,7 +75,31 @@ export interface Place {
   readonly caches: string;
   /** Where RunPod's cached models are, if there are any. */
   readonly cachedModels: Option.Option<string>;
+  /** The user's own folder for caches can't be written to, so caches are kept in this place. */
+  readonly keepsCaches?: boolean;
 }
+
+/** Where the container's own disk can be written to, by what the system says; nothing is made there. */
+export const isWritable = Effect.fnUntraced(function* (
+  folder: string,
+): Effect.fn.Return<boolean, never, FileSystem.FileSystem | Path.Path> {
+  const files = yield* FileSystem.FileSystem;
+  const path = yield* Path.Path;
+  const outcome = yield* Effect.result(files.access(folder, { writable: true }));
+  if (outcome._tag === "Success") return true;
+  const { reason } = outcome.failure;
+  if (reason._tag !== "NotFound" || path.dirname(folder) === folder) return false;
+  return yield* isWritable(path.dirname(folder));
+});
+
+/** The user's folder for what can be fetched again, or one among temporary files where that can't be written to. */
+export const writableCache = Effect.gen(function* () {
+  const { userCache } = yield* Environment;
+  const path = yield* Path.Path;
+  if (yield* isWritable(userCache)) return userCache;
+  const temporary = path.join(tmpdir(), `worker-tetra-cache-${process.getuid?.() ?? "user"}`);
+  return (yield* isWritable(temporary)) ? temporary : userCache;
+});
 
 const endpointFolder = Effect.gen(function* () {
   const id = yield* ENDPOINT_ID.value;
@@ -71,6 +117,8 @@ export class Volume extends Context.Service<
     readonly shared: Effect.Effect<Option.Option<Place>, VolumeNotWritable>;
     /** On the container's own disk. */
     readonly own: Place;
+    /** Fails where neither place can be written to, with what is wrong with the container's own disk. */
+    readonly writable: Effect.Effect<void, DiskFault>;
   }
 >()("worker-tetra/workspace/Volume") {
   static readonly layer = Layer.effect(
@@ -79,6 +127,7 @@ export class Volume extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const { userCache } = yield* Environment;
+      const cache = yield* writableCache;
       const root = yield* VOLUME_PATH.value;
       const endpoint = yield* endpointFolder;
       const chosen = yield* WORKSPACE_PATH.value;
@@ -92,12 +141,12 @@ export class Volume extends Context.Service<
       /** Writes and removes a file of its own name, so that workers which try at once don't meet. */
       const probe = (folder: string) => {
         const file = path.join(folder, `.write-probe-${randomUUID()}`);
-        return files
-          .writeFileString(file, "x")
-          .pipe(
-            Effect.andThen(files.remove(file)),
-            Effect.mapError(diskFault(folder, "can't be written to")),
-          );
+        return files.writeFileString(file, "x", { flag: "wx" }).pipe(
+          Effect.andThen(files.remove(file)),
+          // A quota often shows only when the file is closed, and leaves it there.
+          Effect.onError(() => Effect.ignore(files.remove(file))),
+          Effect.mapError(diskFault(folder, "can't be written to")),
+        );
       };
 
       const models = path.join(root, ...CACHED_MODELS);
@@ -116,7 +165,14 @@ export class Volume extends Context.Service<
       );
 
       const shared = Effect.gen(function* () {
-        if (!(yield* isDirectory(root))) return Option.none<Place>();
+        // Only a folder that is not there means that there is no volume: one that is cut off is there.
+        const kind = yield* Effect.result(files.stat(root));
+        if (kind._tag === "Failure") {
+          const fault = diskFault(root, "can't be looked at")(kind.failure);
+          if (["ENOENT", "ENOTDIR"].includes(fault.code)) return Option.none<Place>();
+          return yield* new VolumeNotWritable({ path: root, fault });
+        }
+        if (kind.success.type !== "Directory") return Option.none<Place>();
         const onlyModels = yield* holdsOnlyModels;
         if (onlyModels && !(yield* isMount)) return Option.none<Place>();
         const writable = yield* Effect.result(probe(root));
@@ -136,11 +192,31 @@ export class Volume extends Context.Service<
         ? chosen.value
         : (yield* Effect.isSuccess(probe(APP)))
           ? APP
-          : path.join(userCache, "workspace");
+          : path.join(cache, "workspace");
+
+      const hasOwn = files
+        .makeDirectory(ownDirectory, { recursive: true })
+        .pipe(
+          Effect.mapError(diskFault(ownDirectory, "can't be written to")),
+          Effect.andThen(probe(ownDirectory)),
+        );
+      const hasShared = Effect.filterOrFail(shared, Option.isSome);
 
       return Volume.of({
         shared,
-        own: { directory: ownDirectory, shared: false, caches: ownDirectory, cachedModels },
+        own: {
+          directory: ownDirectory,
+          shared: false,
+          caches: ownDirectory,
+          cachedModels,
+          ...(cache === userCache ? {} : { keepsCaches: true }),
+        },
+        writable: Effect.catch(hasOwn, (error) =>
+          Effect.andThen(
+            Effect.mapError(hasShared, () => error),
+            Effect.logWarning(`${error.message} The network volume is used instead.`),
+          ),
+        ),
       });
     }),
   );

@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+
 import {
   Clock,
   Context,
@@ -24,9 +26,10 @@ import { LastStart } from "./LastStart.ts";
 import type { PythonNotFound } from "./Python.ts";
 import type { UvUnavailable } from "./Uv.ts";
 import { lockOf, removeWhole } from "./Removal.ts";
+import { safeFileSystem } from "./SafeFileSystem.ts";
 import { type VenvError, VirtualEnvironment, venvsCreated } from "./VirtualEnvironment.ts";
 import type { Venv } from "./Venv.ts";
-import { type Place, Volume } from "./Volume.ts";
+import { isWritable, type Place, Volume } from "./Volume.ts";
 import {
   type LockTimeout,
   WorkspaceLock,
@@ -246,10 +249,32 @@ export class Workspace extends Context.Service<
         return [venv, rebuilding === undefined ? "created" : "rebuilt"] as const;
       });
 
+      /** Programs of jobs need a folder for temporary files, which a read-only container does not have. */
+      const temporaryFolder = Effect.fnUntraced(
+        function* ({ directory }: Place) {
+          if (yield* isWritable(tmpdir())) return {};
+          const folder = path.join(directory, ".tmp");
+          yield* files.makeDirectory(folder, { recursive: true });
+          yield* Effect.logWarning(`${tmpdir()} can't be written to: jobs get TMPDIR=${folder}`);
+          return { TMPDIR: folder };
+        },
+        Effect.catch((error) =>
+          Effect.as(
+            Effect.logWarning(diskFault(tmpdir(), "can't be written to")(error).message),
+            {},
+          ),
+        ),
+        Effect.provideService(FileSystem.FileSystem, files),
+        Effect.provideService(Path.Path, path),
+      );
+
       /** Takes an environment for this worker's own, unless it is gone by now. */
       const take = Effect.fn("Workspace.take")(function* (place: Place, venv: Venv) {
         if (!(yield* hold(venv))) return Option.none<PreparedWorkspace>();
-        const variables = jobEnvironment(environment, place, venv.prefix);
+        const variables = {
+          ...jobEnvironment(environment, place, venv.prefix),
+          ...(yield* temporaryFolder(place)),
+        };
         yield* Effect.all(
           [
             Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
@@ -461,5 +486,6 @@ export class Workspace extends Context.Service<
       DiskUsage.layer,
       LastStart.layer,
     ]),
+    Layer.provide(safeFileSystem),
   );
 }

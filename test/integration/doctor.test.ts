@@ -1,4 +1,16 @@
-import { readdirSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import {
+  existsSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -15,6 +27,53 @@ import { workerProcess } from "../support/WorkerProcess.ts";
 const FUNCTION = { function_name: "f", function_code: "def f(): return 1" };
 
 const DAY = 24 * 60 * 60 * 1000;
+
+const TAG = "Signature: 8a477f597d28d172789f06886806bc55\n";
+
+/** Folders of a volume and links to a folder outside take turns, as fast as can be. */
+const SWAP = `import os, sys
+volume, outside = sys.argv[1:]
+places = {
+    volume + "/.uv-cache": outside,
+    volume + "/.uv-cache/archive-v0": outside + "/archive-v0",
+    volume + "/runtimes/x": outside,
+    volume + "/runtimes/x/.venvs": outside + "/.venvs",
+}
+while True:
+    for place, target in places.items():
+        try:
+            os.makedirs(volume + "/runtimes/x/.venvs/.building-x", exist_ok=True)
+            os.utime(volume + "/runtimes/x/.venvs/.building-x", (0, 0))
+            os.makedirs(volume + "/.uv-cache/archive-v0/unused", exist_ok=True)
+            os.rename(place, place + ".aside")
+            os.symlink(target, place)
+            os.unlink(place)
+            os.rename(place + ".aside", place)
+        except OSError:
+            pass
+`;
+
+/** A folder beside the volume that must stay as it is. */
+const outsideOf = (volume: string) => {
+  const outside = `${volume}-outside`;
+  mkdirSync(join(outside, ".venvs", "3.12.1-bbbbbbbb-1"), { recursive: true });
+  mkdirSync(join(outside, "archive-v0", "unused"), { recursive: true });
+  writeFileSync(join(outside, "file"), "precious");
+  writeFileSync(join(outside, "archive-v0", "unused", "file"), "precious");
+  const before = readdirSync(outside, { recursive: true }).toSorted();
+  return {
+    outside,
+    assertUntouched: () =>
+      assert.deepStrictEqual(readdirSync(outside, { recursive: true }).toSorted(), before),
+  };
+};
+
+/** What there is in a cache but files. */
+const left = (cache: string) =>
+  readdirSync(cache, { recursive: true })
+    .map(String)
+    .filter((name) => !name.includes("file"))
+    .toSorted();
 
 const program = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
   typed(args, { ...realEnvironment(), ...variables });
@@ -115,6 +174,26 @@ describe("doctor", () => {
     }),
   );
 
+  it.live("runs no code that PYTHON variables or the current directory name", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporary;
+      const ran = join(folder, "ran");
+      for (const name of ["sitecustomize", "usercustomize", "cloudpickle", "json", "fcntl"]) {
+        writeFileSync(
+          join(folder, `${name}.py`),
+          `open(${JSON.stringify(ran)}, "a").write("${name} ")`,
+        );
+      }
+      const { stdout } = yield* program(["doctor"], {
+        PYTHONPATH: folder,
+        PYTHONSTARTUP: join(folder, "json.py"),
+        PYTHONUSERBASE: folder,
+      });
+      assert.match(stdout, /Environment +.*with cloudpickle \d/);
+      assert.isFalse(existsSync(ran));
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
   it.live("goes on where a setting says where not to look", () =>
     Effect.gen(function* () {
       const { code, stdout } = yield* program(["doctor"], { RUNPOD_ENDPOINT_ID: "../other" });
@@ -196,6 +275,166 @@ describe("prune", () => {
       ),
     ),
   );
+
+  it.live("follows no link out of the volume, wherever it is planted", () =>
+    Effect.gen(function* () {
+      const { volume, runtimes } = yield* planted;
+      const { outside, assertUntouched } = outsideOf(volume);
+      const old = new Date(Date.now() - 40 * DAY);
+      utimesSync(join(outside, ".venvs"), old, old);
+      const endpoint = (name: string) => {
+        mkdirSync(join(runtimes, name));
+        for (const file of [".initialization.lock", ".last-start.json"]) {
+          writeFileSync(join(runtimes, name, file), "");
+          utimesSync(join(runtimes, name, file), old, old);
+        }
+        return join(runtimes, name);
+      };
+      /** Puts something else in the place of an endpoint's lock, as old as that. */
+      const replaceLock = (name: string, plant: (lock: string) => void) => {
+        const lock = join(endpoint(name), ".initialization.lock");
+        rmSync(lock);
+        plant(lock);
+        lutimesSync(lock, old, old);
+        return join(runtimes, name);
+      };
+      symlinkSync(outside, join(runtimes, "linked"));
+      symlinkSync(outside, join(runtimes, ".removing-linked"));
+      symlinkSync(join(outside, ".venvs"), join(endpoint("venvs"), ".venvs"));
+      lutimesSync(join(runtimes, "venvs", ".venvs"), old, old);
+      const locked = replaceLock("lock", (lock) => symlinkSync(join(outside, "file"), lock));
+      const piped = replaceLock("pipe", (lock) => execFileSync("mkfifo", [lock]));
+      const hard = replaceLock("hard", (lock) => linkSync(join(outside, "file"), lock));
+      const inside = endpoint("inside");
+      symlinkSync(outside, join(inside, "link"));
+      symlinkSync(outside, join(volume, ".uv-cache"));
+      const { stdout, code } = yield* program(["prune", "--yes"], { RUNPOD_VOLUME_PATH: volume });
+      assertUntouched();
+      assert.strictEqual(readFileSync(join(outside, "file"), "utf8"), "precious");
+      assert.include(stdout, `${join(runtimes, "linked")} is no folder (links are not followed)`);
+      assert.include(stdout, `${join(volume, ".uv-cache")} is no folder (links are not followed)`);
+      for (const removed of [inside, join(runtimes, "venvs")]) {
+        assert.include(stdout, `Removed ${removed}`);
+        assert.isFalse(existsSync(removed));
+      }
+      // Where no lock can be had nobody can tell who uses it.
+      for (const kept of [locked, piped, hard]) assert.include(stdout, `Left ${kept}`);
+      assert.strictEqual(code, 0);
+      rmSync(outside, { recursive: true });
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("removes nothing outside while another endpoint swaps folders for links", () =>
+    Effect.gen(function* () {
+      const volume = yield* temporary;
+      const { outside, assertUntouched } = outsideOf(volume);
+      const cache = join(volume, ".uv-cache");
+      mkdirSync(cache);
+      writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
+      mkdirSync(join(volume, "runtimes"));
+      yield* Effect.acquireRelease(
+        Effect.sync(() => spawn("python3", ["-I", "-c", SWAP, volume, outside])),
+        (child) => Effect.sync(() => child.kill("SIGKILL")),
+      );
+      for (let tries = 0; tries < 8; tries += 1) {
+        yield* program(["prune", "--yes", "--days", "0"], { RUNPOD_VOLUME_PATH: volume });
+        assertUntouched();
+      }
+      rmSync(outside, { recursive: true });
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  describe("of uv's cache", () => {
+    const withCache = Effect.gen(function* () {
+      const volume = yield* temporary;
+      const cache = join(volume, ".uv-cache");
+      for (const folder of [
+        "archive-v0/used",
+        "archive-v0/unused",
+        "wheels-v7/pypi/six",
+        "wheels-v8/pypi/six",
+        "builds-v0/left",
+        "not uv's",
+      ]) {
+        mkdirSync(join(cache, folder), { recursive: true });
+        writeFileSync(join(cache, folder, "file"), "x");
+      }
+      symlinkSync("../../../archive-v0/used", join(cache, "wheels-v8/pypi/six/1.0-py3"));
+      const run = (...args: ReadonlyArray<string>) =>
+        program(["prune", ...args], { RUNPOD_VOLUME_PATH: volume });
+      return { cache, run };
+    });
+    it.live("removes what nothing refers to, after asking", () =>
+      Effect.gen(function* () {
+        const { cache, run } = yield* withCache;
+        writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
+        const before = left(cache);
+        const shown = yield* run("--dry-run");
+        assert.include(shown.stdout, `${cache}: what uv fetched`);
+        const asked = yield* run();
+        assert.strictEqual(asked.code, 1);
+        assert.include(asked.stderr, "add --yes");
+        assert.deepStrictEqual(left(cache), before);
+        const done = yield* run("--yes");
+        assert.strictEqual(done.code, 0);
+        assert.include(done.stdout, `Removed 3 folders of ${cache}`);
+        assert.deepStrictEqual(left(cache), [
+          ".lock",
+          "CACHEDIR.TAG",
+          "archive-v0",
+          "archive-v0/used",
+          "builds-v0",
+          "not uv's",
+          "wheels-v8",
+          "wheels-v8/pypi",
+          "wheels-v8/pypi/six",
+          "wheels-v8/pypi/six/1.0-py3",
+        ]);
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live.each([
+      ["no tag", () => {}],
+      ["a tag with another text", (tag) => writeFileSync(tag, "Signature: 0")],
+      [
+        "a link as its tag",
+        (tag) => {
+          writeFileSync(`${tag}.real`, TAG);
+          symlinkSync(`${tag}.real`, tag);
+        },
+      ],
+      ["a pipe as its tag", (tag) => execFileSync("mkfifo", [tag])],
+    ] as ReadonlyArray<readonly [string, (tag: string) => void]>)(
+      "is not done where the cache has %s, and says why",
+      ([, plant]) =>
+        Effect.gen(function* () {
+          const { cache, run } = yield* withCache;
+          plant(join(cache, "CACHEDIR.TAG"));
+          const before = left(cache);
+          const { code, stdout } = yield* run("--yes");
+          assert.strictEqual(code, 0);
+          assert.include(stdout, `${cache} has no CACHEDIR.TAG`);
+          assert.deepStrictEqual(left(cache), before);
+        }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live("is not done while uv works with the cache", () =>
+      Effect.gen(function* () {
+        const { cache, run } = yield* withCache;
+        writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
+        yield* (yield* FileLock).tryLock(join(cache, ".lock"), "shared");
+        const before = left(cache);
+        const { stdout } = yield* run("--yes");
+        assert.include(stdout, `Left ${cache}: a worker uses it now`);
+        assert.deepStrictEqual(left(cache), before);
+      }).pipe(
+        Effect.scoped,
+        Effect.provide(
+          Layer.merge(FileLock.layer.pipe(Layer.provide(Environment.layer)), NodeServices.layer),
+        ),
+      ),
+    );
+  });
 
   it.live("has nothing to do where there is no volume", () =>
     Effect.gen(function* () {

@@ -15,6 +15,15 @@ describe("DiskFault", () => {
     ["EPERM", "denied"],
     ["EIO", "failed"],
     ["ESTALE", "lost"],
+    ["ENOTCONN", "not connected"],
+    ["ELOOP", "symbolic link"],
+    ["ENAMETOOLONG", "too long"],
+    ["EMFILE", "open files"],
+    ["ENFILE", "open files"],
+    ["ENOTDIR", "not a folder"],
+    ["EMLINK", "second name"],
+    ["ENOENT", "not there"],
+    ["ETIMEDOUT", "does not answer"],
   ])("names path, problem, reason and what to do: %s", (code, word) => {
     const fault = faultOf(code);
     assert.strictEqual(fault.code, code);
@@ -23,9 +32,25 @@ describe("DiskFault", () => {
     assert.match(fault.message, new RegExp(`\\(${code}\\)\\. [A-Z].+\\.$`));
   });
 
+  it.each([
+    [-122, "EDQUOT", "quota"],
+    [-116, "ESTALE", "lost"],
+  ])("knows the number of a fault that Node has no name for: %s", (errno, code, word) => {
+    const unnamed = Object.assign(new Error("write"), {
+      code: `Unknown system error ${errno}`,
+      errno,
+    });
+    const byCodeAlone = Object.assign(new Error("write"), { code: unnamed.code });
+    for (const error of [unnamed, byCodeAlone]) {
+      const fault = diskFault("/volume/x", "can't be written")(error);
+      assert.strictEqual(fault.code, code);
+      assert.include(fault.message, word);
+    }
+  });
+
   it("gives the system's own words for what it does not know", () => {
-    const { code, message } = faultOf("EMFILE");
-    assert.strictEqual(code, "EMFILE");
+    const { code, message } = faultOf("EPROTO");
+    assert.strictEqual(code, "EPROTO");
     assert.include(message, "FileSystem.writeFile");
   });
 });

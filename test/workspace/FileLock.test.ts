@@ -1,6 +1,16 @@
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { delimiter } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -254,6 +264,56 @@ describe("a file lock of the system", () => {
           assert.strictEqual(descriptorsOf(path), 0);
         }),
       ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect.each([
+    ["a link to a file", (path: string) => symlinkSync(`${path}.foreign`, path), /symbolic link/],
+    ["a link to nothing", (path: string) => symlinkSync(`${path}.missing`, path), /symbolic link/],
+    ["a file with a second name", (path: string) => linkSync(`${path}.foreign`, path), /hard link/],
+    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), /not a regular file/],
+    ["a folder", (path: string) => mkdirSync(path), /folder|EISDIR/],
+  ] as ReadonlyArray<readonly [string, (path: string) => void, RegExp]>)(
+    "is refused at once, and nothing is changed, where there is %s in the lock's place",
+    ([, plant, words]) =>
+      inFolder((path) =>
+        Effect.gen(function* () {
+          const locks = yield* FileLock;
+          writeFileSync(`${path}.foreign`, "precious");
+          plant(path);
+          const error = yield* Effect.flip(locks.tryLock(path, "exclusive"));
+          assert.match(error.message, words);
+          assert.strictEqual(readFileSync(`${path}.foreign`, "utf8"), "precious");
+          assert.isFalse(existsSync(`${path}.missing`));
+          assert.notInclude(
+            Option.getOrElse(locks.holder(path), () => ""),
+            "\n",
+          );
+        }),
+      ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect("shows a holder's word without what could steer a terminal", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        writeFileSync(path, `\u001b[31mpid 1\u202e\r\nfake${"x".repeat(1000)}`);
+        const holder = Option.getOrThrow((yield* FileLock).holder(path));
+        assert.match(holder, /^\[31mpid 1 +fakex+$/);
+        assert.isAtMost(holder.length, 200);
+      }),
+    ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect("is had by all that want a new file at the same moment, one after the other", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        const all = yield* Effect.all(
+          Array.from({ length: 10 }, () => locks.tryLock(path, "shared")),
+          { concurrency: "unbounded" },
+        );
+        assert.isTrue(all.every(Option.isSome));
+      }),
+    ).pipe(Effect.provide(onDisk())),
   );
 
   describe("by programs that are at hand", () => {

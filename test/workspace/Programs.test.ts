@@ -1,3 +1,7 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
 
@@ -44,6 +48,57 @@ describe("Programs", () => {
       );
       assert.include(missing.message, "ENOENT");
     }).pipe(provide),
+  );
+
+  it.live("are found on the worker's own PATH, never in a folder that a job can write to", () =>
+    Effect.gen(function* () {
+      const root = mkdtempSync(join(tmpdir(), "worker-tetra-path-"));
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(root, { recursive: true })));
+      /** A folder with a program in it that says which one it is. */
+      const plant = (folder: string) => {
+        mkdirSync(join(root, folder), { recursive: true });
+        const file = join(root, folder, "flock");
+        writeFileSync(file, `#!/bin/sh\necho ${folder}\n`, { mode: 0o755 });
+        return join(root, folder);
+      };
+      const venv = plant("venv/bin");
+      writeFileSync(join(root, "venv", "pyvenv.cfg"), "");
+      const bad = [
+        ".",
+        "",
+        "relative",
+        venv,
+        plant("app/.venv/bin"),
+        plant("volume/bin"),
+        plant("own/bin"),
+      ];
+      const workspace = plant("own");
+      const PATH = [...bad, plant("good"), "/usr/bin", "/bin"].join(":");
+      const run = (environment: Readonly<Record<string, string>>) =>
+        Effect.flatMap(Programs, (programs) =>
+          Effect.all([
+            programs.run("flock", [], { directory: workspace, environment }),
+            programs.run("sh", ["-c", "flock"], { directory: workspace, environment }),
+          ]),
+        ).pipe(
+          Effect.provide(
+            Layer.provide(
+              Programs.layer,
+              Environment.layerOf({
+                PATH,
+                RUNPOD_VOLUME_PATH: join(root, "volume"),
+                WORKER_WORKSPACE_PATH: workspace,
+              }),
+            ),
+          ),
+        );
+      for (const environment of [
+        {},
+        { PATH: `${venv}:${PATH}`, VIRTUAL_ENV: join(root, "venv") },
+      ]) {
+        assert.deepStrictEqual(yield* run(environment), ["good\n", "good\n"]);
+      }
+    }).pipe(Effect.scoped),
   );
 
   it.live("hand their lines to the log as they come, without credentials", () => {

@@ -1,0 +1,33 @@
+import { Effect, FileSystem, Path } from "effect";
+
+import { replaceFile } from "./SmallFile.ts";
+
+/** Marks a folder as a cache: https://bford.info/cachedir/ */
+const TAG = "CACHEDIR.TAG";
+
+/** A tag starts with these 43 characters. */
+const SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55";
+
+/** Whether a folder says of itself that it is a cache. The folder and its tag must be real ones, not links. */
+export const isCache = Effect.fnUntraced(function* (folder: string) {
+  const files = yield* FileSystem.FileSystem;
+  const path = yield* Path.Path;
+  const tag = path.join(folder, TAG);
+  const { type } = yield* files.lstat(folder);
+  const { type: tagType } = yield* files.lstat(tag);
+  if (type !== "Directory" || tagType !== "File") return false;
+  return (yield* files.readFileString(tag)).startsWith(SIGNATURE);
+});
+
+/** Makes a folder for a cache, and marks it when it is new: what was there before may be something else. */
+export const makeCache = Effect.fnUntraced(function* (folder: string) {
+  const files = yield* FileSystem.FileSystem;
+  const path = yield* Path.Path;
+  if (yield* files.exists(folder)) return;
+  yield* files.makeDirectory(folder, { recursive: true });
+  yield* replaceFile(
+    files,
+    path.join(folder, TAG),
+    `${SIGNATURE}\n# A cache of worker-tetra: what is in it can be fetched or made again.\n`,
+  );
+});

@@ -1,0 +1,152 @@
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { workerProcess } from "../support/WorkerProcess.ts";
+import { findTools } from "../support/WorkspaceProcesses.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** A user without a home, as `docker run --user 1000` has. */
+const USER = 1000;
+
+/** Makes all disks read-only but the given folders, in a mount namespace of its own. */
+const readOnly = (writable: ReadonlyArray<string>) => {
+  const binds = writable.map((folder) => `mount --bind ${folder} ${folder}`);
+  const mounts = [
+    ...binds,
+    "mount -t tmpfs -o ro tmpfs /dev/shm",
+    "mount -o remount,bind,ro /",
+  ].join(" && ");
+  return `exec unshare -m --propagation private sh -c '${mounts} && exec "$@"' sh ${process.execPath} src/main.ts`;
+};
+
+const canMount = spawnSync("sh", ["-c", `${readOnly([]).replace(/ sh \S+ src.*$/, "")} sh true`]);
+const isRoot = process.getuid?.() === 0;
+const canRead =
+  isRoot && spawnSync("setpriv", [`--reuid=${USER}`, "test", "-r", ROOT]).status === 0;
+
+const { uv } = await Effect.runPromise(findTools);
+
+/** A volume, and a folder with uv that any user can run. */
+const folders = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-unwritable-")));
+    chmodSync(folder, 0o755);
+    const volume = join(folder, "volume");
+    const bin = join(folder, "bin");
+    for (const path of [volume, bin]) mkdirSync(path);
+    chownSync(volume, USER, USER);
+    copyFileSync(uv, join(bin, "uv"));
+    return { folder, volume, PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` };
+  }),
+  ({ folder }) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+);
+
+const INPUT = JSON.stringify({
+  input: {
+    function_name: "f",
+    function_code:
+      "def f():\n    import os, tempfile\n    with tempfile.TemporaryFile() as file: file.write(b'x')\n    return os.getcwd()",
+    serialization_format: "json",
+  },
+});
+
+const QUEUE = {
+  RUNPOD_WEBHOOK_GET_JOB: "http://127.0.0.1:9/job-take/x",
+  RUNPOD_WEBHOOK_POST_OUTPUT: "http://127.0.0.1:9/job-done/x",
+};
+
+describe.skipIf(!canRead)("a worker whose user can't write to the container's disk", () => {
+  it.live("works on the network volume", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start", "--test_input", INPUT],
+        `exec setpriv --reuid=${USER} --regid=${USER} --clear-groups ${process.execPath} src/main.ts`,
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
+      assert.strictEqual(code, 0);
+      assert.notInclude(run.stderr(), "EACCES");
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () => {
+  it.live("works on the network volume, with its temporary files too", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start", "--test_input", INPUT],
+        readOnly([volume]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
+      assert.strictEqual(code, 0);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("works on its own disk where TMPDIR names a folder that can be written to", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const variables = { PATH, HOME: "/nonexistent", WORKER_WORKSPACE_PATH: "", TMPDIR: volume };
+      const run = yield* workerProcess(
+        variables,
+        ["start", "--test_input", INPUT],
+        readOnly([volume]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), volume, run.stderr());
+      assert.strictEqual(code, 0);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["takes no job from the queue", ["start"], QUEUE],
+    ["fails a job", ["start", "--test_input", INPUT], {}],
+  ] as const)("says that the disk is read-only where it has no other, and %s", ([, args, more]) =>
+    Effect.gen(function* () {
+      const { PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/nonexistent", ...more },
+        args,
+        readOnly([]),
+      );
+      const { code } = yield* run.ended;
+      const said = run.stdout() + run.stderr();
+      assert.strictEqual(code, 1, said);
+      assert.include(said, "read-only (EROFS)");
+      assert.notInclude(said, "NotFound");
+      assert.notInclude(said, "ree some space");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("prunes nothing on a read-only volume, and says why", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const variables = { PATH, RUNPOD_VOLUME_PATH: volume };
+      const run = yield* workerProcess(variables, ["prune", "--yes"], readOnly([]));
+      yield* run.ended;
+      assert.include(
+        run.stderr(),
+        `${volume} can't be written to: it is mounted read-only (EROFS)`,
+      );
+    }).pipe(Effect.scoped),
+  );
+});
