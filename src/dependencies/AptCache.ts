@@ -12,6 +12,7 @@ import {
   Stream,
 } from "effect";
 
+import { makeCache } from "../workspace/CacheTag.ts";
 import { diskFault } from "../workspace/DiskFault.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { Volume } from "../workspace/Volume.ts";
@@ -65,7 +66,12 @@ export class AptCache extends Context.Service<
           if (Option.isNone(place)) return;
           const release = yield* files.readFileString("/etc/os-release");
           const name = `${valueOf(release, "ID")}-${valueOf(release, "VERSION_ID")}-${process.arch}`;
-          yield* use(path.join(place.value.caches, ".apt-cache", name));
+          const folder = path.join(place.value.caches, ".apt-cache");
+          yield* makeCache(folder).pipe(
+            Effect.provideService(FileSystem.FileSystem, files),
+            Effect.provideService(Path.Path, path),
+          );
+          yield* use(path.join(folder, name));
         }).pipe(
           Effect.catch((error) =>
             Effect.logWarning(

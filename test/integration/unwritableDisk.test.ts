@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Effect, Schedule } from "effect";
 
 import { workerProcess } from "../support/WorkerProcess.ts";
 import { findTools } from "../support/WorkspaceProcesses.ts";
@@ -83,6 +83,22 @@ describe.skipIf(!canRead)("a worker whose user can't write to the container's di
       assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
       assert.strictEqual(code, 0);
       assert.notInclude(run.stderr(), "EACCES");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("passes its checks, and takes jobs", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { ...QUEUE, PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start"],
+        `exec setpriv --reuid=${USER} --regid=${USER} --clear-groups ${process.execPath} src/main.ts`,
+      );
+      const ready = Effect.sync(() => run.stderr().includes(`Workspace ${volume}`)).pipe(
+        Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 50 }) }),
+      );
+      const end = yield* Effect.raceFirst(Effect.asVoid(ready), run.ended);
+      assert.isUndefined(end, run.stderr());
     }).pipe(Effect.scoped),
   );
 });

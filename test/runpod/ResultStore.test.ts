@@ -1,9 +1,25 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Effect, Layer } from "effect";
+
+import { ResultStore } from "../../src/runpod/ResultStore.ts";
+import { Environment } from "../../src/settings/Environment.ts";
 
 import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
 
@@ -68,6 +84,67 @@ describe.concurrent("results that could not be delivered", () => {
       service.submit("x", "lost-1");
       yield* eventually(() => logs.errors().length > 0);
       assert.match(logs.errors().join("\n"), /job lost-1 \(14 bytes\) is lost: .*0\.3 seconds/);
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe("a folder of results that others can write to", () => {
+  const result = { jobId: "job-1", isStream: false, body: Buffer.from('{"output":1}') };
+
+  /** Does something with a store whose folder is prepared, and says whether a file outside stayed as it was. */
+  const inStore = Effect.fnUntraced(function* <A, E>(
+    plant: (store: string, outside: string) => void,
+    use: (store: ResultStore["Service"], where: string) => Effect.Effect<A, E>,
+  ) {
+    const root = yield* folder;
+    const where = join(root, "store");
+    const outside = join(root, "outside");
+    mkdirSync(where);
+    writeFileSync(outside, '{"jobId":"foreign","isStream":false}\nprecious');
+    plant(where, outside);
+    const store = yield* Effect.provide(
+      ResultStore,
+      ResultStore.layer.pipe(
+        Layer.provide([NodeServices.layer, Environment.layerOf({ WORKER_RESULT_STORE: where })]),
+      ),
+    );
+    const value = yield* use(store, where);
+    assert.match(readFileSync(outside, "utf8"), /precious$/);
+    return value;
+  });
+
+  it.live("is written to without following what is planted there", () =>
+    Effect.gen(function* () {
+      const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
+      const isKept = yield* inStore(
+        (where, outside) => {
+          symlinkSync(outside, join(where, `${name}.new`));
+          symlinkSync(outside, join(where, name));
+        },
+        (store, where) =>
+          Effect.tap(store.keep(result), () =>
+            Effect.sync(() => assert.isTrue(lstatSync(join(where, name)).isFile())),
+          ),
+      );
+      assert.isTrue(isKept);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("gives only results that the worker put there", () =>
+    Effect.gen(function* () {
+      const kept = yield* inStore(
+        (where, outside) => {
+          symlinkSync(outside, join(where, "link.result"));
+          writeFileSync(join(where, "other.result"), readFileSync(outside));
+          mkdirSync(join(where, "folder.result"));
+          execFileSync("mkfifo", [join(where, "pipe.result")]);
+        },
+        (store) => Effect.andThen(store.keep(result), store.kept),
+      );
+      assert.deepStrictEqual(
+        kept.map(({ result: { jobId } }) => jobId),
+        ["job-1"],
+      );
     }).pipe(Effect.scoped),
   );
 });
