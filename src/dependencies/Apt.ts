@@ -1,9 +1,6 @@
-import { tmpdir } from "node:os";
-
 import { Clock, Context, Effect, FileSystem, Layer, Option, Path, Schedule } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
-import { diskFault } from "../workspace/DiskFault.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { AptCache, type Archive, LISTS_AGE } from "./AptCache.ts";
 import { isHalfDone, isLocked, isOutdated, SystemInstallFailed } from "./SystemInstallFailed.ts";
@@ -131,9 +128,7 @@ export class Apt extends Context.Service<
           // apt fetches as a user of its own.
           Effect.tap((made) => files.chmod(made, 0o755)),
           Effect.tap((made) => files.makeDirectory(path.join(made, "partial"))),
-          Effect.mapError((error) =>
-            refused(diskFault(tmpdir(), "can't be written to")(error).message),
-          ),
+          Effect.mapError((error) => refused(error.message)),
         );
         yield* listsReady.pipe(
           Effect.andThen(apply(folder, names)),

@@ -12,8 +12,6 @@ import {
   Stream,
 } from "effect";
 
-import { makeCache } from "../workspace/CacheTag.ts";
-import { diskFault } from "../workspace/DiskFault.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { Volume } from "../workspace/Volume.ts";
 
@@ -66,17 +64,10 @@ export class AptCache extends Context.Service<
           if (Option.isNone(place)) return;
           const release = yield* files.readFileString("/etc/os-release");
           const name = `${valueOf(release, "ID")}-${valueOf(release, "VERSION_ID")}-${process.arch}`;
-          const folder = path.join(place.value.caches, ".apt-cache");
-          yield* makeCache(folder).pipe(
-            Effect.provideService(FileSystem.FileSystem, files),
-            Effect.provideService(Path.Path, path),
-          );
-          yield* use(path.join(folder, name));
+          yield* use(path.join(place.value.caches, ".apt-cache", name));
         }).pipe(
           Effect.catch((error) =>
-            Effect.logWarning(
-              `apt's cache on the volume is not used: ${error._tag === "PlatformError" ? diskFault("it", "can't be used")(error).message : error.message}`,
-            ),
+            Effect.logWarning(`apt's cache on the volume is not used: ${error.message}`),
           ),
         );
 

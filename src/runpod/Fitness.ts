@@ -1,8 +1,10 @@
 import { statfs } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
 
-import { Context, Effect, Layer, Option, Schema } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
+import { diskFault } from "../workspace/DiskFault.ts";
 import { Programs } from "../workspace/Programs.ts";
 import { Python } from "../workspace/Python.ts";
 import { Volume } from "../workspace/Volume.ts";
@@ -86,6 +88,8 @@ export class Fitness extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
       const programs = yield* Programs;
       const python = yield* Python;
       const volume = yield* Volume;
@@ -99,9 +103,20 @@ export class Fitness extends Context.Service<
         ({ message }) => new Unfit({ check: "python", reason: message }),
       );
 
-      const hasDisk = Effect.mapError(
-        volume.writable,
-        ({ message }) => new Unfit({ check: "disk", reason: message }),
+      const hasDisk = Effect.gen(function* () {
+        const { directory } = volume.own;
+        const file = path.join(directory, `.write-probe-${randomUUID()}`);
+        yield* files.makeDirectory(directory, { recursive: true });
+        yield* files.writeFileString(file, "x");
+        yield* files.remove(file);
+      }).pipe(
+        Effect.mapError(
+          (error) =>
+            new Unfit({
+              check: "disk",
+              reason: diskFault(volume.own.directory, "can't be written to")(error).message,
+            }),
+        ),
       );
 
       /** Fails below a limit that somebody set, else warns below ours. */

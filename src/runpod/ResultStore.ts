@@ -91,16 +91,20 @@ export class ResultStore extends Context.Service<
         ),
       );
 
+      /** A pipe would never end, and what a link leads to is no result of ours. */
+      const readResult = Effect.fnUntraced(function* (file: string) {
+        const { type, size } = yield* files.lstat(file);
+        if (type !== "File" || Number(size) > MOST_BYTES) return new Uint8Array();
+        return yield* files.readFile(file);
+      });
+
       const kept = Effect.gen(function* () {
         if (Option.isNone(folder)) return [];
         const where = folder.value;
         const found = [];
         for (const name of yield* names(where)) {
           const file = path.join(where, name);
-          // A pipe would never end, and what a link leads to is no result of ours.
-          const { type, size } = yield* files.lstat(file);
-          if (type !== "File" || Number(size) > MOST_BYTES) continue;
-          const content = yield* files.readFile(file);
+          const content = yield* readResult(file);
           const end = content.indexOf(10);
           const head = decodeHead(Buffer.from(content.subarray(0, Math.max(0, end))).toString());
           if (Option.isNone(head) || fileOf(where, head.value.jobId) !== file) continue;

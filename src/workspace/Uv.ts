@@ -73,7 +73,6 @@ export class Uv extends Context.Service<
       /** Installs uv into the folder with the pip of an interpreter. */
       const install = (interpreter: string, folder: string) =>
         programs.run(interpreter, [
-          "-I",
           "-m",
           "pip",
           "install",
@@ -111,7 +110,7 @@ export class Uv extends Context.Service<
           yield* files.makeDirectory(work, { recursive: true });
           yield* install(executable, fetched).pipe(
             Effect.catch((withoutVenv) =>
-              programs.run(executable, ["-I", "-m", "venv", venv]).pipe(
+              programs.run(executable, ["-m", "venv", venv]).pipe(
                 Effect.andThen(install(path.join(venv, "bin", "python"), fetched)),
                 Effect.mapError(
                   (error) =>

@@ -117,8 +117,6 @@ export class Volume extends Context.Service<
     readonly shared: Effect.Effect<Option.Option<Place>, VolumeNotWritable>;
     /** On the container's own disk. */
     readonly own: Place;
-    /** Fails where neither place can be written to, with what is wrong with the container's own disk. */
-    readonly writable: Effect.Effect<void, DiskFault>;
   }
 >()("worker-tetra/workspace/Volume") {
   static readonly layer = Layer.effect(
@@ -194,14 +192,6 @@ export class Volume extends Context.Service<
           ? APP
           : path.join(cache, "workspace");
 
-      const hasOwn = files
-        .makeDirectory(ownDirectory, { recursive: true })
-        .pipe(
-          Effect.mapError(diskFault(ownDirectory, "can't be written to")),
-          Effect.andThen(probe(ownDirectory)),
-        );
-      const hasShared = Effect.filterOrFail(shared, Option.isSome);
-
       return Volume.of({
         shared,
         own: {
@@ -211,12 +201,6 @@ export class Volume extends Context.Service<
           cachedModels,
           ...(cache === userCache ? {} : { keepsCaches: true }),
         },
-        writable: Effect.catch(hasOwn, (error) =>
-          Effect.andThen(
-            Effect.mapError(hasShared, () => error),
-            Effect.logWarning(`${error.message} The network volume is used instead.`),
-          ),
-        ),
       });
     }),
   );

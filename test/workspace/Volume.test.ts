@@ -165,30 +165,6 @@ describe("Volume", () => {
     },
   );
 
-  describe("where one of the disks can't be written to", () => {
-    const OWN: Fault = { method: "writeFile", code: "EACCES", path: /^\/own\// };
-    const VOLUME = { "/runpod-volume/runtimes": null, "/own": null };
-    const variables = { WORKER_WORKSPACE_PATH: "/own" };
-    const writable = Effect.flatMap(Volume, (volume) => volume.writable);
-
-    it.effect.each([
-      ["only the container's own", VOLUME, [OWN]],
-      ["only the volume", VOLUME, [READ_ONLY]],
-      ["there is no volume", { "/own": null }, []],
-    ] as ReadonlyArray<readonly [string, Record<string, Planted>, ReadonlyArray<Fault>]>)(
-      "a worker can work: %s",
-      ([, planted, faults]) => writable.pipe(setUp({ planted, faults, variables }).provide),
-    );
-
-    it.effect("a worker can't work where neither can, by the fault of its own", () =>
-      Effect.gen(function* () {
-        const error = yield* Effect.flip(writable);
-        assert.strictEqual(error.path, "/own");
-        assert.strictEqual(error.code, "EACCES");
-      }).pipe(setUp({ planted: VOLUME, faults: [OWN, READ_ONLY], variables }).provide),
-    );
-  });
-
   it.effect("that is cut off is not taken for a missing one", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(shared);
