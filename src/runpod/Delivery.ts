@@ -1,4 +1,15 @@
-import { Context, Effect, FiberSet, Layer, Schedule, Semaphore } from "effect";
+import {
+  Cause,
+  Context,
+  Effect,
+  Exit,
+  FiberSet,
+  Latch,
+  Layer,
+  Option,
+  Schedule,
+  Semaphore,
+} from "effect";
 
 import * as Setting from "../settings/Setting.ts";
 import { JobQueue, type PostFailed } from "./JobQueue.ts";
@@ -32,8 +43,9 @@ export class Delivery extends Context.Service<
   Delivery,
   {
     /**
-     * Takes a result over as soon as there is room for it. It is sent after `before`, again and again while the
-     * service has trouble; `settled` runs when it was delivered, kept or lost, which is logged.
+     * Takes a result over at once, and returns when there is room for it, so that its job keeps its slot meanwhile.
+     * It is sent after `before`, again and again while the service has trouble; `settled` runs when it was
+     * delivered, kept or lost, which is logged. Interrupting it changes nothing of that.
      */
     readonly accept: (
       result: JobResult,
@@ -100,37 +112,59 @@ export class Delivery extends Context.Service<
               Effect.catch((again) => give(result, again)),
             );
           }),
-          Effect.onInterrupt(() => lose(result, "the worker ended before RunPod took it")),
         );
+
+      /** Whatever ends a delivery early, the result is kept or its loss is logged. */
+      const deliverOrLose = (result: JobResult, work: Effect.Effect<void>) =>
+        Effect.onExit(work, (exit) => {
+          if (Exit.isSuccess(exit)) return Effect.void;
+          return lose(
+            result,
+            Cause.hasInterruptsOnly(exit.cause)
+              ? "the worker ended before RunPod took it"
+              : `sending it failed (${String(Cause.squash(exit.cause))})`,
+          );
+        });
 
       const accept = Effect.fnUntraced(function* (
         result: JobResult,
         before: Effect.Effect<void>,
         settled: Effect.Effect<void>,
       ) {
-        const size = Math.min(result.body.length, ROOM);
-        yield* room.take(size);
-        yield* FiberSet.run(
-          sending,
-          before.pipe(
-            Effect.andThen(deliver(result)),
-            Effect.ensuring(Effect.andThen(room.release(size), settled)),
-            Effect.annotateLogs({ requestId: result.jobId }),
-          ),
-          // Its end is what counts, whoever asked for it.
-          { propagateInterruption: false },
+        const hasRoom = yield* Latch.make();
+        const work = hasRoom.open.pipe(
+          Effect.andThen(before),
+          Effect.andThen(deliver(result)),
+          room.withPermits(Math.min(result.body.length, ROOM)),
+          Effect.interruptible,
         );
-      });
+        // Begins uninterruptible, so that an interruption before its first step loses nothing either.
+        const sender = yield* deliverOrLose(result, work).pipe(
+          Effect.ensuring(Effect.andThen(hasRoom.open, settled)),
+          Effect.annotateLogs({ requestId: result.jobId }),
+          Effect.forkDetach({ uninterruptible: true }),
+        );
+        // Its end is what counts, whoever asked for it.
+        yield* FiberSet.add(sending, sender, { propagateInterruption: false });
+        yield* Effect.interruptible(hasRoom.await);
+      }, Effect.uninterruptible);
+
+      /** One at a time, when there is room: together they may be larger than the memory. */
+      const resumeOne = Effect.fnUntraced(function* (
+        load: Effect.Effect<Option.Option<JobResult>>,
+      ) {
+        const result = yield* load;
+        if (Option.isNone(result)) return;
+        const { jobId } = result.value;
+        yield* Effect.logInfo(`Sending the result of job ${jobId}, kept by an earlier worker`);
+        yield* accept(result.value, Effect.void, Effect.void);
+        // It is on no disk from when it is loaded until it is accepted.
+      }, Effect.uninterruptible);
 
       return Delivery.of({
         accept,
         resume: Effect.gen(function* () {
-          for (const { result, remove } of yield* store.kept) {
-            yield* Effect.logInfo(`The result of job ${result.jobId} was kept and is sent now`);
-            // Kept again if it fails again.
-            yield* remove;
-            yield* accept(result, Effect.void, Effect.void);
-          }
+          for (const load of yield* store.kept) yield* resumeOne(load);
         }),
         idle: FiberSet.awaitEmpty(sending),
       });

@@ -30,10 +30,8 @@ export class ResultStore extends Context.Service<
   {
     /** True when the result is kept. */
     readonly keep: (result: JobResult) => Effect.Effect<boolean>;
-    /** All that is kept, each with what removes it. */
-    readonly kept: Effect.Effect<
-      ReadonlyArray<{ readonly result: JobResult; readonly remove: Effect.Effect<void> }>
-    >;
+    /** What loads each kept result and removes its file; none where it can't be read. */
+    readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
   }
 >()("worker-tetra/runpod/ResultStore") {
   static readonly layer = Layer.effect(
@@ -98,23 +96,29 @@ export class ResultStore extends Context.Service<
         return yield* files.readFile(file);
       });
 
-      const kept = Effect.gen(function* () {
-        if (Option.isNone(folder)) return [];
-        const where = folder.value;
-        const found = [];
-        for (const name of yield* names(where)) {
-          const file = path.join(where, name);
+      /** Removed as it is loaded: it is kept again if it can't be delivered again. */
+      const load = Effect.fnUntraced(
+        function* (file: string) {
           const content = yield* readResult(file);
           const end = content.indexOf(10);
           const head = decodeHead(Buffer.from(content.subarray(0, Math.max(0, end))).toString());
-          if (Option.isNone(head) || fileOf(where, head.value.jobId) !== file) continue;
-          found.push({
-            result: { ...head.value, body: content.subarray(end + 1) },
-            remove: Effect.ignore(files.remove(file)),
-          });
-        }
-        return found;
-      }).pipe(Effect.orElseSucceed(() => []));
+          if (Option.isNone(head) || fileOf(path.dirname(file), head.value.jobId) !== file) {
+            return Option.none();
+          }
+          yield* Effect.ignore(files.remove(file));
+          return Option.some({ ...head.value, body: content.subarray(end + 1) });
+        },
+        Effect.orElseSucceed(() => Option.none<JobResult>()),
+      );
+
+      const kept = Option.match(folder, {
+        onNone: () => Effect.succeed([]),
+        onSome: (where) =>
+          names(where).pipe(
+            Effect.map((all) => all.map((name) => load(path.join(where, name)))),
+            Effect.orElseSucceed(() => []),
+          ),
+      });
 
       return ResultStore.of({ keep, kept });
     }),

@@ -1,6 +1,5 @@
 import {
   Cause,
-  Clock,
   Context,
   Duration,
   Effect,
@@ -12,21 +11,23 @@ import {
   Metric,
   Option,
   Random,
-  type Scope,
-  Semaphore,
+  Scope,
   Stream,
 } from "effect";
 
 import type { Job } from "../protocol/Job.ts";
-import { JobEvents } from "../protocol/JobEvents.ts";
+import { both, JobEvents } from "../protocol/JobEvents.ts";
 import { CONCURRENCY } from "../settings/Concurrency.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import { stopwatch } from "../settings/SteadyClock.ts";
 import { chunkStream } from "./ChunkStream.ts";
 import { Delivery } from "./Delivery.ts";
 import { Heartbeat } from "./Heartbeat.ts";
 import { JobQueue, type Taken, type TakeFailed } from "./JobQueue.ts";
+import { errorIn, firstLine, inSeconds } from "./JobLog.ts";
 import { failureBody, outputBody } from "./JobResult.ts";
+import { type JobAtWork, jobsAtWork, type StopReason } from "./JobsAtWork.ts";
 import { PROGRESS, progressReport } from "./ProgressReport.ts";
 
 export const SHUTDOWN_GRACE = Setting.optionalSeconds({
@@ -51,8 +52,8 @@ const BUSY_PAUSE = 5000;
 /** Pauses of the stop channel after an empty answer, in milliseconds. */
 const STOP_PAUSE = 1000;
 
-/** The same complaint is not repeated more often than this, in milliseconds. */
-const COMPLAINT_INTERVAL = 60_000;
+/** The same warning is not repeated more often than this. */
+const COMPLAINT_INTERVAL = Duration.minutes(1);
 
 /**
  * What a worker does with a job: returns what goes back as its output, or a stream of values, each of which is
@@ -67,40 +68,47 @@ const jobsDone = Metric.counter("worker_jobs_done", { incremental: true });
 const jobsStopped = Metric.counter("worker_jobs_stopped", { incremental: true });
 const jobTimes = Metric.timer("worker_job_duration");
 
-type StopReason = "stopped by RunPod" | "shut down";
-
-/** A job from being taken to the end of its handler. */
-interface Working {
-  readonly since: number;
-  reason: StopReason | undefined;
-  /** Ends the handler, once that runs. */
-  interrupt: Effect.Effect<void>;
-  /** Opens when the handler has ended. */
-  readonly ended: Latch.Latch;
-}
-
 const jittered = (milliseconds: number) =>
   Effect.map(Random.next, (share) => milliseconds * (1 + share / 5));
 
-/** Says the same thing only so often. */
-const complaints = () => {
-  let said = "";
-  let at = -COMPLAINT_INTERVAL;
+/** Logs a warning, but the same one only so often. */
+const rateLimitedWarning = () => {
+  let last:
+    | { readonly message: string; readonly since: Effect.Effect<Duration.Duration> }
+    | undefined;
   return Effect.fnUntraced(function* (message: string) {
-    const now = yield* Clock.currentTimeMillis;
-    if (message === said && now - at < COMPLAINT_INTERVAL) return;
-    said = message;
-    at = now;
+    if (last?.message === message) {
+      if (Duration.isLessThan(yield* last.since, COMPLAINT_INTERVAL)) return;
+    }
+    last = { message, since: yield* stopwatch };
     yield* Effect.logWarning(message);
   });
 };
+
+/** What a worker did from its start to its end. */
+export interface Summary {
+  readonly done: number;
+  readonly failed: number;
+  readonly stopped: number;
+}
+
+/** What a worker asks before it takes jobs. */
+export interface Admission {
+  /** Waits until jobs may be taken; how many at most. */
+  readonly beforeTake: Effect.Effect<number>;
+}
+
+const ADMIT_ALL: Admission = { beforeTake: Effect.succeed(Number.POSITIVE_INFINITY) };
 
 /** Takes jobs from RunPod's queue, has them handled and brings the results back. */
 export class Worker extends Context.Service<
   Worker,
   {
     /** Works until it is drained. */
-    readonly run: <R>(handler: Handler<R>) => Effect.Effect<void, never, R>;
+    readonly run: <R>(
+      handler: Handler<R>,
+      admission?: Admission,
+    ) => Effect.Effect<Summary, never, R>;
     /** Takes no more; `run` ends when all that was taken is done and reported. */
     readonly drain: Effect.Effect<void>;
   }
@@ -108,38 +116,49 @@ export class Worker extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const { mask } = yield* Environment;
       const queue = yield* JobQueue;
       const delivery = yield* Delivery;
       const heartbeat = yield* Heartbeat;
+      const { mask } = yield* Environment;
       const concurrency = yield* CONCURRENCY.value;
       const grace = yield* SHUTDOWN_GRACE.value;
       const refresh = yield* REFRESH.value;
       const progressMode = yield* PROGRESS.value;
       const draining = Latch.makeUnsafe();
 
+      const interruptedBody = (reason: StopReason | undefined) =>
+        failureBody(
+          reason === "shut down"
+            ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Option.getOrElse(grace, () => 0)} seconds). Run it again.`
+            : "The worker ended before the job did. Run it again.",
+        );
+
+      const bodyOf = (exit: Exit.Exit<unknown, unknown>, reason: StopReason | undefined) => {
+        if (Exit.isSuccess(exit)) return outputBody(exit.value, refresh);
+        if (Cause.hasInterruptsOnly(exit.cause)) return interruptedBody(reason);
+        const error = Cause.squash(exit.cause);
+        return failureBody(
+          mask(error instanceof Error ? `${error.name}: ${error.message}` : String(error)),
+        );
+      };
+
       const run = Effect.fn("Worker.run")(function* <R>(
         handler: Handler<R>,
-      ): Effect.fn.Return<void, never, R | Scope.Scope> {
-        const slots = Semaphore.makeUnsafe(concurrency);
-        const working = new Map<string, Working>();
+        { beforeTake }: Admission = ADMIT_ALL,
+      ): Effect.fn.Return<Summary, never, R | Scope.Scope> {
+        const atWork = yield* jobsAtWork(concurrency);
         const undelivered = new Set<string>();
-        const jobs = yield* FiberSet.make<void>();
+        const fibers = yield* FiberSet.make<void>();
         const outer = yield* JobEvents;
+        const summary = { done: 0, failed: 0, stopped: 0 };
 
-        /** A handler from its first step to its outcome, as the body that goes back. */
+        /** A handler from its first step to its outcome, with the channels that live as long as the job. */
         const handle = Effect.fnUntraced(function* (job: Job) {
           const stream = yield* chunkStream(queue, job.id);
           const progress = yield* progressReport(queue, job.id, progressMode);
-          const events: JobEvents = {
-            stage: (name) => {
-              outer.stage?.(name);
-              progress.stage(name);
-            },
-            output: (lines) => {
-              outer.output?.(lines);
-              progress.output(lines);
-            },
+          const own: JobEvents = {
+            stage: progress.stage,
+            output: progress.output,
             ...(queue.canStream ? { chunk: stream.offer } : {}),
           };
           const handled = Effect.suspend(() => {
@@ -154,116 +173,125 @@ export class Worker extends Context.Service<
             ).pipe(Effect.as(values));
           });
           return {
-            handled: Effect.provideService(handled, JobEvents, events),
+            handled: Effect.provideService(handled, JobEvents, both(outer, own)),
             isStream: stream.isUsed,
             /** All that must be sent before the result is. */
             before: Effect.andThen(stream.end, progress.end),
           };
         });
 
-        const bodyOf = (exit: Exit.Exit<unknown, unknown>, reason: StopReason | undefined) => {
-          if (Exit.isSuccess(exit)) return outputBody(exit.value, refresh);
-          if (Cause.hasInterruptsOnly(exit.cause)) {
-            return failureBody(
-              reason === "shut down"
-                ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Option.getOrElse(grace, () => 0)} seconds). Run it again.`
-                : "The job was interrupted.",
-            );
-          }
-          const error = Cause.squash(exit.cause);
-          return failureBody(
-            mask(error instanceof Error ? `${error.name}: ${error.message}` : String(error)),
+        const logEnd = Effect.fnUntraced(function* (
+          { elapsed }: JobAtWork,
+          exit: Exit.Exit<unknown, unknown>,
+          body: Uint8Array,
+        ) {
+          const duration = yield* elapsed;
+          const error = errorIn(Exit.isSuccess(exit) ? exit.value : undefined, body);
+          yield* Metric.update(jobTimes, duration);
+          yield* Metric.update(jobsDone, 1);
+          summary[error === undefined ? "done" : "failed"] += 1;
+          yield* error === undefined
+            ? Effect.logInfo(`Job done in ${inSeconds(duration)}`)
+            : Effect.logWarning(
+                `Job failed after ${inSeconds(duration)}: ${firstLine(mask(error))}`,
+              );
+        });
+
+        /**
+         * A job until Delivery has its result. Its slot and its entry are given back by scope; `outer` is the scope
+         * of what must live until the result is delivered. Returns the latch that opens then.
+         */
+        const carryOut = Effect.fnUntraced(function* (
+          job: Job,
+          entry: JobAtWork,
+          earlier: Effect.Effect<void>,
+          jobScope: Scope.Scope,
+        ) {
+          yield* Effect.addFinalizer(() => entry.leave);
+          const slotScope = yield* Effect.scope;
+          const parts = yield* Scope.provide(handle(job), jobScope);
+          const running = yield* earlier.pipe(
+            Effect.andThen(Scope.provide(atWork.takeSlot, slotScope)),
+            Effect.andThen(Effect.logInfo("Job started")),
+            Effect.andThen(parts.handled),
+            Effect.forkChild,
           );
-        };
-
-        const leave = (id: string, entry: Working): void => {
-          if (working.get(id) === entry) working.delete(id);
-          entry.ended.openUnsafe();
-        };
-
-        const carryOut = Effect.fnUntraced(function* (job: Job, entry: Working, hasSlot: boolean) {
-          if (!hasSlot) yield* slots.take(1);
-          const { id } = job;
-          yield* Effect.logInfo("Job started");
-          const parts = yield* handle(job);
-          const running = yield* Effect.forkChild(parts.handled);
-          entry.interrupt = Effect.asVoid(Fiber.interrupt(running));
-          if (entry.reason !== undefined) yield* entry.interrupt;
+          yield* entry.started(running);
+          yield* Effect.interruptible(Fiber.await(running)).pipe(
+            Effect.onInterrupt(() => Fiber.interrupt(running)),
+            Effect.exit,
+          );
           const exit = yield* Fiber.await(running);
-          const duration = (yield* Clock.currentTimeMillis) - entry.since;
-          const seconds = duration / 1000;
-          yield* Metric.update(jobTimes, Duration.millis(duration));
-          if (entry.reason === "stopped by RunPod" && Exit.hasInterrupts(exit)) {
-            leave(id, entry);
+          const reason = entry.stopReason();
+          if (reason === "stopped by RunPod" && Exit.hasInterrupts(exit)) {
+            summary.stopped += 1;
             yield* Metric.update(jobsStopped, 1);
-            yield* Effect.logInfo(`Job ${entry.reason} after ${seconds.toFixed(3)} s`);
-          } else {
-            const body = bodyOf(exit, entry.reason);
-            undelivered.add(id);
-            yield* Metric.update(jobsDone, 1);
-            yield* Effect.logInfo(`Job done in ${seconds.toFixed(3)} s`);
-            const over = yield* Latch.make();
-            yield* delivery.accept(
-              { jobId: id, body, isStream: parts.isStream() },
-              parts.before,
-              Effect.andThen(
-                Effect.sync(() => undelivered.delete(id)),
-                over.open,
-              ),
-            );
-            leave(id, entry);
-            yield* slots.release(1);
-            if (refresh) yield* draining.open;
-            // What belongs to the job ends with its delivery.
-            return yield* over.await;
+            yield* Effect.logInfo(`Job ${reason} after ${inSeconds(yield* entry.elapsed)}`);
+            return yield* Latch.make(true);
           }
-          yield* slots.release(1);
+          const body = bodyOf(exit, reason);
+          yield* logEnd(entry, exit, body);
+          undelivered.add(job.id);
+          const isOver = yield* Latch.make();
+          yield* delivery.accept(
+            { jobId: job.id, body, isStream: parts.isStream() },
+            parts.before,
+            Effect.andThen(
+              Effect.sync(() => undelivered.delete(job.id)),
+              isOver.open,
+            ),
+          );
+          if (refresh) yield* draining.open;
+          return isOver;
         }, Effect.scoped);
 
-        const begin = Effect.fnUntraced(function* (taken: Taken, held: number) {
-          let free = held;
+        /** Owned by the set of fibers from its first step, and uninterruptible but for where it waits. */
+        const launch = (fiber: Effect.Effect<void, never, R>) =>
+          fiber.pipe(
+            Effect.forkDetach({ uninterruptible: true }),
+            Effect.flatMap((forked) => FiberSet.add(fibers, forked)),
+          );
+
+        const begin = Effect.fnUntraced(function* (taken: Taken) {
           for (const { id, problem } of taken.unusable) {
             yield* Effect.logError(problem);
             if (id === undefined) continue;
             const body = failureBody(`The job can't be used. ${problem}`);
-            yield* delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void);
+            yield* launch(
+              delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void),
+            );
           }
           for (const job of taken.jobs) {
-            const earlier = working.get(job.id);
-            const isStopping = earlier?.reason === "stopped by RunPod";
-            if ((earlier !== undefined && !isStopping) || undelivered.has(job.id)) {
+            const { id } = job;
+            const earlier = atWork.find(id);
+            const isStopping = earlier?.stopReason() === "stopped by RunPod";
+            if ((earlier !== undefined && !isStopping) || undelivered.has(id)) {
               yield* Effect.logWarning(
-                `Job ${job.id} came again while this worker has it; once is enough`,
+                `Ignoring a duplicate delivery of job ${id}: this worker has it already`,
               );
               continue;
             }
-            const entry: Working = {
-              since: yield* Clock.currentTimeMillis,
-              reason: undefined,
-              interrupt: Effect.void,
-              ended: Latch.makeUnsafe(),
-            };
-            working.set(job.id, entry);
+            const entry = yield* atWork.enter(id);
             yield* Metric.update(jobsTaken, 1);
-            const hasSlot = free > 0;
-            if (hasSlot) free -= 1;
-            yield* FiberSet.run(
-              jobs,
-              (earlier?.ended.await ?? Effect.void).pipe(
-                Effect.andThen(carryOut(job, entry, hasSlot)),
-                Effect.withSpan("Worker.job", { attributes: { "job.id": job.id } }),
-                Effect.annotateLogs({ requestId: job.id }),
+            const whole = Effect.scopedWith((scope) =>
+              carryOut(job, entry, earlier?.hasLeft ?? Effect.void, scope).pipe(
+                Effect.flatMap((isOver) => Effect.interruptible(isOver.await)),
+              ),
+            );
+            yield* launch(
+              whole.pipe(
+                Effect.withSpan("Worker.job", { attributes: { "job.id": id } }),
+                Effect.annotateLogs({ requestId: id }),
               ),
             );
           }
-          if (free > 0) yield* slots.release(free);
         });
 
-        const complain = complaints();
+        const warnOfTake = rateLimitedWarning();
 
         /** How long to wait before the next take. */
         const pauseAfter = Effect.fnUntraced(function* (error: TakeFailed, failures: number) {
-          yield* complain(error.message);
+          yield* warnOfTake(error.message);
           if (error.status === 429) return yield* jittered(BUSY_PAUSE);
           return yield* jittered(Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)));
         });
@@ -271,17 +299,15 @@ export class Worker extends Context.Service<
         const taking = Effect.gen(function* () {
           let failures = 0;
           for (;;) {
-            yield* slots.take(1);
-            let held = 1;
-            while (yield* slots.takeIfAvailable(1)) held += 1;
-            const started = yield* Clock.currentTimeMillis;
+            yield* atWork.freeSlots;
+            const admitted = yield* beforeTake;
+            const wanted = Math.min(admitted, yield* atWork.freeSlots);
+            const elapsed = yield* stopwatch;
             // What was given to us is begun, whatever happens meanwhile.
             const outcome = yield* Effect.uninterruptible(
               Effect.gen(function* () {
-                const result = yield* Effect.result(queue.take(held, working.size > 0));
-                yield* result._tag === "Success"
-                  ? begin(result.success, held)
-                  : slots.release(held);
+                const result = yield* Effect.result(queue.take(wanted, atWork.count() > 0));
+                if (result._tag === "Success") yield* begin(result.success);
                 return result;
               }),
             );
@@ -293,19 +319,13 @@ export class Worker extends Context.Service<
             failures = 0;
             const { jobs: taken, unusable } = outcome.success;
             if (taken.length + unusable.length > 0) continue;
-            const since = (yield* Clock.currentTimeMillis) - started;
+            const since = Duration.toMillis(yield* elapsed);
             if (since < EMPTY_INTERVAL)
               yield* Effect.sleep(yield* jittered(EMPTY_INTERVAL - since));
           }
         });
 
-        const end = (entry: Working, reason: StopReason) =>
-          Effect.suspend(() => {
-            entry.reason = reason;
-            return entry.interrupt;
-          });
-
-        const complainOfStops = complaints();
+        const warnOfStops = rateLimitedWarning();
         const stopping = Effect.gen(function* () {
           let failures = 0;
           for (;;) {
@@ -313,45 +333,55 @@ export class Worker extends Context.Service<
             if (outcome._tag === "Failure") {
               failures += 1;
               const { status, reason } = outcome.failure;
-              yield* complainOfStops(`RunPod could not be asked for jobs to stop: ${reason}`);
+              yield* warnOfStops(`Could not ask RunPod for jobs to stop: ${reason}. Retrying.`);
               const pause = status === 429 ? BUSY_PAUSE : STOP_PAUSE * 2 ** (failures - 1);
               yield* Effect.sleep(yield* jittered(Math.min(LONGEST_PAUSE, pause)));
               continue;
             }
             failures = 0;
-            const found = outcome.success.flatMap((id) => working.get(id) ?? []);
-            for (const entry of found) {
-              yield* FiberSet.run(jobs, end(entry, "stopped by RunPod"));
+            for (const id of outcome.success) {
+              const found = atWork.find(id);
+              // Code may take its time to stop, and the next id must not wait for it.
+              if (found !== undefined) yield* FiberSet.run(fibers, found.stop("stopped by RunPod"));
             }
             if (outcome.success.length === 0) yield* Effect.sleep(yield* jittered(STOP_PAUSE));
           }
         });
 
-        yield* delivery.resume;
-        yield* Effect.forkScoped(
-          heartbeat.beat(() => [...new Set([...working.keys(), ...undelivered])]),
-        );
-        if (queue.canStop) yield* Effect.forkScoped(stopping);
-        const open = yield* Effect.forkScoped(taking);
-        // A loop that dies of a defect must not leave a worker that does nothing for ever.
-        yield* Effect.raceFirst(draining.await, Fiber.join(open));
-        yield* Fiber.interrupt(open);
-        if (working.size > 0) {
-          yield* Effect.logInfo(`No more jobs are taken; ${working.size} are finished first`);
-        }
-        const done = FiberSet.awaitEmpty(jobs);
-        if (Option.isSome(grace)) {
-          const inTime = yield* Effect.timeoutOption(done, { seconds: grace.value });
-          if (Option.isNone(inTime)) {
-            yield* Effect.logWarning(`${working.size} jobs did not end in time and are ended now`);
-            yield* Effect.forEach([...working.values()], (entry) => end(entry, "shut down"), {
-              concurrency: "unbounded",
-              discard: true,
-            });
+        const finish = Effect.gen(function* () {
+          if (atWork.count() > 0) {
+            yield* Effect.logInfo(`Draining: waiting for ${atWork.count()} running jobs`);
           }
-        }
-        yield* done;
-        yield* delivery.idle;
+          const done = FiberSet.awaitEmpty(fibers);
+          if (Option.isSome(grace)) {
+            const inTime = yield* Effect.timeoutOption(done, { seconds: grace.value });
+            if (Option.isNone(inTime)) {
+              yield* Effect.logWarning(
+                `${atWork.count()} jobs did not end within WORKER_SHUTDOWN_GRACE: stopping them`,
+              );
+              yield* Effect.forEach(atWork.all(), (entry) => entry.stop("shut down"), {
+                concurrency: "unbounded",
+                discard: true,
+              });
+            }
+          }
+          yield* done;
+          yield* delivery.idle;
+        });
+
+        yield* Effect.forkScoped(delivery.resume);
+        yield* Effect.forkScoped(
+          heartbeat.beat(() => [...new Set([...atWork.all().map(({ id }) => id), ...undelivered])]),
+        );
+        const loops = yield* Effect.forkScoped(
+          queue.canStop ? Effect.raceFirst(taking, stopping) : taking,
+        );
+        const end = yield* Effect.exit(Effect.raceFirst(draining.await, Fiber.join(loops)));
+        yield* Fiber.interrupt(loops);
+        // A loop that died of a defect ends the worker too, but not the jobs that it has.
+        yield* finish;
+        if (Exit.isFailure(end)) return yield* Effect.failCause(end.cause);
+        return summary;
       }, Effect.scoped);
 
       return Worker.of({ run, drain: Effect.asVoid(draining.open) });

@@ -77,7 +77,7 @@ describe("start", () => {
       assert.strictEqual(output(crashing)["stdout"], "bye\n");
       const next = yield* service.result(service.submit(request("def f(x): return x + 1", [41])));
       assert.strictEqual(output(next)["json_result"], 42);
-      const done = worker.logs().filter(({ message }) => message.startsWith("Job done"));
+      const done = worker.logs().filter(({ message }) => /^Job (done|failed) /.test(message));
       assert.deepStrictEqual(
         done.map(({ requestId }) => requestId),
         ["job-1", "job-2", "job-3", "job-4"],
@@ -229,7 +229,7 @@ def f():
         const below = descendantsOf(worker.pid);
         assert.isNotEmpty(below);
         yield* worker.signal("SIGTERM");
-        yield* eventually(() => worker.stderr().includes("No more jobs are taken"));
+        yield* eventually(() => worker.stderr().includes("Draining: waiting"));
         yield* worker.signal("SIGTERM");
         assert.strictEqual((yield* worker.ended).code, 143);
         yield* eventually(() => below.every((pid) => !existsSync(`/proc/${pid}/cwd`)));

@@ -1,0 +1,99 @@
+import {
+  Duration,
+  Effect,
+  Fiber,
+  Latch,
+  Option,
+  type Scope,
+  Semaphore,
+  Stream,
+  SubscriptionRef,
+} from "effect";
+
+import { stopwatch } from "../settings/SteadyClock.ts";
+
+/** Why a job is ended before its code is. */
+export type StopReason = "stopped by RunPod" | "shut down";
+
+/** A job from when it was taken until Delivery has its result. */
+export interface JobAtWork {
+  readonly id: string;
+  /** The time since it was taken. */
+  readonly elapsed: Effect.Effect<Duration.Duration>;
+  readonly stopReason: () => StopReason | undefined;
+  /** Says which fiber runs its code; a stop that came before ends it now. */
+  readonly started: (code: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void>;
+  /** Ends its code, and returns when that has ended. */
+  readonly stop: (reason: StopReason) => Effect.Effect<void>;
+  readonly leave: Effect.Effect<void>;
+  /** Waits until it has left. */
+  readonly hasLeft: Effect.Effect<void>;
+}
+
+/** The jobs that a worker has, each of which occupies a slot from when it enters. */
+export interface JobsAtWork {
+  /** Adds a job; whoever adds it sees to it that it leaves. */
+  readonly enter: (id: string) => Effect.Effect<JobAtWork>;
+  /** The latest job of this id. */
+  readonly find: (id: string) => JobAtWork | undefined;
+  readonly all: () => ReadonlyArray<JobAtWork>;
+  readonly count: () => number;
+  /** Waits until there are free slots; how many. */
+  readonly freeSlots: Effect.Effect<number>;
+  /** Makes a job wait that came although no slot was free, for the rest of the scope. */
+  readonly takeSlot: Effect.Effect<void, never, Scope.Scope>;
+}
+
+export const jobsAtWork = Effect.fnUntraced(function* (
+  slots: number,
+): Effect.fn.Return<JobsAtWork> {
+  const jobs = yield* SubscriptionRef.make<ReadonlyArray<JobAtWork>>([]);
+  const running = yield* Semaphore.make(slots);
+  const all = () => SubscriptionRef.getUnsafe(jobs);
+
+  const enter = Effect.fnUntraced(function* (id: string) {
+    const left = yield* Latch.make();
+    const elapsed = yield* stopwatch;
+    let reason: StopReason | undefined;
+    let code: Fiber.Fiber<unknown, unknown> | undefined;
+    const interrupt = Effect.suspend(() =>
+      code === undefined ? Effect.void : Fiber.interrupt(code),
+    );
+    const entry: JobAtWork = {
+      id,
+      elapsed,
+      stopReason: () => reason,
+      started: (fiber) =>
+        Effect.suspend(() => {
+          code = fiber;
+          return reason === undefined ? Effect.void : interrupt;
+        }),
+      stop: (why) =>
+        Effect.suspend(() => {
+          reason ??= why;
+          return interrupt;
+        }),
+      leave: Effect.andThen(
+        SubscriptionRef.update(jobs, (present) => present.filter((one) => one !== entry)),
+        left.open,
+      ),
+      hasLeft: left.await,
+    };
+    yield* SubscriptionRef.update(jobs, (present) => [...present, entry]);
+    return entry;
+  });
+
+  return {
+    enter,
+    find: (id) => all().findLast((one) => one.id === id),
+    all,
+    count: () => all().length,
+    freeSlots: SubscriptionRef.changes(jobs).pipe(
+      Stream.map((present) => slots - present.length),
+      Stream.filter((free) => free > 0),
+      Stream.runHead,
+      Effect.map(Option.getOrElse(() => 0)),
+    ),
+    takeSlot: running.takeScoped(1),
+  };
+});

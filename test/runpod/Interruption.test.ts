@@ -1,0 +1,152 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Layer, Queue } from "effect";
+
+import { Delivery } from "../../src/runpod/Delivery.ts";
+import { Worker } from "../../src/runpod/Worker.ts";
+import { inMemoryWorker } from "../support/InMemoryWorker.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+/** As many steps of the scheduler as what is interrupted can take. */
+const STEPS = 60;
+
+const steps = Array.from({ length: STEPS }, (_, step) => step);
+
+const turns = (count: number) => Effect.repeat(Effect.yieldNow, { times: count });
+
+const ROOM = 256 * 1024 * 1024;
+const large = new Uint8Array(ROOM);
+
+describe("an interruption at any step", () => {
+  it.effect("of a job by RunPod gives its slot back, whose next job runs beside the other", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const offered = yield* Queue.unbounded<string>();
+        const stops = yield* Queue.unbounded<string>();
+        const gate = yield* Deferred.make<void>();
+        const wasTaken = yield* Deferred.make<void>();
+        const running = new Set<string>();
+        const results: Array<string> = [];
+        const layer = inMemoryWorker(
+          {
+            take: () =>
+              Effect.map(Queue.take(offered), (id) => {
+                Deferred.doneUnsafe(wasTaken, Effect.void);
+                return { jobs: [{ id }], unusable: [] };
+              }),
+            stops: Effect.map(Queue.take(stops), (id) => [id]),
+            complete: (id) => Effect.sync(() => results.push(id)),
+          },
+          { WORKER_CONCURRENCY: "2" },
+        );
+        yield* Effect.gen(function* () {
+          const worker = yield* Worker;
+          const fiber = yield* Effect.forkChild(
+            worker.run(({ id }) =>
+              Effect.andThen(
+                Effect.sync(() => running.add(id)),
+                Deferred.await(gate),
+              ),
+            ),
+          );
+          yield* Queue.offer(offered, "first");
+          yield* Deferred.await(wasTaken);
+          yield* turns(step);
+          yield* Queue.offer(stops, "first");
+          yield* turns(2 * STEPS);
+          yield* Queue.offerAll(offered, ["second", "third"]);
+          yield* turns(4 * STEPS);
+          assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
+          yield* Deferred.succeed(gate, undefined);
+          yield* worker.drain;
+          yield* Fiber.join(fiber);
+          assert.sameMembers(
+            results.filter((id) => id !== "first"),
+            ["second", "third"],
+          );
+        }).pipe(Effect.provide(layer));
+      }),
+      { discard: true },
+    ),
+  );
+
+  it.effect("of the worker loses no job that was taken without a word about it", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const logs = keptLogs();
+        const taken: Array<string> = [];
+        const results: Array<string> = [];
+        const layer = inMemoryWorker(
+          {
+            take: (count) =>
+              Effect.sync(() => {
+                const jobs = Array.from({ length: count }, (_, n) => ({
+                  id: `job-${taken.length + n}`,
+                }));
+                taken.push(...jobs.map(({ id }) => id));
+                return { jobs, unusable: [] };
+              }),
+            complete: (id) =>
+              Effect.andThen(
+                turns(3),
+                Effect.sync(() => results.push(id)),
+              ),
+          },
+          { WORKER_CONCURRENCY: "3" },
+        );
+        yield* Effect.gen(function* () {
+          const worker = yield* Worker;
+          const fiber = yield* Effect.forkChild(
+            worker.run(({ id }) => Effect.as(turns(Number(id.slice(4)) % 9), id)),
+          );
+          yield* turns(step);
+          yield* Fiber.interrupt(fiber);
+        }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+        const lost = logs
+          .errors()
+          .flatMap((line) => /result of job (job-\d+) .* is lost/.exec(line)?.[1] ?? []);
+        assert.sameMembers([...results, ...lost], taken, `interrupted after step ${step}`);
+      }),
+      { discard: true },
+    ),
+  );
+
+  it.effect("of a hand-over to Delivery gives all room back, and settles each result once", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const gate = yield* Deferred.make<void>();
+        const settled: Array<string> = [];
+        const sent: Array<string> = [];
+        const layer = inMemoryWorker({
+          complete: (id) =>
+            Effect.andThen(
+              Deferred.await(gate),
+              Effect.sync(() => sent.push(id)),
+            ),
+        });
+        yield* Effect.gen(function* () {
+          const { accept, idle } = yield* Delivery;
+          const handOver = (jobId: string) =>
+            accept(
+              { jobId, body: large, isStream: false },
+              Effect.void,
+              Effect.sync(() => settled.push(jobId)),
+            );
+          const first = yield* Effect.forkChild(handOver("first"));
+          const second = yield* Effect.forkChild(handOver("second"));
+          yield* turns(step);
+          yield* Effect.all([Fiber.interrupt(first), Fiber.interrupt(second)]);
+          yield* Deferred.succeed(gate, undefined);
+          // It needs all the room that there is.
+          yield* handOver("third");
+          yield* idle;
+          assert.deepStrictEqual(settled, sent, `interrupted after step ${step}`);
+          assert.include(sent, "third");
+        }).pipe(Effect.provide(layer));
+      }),
+      { discard: true },
+    ),
+  );
+});

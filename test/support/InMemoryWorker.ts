@@ -1,0 +1,31 @@
+import { NodeServices } from "@effect/platform-node";
+import { Layer } from "effect";
+
+import { Delivery } from "../../src/runpod/Delivery.ts";
+import { Heartbeat } from "../../src/runpod/Heartbeat.ts";
+import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { ResultStore } from "../../src/runpod/ResultStore.ts";
+import { Webhooks } from "../../src/runpod/Webhooks.ts";
+import { Worker } from "../../src/runpod/Worker.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeJobQueue } from "./FakeJobQueue.ts";
+
+/** The queue worker without any wire: what it asks of RunPod is answered by functions. */
+export const inMemoryWorker = (
+  queue: Partial<JobQueue["Service"]>,
+  variables: Readonly<Record<string, string>> = {},
+) =>
+  Worker.layerNoDeps.pipe(
+    Layer.provideMerge(Delivery.layerNoDeps),
+    Layer.provide([Heartbeat.layerNoDeps, ResultStore.layer]),
+    Layer.provide([Layer.succeed(JobQueue, fakeJobQueue(queue)), Webhooks.layer]),
+    Layer.provide([
+      NodeServices.layer,
+      Environment.layerOf({
+        RUNPOD_WEBHOOK_PING: "http://runpod.test/ping/$RUNPOD_POD_ID",
+        RUNPOD_AI_API_KEY: "key",
+        RUNPOD_POD_ID: "pod",
+        ...variables,
+      }),
+    ]),
+  );
