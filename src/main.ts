@@ -7,6 +7,7 @@ import { Logging } from "./cli/Logging.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
 import { Environment } from "./settings/Environment.ts";
+import { SteadyClock } from "./settings/SteadyClock.ts";
 
 const shutdown = Shutdown.make();
 
@@ -34,6 +35,7 @@ commandLine().pipe(
       Layer.provideMerge(Environment.layer),
       Layer.provideMerge(NodeServices.layer),
       Layer.provideMerge(NodeHttpClient.layerUndici),
+      Layer.provideMerge(SteadyClock),
     ),
   ),
   // Those of the logs themselves.

@@ -51,7 +51,8 @@ const platformLogger = (mask: Mask) =>
 const lineLogger = (mask: Mask) =>
   Logger.make((options) => {
     const { said, requestId } = partsOf(options, mask);
-    const time = options.date.toTimeString().slice(0, 8);
+    // The time of day that the reader's watch shows: that of the event follows the monotonic clock.
+    const time = new Date().toTimeString().slice(0, 8);
     const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
     const about = requestId === null ? "" : ` [${requestId}]`;
     process.stderr.write(`${time} ${level}${said}${about}\n`);

@@ -1,6 +1,7 @@
-import { Clock, Context, Effect, FileSystem, Layer, Option, Path, Schedule } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Path, Schedule } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
+import { wallMillis } from "../settings/SteadyClock.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { AptCache, type Archive, LISTS_AGE } from "./AptCache.ts";
 import { isHalfDone, isLocked, isOutdated, SystemInstallFailed } from "./SystemInstallFailed.ts";
@@ -74,7 +75,7 @@ export class Apt extends Context.Service<
         if (!names.some((name) => /_Packages(\.\w+)?$/.test(name))) return false;
         // The lists themselves have the times of the mirrors; everything goes through this folder.
         const { mtime } = yield* files.stat(path.join(lists, "partial"));
-        const now = yield* Clock.currentTimeMillis;
+        const now = yield* wallMillis;
         return Option.exists(mtime, (date) => now - date.getTime() < LISTS_AGE);
       }).pipe(Effect.orElseSucceed(() => false));
 

@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 
 import {
-  Clock,
   Context,
   Effect,
   FileSystem,
@@ -12,6 +11,7 @@ import {
   Stream,
 } from "effect";
 
+import { wallMillis } from "../settings/SteadyClock.ts";
 import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
 import { Volume } from "../workspace/Volume.ts";
 
@@ -88,7 +88,7 @@ export class AptCache extends Context.Service<
         inCache(
           Effect.fnUntraced(function* (folder) {
             const kept = yield* Effect.option(files.stat(listsIn(folder)));
-            const now = yield* Clock.currentTimeMillis;
+            const now = yield* wallMillis;
             const time = Option.flatMap(kept, ({ mtime }) => mtime);
             if (!Option.exists(time, (date) => now - date.getTime() < LISTS_AGE)) return;
             yield* files.makeDirectory(lists, { recursive: true });

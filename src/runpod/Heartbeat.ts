@@ -1,6 +1,7 @@
-import { Clock, Context, Effect, Layer, Option, Schedule } from "effect";
+import { Context, Duration, Effect, Layer, Option, Schedule } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
+import { stopwatch } from "../settings/SteadyClock.ts";
 import { JobQueue } from "./JobQueue.ts";
 import { Webhooks } from "./Webhooks.ts";
 
@@ -15,8 +16,8 @@ const INTERVAL = Setting.integer({
 /** The version of RunPod's own worker library whose protocol this is. */
 export const PROTOCOL_VERSION = "1.12.0";
 
-/** A service that does not answer is not complained about more often than this, in milliseconds. */
-const COMPLAINT_INTERVAL = 60_000;
+/** A service that does not answer is not complained about more often than this. */
+const COMPLAINT_INTERVAL = Duration.minutes(1);
 
 /** Tells the service that this worker lives, and which jobs it has. */
 export class Heartbeat extends Context.Service<
@@ -38,7 +39,7 @@ export class Heartbeat extends Context.Service<
       const beat = Effect.fnUntraced(function* (jobIds: () => ReadonlyArray<string>) {
         if (!isWanted) return;
         let failing = false;
-        let complained = -COMPLAINT_INTERVAL;
+        let sinceWarning: Effect.Effect<Duration.Duration> = Effect.succeed(COMPLAINT_INTERVAL);
         const once = Effect.gen(function* () {
           const ids = jobIds();
           const outcome = yield* Effect.result(
@@ -51,18 +52,18 @@ export class Heartbeat extends Context.Service<
             ),
           );
           if (outcome._tag === "Success") {
-            if (failing) yield* Effect.logInfo("The heartbeat is heard again");
+            if (failing) yield* Effect.logInfo("Heartbeat works again");
             failing = false;
             return;
           }
           failing = true;
-          const now = yield* Clock.currentTimeMillis;
-          if (now - complained < COMPLAINT_INTERVAL) return;
-          complained = now;
+          if (Duration.isLessThan(yield* sinceWarning, COMPLAINT_INTERVAL)) return;
+          sinceWarning = yield* stopwatch;
           yield* Effect.logWarning(
-            `The heartbeat is not heard (${outcome.failure.message}); jobs go on, and so does it`,
+            `Heartbeat failed (${outcome.failure.message}); retrying. Jobs are not affected.`,
           );
-        });
+          // RunPod gives up on a worker without a heartbeat, so that no defect may end it.
+        }).pipe(Effect.catchDefect((defect) => Effect.logError("Heartbeat failed", defect)));
         yield* Effect.repeat(once, Schedule.fixed(interval));
       });
 

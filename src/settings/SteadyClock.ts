@@ -2,13 +2,14 @@ import { Clock, Duration, Effect, Layer } from "effect";
 
 /**
  * A clock whose milliseconds start at the wall clock's time and then advance with the monotonic clock, so that a step
- * of the wall clock changes no pace, time-out, cache or duration: everything in Effect that measures time reads them
- * (`Schedule.fixed` and `upTo`, the caches, `RcMap`). Its nanoseconds follow the wall clock, for timestamps.
+ * of the wall clock changes no pace, time-out, cache or duration. Effect's schedules (`fixed`, `windowed`, `upTo`),
+ * caches and `RcMap` measure with these milliseconds, which are the wall clock's otherwise. Its nanoseconds follow the
+ * wall clock, for timestamps (see `wallMillis`); Effect takes the times of spans from them.
  */
 const steady = (clock: Clock.Clock): Clock.Clock => {
   const start = clock.currentTimeMillisUnsafe();
   const origin = clock.monotonicTimeNanosUnsafe();
-  const millis = () => start + Number(clock.monotonicTimeNanosUnsafe() - origin) / 1e6;
+  const millis = () => start + Number((clock.monotonicTimeNanosUnsafe() - origin) / 1_000_000n);
   return {
     currentTimeMillisUnsafe: millis,
     currentTimeMillis: Effect.sync(millis),

@@ -1,5 +1,6 @@
-import { Context, DateTime, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
+import { wallMillis } from "../settings/SteadyClock.ts";
 import manifest from "../../package.json" with { type: "json" };
 import { readSmallFile, replaceFile } from "./SmallFile.ts";
 import type { Place } from "./Volume.ts";
@@ -47,7 +48,7 @@ export class LastStart extends Context.Service<
       return LastStart.of({
         note: Effect.fnUntraced(
           function* (place, start) {
-            const at = DateTime.formatIso(yield* DateTime.now);
+            const at = new Date(yield* wallMillis).toISOString();
             const text = JSON.stringify({ at, worker: manifest.version, ...start });
             yield* replaceFile(files, fileOf(place), text);
           },

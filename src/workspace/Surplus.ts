@@ -1,5 +1,6 @@
-import { Clock, Context, Effect, FileSystem, Layer, Option, Path } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Path } from "effect";
 
+import { wallMillis } from "../settings/SteadyClock.ts";
 import { diskFault, type DiskFault } from "./DiskFault.ts";
 import { DiskUsage } from "./DiskUsage.ts";
 import { FileLock } from "./FileLock.ts";
@@ -77,7 +78,7 @@ export class SurplusFinder extends Context.Service<
 
       /** Days since something was written, by the newest of some files; none where there are none. */
       const idle = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
-        const now = yield* Clock.currentTimeMillis;
+        const now = yield* wallMillis;
         const times = yield* Effect.forEach(paths, (one) =>
           Effect.option(Effect.map(files.lstat(one), ({ mtime }) => mtime)),
         );

@@ -15,6 +15,7 @@ import {
 } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
+import { wallMillis } from "../settings/SteadyClock.ts";
 import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
 
 const INIT_TIMEOUT = Setting.seconds({
@@ -119,7 +120,7 @@ export class WorkspaceLock extends Context.Service<
           const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
           if (Option.isSome(lock) && Option.isNone(done)) {
             lock.value.sign(
-              `pid ${process.pid} on ${hostname()} since ${new Date(yield* Clock.currentTimeMillis).toISOString()}`,
+              `pid ${process.pid} on ${hostname()} since ${new Date(yield* wallMillis).toISOString()}`,
             );
             return Option.some({ _tag: "Held", lock: lock.value });
           }

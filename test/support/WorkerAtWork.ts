@@ -49,5 +49,5 @@ export const atWork = Effect.fnUntraced(function* (
 export const eventually = (isSo: () => boolean) =>
   Effect.sync(isSo).pipe(
     Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: (so) => so }),
-    Effect.timeout("10 seconds"),
+    Effect.timeout("60 seconds"),
   );
