@@ -2,11 +2,12 @@ import { Effect, Latch, Layer, Option } from "effect";
 
 import { endpointServer } from "../endpoint/EndpointServer.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../endpoint/LoadBalancer.ts";
+import { both } from "../protocol/JobEvents.ts";
 import { Fitness } from "../runpod/Fitness.ts";
 import { SHUTDOWN_GRACE } from "../runpod/Worker.ts";
 import { liveness } from "./Liveness.ts";
 import { liveOutput } from "./LiveOutput.ts";
-import { gpuWatch, prepare, tolerant } from "./Readiness.ts";
+import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
 import { Shutdown } from "./Shutdown.ts";
 
 /** RunPod's proxy is what clients reach; the container itself listens everywhere. */
@@ -19,9 +20,9 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   const grace = yield* SHUTDOWN_GRACE.value;
   yield* liveness;
   const ready = Latch.makeUnsafe();
-  const { poisoned, watch } = gpuWatch();
+  const { events, watch } = yield* machineHealth;
   const routes = loadBalancerRoutes.pipe(
-    Layer.provide(LoadBalancer.layer(ready, { ...liveOutput, poisoned })),
+    Layer.provide(LoadBalancer.layer(ready, both(liveOutput, events))),
   );
   for (const port of ports) {
     const server = yield* endpointServer({
@@ -36,7 +37,10 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   }
   const supervise = Effect.gen(function* () {
     yield* fitness.check;
-    yield* tolerant(prepare);
+    yield* Effect.all([Effect.andThen(trialLaunch, warmAll), checkGpu], {
+      concurrency: "unbounded",
+      discard: true,
+    });
     yield* ready.open;
     return yield* watch;
   });

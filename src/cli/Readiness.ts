@@ -1,7 +1,8 @@
-import { Effect, Latch } from "effect";
+import { Effect, Schedule } from "effect";
 
 import { PythonRunner } from "../execution/PythonRunner.ts";
-import { Fitness } from "../runpod/Fitness.ts";
+import { Fitness, Unfit } from "../runpod/Fitness.ts";
+import { jobHealth, MAX_FAILURES_IN_A_ROW } from "../runpod/JobHealth.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 
 /** Fails when the GPU can't be used, by a process of its own. */
@@ -10,34 +11,45 @@ const checkCuda = Effect.gen(function* () {
   yield* (yield* Fitness).checkCuda(python);
 });
 
-/** Whatever can be done before there is a job. */
-export const prepare = Effect.gen(function* () {
-  const { requiresGpu } = yield* Fitness;
-  const runner = yield* PythonRunner;
-  yield* Effect.all([runner.warm, requiresGpu ? checkCuda : Effect.void], {
-    concurrency: "unbounded",
-  });
-});
-
 /** Fails for a machine that is unfit; anything else the first job meets too, and answers with it. */
-export const tolerant = <R>(effect: Effect.Effect<unknown, Effect.Error<typeof prepare>, R>) =>
+const tolerant = <E extends { readonly message: string }, R>(
+  effect: Effect.Effect<void, E | Unfit, R>,
+) =>
   Effect.catchIf(
     effect,
-    (error) => error._tag !== "Unfit",
-    (error) => Effect.logWarning(`Not ready yet: ${error.message}`),
+    (error): error is Exclude<E, Unfit> => !(error instanceof Unfit),
+    ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
   );
 
-/** Looks at the GPU again after each job that was told to have spoiled it for its process. */
-export const gpuWatch = () => {
-  const spoiled = Latch.makeUnsafe();
-  return {
-    /** Told by jobs. */
-    poisoned: () => spoiled.openUnsafe(),
-    /** A new process may be no better off than one whose GPU was lost to it. */
-    watch: spoiled.await.pipe(
-      Effect.andThen(spoiled.close),
-      Effect.andThen(tolerant(checkCuda)),
-      Effect.forever,
+/**
+ * Starts a Python process before there is a job. Where that can't be done every job would fail within milliseconds,
+ * and empty the queue.
+ */
+export const trialLaunch = Effect.gen(function* () {
+  const { warmOne } = yield* PythonRunner;
+  const { refuse } = yield* Fitness;
+  yield* warmOne.pipe(
+    Effect.tapError(({ message }) => Effect.logWarning(`Could not start Python: ${message}`)),
+    Effect.retry({
+      schedule: Schedule.exponential("1 second"),
+      times: MAX_FAILURES_IN_A_ROW - 1,
+    }),
+    Effect.catch(({ message }) =>
+      refuse(new Unfit({ check: "python", reason: `Python can't be started. ${message}` })),
     ),
-  };
-};
+  );
+});
+
+/** Starts all processes, which need not be waited for. */
+export const warmAll = Effect.flatMap(PythonRunner, ({ warm }) => tolerant(warm));
+
+/** Looks at the GPU where one is required. */
+export const checkGpu = Effect.flatMap(Fitness, ({ requiresGpu }) =>
+  requiresGpu ? tolerant(checkCuda) : Effect.void,
+);
+
+/** Judges this machine by what becomes of its jobs. */
+export const machineHealth = Effect.gen(function* () {
+  const services = yield* Effect.context<Workspace | Fitness>();
+  return yield* jobHealth(Effect.provide(tolerant(checkCuda), services));
+});

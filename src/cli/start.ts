@@ -1,19 +1,22 @@
-import { Array, Console, Effect, Layer, Option, References } from "effect";
+import { Array, Console, Effect, Latch, Layer, Option, Ref, References } from "effect";
 import { Command, Flag } from "effect/cli";
 
+import manifest from "../../package.json" with { type: "json" };
 import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import type { Job } from "../protocol/Job.ts";
-import { JobEvents } from "../protocol/JobEvents.ts";
-import { Fitness } from "../runpod/Fitness.ts";
+import { both, JobEvents } from "../protocol/JobEvents.ts";
+import { Fitness, type Unfit } from "../runpod/Fitness.ts";
 import { functionHandler } from "../runpod/FunctionHandler.ts";
 import { Webhooks } from "../runpod/Webhooks.ts";
 import { Worker } from "../runpod/Worker.ts";
+import { CONCURRENCY } from "../settings/Concurrency.ts";
 import * as Setting from "../settings/Setting.ts";
+import { ENDPOINT_ID } from "../workspace/Volume.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { liveness } from "./Liveness.ts";
 import { liveOutput } from "./LiveOutput.ts";
-import { gpuWatch, prepare, tolerant } from "./Readiness.ts";
+import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
 import { serveEndpoint } from "./serve.ts";
 import { Shutdown } from "./Shutdown.ts";
 import { Failed } from "./Failure.ts";
@@ -41,25 +44,65 @@ const runOnce = Effect.fn("start.once")(function* (job: Job) {
   if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
 });
 
-const work = Effect.gen(function* () {
+/** Where jobs come from, without what may be secret in the address. */
+const originOf = (address: Option.Option<string>): string =>
+  Option.match(address, {
+    onNone: () => "nowhere",
+    onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an address that is not a URL"),
+  });
+
+/** Takes jobs until somebody asks for an end, or the machine turns out to be unfit; what is at work is finished. */
+export const work = Effect.gen(function* () {
   const worker = yield* Worker;
+  const webhooks = yield* Webhooks;
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
+  const concurrency = yield* CONCURRENCY.value;
+  const endpoint = yield* ENDPOINT_ID.value;
+  yield* Effect.logInfo(
+    `worker-tetra ${manifest.version} started for endpoint ${endpoint}, ${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time`,
+  );
   yield* liveness;
-  yield* fitness.check;
-  const { poisoned, watch } = gpuWatch();
-  yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));
-  const supervise = Effect.andThen(tolerant(prepare), watch).pipe(
+  yield* Effect.tapError(fitness.check, ({ message }) => Effect.logError(message));
+  const health = yield* machineHealth;
+  const ready = yield* Latch.make();
+  const verdict = yield* Ref.make(Option.none<Unfit>());
+  const launchFirst = trialLaunch.pipe(
+    Effect.andThen(Effect.logInfo(`Ready: taking jobs from ${originOf(webhooks.take(1, false))}`)),
+    Effect.andThen(ready.open),
+  );
+  const supervise = Effect.all([Effect.andThen(launchFirst, warmAll), checkGpu, health.watch], {
+    concurrency: "unbounded",
+    discard: true,
+  }).pipe(
+    Effect.tapErrorTag("Unfit", (unfit) =>
+      Effect.andThen(Ref.set(verdict, Option.some(unfit)), Effect.logError(unfit.message)),
+    ),
     // What jobs at work have to say is still brought home.
-    Effect.tapErrorTag("Unfit", () => worker.drain),
+    Effect.onError(() => worker.drain),
+  );
+  const reason = yield* Ref.make("WORKER_REFRESH is set");
+  yield* shutdown.requested.pipe(
+    Effect.andThen(Ref.set(reason, "asked to shut down")),
+    Effect.andThen(worker.drain),
+    Effect.forkScoped,
   );
   const supervising = yield* Effect.forkScoped(supervise);
-  yield* Effect.provideService(worker.run(functionHandler), JobEvents, {
-    ...liveOutput,
-    poisoned,
-  });
+  const { done, failed, stopped } = yield* Effect.provideService(
+    worker.run(functionHandler, {
+      beforeTake: Effect.andThen(ready.await, health.beforeTake),
+    }),
+    JobEvents,
+    both(liveOutput, health.events),
+  );
+  const unfit = yield* Ref.get(verdict);
+  yield* Effect.logInfo(
+    `Worker stopped (${Option.isSome(unfit) ? "this machine is unfit" : yield* Ref.get(reason)}): ${done} jobs done, ${failed} failed, ${stopped} stopped`,
+  );
+  if (Option.isSome(unfit)) return yield* unfit.value;
+  // A defect of what supervises the worker must not look like an ordinary end.
   const end = supervising.pollUnsafe();
-  if (end !== undefined) return yield* end;
+  if (end !== undefined) yield* end;
 }).pipe(Effect.scoped);
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
@@ -118,7 +161,9 @@ const handler = Effect.fn("start")(
       ({ message }) => failing(message),
     );
     if (Option.isSome(job)) return yield* runOnce(job.value);
-    if (hasQueue) return yield* Effect.catchTag(work, "Unfit", ({ message }) => failing(message));
+    if (hasQueue) {
+      return yield* Effect.catchTag(work, "Unfit", () => Effect.fail(new Failed({ exitCode: 1 })));
+    }
     if (ports.length > 0) {
       // Loaded only here: a worker with a queue needs no server.
       const { balanced } = yield* Effect.promise(() => import("./LoadBalancing.ts"));

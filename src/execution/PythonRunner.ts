@@ -10,7 +10,10 @@ import { RunnerLauncher } from "./RunnerLauncher.ts";
  */
 export class PythonRunner extends Context.Service<
   PythonRunner,
-  Pick<Runner, "call" | "describe" | "invalidate" | "warm">
+  Pick<Runner, "call" | "describe" | "invalidate" | "warm"> & {
+    /** Starts one process ahead of the first call: shows whether that can be done. */
+    readonly warmOne: Runner["warm"];
+  }
 >()("worker-tetra/execution/PythonRunner") {
   static readonly layerNoDeps = Layer.effect(
     this,
@@ -72,6 +75,7 @@ export class PythonRunner extends Context.Service<
           concurrency: "unbounded",
           discard: true,
         }),
+        warmOne: first.warm,
         warm: Effect.forEach(runners, (runner) => runner.warm, { discard: true }),
       });
     }),

@@ -7,13 +7,13 @@ import {
   type SerializationFormat,
 } from "../protocol/FunctionRequest.ts";
 import * as FunctionResponse from "../protocol/FunctionResponse.ts";
-import { JobEvents } from "../protocol/JobEvents.ts";
+import { type JobEnd, JobEvents } from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { PythonRunner } from "./PythonRunner.ts";
-import type { Call, CallOutcome } from "./Runner.ts";
+import type { Call, CallFailed, CallOutcome } from "./Runner.ts";
 import type { CallError, CallMeta } from "./RunnerProtocol.ts";
 
 /** An error with its traceback, in characters: more than Python sends of them. */
@@ -48,6 +48,27 @@ const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
         instance: request.instanceId ?? null,
         fresh: request.createNewInstance,
       };
+};
+
+/** How errors of CUDA and of the libraries on it begin or name themselves. */
+const CUDA_FAILURE = /\bcuda|cublas|cudnn|cufft|cusolver|cusparse|\bnccl\b|\bnvml\b/i;
+
+/** How much of a crashed process's last output is searched for that, in characters. */
+const LAST_WORDS = 2000;
+
+/** What a call that came to its end says about the machine. */
+const endOf = ({ error, poisoned }: CallOutcome["result"]): JobEnd =>
+  poisoned !== null || (error !== null && CUDA_FAILURE.test(`${error.type} ${error.message}`))
+    ? "cuda"
+    : "ran";
+
+/** What a call that failed says about the machine. */
+const endOfFailure = (error: CallFailed): JobEnd => {
+  if (error._tag === "RunnerCrashed") {
+    return CUDA_FAILURE.test(error.output.slice(-LAST_WORDS)) ? "cuda" : "ran";
+  }
+  if (error._tag === "CallTimedOut") return "ran";
+  return error._tag === "RunnerUnavailable" && error.hasStarted === true ? "ran" : "launch";
 };
 
 const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json));
@@ -114,7 +135,9 @@ export class RemoteExecutor extends Context.Service<
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
         events.stage?.("workspace");
-        yield* workspace.ready;
+        yield* Effect.tapError(workspace.ready, ({ message }) =>
+          Effect.sync(() => events.ended?.("launch", message)),
+        );
         events.stage?.("dependencies");
         const { workspace: place, added } = yield* dependencies.ensure({
           python: request.dependencies,
@@ -135,7 +158,11 @@ export class RemoteExecutor extends Context.Service<
                   chunk(FunctionResponse.success(valueFields(request.format, value))),
               }),
         };
-        return answer(request, yield* runner.call(call), shown);
+        const outcome = yield* Effect.tapError(runner.call(call), (error) =>
+          Effect.sync(() => events.ended?.(endOfFailure(error), error.message)),
+        );
+        events.ended?.(endOf(outcome.result), outcome.result.error?.message ?? "");
+        return answer(request, outcome, shown);
       });
 
       const execute = (input: unknown) =>

@@ -78,7 +78,7 @@ export interface CallOutcome {
   readonly output: string;
 }
 
-type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
+export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 const decodeControl = Schema.decodeUnknownOption(ControlResult);
@@ -300,6 +300,7 @@ export const makeRunner = Effect.gen(function* () {
       return yield* new RunnerUnavailable({
         reason: "answered with something that is no result",
         output,
+        hasStarted: true,
       });
     }
     const result = decoded.success;

@@ -60,6 +60,8 @@ export class RunnerUnavailable extends Schema.TaggedError<RunnerUnavailable>()(
     reason: Schema.String,
     /** What the process said. */
     output: Schema.String,
+    /** It had started, and the code may have run in it. */
+    hasStarted: Schema.optionalKey(Schema.Boolean),
   },
 ) {
   override get message(): string {

@@ -1,5 +1,6 @@
 import { statfs } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
+import { tmpdir } from "node:os";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
@@ -37,6 +38,9 @@ const LOW_DISK = 5;
 /** A check that takes longer than this has failed, in seconds. */
 const PATIENCE = 10;
 
+/** CUDA takes a while to start on a machine with many GPUs; a driver that hangs never does, in seconds. */
+const CUDA_PATIENCE = 60;
+
 /** The service hears of it within this, or not: seconds, characters. */
 const REPORT_LIMIT = 2;
 const REASON_LENGTH = 256;
@@ -48,16 +52,20 @@ export class Unfit extends Schema.TaggedError<Unfit>()("Unfit", {
   reason: Schema.String,
 }) {
   override get message(): string {
-    return `This worker can't start: ${this.reason}`;
+    return `This worker can't take jobs: ${this.reason}`;
   }
 }
 
-const inTime = (check: Unfit["check"]) => (effect: Effect.Effect<unknown, Unfit>) =>
-  Effect.timeoutOrElse(Effect.asVoid(effect), {
-    duration: { seconds: PATIENCE },
-    orElse: () =>
-      Effect.fail(new Unfit({ check, reason: `looking at it took more than ${PATIENCE} seconds` })),
-  });
+const inTime =
+  (check: Unfit["check"], seconds = PATIENCE) =>
+  (effect: Effect.Effect<unknown, Unfit>) =>
+    Effect.timeoutOrElse(Effect.asVoid(effect), {
+      duration: { seconds },
+      orElse: () =>
+        Effect.fail(
+          new Unfit({ check, reason: `the check of ${check} took more than ${seconds} seconds` }),
+        ),
+    });
 
 /** How it says that there is none, as on a machine without a GPU. */
 const NO_DRIVER = "no driver: ";
@@ -81,8 +89,13 @@ export class Fitness extends Context.Service<
     readonly check: Effect.Effect<void, Unfit>;
     /** Whether a GPU must be there. */
     readonly requiresGpu: boolean;
-    /** Whether CUDA really works, by this interpreter; takes longer. Fails after the service was told. */
+    /**
+     * Whether there is still a GPU where one is required, and CUDA really works, by this interpreter; takes longer.
+     * Fails after the service was told.
+     */
     readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
+    /** Tells the service that this worker is unfit, and fails. */
+    readonly refuse: (unfit: Unfit) => Effect.Effect<never, Unfit>;
   }
 >()("worker-tetra/runpod/Fitness") {
   static readonly layerNoDeps = Layer.effect(
@@ -103,20 +116,40 @@ export class Fitness extends Context.Service<
         ({ message }) => new Unfit({ check: "python", reason: message }),
       );
 
+      const canWrite = (folder: string) => {
+        const file = path.join(folder, `.write-probe-${randomUUID()}`);
+        return files
+          .writeFileString(file, "x")
+          .pipe(
+            Effect.andThen(files.remove(file)),
+            Effect.mapError(diskFault(folder, "can't be written to")),
+          );
+      };
+
+      /** The container's disk is needed only where the network volume can't be used. */
       const hasDisk = Effect.gen(function* () {
         const { directory } = volume.own;
-        const file = path.join(directory, `.write-probe-${randomUUID()}`);
-        yield* files.makeDirectory(directory, { recursive: true });
-        yield* files.writeFileString(file, "x");
-        yield* files.remove(file);
-      }).pipe(
-        Effect.mapError(
-          (error) =>
-            new Unfit({
-              check: "disk",
-              reason: diskFault(volume.own.directory, "can't be written to")(error).message,
-            }),
-        ),
+        const own = yield* files
+          .makeDirectory(directory, { recursive: true })
+          .pipe(
+            Effect.mapError(diskFault(directory, "can't be made")),
+            Effect.andThen(canWrite(directory)),
+            Effect.result,
+          );
+        if (own._tag === "Success") return;
+        const shared = yield* Effect.orElseSucceed(volume.shared, Option.none);
+        if (Option.isSome(shared)) return;
+        return yield* new Unfit({ check: "disk", reason: own.failure.message });
+      });
+
+      /** Every Python process has its pipes and sources there. */
+      const hasTemporaryFolder = Effect.mapError(
+        canWrite(tmpdir()),
+        ({ message }) =>
+          new Unfit({
+            check: "disk",
+            reason: `the temporary folder is not usable: ${message} Or let TMPDIR name a folder that can be written to.`,
+          }),
       );
 
       /** Fails below a limit that somebody set, else warns below ours. */
@@ -196,6 +229,7 @@ export class Fitness extends Context.Service<
           [
             inTime("python")(hasPython),
             inTime("disk")(hasDisk),
+            inTime("disk")(hasTemporaryFolder),
             inTime("gpu")(hasGpu),
             hasMemory,
             hasSpace,
@@ -204,6 +238,7 @@ export class Fitness extends Context.Service<
         ).pipe(Effect.tapError(report), Effect.withSpan("Fitness.check")),
         checkCuda: Effect.fn("Fitness.checkCuda")(
           function* (executable: string) {
+            yield* hasGpu;
             const outcome = yield* Effect.result(programs.run(executable, ["-I", "-c", CUDA]));
             if (outcome._tag === "Success") return;
             const { output } = outcome.failure;
@@ -211,8 +246,10 @@ export class Fitness extends Context.Service<
             const reason = `the GPU can't be used: ${output.trim().split("\n").at(-1)}`;
             return yield* new Unfit({ check: "gpu", reason });
           },
-          (effect) => Effect.tapError(effect, report),
+          inTime("gpu", CUDA_PATIENCE),
+          Effect.tapError(report),
         ),
+        refuse: (unfit) => Effect.andThen(report(unfit), Effect.fail(unfit)),
       });
     }),
   );

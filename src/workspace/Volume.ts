@@ -15,7 +15,7 @@ const VOLUME_PATH = Setting.text({
   fallback: "/runpod-volume",
 });
 
-const ENDPOINT_ID = Setting.text({
+export const ENDPOINT_ID = Setting.text({
   name: "RUNPOD_ENDPOINT_ID",
   doc: "The endpoint's id, set by RunPod: its workers share one folder of the volume.",
   expected: "letters, digits, - and _, at most 128 of them",

@@ -82,6 +82,13 @@ describe("start", () => {
         done.map(({ requestId }) => requestId),
         ["job-1", "job-2", "job-3", "job-4"],
       );
+      assert.deepStrictEqual(
+        worker.logs().flatMap(({ requestId, message }) => {
+          const [, reason] = /^Job failed after [\d.]+ s: (.*)$/.exec(message) ?? [];
+          return reason === undefined ? [] : [`${requestId}: ${reason.slice(0, 30)}`];
+        }),
+        ["job-2: ValueError: no way", "job-3: The Python process ended with "],
+      );
       assert.notInclude(worker.stderr() + worker.stdout(), "key-of-the-worker-itself");
     }).pipe(Effect.scoped),
   );
@@ -179,6 +186,15 @@ def f():
           code: 0,
           signal: null,
         });
+        const said = worker.logs().map(({ message }) => message);
+        assert.match(
+          said[0] ?? "",
+          /^worker-tetra [\d.]+ started for endpoint tests, 1 job at a time/,
+        );
+        assert.isTrue(
+          said.some((line) => /^Ready: taking jobs from http:\/\/127[\d.:]+$/.test(line)),
+        );
+        assert.match(said.at(-1) ?? "", /^Worker stopped \(asked to shut down\): 0 jobs done/);
       }).pipe(Effect.scoped),
     );
 

@@ -1,0 +1,84 @@
+import { Duration, Effect, Latch } from "effect";
+
+import type { JobEvents } from "../protocol/JobEvents.ts";
+import { Fitness, Unfit } from "./Fitness.ts";
+import type { Admission } from "./Worker.ts";
+
+/** So many jobs in a row that fail for reasons of the machine put the machine in doubt. */
+export const MAX_FAILURES_IN_A_ROW = 3;
+
+/** The pause before the next take after a job for which no Python process could be started; it doubles. */
+const FIRST_PAUSE = Duration.seconds(1);
+
+export interface JobHealth extends Admission {
+  /** What to be told of jobs. */
+  readonly events: JobEvents;
+  /** Looks at the machine when jobs put it in doubt; fails when it is unfit. */
+  readonly watch: Effect.Effect<never, Unfit>;
+}
+
+/**
+ * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
+ * failed by CUDA or because no process could be started, cause `checkGpu`; several in a row for which no process could
+ * be started are a verdict of their own. No job is taken until the verdict, and few while starts fail.
+ */
+export const jobHealth = Effect.fnUntraced(function* (
+  checkGpu: Effect.Effect<void, Unfit>,
+): Effect.fn.Return<JobHealth, never, Fitness> {
+  const fitness = yield* Fitness;
+  const inDoubt = yield* Latch.make(false);
+  const trusted = yield* Latch.make(true);
+  let failures = 0;
+  let launchFailures = 0;
+  let lastReason = "";
+
+  const doubt = (): void => {
+    trusted.closeUnsafe();
+    inDoubt.openUnsafe();
+  };
+
+  const events: JobEvents = {
+    poisoned: doubt,
+    ended: (end, reason) => {
+      failures = end === "ran" ? 0 : failures + 1;
+      launchFailures = end === "launch" ? launchFailures + 1 : 0;
+      lastReason = reason;
+      if (failures >= MAX_FAILURES_IN_A_ROW) doubt();
+    },
+  };
+
+  const verdict = Effect.gen(function* () {
+    yield* inDoubt.close;
+    if (launchFailures >= MAX_FAILURES_IN_A_ROW) {
+      return yield* fitness.refuse(
+        new Unfit({
+          check: "python",
+          reason: `no Python process could be started for ${launchFailures} jobs in a row: ${lastReason}`,
+        }),
+      );
+    }
+    if (failures >= MAX_FAILURES_IN_A_ROW) {
+      yield* Effect.logWarning(
+        `${failures} jobs in a row failed by CUDA or at the start of Python`,
+      );
+      failures = 0;
+    }
+    yield* checkGpu;
+    if (!inDoubt.isOpen()) yield* trusted.open;
+  });
+
+  const beforeTake = Effect.gen(function* () {
+    yield* trusted.await;
+    const seen = launchFailures;
+    if (seen === 0) return Number.POSITIVE_INFINITY;
+    yield* Effect.sleep(Duration.times(FIRST_PAUSE, 2 ** (seen - 1)));
+    yield* trusted.await;
+    return 1;
+  });
+
+  return {
+    events,
+    beforeTake,
+    watch: inDoubt.await.pipe(Effect.andThen(verdict), Effect.forever),
+  };
+});

@@ -1,0 +1,145 @@
+import { chownSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { fakeRunPod, type FakeRunPod } from "../support/FakeRunPod.ts";
+import { workerProcess } from "../support/WorkerProcess.ts";
+
+const request = (code: string) => ({
+  function_name: "f",
+  function_code: code,
+  serialization_format: "json",
+});
+
+/** An empty folder that goes with the test. */
+const scratch = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-unfit-"))),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+);
+
+const errorsOf = ({ results }: FakeRunPod) => results.map(({ body }) => String(body["error"]));
+
+const reportsOf = ({ pings }: FakeRunPod) =>
+  pings
+    .filter(({ query }) => query.get("status") === "unhealthy")
+    .map(({ query }) => query.get("check"));
+
+/** A driver that loads and has no function of CUDA: the GPU can't be used any more. */
+const loseGpu = (folder: string) =>
+  `import ctypes.util, os, sys
+    os.symlink([line.split()[-1] for line in open("/proc/self/maps") if "libc.so" in line or "libc-" in line][0], "${folder}/libcuda.so.1")`;
+
+/** Any user that no process of this machine has. */
+const NOBODY = 54_321;
+
+describe("a worker whose machine can't do the work", () => {
+  it.live("ends after a job that lost it the GPU, has answered that job, and takes no other", () =>
+    Effect.gen(function* () {
+      const folder = yield* scratch;
+      const service = yield* fakeRunPod();
+      const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
+      service.submit(
+        request(
+          `def f():\n    ${loseGpu(folder)}\n    raise RuntimeError("CUDA error: device-side assert triggered")`,
+        ),
+      );
+      for (let n = 0; n < 10; n += 1) service.submit(request("def f(): return 1"));
+      assert.strictEqual((yield* worker.ended).code, 1);
+      assert.lengthOf(service.results, 1);
+      assert.match(errorsOf(service).join(), /device-side assert/);
+      assert.deepStrictEqual(reportsOf(service), ["gpu"]);
+      assert.include(worker.stderr(), "the GPU can't be used");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("looks at the GPU after three jobs in a row that failed by CUDA, and ends", () =>
+    Effect.gen(function* () {
+      const folder = yield* scratch;
+      const service = yield* fakeRunPod();
+      const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
+      const failing = 'def f(): raise RuntimeError("No CUDA GPUs are available")';
+      service.submit(request(failing));
+      service.submit(request(failing));
+      service.submit(request("def f(): return 1"));
+      service.submit(
+        request(
+          `def f():\n    ${loseGpu(folder)}\n    raise RuntimeError("No CUDA GPUs are available")`,
+        ),
+      );
+      for (let n = 0; n < 10; n += 1) service.submit(request(failing));
+      assert.strictEqual((yield* worker.ended).code, 1);
+      // The third success in between has set the count back.
+      assert.lengthOf(service.results, 6);
+      assert.deepStrictEqual(reportsOf(service), ["gpu"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "ends after three jobs for which Python could not be started, and leaves the others",
+    () =>
+      Effect.gen(function* () {
+        const folder = join(yield* scratch, "temporary");
+        mkdirSync(folder);
+        const service = yield* fakeRunPod();
+        const worker = yield* workerProcess({ ...service.variables, TMPDIR: folder });
+        service.submit(
+          request(
+            `import os, shutil\ndef f():\n    shutil.rmtree("${folder}")\n    open("${folder}", "w").close()\n    os._exit(3)`,
+          ),
+        );
+        for (let n = 0; n < 20; n += 1) service.submit(request("def f(): return 1"));
+        assert.strictEqual((yield* worker.ended).code, 1);
+        const errors = errorsOf(service);
+        assert.lengthOf(errors, 4);
+        for (const error of errors.slice(1)) assert.include(error, "no temporary folder");
+        assert.deepStrictEqual(reportsOf(service), ["python"]);
+      }).pipe(Effect.scoped),
+  );
+
+  it.live("does not take a job where the temporary folder can't be written to", () =>
+    Effect.gen(function* () {
+      const service = yield* fakeRunPod();
+      service.submit(request("def f(): return 1"));
+      const worker = yield* workerProcess({
+        ...service.variables,
+        TMPDIR: join(yield* scratch, "missing"),
+      });
+      assert.strictEqual((yield* worker.ended).code, 1);
+      assert.include(worker.stderr(), "TMPDIR");
+      assert.deepStrictEqual(reportsOf(service), ["disk"]);
+      assert.isEmpty(service.requests.filter(({ route }) => route === "take"));
+    }).pipe(Effect.scoped),
+  );
+
+  // Only root may start a process of another user, whose processes have a limit of their own.
+  it.live.skipIf(process.getuid?.() !== 0)(
+    "does not take a job where the limit of processes leaves none for Python",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* scratch;
+        for (const name of ["workspace", "temporary"]) {
+          mkdirSync(join(folder, name));
+          chownSync(join(folder, name), NOBODY, NOBODY);
+        }
+        chownSync(folder, NOBODY, NOBODY);
+        const service = yield* fakeRunPod();
+        service.submit(request("def f(): return 1"));
+        const worker = yield* workerProcess(
+          {
+            ...service.variables,
+            HOME: folder,
+            TMPDIR: join(folder, "temporary"),
+            WORKER_WORKSPACE_PATH: join(folder, "workspace"),
+          },
+          ["start"],
+          `exec setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups prlimit --nproc=14 ${process.execPath} src/main.ts`,
+        );
+        assert.strictEqual((yield* worker.ended).code, 1);
+        assert.deepStrictEqual(reportsOf(service), ["python"]);
+        assert.isEmpty(service.requests.filter(({ route }) => route === "take"));
+      }).pipe(Effect.scoped),
+  );
+});

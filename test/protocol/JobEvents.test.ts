@@ -1,0 +1,51 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { both, type JobEvents } from "../../src/protocol/JobEvents.ts";
+import { success } from "../../src/protocol/FunctionResponse.ts";
+
+const recorder = (said: Array<string>, name: string): Required<JobEvents> => ({
+  stage: (stage) => said.push(`${name} ${stage}`),
+  output: (lines) => said.push(`${name} ${lines}`),
+  poisoned: () => said.push(`${name} poisoned`),
+  chunk: () => said.push(`${name} chunk`),
+  ended: (end, reason) => said.push(`${name} ${end} ${reason}`),
+});
+
+const tellAll = ({ stage, output, poisoned, chunk, ended }: JobEvents): void => {
+  stage?.("running");
+  output?.("line");
+  poisoned?.();
+  chunk?.(success({}));
+  ended?.("cuda", "why");
+};
+
+const EVENTS = ["running", "line", "poisoned", "chunk", "cuda why"];
+
+describe("two listeners of a job", () => {
+  it("both get every event, in turn", () => {
+    const said: Array<string> = [];
+    tellAll(both(recorder(said, "a"), recorder(said, "b")));
+    assert.deepStrictEqual(
+      said,
+      EVENTS.flatMap((event) => [`a ${event}`, `b ${event}`]),
+    );
+  });
+
+  it("lose no event that only one of them wants", () => {
+    for (const joined of [
+      (only: JobEvents) => both(only, {}),
+      (only: JobEvents) => both({}, only),
+    ]) {
+      const said: Array<string> = [];
+      tellAll(joined(recorder(said, "a")));
+      assert.deepStrictEqual(
+        said,
+        EVENTS.map((event) => `a ${event}`),
+      );
+    }
+  });
+
+  it("want nothing that neither of them wants", () => {
+    assert.isUndefined(both({ output: () => {} }, { stage: () => {} }).chunk);
+  });
+});
