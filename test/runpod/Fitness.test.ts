@@ -1,0 +1,87 @@
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
+
+import { Fitness } from "../../src/runpod/Fitness.ts";
+import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Python } from "../../src/workspace/Python.ts";
+import { type Place, Volume } from "../../src/workspace/Volume.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { fakePrograms } from "../support/FakePrograms.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+const place = (directory: string): Place => ({
+  directory,
+  shared: true,
+  caches: directory,
+  cachedModels: Option.none(),
+});
+
+/** A machine on which nothing below some folders can be written. */
+const fitness = (
+  unwritable: ReadonlyArray<string>,
+  shared: Option.Option<Place>,
+  pings: Array<Readonly<Record<string, string>>> = [],
+) => {
+  const write = (path: string) =>
+    unwritable.some((folder) => path.startsWith(folder))
+      ? Effect.fail(
+          PlatformError.systemError({
+            _tag: "PermissionDenied",
+            module: "FileSystem",
+            method: "writeFileString",
+            pathOrDescriptor: path,
+            cause: Object.assign(new Error("EROFS: read-only file system"), { code: "EROFS" }),
+          }),
+        )
+      : Effect.void;
+  return Fitness.layerNoDeps.pipe(
+    Layer.provide([
+      FileSystem.layerNoop({
+        makeDirectory: write,
+        writeFileString: write,
+        remove: () => Effect.void,
+      }),
+      fakePrograms(() => "").layer,
+      Layer.mock(Python, {
+        base: Effect.succeed({ executable: "/usr/bin/python3", identity: "python" }),
+      }),
+      Layer.succeed(Volume, Volume.of({ shared: Effect.succeed(shared), own: place("/own") })),
+      Layer.succeed(
+        JobQueue,
+        fakeJobQueue({ ping: (parameters) => Effect.sync(() => void pings.push(parameters)) }),
+      ),
+      Environment.layerOf({}),
+    ]),
+    Layer.provide([NodeServices.layer, keptLogs().layer]),
+  );
+};
+
+const check = Effect.flatMap(Fitness, (service) => service.check);
+
+describe("a machine is fit for jobs", () => {
+  it.effect("without a container's disk that can be written where the network volume can", () =>
+    Effect.provide(check, fitness(["/own"], Option.some(place("/runpod-volume/runtimes/x")))),
+  );
+
+  it.effect("not without either of them, and says so by name and to RunPod", () =>
+    Effect.gen(function* () {
+      const pings: Array<Readonly<Record<string, string>>> = [];
+      const unfit = yield* Effect.flip(
+        Effect.provide(check, fitness(["/own"], Option.none(), pings)),
+      );
+      assert.match(unfit.message, /\/own .*read-only/);
+      assert.deepInclude(pings[0], { status: "unhealthy", check: "disk" });
+    }),
+  );
+
+  it.effect("not without a temporary folder that can be written", () =>
+    Effect.gen(function* () {
+      const unfit = yield* Effect.flip(Effect.provide(check, fitness(["/"], Option.none())));
+      assert.strictEqual(unfit._tag, "Unfit");
+      const folder = yield* Effect.flip(Effect.provide(check, fitness(["/tmp"], Option.none())));
+      assert.include(folder.message, "TMPDIR");
+    }),
+  );
+});
