@@ -60,6 +60,8 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
   const stops: Array<string> = [];
   const asked = new Set<string>();
   const accepted = new Map<string, string>();
+  /** Values of generators. */
+  const onTheirWay = new Set<HttpClientRequest.HttpClientRequest>();
   let inFlight = 0;
   let takes = 0;
 
@@ -80,7 +82,7 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
   /** Waits until there is something, for as long as a poll is held open. */
   const held = (isThere: () => boolean) =>
     Effect.gen(function* () {
-      const step = dice.between(50, 500);
+      const step = dice.between(400, 2000);
       for (let waited = 0; waited < HELD && !isThere(); waited += step) yield* Effect.sleep(step);
       return isThere();
     });
@@ -148,6 +150,9 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
       journal.progress(id);
       return answer(request, 200);
     }
+    if ([...onTheirWay].some(({ url }) => url.includes(`/${id}?`))) {
+      journal.violation(`the result of ${id} overtook a value of it`);
+    }
     if (dice.hits(faults.refusal)) return answer(request, dice.pick([400, 413, 404, 401]));
     if (dice.hits(faults.done)) {
       // Half of these are taken, and the worker can't know.
@@ -164,6 +169,7 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
     request: HttpClientRequest.HttpClientRequest,
     id: string,
   ): Effect.fn.Return<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError> {
+    onTheirWay.add(request);
     yield* latency();
     if (dice.hits(faults.stream)) return yield* fault(request, [500, 429, 404]);
     if (!journal.isOpen(id)) journal.violation(`a value of ${id} came after its result`);
@@ -202,7 +208,14 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
       return Option.match(handled, {
         onNone: () => Effect.succeed(answer(request, 404)),
         onSome: (handle) => handle(),
-      }).pipe(Effect.ensuring(Effect.sync(() => (inFlight -= 1))));
+      }).pipe(
+        Effect.ensuring(
+          Effect.sync(() => {
+            inFlight -= 1;
+            onTheirWay.delete(request);
+          }),
+        ),
+      );
     }),
   );
 

@@ -142,9 +142,20 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
 };
 
 /** The machine: whether Python starts and the GPU works. */
-const fakeMachine = ({ pythonStarts, gpuIsWell }: Plan, refused: () => void) => {
+const fakeMachine = (
+  { pythonStarts, gpuIsWell }: Plan,
+  refused: () => void,
+  takes: () => number,
+  journal: Journal,
+) => {
   const unfit = new Unfit({ check: "gpu", reason: "the GPU is gone" });
   const refuse = (reason: Unfit) => Effect.andThen(Effect.sync(refused), Effect.fail(reason));
+  const checkCuda = Effect.gen(function* () {
+    const before = takes();
+    yield* Effect.sleep("2 seconds");
+    if (takes() > before) journal.violation("jobs were asked for while the GPU was in doubt");
+    if (!gpuIsWell) return yield* refuse(unfit);
+  });
   const start = Effect.andThen(
     Effect.sleep("1 second"),
     pythonStarts
@@ -158,8 +169,7 @@ const fakeMachine = ({ pythonStarts, gpuIsWell }: Plan, refused: () => void) => 
       Fitness.of({
         check: Effect.void,
         requiresGpu: false,
-        checkCuda: () =>
-          Effect.andThen(Effect.sleep("2 seconds"), gpuIsWell ? Effect.void : refuse(unfit)),
+        checkCuda: () => checkCuda,
         refuse,
       }),
     ),
@@ -222,7 +232,7 @@ const checkRoom = Effect.fnUntraced(function* (journal: Journal) {
 });
 
 /** What one schedule has shown. */
-export interface Outcome {
+interface Outcome {
   readonly violations: ReadonlyArray<string>;
   /** How often what happened that schedules are there for. */
   readonly happened: Readonly<Record<string, number>>;
@@ -246,10 +256,11 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
   };
   let isRefused = false;
   let takesAtRefusal = 0;
-  const machine = fakeMachine(plan, () => {
+  const refused = () => {
     isRefused = true;
     takesAtRefusal = runpod.takes();
-  });
+  };
+  const machine = fakeMachine(plan, refused, runpod.takes, journal);
   const services = Worker.layerNoDeps.pipe(
     Layer.provideMerge(Delivery.layerNoDeps),
     Layer.provide(Heartbeat.layerNoDeps),
