@@ -5,11 +5,13 @@ import { commandLine } from "./cli/CommandLine.ts";
 import { refuse, unforeseen } from "./cli/Failure.ts";
 import { Logging } from "./cli/Logging.ts";
 import { Shutdown } from "./cli/Shutdown.ts";
+import { standardStreams } from "./cli/StandardStreams.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
 import { Environment } from "./settings/Environment.ts";
 import { SteadyClock } from "./settings/SteadyClock.ts";
 
 const shutdown = Shutdown.make();
+const streams = standardStreams();
 
 /** A signal that no command takes on ends the process in order; one more ends it at once. */
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
@@ -24,7 +26,13 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   fiber.addObserver((exit) => {
-    teardown(exit, (status) => process.exit(code ?? status));
+    teardown(exit, (status) => {
+      // From here on a signal has only the output left to wait for.
+      code ??= status;
+      void streams.flush().then((lost) => {
+        process.exit(code === 0 && lost !== undefined ? 1 : code);
+      });
+    });
   });
 });
 

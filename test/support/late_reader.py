@@ -1,0 +1,54 @@
+"""Passes standard input on, but begins to read only once its writer has had every chance to end.
+
+The first argument is the size for the pipe, so that a small output fills it too; the second a file with the id of
+the writer's process.
+"""
+
+import array
+import fcntl
+import os
+import sys
+import termios
+import time
+
+F_SETPIPE_SZ = 1031
+
+
+def waiting():
+    count = array.array("i", [0])
+    fcntl.ioctl(0, termios.FIONREAD, count)
+    return count[0]
+
+
+def work_done(pid):
+    """The processor time of the writer, in ticks; None once it is gone."""
+    try:
+        with open("/proc/%d/stat" % pid) as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[11]) + int(fields[12])
+
+
+def main():
+    fcntl.fcntl(0, F_SETPIPE_SZ, int(sys.argv[1]))
+    while not os.path.exists(sys.argv[2]) or not open(sys.argv[2]).read().strip():
+        time.sleep(0.01)
+    pid = int(open(sys.argv[2]).read())
+    # Something was written, and then the writer is gone, or has nothing to do but to wait.
+    quiet, before = 0, -1
+    while quiet < 30:
+        now = work_done(pid)
+        if now is None:
+            break
+        quiet = quiet + 1 if now == before and waiting() > 0 else 0
+        before = now
+        time.sleep(0.05)
+    while True:
+        piece = os.read(0, 1 << 20)
+        if not piece:
+            break
+        sys.stdout.buffer.write(piece)
+
+
+main()
