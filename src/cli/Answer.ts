@@ -1,46 +1,54 @@
-import { Console, Effect, Option } from "effect";
+import { Console, Effect } from "effect";
 
-import { PythonRunner } from "../execution/PythonRunner.ts";
 import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
+import { ResultDisplay } from "./ResultDisplay.ts";
+import { visibleWord } from "./TerminalText.ts";
 
-/** Characters of a result that a person gets to see. */
-const RESULT_SHOWN = 2000;
+const indented = (text: string) => text.replaceAll(/^/gm, "  ");
 
-const indented = (text: string) => text.trimEnd().replaceAll(/^/gm, "  ");
-
-/** The value in an answer as Python writes it; undefined where there is none, or Python here can't load it. */
+/** The value in an answer as Python writes it; undefined where there is none. */
 export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
   if (response.json_result !== null) return JSON.stringify(response.json_result);
   if (response.result === null) return undefined;
-  const runner = yield* PythonRunner;
-  const repr = yield* Effect.orElseSucceed(
-    runner.describe(Buffer.from(response.result, "base64"), RESULT_SHOWN),
-    Option.none<string>,
-  );
-  return Option.getOrUndefined(repr);
+  const { show } = yield* ResultDisplay;
+  return yield* show(Buffer.from(response.result, "base64"));
 });
+
+/** That a job failed and why, on one line. */
+export const failureLine = (subject: string, how: string, { error }: FunctionResponse): string => {
+  const [reason = ""] = (error ?? "").split("\n", 1);
+  return `${visibleWord(subject)} failed${how}: ${visibleWord(reason)}`;
+};
 
 /** Says how a job ended, except for what it printed. `mark` is ✓ or ✗. */
 export const tellAnswer = Effect.fnUntraced(function* (
   response: FunctionResponse,
   {
+    subject,
     mark,
     took,
     repr,
-  }: { readonly mark: string; readonly took: string; readonly repr: string | undefined },
+  }: {
+    /** What names the job where it failed: its id, or its file. */
+    readonly subject: string;
+    readonly mark: string;
+    readonly took: string;
+    readonly repr: string | undefined;
+  },
 ) {
   const console = yield* Console.Console;
   if (response.success) {
     console.log(`${mark} succeeded in ${took}`);
     if (repr !== undefined) console.log(`  result: ${repr}`);
   } else {
-    console.log(`${mark} failed in ${took}`);
-    console.log(indented(response.error ?? ""));
+    console.log(`${mark} ${failureLine(subject, ` in ${took}`, response)}`);
+    const rest = (response.error ?? "").replace(/^.*\n?\n?/, "").trimEnd();
+    if (rest !== "") console.log(indented(rest));
   }
   if (response.instance_info !== null) {
     const { method_calls } = response.instance_info;
     console.log(
-      `  instance: ${response.instance_id} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
+      `  instance: ${visibleWord(response.instance_id ?? "")} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
     );
   }
 });

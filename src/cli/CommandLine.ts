@@ -2,16 +2,17 @@ import { Console, Effect, Layer } from "effect";
 import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../../package.json" with { type: "json" };
-import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import { safeFileSystem } from "../workspace/SafeFileSystem.ts";
 import { doctor } from "./doctor.ts";
 import { Failed, refuse } from "./Failure.ts";
 import { invoke } from "./invoke.ts";
+import { displayOf } from "./ResultDisplay.ts";
 import { prune } from "./prune.ts";
 import { run } from "./run.ts";
 import { serve } from "./serve.ts";
 import { start, startByDefault, startLayer } from "./start.ts";
+import { visibleConsole } from "./TerminalText.ts";
 
 /** Help goes to stdout when somebody asked for it; what is wrong with a command goes to stderr. */
 const Presenter = CliOutput.layerPresenter({
@@ -24,8 +25,11 @@ const Presenter = CliOutput.layerPresenter({
       : CliOutput.defaultPresenter.present(event),
 });
 
+/** What commands print may come from a job, a server or a disk: none of it is to control the terminal. */
+const visible = Layer.effect(Console.Console, Effect.map(Console.Console, visibleConsole));
+
 const worker = Command.make("worker-tetra", {}, () =>
-  Effect.provide(startByDefault, startLayer),
+  Effect.provide(startByDefault, Layer.merge(startLayer, visible)),
 ).pipe(
   Command.withDescription(
     "A worker for RunPod Serverless that runs Python sent by @remote. Without a command: start",
@@ -39,12 +43,14 @@ const worker = Command.make("worker-tetra", {}, () =>
     },
   ]),
   Command.withSubcommands([
-    start.pipe(Command.provide(startLayer)),
-    run.pipe(Command.provide(Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer))),
-    serve,
-    invoke,
-    doctor,
-    prune,
+    start.pipe(Command.provide(Layer.merge(startLayer, visible))),
+    run.pipe(
+      Command.provide(({ load }) => Layer.mergeAll(RemoteExecutor.layer, displayOf(load), visible)),
+    ),
+    serve.pipe(Command.provide(visible)),
+    invoke.pipe(Command.provide(visible)),
+    doctor.pipe(Command.provide(visible)),
+    prune.pipe(Command.provide(visible)),
   ]),
 );
 

@@ -1,5 +1,7 @@
 import { Cause, Console, Effect, Predicate, References, Runtime, Schema } from "effect";
 
+import { visibleLines } from "./TerminalText.ts";
+
 /** The program ends with this exit code; whatever there is to say about it was said already. */
 export class Failed extends Schema.TaggedError<Failed>()("Failed", {
   /** 1: it could not be done, or a job failed. 2: the command line, a setting or a file could not be used. */
@@ -11,7 +13,7 @@ export class Failed extends Schema.TaggedError<Failed>()("Failed", {
 
 /** A setting that can't be used ends the program as a wrong command line does. */
 export const refuse = ({ message }: { readonly message: string }) =>
-  Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 2 })));
+  Effect.andThen(Console.error(visibleLines(message)), Effect.fail(new Failed({ exitCode: 2 })));
 
 /** Says in one sentence what nobody foresaw; the stack is for those who ask for it. */
 export const unforeseen = Effect.fnUntraced(function* <E>(
@@ -25,9 +27,11 @@ export const unforeseen = Effect.fnUntraced(function* <E>(
   const isAsked = level === "Debug" || level === "Trace" || level === "All";
   const message = error instanceof Error ? error.message : String(error);
   yield* Console.error(
-    isAsked
-      ? Cause.pretty(cause)
-      : `worker-tetra failed in a way that it should not: ${message}\nSet LOG_LEVEL=debug to see where, and report it.`,
+    visibleLines(
+      isAsked
+        ? Cause.pretty(cause)
+        : `worker-tetra failed in a way that it should not: ${message}\nSet LOG_LEVEL=debug to see where, and report it.`,
+    ),
   );
   return yield* new Failed({ exitCode: 1 });
 });

@@ -4,6 +4,7 @@ import { EndpointClient, type RemoteJob } from "../endpoint/EndpointClient.ts";
 import { isFinal, JobStatus } from "../protocol/EndpointJob.ts";
 import { FunctionResponse } from "../protocol/FunctionResponse.ts";
 import { reprOf } from "./Answer.ts";
+import { visibleWord } from "./TerminalText.ts";
 
 /** Pauses between looks at a job: they grow from the first to the longest, in milliseconds. */
 const FIRST_PAUSE = 100;
@@ -12,6 +13,9 @@ const LONGEST_PAUSE = 2000;
 /** An endpoint that does not answer is asked again for so long, while the job goes on there: seconds. */
 const PATIENCE = 60;
 
+/** Characters of the name of a stage. */
+const MAX_STAGE = 100;
+
 const decodeStatus = Schema.decodeUnknownOption(JobStatus);
 const decodeResponse = Schema.decodeUnknownOption(FunctionResponse);
 const decodeChunk = Schema.decodeUnknownOption(Schema.Struct({ output: Schema.Unknown }));
@@ -19,31 +23,48 @@ const decodeChunk = Schema.decodeUnknownOption(Schema.Struct({ output: Schema.Un
 /** Whether a job has ended; a state that nobody knows of is no end. */
 const hasEnded = ({ status }: RemoteJob): boolean => Option.exists(decodeStatus(status), isFinal);
 
-const linesOf = (text: string): ReadonlyArray<string> => text.split(/(?<=\n)/).filter(Boolean);
+/** What of the last lines of an output is looked at; a worker sends far fewer. */
+const MAX_LINES = 200;
+const MAX_CHARACTERS = 1024 * 1024;
+
+/** What is remembered of the output that was shown, in characters; when there is more, all is shown again at the end. */
+const MAX_REMEMBERED = 16 * 1024 * 1024;
+
+const linesOf = (text: string): ReadonlyArray<string> =>
+  text
+    .slice(-MAX_CHARACTERS)
+    .split(/(?<=\n)/)
+    .filter(Boolean)
+    .slice(-MAX_LINES);
+
+/** How many of the last of some lines are the first of others. */
+const overlapOf = (before: ReadonlyArray<string>, after: ReadonlyArray<string>): number => {
+  let known = Math.min(before.length, after.length);
+  const isSame = (count: number) => before.slice(-count).every((line, at) => line === after[at]);
+  while (known > 0 && !isSame(known)) known -= 1;
+  return known;
+};
 
 /** A job's output from its last lines, of which each look shows a few. */
 export const liveLines = () => {
-  let shown: ReadonlyArray<string> = [];
+  let shown = "";
+  let recent: ReadonlyArray<string> = [];
   let isWhole = true;
   return {
     /** Those of the last lines that were not there at the look before. */
     fresh: (text: string): string => {
       const last = linesOf(text);
-      let known = Math.min(shown.length, last.length);
-      while (known > 0 && shown.slice(-known).join("") !== last.slice(0, known).join("")) {
-        known -= 1;
-      }
+      const known = overlapOf(recent, last);
       const more = last.slice(known);
-      const isGap = known === 0 && shown.length > 0 && more.length > 0;
-      if (isGap) isWhole = false;
-      shown = [...shown, ...more];
+      const isGap = known === 0 && recent.length > 0 && more.length > 0;
+      recent = [...recent, ...more].slice(-MAX_LINES);
+      if (isGap || shown.length > MAX_REMEMBERED) isWhole = false;
+      if (isWhole) shown += more.join("");
       return `${isGap ? "…\n" : ""}${more.join("")}`;
     },
     /** What of the whole output was not shown; all of it where lines are missing. */
-    rest: (whole: string): string => {
-      const text = shown.join("");
-      return isWhole && whole.startsWith(text) ? whole.slice(text.length) : whole;
-    },
+    rest: (whole: string): string =>
+      isWhole && whole.startsWith(shown) ? whole.slice(shown.length) : whole,
   };
 };
 
@@ -51,7 +72,7 @@ const progressOf = (job: RemoteJob) => {
   const { output } = job;
   const text = (name: string) =>
     Predicate.hasProperty(output, name) && typeof output[name] === "string" ? output[name] : "";
-  return { stage: text("stage"), output: text("output") };
+  return { stage: visibleWord(text("stage").slice(0, MAX_STAGE)), output: text("output") };
 };
 
 const show = (text: string) => (text === "" ? Effect.void : Console.log(text.replace(/\n$/, "")));
@@ -82,20 +103,20 @@ export const watch = Effect.fn("invoke.watch")(function* (id: string, isQuiet: b
   const values = client.stream(id).pipe(
     Stream.runForEach(
       Effect.fnUntraced(function* (chunk) {
-        if (isQuiet) return;
         const output = Option.map(decodeChunk(chunk), (one) => one.output);
         const response = Option.flatMap(output, decodeResponse);
         const shown = Option.isSome(response)
           ? yield* reprOf(response.value)
           : JSON.stringify(Option.getOrUndefined(output));
-        yield* Console.log(`  yielded: ${shown ?? "a value that Python here can't load"}`);
+        yield* Console.log(`  yielded: ${shown ?? "nothing"}`);
       }),
     ),
     // The result has all values; that they come early is a courtesy.
     Effect.ignore,
   );
 
-  const streaming = yield* Effect.forkScoped(values);
+  // A program gets the values with the result.
+  const streaming = yield* Effect.forkScoped(isQuiet ? Effect.void : values);
   const pauses = Schedule.min([
     Schedule.exponential(FIRST_PAUSE),
     Schedule.spaced({ milliseconds: LONGEST_PAUSE }),

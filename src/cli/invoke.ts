@@ -2,12 +2,13 @@ import { Console, Effect, Layer, Option, Schema, Struct } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
 import { EndpointClient, type RemoteJob } from "../endpoint/EndpointClient.ts";
-import { PythonRunner } from "../execution/PythonRunner.ts";
 import { failure, FunctionResponse, success } from "../protocol/FunctionResponse.ts";
-import { reprOf, tellAnswer } from "./Answer.ts";
+import { failureLine, reprOf, tellAnswer } from "./Answer.ts";
 import { watch } from "./JobWatch.ts";
-import { Failed } from "./Failure.ts";
+import { Failed, refuse } from "./Failure.ts";
 import { type FileRequest, forEachRequest } from "./RequestFile.ts";
+import { displayOf, LOAD } from "./ResultDisplay.ts";
+import { visibleWord } from "./TerminalText.ts";
 
 const textOf = (value: unknown): string =>
   typeof value === "string" ? value : JSON.stringify(value);
@@ -25,7 +26,7 @@ const responseOf = ({ status, output, error }: RemoteJob): Option.Option<Functio
     return Option.some(failure(told ?? answer.error ?? "It gave no reason.", answer));
   }
   if (status === "COMPLETED") return Option.none();
-  return Option.some(failure(told ?? `The job ended as ${status}.`));
+  return Option.some(failure(told ?? `The job ended as ${visibleWord(status)}.`));
 };
 
 const secondsOf = (milliseconds: number | undefined) => ((milliseconds ?? 0) / 1000).toFixed(2);
@@ -54,9 +55,13 @@ const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, j
   }
   if (json) {
     yield* Console.log(JSON.stringify(response.value));
+    if (!response.value.success) {
+      yield* Console.error(`  job ${failureLine(id, "", response.value)}`);
+    }
   } else {
     yield* rest(response.value.stdout ?? "");
     yield* tellAnswer(response.value, {
+      subject: `job ${id}`,
       mark: response.value.success ? "✓" : "✗",
       took: `${secondsOf(job.executionTime)} s, after ${secondsOf(job.delayTime)} s in the queue`,
       repr: yield* reprOf(response.value),
@@ -105,13 +110,16 @@ export const invoke = Command.make(
       Flag.withDescription("Print one answer a line on stdout and nothing else there"),
       Flag.withDefault(false),
     ),
+    load: LOAD,
   },
-  ({ endpoint, url, ...options }) =>
+  ({ endpoint, url, load, ...options }) =>
     handler(options).pipe(
-      Effect.provide(Layer.merge(EndpointClient.layer(endpoint, url), PythonRunner.layer)),
-      Effect.catchTag("EndpointFailed", ({ message }) =>
-        Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
-      ),
+      Effect.provide(Layer.merge(EndpointClient.layer(endpoint, url), displayOf(load))),
+      Effect.catchTags({
+        EndpointInvalid: refuse,
+        EndpointFailed: ({ message }) =>
+          Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
+      }),
     ),
 ).pipe(
   Command.withDescription(

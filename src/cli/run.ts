@@ -2,11 +2,14 @@ import { Clock, Console, Effect } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
-import { JobEvents } from "../protocol/JobEvents.ts";
-import { reprOf, tellAnswer } from "./Answer.ts";
+import { JobEvents, OutputRate } from "../protocol/JobEvents.ts";
+import { failureLine, reprOf, tellAnswer } from "./Answer.ts";
 import { judge, type Verdict } from "./Expectation.ts";
 import { Failed } from "./Failure.ts";
+import { jobOutput } from "./JobOutput.ts";
 import { type FileRequest, forEachRequest } from "./RequestFile.ts";
+import { LOAD } from "./ResultDisplay.ts";
+import { visibleStyled } from "./TerminalText.ts";
 
 interface Tally {
   succeeded: number;
@@ -14,16 +17,27 @@ interface Tally {
   skipped: number;
 }
 
+/** Carries out a request and shows all that it prints. */
+const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines: string) => void) {
+  const executor = yield* RemoteExecutor;
+  const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
+  const response = yield* executor.execute(request.input).pipe(
+    Effect.provideService(JobEvents, { output: output.output }),
+    Effect.provideService(OutputRate, Number.POSITIVE_INFINITY),
+    Effect.onInterrupt(() => Effect.sync(() => output.end(""))),
+  );
+  output.end(response.stdout ?? "");
+  return response;
+});
+
 /** One request for a person: what it printed as it comes, then how it ended. */
 const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
-  const executor = yield* RemoteExecutor;
   const console = yield* Console.Console;
   console.log(`▶ ${request.label}`);
   const started = yield* Clock.currentTimeMillis;
-  const response = yield* executor.execute(request.input).pipe(
-    Effect.provideService(JobEvents, {
-      output: (lines) => console.log(lines.replace(/\n$/, "")),
-    }),
+  // The user's own code may have colours on a terminal; the console would escape them.
+  const response = yield* execute(request, (lines) =>
+    process.stdout.isTTY ? process.stdout.write(`${visibleStyled(lines)}\n`) : console.log(lines),
   );
   const seconds = (((yield* Clock.currentTimeMillis) - started) / 1000).toFixed(2);
   const repr = yield* reprOf(response);
@@ -40,7 +54,7 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
     return verdict;
   }
   const mark = verdict._tag === "Met" ? "✓" : "✗";
-  yield* tellAnswer(response, { mark, took: `${seconds} s`, repr });
+  yield* tellAnswer(response, { subject: request.label, mark, took: `${seconds} s`, repr });
   if (verdict._tag === "Unmet" && expectation !== undefined) {
     console.log("  this is not what the file expects:");
     for (const difference of verdict.differences) console.log(`  - ${difference}`);
@@ -52,14 +66,10 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
 
 /** One request for a program: its answer as one line on stdout, and everything else on stderr. */
 const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
-  const executor = yield* RemoteExecutor;
   const console = yield* Console.Console;
-  const response = yield* executor.execute(request.input).pipe(
-    Effect.provideService(JobEvents, {
-      output: (lines) => console.error(lines.replace(/\n$/, "")),
-    }),
-  );
+  const response = yield* execute(request, (lines) => console.error(lines));
   console.log(JSON.stringify(response));
+  if (!response.success) console.error(failureLine(request.label, "", response));
   if (check && request.expectation !== undefined) {
     return judge(request.expectation, response, yield* reprOf(response));
   }
@@ -119,11 +129,12 @@ export const run = Command.make(
       Flag.withDescription('Compare each answer with what its file has under "expect"'),
       Flag.withDefault(false),
     ),
+    load: LOAD,
   },
   handler,
 ).pipe(
   Command.withDescription(
-    "Run request files in one process, in order. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
+    "Run request files in one process, in order. Control characters of a job's output are escaped; on a terminal it keeps its colours. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
   ),
   Command.withShortDescription("Run request files here, without RunPod"),
   Command.withExamples([

@@ -1,6 +1,10 @@
-import { Context, Effect, Layer, Option, Predicate, Redacted, Schema, Stream } from "effect";
+import { Context, Effect, Layer, Option, Redacted, Schema, Stream } from "effect";
+import { HttpBody, HttpClient, type HttpClientError, HttpClientRequest } from "effect/http";
 
+import manifest from "../../package.json" with { type: "json" };
+import { isFinal, JobStatus } from "../protocol/EndpointJob.ts";
 import * as Setting from "../settings/Setting.ts";
+import { jsonBody } from "./ResponseBody.ts";
 
 const API_KEY = Setting.secret({
   name: "RUNPOD_API_KEY",
@@ -13,18 +17,44 @@ const RUNPOD = "https://api.runpod.ai/v2";
 /** What a server that wants no key gets in its place. */
 const NO_KEY = "none";
 
-/** Times for one request, in milliseconds; a big one takes longer. */
-const SHORT_LIMIT = 15_000;
-const SUBMIT_LIMIT = 120_000;
+/** How long a response may take to begin; a big request takes longer, and streams are held open. */
+const SHORT_LIMIT = { seconds: 15 };
+const SUBMIT_LIMIT = { seconds: 120 };
+const STREAM_LIMIT = { seconds: 60 };
+
+/** How long the body of a response may take in all. */
+const BODY_LIMIT = { seconds: 120 };
+
+/** A stream that has nothing new is not asked again at once. */
+const STREAM_PAUSE = { milliseconds: 250 };
+
+/** Ids that a server may give to a job: they become part of addresses that the key is sent to. */
+const JOB_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
+
+const ENDPOINT_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** An address or an id that no endpoint can have; nothing was sent. */
+class EndpointInvalid extends Schema.TaggedError<EndpointInvalid>()("EndpointInvalid", {
+  reason: Schema.String,
+}) {
+  override get message(): string {
+    return this.reason;
+  }
+}
 
 /** An endpoint did not do what it was asked for. */
 class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("EndpointFailed", {
   url: Schema.String,
   /** Absent when there was no answer at all. */
   status: Schema.optionalKey(Schema.Int),
+  /** There was an answer, and it can't be used. */
+  isUnusable: Schema.optionalKey(Schema.Boolean),
   reason: Schema.String,
 }) {
   override get message(): string {
+    if (this.isUnusable === true) {
+      return `The answer of ${this.url} can't be used: ${this.reason}.`;
+    }
     switch (this.status) {
       case undefined:
         return `${this.url} does not answer (${this.reason}). On this machine start it by \`worker-tetra serve\`; elsewhere check the address and the network.`;
@@ -44,6 +74,7 @@ class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("EndpointFaile
 
   /** Whether the same request may do better a little later. */
   get isRetryable(): boolean {
+    if (this.isUnusable === true) return false;
     return this.status === undefined || this.status >= 500 || this.status === 429;
   }
 }
@@ -60,28 +91,98 @@ const RemoteJob = Schema.Struct({
 export type RemoteJob = typeof RemoteJob.Type;
 
 const decodeJob = Schema.decodeUnknownEffect(RemoteJob);
-const decodeRun = Schema.decodeUnknownEffect(Schema.Struct({ id: Schema.String }));
+const decodeRun = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.String }));
+const decodeStream = Schema.decodeUnknownEffect(
+  Schema.Struct({
+    status: Schema.optionalKey(Schema.String),
+    stream: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.Unknown))),
+  }),
+);
+const decodeStatus = Schema.decodeUnknownOption(JobStatus);
 
-/** The innermost reason of an error of the SDK, without what was sent: that has the key in it. */
-const reasonOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error);
-  if (error.cause instanceof Error) return reasonOf(error.cause);
-  return Predicate.hasProperty(error, "code") && typeof error.code === "string"
-    ? error.code
-    : error.message;
+/** Why there was no answer, without what was sent: that has the key in it. */
+const reasonOf = ({ reason: { _tag, cause } }: HttpClientError.HttpClientError): string => {
+  if (!(cause instanceof Error)) return _tag;
+  return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
 };
 
-const statusOf = (error: unknown): number | undefined =>
-  Predicate.hasProperty(error, "response") &&
-  Predicate.hasProperty(error.response, "status") &&
-  typeof error.response.status === "number"
-    ? error.response.status
-    : undefined;
-
 /** The address of an endpoint's routes; a bare origin means RunPod's path there. */
-const baseOf = (url: string): string => {
-  const trimmed = url.replace(/\/+$/, "");
-  return URL.canParse(trimmed) && new URL(trimmed).pathname === "/" ? `${trimmed}/v2` : trimmed;
+const baseOf = (text: string): Effect.Effect<string, EndpointInvalid> => {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    return Effect.fail(
+      new EndpointInvalid({
+        reason:
+          "--url: expected an address such as http://127.0.0.1:8000 or https://example.com/v2",
+      }),
+    );
+  }
+  if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
+    return Effect.fail(
+      new EndpointInvalid({
+        reason:
+          "--url: expected an address without a user, a password, a query or a fragment. The key is taken from RUNPOD_API_KEY",
+      }),
+    );
+  }
+  const path = url.pathname.replace(/\/+$/, "");
+  return Effect.succeed(`${url.origin}${path === "" ? "/v2" : path}`);
+};
+
+/** Where a redirect leads to, as far as it helps to know. */
+const redirectReason = (from: string, location: string | undefined): string => {
+  const to = URL.canParse(location ?? "", from) ? new URL(location ?? "", from) : undefined;
+  if (to === undefined) return "it redirects to nowhere";
+  const where = to.origin === new URL(from).origin ? "another path" : `another host, ${to.host}`;
+  return `it redirects to ${where}. The key is sent only to the address that you gave: if that is where the endpoint is, give it by --url`;
+};
+
+const body = (json: unknown) =>
+  HttpClientRequest.setBody(
+    HttpBody.uint8Array(Buffer.from(JSON.stringify(json)), "application/json"),
+  );
+
+/** Sends requests to the endpoint at `here` and reads the JSON of the answers. Redirects are not followed. */
+const exchange = (
+  client: HttpClient.HttpClient,
+  here: string,
+  headers: Readonly<Record<string, string>>,
+) => {
+  const unusable = (reason: string) => new EndpointFailed({ url: here, isUnusable: true, reason });
+  const unreachable = (reason: string) => new EndpointFailed({ url: here, reason });
+  const late = (what: string) => () => Effect.fail(unreachable(`${what} in time`));
+  return Effect.fnUntraced(function* (
+    request: HttpClientRequest.HttpClientRequest,
+    limit: { readonly seconds: number },
+  ) {
+    const response = yield* client.execute(HttpClientRequest.setHeaders(request, headers)).pipe(
+      Effect.timeoutOrElse({ duration: limit, orElse: late("there was no response") }),
+      Effect.catchTag("HttpClientError", (error) => Effect.fail(unreachable(reasonOf(error)))),
+    );
+    const { status } = response;
+    const body = jsonBody(response).pipe(
+      Effect.timeoutOrElse({
+        duration: BODY_LIMIT,
+        orElse: late("the response was not complete"),
+      }),
+      Effect.catchTags({
+        BodyUnusable: ({ reason }) => Effect.fail(unusable(reason)),
+        HttpClientError: (error) => Effect.fail(unreachable(reasonOf(error))),
+      }),
+    );
+    if (status >= 200 && status < 300) return yield* body;
+    // Reading a little of it ends the exchange.
+    yield* response.stream.pipe(
+      Stream.take(1),
+      Stream.runDrain,
+      Effect.timeout({ seconds: 1 }),
+      Effect.ignore,
+    );
+    if (status >= 300 && status < 400) {
+      return yield* unusable(redirectReason(here, response.headers["location"]));
+    }
+    return yield* new EndpointFailed({ url: here, status, reason: "the request failed" });
+  });
 };
 
 /** Jobs at an endpoint of RunPod, or at one that looks like it. */
@@ -102,53 +203,72 @@ export class EndpointClient extends Context.Service<
     Layer.effect(
       this,
       Effect.gen(function* () {
+        const client = yield* HttpClient.HttpClient;
         const key = yield* API_KEY.value;
-        const baseUrl = baseOf(Option.getOrElse(url, () => RUNPOD));
-        const here = `${baseUrl}/${endpointId}`;
-
-        const failed = (error: unknown) => {
-          const status = statusOf(error);
-          return new EndpointFailed({
-            url: here,
-            reason: reasonOf(error),
-            ...(status === undefined ? {} : { status }),
+        const base = yield* baseOf(Option.getOrElse(url, () => RUNPOD));
+        if (!ENDPOINT_ID.test(endpointId)) {
+          return yield* new EndpointInvalid({
+            reason: `${JSON.stringify(endpointId)} can't be the id of an endpoint: expected letters, digits, ".", "_" and "-"`,
           });
-        };
-
+        }
+        const here = `${base}/${endpointId}`;
         if (Option.isNone(key) && Option.isNone(url)) {
           return yield* new EndpointFailed({ url: here, status: 401, reason: NO_KEY });
         }
-        const endpoint = yield* Effect.tryPromise({
-          // It takes a while to load, and most commands do without it.
-          try: () => import("runpod-sdk"),
-          catch: failed,
-        }).pipe(
-          Effect.map(({ default: sdk }) => {
-            const secret = Option.match(key, { onNone: () => NO_KEY, onSome: Redacted.value });
-            return sdk(secret, { baseUrl }).endpoint(endpointId);
-          }),
-          Effect.flatMap(Effect.fromNullishOr),
-          Effect.mapError(failed),
-        );
+        const headers = {
+          authorization: `Bearer ${Option.match(key, { onNone: () => NO_KEY, onSome: Redacted.value })}`,
+          "user-agent": `worker-tetra/${manifest.version} (node ${process.versions.node})`,
+          "accept-encoding": "gzip",
+        };
 
-        const asked = <A>(request: () => Promise<A>) =>
-          Effect.tryPromise({ try: request, catch: failed });
+        const asked = exchange(client, here, headers);
+        const unusable = (reason: string) =>
+          new EndpointFailed({ url: here, isUnusable: true, reason });
+        const checked = (id: string) =>
+          JOB_ID.test(id)
+            ? Effect.succeed(id)
+            : Effect.fail(
+                unusable(
+                  'the id of the job is not one: letters, digits, "_" and "-" were expected',
+                ),
+              );
+
+        const notAJob = () => unusable("it is not that of a RunPod endpoint");
 
         const run = Effect.fn("EndpointClient.run")(function* (input: unknown) {
-          const answer = yield* asked(() => endpoint.run({ input }, SUBMIT_LIMIT));
-          const { id } = yield* Effect.mapError(decodeRun(answer), failed);
-          return id;
+          const request = HttpClientRequest.post(`${here}/run`).pipe(body({ input }));
+          const answer = decodeRun(yield* asked(request, SUBMIT_LIMIT));
+          if (Option.isNone(answer)) return yield* notAJob();
+          return yield* checked(answer.value.id);
+        });
+
+        const status = Effect.fn("EndpointClient.status")(function* (id: string) {
+          const request = HttpClientRequest.get(`${here}/status/${yield* checked(id)}`);
+          const answer = yield* asked(request, SHORT_LIMIT);
+          return yield* Effect.mapError(decodeJob(answer), notAJob);
+        });
+
+        const values = Effect.fnUntraced(function* (id: string) {
+          const request = HttpClientRequest.get(`${here}/stream/${yield* checked(id)}`);
+          const answer = yield* asked(request, STREAM_LIMIT);
+          const { status: now, stream } = yield* Effect.mapError(decodeStream(answer), notAJob);
+          const isOver = Option.exists(decodeStatus(now), isFinal);
+          const isEmpty = stream === undefined || stream === null || stream.length === 0;
+          if (isEmpty && !isOver) yield* Effect.sleep(STREAM_PAUSE);
+          return [stream ?? [], isOver ? Option.none<string>() : Option.some(id)] as const;
+        });
+
+        const cancel = Effect.fn("EndpointClient.cancel")(function* (id: string) {
+          const request = HttpClientRequest.post(`${here}/cancel/${yield* checked(id)}`);
+          yield* asked(request.pipe(body({})), SHORT_LIMIT);
         });
 
         return EndpointClient.of({
           url: here,
           run,
-          status: (id) =>
-            asked(() => endpoint.status(id, SHORT_LIMIT)).pipe(
-              Effect.flatMap((answer) => Effect.mapError(decodeJob(answer), failed)),
-            ),
-          stream: (id) => Stream.fromAsyncIterable(endpoint.stream(id), failed),
-          cancel: (id) => Effect.asVoid(asked(() => endpoint.cancel(id, SHORT_LIMIT))),
+          status,
+          stream: (id) => Stream.paginate(id, values),
+          cancel,
         });
       }),
     );

@@ -232,6 +232,7 @@ export const makeRunner = Effect.gen(function* () {
 
   const attempt = Effect.fnUntraced(function* (call: Call) {
     const events = yield* JobEvents.JobEvents;
+    const linesPerSecond = yield* JobEvents.OutputRate;
     const clock = yield* Clock.Clock;
     const runner = yield* current(call.workspace);
     const { session } = runner;
@@ -251,7 +252,7 @@ export const makeRunner = Effect.gen(function* () {
     const lines =
       listener === undefined
         ? undefined
-        : new LiveLines(listener, () => clock.currentTimeMillisUnsafe());
+        : new LiveLines(listener, () => clock.currentTimeMillisUnsafe(), { linesPerSecond });
     // Before anything is cut: of a secret in two pieces neither looks like one.
     const masked = maskStream((bytes) => {
       capture.write(bytes);

@@ -52,6 +52,11 @@ export const both = (first: JobEvents, second: JobEvents): JobEvents => {
   return joined;
 };
 
+/** Lines of a job's output that its listener gets in one second; of a flood the others are counted only. */
+export const OutputRate = Context.Reference<number>("worker-tetra/protocol/OutputRate", {
+  defaultValue: () => 200,
+});
+
 /** The listener of the current job; nobody listens unless one is provided. */
 export const JobEvents = Context.Reference<JobEvents>("worker-tetra/protocol/JobEvents", {
   defaultValue: () => silent,

@@ -4,13 +4,14 @@ import { Effect, FileSystem, Layer, Path, Runtime, Stdio, Stream } from "effect"
 import { Command } from "effect/cli";
 import { TestConsole } from "effect/testing";
 
+import { ResultDisplay } from "../../src/cli/ResultDisplay.ts";
 import { run } from "../../src/cli/run.ts";
-import { PythonRunner } from "../../src/execution/PythonRunner.ts";
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { failure, type FunctionResponse, success } from "../../src/protocol/FunctionResponse.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 
-const VALUE = Buffer.from("pickle of 42").toString("base64");
+/** A pickle of 42. */
+const VALUE = Buffer.from("K*.").toString("base64");
 
 /** Answers by name: what each function of the tests' requests does. */
 const ANSWERS: Readonly<Record<string, FunctionResponse>> = {
@@ -37,9 +38,7 @@ const fakes = Layer.mergeAll(
         }),
     }),
   ),
-  Layer.mock(PythonRunner, {
-    describe: (value) => Effect.succeedSome(String(value) === "pickle of 42" ? "42" : "?"),
-  }),
+  ResultDisplay.layer,
 );
 
 /** Runs the command on files of the given texts; `-` reads the last of them. */
@@ -101,7 +100,7 @@ describe("run", () => {
       assert.strictEqual(code, 1);
       assert.strictEqual(
         out,
-        "▶ a.json\n✗ failed in 0.00 s\n  ValueError: no\n  \n  Traceback\n" +
+        "▶ a.json\n✗ a.json failed in 0.00 s: ValueError: no\n  Traceback\n" +
           "▶ b.json\n✓ succeeded in 0.00 s\n  result: 42\n  instance: C_1 (2 calls)\n" +
           '▶ c.json\n✓ succeeded in 0.00 s\n  result: {"a":1}\n2 succeeded, 1 failed',
       );
@@ -119,7 +118,7 @@ describe("run", () => {
         out.split("\n").map((line): unknown => JSON.parse(line)),
         [ANSWERS["good"], ANSWERS["bad"]],
       );
-      assert.strictEqual(err, "printed");
+      assert.strictEqual(err, "printed\nb.json failed: ValueError: no");
     }),
   );
 

@@ -1,0 +1,72 @@
+import { closeSync, mkdtempSync, openSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Result } from "effect";
+
+/** So much of a job's output is shown, in characters; more than a person reads. */
+const MAX_SHOWN = 4 * 1024 * 1024;
+
+const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
+
+/** The worker's own notes, which come after the output. */
+const NOTES = /(?:^\[worker-tetra\] .*\n?)+(?![\s\S])/m;
+
+/** Writes all of it: a single write may take less. */
+const writeAll = (file: number, text: string) => {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
+};
+
+/**
+ * Shows what a job prints as it comes, all of it up to a size. Beyond that the whole output goes to a file of this
+ * user, which is named.
+ */
+export const jobOutput = (show: (lines: string) => void) => {
+  let shown = "";
+  let size = 0;
+  let kept: { readonly path: string; readonly file: number } | undefined;
+  let failure: string | undefined;
+
+  const attempt = (write: () => void) => {
+    const written = Result.try({ try: write, catch: String });
+    if (Result.isFailure(written)) {
+      failure = written.failure;
+      show(note(`The rest of the output is lost, since it can't be written to a file: ${failure}`));
+    }
+  };
+
+  const keep = (lines: string) => {
+    if (failure !== undefined) return;
+    attempt(() => {
+      if (kept === undefined) {
+        const path = join(mkdtempSync(join(tmpdir(), "worker-tetra-output-")), "output.txt");
+        kept = { path, file: openSync(path, "wx", 0o600) };
+        show(note(`This is a lot of output: from here on it goes only to ${path}`));
+        writeAll(kept.file, shown);
+      }
+      writeAll(kept.file, lines);
+    });
+  };
+
+  return {
+    output: (lines: string): void => {
+      size += lines.length;
+      if (size > MAX_SHOWN) return keep(lines);
+      shown += lines;
+      show(lines);
+    },
+    /** Shows what of an answer's output did not come line by line, such as notes, and names the file if there is one. */
+    end: (stdout: string): void => {
+      const whole = shown.replace(/\n$/, "");
+      const rest =
+        kept === undefined && failure === undefined && stdout.startsWith(whole)
+          ? stdout.slice(whole.length).replace(/^\n/, "")
+          : (NOTES.exec(stdout)?.[0] ?? "");
+      if (rest !== "") show(rest);
+      if (kept === undefined) return;
+      closeSync(kept.file);
+      if (failure === undefined) show(note(`The whole output is in ${kept.path}`));
+    },
+  };
+};

@@ -1,0 +1,265 @@
+import { Bytes, Dict, Float, Global, Items, Made, Opaque, Text, type Value } from "./Pickle.ts";
+import { BARE_TYPES, KNOWN_TYPES } from "./PythonTypes.ts";
+
+/** How deep values are shown inside others. */
+const MAX_DEPTH = 100;
+
+/** What Python's repr escapes: all that is not printable, and every space but the ordinary one. */
+const UNPRINTABLE = /[\p{C}\p{Z}]/u;
+
+/** Where the name of a function is among the arguments of its code, in every version of Python. */
+const NAME_IN_CODE = 11;
+
+/** The name of a class that came with its code by cloudpickle. */
+const classNameOf = ({ callee, args }: Made): Text | undefined => {
+  const isClass = callee instanceof Global && /^_make_skeleton_(?:class|enum)$/.test(callee.name);
+  return isClass && args[1] instanceof Text ? args[1] : undefined;
+};
+
+/** The name of a function that came with its code by cloudpickle. */
+const functionNameOf = ({ callee, args: [code] }: Made): Text | undefined => {
+  const isFunction = callee instanceof Global && callee.name === "_make_function";
+  const name = isFunction && code instanceof Made ? code.args[NAME_IN_CODE] : undefined;
+  return name instanceof Text ? name : undefined;
+};
+
+const escaped = (character: string): string => {
+  const code = character.codePointAt(0) ?? 0;
+  if (code > 0xff_ff) return `\\U${code.toString(16).padStart(8, "0")}`;
+  return code > 0xff
+    ? `\\u${code.toString(16).padStart(4, "0")}`
+    : `\\x${code.toString(16).padStart(2, "0")}`;
+};
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+  "\\": "\\\\",
+};
+
+const quoteOf = (text: string): string => (text.includes("'") && !text.includes('"') ? '"' : "'");
+
+/** As Python writes a float. */
+export const floatRepr = (value: number): string => {
+  if (Number.isNaN(value)) return "nan";
+  if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
+  const sign = value < 0 || Object.is(value, -0) ? "-" : "";
+  const [mantissa = "0", exponent = "0"] = Math.abs(value).toExponential().split("e");
+  const power = Number(exponent);
+  if (power < -4 || power >= 16) {
+    const digits = String(Math.abs(power)).padStart(2, "0");
+    return `${sign}${mantissa}e${power < 0 ? "-" : "+"}${digits}`;
+  }
+  const plain =
+    power < 0 ? `0.${"0".repeat(-power - 1)}${mantissa.replace(".", "")}` : String(Math.abs(value));
+  return `${sign}${plain}${plain.includes(".") ? "" : ".0"}`;
+};
+
+const OPENERS = { list: "[", tuple: "(", set: "{", frozenset: "frozenset({" } as const;
+const CLOSERS = { list: "]", tuple: ")", set: "}", frozenset: "})" } as const;
+const EMPTY = { list: "[]", tuple: "()", set: "set()", frozenset: "frozenset()" } as const;
+const AGAIN = { list: "[...]", tuple: "(...)", set: "set(...)", frozenset: "frozenset(...)" };
+
+/** Exceptions begin with a capital letter. */
+const BUILTIN_CLASS =
+  /^(?:[A-Z].*|int|long|float|complex|bool|str|unicode|bytes|bytearray|list|tuple|dict|set|frozenset|object|type|range|slice)$/;
+
+const BUILTIN_MODULES = new Set(["builtins", "__builtin__", "exceptions"]);
+
+/** Python's name for a global, without modules that everybody knows. */
+const nameOf = ({ module, name }: Global): string =>
+  BUILTIN_MODULES.has(module) || module === "__main__" || BARE_TYPES.has(`${module}.${name}`)
+    ? name
+    : `${module}.${name}`;
+
+/** Writes values up to a number of characters; what would be beyond is not looked at. */
+class Writer {
+  private text = "";
+  private depth = 0;
+  private readonly limit: number;
+  private readonly path = new Set<Value>();
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  get isFull(): boolean {
+    return this.text.length > this.limit;
+  }
+
+  put(text: string): void {
+    if (!this.isFull) this.text += text;
+  }
+
+  /** A name from the pickle: nobody has to take it for more than that. */
+  name(text: string): void {
+    this.put(Array.from(text.slice(0, this.limit), (one) => this.shown(one, "")).join(""));
+  }
+
+  value(value: Value): void {
+    if (this.isFull) return;
+    if (value === null) this.put("None");
+    else if (value === true) this.put("True");
+    else if (value === false) this.put("False");
+    else if (typeof value === "number" || typeof value === "bigint") this.put(String(value));
+    else if (value instanceof Float) this.put(floatRepr(value.value));
+    else if (value instanceof Text) this.string(value.bytes);
+    else if (value instanceof Bytes) this.bytes(value);
+    else if (value instanceof Global) this.global(value);
+    else if (value instanceof Opaque) this.name(`<${value.description}>`);
+    else this.nested(value);
+  }
+
+  /** Values with commas between them. */
+  list<A>(items: Iterable<A>, each: (item: A) => void): void {
+    let isFirst = true;
+    for (const item of items) {
+      if (this.isFull) return;
+      if (!isFirst) this.put(", ");
+      isFirst = false;
+      each(item);
+    }
+  }
+
+  end(): string {
+    return this.isFull ? `${this.text.slice(0, this.limit).toWellFormed()} …` : this.text;
+  }
+
+  private nested(value: Items | Dict | Made): void {
+    const isAgain = this.path.has(value);
+    if (isAgain || this.depth >= MAX_DEPTH) {
+      this.put(isAgain && value instanceof Items ? AGAIN[value.kind] : "{...}");
+      return;
+    }
+    this.path.add(value);
+    this.depth += 1;
+    if (value instanceof Items) this.items(value);
+    else if (value instanceof Dict) this.dict(value);
+    else this.made(value);
+    this.depth -= 1;
+    this.path.delete(value);
+  }
+
+  private shown(character: string, quote: string): string {
+    const short = quote === "" ? undefined : SHORT_ESCAPES[character];
+    if (short !== undefined) return short;
+    if (character === quote) return `\\${quote}`;
+    return character !== " " && UNPRINTABLE.test(character) ? escaped(character) : character;
+  }
+
+  private string(bytes: Buffer): void {
+    // No character has more than four bytes.
+    const text = bytes.toString("utf8", 0, Math.min(bytes.length, 4 * this.limit));
+    const quote = quoteOf(text);
+    this.put(quote);
+    for (const character of text) {
+      if (this.isFull) return;
+      this.put(this.shown(character, quote));
+    }
+    this.put(quote);
+  }
+
+  private bytes({ bytes, isMutable }: Bytes): void {
+    const start = bytes.subarray(0, this.limit);
+    const quote = quoteOf(start.toString("latin1"));
+    this.put(`${isMutable ? "bytearray(" : ""}b${quote}`);
+    for (const byte of start) {
+      if (this.isFull) return;
+      const character = String.fromCharCode(byte);
+      this.put(byte < 0x7f ? this.shown(character, quote) : escaped(character));
+    }
+    if (bytes.length > start.length) this.put(" ".repeat(this.limit));
+    this.put(`${quote}${isMutable ? ")" : ""}`);
+  }
+
+  private items({ kind, items, count }: Items): void {
+    if (count === 0) return this.put(EMPTY[kind]);
+    this.put(OPENERS[kind]);
+    this.list(items, (item) => this.value(item));
+    if (kind === "tuple" && count === 1) this.put(",");
+    this.put(CLOSERS[kind]);
+  }
+
+  private dict({ entries }: Dict): void {
+    this.put("{");
+    this.list(entries, ([key, value]) => {
+      this.value(key);
+      this.put(": ");
+      this.value(value);
+    });
+    this.put("}");
+  }
+
+  private global(global: Global): void {
+    const { module, name } = global;
+    if (!BUILTIN_MODULES.has(module)) this.name(`<${module}.${name}>`);
+    else if (name === "Ellipsis" || name === "NotImplemented") this.put(name);
+    else if (BUILTIN_CLASS.test(name)) this.name(`<class '${name}'>`);
+    else this.name(`<built-in function ${name}>`);
+  }
+
+  private made(made: Made): void {
+    const { callee } = made;
+    if (callee instanceof Global) {
+      const { module, name } = callee;
+      if (KNOWN_TYPES.get(`${module}.${name}`)?.(this, made) === true) return;
+    }
+    const className = classNameOf(made);
+    if (className !== undefined) return this.name(`<class ${this.decoded(className)}>`);
+    const functionName = functionNameOf(made);
+    if (functionName !== undefined) return this.name(`<function ${this.decoded(functionName)}>`);
+    this.callee(made);
+    this.put("(");
+    this.list(this.argumentsOf(made), (write) => write());
+    this.put(")");
+  }
+
+  /** An instance has the bare name of its class; what is called otherwise has its module too. */
+  private callee({ callee, isInstance }: Made): void {
+    if (callee instanceof Global) return this.name(isInstance ? callee.name : nameOf(callee));
+    const name = callee instanceof Made ? classNameOf(callee) : undefined;
+    if (name === undefined) this.value(callee);
+    else this.name(this.decoded(name));
+  }
+
+  /** Arguments, items and fields, in the order in which Python would get them. */
+  private *argumentsOf({ args, items, entries, state }: Made): Generator<() => void> {
+    for (const value of args) yield () => this.value(value);
+    if (items.count > 0) yield () => this.value(items);
+    if (entries.count > 0) yield () => this.value(entries);
+    if (state === undefined || state === null) return;
+    // With __slots__ a state has two parts: __dict__, and the slots.
+    const hasSlots = state instanceof Items && state.kind === "tuple" && state.count === 2;
+    const parts = hasSlots ? state.items : [state];
+    if (parts.some((part) => part !== null && !(part instanceof Dict))) {
+      yield () => {
+        this.put("state=");
+        this.value(state);
+      };
+      return;
+    }
+    for (const part of parts) {
+      if (!(part instanceof Dict)) continue;
+      for (const [key, value] of part.entries) yield () => this.field(key, value);
+    }
+  }
+
+  private decoded({ bytes }: Text): string {
+    return bytes.toString("utf8", 0, Math.min(bytes.length, this.limit));
+  }
+
+  private field(key: Value, value: Value): void {
+    if (key instanceof Text) this.name(this.decoded(key));
+    else this.value(key);
+    this.put("=");
+    this.value(value);
+  }
+}
+
+/** A value as Python would write it, or close to that, in at most so many characters. Control characters are escaped. */
+export const pythonRepr = (value: Value, limit: number): string => {
+  const writer = new Writer(limit);
+  writer.value(value);
+  return writer.end();
+};

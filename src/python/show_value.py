@@ -1,0 +1,34 @@
+"""Prints the repr of a pickle that comes on standard input, in a process of its own that knows no secrets.
+
+Loading a pickle can run any code, so this is done only for who asks for it. Descriptors 1 and 2 lead nowhere
+meanwhile: whatever the code prints is not the value.
+"""
+
+import os
+import resource
+import sys
+
+
+def main():
+    limit = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    blob = sys.stdin.buffer.read()
+    try:
+        import cloudpickle
+
+        text = repr(cloudpickle.loads(blob))
+    except BaseException as error:
+        text = "it can't be loaded here: %s: %s" % (type(error).__name__, error)
+        status = 1
+    else:
+        status = 0
+    answer.write(text[:limit] + (" …" if len(text) > limit else ""))
+    answer.flush()
+    os._exit(status)
+
+
+main()
