@@ -41,7 +41,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
 const quoteOf = (text: string): string => (text.includes("'") && !text.includes('"') ? '"' : "'");
 
 /** As Python writes a float. */
-export const floatRepr = (value: number): string => {
+const floatRepr = (value: number): string => {
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
   const sign = value < 0 || Object.is(value, -0) ? "-" : "";

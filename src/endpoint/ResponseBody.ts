@@ -14,7 +14,7 @@ const LIMITS: JsonLimits = { depth: 100, keys: 500_000, items: 1_000_000, number
 const TOO_LARGE = `it is larger than ${MAX_SIZE / 1024 / 1024} MiB. Let the job write big results to the volume or a bucket and return where they are`;
 
 /** A body that is too large, too complex, or not what it is said to be. */
-export class BodyUnusable extends Schema.TaggedError<BodyUnusable>()("BodyUnusable", {
+class BodyUnusable extends Schema.TaggedError<BodyUnusable>()("BodyUnusable", {
   reason: Schema.String,
 }) {}
 
