@@ -66,6 +66,30 @@ describe("worker-tetra", () => {
     assert.include(err, "4 os.write");
   });
 
+  it.each([[[]], [["--json"]]])(
+    "shows every line that a job prints, and nothing that controls a terminal, with flags %j",
+    async (flags) => {
+      const { code, out, err } = await program(
+        ["run", ...flags, "-"],
+        JSON.stringify({
+          function_name: "f",
+          function_code:
+            "def f():\n    for i in range(5000):\n        print('line', i)\n    print('\\x1b[31mred\\x1b[2J\\r\\u202e')",
+        }),
+      );
+      assert.strictEqual(code, 0);
+      const shown = flags.length === 0 ? out : err;
+      const lines = shown.split("\n").filter((line) => line.startsWith("line "));
+      assert.deepStrictEqual(
+        lines,
+        Array.from({ length: 5000 }, (_, at) => `line ${at}`),
+      );
+      assert.include(shown, "\\x1b[31mred\\x1b[2J\\r\\u202e");
+      // oxlint-disable-next-line no-control-regex
+      assert.notMatch(out + err, /[\0-\x08\x0b-\x1f\x7f-\x9f\u202e]/);
+    },
+  );
+
   it("reads a request from stdin", async () => {
     const { code, out } = await program(
       ["run", "--json", "-"],

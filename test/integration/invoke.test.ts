@@ -60,6 +60,38 @@ const answering = (status: number) =>
     (server) => Effect.sync(() => server.close()),
   ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
+/** What would control a terminal, in every kind of it. */
+const CONTROLS = "\u001b]0;title\u0007\u001b[2J\r\u009b31m\u202e\u2028\u007f";
+
+/** An endpoint whose job runs for a look and then ends as given, with such characters in all that it says. */
+const controlling = (end: unknown) =>
+  Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      let looks = 0;
+      const server = createServer((request, response) => {
+        const path = request.url ?? "";
+        if (path.includes("/status/")) looks += 1;
+        const running = {
+          id: "a-job",
+          status: looks < 2 ? "IN_PROGRESS" : `x${CONTROLS}`,
+          output: { stage: `stage\n${CONTROLS}`, output: `line ${looks} ${CONTROLS}\n` },
+        };
+        const stream = [{ output: CONTROLS }, { output: { success: true, json_result: CONTROLS } }];
+        const answer = path.includes("/stream/")
+          ? { status: "COMPLETED", stream }
+          : looks < 3
+            ? running
+            : end;
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end(JSON.stringify(answer));
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
+    }),
+    (server) => Effect.sync(() => server.close()),
+  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+
+// oxlint-disable-next-line no-control-regex
+const CONTROLLING = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]/;
+
 const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
 
 describe("invoke, when it says what went wrong,", () => {
@@ -135,6 +167,60 @@ describe("invoke", () => {
       assert.isFalse(success);
       assert.match(error, /^ValueError: not today\n/);
       assert.strictEqual(end, "");
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live.each([
+    [
+      "succeeded",
+      {
+        id: "a-job",
+        status: "COMPLETED",
+        output: {
+          success: true,
+          json_result: { [CONTROLS]: CONTROLS },
+          stdout: `line ${CONTROLS}\n`,
+          instance_id: `i\n${CONTROLS}`,
+          instance_info: { class_name: "C", created_at: "", method_calls: 1, last_used: "" },
+        },
+      },
+    ],
+    ["failed", { id: "a-job", status: "FAILED", error: `first ${CONTROLS}\nsecond ${CONTROLS}` }],
+    ["was another worker's", { id: "a-job", status: "COMPLETED", output: CONTROLS }],
+    ["ended as nobody knows", { id: "a-job", status: "CANCELLED", error: { [CONTROLS]: 1 } }],
+  ] as const)("shows nothing that controls a terminal of a job that %s", ([, end]) =>
+    Effect.gen(function* () {
+      for (const flags of [[], ["--json"]]) {
+        const url = yield* controlling(end);
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION), ...flags]);
+        assert.notMatch(run.stdout + run.stderr, CONTROLLING);
+        assert.isAbove(run.stdout.length, 0);
+        if (flags.length > 0) assert.doesNotThrow(() => void JSON.parse(run.stdout));
+      }
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("says that a job failed on one line with its id and the reason", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf(FAILING);
+      const forPerson = yield* invoke(["any", "--url", url, file]);
+      assert.match(forPerson.stdout, /^✗ job \S+-l1 failed in .*: ValueError: not today$/m);
+      const forProgram = yield* invoke(["any", "--json", "--url", url, file]);
+      assert.match(forProgram.stderr, /^ {2}job \S+-l1 failed: ValueError: not today$/m);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("shows all that a job printed, however fast", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf({
+        ...FUNCTION,
+        function_code: "def f(n):\n    for i in range(5000):\n        print('line', i)",
+      });
+      const { stdout } = yield* invoke(["any", "--url", url, file]);
+      const lines = new Set(stdout.split("\n"));
+      for (let at = 0; at < 5000; at += 1) assert.isTrue(lines.has(`line ${at}`), `line ${at}`);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
