@@ -2,6 +2,7 @@ import { Cause, Console, Effect, Layer, Logger, References } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import { visibleLines, visibleWord } from "./TerminalText.ts";
 
 const LOG_LEVEL = Setting.choice({
   name: "LOG_LEVEL",
@@ -54,8 +55,8 @@ const lineLogger = (mask: Mask) =>
     // The time of day that the reader's watch shows: that of the event follows the monotonic clock.
     const time = new Date().toTimeString().slice(0, 8);
     const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
-    const about = requestId === null ? "" : ` [${requestId}]`;
-    process.stderr.write(`${time} ${level}${said}${about}\n`);
+    const about = requestId === null ? "" : ` [${visibleWord(requestId)}]`;
+    process.stderr.write(`${time} ${level}${visibleLines(said)}${about}\n`);
   });
 
 /** What commands say on stderr has no secrets either. On stdout are answers, whose results are as they are. */

@@ -89,6 +89,29 @@ const endAfter = (
     return (yield* Fiber.join(asking)).message;
   });
 
+/** Bodies that no client should read to their end, or believe. */
+const BODIES = {
+  "that never ends": () => (_: IncomingMessage, response: ServerResponse) => {
+    const piece = Buffer.alloc(1024 * 1024, " ");
+    const write = () => {
+      while (!response.destroyed && response.write(piece));
+    };
+    response.writeHead(200).on("drain", write);
+    write();
+  },
+  "that says how long it is": () => (_: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(200, { "content-length": String(10 ** 12) }).write("{");
+  },
+  "that is small only while it is compressed": () =>
+    saying(gzipSync(Buffer.alloc(80 * 1024 * 1024, " ")), { "content-encoding": "gzip" }),
+  "that is nested deeply": () => saying("[".repeat(1_000_000) + "]".repeat(1_000_000)),
+  "of a million lists": () => saying(`[${"[],".repeat(1_000_000)}0]`),
+  "that is compressed in an unknown way": () => saying("{}", { "content-encoding": "gzip, gzip" }),
+  "that is not compressed as it says": () => saying("{}", { "content-encoding": "br" }),
+  "that is no JSON": () => saying("<html>"),
+  "that is another JSON": () => saying('[{"id": 3}]'),
+};
+
 describe("EndpointClient", () => {
   it.live("sends a job, asks for its state, reads its values, and cancels it", () =>
     Effect.gen(function* () {
@@ -195,34 +218,14 @@ describe("EndpointClient", () => {
     ["that is not compressed as it says", "not compressed as it says"],
     ["that is no JSON", "not JSON"],
     ["that is another JSON", "not that of a RunPod endpoint"],
-  ] as const)("refuses a body %s", ([what, reason]) =>
-    Effect.gen(function* () {
-      const answers: Readonly<Record<string, ReturnType<typeof saying>>> = {
-        "that never ends": (_, response) => {
-          const piece = Buffer.alloc(1024 * 1024, " ");
-          const write = () => {
-            while (!response.destroyed && response.write(piece));
-          };
-          response.writeHead(200).on("drain", write);
-          write();
-        },
-        "that says how long it is": (_, response) => {
-          response.writeHead(200, { "content-length": String(10 ** 12) }).write("{");
-        },
-        "that is small only while it is compressed": saying(
-          gzipSync(Buffer.alloc(80 * 1024 * 1024, " ")),
-          { "content-encoding": "gzip" },
-        ),
-        "that is nested deeply": saying("[".repeat(1_000_000) + "]".repeat(1_000_000)),
-        "of a million lists": saying(`[${"[],".repeat(1_000_000)}0]`),
-        "that is compressed in an unknown way": saying("{}", { "content-encoding": "gzip, gzip" }),
-        "that is not compressed as it says": saying("{}", { "content-encoding": "br" }),
-        "that is no JSON": saying("<html>"),
-        "that is another JSON": saying('[{"id": 3}]'),
-      };
-      const { url } = yield* serverOf(answers[what] ?? saying("{}"));
-      assert.include(yield* failureOf(url), reason);
-    }).pipe(Effect.scoped),
+  ] as const)(
+    "refuses a body %s",
+    ([what, reason]) =>
+      Effect.gen(function* () {
+        const { url } = yield* serverOf(BODIES[what]());
+        assert.include(yield* failureOf(url), reason);
+      }).pipe(Effect.scoped),
+    30_000,
   );
 
   it.live("reads compressed bodies", () =>
