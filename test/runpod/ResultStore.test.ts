@@ -16,7 +16,7 @@ import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer } from "effect";
+import { Effect, Layer, Option } from "effect";
 
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
@@ -139,10 +139,14 @@ describe("a folder of results that others can write to", () => {
           mkdirSync(join(where, "folder.result"));
           execFileSync("mkfifo", [join(where, "pipe.result")]);
         },
-        (store) => Effect.andThen(store.keep(result), store.kept),
+        (store) =>
+          Effect.andThen(
+            store.keep(result),
+            Effect.flatMap(store.kept, (loads) => Effect.all(loads)),
+          ),
       );
       assert.deepStrictEqual(
-        kept.map(({ result: { jobId } }) => jobId),
+        kept.flatMap(Option.toArray).map(({ jobId }) => jobId),
         ["job-1"],
       );
     }).pipe(Effect.scoped),
