@@ -104,7 +104,7 @@ describe("invoke, when it says what went wrong,", () => {
         "--url",
         "http://me:pw-of-mine@127.0.0.1:9/v2",
       ]);
-      assert.strictEqual((yield* run.ended).code, 1);
+      assert.strictEqual((yield* run.ended).code, 2);
       assert.notInclude(run.stdout() + run.stderr(), "pw-of-mine");
       assert.isNotEmpty(run.stderr());
     }).pipe(Effect.scoped),
