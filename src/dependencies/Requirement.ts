@@ -1,16 +1,12 @@
 import { Effect, Schema } from "effect";
 
 import { withoutCredentials } from "../settings/Credentials.ts";
-import { excerpt } from "../settings/Excerpt.ts";
 
 /** More than any real job asks for; a longer list is a mistake or an attack. */
 const LONGEST_LIST = 512;
 
 /** Longer than any requirement with markers and a URL. */
 const LONGEST_NAME = 2048;
-
-/** What an error shows of a requirement, in characters. */
-const SHOWN = 200;
 
 /** A job asks for something that must not reach an installer; nothing was installed. */
 export class RequirementRejected extends Schema.TaggedError<RequirementRejected>()(
@@ -23,40 +19,41 @@ export class RequirementRejected extends Schema.TaggedError<RequirementRejected>
   },
 ) {
   override get message(): string {
-    return `"${this.field}" can't be installed: ${JSON.stringify(this.requirement)} ${this.reason}.`;
+    const shown = JSON.stringify(withoutCredentials(this.requirement));
+    return `"${this.field}" can't be installed: ${shown} ${this.reason}.`;
   }
 }
 
-/** PEP 508: a name, extras, then versions or an address, then a marker. */
-const NAME = String.raw`[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`;
-const EXTRAS = String.raw`(?:\s*\[\s*(?:${NAME}(?:\s*,\s*${NAME})*)?\s*\])?`;
-const VERSION = String.raw`(?:===|~=|==|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+`;
-const VERSIONS = String.raw`${VERSION}(?:\s*,\s*${VERSION})*\s*,?`;
-const MARKER = String.raw`(?:\s*;[^#]*)?`;
+/** PEP 508: a name, extras, then versions or an address, then a marker; runs of spaces count as one. */
+const NAME = "[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?";
+const EXTRAS = `(?: ?\\[ ?(?:${NAME}(?: ?, ?${NAME})*)? ?\\])?`;
+const VERSION = "(?:===|~=|==|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+";
+const VERSIONS = `${VERSION}(?: ?, ?${VERSION})*(?: ?,)?`;
+const MARKER = "(?: ?;[^#]*)?";
 const ADDRESS = String.raw`(?:git\+(?:https?|ssh)|https?)://[^\s;]+`;
 
 const BY_VERSION = new RegExp(
-  String.raw`^${NAME}${EXTRAS}\s*(?:\(\s*${VERSIONS}\s*\)|${VERSIONS})?${MARKER}$`,
+  `^(${NAME})${EXTRAS} ?(?:\\( ?${VERSIONS} ?\\)|${VERSIONS})?${MARKER}$`,
 );
-const BY_ADDRESS = new RegExp(String.raw`^(?:${NAME}${EXTRAS}\s*@\s*)?${ADDRESS}(?:\s+;[^#]*)?$`);
+const BY_ADDRESS = new RegExp(`^(?:(${NAME})${EXTRAS} ?@ ?)?${ADDRESS}(?: ;[^#]*)?$`);
+
+/** Installers read a file of the current directory for such a name, with or without extras and a marker. */
+const ARCHIVE = /\.(?:whl|zip|egg|tar(?:\.[a-z0-9]+)?|t(?:gz|bz2?|xz|lz|zst))$/i;
 
 /** Debian's rule for names of packages, with an architecture and a version. */
-const DEBIAN = /^[a-z0-9][a-z0-9+.-]*(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?$/;
+const DEBIAN = /^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?$/;
 
-// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const CONTROL = /[\u0000-\u001f\u007f\u2028\u2029]/;
+/** Control characters, line breaks, characters that can't be seen, halves of characters, and other spaces. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]|(?! )\p{Zs}/u;
+
+/** Where a requirement names a file instead of a package. */
+const LOCAL = /^[./~]|^file:|@ ?(?:file:|[./~])|\\/i;
 
 const reject = (
   field: RequirementRejected["field"],
   requirement: string,
   reason: string,
-): RequirementRejected =>
-  new RequirementRejected({
-    field,
-    // An address that was cut before its host would not be known for one.
-    requirement: excerpt(withoutCredentials(requirement), SHOWN),
-    reason,
-  });
+): RequirementRejected => new RequirementRejected({ field, requirement, reason });
 
 const plain = (
   field: RequirementRejected["field"],
@@ -70,14 +67,34 @@ const plain = (
     );
   }
   for (const name of names) {
-    if (name.length > LONGEST_NAME) return reject(field, name, "is too long to be a requirement");
-    if (CONTROL.test(name))
-      return reject(field, name, "has a line break or a control character in it");
+    // Not cut: half of a password would no longer be recognised as one.
+    if (name.length > LONGEST_NAME)
+      return reject(
+        field,
+        `an entry of ${name.length} characters`,
+        `is too long to be a requirement: at most ${LONGEST_NAME} are taken`,
+      );
+    if (UNPRINTABLE.test(name))
+      return reject(field, name, "has a line break, a control character or an unusual space in it");
     if (name.trim() === "") return reject(field, name, "is empty");
     if (name.trim().startsWith("-"))
       return reject(field, name, "would be an option of the installer, not a package");
   }
   return undefined;
+};
+
+/** Why a text is no requirement that may reach an installer; undefined when it is one. */
+const problemOf = (text: string): string | undefined => {
+  const spaced = text.replaceAll(/\s+/g, " ");
+  const found = BY_VERSION.exec(spaced) ?? BY_ADDRESS.exec(spaced);
+  if (found !== null) {
+    return ARCHIVE.test(found[1] ?? "")
+      ? "is the name of an archive, which an installer would look for among local files: name the package and a version, such as numpy==2.0, or the archive's address"
+      : undefined;
+  }
+  return LOCAL.test(spaced)
+    ? "is a file on some machine: name a package, an address or a git repository, or send local code in `modules`"
+    : "is no requirement as PEP 508 has it, such as numpy>=2 or package[extra]==1.0; python_version<'3.12'";
 };
 
 /**
@@ -91,19 +108,12 @@ export const pythonRequirements = Effect.fnUntraced(function* (
   const field = "dependencies";
   const wrong = plain(field, names);
   if (wrong !== undefined) return yield* wrong;
-  for (const name of names) {
-    const text = name.trim();
-    if (BY_VERSION.test(text) || (BY_ADDRESS.test(text) && text.isWellFormed())) continue;
-    const isPath = /^[./~]|^file:|@\s*(?:file:|[./~])|\\/.test(text);
-    return yield* reject(
-      field,
-      name,
-      isPath
-        ? "is a file on some machine: name a package, an address or a git repository, or send local code in `modules`"
-        : "is no requirement as PEP 508 has it, such as numpy>=2 or package[extra]==1.0; python_version<'3.12'",
-    );
+  const requirements = names.map((name) => name.trim());
+  for (const text of requirements) {
+    const problem = problemOf(text);
+    if (problem !== undefined) return yield* reject(field, text, problem);
   }
-  return [...new Set(names.map((name) => name.trim()))].toSorted();
+  return [...new Set(requirements)].toSorted();
 });
 
 /** The Debian packages of a job, in order, each once. */
@@ -115,9 +125,15 @@ export const systemPackages = Effect.fnUntraced(function* (
   if (wrong !== undefined) return yield* wrong;
   for (const name of names) {
     const text = name.trim();
-    // A minus at the end makes apt remove the package.
-    if (DEBIAN.test(text) && !text.endsWith("-")) continue;
-    return yield* reject(field, name, "is no name of a Debian package, such as ffmpeg or libgl1");
+    if (text.endsWith("-")) {
+      return yield* reject(field, name, "would make apt remove a package instead of installing it");
+    }
+    if (DEBIAN.test(text)) continue;
+    return yield* reject(
+      field,
+      name,
+      "is no exact name of a Debian package, such as ffmpeg, libc6:amd64 or curl=7.88.1-10 (patterns, releases, tasks and files are not taken)",
+    );
   }
   return [...new Set(names.map((name) => name.trim()))].toSorted();
 });

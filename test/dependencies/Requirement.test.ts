@@ -52,12 +52,67 @@ describe("pythonRequirements", () => {
     ["numpy==", "PEP 508"],
     ["$(reboot)", "PEP 508"],
     ["numpy;\u0000", "control character"],
+    ["numpy\u0085", "control character"],
+    ["numpy\u00a0>=2", "unusual space"],
+    ["num\u200bpy", "control character"],
+    ["numpy\u202e", "control character"],
+    ["pkg @ https://example.com/\ud800", "control character"],
     ["a".repeat(3000), "too long"],
+    ["local-1.0.tar.gz", "an archive"],
+    ["local-1.0-py3-none-any.whl", "an archive"],
+    ["local.WHL", "an archive"],
+    ["local.zip[extra]", "an archive"],
+    ["local.tar.gz==1.0", "an archive"],
+    ["local.tgz ; python_version > '3'", "an archive"],
+    ["local-1.0.tar", "an archive"],
+    ["local-1.0.tar.zst", "an archive"],
+    ["local-1.0.tbz2", "an archive"],
+    ["local.whl @ https://example.com/local-1.0-py3-none-any.whl", "an archive"],
+    ["FILE:///x.whl", "file on some machine"],
+    ["pkg @ File:///etc/passwd", "file on some machine"],
+    ["C:\\x.whl", "file on some machine"],
+    ["git+file:///repo", "PEP 508"],
+    ["dir/local", "PEP 508"],
   ] as const)("refuses %j, and says why", ([requirement, reason]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(pythonRequirements(["fine", requirement]));
       assert.include(error.message, reason);
       assert.include(error.message, "dependencies");
+    }),
+  );
+
+  it.effect("takes names of packages that only look like files", () =>
+    Effect.gen(function* () {
+      const names = ["discord.py", "ruamel.yaml", "tarfile2", "zipp", "web.py==0.62"];
+      assert.sameMembers([...(yield* pythonRequirements(names))], names);
+    }),
+  );
+
+  it.effect("shows no password of a requirement that it refuses, nor a half of it", () =>
+    Effect.gen(function* () {
+      const password = "p".repeat(150);
+      const requirement = `numpy ${"x".repeat(100)} https://me:${password}@index.example/simple`;
+      const error = yield* Effect.flip(pythonRequirements([requirement]));
+      assert.notInclude(error.message, "pppp");
+      assert.include(error.message, "index.example/simple");
+    }),
+  );
+
+  it.effect.each([
+    `a${" ".repeat(2046)}!`,
+    `a==1${" ".repeat(2043)}!`,
+    `${"a".repeat(2046)}!`,
+    `a[${"b,".repeat(1000)}!`,
+    `a${"==1,".repeat(500)}!`,
+    `a @${" @".repeat(1000)}!`,
+    `${"@ ".repeat(1000)}`,
+  ])("judges 512 long requirements without a noticeable pause: %#", (requirement) =>
+    Effect.gen(function* () {
+      const started = performance.now();
+      for (let turn = 0; turn < 512; turn += 1) {
+        yield* Effect.flip(pythonRequirements([requirement]));
+      }
+      assert.isBelow(performance.now() - started, 1000);
     }),
   );
 
@@ -115,10 +170,31 @@ describe("systemPackages", () => {
     "",
     "ffmpeg/testing",
     "a*",
+    "a",
+    "^task",
+    "task^",
+    "~nffmpeg",
+    "?name(ffmpeg)",
+    "ffmpeg:amd64-",
+    "ffmpeg=7-",
+    "ffmpeg=7*",
+    "ffmpeg$",
+    "lib[a-z]",
+    "lib|ffmpeg",
+    "f\u00f6o",
+    "ffmpeg\u00a0curl",
+    "ffmpeg\0",
   ])("refuses %j", (name) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(systemPackages([name]));
       assert.include(error.message, "system_dependencies");
+    }),
+  );
+
+  it.effect("says what a minus at the end would do", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(systemPackages(["ffmpeg-"]));
+      assert.include(error.message, '"ffmpeg-" would make apt remove a package');
     }),
   );
 });
