@@ -1,4 +1,6 @@
-import { Clock, Context, Effect, Layer, Option, Path, Semaphore } from "effect";
+import { createHash } from "node:crypto";
+
+import { Clock, Context, Effect, Layer, Option, Path, Ref, Semaphore } from "effect";
 
 import { withoutCredentials } from "../settings/Credentials.ts";
 import { DiskFault } from "../workspace/DiskFault.ts";
@@ -25,6 +27,9 @@ export type PythonPackagesError =
 /** What was seen so long ago is looked at again, in milliseconds. */
 const FACTS_AGE = 1000;
 
+/** Lists of requirements that are remembered as satisfied; a further one takes the place of the oldest. */
+const LISTS_REMEMBERED = 64;
+
 /** More space may be had without a cache, or elsewhere. */
 const isFull = (error: PythonPackagesError): boolean =>
   (error._tag === "PythonInstallFailed" && error.reason === "full") ||
@@ -33,8 +38,8 @@ const isFull = (error: PythonPackagesError): boolean =>
 /** Where requirements are satisfied. */
 export interface Ensured {
   readonly workspace: PreparedWorkspace;
-  /** Whether packages were added to an environment that may be in use. */
-  readonly added: boolean;
+  /** How many installs this worker has seen: processes that run look for modules again when it has grown. */
+  readonly installs: number;
 }
 
 /** What installing would do, as seen without a lock, and when the environment had changed last. */
@@ -80,11 +85,16 @@ export class PythonPackages extends Context.Service<
       }
       /** Which environment satisfied a list. */
       const satisfied = new Map<string, Satisfied>();
+      /** Counts what was found installed for the first time too: another worker may have just done that. */
+      const installs = yield* Ref.make(0);
 
       const remember = Effect.fnUntraced(function* (key: string, venv: Venv) {
+        yield* Ref.update(installs, (count) => count + 1);
         const changed = yield* venvs.changedAt(venv);
         const seen = yield* Clock.currentTimeMillis;
+        satisfied.delete(key);
         if (Option.isSome(changed)) satisfied.set(key, { venv, changed: changed.value, seen });
+        for (const old of [...satisfied.keys()].slice(0, -LISTS_REMEMBERED)) satisfied.delete(old);
       });
 
       /** The environment that is known to satisfy a list, if it is as it was. */
@@ -185,10 +195,7 @@ export class PythonPackages extends Context.Service<
         const prepared = yield* workspace.ready;
         const { venv, prefix } = prepared;
         const anew = (before: ReadonlyArray<string>) =>
-          Effect.map(
-            renew(requirements, before, (list) => workspace.extend(list, options.cache)),
-            (made): Ensured => ({ workspace: made, added: false }),
-          );
+          renew(requirements, before, (list) => workspace.extend(list, options.cache));
         if (yield* venvs.isInstalling(venv)) {
           yield* Effect.logWarning(
             `An install into ${prefix} was cut off; a new environment takes its place`,
@@ -203,10 +210,10 @@ export class PythonPackages extends Context.Service<
         const plan = isAsSeen
           ? foreseen.plan
           : yield* planFor(prepared, venv, requirements, options);
-        if (plan === "nothing") return { workspace: prepared, added: false };
+        if (plan === "nothing") return prepared;
         if (plan === "additions") {
           yield* add(prepared, venv, requirements, options);
-          return { workspace: prepared, added: true };
+          return prepared;
         }
         for (const other of yield* workspace.environments) {
           if (other.prefix === prefix || (yield* venvs.isInstalling(other))) continue;
@@ -214,9 +221,7 @@ export class PythonPackages extends Context.Service<
           if (otherPlan === "changes") continue;
           if (otherPlan === "additions") yield* add(prepared, other, requirements, options);
           const used = yield* workspace.use(other);
-          if (Option.isSome(used)) {
-            return { workspace: used.value, added: otherPlan === "additions" };
-          }
+          if (Option.isSome(used)) return used.value;
         }
         yield* Effect.logInfo(
           `${shown(requirements)} would change packages of ${prefix}; a new environment is built`,
@@ -230,9 +235,9 @@ export class PythonPackages extends Context.Service<
           const prepared = yield* workspace.ready;
           const venv = yield* known(key);
           if (venv === undefined) return Option.none();
-          const used =
-            venv.prefix === prepared.prefix ? Option.some(prepared) : yield* workspace.use(venv);
-          return Option.map(used, (found): Ensured => ({ workspace: found, added: false }));
+          return venv.prefix === prepared.prefix
+            ? Option.some(prepared)
+            : yield* workspace.use(venv);
         });
 
       const install = Effect.fn("PythonPackages.install")(function* (
@@ -245,24 +250,24 @@ export class PythonPackages extends Context.Service<
         const foreseen = yield* foresee(prepared, requirements, { cache });
         if (foreseen?.plan === "nothing") {
           yield* remember(key, foreseen.venv);
-          return { workspace: prepared, added: false };
+          return prepared;
         }
         const acquired = yield* lock.acquireUnless(file, settledFor(key), timeout);
         if (acquired._tag === "Settled") return acquired.value;
         const held: HeldLock = acquired.lock;
-        const ensured = yield* provide(requirements, foreseen, {
+        const provided = yield* provide(requirements, foreseen, {
           cache,
           descriptor: held.descriptor,
         });
-        yield* remember(key, ensured.workspace.venv);
-        return ensured;
+        yield* remember(key, provided.venv);
+        return provided;
       }, Effect.scoped);
 
       /** Where space ran out: without the cache, then on the container's own disk, or a report of what is where. */
       const installSomewhere = Effect.fnUntraced(function* (
         key: string,
         requirements: ReadonlyArray<string>,
-      ): Effect.fn.Return<Ensured, PythonPackagesError> {
+      ): Effect.fn.Return<PreparedWorkspace, PythonPackagesError> {
         const first = yield* Effect.result(install(key, requirements, true));
         if (first._tag === "Success") return first.success;
         if (!isFull(first.failure)) return yield* first.failure;
@@ -278,16 +283,16 @@ export class PythonPackages extends Context.Service<
             `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,
           );
           yield* remember(key, third.success.venv);
-          return { workspace: third.success, added: false };
+          return third.success;
         }
         if (!isFull(third.failure)) return yield* third.failure;
         return yield* new PythonInstallFailed({ requirements, reason: "full", output: usage });
       });
 
-      const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
+      const satisfy = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
         const requirements = yield* pythonRequirements(names);
-        if (requirements.length === 0) return { workspace: yield* workspace.ready, added: false };
-        const key = JSON.stringify(requirements);
+        if (requirements.length === 0) return yield* workspace.ready;
+        const key = createHash("sha256").update(JSON.stringify(requirements)).digest("base64");
         const settled = yield* settledFor(key);
         if (Option.isSome(settled)) return settled.value;
         return yield* turn.withPermit(
@@ -297,6 +302,11 @@ export class PythonPackages extends Context.Service<
               Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
           }),
         );
+      });
+
+      const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
+        const place = yield* satisfy(names);
+        return { workspace: place, installs: yield* Ref.get(installs) };
       });
 
       return PythonPackages.of({ ensure });

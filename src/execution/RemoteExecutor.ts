@@ -139,18 +139,18 @@ export class RemoteExecutor extends Context.Service<
           Effect.sync(() => events.ended?.("launch", message)),
         );
         events.stage?.("dependencies");
-        const { workspace: place, added } = yield* dependencies.ensure({
+        const { workspace: place, installs } = yield* dependencies.ensure({
           python: request.dependencies,
           system: request.systemDependencies,
           accelerate: request.accelerateDownloads,
         });
-        if (added) yield* runner.invalidate;
         events.stage?.("running");
         const { chunk } = events;
         const call: Call = {
           meta: metaOf(request, chunk !== undefined),
           blobs,
           workspace: place,
+          installs,
           ...(chunk === undefined
             ? {}
             : {

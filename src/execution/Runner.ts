@@ -66,6 +66,8 @@ export interface Call {
   readonly blobs: ReadonlyArray<Uint8Array>;
   /** Where it runs; the workspace's current environment unless said. */
   readonly workspace?: PreparedWorkspace;
+  /** How many installs it must see: a process whose last call saw fewer looks for modules again first. */
+  readonly installs?: number;
   /** Gets each value of a generator as it comes. */
   readonly chunk?: (value: Buffer) => void;
 }
@@ -106,8 +108,6 @@ export interface Runner {
     value: Uint8Array,
     characters: number,
   ) => Effect.Effect<Option.Option<string>, CallFailed>;
-  /** Lets a process that runs find packages that were added since it last looked. */
-  readonly invalidate: Effect.Effect<void, CallFailed>;
   /** Starts the process ahead of the first call. */
   readonly warm: Effect.Effect<void, CallFailed>;
   /** Whether an instance lives in it, or lived in one before it. */
@@ -134,6 +134,8 @@ export const makeRunner = Effect.gen(function* () {
     readonly session: RunnerSession;
     readonly scope: Scope.Closeable;
     readonly instances: Set<string>;
+    /** The most installs that any of its calls had to see. */
+    installs: number;
     /** Threads that an earlier call left running. */
     threads: ReadonlyArray<string>;
   }
@@ -175,7 +177,7 @@ export const makeRunner = Effect.gen(function* () {
       Scope.provide(scope),
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
     );
-    live = { session, scope, instances: new Set(), threads: [] };
+    live = { session, scope, instances: new Set(), installs: 0, threads: [] };
     return live;
   });
 
@@ -258,8 +260,11 @@ export const makeRunner = Effect.gen(function* () {
       capture.write(bytes);
       lines?.write(bytes);
     });
+    const { installs = 0 } = call;
+    const refresh = installs > runner.installs;
+    runner.installs = Math.max(installs, runner.installs);
     const { end, late } = yield* exchange(session, () =>
-      session.begin(FrameType.call, call.meta, call.blobs, {
+      session.begin(FrameType.call, { ...call.meta, refresh }, call.blobs, {
         output: masked.write,
         chunk: ({ blobs: [value] }: Frame) => {
           if (value !== undefined) call.chunk?.(value);
@@ -354,11 +359,6 @@ export const makeRunner = Effect.gen(function* () {
       turn
         .withPermit(control({ op: "describe", limit }, [value]))
         .pipe(Effect.map(Option.flatMap(({ repr }) => Option.fromUndefinedOr(repr)))),
-    invalidate: turn.withPermit(
-      Effect.suspend(() =>
-        live === undefined ? Effect.void : Effect.asVoid(control({ op: "invalidate" }, [])),
-      ),
-    ),
     warm: turn.withPermit(Effect.asVoid(current())),
     knows: (instance) => live?.instances.has(instance) === true || lost.has(instance),
     prefix: () => live?.session.ready.prefix,

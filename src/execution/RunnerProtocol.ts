@@ -94,9 +94,10 @@ export interface CallMeta {
 }
 
 /** What can be asked of the runner besides calls. */
-export type ControlMeta =
-  | { readonly op: "invalidate" }
-  | { readonly op: "describe"; readonly limit: number };
+export interface ControlMeta {
+  readonly op: "describe";
+  readonly limit: number;
+}
 
 export interface Frame {
   readonly type: number;

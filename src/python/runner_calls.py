@@ -230,6 +230,8 @@ class Worker:
     def _prepare(self, frame, answer):
         """Everything before code of the job runs."""
         meta = frame.meta
+        if meta.get("refresh"):  # packages were installed since the last call
+            importlib.invalidate_caches()
         modules = self._module_store.get(
             meta.get("modules"), partial(self._instances.uses, "modules"), answer.notes
         )
@@ -423,9 +425,6 @@ class Worker:
     def control(self, frame):
         """Answers a CTL frame."""
         operation = frame.meta.get("op")
-        if operation == "invalidate":
-            importlib.invalidate_caches()
-            return {"ok": True}, None
         if operation == "modules":
             names = {name.partition(".")[0] for name in list(sys.modules) if isinstance(name, str)}
             return {"ok": True, "modules": sorted(names)}, None

@@ -19,7 +19,11 @@ const setUp = (
         Layer.succeed(
           PythonPackages,
           PythonPackages.of({
-            ensure: (list) => Effect.map(python(list), (added) => ({ added, workspace: prepared })),
+            ensure: (list) =>
+              Effect.map(python(list), (added) => ({
+                installs: added ? 1 : 0,
+                workspace: prepared,
+              })),
           }),
         ),
         Layer.succeed(SystemPackages, SystemPackages.of({ ensure: system })),
@@ -29,7 +33,7 @@ const setUp = (
 
 const ensure = (needed: { python: Array<string>; system: Array<string>; accelerate: boolean }) =>
   Effect.flatMap(DependencyInstaller, (installer) =>
-    Effect.map(installer.ensure(needed), ({ added }) => added),
+    Effect.map(installer.ensure(needed), ({ installs }) => installs > 0),
   );
 
 const unbuildable = (output: string) =>

@@ -46,14 +46,15 @@ const setUp = (options: MachineOptions = {}) => {
     ...options,
     programs: (line, memory) => options.programs?.(line, memory) ?? uvOf(line, memory),
   });
+  const installs = () =>
+    machine.lines
+      .filter((line) => line.startsWith("uv pip install") && !line.includes("--dry-run"))
+      .map((line) => line.slice(line.indexOf(" -- ") + 4))
+      .filter((list) => !list.startsWith("cloudpickle"));
   return {
     ...machine,
     /** What uv was asked to install, for real. */
-    installs: () =>
-      machine.lines
-        .filter((line) => line.startsWith("uv pip install") && !line.includes("--dry-run"))
-        .map((line) => line.slice(line.indexOf(" -- ") + 4))
-        .filter((list) => !list.startsWith("cloudpickle")),
+    installs,
     /** What came with new environments. */
     built: () =>
       machine.lines
@@ -72,9 +73,15 @@ const setUp = (options: MachineOptions = {}) => {
       const packages = Context.get(context, PythonPackages);
       return {
         ...worker,
-        /** Whether packages were added. */
+        /** How many installs the worker has seen after it. */
+        seen: (list: ReadonlyArray<string>) =>
+          Effect.map(packages.ensure(list), (ensured) => ensured.installs),
+        /** Whether packages were added to an environment. */
         ensure: (list: ReadonlyArray<string>) =>
-          Effect.map(packages.ensure(list), ({ added }) => added),
+          Effect.suspend(() => {
+            const before = installs().length;
+            return Effect.map(packages.ensure(list), () => installs().length > before);
+          }),
       };
     }),
   };
@@ -94,6 +101,35 @@ describe("PythonPackages", () => {
       assert.isFalse(yield* one.ensure([" six==1"]));
       assert.strictEqual(machine.lines.length, before);
       assert.deepStrictEqual(machine.installs(), ["six==1"]);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect(
+    "counts an install, and what it finds installed by another worker, but nothing it knows",
+    () => {
+      const machine = setUp();
+      return Effect.gen(function* () {
+        const [one, other] = [yield* machine.start(), yield* machine.start()];
+        assert.strictEqual(yield* one.seen([]), 0);
+        assert.strictEqual(yield* one.seen(["six==1"]), 1);
+        assert.strictEqual(yield* one.seen(["six==1"]), 1);
+        assert.strictEqual(yield* one.seen([]), 1);
+        assert.strictEqual(yield* other.seen([]), 0);
+        assert.strictEqual(yield* other.seen(["six==1"]), 1);
+        assert.strictEqual(yield* other.seen(["six==1"]), 1);
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
+
+  it.effect("remembers a limited number of lists, the newest ones", () => {
+    const machine = setUp();
+    return Effect.gen(function* () {
+      const { seen } = yield* machine.start();
+      const list = (number: number) => seen([`p${number}==1`]);
+      for (let number = 0; number <= 64; number += 1) yield* list(number);
+      assert.strictEqual(yield* list(64), 65);
+      assert.strictEqual(yield* list(1), 65);
+      assert.strictEqual(yield* list(0), 66);
     }).pipe(Effect.scoped, machine.provide);
   });
 

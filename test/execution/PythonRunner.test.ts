@@ -97,6 +97,25 @@ describe("PythonRunner", () => {
     }).pipe(provide);
   });
 
+  it.effect("tells a process once that packages were installed since its last call", () => {
+    const told: Array<unknown> = [];
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id, meta) => {
+          told.push("refresh" in meta ? meta.refresh : undefined);
+          runner.answer(id);
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      for (const installs of [0, 1, 1, 3, 2]) yield* runner.call({ ...call, installs });
+      yield* runner.call(call);
+      assert.deepStrictEqual(told, [false, true, false, true, false, false]);
+    }).pipe(provide);
+  });
+
   it.effect("runs calls one after the other", () => {
     const order: Array<string> = [];
     let busy = false;
