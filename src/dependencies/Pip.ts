@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, Path, Schema } from "effect";
+import { Context, Effect, Layer, Option, Schema } from "effect";
 
 import { Uv, type UvUnavailable } from "../workspace/Uv.ts";
 import type { Venv } from "../workspace/Venv.ts";
@@ -49,10 +49,9 @@ export class Pip extends Context.Service<
     this,
     Effect.gen(function* () {
       const uv = yield* Uv;
-      const path = yield* Path.Path;
 
       const pip = (
-        { environment, directory }: PreparedWorkspace,
+        { environment }: PreparedWorkspace,
         venv: Venv,
         requirements: ReadonlyArray<string>,
         { cache, descriptor }: PipOptions,
@@ -60,8 +59,6 @@ export class Pip extends Context.Service<
       ) =>
         uv
           .run(["pip", "install", "--python", venv.python, ...options, "--", ...requirements], {
-            directory,
-            into: path.dirname(venv.prefix),
             environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
             live: options.length === 0,
             descriptor,

@@ -1,6 +1,7 @@
 import { Option } from "effect";
 
 import type { Environment } from "../settings/Environment.ts";
+import { LINK_MODE } from "./Uv.ts";
 import type { Place } from "./Volume.ts";
 
 type Variables = Readonly<Record<string, string>>;
@@ -47,6 +48,7 @@ export const jobEnvironment = (
 ): Variables => {
   // On a machine of one's own the libraries' usual folders serve better, unless there are models to be found.
   const additions: Variables = {
+    UV_LINK_MODE: LINK_MODE,
     ...(keepsCaches ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
     ...(keepsCaches || Option.isSome(cachedModels) ? hubVariables(caches, has) : {}),
   };

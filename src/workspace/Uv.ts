@@ -25,16 +25,30 @@ const unavailable = (error: { readonly message: string }) =>
 
 /** How uv is to be run. */
 interface UvOptions {
-  /** The current directory. */
-  readonly directory: string;
-  /** The folder that environments are in, or the nearest that there is above it. */
-  readonly into: string;
   readonly environment: Readonly<Record<string, string>>;
   /** Tells what uv does in the log, as it happens. */
   readonly live?: boolean;
   /** An open file to inherit, so that a lock on it stays for as long as uv is at work. */
   readonly descriptor?: number | undefined;
 }
+
+/**
+ * Programs find files by their current directory (configuration, names of archives, Python's modules), and
+ * jobs write to the workspace.
+ */
+const DIRECTORY = "/";
+
+/**
+ * uv's configuration files are in folders that jobs write to, those of other endpoints too: an index that one
+ * names would get the credentials of the environment. `UV_CONFIG_FILE` names a file in spite of it.
+ */
+const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
+
+/**
+ * With hard links, which uv prefers, a job that edits an installed module edits the cache, and with it the
+ * module of every environment. File systems that can share blocks of copies do that for `copy` too.
+ */
+export const LINK_MODE = "copy";
 
 /** Linux ends a program with the one that started it, if that is asked for. */
 const WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
@@ -71,21 +85,26 @@ export class Uv extends Context.Service<
         );
 
       /** Installs uv into the folder with the pip of an interpreter. */
-      const install = (interpreter: string, folder: string) =>
-        programs.run(interpreter, [
-          "-m",
-          "pip",
-          "install",
-          "--quiet",
-          "--disable-pip-version-check",
-          "--no-input",
-          "--no-deps",
-          "--only-binary",
-          ":all:",
-          "--target",
-          folder,
-          `uv==${VERSION}`,
-        ]);
+      const install = (interpreter: string, folder: string, configuration: string) =>
+        programs.run(
+          interpreter,
+          [
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--target",
+            folder,
+            `uv==${VERSION}`,
+          ],
+          { directory: DIRECTORY, environment: { PIP_CONFIG_FILE: configuration } },
+        );
 
       /** Gives a whole uv the name that workers look for; one that does not run makes room. */
       const keep = (fetched: string, aside: string) =>
@@ -105,13 +124,16 @@ export class Uv extends Context.Service<
         const work = path.join(tools, `.uv-${randomUUID()}`);
         const fetched = path.join(work, "uv");
         const venv = path.join(work, "venv");
+        // In place of the one in the user's folder, which jobs can write; the system's counts all the same.
+        const configuration = forPrograms["PIP_CONFIG_FILE"] ?? path.join(work, "pip.conf");
         yield* Effect.logInfo(`Bringing uv ${VERSION}`);
         yield* Effect.gen(function* () {
           yield* files.makeDirectory(work, { recursive: true });
-          yield* install(executable, fetched).pipe(
+          yield* files.writeFileString(path.join(work, "pip.conf"), "");
+          yield* install(executable, fetched, configuration).pipe(
             Effect.catch((withoutVenv) =>
-              programs.run(executable, ["-m", "venv", venv]).pipe(
-                Effect.andThen(install(path.join(venv, "bin", "python"), fetched)),
+              programs.run(executable, ["-I", "-m", "venv", venv], { directory: DIRECTORY }).pipe(
+                Effect.andThen(install(path.join(venv, "bin", "python"), fetched, configuration)),
                 Effect.mapError(
                   (error) =>
                     new UvUnavailable({ reason: `${withoutVenv.message}\n${error.message}` }),
@@ -149,30 +171,6 @@ export class Uv extends Context.Service<
         ),
       );
 
-      /** The file system of a folder that may not be there yet. */
-      const deviceOf = (folder: string): Effect.Effect<string> =>
-        files.stat(folder).pipe(
-          Effect.map(({ dev }) => String(dev)),
-          Effect.catch(() =>
-            path.dirname(folder) === folder
-              ? Effect.succeed("nowhere")
-              : deviceOf(path.dirname(folder)),
-          ),
-        );
-
-      /** Hard links cost next to nothing, within one file system. */
-      const linkMode = Effect.fnUntraced(function* (
-        environment: Readonly<Record<string, string>>,
-        into: string,
-      ) {
-        const { UV_LINK_MODE, UV_NO_CACHE, UV_CACHE_DIR, XDG_CACHE_HOME, HOME = "/" } = environment;
-        if (UV_LINK_MODE !== undefined) return UV_LINK_MODE;
-        if (UV_NO_CACHE !== undefined) return "copy";
-        const cache = UV_CACHE_DIR ?? path.join(XDG_CACHE_HOME ?? path.join(HOME, ".cache"), "uv");
-        const [one, other] = yield* Effect.all([deviceOf(cache), deviceOf(into)]);
-        return one === other ? "hardlink" : "copy";
-      });
-
       const isFile = (file: string) =>
         Effect.orElseSucceed(
           Effect.map(files.stat(file), ({ type }) => type === "File"),
@@ -199,15 +197,18 @@ export class Uv extends Context.Service<
       let isSure = false;
 
       const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
-        const known = { ...forPrograms, ...options.environment };
         const environment = {
+          UV_LINK_MODE: LINK_MODE,
+          ...forPrograms,
           ...options.environment,
+          ...NO_CONFIGURATION,
           UV_PYTHON_DOWNLOADS: "never",
-          UV_LINK_MODE: yield* linkMode(known, options.into),
+          // A job's packages may bring programs of any name: its environment is not where these are looked up.
+          PATH: forPrograms["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
         };
         const attempt = ([program = "uv", ...before]: ReadonlyArray<string>) =>
           programs.run(program, [...before, ...args], {
-            directory: options.directory,
+            directory: DIRECTORY,
             environment,
             ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
             ...(options.descriptor === undefined ? {} : { descriptor: options.descriptor }),

@@ -228,7 +228,7 @@ export class VirtualEnvironment extends Context.Service<
             : {}),
           ...(cache ? {} : { UV_NO_CACHE: "1" }),
         };
-        const options = { directory: place.directory, into: parent, environment };
+        const options = { environment };
         const own = sitePackages(aside, version);
         const interpreter = path.join(aside, "bin", "python");
         const folders = Option.isSome(image)

@@ -9,7 +9,7 @@ import { Effect, FileSystem, Layer } from "effect";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
+import { LINK_MODE, Uv } from "../../src/workspace/Uv.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
@@ -28,7 +28,11 @@ const folder = Effect.gen(function* () {
   return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-packages-" });
 });
 
-const CACHE = { UV_CACHE_DIR: join(tmpdir(), "worker-tetra-bench-uv") } as const;
+/** Copies, as the worker has uv make them. */
+const CACHE = {
+  UV_CACHE_DIR: join(tmpdir(), "worker-tetra-bench-uv"),
+  UV_LINK_MODE: LINK_MODE,
+} as const;
 
 /** A worker of its own, as far as it has to do with packages. */
 const worker = (workspace: string, settings: Readonly<Record<string, string>> = {}) =>

@@ -10,7 +10,7 @@ import { RunnerProcesses } from "../../src/execution/RunnerProcess.ts";
 import { boot } from "../../src/execution/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
+import { LINK_MODE, Uv } from "../../src/workspace/Uv.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
@@ -103,7 +103,7 @@ export const warmStart = Effect.gen(function* () {
 
 export const coldStart = Effect.gen(function* () {
   const cache = join(tmpdir(), "worker-tetra-bench-uv");
-  const filled = { UV_CACHE_DIR: cache };
+  const filled = { UV_CACHE_DIR: cache, UV_LINK_MODE: LINK_MODE };
   const prepared = yield* start(yield* emptyVolume);
   const uv = yield* (yield* Uv).command;
   const programs = yield* Programs;

@@ -32,7 +32,12 @@ const HUB = {
   HF_DATASETS_CACHE: "/runpod-volume/.hf-cache/datasets",
 };
 
-const VENV = { VIRTUAL_ENV: PREFIX, PATH: `${PREFIX}/bin:/usr/bin:/bin` };
+const VENV = {
+  VIRTUAL_ENV: PREFIX,
+  PATH: `${PREFIX}/bin:/usr/bin:/bin`,
+  // Packages that a job installs are its own files, and not those of uv's cache.
+  UV_LINK_MODE: "copy",
+};
 
 describe("jobEnvironment", () => {
   it("puts every cache on the volume, and the virtual environment first", () => {
@@ -60,6 +65,7 @@ describe("jobEnvironment", () => {
 
   it.each([
     "UV_CACHE_DIR",
+    "UV_LINK_MODE",
     "HF_HOME",
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",

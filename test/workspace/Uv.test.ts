@@ -3,6 +3,7 @@ import { Effect, Layer, Path } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Python } from "../../src/workspace/Python.ts";
+import { type ProgramOptions, Programs } from "../../src/workspace/Programs.ts";
 import { Uv } from "../../src/workspace/Uv.ts";
 import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
 import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
@@ -30,6 +31,7 @@ const setUp = (
     readonly broken?: boolean;
   },
   faults: ReadonlyArray<Fault> = [],
+  variables: Readonly<Record<string, string>> = {},
 ) => {
   const memory = memoryFileSystem(has.python === false ? {} : { [PYTHON]: "ELF" });
   const programs = fakePrograms((line) => {
@@ -53,22 +55,79 @@ const setUp = (
         return undefined;
     }
   });
+  const runs: Array<{ readonly line: string } & ProgramOptions> = [];
+  const kept = Layer.effect(
+    Programs,
+    Effect.map(Programs, ({ run }) =>
+      Programs.of({
+        run: (command, args, options) => {
+          runs.push({ line: [command, ...args].join(" "), ...options });
+          return run(command, args, options);
+        },
+      }),
+    ),
+  ).pipe(Layer.provide(programs.layer));
   const layer = Uv.layerNoDeps.pipe(
     Layer.provide(Python.layerNoDeps),
     Layer.provide([
       faultyFileSystem(memory.contended, faults).layer,
-      programs.layer,
+      kept,
       Path.layer,
-      Environment.layerOf({ HOME: "/home/me", PATH: "/usr/bin" }),
+      Environment.layerOf({ HOME: "/home/me", PATH: "/usr/bin", ...variables }),
     ]),
   );
   const count = (kind: string) => programs.lines.filter((line) => kindOf(line) === kind).length;
-  return { memory, count, provide: Effect.provide(layer) };
+  return { memory, runs, count, provide: Effect.provide(layer) };
 };
 
 const command = Effect.flatMap(Uv, (uv) => uv.command);
 
 describe("Uv", () => {
+  it.effect(
+    "runs without any configuration file, program or folder that a job could have made",
+    () => {
+      const { runs, provide } = setUp({ uv: true });
+      return Effect.gen(function* () {
+        const uv = yield* Uv;
+        const environment = { PATH: "/venv/bin:/usr/bin", UV_CACHE_DIR: "/volume/.uv-cache" };
+        yield* Effect.flip(uv.run(["pip", "check"], { environment }));
+        const run = runs.find(({ line }) => line.includes("uv pip check"));
+        assert.strictEqual(run?.directory, "/");
+        assert.deepInclude(run?.environment, {
+          PATH: "/usr/bin",
+          UV_CACHE_DIR: "/volume/.uv-cache",
+          UV_LINK_MODE: "copy",
+          UV_NO_CONFIG: "1",
+        });
+      }).pipe(provide);
+    },
+  );
+
+  it.effect("links packages as the user has set it", () => {
+    const { runs, provide } = setUp({ uv: true }, [], { UV_LINK_MODE: "symlink" });
+    return Effect.gen(function* () {
+      yield* Effect.flip(run);
+      assert.strictEqual(runs.at(-1)?.environment?.["UV_LINK_MODE"], "symlink");
+    }).pipe(provide);
+  });
+
+  it.effect.each([
+    [{}, /^\/home\/me\/\.cache\/worker-tetra\/tools\/\.uv-[^/]+\/pip\.conf$/],
+    [{ PIP_CONFIG_FILE: "/etc/mine" }, /^\/etc\/mine$/],
+  ] as const)(
+    "is brought without a configuration that a job could have made: %j",
+    ([variables, file]) => {
+      const { runs, provide } = setUp({ pip: true }, [], variables);
+      return Effect.gen(function* () {
+        yield* command;
+        const pip = runs.find(({ line }) => line.includes(" -m pip install "));
+        assert.include(pip?.line, `${PYTHON} -I -m pip`);
+        assert.strictEqual(pip?.directory, "/");
+        assert.match(pip?.environment?.["PIP_CONFIG_FILE"] ?? "", file);
+      }).pipe(provide);
+    },
+  );
+
   it.effect("is the one of PATH, asked for once", () => {
     const { count, provide } = setUp({ uv: true });
     return Effect.gen(function* () {
@@ -155,7 +214,7 @@ describe("Uv", () => {
     },
   );
 
-  const OPTIONS = { directory: "/", into: "/", environment: {} } as const;
+  const OPTIONS = { environment: {} } as const;
   const run = Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], OPTIONS));
 
   it.effect("that was brought before is run without being asked for its version", () => {
