@@ -198,8 +198,7 @@ export class Uv extends Context.Service<
 
       const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
         const environment = {
-          UV_LINK_MODE: LINK_MODE,
-          ...forPrograms,
+          ...(forPrograms["UV_LINK_MODE"] === undefined ? { UV_LINK_MODE: LINK_MODE } : {}),
           ...options.environment,
           ...NO_CONFIGURATION,
           UV_PYTHON_DOWNLOADS: "never",
