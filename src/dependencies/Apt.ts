@@ -2,9 +2,16 @@ import { Context, Effect, FileSystem, Layer, Option, Path, Schedule } from "effe
 
 import * as Setting from "../settings/Setting.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
-import { type ProgramFailed, Programs } from "../workspace/Programs.ts";
-import { AptCache, type Archive, LISTS_AGE } from "./AptCache.ts";
-import { isHalfDone, isLocked, isOutdated, SystemInstallFailed } from "./SystemInstallFailed.ts";
+import { ProgramFailed, Programs } from "../workspace/Programs.ts";
+import { AptCache, type Archive } from "./AptCache.ts";
+import {
+  isHalfDone,
+  isLocked,
+  isOutdated,
+  notLocated,
+  SystemInstallFailed,
+  versionNotFound,
+} from "./SystemInstallFailed.ts";
 
 const APT_LISTS = Setting.text({
   name: "WORKER_APT_LISTS",
@@ -13,6 +20,12 @@ const APT_LISTS = Setting.text({
   fallback: "/var/lib/apt/lists",
 });
 
+/** Lists older than this may name versions that mirrors have dropped, in milliseconds. */
+const LISTS_AGE = 24 * 60 * 60 * 1000;
+
+/** A name that apt does not know is otherwise a regular expression to it, and selects thousands of packages. */
+const EXACT_NAMES = ["-o", "APT::Cmd::Pattern-Only=true"] as const;
+
 /** How long another apt is waited for, looking every second: seconds. */
 const PATIENCE = 120;
 
@@ -20,7 +33,7 @@ const PATIENCE = 120;
 const QUIET = { DEBIAN_FRONTEND: "noninteractive" } as const;
 
 /** A line of `--print-uris`: the address in quotes, a file, its size and its digest. */
-const ARCHIVE = /^'[^']*' (\S+\.deb) (\d+) SHA256:([0-9a-f]{64})$/gm;
+const ARCHIVE = /^'[^']*' ([^\s/]+\.deb) (\d+) SHA256:([0-9a-f]{64})$/gm;
 
 const archivesOf = (words: string): ReadonlyArray<Archive> =>
   [...words.matchAll(ARCHIVE)].map(([, file = "", size = "", sha256 = ""]) => ({
@@ -28,6 +41,35 @@ const archivesOf = (words: string): ReadonlyArray<Archive> =>
     size: Number(size),
     sha256,
   }));
+
+/** The versions that apt has of each package, by what `apt-cache policy` says; none of a virtual package. */
+const versionsOf = (policy: string): ReadonlyMap<string, ReadonlySet<string>> => {
+  const found = new Map<string, Set<string>>();
+  let versions = new Set<string>();
+  for (const line of policy.split("\n")) {
+    const [, name] = /^([a-z0-9][^ :]*(?::[^ :]+)?):$/.exec(line) ?? [];
+    if (name !== undefined) {
+      versions = found.get(name) ?? new Set();
+      found.set(name, versions);
+    }
+    const [, version] = /^ (?: {4}|\*{3} )(\S+) -?\d+$/.exec(line) ?? [];
+    if (version !== undefined) versions.add(version);
+  }
+  return found;
+};
+
+/** What apt would say of names that are not exactly those of packages, or of versions that there are not. */
+const problemsOf = (names: ReadonlyArray<string>, policy: string): string => {
+  const known = versionsOf(policy);
+  return names
+    .flatMap((wanted) => {
+      const [name = wanted, version] = wanted.split("=");
+      const versions = known.get(name) ?? known.get(name.split(":")[0] ?? name);
+      if (versions === undefined) return [notLocated(name)];
+      return version === undefined || versions.has(version) ? [] : [versionNotFound(name, version)];
+    })
+    .join("\n");
+};
 
 /** `apt-get install` for root. */
 export class Apt extends Context.Service<
@@ -79,18 +121,35 @@ export class Apt extends Context.Service<
         return Option.exists(mtime, (date) => now - date.getTime() < LISTS_AGE);
       }).pipe(Effect.orElseSucceed(() => false));
 
-      const update = Effect.andThen(aptGet("update"), cache.keepLists(lists));
+      // Not kept on the volume: apt checks the signature only of what it fetches, and the digests of archives,
+      // by which those of the volume are checked, are in the lists.
+      const update = Effect.asVoid(aptGet("update"));
+      const listsReady = Effect.flatMap(listsAreFresh, (fresh) => (fresh ? Effect.void : update));
 
-      const listsReady = Effect.gen(function* () {
-        if (yield* listsAreFresh) return;
-        yield* cache.restoreLists(lists);
-        if (!(yield* listsAreFresh)) yield* update;
+      /** Fails unless each name is exactly that of a package, so that apt has nothing to guess. */
+      const check = Effect.fnUntraced(function* (
+        names: ReadonlyArray<string>,
+        options: ReadonlyArray<string>,
+      ) {
+        const args = [...options, "policy", "--", ...names];
+        const policy = yield* programs.run("apt-cache", args, { environment: QUIET });
+        const output = problemsOf(names, policy);
+        if (output === "") return;
+        return yield* new ProgramFailed({ command: "apt-cache", args, exitCode: 100, output });
       });
 
       /** Installs from archives in a folder of this install alone, as far as the cache has them. */
       const apply = Effect.fnUntraced(function* (folder: string, names: ReadonlyArray<string>) {
         const command = ["install", "-y", "--no-install-recommends", "--", ...names];
-        const options = ["-o", `Dir::Cache::Archives=${folder}`];
+        const options = [
+          ...EXACT_NAMES,
+          "-o",
+          `Dir::Cache::Archives=${folder}`,
+          // Images often switch it off, and each call would need a second to make it anew.
+          "-o",
+          `Dir::Cache::pkgcache=${path.join(folder, "pkgcache.bin")}`,
+        ];
+        yield* check(names, options);
         const needed = yield* programs
           .run(
             "apt-get",

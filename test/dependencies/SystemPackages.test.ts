@@ -11,6 +11,15 @@ import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
 
 type Answer = (line: string) => Outcome | undefined;
 
+/** What `apt-cache policy` says. */
+const POLICY: Readonly<Record<string, string>> = {
+  curl: "curl:\n  Installed: 7.88.1-10\n  Version table:\n     8 500\n        500 http://mirror main\n *** 7.88.1-10 100\n",
+  ffmpeg: "ffmpeg:\n  Installed: (none)\n  Version table:\n     7:5.1 500\n",
+  "g++": "g++:\n  Installed: (none)\n  Version table:\n     4:12 500\n",
+  // Older releases of apt take an unknown name for a pattern all the same.
+  "pyth.n3": "python3:\n  Installed: (none)\n  Version table:\n     3.11 500\n",
+};
+
 /** A Debian of which dpkg has curl, and whose mirrors have ffmpeg and g++ as well. */
 const debian: Answer = (line) => {
   if (line.startsWith("dpkg-query")) {
@@ -19,6 +28,13 @@ const debian: Answer = (line) => {
       : { exitCode: 1, output: "no packages found" };
   }
   if (line === "id -u") return "0\n";
+  if (line.startsWith("apt-cache")) {
+    return line
+      .slice(line.indexOf(" -- ") + 4)
+      .split(" ")
+      .map((wanted) => POLICY[wanted.split("=")[0] ?? ""] ?? "")
+      .join("");
+  }
   if (line.includes("install")) {
     return / -- (?:ffmpeg|g\+\+|curl=8)(?: |$)/.test(line)
       ? "done"
@@ -42,8 +58,6 @@ const first = (times: number, output: string): Answer => {
 const noCache = Layer.succeed(
   AptCache,
   AptCache.of({
-    restoreLists: () => Effect.void,
-    keepLists: () => Effect.void,
     restore: () => Effect.void,
     keep: () => Effect.void,
   }),
@@ -119,6 +133,23 @@ describe("SystemPackages", () => {
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("curl=8"), ["curl=8"]);
       assert.include(apt().at(-1), "curl=8");
+    }).pipe(provide);
+  });
+
+  it.effect.each([
+    ["pyth.n3", "there is no package named pyth.n3"],
+    ["ffmpeg+", "there is no package named ffmpeg+"],
+    ["curl=9", "that version"],
+    ["curl=8+", "that version"],
+  ] as const)("never has apt guess what %j means", ([name, reason]) => {
+    const { apt, lines, provide } = setUp(debian);
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(ensure("g++", name));
+      assert.include(error.message, reason);
+      assert.include(error.message, name.replace(/=.*/, ""));
+      // Newer lists might have it.
+      assert.deepStrictEqual(apt(), ["update", "update"].slice(0, apt().length));
+      assert.isEmpty(lines.filter((line) => line.includes(" install ")));
     }).pipe(provide);
   });
 

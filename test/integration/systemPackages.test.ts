@@ -1,5 +1,13 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -62,6 +70,8 @@ describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
       assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
 
       yield* remove;
+      // It has lists of its own, and no mirror.
+      cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), { recursive: true });
       const again = yield* Effect.provide(say, container(folder, "second", false));
       assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
 
@@ -72,9 +82,30 @@ describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
         execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
       );
       writeFileSync(join(archives, deb), Buffer.alloc(size));
+      // Lists from there would be believed, with any digest that they name.
+      const lists = join(folder, "lists");
+      mkdirSync(join(lists, "partial"), { recursive: true });
+      writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
+      const tar = join(folder, "volume", ".apt-cache", cache, "lists.tar");
+      execFileSync("tar", ["-cf", tar, "-C", lists, "."]);
       const fetched = yield* Effect.provide(say, container(folder, "third", true));
       assert.strictEqual(fetched.json_result, "Hello, world!\n");
+      assert.notInclude(readdirSync(join(folder, "third", "lists")), "evil_Packages");
+      // What was no use was replaced.
+      assert.isTrue(readFileSync(join(archives, deb)).some((byte) => byte !== 0));
     }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["python3-d.", "hell.", "hello+", "hello=9", "libstdc+", "hello:i386"])(
+    "are named exactly: %s selects nothing",
+    (name) =>
+      Effect.gen(function* () {
+        const answer = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
+        assert.isFalse(answer.success);
+        assert.match(String(answer.error), /there is no package named|that version is not/);
+        assert.include(answer.error, name.replace(/[=:].*/, ""));
+        assert.notStrictEqual(spawnSync("dpkg-query", ["-W", PACKAGE]).status, 0);
+      }).pipe(Effect.provide(realWorker())),
   );
 
   it.live("that do not exist fail the job with apt's own words", () =>
