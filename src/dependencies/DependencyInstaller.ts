@@ -1,5 +1,6 @@
 import { Context, Effect, Layer } from "effect";
 
+import { bothEnds } from "./LastWords.ts";
 import { type Ensured, PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import type { SystemInstallFailed } from "./SystemInstallFailed.ts";
 import { SystemPackages } from "./SystemPackages.ts";
@@ -41,7 +42,7 @@ export class DependencyInstaller extends Context.Service<
             (error) =>
               error._tag === "PythonInstallFailed" &&
               error.reason === "unbuildable" &&
-              NO_COMPILER.test(error.output),
+              NO_COMPILER.test(bothEnds(error.output)),
             (error) =>
               Effect.logInfo("A package has to be compiled: build-essential is installed").pipe(
                 Effect.andThen(Effect.mapError(system.ensure(["build-essential"]), () => error)),

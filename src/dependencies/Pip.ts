@@ -82,7 +82,11 @@ export class Pip extends Context.Service<
         ]);
         const decoded = decodeChanges(words);
         if (Option.isNone(decoded)) {
-          return yield* new PythonInstallFailed({ requirements, reason: "other", output: words });
+          return yield* new PythonInstallFailed({
+            requirements,
+            reason: "other",
+            output: "uv printed its plan in a form that this worker does not know",
+          });
         }
         const { changes } = decoded.value;
         if (changes.length === 0) return "nothing";

@@ -1,6 +1,7 @@
 import { Schema } from "effect";
 
 import { withoutCredentials } from "../settings/Credentials.ts";
+import { bothEnds, lastWords, namesOf } from "./LastWords.ts";
 
 /** The last lines of a tool say what went wrong. */
 const WORDS_SHOWN = 30;
@@ -39,8 +40,8 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
   }
 
   override get message(): string {
-    const said = withoutCredentials(this.output).trim().split("\n").slice(-WORDS_SHOWN).join("\n");
-    const names = this.requirements.map(withoutCredentials).join(", ");
+    const said = lastWords(withoutCredentials(this.output), WORDS_SHOWN);
+    const names = namesOf(this.requirements.map(withoutCredentials));
     return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
   }
 }
@@ -52,7 +53,8 @@ const hasOnlyOtherVersions = (output: string): boolean =>
     return at !== -1 && line.includes(" is available", at);
   });
 
-const reasonOf = (output: string): PythonInstallFailed["reason"] => {
+const reasonOf = (words: string): PythonInstallFailed["reason"] => {
+  const output = bothEnds(words);
   if (/No space left|Disk quota exceeded/i.test(output)) return "full";
   if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
   if (

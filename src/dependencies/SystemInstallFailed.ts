@@ -1,6 +1,7 @@
 import { Schema } from "effect";
 
 import type { ProgramFailed } from "../workspace/Programs.ts";
+import { lastWords, namesOf } from "./LastWords.ts";
 
 /** The last lines of a tool say what went wrong. */
 const WORDS_SHOWN = 20;
@@ -33,9 +34,11 @@ const KNOWN: ReadonlyArray<readonly [words: RegExp, reason: string]> = [
 ];
 
 const reasonOf = ({ exitCode, output }: ProgramFailed): string => {
-  const unknown = [...output.matchAll(/Unable to locate package (\S+)/g)].map(([, name]) => name);
+  const unknown = [...output.matchAll(/Unable to locate package (\S+)/g)].flatMap(([, name]) =>
+    name === undefined ? [] : [name],
+  );
   if (unknown.length > 0) {
-    return `there is no package named ${unknown.join(", ")} in this image's Debian or Ubuntu release`;
+    return `there is no package named ${namesOf(unknown)} in this image's Debian or Ubuntu release`;
   }
   const locked = LOCKED.exec(output);
   if (locked !== null) {
@@ -75,7 +78,7 @@ export class SystemInstallFailed extends Schema.TaggedError<SystemInstallFailed>
   }
 
   override get message(): string {
-    const said = this.output.trim().split("\n").slice(-WORDS_SHOWN).join("\n");
-    return `The system packages ${this.packages.join(", ")} could not be installed: ${this.reason}.${said === "" ? "" : `\n${said}`}`;
+    const said = lastWords(this.output, WORDS_SHOWN);
+    return `The system packages ${namesOf(this.packages)} could not be installed: ${this.reason}.${said === "" ? "" : `\n${said}`}`;
   }
 }

@@ -41,4 +41,19 @@ describe("PythonInstallFailed", () => {
     assert.include(message, "line 99");
     assert.notInclude(message, "line 69\n");
   });
+
+  it("is short however much a build printed and a job asked for, and finds the reason all the same", () => {
+    const printed = `  × Failed to build \`broken==1.0\`\n${"only ".repeat(4_000_000)}\nat its end`;
+    const started = performance.now();
+    const many = Array.from({ length: 512 }, (_, number) => `package-with-a-long-name-${number}`);
+    const error = PythonInstallFailed.from(many, printed);
+    assert.strictEqual(error.reason, "unbuildable");
+    assert.isBelow(error.message.length, 12_000);
+    assert.include(error.message, "package-with-a-long-name-0, ");
+    assert.match(error.message, / and \d+ more could not be installed/);
+    assert.match(error.message, /at its end$/);
+    const unknown = PythonInstallFailed.from(["six"], "only ".repeat(4_000_000));
+    assert.strictEqual(unknown.reason, "other");
+    assert.isBelow(performance.now() - started, 2000);
+  });
 });
