@@ -178,7 +178,6 @@ const fakeMachine = (
       PythonRunner.of({
         call: () => Effect.die("nothing is called"),
         describe: () => Effect.die("nothing is described"),
-        invalidate: Effect.void,
         warm: start,
         warmOne: start,
       }),
