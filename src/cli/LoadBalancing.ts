@@ -1,5 +1,6 @@
 import { Effect, Latch, Layer, Option } from "effect";
 
+import { Drain } from "../endpoint/Drain.ts";
 import { endpointServer } from "../endpoint/EndpointServer.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../endpoint/LoadBalancer.ts";
 import { both } from "../protocol/JobEvents.ts";
@@ -19,18 +20,22 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   const fitness = yield* Fitness;
   const grace = yield* SHUTDOWN_GRACE.value;
   yield* liveness;
+  const services = yield* Layer.build(Drain.layer);
+  const drain = yield* Effect.provide(Drain, services);
   const ready = Latch.makeUnsafe();
   const { events, watch } = yield* machineHealth;
   const routes = loadBalancerRoutes.pipe(
     Layer.provide(LoadBalancer.layer(ready, both(liveOutput, events))),
+    Layer.provide(Layer.succeedContext(services)),
   );
+  yield* Effect.logInfo("Worker started");
+  yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
   for (const port of ports) {
     const server = yield* endpointServer({
       host: HOST,
       port: Option.some(port),
-      key: Option.none(),
-      isLoopback: false,
-      grace,
+      keys: [],
+      isBehindGateway: true,
     });
     yield* server.serve(routes);
     yield* Effect.logInfo(`Listening on ${HOST}:${server.port} for RunPod's load balancer`);
@@ -46,5 +51,15 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   });
   yield* Effect.raceFirst(shutdown.requested, supervise);
   yield* ready.close;
-  yield* Effect.logInfo("No more requests are taken; those at work are finished first");
+  yield* drain.begin;
+  yield* Effect.logInfo("Draining: new requests are refused, running ones finish first");
+  const inTime = yield* Option.match(grace, {
+    onNone: () => Effect.asSome(drain.answered),
+    onSome: (seconds) => Effect.timeoutOption(drain.answered, { seconds }),
+  });
+  if (Option.isNone(inTime)) {
+    yield* Effect.logWarning(
+      "Some requests did not end within WORKER_SHUTDOWN_GRACE and are cut off now",
+    );
+  }
 }, Effect.scoped);

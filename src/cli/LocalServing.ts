@@ -1,10 +1,14 @@
-import { Console, Effect, Latch, Layer, Option, Redacted } from "effect";
+import { randomBytes } from "node:crypto";
 
+import { Console, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
+
+import { Drain } from "../endpoint/Drain.ts";
 import { endpointServer } from "../endpoint/EndpointServer.ts";
 import { JobStore } from "../endpoint/JobStore.ts";
 import { LoadBalancer } from "../endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../endpoint/LocalEndpoint.ts";
 import { LocalQueue } from "../endpoint/LocalQueue.ts";
+import { isLoopback } from "../endpoint/Loopback.ts";
 import { PythonRunner } from "../execution/PythonRunner.ts";
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
@@ -14,15 +18,15 @@ import { Heartbeat } from "../runpod/Heartbeat.ts";
 import { JobQueue } from "../runpod/JobQueue.ts";
 import { ResultStore } from "../runpod/ResultStore.ts";
 import { Webhooks } from "../runpod/Webhooks.ts";
-import { Worker } from "../runpod/Worker.ts";
+import { SHUTDOWN_GRACE, Worker } from "../runpod/Worker.ts";
 import { Environment } from "../settings/Environment.ts";
 import { liveOutput } from "./LiveOutput.ts";
 import { SERVE_CONCURRENCY } from "./serve.ts";
 import { Failed, refuse } from "./Failure.ts";
 import { Shutdown } from "./Shutdown.ts";
 
-/** Answers that wait for something are given so much time at the end, after the last job: seconds. */
-const FAREWELL = 1;
+/** How long clients may take to get the results of jobs that WORKER_SHUTDOWN_GRACE has ended. */
+const ANSWER_TIMEOUT = Duration.seconds(5);
 
 export interface ServingOptions {
   readonly host: string;
@@ -34,8 +38,11 @@ export interface ServingOptions {
   readonly key: Option.Option<Redacted.Redacted<string>>;
 }
 
-const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || host.startsWith("127.");
+/** Where programs of this machine reach a server that listens on a host. */
+const addressOf = (host: string, port: number): string => {
+  const reachable = host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
+  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
+};
 
 /** All that carries out jobs, with a queue of its own. */
 const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
@@ -55,59 +62,118 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
   );
   // Nothing is shared with a worker that was made from the unamended environment.
   return Layer.fresh(
-    Layer.mergeAll(worker, RemoteExecutor.layer, PythonRunner.layer).pipe(
+    Layer.mergeAll(worker, RemoteExecutor.layer, PythonRunner.layer, Drain.layer).pipe(
       Layer.provideMerge(environment),
     ),
   );
 };
 
+/** What jobs find in their environment, so that code which calls another function reaches this endpoint. */
+const environmentOfJobs = (
+  environment: Environment["Service"],
+  address: string,
+  { key, concurrency }: Pick<ServingOptions, "key" | "concurrency">,
+  token: Redacted.Redacted<string>,
+) => {
+  const credential = { RUNPOD_API_KEY: Redacted.value(token) };
+  const callsAreOurs = !environment.has("RUNPOD_ENDPOINT_BASE_URL");
+  // A key of the user for other services would be refused here.
+  const isReplaced = Option.exists(
+    key,
+    (secret) => callsAreOurs || environment.isSetTo("RUNPOD_API_KEY", Redacted.value(secret)),
+  );
+  return environment.amended(
+    {
+      WORKER_PROGRESS: "output",
+      WORKER_CONCURRENCY: String(SERVE_CONCURRENCY),
+      RUNPOD_ENDPOINT_BASE_URL: `${address}/v2`,
+      ...credential,
+    },
+    {
+      ...(isReplaced ? credential : {}),
+      ...(Option.isSome(concurrency) ? { WORKER_CONCURRENCY: String(concurrency.value) } : {}),
+    },
+  );
+};
+
+/** Ends what was not begun; clients that wait for it hear so. */
+const cancelQueued = Effect.gen(function* () {
+  const waiting = yield* (yield* LocalQueue).purge;
+  if (waiting > 0) yield* Effect.logWarning(`${waiting} jobs in the queue were not begun`);
+});
+
+/** Once somebody asks for an end: refuses new jobs, while those that run go on. */
+const drainWhenRequested = Effect.gen(function* () {
+  yield* (yield* Shutdown).requested;
+  yield* (yield* Drain).begin;
+  yield* Effect.logInfo(
+    "Draining: new jobs are refused, running ones finish first. Ctrl-C again ends them at once",
+  );
+  yield* (yield* Worker).drain;
+  yield* cancelQueued;
+});
+
+/** Ends when WORKER_SHUTDOWN_GRACE is over and clients had time to get what came of it. */
+const patience = Effect.gen(function* () {
+  const grace = yield* SHUTDOWN_GRACE.value;
+  if (Option.isNone(grace)) return yield* Effect.never;
+  yield* (yield* Shutdown).requested;
+  yield* Effect.sleep(Duration.sum(Duration.seconds(grace.value), ANSWER_TIMEOUT));
+});
+
 /** Works on the queue until somebody asks for an end; what is at work is finished first. */
 const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boolean) {
   const worker = yield* Worker;
-  const queue = yield* LocalQueue;
   const runner = yield* PythonRunner;
-  const shutdown = yield* Shutdown;
+  const drain = yield* Drain;
   yield* Effect.forkScoped(
     Effect.matchEffect(runner.warm, {
       onSuccess: () => ready.open,
       onFailure: ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
     }),
   );
+  const run = Effect.provideService(worker.run(functionHandler), JobEvents, liveOutput);
   // What is kept is run again by the next process, so there is nothing to wait for.
-  if (!keeps) yield* Effect.forkScoped(Effect.andThen(shutdown.requested, worker.drain));
-  yield* Effect.provideService(worker.run(functionHandler), JobEvents, liveOutput);
-  const { IN_QUEUE: waiting } = yield* queue.counts;
-  if (waiting > 0) yield* Effect.logWarning(`${waiting} jobs in the queue were not begun`);
+  if (keeps) {
+    yield* run;
+    return;
+  }
+  yield* Effect.forkScoped(drainWhenRequested);
+  const patienceFiber = yield* Effect.forkScoped(patience);
+  yield* run;
+  // A job that was submitted while the worker was draining.
+  yield* cancelQueued;
+  yield* Effect.raceFirst(
+    Effect.andThen(drain.answered, drain.collected),
+    Fiber.join(patienceFiber),
+  );
 });
 
 /** A RunPod endpoint on this machine, until somebody asks for its end. */
 export const serveLocally = Effect.fn("serve")(
   function* ({ host, port, concurrency, keep, key }: ServingOptions) {
+    const token = Redacted.make(randomBytes(32).toString("base64url"));
     const server = yield* endpointServer({
       host,
       port,
-      key,
-      isLoopback: isLoopback(host),
-      grace: Option.some(FAREWELL),
+      keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
+      isBehindGateway: false,
     });
     const here = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
-    const local = `http://127.0.0.1:${server.port}`;
-    const amended = (yield* Environment).amended(
-      {
-        WORKER_PROGRESS: "output",
-        WORKER_CONCURRENCY: String(SERVE_CONCURRENCY),
-        // Code of a job that calls another function finds it here.
-        RUNPOD_ENDPOINT_BASE_URL: `${isLoopback(host) ? here : local}/v2`,
-        ...(Option.isSome(key) ? { RUNPOD_API_KEY: Redacted.value(key.value) } : {}),
-      },
-      Option.isSome(concurrency) ? { WORKER_CONCURRENCY: String(concurrency.value) } : {},
+    yield* Effect.logInfo(`Worker started: listening on ${here}`);
+    yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
+    const environment = environmentOfJobs(
+      yield* Environment,
+      addressOf(host, server.port),
+      { key, concurrency },
+      token,
     );
     if (!isLoopback(host) && Option.isNone(key)) {
       yield* Effect.logWarning(
         `Whoever reaches ${here} can run code here. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
       );
     }
-    const services = yield* Layer.build(layerOf(amended, keep));
+    const services = yield* Layer.build(layerOf(environment, keep));
     const ready = Latch.makeUnsafe();
     yield* server.serve(
       localEndpointRoutes.pipe(

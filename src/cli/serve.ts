@@ -1,7 +1,9 @@
-import { Effect, Option, Schema } from "effect";
+import { Effect, Option, Redacted, Schema } from "effect";
 import { Command, Flag } from "effect/cli";
 
+import { isLoopback } from "../endpoint/Loopback.ts";
 import * as Setting from "../settings/Setting.ts";
+import { refuse } from "./Failure.ts";
 
 const SERVE_KEY = Setting.secret({
   name: "WORKER_SERVE_KEY",
@@ -16,11 +18,28 @@ interface ServeOptions {
   readonly port: Option.Option<number>;
   readonly concurrency: Option.Option<number>;
   readonly keep: Option.Option<string>;
+  /** Listen for other machines without a key. */
+  readonly insecure: boolean;
 }
+
+/** What clients must send, without the white space around it, which HTTP would not carry; an empty one is none. */
+const serveKey = Effect.map(SERVE_KEY.value, (key) =>
+  key.pipe(
+    Option.map((secret) => Redacted.value(secret).trim()),
+    Option.filter((secret) => secret !== ""),
+    Option.map((secret) => Redacted.make(secret)),
+  ),
+);
 
 /** A RunPod endpoint on this machine. A worker that takes jobs from RunPod starts without loading a server. */
 export const serveEndpoint = Effect.fnUntraced(function* (options: ServeOptions) {
-  const key = yield* SERVE_KEY.value;
+  const key = yield* serveKey;
+  const { host, insecure } = options;
+  if (!isLoopback(host) && Option.isNone(key) && !insecure) {
+    return yield* refuse({
+      message: `${JSON.stringify(host)} can be reached from other machines, and whoever reaches it can run code here. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To serve without a key anyway, use \`worker-tetra serve --insecure\`.`,
+    });
+  }
   const { serveLocally } = yield* Effect.promise(() => import("./LocalServing.ts"));
   yield* serveLocally({ ...options, key });
 });
@@ -34,7 +53,9 @@ export const serve = Command.make(
   "serve",
   {
     host: Flag.String("host").pipe(
-      Flag.withDescription("The address to listen on; 0.0.0.0 for all of this machine"),
+      Flag.withDescription(
+        "The address to listen on; 0.0.0.0 for all of this machine. Other than 127.0.0.1, ::1 and localhost need WORKER_SERVE_KEY",
+      ),
       Flag.withDefault("127.0.0.1"),
     ),
     port: Port.pipe(
@@ -53,6 +74,10 @@ export const serve = Command.make(
         "Keep jobs in this folder, so that a restart loses none; what runs is cut off then and runs again",
       ),
       Flag.optional,
+    ),
+    insecure: Flag.Boolean("insecure").pipe(
+      Flag.withDescription("Serve other machines without a key: each of them can run code here"),
+      Flag.withDefault(false),
     ),
   },
   serveEndpoint,

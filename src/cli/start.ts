@@ -151,6 +151,7 @@ const handler = Effect.fn("start")(
         port: flags.apiPort,
         concurrency: flags.apiConcurrency,
         keep: Option.none(),
+        insecure: false,
       });
     }
     const hasQueue = Option.isSome(webhooks.take(1, false));

@@ -1,16 +1,20 @@
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 
 import { NodeHttpServer } from "@effect/platform-node";
-import { Duration, Effect, Layer, Option, Schema } from "effect";
+import { Effect, Layer, Option, Schema } from "effect";
 import { HttpRouter, HttpServer, type HttpServerError } from "effect/http";
 
-import { type Access, httpGuard } from "./HttpGuard.ts";
+import { type Access, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
 /** Where to listen when nobody says, as RunPod's own local server does. */
 const PORT = 8000;
 
 /** How many ports after it are tried when it is taken. */
 const MORE_PORTS = 20;
+
+/** How long answers may take to reach their clients when the server closes. */
+const FLUSH_TIMEOUT = "5 seconds";
 
 /** There is no listening there. */
 class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
@@ -37,11 +41,8 @@ class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
 
 /** What a server needs to know. */
 export interface EndpointServerOptions extends Access {
-  readonly host: string;
   /** Without one it is 8000, or the next that is free. */
   readonly port: Option.Option<number>;
-  /** How long requests at work may go on when the server is closed, in seconds; without one to their end. */
-  readonly grace: Option.Option<number>;
 }
 
 const codeOf = ({ cause }: HttpServerError.ServeError): string =>
@@ -49,29 +50,64 @@ const codeOf = ({ cause }: HttpServerError.ServeError): string =>
     ? cause.code
     : String(cause);
 
-/** A server whose requests are answered from its first moment to its last, with no wait after that. */
+/** A server that answers from its first moment to its last, and then waits for answers only, not for connections. */
 const createAttentiveServer = () => {
+  const connections = new Set<Socket>();
+  const answers = new Set<ServerResponse>();
+  /** Also those that never sent a request, which Node takes for busy. */
+  const closeIdle = () => {
+    const busy = new Set(Array.from(answers, ({ req }) => req.socket));
+    for (const connection of connections) if (!busy.has(connection)) connection.destroy();
+  };
   const server = createServer((_, response) => {
-    // A connection that is kept alive would keep a server open that has nothing more to do.
-    response.once("finish", () => {
-      if (!server.listening) setImmediate(() => server.closeIdleConnections());
+    answers.add(response);
+    response.once("close", () => {
+      answers.delete(response);
+      if (!server.listening) setImmediate(closeIdle);
     });
     // Without routes a request would wait for ever.
     if (server.listenerCount("request") > 1) return;
     response.writeHead(503, { "retry-after": "1", "content-type": "application/json" });
-    response.end(JSON.stringify({ error: "The worker is starting. Try again in a second." }));
+    response.end(
+      JSON.stringify({ error: "The worker is starting or stopping. Try again in a second." }),
+    );
   });
-  return server;
+  server.on("connection", (connection) => {
+    connections.add(connection);
+    connection.once("close", () => connections.delete(connection));
+  });
+  return {
+    server,
+    /** Accepts no more connections, and ends those without a request in progress. */
+    close: Effect.sync(() => {
+      server.close();
+      closeIdle();
+    }),
+    /** Until the last answer is sent, within bounds. */
+    flush: Effect.callback<void>((resume) => {
+      if (connections.size === 0) return resume(Effect.void);
+      server.once("close", () => resume(Effect.void));
+    }).pipe(
+      Effect.timeoutOption(FLUSH_TIMEOUT),
+      Effect.andThen(Effect.sync(() => server.closeAllConnections())),
+    ),
+  };
 };
 
-const bind = Effect.fnUntraced(function* ({ host, grace }: EndpointServerOptions, port: number) {
-  const server = yield* NodeHttpServer.make(createAttentiveServer, {
+const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port: number) {
+  const attentive = createAttentiveServer();
+  const server = yield* NodeHttpServer.make(() => attentive.server, {
     host,
     port,
-    gracefulShutdownTimeout: Duration.seconds(Option.getOrElse(grace, () => Infinity)),
+    disablePreemptiveShutdown: true,
   }).pipe(Effect.mapError((error) => new ListenFailed({ host, port, code: codeOf(error) })));
+  yield* Effect.addFinalizer(() => Effect.andThen(attentive.close, attentive.flush));
   const { address } = server;
-  return { server, port: address._tag === "UnixPathAddress" ? port : address.port };
+  return {
+    server,
+    port: address._tag === "UnixPathAddress" ? port : address.port,
+    close: attentive.close,
+  };
 });
 
 /** Listens, until the scope closes; gives the port. A named port must be free; else the next free one is taken. */
@@ -90,20 +126,21 @@ const bindAny = (options: EndpointServerOptions) => {
 export const endpointServer = Effect.fn("EndpointServer")(function* (
   options: EndpointServerOptions,
 ) {
-  const { server, port } = yield* bindAny(options);
+  const { server, port, close } = yield* bindAny(options);
   return {
     port,
-    /** Answers requests with these routes until the scope closes; then requests at work are finished first. */
+    /** Answers requests with these routes until the scope closes, which cuts off those in progress. */
     serve: <R, E>(routes: Layer.Layer<never, E, R>) =>
-      HttpRouter.serve(Layer.merge(routes, httpGuard(options)), {
-        disableListenLog: true,
-        disableLogger: true,
-      }).pipe(
+      HttpRouter.serve(
+        Layer.merge(routes.pipe(Layer.provide(routeGuard(options))), unknownRouteGuard(options)),
+        { disableListenLog: true, disableLogger: true },
+      ).pipe(
         Layer.provide([
           Layer.succeed(HttpServer.HttpServer, server),
           NodeHttpServer.layerHttpServices,
         ]),
         Layer.build,
+        Effect.tap(() => Effect.addFinalizer(() => close)),
       ),
   };
 });

@@ -1,78 +1,127 @@
-import { timingSafeEqual } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
+import { isIP } from "node:net";
 
-import { Cause, Effect, Option, Redacted } from "effect";
-import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http";
+import { ByteSize, Cause, Effect, Option, Redacted } from "effect";
+import {
+  HttpEffect,
+  HttpRouter,
+  HttpServerError,
+  HttpServerRequest,
+  HttpServerResponse,
+} from "effect/http";
 import { HttpApiError } from "effect/http-api";
 
+import { isLoopback } from "./Loopback.ts";
 import { withLimitedBody } from "./RequestBody.ts";
 
-const MIB = 1024 * 1024;
+/** Routes that need no key, by method and path; everything else does, whether it exists or not. */
+const PUBLIC: ReadonlySet<string> = new Set(["GET /ping", "GET /docs"]);
 
-/** RunPod's limits of what a client may send, by the last part of the path, in bytes; and of all else. */
-const LIMITS = new Map([
-  ["run", 10 * MIB],
-  ["runsync", 20 * MIB],
-  ["execute", 30 * MIB],
+/** RunPod's limits of a body, by route; and that of all others. */
+const LIMITS: ReadonlyMap<string, ByteSize.ByteSize> = new Map([
+  ["POST /run", ByteSize.mebibytes(10)],
+  ["POST /runsync", ByteSize.mebibytes(20)],
+  ["POST /execute", ByteSize.mebibytes(30)],
 ]);
-const OTHER_LIMIT = MIB;
+const OTHER_LIMIT = ByteSize.mebibytes(1);
 
-/** What is wrong with a body is said in so many characters. */
+/** Longest description of what is wrong with a body, in characters. */
 const LONGEST_REASON = 500;
 
 /** Who may send requests. */
 export interface Access {
-  /** Every request but pings and the page about the routes must bring it. */
-  readonly key: Option.Option<Redacted.Redacted<string>>;
-  /** Only programs of this machine can connect, and they say so in the Host header. */
-  readonly isLoopback: boolean;
+  /** The address or name that the server listens on. */
+  readonly host: string;
+  /** Every request but those of public routes must bring one of them; without any, none is asked for. */
+  readonly keys: ReadonlyArray<Redacted.Redacted<string>>;
+  /** RunPod's gateway stands in front, which checks keys and has names of its own. */
+  readonly isBehindGateway: boolean;
 }
 
 const refusal = (status: number, error: string) =>
   HttpServerResponse.jsonUnsafe({ error }, { status });
 
-/** A host without its port. */
-const hostOf = (authority: string): string =>
-  URL.canParse(`http://${authority}`) ? new URL(`http://${authority}`).hostname : "";
+/** The route that was matched, such as `POST /run`, without RunPod's prefix. */
+const nameOf = ({ method, path, prefix }: HttpRouter.Route<unknown, unknown>): string =>
+  `${method} ${path.slice(Option.getOrElse(prefix, () => "").length)}`;
 
-const isLocalName = (host: string): boolean =>
-  host === "localhost" ||
-  host.endsWith(".localhost") ||
-  host === "[::1]" ||
-  /^127(\.\d+){3}$/.test(host);
+const digestOf = (text: string) => createHash("sha256").update(text).digest();
 
-const isSame = (a: string, b: string): boolean => {
-  const [left, right] = [Buffer.from(a), Buffer.from(b)];
-  return left.length === right.length && timingSafeEqual(left, right);
+/** Compares with every key in the same time, whatever was sent. */
+const hasKey = (
+  { headers }: HttpServerRequest.HttpServerRequest,
+  { keys }: Pick<Access, "keys">,
+): boolean => {
+  const [, sent = ""] = /^bearer +(.+)$/i.exec(headers["authorization"] ?? "") ?? [];
+  const digest = digestOf(sent);
+  const matches = keys.map((key) => timingSafeEqual(digest, digestOf(Redacted.value(key))));
+  return matches.includes(true);
+};
+
+/** The address of this server by a Host header, if that is one and nothing else. */
+const addressOf = (host: string): URL | undefined => {
+  const address = URL.parse(`http://${host}`);
+  return address !== null && address.href === `${address.origin}/` ? address : undefined;
 };
 
 /**
- * Why a request is not for us, if it isn't. Whoever may send one runs code on this machine, so pages in a browser
- * must not: they are known by their Origin, and by a Host that only points here.
+ * Whether a request names this server as those do who mean it. A page whose name was pointed here (DNS rebinding)
+ * sends that name. It can't have a key, and no address can be pointed elsewhere, so these need no check of the name.
  */
-const objection = (
-  { headers, url }: HttpServerRequest.HttpServerRequest,
-  { key, isLoopback }: Access,
-): HttpServerResponse.HttpServerResponse | undefined => {
-  const { host = "", origin, authorization = "" } = headers;
-  if (isLoopback && !isLocalName(hostOf(host))) {
-    return refusal(403, `This endpoint serves its own machine only, and ${host} is not its name.`);
-  }
-  if (origin !== undefined && hostOf(origin.replace(/^\w+:\/\//, "")) !== hostOf(host)) {
-    return refusal(403, "Pages of other sites may not use this endpoint.");
-  }
-  if (Option.isNone(key) || /\/(ping|docs)(\?|$)/.test(url)) return undefined;
-  return isSame(authorization, `Bearer ${Redacted.value(key.value)}`)
-    ? undefined
-    : refusal(401, "The API key is missing or wrong: send it as Authorization: Bearer <key>.");
+const isOwnHost = (address: URL | undefined, { host, keys, isBehindGateway }: Access): boolean => {
+  if (isBehindGateway) return true;
+  if (address === undefined) return false;
+  const name = address.hostname.replace(/^\[(.*)\]$/, "$1");
+  if (isLoopback(name) || name.endsWith(".localhost") || name === host.toLowerCase()) return true;
+  return !isLoopback(host) && (keys.length > 0 || isIP(name) !== 0);
 };
 
-/** What Schema would refuse without saying what to do; a body that names no type passes. */
-const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean =>
-  method === "POST" && !/^$|^application\/json\b/i.test(headers["content-type"] ?? "");
+/** What a browser says of the page that sends a request; other clients say nothing. */
+const isOtherSite = (
+  { headers }: HttpServerRequest.HttpServerRequest,
+  address: URL | undefined,
+): boolean => {
+  const { origin, "sec-fetch-site": site = "none" } = headers;
+  if (site !== "none" && site !== "same-origin") return true;
+  if (origin === undefined) return false;
+  return address === undefined || URL.parse(origin)?.origin !== address.origin;
+};
 
-const limitOf = (url: string): number => {
-  const [path = ""] = url.split("?", 1);
-  return LIMITS.get(path.slice(path.lastIndexOf("/") + 1)) ?? OTHER_LIMIT;
+/** Schema would refuse a wrong type without saying what to do, and take a missing one, which pages can send. */
+const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean => {
+  if (method !== "POST") return false;
+  const { "content-type": type, "content-length": length = "0" } = headers;
+  if (type === undefined) return length !== "0" || headers["transfer-encoding"] !== undefined;
+  const [name = ""] = type.split(";", 1);
+  return name.trim().toLowerCase() !== "application/json";
+};
+
+/** Why a request is refused, if it is. Whoever may send one runs code on this machine. */
+const refusalOf = (
+  request: HttpServerRequest.HttpServerRequest,
+  access: Access,
+  isPublic: boolean,
+): HttpServerResponse.HttpServerResponse | undefined => {
+  if (!isPublic && access.keys.length > 0 && !hasKey(request, access)) {
+    return refusal(
+      401,
+      "The API key is missing or wrong: send it as Authorization: Bearer <key>.",
+    ).pipe(HttpServerResponse.setHeader("www-authenticate", "Bearer"));
+  }
+  const { host = "" } = request.headers;
+  const address = addressOf(host);
+  if (!isOwnHost(address, access)) {
+    return refusal(
+      403,
+      `${JSON.stringify(host)} is not a name of this endpoint. Use its address or localhost, or set WORKER_SERVE_KEY to serve other names.`,
+    );
+  }
+  if (isOtherSite(request, address)) {
+    return refusal(403, "Pages of other sites may not use this endpoint.");
+  }
+  return isForeign(request)
+    ? refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
+    : undefined;
 };
 
 /** What the router and the schemas have against a request, in words. */
@@ -88,39 +137,63 @@ const inWords = (cause: Cause.Cause<unknown>) => {
   }
   if (!HttpServerError.isHttpServerError(error)) return Option.none();
   const { reason } = error;
-  if (reason._tag === "RouteNotFound") {
-    const { method, url } = reason.request;
-    return Option.some(
-      refusal(404, `There is no route ${method} ${url}. The page /docs lists what there is.`),
-    );
-  }
   if (reason._tag !== "RequestParseError") return Option.none();
   return Option.some(refusal(400, "The request could not be read to its end."));
 };
 
-/** What every request goes through: who may send it, how large it may be, and refusals in words. */
-export const httpGuard = (access: Access) =>
+/** Requests that are cut off when the server closes get an empty 503 from Effect. */
+const explainStop = (
+  _: HttpServerRequest.HttpServerRequest,
+  response: HttpServerResponse.HttpServerResponse,
+) =>
+  Effect.succeed(
+    response.status === 503 && response.body._tag === "Empty"
+      ? refusal(503, "The worker stopped before it could answer. Send the request again.").pipe(
+          HttpServerResponse.setHeader("retry-after", "5"),
+        )
+      : response,
+  );
+
+/** What every request of a route goes through: who may send it, how large it may be, and errors in words. */
+export const routeGuard = (access: Access) =>
   HttpRouter.middleware(
     Effect.succeed((handled) =>
       Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest;
-        const objected = objection(request, access);
-        if (objected !== undefined) return objected;
-        if (isForeign(request)) {
-          return refusal(
-            415,
-            "The body must be JSON: send the header Content-Type: application/json.",
-          );
-        }
-        return yield* withLimitedBody(handled, limitOf(request.url)).pipe(
+        const { route } = yield* HttpRouter.RouteContext;
+        const name = nameOf(route);
+        const refused = refusalOf(request, access, PUBLIC.has(name));
+        if (refused !== undefined) return refused;
+        return yield* withLimitedBody(handled, LIMITS.get(name) ?? OTHER_LIMIT).pipe(
           Effect.catchCause((cause) =>
             Option.match(inWords(cause), {
               onNone: () => Effect.failCause(cause),
               onSome: Effect.succeed,
             }),
           ),
+          HttpEffect.withPreResponseHandler(explainStop),
         );
       }),
     ),
+  ).layer;
+
+/** Requests that match no route: who has no key does not learn which routes there are. */
+export const unknownRouteGuard = (access: Access) =>
+  HttpRouter.middleware(
+    (handled) =>
+      Effect.catchCause(handled, (cause) => {
+        const error = Cause.squash(cause);
+        if (!HttpServerError.isHttpServerError(error) || error.reason._tag !== "RouteNotFound") {
+          return Effect.failCause(cause);
+        }
+        const { request } = error.reason;
+        return Effect.succeed(
+          refusalOf(request, access, false) ??
+            refusal(
+              404,
+              `There is no route ${request.method} ${request.url}. The page /docs lists what there is.`,
+            ),
+        );
+      }),
     { global: true },
   );

@@ -9,6 +9,7 @@ import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
 import { inputOf, type Job } from "../protocol/Job.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
 import { functionHandler } from "../runpod/FunctionHandler.ts";
+import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
 
 /** What is done with a request, and whether that can be done already. */
@@ -40,10 +41,12 @@ const handlers = HttpApiBuilder.group(
   "functions",
   Effect.fnUntraced(function* (group) {
     const { handle, ready } = yield* LoadBalancer;
+    const drain = yield* Drain;
     return group.handleAll({
       execute: ({ payload }) => {
         const id = randomUUID();
         return Effect.gen(function* () {
+          yield* drain.attend;
           yield* Effect.logInfo("Request started");
           const started = yield* Clock.currentTimeMillis;
           const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
@@ -52,7 +55,11 @@ const handlers = HttpApiBuilder.group(
           const seconds = ((yield* Clock.currentTimeMillis) - started) / 1000;
           yield* Effect.logInfo(`Request done in ${seconds.toFixed(3)} s`);
           return response;
-        }).pipe(Effect.withSpan("LoadBalancer.execute"), Effect.annotateLogs({ requestId: id }));
+        }).pipe(
+          drain.admit,
+          Effect.withSpan("LoadBalancer.execute"),
+          Effect.annotateLogs({ requestId: id }),
+        );
       },
       ping: () =>
         Effect.sync(() => HttpServerResponse.empty({ status: ready.isOpen() ? 200 : 204 })),

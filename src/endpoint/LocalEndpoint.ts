@@ -2,8 +2,9 @@ import { Effect, Layer, Option } from "effect";
 import { HttpRouter } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
-import type { JobRequest } from "../protocol/EndpointJob.ts";
+import type { JobRequest, JobStatus } from "../protocol/EndpointJob.ts";
 import { DocumentedApi, EndpointApi, NotFound } from "./EndpointApi.ts";
+import { Drain } from "./Drain.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
 import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
 import { overloadedResponse, takeOverBody } from "./RequestBody.ts";
@@ -28,6 +29,13 @@ const handlers = HttpApiBuilder.group(
   Effect.fnUntraced(function* (group) {
     const queue = yield* LocalQueue;
     const { ready } = yield* LoadBalancer;
+    const drain = yield* Drain;
+
+    /** What a client is told of its job; it will ask again for one that has not ended. */
+    const told = <A extends { readonly status: JobStatus }, R>(
+      id: string,
+      effect: Effect.Effect<A, JobNotFound, R>,
+    ) => Effect.tap(found(effect), ({ status }) => drain.follow(id, status));
 
     const workers = Effect.gen(function* () {
       const counts = yield* queue.counts;
@@ -49,15 +57,23 @@ const handlers = HttpApiBuilder.group(
       );
 
     return group.handleAll({
-      run: ({ payload }) => Effect.map(submit(payload), ({ id, status }) => ({ id, status })),
+      run: ({ payload }) =>
+        drain.admit(Effect.map(submit(payload), ({ id, status }) => ({ id, status }))),
       runsync: Effect.fnUntraced(function* ({ payload, query }) {
-        const { id } = yield* submit(payload);
-        return yield* Effect.orDie(queue.wait(id, waitOf(query)));
+        yield* drain.attend;
+        return yield* drain.admit(
+          Effect.gen(function* () {
+            const { id } = yield* submit(payload);
+            return yield* Effect.orDie(told(id, queue.wait(id, waitOf(query))));
+          }),
+        );
       }),
-      status: ({ params }) => found(queue.status(params.id)),
-      statusSync: ({ params, query }) => found(queue.wait(params.id, waitOf(query))),
-      stream: ({ params }) =>
-        found(queue.stream(params.id, STREAM_HOLD)).pipe(
+      status: ({ params: { id } }) => told(id, queue.status(id)),
+      statusSync: ({ params: { id }, query }) =>
+        Effect.andThen(drain.attend, told(id, queue.wait(id, waitOf(query)))),
+      stream: ({ params: { id } }) =>
+        drain.attend.pipe(
+          Effect.andThen(told(id, queue.stream(id, STREAM_HOLD))),
           Effect.map(({ status, chunks }) => ({
             status,
             stream: chunks.map((output) => ({ output })),
@@ -65,9 +81,11 @@ const handlers = HttpApiBuilder.group(
         ),
       cancel: ({ params }) => found(queue.cancel(params.id)),
       retry: ({ params }) =>
-        queue.retry(params.id).pipe(
-          Effect.catchTag("QueueFull", () => overloadedResponse),
-          found,
+        drain.admit(
+          queue.retry(params.id).pipe(
+            Effect.catchTag("QueueFull", () => overloadedResponse),
+            found,
+          ),
         ),
       purgeQueue: () =>
         Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),

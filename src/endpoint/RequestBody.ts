@@ -1,4 +1,14 @@
-import { Cause, Context, Effect, Option, Result, Schema, Semaphore, Stream } from "effect";
+import {
+  type ByteSize,
+  Cause,
+  Context,
+  Effect,
+  Option,
+  Result,
+  Schema,
+  Semaphore,
+  Stream,
+} from "effect";
 import { HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { checkJson, textOf } from "../protocol/JsonLimits.ts";
@@ -211,11 +221,11 @@ const withText = <E>(
  */
 export const withLimitedBody = <E, R>(
   handled: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>,
-  limit: number,
+  limit: ByteSize.ByteSize,
 ) =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest;
-    const { read, release, takeOver } = makeReader(request, limit, yield* RequestBudget);
+    const { read, release, takeOver } = makeReader(request, Number(limit), yield* RequestBudget);
     return yield* handled.pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, withText(request, read)),
       Effect.provideService(CurrentBody, { takeOver }),

@@ -13,6 +13,16 @@ type Variables = Readonly<Record<string, string>>;
 const isOwnCredential = (name: string) =>
   name === "RUNPOD_AI_API_KEY" || name === "WORKER_SERVE_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
 
+/** A shorter key may be part of values that have nothing to do with it. */
+const SHORTEST_DISTINCT_KEY = 16;
+
+/** Whether a value gives away the key of `serve`; a short one is found only as the whole value. */
+const hasServeKey = (value: string, { WORKER_SERVE_KEY = "" }: Variables): boolean => {
+  const key = WORKER_SERVE_KEY.trim();
+  if (key === "") return false;
+  return key.length < SHORTEST_DISTINCT_KEY ? value.trim() === key : value.includes(key);
+};
+
 /** What npm adds to the environment of a script, and what says how npm was called. */
 const isOfLauncher = (name: string) =>
   name.startsWith("npm_") || ["INIT_CWD", "NODE", "COLOR", "EDITOR"].includes(name);
@@ -25,7 +35,8 @@ const programsOf = (variables: Variables): Variables => {
   const launched = "npm_lifecycle_event" in variables;
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(variables)) {
-    if (isOwnCredential(name) || (launched && isOfLauncher(name))) continue;
+    if (isOwnCredential(name) || hasServeKey(value, variables) || (launched && isOfLauncher(name)))
+      continue;
     // Compiled modules are kept beside the sources: without them every import costs seconds more.
     if (name === "PYTHONDONTWRITEBYTECODE") continue;
     kept[name] = value;

@@ -1,78 +1,20 @@
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 
-import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import {
-  Deferred,
-  Effect,
-  Fiber,
-  Latch,
-  Layer,
-  Option,
-  Predicate,
-  Redacted,
-  Schedule,
-} from "effect";
+import { Deferred, Effect, Fiber, Option, Predicate, Schedule } from "effect";
 
-import { endpointServer, type EndpointServerOptions } from "../../src/endpoint/EndpointServer.ts";
-import { JobStore } from "../../src/endpoint/JobStore.ts";
-import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
-import { localEndpointRoutes } from "../../src/endpoint/LocalEndpoint.ts";
-import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import { endpointServer } from "../../src/endpoint/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../src/endpoint/RequestBody.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
-import type { Job } from "../../src/protocol/Job.ts";
+import { endpoint, serverOptions } from "../support/Endpoint.ts";
 import { ask } from "../support/Http.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
 
 const MIB = 1024 * 1024;
 
-const options: EndpointServerOptions = {
-  host: "127.0.0.1",
-  port: Option.some(0),
-  key: Option.none(),
-  isLoopback: true,
-  grace: Option.some(0.1),
-};
-
 const valueOf = (json: unknown, name: string): unknown =>
   Predicate.isObject(json) ? json[name] : undefined;
-
-/** An endpoint whose worker gives back what it gets, until the test ends; `gate` holds up what is executed. */
-const endpoint = Effect.fnUntraced(function* (
-  changes: Partial<EndpointServerOptions> = {},
-  handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
-    Effect.succeed(success({ stdout: JSON.stringify(input) })),
-) {
-  const ready = Latch.makeUnsafe();
-  const context = yield* Layer.build(
-    LocalQueue.layer.pipe(
-      Layer.provide([JobStore.layerNone, NodeHttpClient.layerUndici]),
-      Layer.provideMerge(NodeServices.layer),
-    ),
-  );
-  const { port, serve } = yield* endpointServer({ ...options, ...changes });
-  yield* serve(
-    localEndpointRoutes.pipe(
-      Layer.provide(Layer.succeed(LoadBalancer, { handle, ready })),
-      Layer.provide(Layer.succeedContext(context)),
-    ),
-  );
-  const queue = yield* Effect.provide(LocalQueue, context);
-  const give = ({ id, input }: Job) =>
-    queue.forWorker.complete(
-      id,
-      Buffer.from(JSON.stringify(input === "fail" ? { error: "no" } : { output: input })),
-      false,
-      1,
-    );
-  const work = queue.forWorker.take(1, false).pipe(
-    Effect.flatMap(({ jobs }) => Effect.forEach(jobs, give)),
-    Effect.forever,
-  );
-  return { port, ready, queue, work };
-});
 
 describe("a local endpoint", () => {
   it.live("has RunPod's routes, bare and under its path, with the keys that clients need", () =>
@@ -338,57 +280,6 @@ describe("a local endpoint", () => {
     );
   });
 
-  describe("keeps out", () => {
-    const key = "a-long-key-of-this-endpoint";
-
-    it.live("who has no key, where there is one", () =>
-      Effect.gen(function* () {
-        const { port } = yield* endpoint({ key: Option.some(Redacted.make(key)) });
-        for (const authorization of ["", "Bearer wrong", key, `Bearer ${key}x`]) {
-          const answer = yield* ask(port, "/health", { headers: { authorization } });
-          assert.strictEqual(answer.status, 401);
-          assert.include(answer.text, "Authorization: Bearer");
-          assert.notInclude(answer.text, key);
-        }
-        const headers = { authorization: `Bearer ${key}` };
-        assert.strictEqual((yield* ask(port, "/health", { headers })).status, 200);
-        // A load balancer asks without one, and a person has to read.
-        assert.strictEqual((yield* ask(port, "/ping")).status, 204);
-        assert.strictEqual((yield* ask(port, "/docs")).status, 200);
-      }).pipe(Effect.scoped),
-    );
-
-    it.live("pages in a browser, whatever name they use", () =>
-      Effect.gen(function* () {
-        const { port } = yield* endpoint();
-        const body = { input: 1 };
-        for (const headers of [
-          { origin: "https://evil.example" },
-          { origin: "null" },
-          { host: "evil.example", origin: "http://evil.example" },
-          { host: `rebound.example:${port}` },
-        ]) {
-          assert.strictEqual((yield* ask(port, "/run", { body, headers })).status, 403);
-        }
-        for (const headers of [
-          { host: `localhost:${port}`, origin: `http://localhost:${port}` },
-          { host: `worker.localhost:${port}` },
-          { host: `[::1]:${port}` },
-        ]) {
-          assert.strictEqual((yield* ask(port, "/run", { body, headers })).status, 200);
-        }
-      }).pipe(Effect.scoped),
-    );
-
-    it.live("no other name, where it listens for other machines", () =>
-      Effect.gen(function* () {
-        const { port } = yield* endpoint({ isLoopback: false });
-        const headers = { host: "gpu-box.lan" };
-        assert.strictEqual((yield* ask(port, "/health", { headers })).status, 200);
-      }).pipe(Effect.scoped),
-    );
-  });
-
   it.live("describes its routes", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
@@ -420,8 +311,8 @@ describe("a local endpoint", () => {
 
     it.live("on the next port when nobody named one and the usual one is taken", () =>
       Effect.gen(function* () {
-        const first = yield* endpointServer({ ...options, port: Option.none() });
-        const second = yield* endpointServer({ ...options, port: Option.none() });
+        const first = yield* endpointServer({ ...serverOptions, port: Option.none() });
+        const second = yield* endpointServer({ ...serverOptions, port: Option.none() });
         assert.isAbove(second.port, first.port);
         // Nobody is left without an answer before there are routes.
         const early = yield* ask(second.port, "/health");

@@ -1,4 +1,5 @@
 import { type IncomingHttpHeaders, request } from "node:http";
+import { connect } from "node:net";
 
 import { Effect } from "effect";
 
@@ -65,4 +66,18 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
     sent.once("error", (error) => resume(Effect.fail(error)));
     sent.end(body === undefined ? undefined : text);
     return Effect.sync(() => sent.destroy());
+  });
+
+/**
+ * Sends bytes as they are over a connection of their own and returns everything that comes back until the server
+ * closes it; node:http would correct what these requests are about.
+ */
+export const sendRaw = (port: number, bytes: string) =>
+  Effect.callback<string, Error>((resume) => {
+    const parts: Array<Buffer> = [];
+    const socket = connect(port, "127.0.0.1", () => socket.write(bytes));
+    socket.on("data", (part: Buffer) => parts.push(part));
+    socket.once("error", (error) => resume(Effect.fail(error)));
+    socket.once("close", () => resume(Effect.succeed(Buffer.concat(parts).toString())));
+    return Effect.sync(() => socket.destroy());
   });

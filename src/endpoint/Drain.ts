@@ -1,0 +1,55 @@
+import { Context, Effect, FiberMap, FiberSet, Latch, Layer } from "effect";
+import { HttpServerResponse } from "effect/http";
+
+import { isFinal, type JobStatus } from "../protocol/EndpointJob.ts";
+
+/** How long a client that asked for a job is expected to ask again: Flash polls every 5 to 10 seconds. */
+const POLL_INTERVAL = "10 seconds";
+
+const refusal = HttpServerResponse.jsonUnsafe(
+  { error: "The worker is stopping and accepts no new jobs. Send this one again later." },
+  { status: 503, headers: { "retry-after": "5" } },
+);
+
+/** How an endpoint stops: new jobs are refused, and clients that wait for a job get their answers first. */
+export class Drain extends Context.Service<
+  Drain,
+  {
+    /** Refuses new jobs from now on. */
+    readonly begin: Effect.Effect<void>;
+    /** Runs what starts a job; answers 503 instead when the endpoint is stopping. */
+    readonly admit: <A, E, R>(
+      start: Effect.Effect<A, E, R>,
+    ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
+    /** Marks the current request as one that waits for a job, until its answer is written. */
+    readonly attend: Effect.Effect<void>;
+    /** Notes that a client has seen a job in this state: one that is not final will be asked for again. */
+    readonly follow: (id: string, status: JobStatus) => Effect.Effect<void>;
+    /** Until no request waits for a job. */
+    readonly answered: Effect.Effect<void>;
+    /** Until each client that polls for a job has seen its end, or has stopped polling. */
+    readonly collected: Effect.Effect<void>;
+  }
+>()("worker-tetra/endpoint/Drain") {
+  static readonly layer = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const draining = Latch.makeUnsafe();
+      const waiting = yield* FiberSet.make();
+      const followed = yield* FiberMap.make<string, void, never>();
+      return Drain.of({
+        begin: Effect.asVoid(draining.open),
+        admit: Effect.fnUntraced(function* <A, E, R>(start: Effect.Effect<A, E, R>) {
+          return draining.isOpen() ? refusal : yield* start;
+        }),
+        attend: Effect.withFiber((fiber) => FiberSet.add(waiting, fiber)),
+        follow: (id, status) =>
+          isFinal(status)
+            ? FiberMap.remove(followed, id)
+            : Effect.asVoid(FiberMap.run(followed, id, Effect.sleep(POLL_INTERVAL))),
+        answered: FiberSet.awaitEmpty(waiting),
+        collected: FiberMap.awaitEmpty(followed),
+      });
+    }),
+  );
+}
