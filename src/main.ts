@@ -4,7 +4,7 @@ import { Effect, Layer, Runtime } from "effect";
 import { commandLine } from "./cli/CommandLine.ts";
 import { refuse, unforeseen } from "./cli/Failure.ts";
 import { Logging } from "./cli/Logging.ts";
-import { Shutdown } from "./cli/Shutdown.ts";
+import { Shutdown, signalResponder } from "./cli/Shutdown.ts";
 import { standardStreams } from "./cli/StandardStreams.ts";
 import { Telemetry } from "./cli/Telemetry.ts";
 import { Environment } from "./settings/Environment.ts";
@@ -13,21 +13,24 @@ import { SteadyClock } from "./settings/SteadyClock.ts";
 const shutdown = Shutdown.make();
 const streams = standardStreams();
 
-/** A signal that no command takes on ends the process in order; one more ends it at once. */
+/** A signal that no command takes on interrupts the command; one more ends the process at once. */
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   let code: number | undefined;
+  let isOver = false;
+  const respond = signalResponder(shutdown, () => performance.now());
   const onSignal = (signal: "SIGINT" | "SIGTERM") => {
-    if (shutdown.request()) return;
-    const isSecond = code !== undefined || shutdown.isRequested();
+    const response = respond(signal);
+    if (response === "ignore" || (response === "finish" && !isOver)) return;
     code = signal === "SIGINT" ? 130 : 143;
-    if (isSecond) process.exit(code);
+    // Once the command is over, only its output may still be waiting for a reader.
+    if (response === "exit" || isOver) process.exit(code);
     fiber.interruptUnsafe(fiber.id);
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   fiber.addObserver((exit) => {
     teardown(exit, (status) => {
-      // From here on a signal has only the output left to wait for.
+      isOver = true;
       code ??= status;
       void streams.flush().then((lost) => {
         process.exit(code === 0 && lost !== undefined ? 1 : code);

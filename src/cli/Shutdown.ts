@@ -1,4 +1,10 @@
-import { Context, Effect, Latch } from "effect";
+import { Context, Duration, Effect, Latch } from "effect";
+
+/**
+ * The same signal again within this time is the same key press: a terminal sends Ctrl-C to npm and to the worker,
+ * and npm forwards its own to the worker.
+ */
+const SAME_PRESS = Duration.seconds(1);
 
 /** What signals ask of this process: the first one to finish, where a command can do that; the next to end at once. */
 export class Shutdown extends Context.Service<
@@ -8,7 +14,6 @@ export class Shutdown extends Context.Service<
     readonly requested: Effect.Effect<void>;
     /** Tells of a signal; false when nobody takes it on. */
     readonly request: () => boolean;
-    readonly isRequested: () => boolean;
   }
 >()("worker-tetra/cli/Shutdown") {
   static make(): Shutdown["Service"] {
@@ -24,7 +29,22 @@ export class Shutdown extends Context.Service<
         latch.openUnsafe();
         return true;
       },
-      isRequested: latch.isOpen,
     });
   }
 }
+
+/** What to do about a signal: nothing, ask the command to finish, interrupt it, or end the process at once. */
+export type SignalResponse = "ignore" | "finish" | "interrupt" | "exit";
+
+/** Decides about each signal in turn; `now` is a monotonic clock in milliseconds. */
+export const signalResponder = (shutdown: Shutdown["Service"], now: () => number) => {
+  let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
+  return (signal: NodeJS.Signals): SignalResponse => {
+    if (first === undefined) {
+      first = { signal, at: now() };
+      return shutdown.request() ? "finish" : "interrupt";
+    }
+    const isSamePress = signal === first.signal && now() - first.at < Duration.toMillis(SAME_PRESS);
+    return isSamePress ? "ignore" : "exit";
+  };
+};

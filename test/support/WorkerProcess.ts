@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -13,6 +13,11 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** Signals every process of a group; one that is gone is no failure. */
+const signalGroup = ({ pid }: ChildProcess, name: NodeJS.Signals): void => {
+  if (pid !== undefined) Result.try(() => process.kill(-pid, name));
+};
+
 const decodeLine = Schema.decodeUnknownOption(
   Schema.fromJsonString(
     Schema.Struct({
@@ -23,11 +28,15 @@ const decodeLine = Schema.decodeUnknownOption(
   ),
 );
 
-/** The program itself, as RunPod starts it, or by another command; killed when the scope closes. */
+/**
+ * The program itself, as RunPod starts it, or by another command; killed when the scope closes. As in a terminal it
+ * can be the leader of a process group, whose members a Ctrl-C reaches all at once.
+ */
 export const workerProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>>,
   args: ReadonlyArray<string> = ["start"],
   command = `exec ${process.execPath} src/main.ts`,
+  leadsGroup = false,
 ) {
   const ended = Deferred.makeUnsafe<Ended>();
   const output = { stdout: "", stderr: "" };
@@ -37,11 +46,12 @@ export const workerProcess = Effect.fnUntraced(function* (
         cwd: ROOT,
         env: { ...realEnvironment(), RUNPOD_ENDPOINT_ID: "tests", ...variables },
         stdio: ["ignore", "pipe", "pipe"],
+        detached: leadsGroup,
       }),
     ),
     (started) =>
       Effect.andThen(
-        Effect.sync(() => started.kill("SIGKILL")),
+        Effect.sync(() => (leadsGroup ? signalGroup(started, "SIGKILL") : started.kill("SIGKILL"))),
         Effect.asVoid(Deferred.await(ended)),
       ),
   );
@@ -60,6 +70,7 @@ export const workerProcess = Effect.fnUntraced(function* (
     /** Its own messages, as RunPod's console reads them. */
     logs: () => output.stderr.split("\n").flatMap((line) => Option.toArray(decodeLine(line))),
     signal: (name: NodeJS.Signals) => Effect.sync(() => child.kill(name)),
+    signalGroup: (name: NodeJS.Signals) => Effect.sync(() => signalGroup(child, name)),
     ended: Deferred.await(ended),
   };
 });

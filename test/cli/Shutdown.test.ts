@@ -1,0 +1,52 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { Shutdown, signalResponder } from "../../src/cli/Shutdown.ts";
+
+/** What is done about signals that arrive at these milliseconds, by a command that finishes first or does not. */
+const responses = (
+  isAwaited: boolean,
+  signals: ReadonlyArray<readonly [signal: NodeJS.Signals, at: number]>,
+) => {
+  const shutdown = Shutdown.make();
+  const waiting = isAwaited ? Effect.runFork(shutdown.requested) : undefined;
+  let time = 0;
+  const respond = signalResponder(shutdown, () => time);
+  const given = signals.map(([signal, at]) => {
+    time = at;
+    return respond(signal);
+  });
+  waiting?.interruptUnsafe();
+  return given;
+};
+
+describe("signals", () => {
+  it("take a copy of the first one within a second for the same key press", () => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      const copies = [0, 0, 3, 999].map((after) => [signal, 5000 + after] as const);
+      assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
+      assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
+    }
+  });
+
+  it("end the process at once when one comes later, or of another kind", () => {
+    for (const isAwaited of [true, false]) {
+      const first = isAwaited ? "finish" : "interrupt";
+      assert.deepStrictEqual(
+        responses(isAwaited, [
+          ["SIGINT", 0],
+          ["SIGINT", 2],
+          ["SIGINT", 1000],
+        ]),
+        [first, "ignore", "exit"],
+      );
+      assert.deepStrictEqual(
+        responses(isAwaited, [
+          ["SIGINT", 0],
+          ["SIGTERM", 2],
+        ]),
+        [first, "exit"],
+      );
+    }
+  });
+});
