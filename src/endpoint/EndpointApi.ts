@@ -1,5 +1,12 @@
 import { Schema } from "effect";
-import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api";
+import {
+  HttpApi,
+  HttpApiEndpoint,
+  HttpApiGroup,
+  HttpApiMiddleware,
+  HttpApiSecurity,
+  OpenApi,
+} from "effect/http-api";
 
 import { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
 import { FunctionResponse } from "../protocol/FunctionResponse.ts";
@@ -13,7 +20,27 @@ export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotF
 const described = (summary: string, description?: string) =>
   OpenApi.annotations({ summary, ...(description === undefined ? {} : { description }) });
 
-const id = { id: Schema.String };
+/** A job that the page about the routes shows; its id can be sent as it is shown, at any time. */
+export const EXAMPLE_JOB: JobView = {
+  id: "example",
+  status: "COMPLETED",
+  delayTime: 0,
+  executionTime: 0,
+  workerId: "example",
+  retries: 0,
+  output: "The result of a job is here.",
+};
+
+const EXAMPLE_REQUEST = {
+  function_name: "add",
+  function_code: "def add(a, b):\n    return a + b\n",
+  args: [1, 2],
+  serialization_format: "json",
+};
+
+const id = { id: Schema.String.annotate({ examples: [EXAMPLE_JOB.id] }) };
+
+const request = JobRequest.annotate({ examples: [{ input: EXAMPLE_REQUEST }] });
 
 /** How long an answer may be waited for, in milliseconds; brought to RunPod's bounds. */
 const wait = { wait: Schema.optional(Schema.Finite) };
@@ -33,11 +60,11 @@ const WorkerCounts = Schema.Struct({
 /** The routes of an endpoint with a queue. */
 const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
   HttpApiEndpoint.post("run", "/run", {
-    payload: JobRequest,
+    payload: request,
     success: Schema.Struct({ id: Schema.String, status: JobStatus }),
   }).annotateMerge(described("Hand in a job", "Answers at once; 10 MB at most.")),
   HttpApiEndpoint.post("runsync", "/runsync", {
-    payload: JobRequest,
+    payload: request,
     query: wait,
     success: JobView,
   }).annotateMerge(
@@ -100,33 +127,41 @@ const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
   }).annotateMerge(described("Which workers are ready")),
 );
 
-/** The routes behind a load balancer. */
-const Functions = HttpApiGroup.make("functions", { topLevel: true }).add(
-  HttpApiEndpoint.post("execute", "/execute", {
-    payload: Schema.Json,
-    success: FunctionResponse,
-  }).annotateMerge(
-    described(
-      "Run a function",
-      "The request of a function or a class, bare or under `input`; 30 MB at most. The code is stopped when the client hangs up.",
-    ),
-  ),
-  HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).annotateMerge(
-    described("Whether the worker is ready", "200 when it is, 204 while it starts."),
+const execute = HttpApiEndpoint.post("execute", "/execute", {
+  payload: Schema.Json.annotate({ examples: [EXAMPLE_REQUEST] }),
+  success: FunctionResponse,
+}).annotateMerge(
+  described(
+    "Run a function",
+    "The request of a function or a class, bare or under `input`; 30 MB at most. The code is stopped when the client hangs up.",
   ),
 );
 
+const ping = HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).annotateMerge(
+  described("Whether the worker is ready", "200 when it is, 204 while it starts."),
+);
+
 /** A worker without a queue: requests come one by one from a load balancer. */
-export class LoadBalancerApi extends HttpApi.make("load-balancer").add(Functions) {}
+export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
+  HttpApiGroup.make("functions", { topLevel: true }).add(execute, ping),
+) {}
 
 /** An endpoint as its clients see it. */
 export class EndpointApi extends HttpApi.make("endpoint").add(Jobs) {}
 
+/** How clients send the key. Only described here: `HttpGuard` asks for it, also where there is no route. */
+class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/ApiKey", {
+  security: { bearer: HttpApiSecurity.bearer },
+}) {}
+
 /** All that `serve` offers, for people. */
-export class DocumentedApi extends EndpointApi.addHttpApi(LoadBalancerApi).annotateMerge(
-  OpenApi.annotations({
-    title: "worker-tetra",
-    description:
-      "A RunPod endpoint on this machine. Every route is also there under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of the clients.",
-  }),
-) {}
+export class DocumentedApi extends HttpApi.make("documented")
+  .add(Jobs.middleware(ApiKey))
+  .add(HttpApiGroup.make("functions", { topLevel: true }).add(execute.middleware(ApiKey), ping))
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "worker-tetra",
+      description:
+        "A RunPod endpoint on this machine. Every route is also there under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of the clients. The key is that of WORKER_SERVE_KEY; without one, none is asked for.",
+    }),
+  ) {}

@@ -2,8 +2,8 @@ import { Effect, Layer, Option } from "effect";
 import { HttpRouter } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
-import type { JobRequest, JobStatus } from "../protocol/EndpointJob.ts";
-import { DocumentedApi, EndpointApi, NotFound } from "./EndpointApi.ts";
+import type { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
+import { DocumentedApi, EndpointApi, EXAMPLE_JOB, NotFound } from "./EndpointApi.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
 import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
@@ -51,6 +51,10 @@ const handlers = HttpApiBuilder.group(
       };
     });
 
+    /** The same with the job that the page about the routes shows. */
+    const view = <R>(id: string, effect: Effect.Effect<JobView, JobNotFound, R>) =>
+      id === EXAMPLE_JOB.id ? Effect.succeed(EXAMPLE_JOB) : told(id, effect);
+
     const submit = (request: JobRequest) =>
       Effect.uninterruptible(
         Effect.flatMap(takeOverBody, (body) => queue.submit(request, Option.getOrUndefined(body))),
@@ -68,24 +72,29 @@ const handlers = HttpApiBuilder.group(
           }),
         );
       }),
-      status: ({ params: { id } }) => told(id, queue.status(id)),
+      status: ({ params: { id } }) => view(id, queue.status(id)),
       statusSync: ({ params: { id }, query }) =>
-        Effect.andThen(drain.attend, told(id, queue.wait(id, waitOf(query)))),
-      stream: ({ params: { id } }) =>
-        drain.attend.pipe(
+        Effect.andThen(drain.attend, view(id, queue.wait(id, waitOf(query)))),
+      stream: ({ params: { id } }) => {
+        if (id === EXAMPLE_JOB.id)
+          return Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] });
+        return drain.attend.pipe(
           Effect.andThen(told(id, queue.stream(id, STREAM_HOLD))),
           Effect.map(({ status, chunks }) => ({
             status,
             stream: chunks.map((output) => ({ output })),
           })),
-        ),
-      cancel: ({ params }) => found(queue.cancel(params.id)),
-      retry: ({ params }) =>
+        );
+      },
+      cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
+      retry: ({ params: { id } }) =>
         drain.admit(
-          queue.retry(params.id).pipe(
-            Effect.catchTag("QueueFull", () => overloadedResponse),
-            found,
-          ),
+          id === EXAMPLE_JOB.id
+            ? Effect.succeed(EXAMPLE_JOB)
+            : queue.retry(id).pipe(
+                Effect.catchTag("QueueFull", () => overloadedResponse),
+                found,
+              ),
         ),
       purgeQueue: () =>
         Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),

@@ -94,41 +94,45 @@ const post = (port: number, headers: Readonly<Record<string, string>>) =>
   Effect.map(ask(port, "/run", { body: { input: 1 }, headers }), ({ status }) => status);
 
 describe("an endpoint with a key", () => {
-  it.live("answers 401 to every request without the key, whatever its target looks like", () =>
-    Effect.gen(function* () {
-      const executed: Array<unknown> = [];
-      const { port, queue } = yield* endpoint(keyed, (job) =>
-        Effect.sync(() => executed.push(job)).pipe(Effect.andThen(Effect.never)),
-      );
-      const absolute = [...TARGETS, ...READS]
-        .filter((target) => target.startsWith("/"))
-        .map((target) => `http://127.0.0.1:${port}${target}`);
-      const requests = [
-        ...[...TARGETS, ...absolute].map((target) => ["POST", target, BODY, ""] as const),
-        ...TARGETS.map(
-          (target) => ["POST", target, chunked(BODY), "Transfer-Encoding: chunked"] as const,
-        ),
-        ...[...READS, ...absolute].map((target) => ["GET", target, "", ""] as const),
-        ...["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"].map(
-          (method) => [method, "/runsync?/ping", "", ""] as const,
-        ),
-        ["POST", "/run?/ping", BODY, `Authorization: ${KEY}`] as const,
-        ["POST", "/run?/ping", BODY, "Authorization: Bearer"] as const,
-        ["POST", "/run?/ping", BODY, `Authorization: Bearer ${KEY}x`] as const,
-        ["POST", "/run?/ping", BODY, `Authorization: Basic ${KEY}`] as const,
-        ["GET", "/health?/ping", "", "Connection: Upgrade\r\nUpgrade: websocket"] as const,
-        ["GET", "/health?/ping", "", "Expect: 100-continue"] as const,
-      ];
-      for (const [method, target, body, more] of requests) {
-        const answer = yield* sendRaw(port, rawRequest(method, target, port, body, more));
-        assert.strictEqual(statusOf(answer), 401, `${method} ${target} ${more}`);
-        assert.notInclude(answer, KEY);
-        if (method !== "HEAD") assert.include(answer, "Authorization: Bearer <key>");
-      }
-      const counts = yield* queue.counts;
-      assert.deepInclude(counts, { IN_QUEUE: 0, IN_PROGRESS: 0, CANCELLED: 0, retried: 0 });
-      assert.isEmpty(executed);
-    }).pipe(Effect.scoped),
+  it.live(
+    "answers 401 to every request without the key, whatever its target looks like",
+    () =>
+      Effect.gen(function* () {
+        const executed: Array<unknown> = [];
+        const { port, queue } = yield* endpoint(keyed, (job) =>
+          Effect.sync(() => executed.push(job)).pipe(Effect.andThen(Effect.never)),
+        );
+        const absolute = [...TARGETS, ...READS]
+          .filter((target) => target.startsWith("/"))
+          .map((target) => `http://127.0.0.1:${port}${target}`);
+        const requests = [
+          ...[...TARGETS, ...absolute].map((target) => ["POST", target, BODY, ""] as const),
+          ...TARGETS.map(
+            (target) => ["POST", target, chunked(BODY), "Transfer-Encoding: chunked"] as const,
+          ),
+          ...[...READS, ...absolute].map((target) => ["GET", target, "", ""] as const),
+          ...["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"].map(
+            (method) => [method, "/runsync?/ping", "", ""] as const,
+          ),
+          ["POST", "/run?/ping", BODY, `Authorization: ${KEY}`] as const,
+          ["POST", "/run?/ping", BODY, "Authorization: Bearer"] as const,
+          ["POST", "/run?/ping", BODY, `Authorization: Bearer ${KEY}x`] as const,
+          ["POST", "/run?/ping", BODY, `Authorization: Basic ${KEY}`] as const,
+          ["GET", "/health?/ping", "", "Connection: Upgrade\r\nUpgrade: websocket"] as const,
+          ["GET", "/health?/ping", "", "Expect: 100-continue"] as const,
+        ];
+        for (const [method, target, body, more] of requests) {
+          const answer = yield* sendRaw(port, rawRequest(method, target, port, body, more));
+          assert.strictEqual(statusOf(answer), 401, `${method} ${target} ${more}`);
+          assert.notInclude(answer, KEY);
+          if (method !== "HEAD") assert.include(answer, "Authorization: Bearer <key>");
+        }
+        const counts = yield* queue.counts;
+        assert.deepInclude(counts, { IN_QUEUE: 0, IN_PROGRESS: 0, CANCELLED: 0, retried: 0 });
+        assert.isEmpty(executed);
+      }).pipe(Effect.scoped),
+    // Some 200 connections, one after the other.
+    30_000,
   );
 
   it.live("takes the key and the token of its jobs, and nothing that only begins like them", () =>
