@@ -160,7 +160,7 @@ export const serveLocally = Effect.fn("serve")(
       isBehindGateway: false,
     });
     const here = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
-    yield* Effect.logInfo(`Worker started: listening on ${here}`);
+    yield* Effect.logInfo(`Worker started: listening at ${here}`);
     yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
     const environment = environmentOfJobs(
       yield* Environment,

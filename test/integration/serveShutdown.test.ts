@@ -60,7 +60,7 @@ const listening = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>> = {},
 ) {
   const worker = yield* workerProcess(variables, args, command, true);
-  const port = () => Number(/istening on [^ ]+:(\d+)/.exec(worker.stderr())?.[1] ?? 0);
+  const port = () => Number(/istening (?:on|at) [^ ]+:(\d+)/.exec(worker.stderr())?.[1] ?? 0);
   yield* eventually(() => port() > 0).pipe(Effect.retry({ times: 3 }));
   return { ...worker, port: port() };
 });
@@ -153,7 +153,7 @@ describe("Ctrl-C of serve", () => {
         yield* Fiber.join(streaming);
         assert.lengthOf(chunks, 2);
         assert.strictEqual((yield* worker.ended).code, 0);
-        assert.match(says(worker), /Worker started: listening on http:\/\/127.0.0.1:\d+/);
+        assert.match(says(worker), /Worker started: listening at http:\/\/127.0.0.1:\d+/);
         assert.include(says(worker), "Worker stopped");
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
