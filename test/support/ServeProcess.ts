@@ -27,7 +27,8 @@ export const serveProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>> = {},
 ) {
   const process = yield* workerProcess(variables, ["serve", "--port", "0", ...args]);
-  yield* eventually(() => portIn(process.stderr()) > 0);
+  // A program loads for long on a machine that is busy with other tests.
+  yield* eventually(() => portIn(process.stderr()) > 0).pipe(Effect.retry({ times: 4 }));
   const port = portIn(process.stderr());
   return { ...process, port, url: `http://127.0.0.1:${port}` };
 });
