@@ -39,7 +39,8 @@ const failing = (message: string) =>
 
 /** One job, and its answer as a line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
-  const answer = yield* Effect.provideService(functionHandler(job), JobEvents, liveOutput);
+  const executor = yield* RemoteExecutor;
+  const answer = yield* Effect.provideService(executor.execute(job.input), JobEvents, liveOutput);
   yield* Console.log(JSON.stringify(answer));
   if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
 });

@@ -5,7 +5,7 @@ import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
 import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
-import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
+import type { FunctionAnswer } from "../protocol/FunctionAnswer.ts";
 import { inputOf, type Job } from "../protocol/Job.ts";
 import { JobEvents } from "../protocol/JobEvents.ts";
 import { functionHandler } from "../runpod/FunctionHandler.ts";
@@ -16,7 +16,7 @@ import { LoadBalancerApi } from "./EndpointApi.ts";
 export class LoadBalancer extends Context.Service<
   LoadBalancer,
   {
-    readonly handle: (job: Job) => Effect.Effect<FunctionResponse>;
+    readonly handle: (job: Job) => Effect.Effect<FunctionAnswer>;
     /** Open from when the worker is ready. */
     readonly ready: Latch.Latch;
   }
@@ -49,12 +49,14 @@ const handlers = HttpApiBuilder.group(
           yield* drain.attend;
           yield* Effect.logInfo("Request started");
           const started = yield* Clock.currentTimeMillis;
-          const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
+          const answer = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
             Effect.logInfo("The client hung up: the request was stopped"),
           );
           const seconds = ((yield* Clock.currentTimeMillis) - started) / 1000;
           yield* Effect.logInfo(`Request done in ${seconds.toFixed(3)} s`);
-          return response;
+          return HttpServerResponse.uint8Array(answer.toJson(), {
+            contentType: "application/json",
+          });
         }).pipe(
           drain.admit,
           Effect.withSpan("LoadBalancer.execute"),

@@ -1,4 +1,4 @@
-import { constants, openSync, readSync, unlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync } from "node:fs";
 import { Socket } from "node:net";
 
 import { Result } from "effect";
@@ -42,13 +42,20 @@ export class OutputPipe {
     });
   }
 
-  /** Opens the pipe and takes its name away: from then on only those who have it open can use it. */
+  /**
+   * Opens the pipe and takes its name away: from then on only those who have it open can use it. What is there in
+   * place of a pipe, such as a link that a job has put there, is left alone.
+   */
   static attach(
     path: string,
     receive: (bytes: Buffer) => void,
   ): Result.Result<OutputPipe, unknown> {
     return Result.try(() => {
-      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+      if (!fstatSync(fd).isFIFO()) {
+        closeSync(fd);
+        throw new Error(`${path} is not a pipe`);
+      }
       unlinkSync(path);
       return new OutputPipe(fd, receive);
     });

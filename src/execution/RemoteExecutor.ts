@@ -1,6 +1,14 @@
-import { Context, Effect, Layer, Result, Schema } from "effect";
+import { Context, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
+import { base64Capacity, type EncodedValue } from "../protocol/EncodedValue.ts";
+import {
+  type AnswerLimit,
+  CHUNK_LIMIT,
+  DOCUMENT_OVERHEAD,
+  FunctionAnswer,
+  tooLarge,
+} from "../protocol/FunctionAnswer.ts";
 import {
   decode,
   type FunctionRequest,
@@ -10,6 +18,7 @@ import * as FunctionResponse from "../protocol/FunctionResponse.ts";
 import { type JobEnd, JobEvents } from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
+import * as Setting from "../settings/Setting.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { PythonRunner } from "./PythonRunner.ts";
@@ -19,7 +28,27 @@ import type { CallError, CallMeta } from "./RunnerProtocol.ts";
 /** An error with its traceback, in characters: more than Python sends of them. */
 const LONGEST_ERROR = 128 * 1024;
 
-const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
+const RESULT_LIMIT = Setting.integer({
+  name: "WORKER_RESULT_LIMIT",
+  doc: "How large the response to a job may be as it is sent, its output included; the job fails when it is larger. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Commands that print their results have no such limit.",
+  unit: "bytes",
+  minimum: 64 * 1024,
+  fallback: 20 * 1024 * 1024,
+});
+
+/** An answer that is not sent: its text has to fit into a string of V8, which has 512 MiB. */
+const LOCAL_LIMIT: AnswerLimit = {
+  bytes: 384 * 1024 * 1024,
+  source: "an answer can be",
+};
+
+/** What Python may send for a value that is as large as this in a document. */
+const capacity = (format: SerializationFormat, bytes: number): number => {
+  const room = Math.max(0, bytes - DOCUMENT_OVERHEAD);
+  return format === "json" ? room : base64Capacity(room);
+};
+
+const metaOf = (request: FunctionRequest, limit: AnswerLimit, stream: boolean): CallMeta => {
   const shared = {
     name: request.name,
     source: request.code,
@@ -27,7 +56,8 @@ const metaOf = (request: FunctionRequest, stream: boolean): CallMeta => {
     args: request.args.length,
     kwargs: Object.keys(request.kwargs),
     modules: request.modules,
-    stream,
+    limit: capacity(request.format, limit.bytes),
+    ...(stream ? { chunkLimit: capacity(request.format, Math.min(CHUNK_LIMIT, limit.bytes)) } : {}),
   };
   return request.kind === "function"
     ? {
@@ -71,35 +101,44 @@ const endOfFailure = (error: CallFailed): JobEnd => {
   return error._tag === "RunnerUnavailable" && error.hasStarted === true ? "ran" : "launch";
 };
 
-const decodeJson = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Json));
-
-const valueFields = (
-  format: SerializationFormat,
-  value: Buffer | undefined,
-): Partial<FunctionResponse.FunctionResponse> => {
-  if (value === undefined) return {};
-  if (format === "cloudpickle") return { result: value.toString("base64") };
-  return { json_result: Result.getOrElse(decodeJson(value.toString()), () => null) };
-};
-
 /** The message first, since that is what people see of it in one line; the traceback after. */
 const errorText = ({ kind, type, message, traceback }: CallError): string => {
   const first = kind === "exception" ? (message === "" ? type : `${type}: ${message}`) : message;
   return traceback === "" ? first : `${first}\n\n${traceback}`;
 };
 
+/** What failed, in the words for the client; undefined when nothing did. */
+const failureOf = (
+  format: SerializationFormat,
+  { result: { error }, value }: CallOutcome,
+  limit: AnswerLimit,
+): string | undefined => {
+  if (error?.kind === "size") {
+    const size =
+      format === "json"
+        ? `as JSON it is ${error.message}`
+        : `pickled it is ${error.message}, and a third more as base64`;
+    return tooLarge(size, limit);
+  }
+  if (error !== null) return errorText(error);
+  return value?.problem === undefined
+    ? undefined
+    : `The result can't be returned. ${value.problem.message}`;
+};
+
 /** An answer from what came of a call; `shown` makes an error of what is to be told. */
-const answer = (
-  request: FunctionRequest,
-  { result, value, output }: CallOutcome,
+const answerOf = (
+  format: SerializationFormat,
+  outcome: CallOutcome,
+  limit: AnswerLimit,
   shown: (text: string) => string,
-): FunctionResponse.FunctionResponse => {
-  const { instance, error } = result;
+): FunctionAnswer => {
+  const { instance } = outcome.result;
   const fields: Partial<FunctionResponse.FunctionResponse> =
     instance === null
-      ? { stdout: output }
+      ? { stdout: outcome.output }
       : {
-          stdout: output,
+          stdout: outcome.output,
           instance_id: instance.id,
           instance_info: {
             class_name: instance.class_name,
@@ -108,10 +147,15 @@ const answer = (
             last_used: instance.last_used,
           },
         };
-  return error === null
-    ? FunctionResponse.success({ ...fields, ...valueFields(request.format, value) })
-    : FunctionResponse.failure(shown(errorText(error)), fields);
+  const error = failureOf(format, outcome, limit);
+  return error === undefined
+    ? FunctionAnswer.within(limit, FunctionResponse.success(fields), outcome.value)
+    : FunctionAnswer.within(limit, FunctionResponse.failure(shown(error), fields));
 };
+
+/** One value of a generator, if it can be streamed. */
+const chunkOf = (value: EncodedValue | undefined): FunctionAnswer | undefined =>
+  value === undefined || value.problem !== undefined ? undefined : FunctionAnswer.chunk(value);
 
 /** Carries out a request, whatever it is; the only place where an error becomes an answer. */
 export class RemoteExecutor extends Context.Service<
@@ -119,6 +163,8 @@ export class RemoteExecutor extends Context.Service<
   {
     /** The `input` of a job to its `output`. Interrupting it stops the code. */
     readonly execute: (input: unknown) => Effect.Effect<FunctionResponse.FunctionResponse>;
+    /** The same within the limit of responses, as it is written into one. */
+    readonly answer: (input: unknown) => Effect.Effect<FunctionAnswer>;
   }
 >()("worker-tetra/execution/RemoteExecutor") {
   static readonly layerNoDeps = Layer.effect(
@@ -129,8 +175,12 @@ export class RemoteExecutor extends Context.Service<
       const runner = yield* PythonRunner;
       const { mask } = yield* Environment;
       const shown = (error: string) => excerpt(mask(error), LONGEST_ERROR).toWellFormed();
+      const responseLimit: AnswerLimit = {
+        bytes: yield* RESULT_LIMIT.value,
+        source: "WORKER_RESULT_LIMIT allows",
+      };
 
-      const carryOut = Effect.fnUntraced(function* (input: unknown) {
+      const carryOut = Effect.fnUntraced(function* (input: unknown, limit: AnswerLimit) {
         const events = yield* JobEvents;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
@@ -147,48 +197,53 @@ export class RemoteExecutor extends Context.Service<
         events.stage?.("running");
         const { chunk } = events;
         const call: Call = {
-          meta: metaOf(request, chunk !== undefined),
+          meta: metaOf(request, limit, chunk !== undefined),
           blobs,
           workspace: place,
           installs,
-          ...(chunk === undefined
-            ? {}
-            : {
-                chunk: (value) =>
-                  chunk(FunctionResponse.success(valueFields(request.format, value))),
-              }),
+          ...(chunk === undefined ? {} : { chunk: (value) => chunk(chunkOf(value)) }),
         };
         const outcome = yield* Effect.tapError(runner.call(call), (error) =>
           Effect.sync(() => events.ended?.(endOfFailure(error), error.message)),
         );
         events.ended?.(endOf(outcome.result), outcome.result.error?.message ?? "");
-        return answer(request, outcome, shown);
+        return answerOf(request.format, outcome, limit, shown);
       });
 
-      const execute = (input: unknown) =>
-        carryOut(input).pipe(
+      const answerWithin = (input: unknown, limit: AnswerLimit) =>
+        carryOut(input, limit).pipe(
           Effect.catch((error) =>
             Effect.succeed(
-              FunctionResponse.failure(
-                shown(error.message),
-                // What other tools wrote is part of their error's message.
-                error._tag === "RunnerCrashed" || error._tag === "CallTimedOut"
-                  ? { stdout: error.output }
-                  : {},
+              FunctionAnswer.within(
+                limit,
+                FunctionResponse.failure(
+                  shown(error.message),
+                  // What other tools wrote is part of their error's message.
+                  error._tag === "RunnerCrashed" || error._tag === "CallTimedOut"
+                    ? { stdout: error.output }
+                    : {},
+                ),
               ),
             ),
           ),
           Effect.catchDefect((defect) =>
             Effect.as(
               Effect.logError("A defect of the worker itself", defect),
-              FunctionResponse.failure(
-                `The worker itself failed, which is a defect of it and not of your code: ${shown(String(defect))}. Its log has the details.`,
+              FunctionAnswer.within(
+                limit,
+                FunctionResponse.failure(
+                  `The worker itself failed, which is a defect of it and not of your code: ${shown(String(defect))}. Its log has the details.`,
+                ),
               ),
             ),
           ),
         );
 
-      return RemoteExecutor.of({ execute });
+      return RemoteExecutor.of({
+        execute: (input) =>
+          Effect.map(answerWithin(input, LOCAL_LIMIT), (answer) => answer.toResponse()),
+        answer: (input) => answerWithin(input, responseLimit),
+      });
     }),
   );
 

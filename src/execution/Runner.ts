@@ -11,6 +11,7 @@ import {
   Semaphore,
 } from "effect";
 
+import type { EncodedValue } from "../protocol/EncodedValue.ts";
 import * as JobEvents from "../protocol/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
@@ -61,6 +62,10 @@ const KILL_LIMIT = "10 seconds";
 /** Ids of lost instances that are remembered, so that a rebuilt one can be explained. */
 const LOST_REMEMBERED = 1024;
 
+/** Names of threads that the next job is told of, and the longest of them. */
+const MOST_THREADS = 21;
+const LONGEST_NAME = 100;
+
 export interface Call {
   readonly meta: CallMeta;
   readonly blobs: ReadonlyArray<Uint8Array>;
@@ -68,14 +73,14 @@ export interface Call {
   readonly workspace?: PreparedWorkspace;
   /** How many installs it must see: a process whose last call saw fewer looks for modules again first. */
   readonly installs?: number;
-  /** Gets each value of a generator as it comes. */
-  readonly chunk?: (value: Buffer) => void;
+  /** Gets each value of a generator as it comes; undefined in place of one that is above its limit. */
+  readonly chunk?: (value: EncodedValue | undefined) => void;
 }
 
 /** A call that came to its end in Python, with a value or with an error of the user's code. */
 export interface CallOutcome {
   readonly result: CallResult;
-  readonly value: Buffer | undefined;
+  readonly value: EncodedValue | undefined;
   /** Everything written, with the worker's own notes, credentials masked. */
   readonly output: string;
 }
@@ -84,6 +89,10 @@ export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | Work
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 const decodeControl = Schema.decodeUnknownOption(ControlResult);
+
+/** A name that the next job is told of is one line, and not a long one. */
+const oneLine = (name: string): string =>
+  name.slice(0, LONGEST_NAME).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
 
 const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
 
@@ -98,6 +107,29 @@ const withNotes = (
   const shown = notes.slice(0, MOST_NOTES).map((text) => excerpt(mask(text), LONGEST_NOTE));
   if (notes.length > MOST_NOTES) shown.push(`${notes.length - MOST_NOTES} more notes`);
   return output + separator + shown.map(note).join("");
+};
+
+/** Whether a result can be that of a call: anybody in the process can write one. */
+const isOf = (
+  { meta }: Call,
+  { ok, error, instance }: CallResult,
+  value: EncodedValue | undefined,
+): boolean =>
+  ok === (error === null) &&
+  ok === (value !== undefined) &&
+  (value === undefined || value.format === meta.format) &&
+  (instance === null ||
+    (meta.kind === "class" && (meta.instance === null || meta.instance === instance.id)));
+
+/** Keeps the ids of the instances that live in a process, the one used last at the end, as the runner does. */
+const keepAccount = (living: Set<string>, { meta }: Call, result: CallResult): void => {
+  const { instance, instances, lives } = result;
+  if (meta.instance !== null && !lives) living.delete(meta.instance);
+  if (instance !== null) {
+    living.delete(instance.id);
+    living.add(instance.id);
+  }
+  for (const id of [...living].slice(0, Math.max(0, living.size - instances))) living.delete(id);
 };
 
 /** A persistent Python process, as those who have work for it see it. */
@@ -266,9 +298,8 @@ export const makeRunner = Effect.gen(function* () {
     const { end, late } = yield* exchange(session, () =>
       session.begin(FrameType.call, { ...call.meta, refresh }, call.blobs, {
         output: masked.write,
-        chunk: ({ blobs: [value] }: Frame) => {
-          if (value !== undefined) call.chunk?.(value);
-        },
+        limits: { result: call.meta.limit, chunk: call.meta.chunkLimit },
+        chunk: ({ value }: Frame) => call.chunk?.(value),
       }),
     ).pipe(
       Effect.ensuring(
@@ -291,8 +322,9 @@ export const makeRunner = Effect.gen(function* () {
           output,
         });
       }
-      const { code, signal } = end.exit;
+      const { code, signal, fault } = end.exit;
       return yield* new RunnerCrashed({
+        ...(fault === undefined ? {} : { fault }),
         ...(code === undefined ? {} : { exitCode: code }),
         ...(signal === undefined ? {} : { signal }),
         instancesLost,
@@ -301,7 +333,7 @@ export const makeRunner = Effect.gen(function* () {
     }
 
     const decoded = decodeResult(end.answer.meta);
-    if (Result.isFailure(decoded)) {
+    if (Result.isFailure(decoded) || !isOf(call, decoded.success, end.answer.value)) {
       yield* retire(runner, "the Python process that held it was replaced");
       return yield* new RunnerUnavailable({
         reason: "answered with something that is no result",
@@ -318,7 +350,7 @@ export const makeRunner = Effect.gen(function* () {
       });
     }
     notes.push(...result.notes);
-    runner.threads = result.threads;
+    runner.threads = result.threads.slice(0, MOST_THREADS).map(oneLine);
     if (result.instance !== null) {
       const { id } = result.instance;
       const why = lost.get(id);
@@ -326,9 +358,9 @@ export const makeRunner = Effect.gen(function* () {
         notes.push(`Instance ${id} was built anew: ${why}.`);
         lost.delete(id);
       }
-      runner.instances.add(id);
     }
-    if (result.output !== null && !session.process.attach(result.output)) {
+    keepAccount(runner.instances, call, result);
+    if (result.output && !session.process.attach()) {
       yield* retire(runner, "the Python process that held it was replaced");
     }
     if (result.poisoned !== null) {
@@ -337,7 +369,7 @@ export const makeRunner = Effect.gen(function* () {
       yield* retire(runner, "the Python process that held it was replaced after a CUDA error");
       yield* respawn;
     }
-    return { result, value: end.answer.blobs[0], output: withNotes(output, notes, mask) };
+    return { result, value: end.answer.value, output: withNotes(output, notes, mask) };
   });
 
   const control = Effect.fnUntraced(function* (
@@ -346,7 +378,11 @@ export const makeRunner = Effect.gen(function* () {
   ) {
     const { session } = live ?? (yield* current());
     const { end } = yield* exchange(session, () =>
-      session.begin(FrameType.control, meta, blobs, { output: () => {}, chunk: () => {} }),
+      session.begin(FrameType.control, meta, blobs, {
+        limits: { result: 0 },
+        output: () => {},
+        chunk: () => {},
+      }),
     );
     return Option.flatMap(Option.fromUndefinedOr(end.answer), ({ meta: answer }) =>
       decodeControl(answer),

@@ -9,7 +9,18 @@ const HINTS: Readonly<Record<string, string>> = {
   SIGTERM: "Something in the container asked it to end",
 };
 
-const howItEnded = (exitCode: number | undefined, signal: string | undefined): string => {
+const howItEnded = ({
+  exitCode,
+  signal,
+  fault,
+}: {
+  readonly exitCode?: number;
+  readonly signal?: string;
+  readonly fault?: string;
+}): string => {
+  if (fault !== undefined) {
+    return `was killed by the worker (SIGKILL), as its control channel carried something else than the runner's messages: ${fault}. The code wrote to a file descriptor that is not its own`;
+  }
   if (signal !== undefined) {
     const hint = HINTS[signal];
     return `was killed by ${signal}${hint === undefined ? "" : `. ${hint}`}`;
@@ -24,6 +35,8 @@ const howItEnded = (exitCode: number | undefined, signal: string | undefined): s
 export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCrashed", {
   exitCode: Schema.optionalKey(Schema.Finite),
   signal: Schema.optionalKey(Schema.String),
+  /** What was wrong with what it sent, when it was killed for that. */
+  fault: Schema.optionalKey(Schema.String),
   /** Instances that lived in it. */
   instancesLost: Schema.Int,
   output: Schema.String,
@@ -33,7 +46,7 @@ export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCr
       this.instancesLost === 0
         ? ""
         : ` ${this.instancesLost === 1 ? "The instance" : `All ${this.instancesLost} instances`} that lived in it ${this.instancesLost === 1 ? "is" : "are"} gone and will be built anew when asked for.`;
-    return `The Python process ${howItEnded(this.exitCode, this.signal)}.${lost}`;
+    return `The Python process ${howItEnded(this)}.${lost}`;
   }
 }
 

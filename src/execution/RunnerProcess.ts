@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 
@@ -40,6 +40,8 @@ export class RunnerSpawnFailed extends Schema.TaggedError<RunnerSpawnFailed>()(
 export interface RunnerExit {
   readonly code: number | undefined;
   readonly signal: string | undefined;
+  /** Why the worker killed it, when what it sent could not be understood. */
+  readonly fault?: string;
 }
 
 export interface RunnerCommand {
@@ -57,6 +59,8 @@ export interface RunnerCommand {
 
 /** Who hears of what the runner does; called at once and in order, so it must not block. */
 export interface RunnerListener {
+  /** The most bytes that the value of such a frame may have now; undefined when none can come. */
+  readonly limitOf: (type: number, call: number) => number | undefined;
   readonly frame: (frame: Frame) => void;
   readonly output: (bytes: Buffer) => void;
   /** It ended, and all of its output was handed over. */
@@ -72,8 +76,8 @@ export interface RunnerProcess {
     meta: object,
     blobs: ReadonlyArray<Uint8Array>,
   ) => void;
-  /** Reads the output from this named pipe from now on; false when it can't be opened. */
-  readonly attach: (path: string) => boolean;
+  /** Reads the output from the next named pipe from now on; false when it can't be opened. */
+  readonly attach: () => boolean;
   /** Hands all output that was written so far to the listener. */
   readonly drain: () => void;
   /** Asks the code that runs to stop: SIGINT to the runner alone, its children may be needed yet. */
@@ -103,6 +107,16 @@ const killMarked = (mark: string): void => {
   }
 };
 
+/**
+ * The folder of a runner's pipes as a path that stays in that folder, also when a job moves it away and puts a link
+ * in its place: the name of our descriptor of it.
+ */
+const pinnedFolder = (folder: string): { readonly path: string; readonly close: () => void } => {
+  if (!existsSync("/proc/self/fd")) return { path: folder, close: () => {} };
+  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  return { path: `/proc/self/fd/${fd}`, close: () => closeSync(fd) };
+};
+
 const start = (command: RunnerCommand, listener: RunnerListener) =>
   Effect.callback<RunnerProcess, RunnerSpawnFailed>((resume) => {
     const mark = randomUUID();
@@ -118,6 +132,12 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
       const code = cause instanceof Error && "code" in cause ? String(cause.code) : "UNKNOWN";
       resume(Effect.fail(new RunnerSpawnFailed({ command: command.python, code, reason })));
     };
+    const opened = Result.try({
+      try: () => pinnedFolder(command.scratch),
+      catch: (cause) => cause,
+    });
+    if (Result.isFailure(opened)) return failed(opened.failure);
+    const folder = opened.success;
     const spawned = Result.try({
       try: () =>
         spawn(command.python, [RUNNER, config], {
@@ -128,9 +148,15 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         }),
       catch: (cause) => cause,
     });
-    if (Result.isFailure(spawned)) return failed(spawned.failure);
+    if (Result.isFailure(spawned)) {
+      folder.close();
+      return failed(spawned.failure);
+    }
     const child = spawned.success;
-    child.once("error", failed);
+    child.once("error", (cause) => {
+      folder.close();
+      failed(cause);
+    });
     const control = child.stdio[3];
     const { pid, stdout, stderr } = child;
     if (pid === undefined || !(control instanceof Duplex)) return;
@@ -147,12 +173,18 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
     };
     const drain = () => pipes.at(-1)?.drain();
 
-    const reader = new FrameReader();
+    let fault: string | undefined;
+    const reader = new FrameReader(listener.limitOf);
     control.on("data", (bytes: Buffer) => {
       for (const frame of reader.read(bytes)) {
+        if (Result.isSuccess(frame)) {
+          listener.frame(frame.success);
+          continue;
+        }
         // Whoever wrote there, this runner can't be understood any more.
-        if (Result.isFailure(frame)) return kill();
-        listener.frame(frame.success);
+        fault = frame.failure.reason;
+        control.destroy();
+        kill();
       }
     });
     // A runner that ends closes the socket, and its exit says why.
@@ -160,7 +192,11 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
     const ended = (code: number | null, signal: string | null) => {
       drain();
       kill();
-      listener.exit({ code: code ?? undefined, signal: signal ?? undefined });
+      listener.exit({
+        code: code ?? undefined,
+        signal: signal ?? undefined,
+        ...(fault === undefined ? {} : { fault }),
+      });
       Deferred.doneUnsafe(exited, Exit.void);
     };
     // "close" waits for the words of a failed start; later a leftover child could hold it up for ever.
@@ -172,11 +208,14 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
     const runner: RunnerProcess = {
       pid,
       send: (type, call, meta, blobs) => {
+        if (control.destroyed) return;
         control.cork();
         for (const part of encode(type, call, meta, blobs)) control.write(part);
         control.uncork();
       },
-      attach: (path) => {
+      attach: () => {
+        // The runner counts in the same way; a path from it could be any.
+        const path = `${folder.path}/output-${pipes.length + 1}`;
         const pipe = OutputPipe.attach(path, (bytes) => {
           // What comes through an earlier pipe was written by an earlier job's leftovers.
           if (Result.isSuccess(pipe) && pipes.at(-1) === pipe.success) listener.output(bytes);
@@ -196,6 +235,7 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         kill();
         for (const pipe of pipes) pipe.close();
         for (const stream of [control, stdout, stderr]) stream?.destroy();
+        folder.close();
       }),
       bootOutput: () => boot.text(),
     };

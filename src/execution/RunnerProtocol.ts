@@ -1,19 +1,24 @@
-import { Predicate, Result, Schema } from "effect";
+import { Option, Predicate, Result, Schema } from "effect";
 
+import { EncodedValue } from "../protocol/EncodedValue.ts";
 import { InstanceInfo } from "../protocol/FunctionResponse.ts";
+import { JSON_LIMITS, parseJson } from "../protocol/JsonLimits.ts";
 
 /**
  * The frames between this process and the Python runner, on a unix socket.
  *
  * A frame is a header of 12 bytes, little endian (length of the body u32, type u8, 3 bytes of padding,
- * number of the call u32), then the body: length of the meta u32, the meta as JSON, and blobs back to back,
- * whose lengths the meta lists in `blobs`. Arguments and results are blobs, so that pickles travel raw.
+ * number of the call u32), then the body: length of the meta u32, the meta as JSON, and blobs back to back.
+ * Arguments and results are blobs, so that pickles travel raw. Frames to the runner list the lengths of their blobs
+ * in `blobs`; those from it have at most one, the value, whose format the meta names in `value`.
  */
 export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, control: 5, bye: 6 } as const;
 
 const HEADER = 12;
+const META_LENGTH = 4;
 
-const Blobs = Schema.Array(Schema.Int);
+/** Meta of frames from the runner, in bytes: it has bounds of its own, and this is beyond them. */
+const META_LIMIT = 1024 * 1024;
 
 /** What the runner says of itself once it can take calls. */
 export const Ready = Schema.Struct({
@@ -24,8 +29,6 @@ export const Ready = Schema.Struct({
   prefix: Schema.String,
   executable: Schema.String,
   cloudpickle: Schema.String,
-  /** The named pipe that carries stdout and stderr. */
-  output: Schema.String,
 });
 export type Ready = typeof Ready.Type;
 
@@ -39,6 +42,7 @@ export const CallError = Schema.Struct({
     "request",
     "arguments",
     "result",
+    "size",
   ]),
   type: Schema.String,
   message: Schema.String,
@@ -51,15 +55,18 @@ export const CallResult = Schema.Struct({
   ok: Schema.Boolean,
   error: Schema.NullOr(CallError),
   instance: Schema.NullOr(Schema.Struct({ id: Schema.String, ...InstanceInfo.fields })),
+  /** How many instances live in the process. */
+  instances: Schema.Int,
+  /** Whether the instance that the call named is one of them. */
+  lives: Schema.Boolean,
   /** What the user should know, a sentence each. */
   notes: Schema.Array(Schema.String),
   /** Why this process must not run another call, such as a broken CUDA context. */
   poisoned: Schema.NullOr(Schema.String),
   /** Threads that the call left running. */
   threads: Schema.Array(Schema.String),
-  /** A new pipe for the output from now on, where leftover processes may still hold the old one. */
-  output: Schema.NullOr(Schema.String),
-  blobs: Blobs,
+  /** There is a new pipe for the output from now on, as leftover processes may still hold the old one. */
+  output: Schema.Boolean,
 });
 export type CallResult = typeof CallResult.Type;
 
@@ -89,8 +96,10 @@ export interface CallMeta {
   /** Build the instance anew, whether or not there is one. */
   readonly fresh: boolean;
   readonly modules: Readonly<Record<string, string>>;
-  /** Send each value of a generator as a chunk too. */
-  readonly stream: boolean;
+  /** What the result may be at most, in bytes as Python encodes it. */
+  readonly limit: number;
+  /** The same for each value of a generator, which is sent as a chunk too; absent when nobody wants that. */
+  readonly chunkLimit?: number;
 }
 
 /** What can be asked of the runner besides calls. */
@@ -99,11 +108,12 @@ export interface ControlMeta {
   readonly limit: number;
 }
 
+/** A frame from the runner. */
 export interface Frame {
   readonly type: number;
   readonly call: number;
   readonly meta: unknown;
-  readonly blobs: ReadonlyArray<Buffer>;
+  readonly value: EncodedValue | undefined;
 }
 
 /** The parts of a frame to write one after the other; blobs are not copied. */
@@ -125,8 +135,6 @@ export const encode = (
   return [head, ...blobs];
 };
 
-const withBlobs = Schema.decodeUnknownResult(Schema.Struct({ blobs: Blobs }));
-
 /** The bytes on the socket are not frames: user code wrote there, or the runner is broken. */
 export class FrameInvalid extends Schema.TaggedError<FrameInvalid>()("FrameInvalid", {
   reason: Schema.String,
@@ -136,72 +144,117 @@ export class FrameInvalid extends Schema.TaggedError<FrameInvalid>()("FrameInval
   }
 }
 
-const parse = (type: number, call: number, body: Buffer): Result.Result<Frame, FrameInvalid> => {
-  const invalid = (reason: string) => Result.fail(new FrameInvalid({ reason }));
-  if (body.byteLength < 4) return invalid("a body without meta");
-  const start = 4 + body.readUInt32LE(0);
-  if (start > body.byteLength) return invalid("meta beyond the end of its frame");
-  const json = Result.try((): unknown => JSON.parse(body.toString("utf8", 4, start)));
-  if (Result.isFailure(json)) return invalid("meta that is not JSON");
-  // Nearly every frame from the runner has no blob or one: the rest of the body is checked against the list.
-  const lengths = withBlobs(json.success);
-  const blobs: Array<Buffer> = [];
-  let position = start;
-  for (const length of Result.isSuccess(lengths) ? lengths.success.blobs : []) {
-    if (length < 0) return invalid("a blob of negative length");
-    blobs.push(body.subarray(position, position + length));
-    position += length;
-  }
-  if (position !== body.byteLength) return invalid("blobs that do not fill their frame");
-  return Result.succeed({ type, call, meta: json.success, blobs });
-};
+const valueOf = Schema.decodeUnknownOption(
+  Schema.Struct({ value: Schema.Literals(["cloudpickle", "json"]) }),
+);
 
-/** Cuts a stream of bytes into frames; a large body is copied once, into a buffer of its size. */
+const META_LIMITS = { ...JSON_LIMITS, depth: 10, keys: 1000, items: 1000 };
+
+/**
+ * Cuts the bytes from a runner into frames. Anybody in the process can write there, so nothing is taken for granted:
+ * a frame is refused by its header when it can't come now or is too large. A value is encoded as it comes.
+ */
 export class FrameReader {
-  private header: Buffer = Buffer.alloc(0);
-  private body: Buffer | undefined;
+  private readonly limitOf: (type: number, call: number) => number | undefined;
+  /** What comes next, its length in bytes, and what has come of it. */
+  private part: "header" | "length" | "meta" | "value" = "header";
+  private length = HEADER;
+  private pending: Buffer = Buffer.alloc(0);
   private filled = 0;
   private type = 0;
   private call = 0;
+  private bodyLength = 0;
+  private meta: unknown;
+  private value: EncodedValue | undefined;
+  private isBroken = false;
 
-  /** The frames that these bytes complete, up to the first that is invalid. */
+  /** @param limitOf the most bytes that the value of such a frame may have now; undefined when none can come */
+  constructor(limitOf: (type: number, call: number) => number | undefined) {
+    this.limitOf = limitOf;
+  }
+
+  /** The frames that these bytes complete, up to the first that is invalid; nothing is read after that. */
   read(bytes: Buffer): ReadonlyArray<Result.Result<Frame, FrameInvalid>> {
     const frames: Array<Result.Result<Frame, FrameInvalid>> = [];
     let rest = bytes;
-    while (rest.byteLength > 0) {
-      if (this.body === undefined) {
-        const bytesOfHeader =
-          this.header.byteLength === 0 ? rest : Buffer.concat([this.header, rest]);
-        if (bytesOfHeader.byteLength < HEADER) {
-          this.header = bytesOfHeader;
-          return frames;
-        }
-        this.header = Buffer.alloc(0);
-        const size = bytesOfHeader.readUInt32LE(0);
-        this.type = bytesOfHeader.readUInt8(4);
-        this.call = bytesOfHeader.readUInt32LE(8);
-        rest = bytesOfHeader.subarray(HEADER);
-        if (this.type < FrameType.ready || this.type > FrameType.bye) {
-          frames.push(Result.fail(new FrameInvalid({ reason: `a frame of type ${this.type}` })));
-          return frames;
-        }
-        if (rest.byteLength >= size) {
-          frames.push(parse(this.type, this.call, rest.subarray(0, size)));
-          rest = rest.subarray(size);
-          continue;
-        }
-        this.body = Buffer.allocUnsafe(size);
-        this.filled = 0;
-      }
-      const taken = Math.min(rest.byteLength, this.body.byteLength - this.filled);
-      rest.copy(this.body, this.filled, 0, taken);
-      this.filled += taken;
-      rest = rest.subarray(taken);
-      if (this.filled === this.body.byteLength) {
-        frames.push(parse(this.type, this.call, this.body));
-        this.body = undefined;
+    while (rest.byteLength > 0 && !this.isBroken) {
+      const taken = rest.subarray(0, this.length - this.filled);
+      rest = rest.subarray(taken.byteLength);
+      const fault = this.part === "value" ? this.takeValue(taken) : this.take(taken);
+      if (fault !== undefined) {
+        this.isBroken = true;
+        frames.push(Result.fail(new FrameInvalid({ reason: fault })));
+      } else if (this.length === 0) {
+        const { type, call, meta, value } = this;
+        frames.push(Result.succeed({ type, call, meta, value }));
+        this.value = undefined;
+        this.expect("header", HEADER);
       }
     }
     return frames;
+  }
+
+  /** A length of 0 means that the frame is complete. */
+  private expect(part: FrameReader["part"], length: number): void {
+    this.part = part;
+    this.length = length;
+    this.filled = 0;
+  }
+
+  private takeValue(bytes: Buffer): string | undefined {
+    this.value?.write(bytes);
+    this.filled += bytes.byteLength;
+    if (this.filled === this.length) this.expect("value", 0);
+    return undefined;
+  }
+
+  /** Gathers a part of a frame other than its value; what is wrong with it, if anything is. */
+  private take(bytes: Buffer): string | undefined {
+    const isWhole = bytes.byteLength === this.length;
+    if (!isWhole) {
+      if (this.filled === 0) this.pending = Buffer.allocUnsafe(this.length);
+      this.filled += bytes.copy(this.pending, this.filled);
+      if (this.filled < this.length) return undefined;
+    }
+    const whole = isWhole ? bytes : this.pending;
+    if (this.part === "header") return this.takeHeader(whole);
+    return this.part === "length" ? this.takeLength(whole) : this.takeMeta(whole);
+  }
+
+  private takeHeader(header: Buffer): string | undefined {
+    this.bodyLength = header.readUInt32LE(0);
+    this.type = header.readUInt8(4);
+    this.call = header.readUInt32LE(8);
+    const limit = this.limitOf(this.type, this.call);
+    if (limit === undefined) return `an unexpected frame, of type ${this.type}`;
+    if (this.bodyLength < META_LENGTH) return "a body without meta";
+    if (this.bodyLength > META_LENGTH + META_LIMIT + limit) {
+      return `a frame of ${this.bodyLength} bytes, which is too large`;
+    }
+    this.expect("length", META_LENGTH);
+    return undefined;
+  }
+
+  private takeLength(bytes: Buffer): string | undefined {
+    const length = bytes.readUInt32LE(0);
+    if (META_LENGTH + length > this.bodyLength) return "meta beyond the end of its frame";
+    if (length > META_LIMIT) return `meta of ${length} bytes, which is too large`;
+    if (length === 0) return "meta that is not JSON";
+    this.expect("meta", length);
+    return undefined;
+  }
+
+  private takeMeta(bytes: Buffer): string | undefined {
+    const parsed = parseJson(bytes, META_LIMITS);
+    if (Result.isFailure(parsed)) return "meta that is not JSON";
+    this.meta = parsed.success;
+    const size = this.bodyLength - META_LENGTH - bytes.byteLength;
+    const limit = this.limitOf(this.type, this.call);
+    if (limit === undefined || size > limit) return `a value of ${size} bytes, which is too large`;
+    const format = valueOf(this.meta);
+    if (Option.isSome(format) !== size > 0) return "a value that its meta does not tell of";
+    if (Option.isSome(format)) this.value = new EncodedValue(format.value.value, size);
+    this.expect("value", size);
+    return undefined;
   }
 }

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { tmpdir } from "node:os";
 
 import { Deferred, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
@@ -18,6 +19,9 @@ const BOOT_LIMIT = { seconds: 120 };
 
 /** What is kept of what leftover threads write between calls, in bytes. */
 const IDLE_OUTPUT_LIMIT = 64 * 1024;
+
+/** Numbers of calls are below this: they have 32 bits in a frame. */
+const CALL_NUMBERS = 2 ** 32;
 
 /** The runner's exit code when cloudpickle can't be imported. */
 const CLOUDPICKLE_MISSING = 3;
@@ -44,9 +48,18 @@ export type ExchangeEnd =
   | { readonly answer: Frame; readonly exit?: never }
   | { readonly exit: RunnerExit; readonly answer?: never };
 
+/** How large the values of an exchange's frames may be, in bytes; no chunks where there is no limit for them. */
+interface ValueLimits {
+  readonly result: number;
+  readonly chunk?: number | undefined;
+}
+
 /** One request to the runner; there is one at a time. */
 export interface Exchange {
   readonly call: number;
+  readonly limits: ValueLimits;
+  /** No frame of it can come any more. */
+  isAnswered: boolean;
   readonly end: Deferred.Deferred<ExchangeEnd>;
   readonly output: (bytes: Buffer) => void;
   readonly chunk: (frame: Frame) => void;
@@ -63,7 +76,7 @@ export interface RunnerSession {
     type: number,
     meta: object,
     blobs: ReadonlyArray<Uint8Array>,
-    hooks: Pick<Exchange, "output" | "chunk">,
+    hooks: Pick<Exchange, "limits" | "output" | "chunk">,
   ) => Exchange;
   /** The exchange is over, whatever came of it. */
   readonly finish: () => void;
@@ -95,7 +108,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
 
   let current: Exchange | undefined;
   let ended: RunnerExit | undefined;
-  let calls = 0;
+  let isReady = false;
   let idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
   const readyFrame = yield* Deferred.make<Option.Option<Frame>>();
   const settle = (end: ExchangeEnd) => {
@@ -104,11 +117,19 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
   const runner = yield* processes.spawn(
     { ...command, scratch },
     {
+      limitOf: (type, call) => {
+        if (type === FrameType.ready) return isReady ? undefined : 0;
+        if (current === undefined || current.call !== call || current.isAnswered) return undefined;
+        if (type === FrameType.chunk) return current.limits.chunk;
+        return type === FrameType.result ? current.limits.result : undefined;
+      },
       frame: (frame) => {
         if (frame.type === FrameType.ready) {
+          isReady = true;
           Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
         } else if (frame.call === current?.call) {
           if (frame.type === FrameType.chunk) return current.chunk(frame);
+          current.isAnswered = true;
           // All that the call wrote is in the pipe by now, if it was not read before.
           if (!nothingPending(frame.meta)) runner.drain();
           settle({ answer: frame });
@@ -142,9 +163,9 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
       ...(code === undefined ? {} : { exitCode: code }),
     });
   }
-  if (!runner.attach(ready.value.output)) {
+  if (!runner.attach()) {
     return yield* new BootFailed({
-      reason: `has an output that can't be opened (${ready.value.output})`,
+      reason: `has an output that can't be opened (in ${scratch})`,
       output: runner.bootOutput(),
     });
   }
@@ -154,10 +175,16 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
     process: runner,
     exit: () => ended,
     begin: (type, meta, blobs, hooks) => {
-      calls += 1;
-      const exchange: Exchange = { call: calls, end: Deferred.makeUnsafe(), ...hooks };
+      // No job can know the number of a later call, to answer it in advance.
+      const call = randomInt(CALL_NUMBERS);
+      const exchange: Exchange = {
+        call,
+        end: Deferred.makeUnsafe(),
+        isAnswered: false,
+        ...hooks,
+      };
       current = exchange;
-      if (ended === undefined) runner.send(type, calls, meta, blobs);
+      if (ended === undefined) runner.send(type, call, meta, blobs);
       else settle({ exit: ended });
       return exchange;
     },

@@ -1,6 +1,6 @@
 import { Context } from "effect";
 
-import type { FunctionResponse } from "./FunctionResponse.ts";
+import type { FunctionAnswer } from "./FunctionAnswer.ts";
 
 /** Where a job is on its way. */
 type Stage = "workspace" | "dependencies" | "running";
@@ -18,8 +18,11 @@ export interface JobEvents {
   readonly output?: ((lines: string) => void) | undefined;
   /** The job left a process that can't use its GPU any more; it was replaced. */
   readonly poisoned?: (() => void) | undefined;
-  /** One value of a generator, in the shape of an answer; absent when nobody streams. */
-  readonly chunk?: ((chunk: FunctionResponse) => void) | undefined;
+  /**
+   * One value of a generator, in the shape of an answer, or undefined in place of one that is too large to be
+   * streamed; absent when nobody streams.
+   */
+  readonly chunk?: ((chunk: FunctionAnswer | undefined) => void) | undefined;
   /** What the job's end says about the machine, and the error if there was one. */
   readonly ended?: ((end: JobEnd, reason: string) => void) | undefined;
 }

@@ -50,15 +50,14 @@ CONTROL_FD = 3
 PROTOCOL_BROKEN = 70
 
 
-def ready_meta(output_path):
+def ready_meta():
     return {
         "pid": os.getpid(),
         "python": "%d.%d.%d" % sys.version_info[:3],
         "prefix": sys.prefix,
         "executable": sys.executable,
         "cloudpickle": cloudpickle.__version__,
-        "output": output_path,
-        "blobs": [],
+        "value": None,
     }
 
 
@@ -72,11 +71,12 @@ def serve(channel, worker):
             return PROTOCOL_BROKEN
         if frame is None or frame.kind == runner_wire.BYE:
             return 0
-        meta, blob = worker.call(frame) if frame.kind == runner_wire.CALL else worker.control(frame)
+        meta, value = worker.call(frame) if frame.kind == runner_wire.CALL else worker.control(frame)
         try:
-            channel.send(runner_wire.RESULT, frame.call_id, meta, blob)
-        except OSError:
+            channel.send(runner_wire.RESULT, frame.call_id, meta, value)
+        except (OSError, ValueError):
             return PROTOCOL_BROKEN
+        del frame, meta, value  # memory of a job that nothing should hold while the next one is waited for
         worker.repair()
 
 
@@ -95,7 +95,7 @@ def start(config):
     state = runner_process.ProcessState(config["cwd"], gate)
     worker = runner_calls.Worker(config, channel, output, gate, state, STARTUP_MODULES)
     runner_process.prepare_for_forks([channel, output])
-    channel.send(runner_wire.READY, 0, ready_meta(output.path))
+    channel.send(runner_wire.READY, 0, ready_meta())
     return channel, output, worker
 
 

@@ -17,7 +17,7 @@ _current = None
 def plain_value(value, loop_runner, emit):
     """The value that is sent: awaited when it can be, and a list of its items when it is a generator.
 
-    `loop_runner(awaitable)` runs an awaitable to its end. `emit(item)`, if not None, gets each item as it comes.
+    `loop_runner(awaitable)` runs an awaitable to its end. `emit(item)` gets each item as it comes.
     """
     if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
         value = loop_runner(value)
@@ -25,8 +25,7 @@ def plain_value(value, loop_runner, emit):
         items = []
         for item in value:
             items.append(item)
-            if emit is not None:
-                emit(item)
+            emit(item)
         return items
     if isinstance(value, types.AsyncGeneratorType):
         return loop_runner(_collect(value, emit))
@@ -38,8 +37,7 @@ async def _collect(generator, emit):
     try:
         async for item in generator:
             items.append(item)
-            if emit is not None:
-                emit(item)
+            emit(item)
     finally:
         await generator.aclose()
     return items

@@ -15,7 +15,7 @@ import runner_async
 import runner_errors
 import runner_process
 import runner_values
-from runner_errors import RequestError
+from runner_errors import RequestError, SizeError, one_line, printable
 from runner_sources import ModuleStore, Sources, defined_names, mend_imports
 from runner_wire import CHUNK
 
@@ -23,6 +23,12 @@ _exec, _repr, _urandom = exec, repr, os.urandom
 _perf_counter, _monotonic = time.perf_counter, time.monotonic
 _utc_now = partial(datetime.now, timezone.utc)
 _blake2b = hashlib.blake2b
+
+
+# What is told of a call beside its result.
+_MOST_NOTES, _MAX_NOTE = 20, 2000
+_MOST_THREADS, _MAX_THREAD = 20, 100
+_MAX_POISONED = 500
 
 
 class Instance:
@@ -56,7 +62,7 @@ class Instance:
     def info(self):
         return {
             "id": self.id,
-            "class_name": self.class_name,
+            "class_name": one_line(self.class_name),
             "created_at": self.created_at.isoformat(),
             "method_calls": self.method_calls,
             "last_used": self.last_used.isoformat(),
@@ -76,6 +82,12 @@ class Instances:
 
     def uses(self, attribute, thing):
         return any(getattr(instance, attribute) is thing for instance in self._living.values())
+
+    def count(self):
+        return len(self._living)
+
+    def has(self, identifier):
+        return identifier in self._living
 
     def find(self, identifier):
         instance = self._living.get(identifier)
@@ -134,8 +146,10 @@ class Job:
         self.name = meta["name"]
         self.source = source
         self.modules = modules
-        self.as_json = meta["format"] == "json"
-        self.stream = bool(meta.get("stream"))
+        self.format = meta["format"]
+        self.as_json = self.format == "json"
+        self.limit = meta["limit"]  # of the result, in bytes
+        self.chunk_limit = meta.get("chunkLimit")  # of each item of a generator; None when nobody wants them
         self.instance_id = meta.get("instance")
         self.fresh = bool(meta.get("fresh"))
         self.method = meta.get("method") or "__call__"
@@ -171,11 +185,27 @@ class Answer:
     """What a call comes to, filled in on the way."""
 
     def __init__(self):
-        self.blob = None
+        self.value = ()
         self.error = None
         self.instance = None
         self.notes = []
         self.poisoned = None
+
+
+def _bounded(notes):
+    """What is sent of notes: they name what a job names, which can be many and long."""
+    told = [printable(note, _MAX_NOTE) for note in notes[:_MOST_NOTES]]
+    if len(notes) > _MOST_NOTES:
+        told.append("%d more notes were left out." % (len(notes) - _MOST_NOTES))
+    return told
+
+
+def _names(threads):
+    """Names of threads for a sentence. A property of a job's class is not asked: it may hang or fail."""
+    names = [one_line(vars(thread).get("_name", "?"), _MAX_THREAD) for thread in threads[:_MOST_THREADS]]
+    if len(threads) > _MOST_THREADS:
+        names.append("%d more" % (len(threads) - _MOST_THREADS))
+    return names
 
 
 class Worker:
@@ -197,7 +227,7 @@ class Worker:
     # --- a call from frame to answer --------------------------------------------------------------------------
 
     def call(self, frame):
-        """Performs a CALL; returns the meta data and the blob of its RESULT."""
+        """Performs a CALL; returns the meta data and the value of its RESULT."""
         started = _perf_counter()
         answer = Answer()
         try:
@@ -213,15 +243,16 @@ class Worker:
             "ok": answer.error is None,
             "error": answer.error,
             "instance": None if answer.instance is None else answer.instance.info(),
-            "notes": answer.notes,
-            "poisoned": answer.poisoned,
-            "threads": [
-                thread.name for thread in self._threads if thread not in threads_before
-            ],
+            "instances": self._instances.count(),
+            "lives": self._instances.has(frame.meta.get("instance")),
+            "notes": _bounded(answer.notes),
+            "poisoned": None if answer.poisoned is None else one_line(answer.poisoned, _MAX_POISONED),
+            "threads": _names([thread for thread in self._threads if thread not in threads_before]),
             "pending": pending,
             "output": self._output.release(),
             "ms": (_perf_counter() - started) * 1000,
-        }, answer.blob
+            "value": None if not answer.value else frame.meta["format"],
+        }, answer.value
 
     def repair(self):
         """Puts back what a call has changed in the process; after its answer is out, so that nobody waits for it."""
@@ -256,7 +287,7 @@ class Worker:
         if isinstance(error, SystemExit) and self._state.in_fork():
             self._leave_fork(error.code if isinstance(error.code, int) else int(error.code is not None))
         cancelled = self._gate.fired
-        answer.blob = None
+        answer.value = ()
 
         def examine():
             answer.error = runner_errors.describe(error, cancelled)
@@ -291,7 +322,7 @@ class Worker:
         args, kwargs = job.arguments()
         value = function(*args, **kwargs)
         value = runner_async.plain_value(value, runner_async.run_once, self._emitter(job))
-        answer.blob = runner_values.dump(value, job.as_json)
+        answer.value = runner_values.dump(value, job.as_json, job.limit)
 
     def _execute(self, job):
         main = sys.modules["__main__"] = job.source.new_main()
@@ -299,15 +330,23 @@ class Worker:
         return main
 
     def _emitter(self, job):
-        """Sends one item of a generator; None when Node does not want them one by one."""
-        if not job.stream:
-            return None
+        """Takes the items of a generator as they come, and sends each when Node wants that.
+
+        Fails once all together are certain to be too large, and not only when the generator has come to its end.
+        """
+        size = runner_values.LeastSize(job.limit)
 
         def emit(item):
-            blob = runner_values.dump(item, job.as_json)
+            size.add(item)
+            if job.chunk_limit is None:
+                return
+            try:
+                value = runner_values.dump(item, job.as_json, job.chunk_limit)
+            except SizeError:
+                value = ()  # the result has it
             self._gate.hold()
             try:
-                self._channel.send(CHUNK, job.call_id, {}, blob)
+                self._channel.send(CHUNK, job.call_id, {"value": job.format if value else None}, value)
             finally:
                 self._gate.release()
 
@@ -333,7 +372,7 @@ class Worker:
         args, kwargs = arguments
         value = method(*args, **kwargs)
         value = runner_async.plain_value(value, instance.own_loop, self._emitter(job))
-        answer.blob = runner_values.dump(value, job.as_json)
+        answer.value = runner_values.dump(value, job.as_json, job.limit)
 
     def _reusable(self, job, fingerprint, notes):
         """The living instance that the call means, or None when one is to be built."""
@@ -369,7 +408,7 @@ class Worker:
         arguments = job.arguments()
         identifier = job.instance_id
         if identifier is None:
-            identifier = "%s_%s" % (job.name, _urandom(4).hex())
+            identifier = "%s_%s" % (one_line(job.name), _urandom(4).hex())
         instance = Instance(identifier, job, fingerprint, main)
         self._instances.make_room()
         instance.loop = runner_async.loop_if_wanted()
@@ -427,11 +466,11 @@ class Worker:
         operation = frame.meta.get("op")
         if operation == "modules":
             names = {name.partition(".")[0] for name in list(sys.modules) if isinstance(name, str)}
-            return {"ok": True, "modules": sorted(names)}, None
+            return {"ok": True, "modules": sorted(names)}, ()
         if operation == "describe" and len(frame.blobs) == 1:
-            return self._describe(frame.blobs[0], frame.meta.get("limit", 1000)), None
+            return self._describe(frame.blobs[0], frame.meta.get("limit", 1000)), ()
         error = RequestError("unknown control operation %r" % (operation,))
-        return {"ok": False, "error": runner_errors.describe(error)}, None
+        return {"ok": False, "error": runner_errors.describe(error)}, ()
 
     def _describe(self, blob, limit):
         """The repr of a result; unpickling it and its __repr__ run code of the job."""

@@ -6,6 +6,7 @@ import traceback
 
 _MAX_MESSAGE = 8 << 10
 _MAX_TRACEBACK = 64 << 10
+_MAX_NAME = 200
 _MAX_FRAMES = 200
 _MAX_CHAIN = 20
 
@@ -48,15 +49,31 @@ class ResultError(RunnerError):
     kind = "result"
 
 
+class SizeError(RunnerError):
+    """A value is larger than what may be sent; the message is its size, and Node says the rest."""
+
+    kind = "size"
+
+
 def printable(text, limit):
     """The text as it can be sent: no lone surrogates, at most `limit` bytes of UTF-8, the end kept if it is cut."""
+    # Of a text of gigabytes only the ends are encoded.
+    hidden = max(0, len(text) - 2 * limit)
+    if hidden:
+        text = text[:limit] + text[-limit:]
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= limit:
         return data.decode("utf-8")
     half = limit // 2 - 32
     head = data[:half].decode("utf-8", "ignore")
     tail = data[-half:].decode("utf-8", "ignore")
-    return "%s\n... [%d bytes left out] ...\n%s" % (head, len(data) - 2 * half, tail)
+    return "%s\n... [%d bytes left out] ...\n%s" % (head, hidden + len(data) - 2 * half, tail)
+
+
+def one_line(text, limit=_MAX_NAME):
+    """A name or the like from a job, as it can stand in a sentence: what is not printable is replaced."""
+    short = text if len(text) <= limit else text[: limit - 3] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def safe_message(error):
@@ -69,13 +86,14 @@ def safe_message(error):
 
 def type_name(kind):
     module = kind.__module__
-    return kind.__qualname__ if module in ("builtins", "__main__") else "%s.%s" % (module, kind.__qualname__)
+    name = kind.__qualname__ if module in ("builtins", "__main__") else "%s.%s" % (module, kind.__qualname__)
+    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
 
 
 def error_meta(kind, name, message, trace=""):
     return {
         "kind": kind,
-        "type": name,
+        "type": one_line(name),
         "message": printable(message, _MAX_MESSAGE),
         "traceback": printable(trace, _MAX_TRACEBACK),
     }

@@ -6,7 +6,8 @@ descriptors, so that everything arrives in the order in which it was written.
 A process that a job leaves behind still holds the FIFO and could write into a later answer. To find out, fds 1 and 2
 share one open file description that carries a flock: children inherit the description and with it the lock. After
 the call both descriptors move to a second, unlocked description (the spare). If the lock can be had there, nobody
-else holds the first one any more. If not, a new FIFO is made and its path goes to Node.
+else holds the first one any more. If not, a new FIFO is made and Node is told: both sides know the names of all of
+them, output-1, output-2 and so on.
 """
 
 import ctypes
@@ -46,7 +47,6 @@ class Output:
     """Owner of descriptors 0, 1 and 2 and of everything in this process that writes to them."""
 
     def __init__(self, directory, high_fd):
-        self.path = None
         self._directory = directory
         self._high_fd = high_fd
         self._count = 0
@@ -98,7 +98,6 @@ class Output:
         _dup2(self._main, 2)
         self._spare = self._high(_open(path, os.O_WRONLY), self._spare)
         self._status = _fstat(self._spare)
-        self.path = path
 
     @staticmethod
     def _lock(fd):
@@ -134,9 +133,9 @@ class Output:
             return -1
 
     def release(self):
-        """After a call: the path of a new FIFO when another process still holds this one, else None."""
+        """After a call: whether there is a new FIFO, as another process still holds the one before."""
         if not self._children_possible():
-            return None
+            return False
         for fd in (1, 2):
             _dup2(self._spare, fd)
         _dup2(self._spare, self._main, False)
@@ -145,11 +144,11 @@ class Output:
                 # Node has unlinked the path; the file behind the kept reader is still the same.
                 reopened = _open("/proc/self/fd/%d" % self._reader, os.O_WRONLY | os.O_CLOEXEC)
                 self._high(reopened, self._spare)
-                return None
+                return False
             except OSError:
                 pass
         self._open_fifo()
-        return self.path
+        return True
 
     # --- streams ----------------------------------------------------------------------------------------------
 

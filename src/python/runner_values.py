@@ -3,15 +3,19 @@
 import json
 import pickle
 import sys
+from itertools import islice
 
 import cloudpickle
 
-from runner_errors import ArgumentsError, ResultError, safe_message, type_name
-from runner_wire import MAX_BLOB
+from runner_errors import ArgumentsError, ResultError, SizeError, safe_message, type_name
 
-_loads, _dumps, _dumps_any = pickle.loads, pickle.dumps, cloudpickle.dumps
+_loads, _dumps, _dump_any = pickle.loads, pickle.dumps, cloudpickle.dump
 _decode_json = json.JSONDecoder().decode
 _encode_json = json.JSONEncoder(allow_nan=False).encode
+
+# What is looked at before values are encoded: so many items, and no object below so many bytes.
+_MOST_ITEMS = 1000
+_SMALL = 1000
 
 # For exactly these, pickle's own C code does the same as cloudpickle, without setting up a pickler in Python.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
@@ -51,22 +55,93 @@ def load_arguments(blobs, as_json, prefix, count, names):
     return args, kwargs
 
 
-def dump(value, as_json):
-    """The result as bytes."""
+def dump(value, as_json, limit):
+    """The result as a list of byte buffers, which share memory with the value.
+
+    Raises SizeError as soon as it is certain that they would have more than `limit` bytes in all.
+    """
+    size = LeastSize(limit)
+    for item in islice(_items(value), _MOST_ITEMS):
+        size.add(item)
     try:
         if as_json:
-            blob = _encode_json(value).encode("ascii")
+            parts = [_encode_json(value).encode("ascii")]
         elif type(value) in _PLAIN:
-            blob = _dumps(value, 5)
+            parts = [_dumps(value, 5)]
         else:
-            blob = _dumps_any(value)
-    except MemoryError:
+            file = _Parts(limit)
+            _dump_any(value, file)
+            parts = file.parts
+    except (MemoryError, SizeError):
         raise
     except Exception as error:
         raise ResultError(_why_not(value, error, as_json)) from error
-    if len(blob) > MAX_BLOB:
-        raise ResultError("the result is too large to be sent: %d bytes" % len(blob))
-    return blob
+    total = sum(map(len, parts))
+    if total > limit:
+        raise SizeError(_size_text(total))
+    return parts
+
+
+def _items(value):
+    if type(value) is list:
+        return value
+    return value.values() if type(value) is dict else (value,)
+
+
+class LeastSize:
+    """What values will take at least once they are encoded, from what can be seen without encoding them.
+
+    Only what does not change afterwards is counted, and each object once, as pickle does: the values of a generator
+    are added up while it runs, and encoded together at its end.
+    """
+
+    def __init__(self, limit):
+        self._limit = limit
+        self._size = 0
+        self._seen = set()
+
+    def add(self, value):
+        """Adds a value, which the caller keeps; raises SizeError when there is more than the limit by now."""
+        for leaf in islice(value, _MOST_ITEMS) if type(value) is tuple else (value,):
+            size = _size_of_leaf(leaf)
+            if size > _SMALL and id(leaf) not in self._seen:
+                self._seen.add(id(leaf))
+                self._size += size
+        if self._size > self._limit:
+            raise SizeError("at least %s" % _size_text(self._size))
+
+
+def _size_text(size):
+    return "%.1f MiB" % (size / 2**20) if size >= 2**20 else "%d bytes" % size
+
+
+def _size_of_leaf(value):
+    kind = type(value)
+    if kind is bytes or kind is str:
+        return len(value)
+    if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not value.dtype.hasobject:
+        return value.nbytes
+    return 0
+
+
+class _Parts:
+    """A file for picklers that keeps what is written in pieces, and fails once it is too much."""
+
+    def __init__(self, limit):
+        self.parts = []
+        self._limit = limit
+        self._size = 0
+
+    def write(self, data):
+        if type(data) is not bytes:
+            # A view, so that the size stays what it is now.
+            view = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
+            data = view.cast("B")
+        self._size += len(data)
+        if self._size > self._limit:
+            raise SizeError("more than %s" % _size_text(self._limit))
+        self.parts.append(data)
+        return len(data)
 
 
 def _why_not(value, error, as_json):

@@ -1,7 +1,8 @@
 """Frames on the control socket.
 
 A frame is a header of 12 bytes (length of the body, type, call id; little endian), then the body: the length of
-the meta data, the meta data as JSON, and blobs back to back, whose lengths the meta data names in "blobs".
+the meta data, the meta data as JSON, and blobs back to back. Frames from Node list the lengths of their blobs in
+"blobs"; a frame to Node has at most one, the value, whose format the meta data names in "value".
 """
 
 import json
@@ -10,8 +11,11 @@ import struct
 
 READY, CALL, CHUNK, RESULT, CTL, BYE = 1, 2, 3, 4, 5, 6
 
-# What a body may hold at most: its length is 32 bits wide, and the meta data needs room too.
-MAX_BLOB = 0xFFFFFFFF - (16 << 20)
+# Node refuses frames with more meta data than this, in bytes.
+MAX_META = 1 << 20
+
+# Linux takes at most 1024 buffers in one call.
+_MAX_BUFFERS = 512
 
 # Bound now, so that a job that replaces functions of these modules does not take the control path with it.
 _HEADER = struct.Struct("<IBxxxI")
@@ -73,15 +77,17 @@ class Channel:
             raise ValueError("the blobs do not fill the frame")
         return Frame(kind, call_id, meta, blobs)
 
-    def send(self, kind, call_id, meta, blob=None):
-        """Sends one frame; the blob goes out from where it lies. `meta["blobs"]` is filled in here."""
-        meta["blobs"] = [] if blob is None else [len(blob)]
+    def send(self, kind, call_id, meta, value=()):
+        """Sends one frame. `value` is a sequence of byte buffers, which go out from where they lie.
+
+        Raises ValueError, with nothing sent, when there is more meta data than Node takes.
+        """
         text = _encode(meta).encode("ascii")
+        if len(text) > MAX_META:
+            raise ValueError("the meta data is too large")
         head = _pack_length(len(text)) + text
-        length = len(head) + (0 if blob is None else len(blob))
-        head = _pack_header(length, kind, call_id) + head
-        parts = [head] if blob is None else [head, blob]
-        self._send_all(parts, _HEADER.size + length)
+        length = len(head) + sum(map(len, value))
+        self._send_all([_pack_header(length, kind, call_id) + head, *value])
 
     def _fill(self, view):
         """Fills the view from the socket; False when the stream ends first."""
@@ -94,15 +100,12 @@ class Channel:
             have += more
         return True
 
-    def _send_all(self, parts, total):
-        sent = self._sendmsg(parts)
-        while sent < total:
-            rest = []
-            skip = sent
-            for part in parts:
-                size = len(part)
-                if skip < size:
-                    rest.append(memoryview(part)[skip:])
-                skip = max(0, skip - size)
-            parts, total = rest, total - sent
-            sent = self._sendmsg(parts)
+    def _send_all(self, parts):
+        first = 0
+        while first < len(parts):
+            sent = self._sendmsg(parts[first : first + _MAX_BUFFERS])
+            while first < len(parts) and sent >= len(parts[first]):
+                sent -= len(parts[first])
+                first += 1
+            if sent:
+                parts[first] = memoryview(parts[first])[sent:]

@@ -1,9 +1,7 @@
 import { Cause, Effect, Fiber, Queue, Result, Schedule, Scope } from "effect";
 
+import { CHUNK_LIMIT, type FunctionAnswer } from "../protocol/FunctionAnswer.ts";
 import type { JobQueue } from "./JobQueue.ts";
-
-/** RunPod documents 1 MB for one value of a stream, in bytes. */
-const LARGEST = 1_000_000;
 
 /** What may wait for the service, in bytes. */
 const BUFFER = 16 * 1024 * 1024;
@@ -22,6 +20,8 @@ const FAREWELL = 60;
 export interface ChunkStream {
   /** Sends a value when it is its turn; never waits. */
   readonly offer: (value: unknown) => void;
+  /** The same for a value of a function; undefined is one that is too large. */
+  readonly offerAnswer: (answer: FunctionAnswer | undefined) => void;
   /** Whether there was any value. */
   readonly isUsed: () => boolean;
   /** Until all that was offered is sent, or has no hope. */
@@ -59,18 +59,22 @@ export const chunkStream = Effect.fnUntraced(function* (
     Queue.take(waiting).pipe(Effect.flatMap(send), Effect.forever, Effect.ignoreCause),
   );
 
-  const offer = (value: unknown): void => {
+  const offerBody = (body: Uint8Array | undefined): void => {
     offered += 1;
-    const encoded = Result.try(() => Buffer.from(JSON.stringify({ output: value })));
-    if (Result.isFailure(encoded) || encoded.success.length > LARGEST) {
+    if (body === undefined || body.length > CHUNK_LIMIT) {
       left.large += 1;
-    } else if (bytes + encoded.success.length > BUFFER) {
+    } else if (bytes + body.length > BUFFER) {
       left.late += 1;
     } else {
-      bytes += encoded.success.length;
-      Queue.offerUnsafe(waiting, encoded.success);
+      bytes += body.length;
+      Queue.offerUnsafe(waiting, body);
     }
   };
+
+  const offer = (value: unknown): void =>
+    offerBody(
+      Result.getOrUndefined(Result.try(() => Buffer.from(JSON.stringify({ output: value })))),
+    );
 
   const end = Effect.gen(function* () {
     Queue.endUnsafe(waiting);
@@ -82,7 +86,7 @@ export const chunkStream = Effect.fnUntraced(function* (
     const { large, late, refused } = left;
     left = { large: 0, late: 0, refused: 0 };
     const reasons = [
-      ...(large > 0 ? [`${large} above 1 MB`] : []),
+      ...(large > 0 ? [`${large} above 1 MB or not to be encoded`] : []),
       ...(late > 0 ? [`${late} because RunPod was too slow`] : []),
       ...(refused > 0 ? [`${refused} that RunPod did not take`] : []),
     ];
@@ -92,5 +96,10 @@ export const chunkStream = Effect.fnUntraced(function* (
     );
   });
 
-  return { offer, isUsed: () => offered > 0, end };
+  return {
+    offer,
+    offerAnswer: (answer) => offerBody(answer?.toJson('{"output":', "}")),
+    isUsed: () => offered > 0,
+    end,
+  };
 });

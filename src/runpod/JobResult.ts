@@ -1,5 +1,7 @@
 import { Predicate, Result } from "effect";
 
+import { FunctionAnswer } from "../protocol/FunctionAnswer.ts";
+
 /** Sizes that RunPod documents for results, in megabytes. */
 const DOCUMENTED = "10 MB for /run and 20 MB for /runsync";
 
@@ -17,11 +19,18 @@ const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(docum
 export const failureBody = (error: unknown, output?: unknown): Uint8Array =>
   bytes(output === undefined ? { error } : { output, error });
 
+/** The body for the answer of a function, whose value is copied no more. */
+const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
+  const error = answer.error === null ? "" : `,"error":${JSON.stringify(answer.error)}`;
+  return answer.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
+};
+
 /**
  * The body for what a handler returned. A truthy `error` in it goes where the service looks for it, and
  * `refresh_worker` asks for a new container after this job.
  */
 export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
+  if (value instanceof FunctionAnswer) return answerBody(value, refresh);
   const encoded = Result.try(() => {
     if (!Predicate.isObject(value) || Array.isArray(value)) {
       return bytes({ output: value ?? null, ...(refresh ? { stopPod: true } : {}) });

@@ -159,7 +159,7 @@ export class Worker extends Context.Service<
           const own: JobEvents = {
             stage: progress.stage,
             output: progress.output,
-            ...(queue.canStream ? { chunk: stream.offer } : {}),
+            ...(queue.canStream ? { chunk: stream.offerAnswer } : {}),
           };
           const handled = Effect.suspend(() => {
             const produced = handler(job);

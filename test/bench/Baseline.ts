@@ -24,21 +24,22 @@ export const bareProcess = (python: string, args: ReadonlyArray<string>) =>
     },
   );
 
-/** Sends a frame of this meta and blob there and back again; the blob as it came back. */
+/** Sends a frame of this meta and blob there and back again; the base64 of the blob as it came back. */
 export const echoes = Effect.fnUntraced(function* (python: string, mode: "echo" | "pickle") {
   const control = yield* bareProcess(python, [mode]);
-  const reader = new FrameReader();
-  let resume: ((blob: Buffer) => void) | undefined;
+  const reader = new FrameReader(() => Number.MAX_SAFE_INTEGER);
+  let resume: ((blob: string) => void) | undefined;
   control.on("data", (bytes: Buffer) => {
     for (const frame of reader.read(bytes)) {
-      resume?.(Result.getOrThrow(frame).blobs[0] ?? Buffer.alloc(0));
+      resume?.(Result.getOrThrow(frame).value?.text() ?? "");
     }
   });
   return (meta: object, blob: Uint8Array) =>
-    Effect.callback<Buffer>((done) => {
+    Effect.callback<string>((done) => {
       resume = (received) => done(Effect.succeed(received));
       control.cork();
-      for (const part of encode(FrameType.call, 1, meta, [blob])) control.write(part);
+      const value = blob.byteLength === 0 ? null : "cloudpickle";
+      for (const part of encode(FrameType.call, 1, { ...meta, value }, [blob])) control.write(part);
       control.uncork();
     });
 });

@@ -6,6 +6,7 @@ import { Deferred, Effect, Fiber, Option, Predicate, Schedule } from "effect";
 
 import { endpointServer } from "../../src/endpoint/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../src/endpoint/RequestBody.ts";
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
 import { endpoint, serverOptions } from "../support/Endpoint.ts";
 import { ask } from "../support/Http.ts";
@@ -58,7 +59,7 @@ describe("a local endpoint", () => {
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const { port, ready } = yield* endpoint({}, () =>
-        Effect.as(Deferred.await(gate), success({})),
+        Effect.as(Deferred.await(gate), FunctionAnswer.of(success({}))),
       );
       assert.strictEqual((yield* ask(port, "/ping")).status, 204);
       const health = yield* ask(port, "/health");

@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
 import { PythonRunner } from "../../src/execution/PythonRunner.ts";
-import type { Call } from "../../src/execution/Runner.ts";
+import type { Call, CallOutcome } from "../../src/execution/Runner.ts";
 import { RunnerLauncher } from "../../src/execution/RunnerLauncher.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import {
@@ -11,6 +11,7 @@ import {
   fakeRunners,
   fakeWorkspace,
   surroundings,
+  textOf,
   well,
 } from "../support/FakeRunner.ts";
 
@@ -28,7 +29,7 @@ const call: Call = {
     instance: null,
     fresh: false,
     modules: {},
-    stream: false,
+    limit: 1_000_000,
   },
   blobs: [],
 };
@@ -68,7 +69,7 @@ const of = (id: string): Call => ({
   meta: { ...call.meta, kind: "class", instance: id },
 });
 
-const value = (outcome: { readonly value: Buffer | undefined }) => String(outcome.value);
+const value = (outcome: Pick<CallOutcome, "value">) => textOf(outcome.value);
 
 /** Processes that answer with their number, which is that of their start, when the gate is open. */
 const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<Behaviour> =>
@@ -90,7 +91,7 @@ describe("PythonRunner", () => {
       const runner = yield* PythonRunner;
       assert.isEmpty(started);
       for (let turn = 0; turn < 3; turn += 1) {
-        assert.strictEqual(String((yield* runner.call(call)).value), "pickle");
+        assert.strictEqual(value(yield* runner.call(call)), "pickle");
       }
       assert.lengthOf(started, 1);
       assert.strictEqual(started[0]?.directory, "/workspace");
@@ -227,13 +228,16 @@ describe("PythonRunner", () => {
       return Effect.gen(function* () {
         const runner = yield* PythonRunner;
         let told = 0;
-        const first = Effect.provideService(runner.call(call), JobEvents, {
+        const first = Effect.provideService(runner.call(of("Model_1")), JobEvents, {
           poisoned: () => (told += 1),
         });
         assert.include((yield* first).output, "device-side assert");
         assert.strictEqual(told, 1);
-        assert.include((yield* runner.call(call)).output, "Instance Model_1 was built anew");
-        assert.notInclude((yield* runner.call(call)).output, "built anew");
+        assert.include(
+          (yield* runner.call(of("Model_1"))).output,
+          "Instance Model_1 was built anew",
+        );
+        assert.notInclude((yield* runner.call(of("Model_1"))).output, "built anew");
         assert.lengthOf(started, 2);
       }).pipe(provide);
     },
@@ -285,7 +289,7 @@ describe("PythonRunner", () => {
         const fiber = yield* Effect.forkChild(runner.call(call));
         yield* Deferred.await(begun);
         yield* TestClock.adjust("30 seconds");
-        assert.strictEqual(String((yield* Fiber.join(fiber)).value), "partial");
+        assert.strictEqual(value(yield* Fiber.join(fiber)), "partial");
       }).pipe(provide);
     }),
   );
@@ -346,7 +350,7 @@ describe("PythonRunner", () => {
         const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
           concurrency: "unbounded",
         });
-        assert.strictEqual(String(next.value), "after 1");
+        assert.strictEqual(value(next), "after 1");
       }).pipe(provide);
     }),
   );

@@ -3,12 +3,31 @@ import { Effect, Result, Schema } from "effect";
 
 import { encode, type Frame, FrameReader, FrameType } from "../../src/execution/RunnerProtocol.ts";
 
-const bytesOf = (...frames: ReadonlyArray<ReadonlyArray<Uint8Array>>) =>
-  Buffer.concat(frames.flat());
+const LIMIT = 4_000_000;
+
+/** A frame as the runner sends it. */
+const fromRunner = (type: number, call: number, json: object | string, value = Buffer.alloc(0)) => {
+  const meta = Buffer.from(typeof json === "string" ? json : JSON.stringify(json));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(meta.byteLength);
+  return header(Buffer.concat([length, meta, value]), type, call);
+};
+
+const header = (body: Buffer, type: number, call = 7, size = body.byteLength) => {
+  const head = Buffer.alloc(12);
+  head.writeUInt32LE(size, 0);
+  head.writeUInt32LE(type, 4);
+  head.writeUInt32LE(call, 8);
+  return Buffer.concat([head, body]);
+};
+
+/** Only results of call 7 and values of its generator can come. */
+const limitOf = (type: number, call: number) =>
+  call === 7 && (type === FrameType.result || type === FrameType.chunk) ? LIMIT : undefined;
 
 /** Reads the bytes in pieces of the given size. */
 const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> => {
-  const reader = new FrameReader();
+  const reader = new FrameReader(limitOf);
   const frames: Array<Frame> = [];
   for (let start = 0; start < bytes.byteLength; start += size) {
     for (const frame of reader.read(bytes.subarray(start, start + size))) {
@@ -18,55 +37,82 @@ const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> 
   return frames;
 };
 
-const header = (size: number, type: number, body: Buffer) => {
-  const head = Buffer.alloc(12);
-  head.writeUInt32LE(size, 0);
-  head.writeUInt32LE(type, 4);
-  return Buffer.concat([head, body]);
-};
-const meta = (json: string, blobs = "") => {
-  const size = Buffer.alloc(4);
-  size.writeUInt32LE(Buffer.byteLength(json), 0);
-  return Buffer.concat([size, Buffer.from(json), Buffer.from(blobs)]);
-};
+const decoded = (frame: Frame | undefined) =>
+  Buffer.from(frame?.value?.text() ?? "", "base64").toString();
 
-describe("frames", () => {
-  const call = encode(FrameType.call, 7, { name: "é" }, [Buffer.from("abc"), Buffer.alloc(0)]);
-  const bye = encode(FrameType.bye, 8, {}, []);
+describe("frames from the runner", () => {
+  const chunk = fromRunner(
+    FrameType.chunk,
+    7,
+    { name: "é", value: "cloudpickle" },
+    Buffer.from("abcd"),
+  );
+  const result = fromRunner(FrameType.result, 7, { ok: true, value: null });
 
-  it.each([1, 2, 11, 12, 13, 16, 1000])(
+  it.each([1, 2, 3, 11, 12, 13, 16, 1000])(
     "come out as they went in, read %i bytes at a time",
     (size) => {
-      const [first, second, ...others] = framesOf(bytesOf(call, bye), size);
-      assert.deepInclude(first, { type: FrameType.call, call: 7 });
-      assert.deepStrictEqual(first?.meta, { name: "é", blobs: [3, 0] });
-      assert.deepStrictEqual(first?.blobs.map(String), ["abc", ""]);
-      assert.deepInclude(second, { type: FrameType.bye, call: 8 });
+      const [first, second, ...others] = framesOf(Buffer.concat([chunk, result]), size);
+      assert.deepInclude(first, { type: FrameType.chunk, call: 7 });
+      assert.deepStrictEqual(first?.meta, { name: "é", value: "cloudpickle" });
+      assert.strictEqual(decoded(first), "abcd");
+      assert.deepInclude(second, { type: FrameType.result, call: 7, value: undefined });
       assert.isEmpty(others);
     },
   );
 
-  it("carry large blobs whole", () => {
-    const blob = Buffer.alloc(3_000_000, "xyz");
-    const [frame] = framesOf(bytesOf(encode(FrameType.result, 1, {}, [blob])), 65_536);
-    assert.isTrue(frame?.blobs[0]?.equals(blob));
-  });
+  it.each([65_536, 65_537, 999_999, 4_000_000])(
+    "carry large values whole, read %i bytes at a time",
+    (size) => {
+      const value = Buffer.alloc(3_000_001, "xyz0");
+      const [frame] = framesOf(
+        fromRunner(FrameType.result, 7, { value: "cloudpickle" }, value),
+        size,
+      );
+      assert.strictEqual(frame?.value?.text(), value.toString("base64"));
+    },
+  );
 
   it.each([
     ["a type that is none", Buffer.from("print('this is not a frame')")],
-    ["no meta", header(2, FrameType.result, Buffer.from("ab"))],
-    ["meta beyond its end", header(8, FrameType.result, Buffer.from([200, 0, 0, 0, 1, 2, 3, 4]))],
-    ["meta that is no JSON", header(7, FrameType.result, meta("{]x"))],
-    ["blobs that are too short", header(20, FrameType.result, meta('{"blobs": [3]}', "ab"))],
-    ["a blob of negative length", header(21, FrameType.result, meta('{"blobs": [-2]}', "ab"))],
-  ])("are refused when they have %s", (_, bytes) => {
-    const [frame] = new FrameReader().read(bytes);
+    ["a type that only the worker sends", header(Buffer.alloc(0), FrameType.call)],
+    ["the number of another call", fromRunner(FrameType.result, 8, { value: null })],
+    ["no meta", header(Buffer.from("ab"), FrameType.result)],
+    ["meta beyond its end", header(Buffer.from([200, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
+    ["meta that is no JSON", fromRunner(FrameType.result, 7, "{]x")],
+    ["meta that is nested deeply", fromRunner(FrameType.result, 7, "[".repeat(1e5))],
+    ["more meta than there can be", fromRunner(FrameType.result, 7, { a: "x".repeat(1 << 20) })],
+    ["a value of no format", fromRunner(FrameType.result, 7, { value: "csv" }, Buffer.from("a"))],
+    ["a format without a value", fromRunner(FrameType.result, 7, { value: "json" })],
+    ["the length of 3 GB", header(Buffer.alloc(0), FrameType.result, 7, 3_000_000_000)],
+    [
+      "a value above the limit",
+      fromRunner(FrameType.result, 7, { value: "cloudpickle" }, Buffer.alloc(LIMIT + 1)),
+    ],
+  ])("are refused when they have %s, and nothing is read after that", (_, bytes) => {
+    const reader = new FrameReader(limitOf);
+    const [frame, ...others] = reader.read(Buffer.concat([bytes, result]));
     assert.isTrue(frame !== undefined && Result.isFailure(frame));
+    assert.isEmpty(others);
+    assert.isEmpty(reader.read(result));
   });
 
   it.effect.prop("of any bytes never throw", [Schema.Uint8Array], ([bytes]) =>
     Effect.sync(() => {
-      assert.isArray(new FrameReader().read(Buffer.from(bytes)));
+      assert.isArray(new FrameReader(limitOf).read(Buffer.from(bytes)));
     }),
   );
+});
+
+it("frames to the runner list the lengths of their blobs", () => {
+  const frame = Buffer.concat(
+    encode(FrameType.call, 7, { name: "é" }, [Buffer.from("abc"), Buffer.alloc(0)]),
+  );
+  const size = frame.readUInt32LE(12);
+  assert.strictEqual(frame.readUInt32LE(0), frame.byteLength - 12);
+  assert.deepStrictEqual(JSON.parse(frame.toString("utf8", 16, 16 + size)), {
+    name: "é",
+    blobs: [3, 0],
+  });
+  assert.strictEqual(frame.toString("utf8", 16 + size), "abc");
 });

@@ -2,7 +2,7 @@ import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import type { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import { failure, type FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
@@ -248,7 +248,7 @@ class Model:
       const chunks: Array<FunctionResponse> = [];
       const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
         Effect.provideService(JobEvents, {
-          chunk: (chunk) => chunks.push(chunk),
+          chunk: (chunk) => chunks.push(chunk?.toResponse() ?? failure("too large")),
         }),
       );
       assert.deepStrictEqual(

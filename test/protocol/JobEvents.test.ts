@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { both, type JobEvents } from "../../src/protocol/JobEvents.ts";
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
 
 const recorder = (said: Array<string>, name: string): Required<JobEvents> => ({
@@ -15,7 +16,7 @@ const tellAll = ({ stage, output, poisoned, chunk, ended }: JobEvents): void => 
   stage?.("running");
   output?.("line");
   poisoned?.();
-  chunk?.(success({}));
+  chunk?.(FunctionAnswer.of(success({})));
   ended?.("cuda", "why");
 };
 

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import { chunkStream } from "../../src/runpod/ChunkStream.ts";
@@ -18,7 +19,7 @@ const yielding =
   () =>
     Effect.gen(function* () {
       const events = yield* JobEvents;
-      for (const value of values) events.chunk?.(chunk(value));
+      for (const value of values) events.chunk?.(FunctionAnswer.of(chunk(value)));
       return success({ json_result: [...values] });
     });
 

@@ -6,6 +6,7 @@ import { Shutdown } from "../../src/cli/Shutdown.ts";
 import { PythonRunner } from "../../src/execution/PythonRunner.ts";
 import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
 import { RunnerUnavailable } from "../../src/execution/RunnerError.ts";
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import * as FunctionResponse from "../../src/protocol/FunctionResponse.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import { Delivery } from "../../src/runpod/Delivery.ts";
@@ -100,7 +101,7 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
     events.stage?.("running");
     if (input.kind === "stream") {
       for (let value = 0; value < 3; value += 1) {
-        events.chunk?.(FunctionResponse.success({ json_result: value }));
+        events.chunk?.(FunctionAnswer.of(FunctionResponse.success({ json_result: value })));
         yield* Effect.sleep(input.duration / 3);
       }
     } else {
@@ -125,18 +126,20 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
         return FunctionResponse.success({ json_result: number });
     }
   });
+  const execute = (given: unknown) =>
+    Effect.suspend(() => {
+      const input = given as Input;
+      const run = journal.start(input.id, concurrency);
+      return outcome(input, run.number).pipe(
+        Effect.onInterrupt(() => Effect.sleep(input.stopping)),
+        Effect.ensuring(Effect.sync(() => (run.isRunning = false))),
+      );
+    });
   return Layer.succeed(
     RemoteExecutor,
     RemoteExecutor.of({
-      execute: (given) =>
-        Effect.suspend(() => {
-          const input = given as Input;
-          const run = journal.start(input.id, concurrency);
-          return outcome(input, run.number).pipe(
-            Effect.onInterrupt(() => Effect.sleep(input.stopping)),
-            Effect.ensuring(Effect.sync(() => (run.isRunning = false))),
-          );
-        }),
+      execute,
+      answer: (given) => Effect.map(execute(given), (response) => FunctionAnswer.of(response)),
     }),
   );
 };

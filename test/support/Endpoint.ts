@@ -7,6 +7,7 @@ import { JobStore } from "../../src/endpoint/JobStore.ts";
 import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../src/endpoint/LocalEndpoint.ts";
 import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
 import type { Job } from "../../src/protocol/Job.ts";
 
@@ -21,7 +22,7 @@ export const serverOptions: EndpointServerOptions = {
 export const endpoint = Effect.fnUntraced(function* (
   changes: Partial<EndpointServerOptions> = {},
   handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
-    Effect.succeed(success({ stdout: JSON.stringify(input) })),
+    Effect.succeed(FunctionAnswer.of(success({ stdout: JSON.stringify(input) }))),
 ) {
   const ready = Latch.makeUnsafe();
   const context = yield* Layer.build(

@@ -8,10 +8,11 @@ import {
   RunnerSpawnFailed,
 } from "../../src/execution/RunnerProcess.ts";
 import { FrameType } from "../../src/execution/RunnerProtocol.ts";
+import { EncodedValue } from "../../src/protocol/EncodedValue.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 
-/** How a fake runner behaves: what it does when it is started, called, interrupted and killed. */
+/** How a fake runner behaves: what it does when it is started, called (by the number of the call), and so on. */
 export interface Behaviour {
   readonly start?: (runner: FakeProcess) => void;
   readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
@@ -53,11 +54,24 @@ const result = {
   ok: true,
   error: null,
   instance: null,
+  instances: 1000,
+  lives: true,
   notes: [],
   poisoned: null,
   threads: [],
-  output: null,
+  output: false,
 };
+
+/** A value as the runner sends it. */
+const encoded = (text: string): EncodedValue => {
+  const value = new EncodedValue("cloudpickle", Buffer.byteLength(text));
+  value.write(Buffer.from(text));
+  return value;
+};
+
+/** The bytes of a value, as text. */
+export const textOf = (value: EncodedValue | undefined): string =>
+  Buffer.from(value?.text() ?? "", "base64").toString();
 
 /** A runner that answers every call with the pickle of its name. */
 export const well: Behaviour = {
@@ -85,7 +99,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
           );
         }
         let ended = false;
-        let current = 0;
+        const calls: Array<number> = [];
         let words = "";
         const fake: FakeProcess = {
           command,
@@ -93,23 +107,22 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
             listener.frame({
               type: FrameType.ready,
               call: 0,
-              blobs: [],
+              value: undefined,
               meta: {
                 pid: 1,
                 python: prepared.version,
                 prefix: prepared.prefix,
                 executable: command.python,
                 cloudpickle: "3.1.2",
-                output: "/scratch/output",
                 ...changes,
               },
             }),
-          answer: (call, changes = {}, value = "pickle") =>
+          answer: (number, changes = {}, value = "pickle") =>
             listener.frame({
               type: FrameType.result,
-              call,
-              meta: { ...result, blobs: [value.length], ...changes },
-              blobs: [Buffer.from(value)],
+              call: calls[number - 1] ?? 0,
+              meta: { ...result, ...changes },
+              value: changes["ok"] === false ? undefined : encoded(value),
             }),
           print: (text) => {
             words += text;
@@ -127,14 +140,14 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
             return {
               pid: started.length,
               send: (type: number, call: number, meta: object) => {
-                current = call;
+                calls.push(call);
                 if (type === FrameType.call || type === FrameType.control) {
-                  behaviour.call?.(fake, call, meta);
+                  behaviour.call?.(fake, calls.length, meta);
                 }
               },
               attach: () => true,
               drain: () => {},
-              interrupt: () => behaviour.interrupt?.(fake, current),
+              interrupt: () => behaviour.interrupt?.(fake, calls.length),
               kill: () => (behaviour.kill ?? well.kill)?.(fake),
               end: Effect.void,
               bootOutput: () => words,

@@ -1,0 +1,114 @@
+import type { SerializationFormat } from "./FunctionRequest.ts";
+import type { JsonInvalid, JsonTooComplex } from "./JsonLimits.ts";
+import { JsonScanner } from "./JsonScanner.ts";
+
+/**
+ * Room before and after a large value, in bytes. The document that is sent with it is written around it there, so
+ * that it is in memory once only. What is not used is never touched, and then takes no memory.
+ */
+const BEFORE = 64;
+const AFTER = 64 * 1024;
+
+/** Smaller values are copied into their documents. */
+const LARGE = 256 * 1024;
+
+/** Base64 makes four characters of three bytes. */
+const GROUP = 3;
+const GROUP_ENCODED = 4;
+
+/** The length of base64 in characters. */
+const base64Length = (bytes: number): number => Math.ceil(bytes / GROUP) * GROUP_ENCODED;
+
+/** The most bytes whose base64 fits into so many characters. */
+export const base64Capacity = (characters: number): number =>
+  Math.max(0, Math.floor(characters / GROUP_ENCODED) * GROUP);
+
+/**
+ * A value on its way from Python into a document: base64 of a pickle, or the JSON text that Python wrote. It is
+ * encoded while it comes, into memory that is taken as it fills.
+ */
+export class EncodedValue {
+  readonly format: SerializationFormat;
+  /** The bytes from Python. */
+  readonly size: number;
+  /** What is wrong with a JSON text. */
+  problem: JsonInvalid | JsonTooComplex | undefined;
+  private buffer: Buffer;
+  private readonly start: number;
+  private end: number;
+  private missing: number;
+  /** Bytes that wait for a group to be complete. */
+  private carry: Buffer = Buffer.alloc(0);
+  private readonly scanner: JsonScanner | undefined;
+  private isUsed = false;
+
+  constructor(format: SerializationFormat, size: number) {
+    this.format = format;
+    this.size = size;
+    this.missing = size;
+    this.scanner = format === "json" ? new JsonScanner() : undefined;
+    const length = format === "json" ? size : base64Length(size);
+    const isLarge = length >= LARGE;
+    this.start = isLarge ? BEFORE : 0;
+    this.end = this.start;
+    this.buffer = Buffer.allocUnsafe(isLarge ? BEFORE + length + AFTER : length);
+  }
+
+  get isComplete(): boolean {
+    return this.missing === 0;
+  }
+
+  /** Takes the next bytes, no more than are missing. */
+  write(bytes: Buffer): void {
+    this.missing -= bytes.byteLength;
+    if (this.scanner === undefined) this.encode(bytes);
+    else {
+      this.end += bytes.copy(this.buffer, this.end);
+      this.scanner.write(bytes);
+    }
+    if (this.missing === 0) this.problem = this.scanner?.end();
+  }
+
+  private encode(bytes: Buffer): void {
+    let rest = bytes;
+    if (this.carry.byteLength > 0) {
+      const wanted = GROUP - this.carry.byteLength;
+      this.carry = Buffer.concat([this.carry, rest.subarray(0, wanted)]);
+      rest = rest.subarray(wanted);
+      if (this.carry.byteLength < GROUP && this.missing > 0) return;
+      this.append(this.carry);
+    }
+    const cut = this.missing === 0 ? rest.byteLength : rest.byteLength - (rest.byteLength % GROUP);
+    this.append(rest.subarray(0, cut));
+    this.carry = Buffer.from(rest.subarray(cut));
+  }
+
+  private append(bytes: Buffer): void {
+    this.end += this.buffer.write(bytes.toString("base64"), this.end, "latin1");
+  }
+
+  /** The characters of its encoding: as many as bytes. */
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  /** Its base64, or its JSON text. */
+  text(): string {
+    return this.buffer.toString("latin1", this.start, this.end);
+  }
+
+  /** The encoding between two other pieces. */
+  within(before: string, after: string): Uint8Array {
+    const start = this.start - Buffer.byteLength(before);
+    const end = this.end + Buffer.byteLength(after);
+    // Only once: the second document would be written over the first.
+    if (this.isUsed || start < 0 || end > this.buffer.byteLength) {
+      const value = this.buffer.subarray(this.start, this.end);
+      return Buffer.concat([Buffer.from(before), value, Buffer.from(after)]);
+    }
+    this.isUsed = true;
+    this.buffer.write(before, start);
+    this.buffer.write(after, this.end);
+    return this.buffer.subarray(start, end);
+  }
+}
