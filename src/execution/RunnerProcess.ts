@@ -63,7 +63,7 @@ export interface RunnerListener {
   readonly limitOf: (type: number, call: number) => number | undefined;
   readonly frame: (frame: Frame) => void;
   readonly output: (bytes: Buffer) => void;
-  /** It ended, and all of its output was handed over. */
+  /** It ended, or ends now as it can't be understood, and all of its output was handed over. */
   readonly exit: (exit: RunnerExit) => void;
 }
 
@@ -184,12 +184,15 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         // Whoever wrote there, this runner can't be understood any more.
         fault = frame.failure.reason;
         control.destroy();
-        kill();
+        report(null, "SIGKILL");
       }
     });
     // A runner that ends closes the socket, and its exit says why.
     control.on("error", () => {});
-    const ended = (code: number | null, signal: string | null) => {
+    let isReported = false;
+    const report = (code: number | null, signal: string | null) => {
+      if (isReported) return;
+      isReported = true;
       drain();
       kill();
       listener.exit({
@@ -197,6 +200,9 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         signal: signal ?? undefined,
         ...(fault === undefined ? {} : { fault }),
       });
+    };
+    const ended = (code: number | null, signal: string | null) => {
+      report(code, signal);
       Deferred.doneUnsafe(exited, Exit.void);
     };
     // "close" waits for the words of a failed start; later a leftover child could hold it up for ever.

@@ -58,7 +58,7 @@ interface ValueLimits {
 export interface Exchange {
   readonly call: number;
   readonly limits: ValueLimits;
-  /** No frame of it can come any more. */
+  /** What comes of it now is ignored. */
   isAnswered: boolean;
   readonly end: Deferred.Deferred<ExchangeEnd>;
   readonly output: (bytes: Buffer) => void;
@@ -107,6 +107,8 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
   );
 
   let current: Exchange | undefined;
+  /** The exchange before: a job that writes an answer in the runner's place makes a second one come late. */
+  let previous: Pick<Exchange, "call" | "limits"> | undefined;
   let ended: RunnerExit | undefined;
   let isReady = false;
   let idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
@@ -119,15 +121,15 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
     {
       limitOf: (type, call) => {
         if (type === FrameType.ready) return isReady ? undefined : 0;
-        if (current === undefined || current.call !== call || current.isAnswered) return undefined;
-        if (type === FrameType.chunk) return current.limits.chunk;
-        return type === FrameType.result ? current.limits.result : undefined;
+        const limits = [current, previous].find((exchange) => exchange?.call === call)?.limits;
+        if (type === FrameType.chunk) return limits?.chunk;
+        return type === FrameType.result ? limits?.result : undefined;
       },
       frame: (frame) => {
         if (frame.type === FrameType.ready) {
           isReady = true;
           Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
-        } else if (frame.call === current?.call) {
+        } else if (frame.call === current?.call && !current.isAnswered) {
           if (frame.type === FrameType.chunk) return current.chunk(frame);
           current.isAnswered = true;
           // All that the call wrote is in the pipe by now, if it was not read before.
@@ -189,6 +191,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
       return exchange;
     },
     finish: () => {
+      previous = current === undefined ? undefined : { call: current.call, limits: current.limits };
       current = undefined;
     },
     takeIdleOutput: () => {

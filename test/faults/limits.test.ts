@@ -1,0 +1,369 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+
+import { assert, layer } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import type { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
+import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { call, callMethod, realWorker } from "../support/RealWorker.ts";
+
+const JSON_FORMAT = { serialization_format: "json" } as const;
+
+/** The response to a request, as a load balancer sends it. */
+const answered = Effect.fnUntraced(function* (
+  code: string,
+  more: Readonly<Record<string, unknown>> = {},
+) {
+  const executor = yield* RemoteExecutor;
+  const request = { function_name: "f", function_code: code, ...more };
+  const body = (yield* executor.answer(request)).toJson();
+  return { size: body.byteLength, json: JSON.parse(Buffer.from(body).toString()) };
+});
+
+const pid = Effect.map(call("import os\ndef f(): return os.getpid()", "f"), (answer) =>
+  Number(answer.json_result),
+);
+
+const COUNTER =
+  "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
+
+const count = Effect.map(callMethod(COUNTER, "C", "C_limits", "add"), (answer) =>
+  Number(answer.json_result),
+);
+
+/** The process lives on through this, and the instances in it. */
+const inOneProcess = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const before = { pid: yield* pid, count: yield* count };
+  yield* effect;
+  const after = { pid: yield* pid, count: yield* count };
+  assert.deepStrictEqual(after, { pid: before.pid, count: before.count + 1 });
+});
+
+const nextJobIsWell = Effect.gen(function* () {
+  const answer = yield* call("def f():\n    print('printed')\n    return 'well'", "f");
+  assert.deepStrictEqual([answer.json_result, answer.error], ["well", null]);
+  assert.include(answer.stdout, "printed\n");
+});
+
+/** The longest time in milliseconds that the event loop stood still meanwhile. */
+const longestGap = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const histogram = monitorEventLoopDelay({ resolution: 5 });
+  histogram.enable();
+  yield* effect;
+  histogram.disable();
+  return histogram.max / 1e6;
+});
+
+layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT_LIMIT", (it) => {
+  it.effect.each([
+    ["384 MiB of bytes", "def f(): return bytes(384 * 2**20)", {}, "384.0 MiB"],
+    ["a list of texts", "def f(): return ['x' * 10**7] + ['y' * 10**7]", {}, "19.1 MiB"],
+    [
+      "an object that shows no size",
+      "class A:\n    def __init__(self): self.a = [bytearray(2**20) for _ in range(40)]\ndef f(): return A()",
+      {},
+      "more than",
+    ],
+    ["many small values", "def f(): return list(range(10**7))", {}, "more than"],
+    ["a yielded value", "def f():\n    yield 1\n    yield bytes(384 * 2**20)", {}, "384.0 MiB"],
+    [
+      "yielded values, long before the last",
+      "def f():\n    for n in range(10**9): yield b'%08d' % n * 2**17",
+      {},
+      "MiB",
+    ],
+    [
+      "values of an async generator",
+      "async def f():\n    for n in range(10**9): yield b'%08d' % n * 2**17",
+      {},
+      "MiB",
+    ],
+    ["a text as JSON", "def f(): return 'x' * 25 * 2**20", JSON_FORMAT, "25.0 MiB"],
+    ["many texts as JSON", "def f(): return ['x' * 100] * 300000", JSON_FORMAT, "MiB"],
+  ] as const)(
+    "fails with its size and what to do, and the process lives on: %s",
+    ([, code, more, size]) =>
+      inOneProcess(
+        Effect.gen(function* () {
+          const { json } = yield* answered(code, more);
+          assert.isFalse(json.success);
+          assert.include(json.error, size);
+          assert.match(json.error, /WORKER_RESULT_LIMIT .* 20 MiB/);
+          assert.include(json.error, "return its path");
+        }),
+      ),
+  );
+
+  it.effect("is not pickled any further", () =>
+    Effect.gen(function* () {
+      const { json } = yield* answered(`
+class A:
+    def __init__(self, n): self.n = n
+    def __reduce__(self):
+        print("pickled")
+        return bytes, (b"%08d" % self.n * 2**17,)
+def f(): return [A(n) for n in range(400)]
+`);
+      assert.include(json.error, "WORKER_RESULT_LIMIT");
+      assert.isBelow(json.stdout.split("\n").length, 30);
+    }),
+  );
+
+  it.effect("is streamed as far as its values are small, and fails at its end", () =>
+    Effect.gen(function* () {
+      const chunks: Array<FunctionAnswer | undefined> = [];
+      const { json } = yield* answered(
+        "def f():\n    yield 'a'\n    yield 'b' * 2_000_000\n    yield 'c'\n    yield 'd' * 30_000_000",
+        JSON_FORMAT,
+      ).pipe(Effect.provideService(JobEvents, { chunk: (chunk) => chunks.push(chunk) }));
+      assert.include(json.error, "WORKER_RESULT_LIMIT");
+      assert.deepStrictEqual(
+        chunks.map((chunk) => chunk?.toResponse().json_result),
+        ["a", undefined, "c"],
+      );
+    }),
+  );
+});
+
+layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" }), {
+  excludeTestServices: true,
+})("WORKER_RESULT_LIMIT", (it) => {
+  it.effect("counts what the code printed, as it is sent", () =>
+    Effect.gen(function* () {
+      const { size, json } = yield* answered(
+        "def f():\n    print('\\x01' * 20000)\n    return 'small'",
+      );
+      assert.isFalse(json.success);
+      assert.match(json.error, /with 11\d(\.\d)? KiB that the code printed it is .*97\.7 KiB/);
+      assert.isAtMost(size, 100_000);
+      assert.isAbove(json.stdout.length, 1000);
+    }),
+  );
+
+  it.effect("leaves a failed job its error, and the end of what it printed", () =>
+    Effect.gen(function* () {
+      const { size, json } = yield* answered(
+        "def f():\n    print('x' * 300000)\n    print('the end')\n    raise ValueError('no way')",
+      );
+      assert.match(json.error, /^ValueError: no way\n\nTraceback/);
+      assert.match(json.stdout, /x\nthe end\n$/);
+      assert.isAtMost(size, 100_000);
+    }),
+  );
+
+  it.effect("leaves a long error its beginning", () =>
+    Effect.gen(function* () {
+      const { size, json } = yield* answered(
+        "def f():\n    raise ValueError('no way' + '\\x01' * 10**8)",
+      );
+      assert.match(json.error, /^ValueError: no way/);
+      assert.isAtMost(size, 100_000);
+    }),
+  );
+
+  it.effect.each([
+    ["cloudpickle", {}, "bytes", 74_000],
+    ["json", JSON_FORMAT, "'x' * ", 98_000],
+  ] as const)("lets through what fits, in the format %s", ([, more, value, size]) =>
+    Effect.gen(function* () {
+      const fitting = yield* answered(`def f(): return ${value}(${size})`, more);
+      assert.isNull(fitting.json.error);
+      assert.isAtMost(fitting.size, 100_000);
+      const above = yield* answered(`def f(): return ${value}(${size + 3000})`, more);
+      assert.include(above.json.error, "WORKER_RESULT_LIMIT");
+    }),
+  );
+
+  it.effect("does not hold for what is printed on this machine", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(): return 'x' * 1_000_000", "f");
+      assert.strictEqual(String(answer.json_result).length, 1_000_000);
+    }),
+  );
+});
+
+layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
+  it.effect.each([
+    ["a million lists", "def f(): return [[] for _ in range(10**6)]", /more than 100,000 lists/],
+    ["many keys", "def f(): return {str(n): n for n in range(700000)}", /more than/],
+    [
+      "900 lists in each other",
+      "def f():\n    a = []\n    for _ in range(900): a = [a]\n    return a",
+      /nested deeper/,
+    ],
+  ] as const)("that is too complex fails and holds up nobody: %s", ([, code, reason]) =>
+    inOneProcess(
+      Effect.gen(function* () {
+        const gap = yield* longestGap(
+          Effect.gen(function* () {
+            assert.match((yield* answered(code, JSON_FORMAT)).json.error, reason);
+            assert.match((yield* call(code, "f")).error ?? "", reason);
+          }),
+        );
+        // It was 9 s; 100 ms are promised, but this machine has other things to do as well.
+        assert.isBelow(gap, 1000);
+      }),
+    ),
+  );
+
+  it.effect.each([
+    "None",
+    "True",
+    "-1.5e300",
+    "2**70",
+    "''",
+    "'\\u20ac \\ud800 \\n \"'",
+    "[]",
+    "{}",
+    "[{'a': [1, None, {}]}, [[]], 'x']",
+    "[0.1] * 300000",
+  ])("is passed on as Python wrote it: %s", (expression) =>
+    Effect.gen(function* () {
+      const { json } = yield* answered(`def f(): return ${expression}`, JSON_FORMAT);
+      const local = yield* call(`def f(): return ${expression}`, "f");
+      assert.strictEqual(json.error, null);
+      assert.deepStrictEqual(json.json_result, local.json_result);
+      const same = yield* call("import json\ndef f(a): return a == " + expression, "f", [
+        json.json_result,
+      ]);
+      if (expression !== "2**70") assert.strictEqual(same.json_result, true);
+    }),
+  );
+});
+
+const FORGE = readFileSync(join(import.meta.dirname, "../support/forge.py"), "utf8");
+
+/** A folder with a file that nobody may touch. */
+const victim = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-victim-"));
+    writeFileSync(join(folder, "file"), "precious");
+    return folder;
+  }),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+);
+
+layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })(
+  "a job that writes frames of its own",
+  (it) => {
+    it.effect.each([
+      ["of 3.3 GB", "write(struct.pack('<IBxxxI', 3_300_000_000, RESULT, call_id()))"],
+      ["that were never answers", "write(frame(CALL, call_id(), {}))"],
+      ["for another call", "write(frame(RESULT, call_id() ^ 1, {}))"],
+      ["for no call", "write(frame(RESULT, 0, {}))"],
+      ["of a start", "write(frame(READY, 0, {}))"],
+      ["of a generator that it is not", "write(frame(CHUNK, call_id(), {'value': 'json'}, b'1'))"],
+      ["with 2 MB of notes", "write(result(notes=['x' * 2_000_000]))"],
+      ["with 100,000 notes", "write(result(notes=['x'] * 100_000))"],
+      [
+        "with an instance of another job",
+        "write(result(instance={'id': 'C_1', 'class_name': 'C', 'created_at': '', 'method_calls': 1, 'last_used': ''}))",
+      ],
+      ["with a file as its output", "write(result(output='FOLDER/file'))"],
+      ["with a value of another format", "write(result(value='cloudpickle'))"],
+      ["with an error and a value", "write(result(ok=False))"],
+      ["with a broken value", "write(result().replace(b'null', b'nul,'))"],
+    ] as const)("%s fails, and the next job gets a new process", ([, code]) =>
+      Effect.gen(function* () {
+        const folder = yield* victim;
+        const before = yield* pid;
+        const source = `${FORGE}\ndef f():\n    ${code.replace("FOLDER", folder)}\n    time.sleep(60)`;
+        const answer = yield* call(source, "f");
+        assert.match(
+          answer.error ?? "",
+          /control channel|something that is no result|can't be returned/,
+        );
+        assert.strictEqual(readFileSync(join(folder, "file"), "utf8"), "precious");
+        yield* nextJobIsWell;
+        assert.notStrictEqual(yield* pid, before);
+      }).pipe(Effect.scoped),
+    );
+
+    it.effect.each([
+      ["once more", "write(result()); write(result())"],
+      ["and returns", "write(result())"],
+      [
+        "from a thread when it has ended",
+        "call = call_id(); threading.Thread(target=lambda: (time.sleep(0.3), write(frame(RESULT, call, {})))).start()",
+      ],
+    ] as const)("as a valid result, %s, harms no other job", ([, code]) =>
+      Effect.gen(function* () {
+        yield* call(`${FORGE}\ndef f():\n    ${code}`, "f");
+        yield* nextJobIsWell;
+        yield* Effect.sleep("400 millis");
+        yield* nextJobIsWell;
+      }),
+    );
+
+    it.effect.each([
+      ["a link in place of the pipe", "os.symlink('FOLDER/pipe', scratch() + '/output-2')"],
+      ["a file in place of the pipe", "open(scratch() + '/output-2', 'w').close()"],
+      [
+        "a link in place of the folder of pipes",
+        "os.rename('FOLDER/pipe', 'FOLDER/output-2'); os.rename(scratch(), scratch() + '.moved'); os.symlink('FOLDER', scratch())",
+      ],
+    ] as const)("with %s: nothing else is opened or removed", ([, code]) =>
+      Effect.gen(function* () {
+        const folder = yield* victim;
+        const source = `${FORGE}
+def f():
+    os.mkfifo('${folder}/pipe')
+    ${code.replaceAll("FOLDER", folder)}
+    write(result(output=True))
+    time.sleep(60)`;
+        yield* call(source, "f");
+        assert.isTrue(existsSync(join(folder, "pipe")) || existsSync(join(folder, "output-2")));
+        assert.strictEqual(readFileSync(join(folder, "file"), "utf8"), "precious");
+        yield* nextJobIsWell;
+      }).pipe(Effect.scoped),
+    );
+  },
+);
+
+layer(realWorker(), { excludeTestServices: true })("what is told of a job is bounded", (it) => {
+  it.effect("200 threads with names of 1 MB, and with lines of their own", () =>
+    Effect.gen(function* () {
+      const answer = yield* call(
+        `
+import threading
+done = threading.Event()
+def f():
+    for n in range(200):
+        threading.Thread(target=done.wait, args=(5,), name="line\\nline" + "x" * 10**6, daemon=True).start()
+    return "started"`,
+        "f",
+      );
+      assert.deepStrictEqual([answer.json_result, answer.error], ["started", null]);
+      const next = yield* call("def f(): return 1", "f");
+      assert.strictEqual(next.json_result, 1);
+      assert.isBelow(next.stdout?.length ?? 0, 10_000);
+      assert.match(next.stdout ?? "", /^\[worker-tetra\] Threads .*line\?line.* 180 more\).*\n$/);
+    }),
+  );
+
+  it.effect.each([
+    ["an error of 100 MB", "def f(): raise ValueError('x' * 10**8)"],
+    [
+      "an error whose type has a name of 10 MB",
+      "def f(): raise type('E' * 10**7, (Exception,), {})()",
+    ],
+    ["a hundred thousand functions", "for n in range(10**5): exec('def g%d(): pass' % n)\ndel f"],
+    ["an exit with 100 MB", "def f(): raise SystemExit('x' * 10**8)"],
+    [
+      "a result of a type with a name of 10 MB",
+      "T = type('T' * 10**7, (), {'__reduce__': lambda self: 1 / 0})\ndef f(): return T()",
+    ],
+  ] as const)("%s", ([, code]) =>
+    inOneProcess(
+      Effect.gen(function* () {
+        const answer = yield* call(code.replace("del f", "f = None"), "f");
+        assert.isNotNull(answer.error);
+        assert.isBelow(answer.error?.length ?? 0, 100_000);
+      }),
+    ),
+  );
+});
