@@ -18,6 +18,9 @@ const MARK = "WORKER_TETRA_RUNNER";
 /** What is kept of the words of a runner that fails to start, in bytes. */
 const BOOT_OUTPUT_LIMIT = 64 * 1024;
 
+/** The most that Node reads from a socket at once, into memory of its own. */
+const READ_SIZE = 64 * 1024;
+
 /** How long a runner may take for its exit handlers once it is told to end. */
 const FAREWELL = "2 seconds";
 
@@ -185,6 +188,10 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         fault = frame.failure.reason;
         control.destroy();
         report(null, "SIGKILL");
+      }
+      // The reader keeps nothing of them. Left to the garbage collector, they would be as much as a large result.
+      if (bytes.byteLength === READ_SIZE && bytes.buffer instanceof ArrayBuffer) {
+        bytes.buffer.transfer(0);
       }
     });
     // A runner that ends closes the socket, and its exit says why.

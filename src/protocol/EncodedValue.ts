@@ -16,6 +16,9 @@ const LARGE = 256 * 1024;
 const GROUP = 3;
 const GROUP_ENCODED = 4;
 
+/** So much is encoded at a time: strings of this size are collected soon. */
+const SLICE = 6 * 1024;
+
 /** The length of base64 in characters. */
 const base64Length = (bytes: number): number => Math.ceil(bytes / GROUP) * GROUP_ENCODED;
 
@@ -84,7 +87,10 @@ export class EncodedValue {
   }
 
   private append(bytes: Buffer): void {
-    this.end += this.buffer.write(bytes.toString("base64"), this.end, "latin1");
+    for (let at = 0; at < bytes.byteLength; at += SLICE) {
+      const text = bytes.toString("base64", at, Math.min(at + SLICE, bytes.byteLength));
+      this.end += this.buffer.write(text, this.end, "latin1");
+    }
   }
 
   /** The characters of its encoding: as many as bytes. */
