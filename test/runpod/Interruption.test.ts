@@ -7,7 +7,7 @@ import { inMemoryWorker } from "../support/InMemoryWorker.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 /** As many steps of the scheduler as what is interrupted can take. */
-const STEPS = 60;
+const STEPS = 40;
 
 const steps = Array.from({ length: STEPS }, (_, step) => step);
 
@@ -16,7 +16,7 @@ const turns = (count: number) => Effect.repeat(Effect.yieldNow, { times: count }
 const ROOM = 256 * 1024 * 1024;
 const large = new Uint8Array(ROOM);
 
-describe("an interruption at any step", () => {
+describe("an interruption at any step", { timeout: 60_000 }, () => {
   it.effect("of a job by RunPod gives its slot back, whose next job runs beside the other", () =>
     Effect.forEach(
       steps,
