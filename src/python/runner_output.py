@@ -29,7 +29,7 @@ _get_blocking, _set_blocking = os.get_blocking, os.set_blocking
 _getrusage, _CHILDREN = resource.getrusage, resource.RUSAGE_CHILDREN
 _flock, _fcntl, _ioctl = fcntl.flock, fcntl.fcntl, fcntl.ioctl
 _from_bytes = int.from_bytes
-_fault_enabled, _fault_enable = faulthandler.is_enabled, faulthandler.enable
+_fault_enable, _cancel_fault_timer = faulthandler.enable, faulthandler.cancel_dump_traceback_later
 
 
 def _make_stream(fd):
@@ -193,8 +193,9 @@ class Output:
             self._stdin = io.open(0, encoding="utf-8", errors="replace", closefd=False)
             self._install_streams()
         self._flush_c(None)
-        if not _fault_enabled():
-            _fault_enable(self._spare)
+        # Whether a job disabled it or sent it to a file of its own; its timer could end the process in a later call.
+        _fault_enable(self._spare)
+        _cancel_fault_timer()
 
     def _repair_descriptors(self):
         for fd in (1, 2):

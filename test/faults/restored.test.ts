@@ -154,4 +154,31 @@ layer(realWorker(), { excludeTestServices: true })("after a job its process has 
       assert.deepStrictEqual(yield* observe, before);
     }),
   );
+
+  it.effect("the fault handler's own output, which shows where a later job crashed", () =>
+    Effect.gen(function* () {
+      const elsewhere = `
+import faulthandler, os
+def f():
+    faulthandler.enable(os.open(os.devnull, os.O_WRONLY))
+`;
+      assert.isNull((yield* call(elsewhere, "f")).error);
+      const crash = yield* call("import ctypes\ndef f():\n    ctypes.string_at(0)", "f");
+      assert.include(crash.stdout, "Segmentation fault");
+    }),
+  );
+
+  it.effect("no timer of the fault handler that would end it in a later job", () =>
+    Effect.gen(function* () {
+      const arm = `
+import faulthandler, os
+def f():
+    faulthandler.dump_traceback_later(0.2, exit=True)
+    return os.getpid()
+`;
+      const late = "import os, time\ndef f():\n    time.sleep(0.5)\n    return os.getpid()";
+      const { json_result: pid } = yield* call(arm, "f");
+      assert.deepInclude(yield* call(late, "f"), { json_result: pid, error: null });
+    }),
+  );
 });
