@@ -9,7 +9,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/{integration,faults,conformance,infra}/**"],
+          exclude: ["test/{integration,faults,conformance,infra}/**", "**/node_modules/**"],
         },
       },
       {

@@ -1,0 +1,90 @@
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+import { Schema } from "effect";
+
+import type { Mutant } from "./Mutant.ts";
+import type { Target } from "./Targets.ts";
+
+const COSMIC_RAY = "cosmic-ray==8.7.0";
+
+const COPIED = ["src", "test", "fixtures", "package.json", "tsconfig.json", "vitest.config.ts"];
+
+const decodeItem = Schema.decodeUnknownSync(
+  Schema.fromJsonString(
+    Schema.Tuple([
+      Schema.Struct({
+        mutations: Schema.Array(
+          Schema.Struct({
+            operator_name: Schema.String,
+            start_pos: Schema.Tuple([Schema.Int, Schema.Int]),
+          }),
+        ),
+      }),
+      Schema.NullOr(
+        Schema.Struct({
+          test_outcome: Schema.NullOr(Schema.String),
+          diff: Schema.NullOr(Schema.String),
+        }),
+      ),
+    ]),
+  ),
+);
+
+/** The line that a diff puts in place of another. */
+const replacementIn = (diff: string): string => (/^\+(?!\+\+)(.*)$/m.exec(diff)?.[1] ?? "").trim();
+
+/** Every mutant of a module, tried by cosmic-ray (brought by `uv`) in a copy of the project: it changes files in place. */
+export const mutantsOf = (uv: string, target: Target): ReadonlyArray<Mutant> => {
+  const folder = mkdtempSync(join(tmpdir(), "worker-tetra-mutation-"));
+  try {
+    for (const name of COPIED) {
+      cpSync(name, join(folder, name), {
+        recursive: true,
+        filter: (path) => !path.includes("node_modules"),
+      });
+    }
+    symlinkSync(resolve("node_modules"), join(folder, "node_modules"));
+    writeFileSync(
+      join(folder, "cosmic-ray.toml"),
+      [
+        "[cosmic-ray]",
+        `module-path = ${JSON.stringify(target.module)}`,
+        "timeout = 90.0",
+        "excluded-modules = []",
+        `test-command = ${JSON.stringify(`node node_modules/vitest/vitest.mjs run --bail 1 ${target.tests.join(" ")}`)}`,
+        "[cosmic-ray.distributor]",
+        'name = "local"',
+      ].join("\n"),
+    );
+    const cosmicRay = (...args: ReadonlyArray<string>) => {
+      const { status, stdout } = spawnSync(
+        uv,
+        ["tool", "run", "--quiet", "--from", COSMIC_RAY, "cosmic-ray", ...args],
+        { cwd: folder, stdio: ["ignore", "pipe", "inherit"], maxBuffer: 256 * 1024 * 1024 },
+      );
+      if (status !== 0) throw new Error(`cosmic-ray ${args[0]} failed for ${target.module}`);
+      return stdout.toString();
+    };
+    cosmicRay("baseline", "cosmic-ray.toml");
+    cosmicRay("init", "cosmic-ray.toml", "session.sqlite");
+    cosmicRay("exec", "cosmic-ray.toml", "session.sqlite");
+    const lines = readFileSync(target.module, "utf8").split("\n");
+    return cosmicRay("dump", "session.sqlite")
+      .split("\n")
+      .filter((text) => text.trim() !== "")
+      .map((text) => decodeItem(text))
+      .flatMap(([{ mutations }, result]) =>
+        mutations.map(({ operator_name, start_pos: [line] }) => ({
+          module: target.module,
+          line: (lines[line - 1] ?? "").trim(),
+          change: `${operator_name.replace("core/", "")}: ${replacementIn(result?.diff ?? "")}`,
+          isKilled: result !== null && result.test_outcome !== "survived",
+        })),
+      );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+};

@@ -1,0 +1,56 @@
+import { readFileSync } from "node:fs";
+
+import { NodeServices } from "@effect/platform-node";
+import { Effect, Layer, Schema } from "effect";
+
+import { Environment } from "../../src/settings/Environment.ts";
+import { Uv } from "../../src/workspace/Uv.ts";
+import { Accepted, type Mutant } from "./Mutant.ts";
+import * as Python from "./Python.ts";
+import { LEAST_KILLED, PYTHON, type Target, TYPESCRIPT } from "./Targets.ts";
+import * as TypeScript from "./TypeScript.ts";
+
+/**
+ * Changes the code of every module that guards something, one small change at a time, and runs its tests: a change that
+ * no test notices is a survivor. Fails when too many survive in a module, or one that `survivors.json` does not explain.
+ * With arguments only the modules whose path contains one of them.
+ */
+const accepted = Schema.decodeSync(Schema.fromJsonString(Accepted))(
+  readFileSync(new URL("./survivors.json", import.meta.url), "utf8"),
+);
+
+const isAccepted = (mutant: Mutant): boolean =>
+  accepted.some(
+    ({ module, line, change }) =>
+      module === mutant.module && line === mutant.line && change === mutant.change,
+  );
+
+const wanted = process.argv.slice(2);
+const isWanted = ({ module }: Target) =>
+  wanted.length === 0 || wanted.some((part) => module.includes(part));
+
+/** Tries one module and prints what came of it; whether that is enough. */
+const judge = (module: string, mutants: ReadonlyArray<Mutant>): boolean => {
+  const survivors = mutants.filter(({ isKilled }) => !isKilled);
+  const share = 1 - survivors.length / mutants.length;
+  const unexplained = survivors.filter((mutant) => !isAccepted(mutant));
+  console.log(
+    `${module}: ${(100 * share).toFixed(1)} % of ${mutants.length} mutants killed, ${survivors.length} survived, ${unexplained.length} of them unexplained`,
+  );
+  for (const { line, change } of unexplained) console.log(JSON.stringify({ module, line, change }));
+  return share >= LEAST_KILLED && unexplained.length === 0;
+};
+
+const uv = Effect.flatMap(Uv, ({ command }) => command).pipe(
+  Effect.provide(
+    Uv.layer.pipe(Layer.provide(Environment.layer), Layer.provide(NodeServices.layer)),
+  ),
+);
+
+const verdicts = TYPESCRIPT.filter(isWanted).map((target) =>
+  judge(target.module, TypeScript.mutantsOf(target)),
+);
+for (const target of PYTHON.filter(isWanted)) {
+  verdicts.push(judge(target.module, Python.mutantsOf(await Effect.runPromise(uv), target)));
+}
+process.exitCode = verdicts.every(Boolean) ? 0 : 1;
