@@ -50,7 +50,10 @@ const uv = Effect.flatMap(Uv, ({ command }) => command).pipe(
 const verdicts = TYPESCRIPT.filter(isWanted).map((target) =>
   judge(target.module, TypeScript.mutantsOf(target)),
 );
-for (const target of PYTHON.filter(isWanted)) {
-  verdicts.push(judge(target.module, Python.mutantsOf(await Effect.runPromise(uv), target)));
+const python = PYTHON.filter(isWanted);
+if (python.length > 0) {
+  const command = await Effect.runPromise(uv);
+  for (const target of python)
+    verdicts.push(judge(target.module, Python.mutantsOf(command, target)));
 }
 process.exitCode = verdicts.every(Boolean) ? 0 : 1;
