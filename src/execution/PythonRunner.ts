@@ -10,7 +10,7 @@ import { RunnerLauncher } from "./RunnerLauncher.ts";
  */
 export class PythonRunner extends Context.Service<
   PythonRunner,
-  Pick<Runner, "call" | "describe" | "warm"> & {
+  Pick<Runner, "call" | "warm"> & {
     /** Starts one process ahead of the first call: shows whether that can be done. */
     readonly warmOne: Runner["warm"];
   }
@@ -70,7 +70,6 @@ export class PythonRunner extends Context.Service<
 
       return PythonRunner.of({
         call: count === 1 ? first.call : call,
-        describe: first.describe,
         warmOne: first.warm,
         warm: Effect.forEach(runners, (runner) => runner.warm, { discard: true }),
       });

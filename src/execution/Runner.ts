@@ -21,14 +21,7 @@ import type { PreparedWorkspace, WorkspaceError } from "../workspace/Workspace.t
 import { OutputCapture } from "./OutputCapture.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
-import {
-  type CallMeta,
-  CallResult,
-  type ControlMeta,
-  ControlResult,
-  type Frame,
-  FrameType,
-} from "./RunnerProtocol.ts";
+import { type CallMeta, CallResult, type Frame } from "./RunnerProtocol.ts";
 import type { Exchange, ExchangeEnd, RunnerSession } from "./RunnerSession.ts";
 
 const OUTPUT_LIMIT = Setting.integer({
@@ -88,7 +81,6 @@ export interface CallOutcome {
 export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
-const decodeControl = Schema.decodeUnknownOption(ControlResult);
 
 /** A name that the next job is told of is one line, and not a long one. */
 const oneLine = (name: string): string =>
@@ -135,11 +127,6 @@ const keepAccount = (living: Set<string>, { meta }: Call, result: CallResult): v
 /** A persistent Python process, as those who have work for it see it. */
 export interface Runner {
   readonly call: (call: Call) => Effect.Effect<CallOutcome, CallFailed>;
-  /** Python's repr of a pickled value, for people; at most so many characters. */
-  readonly describe: (
-    value: Uint8Array,
-    characters: number,
-  ) => Effect.Effect<Option.Option<string>, CallFailed>;
   /** Starts the process ahead of the first call. */
   readonly warm: Effect.Effect<void, CallFailed>;
   /** Whether an instance lives in it, or lived in one before it. */
@@ -296,7 +283,7 @@ export const makeRunner = Effect.gen(function* () {
     const refresh = installs > runner.installs;
     runner.installs = Math.max(installs, runner.installs);
     const { end, late } = yield* exchange(session, () =>
-      session.begin(FrameType.call, { ...call.meta, refresh }, call.blobs, {
+      session.begin({ ...call.meta, refresh }, call.blobs, {
         output: masked.write,
         limits: { result: call.meta.limit, chunk: call.meta.chunkLimit },
         chunk: ({ value }: Frame) => call.chunk?.(value),
@@ -372,29 +359,8 @@ export const makeRunner = Effect.gen(function* () {
     return { result, value: end.answer.value, output: withNotes(output, notes, mask) };
   });
 
-  const control = Effect.fnUntraced(function* (
-    meta: ControlMeta,
-    blobs: ReadonlyArray<Uint8Array>,
-  ) {
-    const { session } = live ?? (yield* current());
-    const { end } = yield* exchange(session, () =>
-      session.begin(FrameType.control, meta, blobs, {
-        limits: { result: 0 },
-        output: () => {},
-        chunk: () => {},
-      }),
-    );
-    return Option.flatMap(Option.fromUndefinedOr(end.answer), ({ meta: answer }) =>
-      decodeControl(answer),
-    );
-  });
-
   const runner: Runner = {
     call: (call) => turn.withPermit(attempt(call)),
-    describe: (value, limit) =>
-      turn
-        .withPermit(control({ op: "describe", limit }, [value]))
-        .pipe(Effect.map(Option.flatMap(({ repr }) => Option.fromUndefinedOr(repr)))),
     warm: turn.withPermit(Effect.asVoid(current())),
     knows: (instance) => live?.instances.has(instance) === true || lost.has(instance),
     prefix: () => live?.session.ready.prefix,

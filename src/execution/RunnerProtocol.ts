@@ -12,7 +12,7 @@ import { JSON_LIMITS, parseJson } from "../protocol/JsonLimits.ts";
  * Arguments and results are blobs, so that pickles travel raw. Frames to the runner list the lengths of their blobs
  * in `blobs`; those from it have at most one, the value, whose format the meta names in `value`.
  */
-export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, control: 5, bye: 6 } as const;
+export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, bye: 5 } as const;
 
 const HEADER = 12;
 const META_LENGTH = 4;
@@ -74,13 +74,6 @@ export type CallResult = typeof CallResult.Type;
 export const nothingPending = (meta: unknown): boolean =>
   Predicate.hasProperty(meta, "pending") && meta.pending === 0;
 
-/** The answer to a control frame. */
-export const ControlResult = Schema.Struct({
-  ok: Schema.Boolean,
-  repr: Schema.optionalKey(Schema.String),
-});
-export type ControlResult = typeof ControlResult.Type;
-
 /** The meta of a call; the blobs are arguments, keyword arguments and the constructor's, in this order. */
 export interface CallMeta {
   readonly kind: "function" | "class";
@@ -100,12 +93,6 @@ export interface CallMeta {
   readonly limit: number;
   /** The same for each value of a generator, which is sent as a chunk too; absent when nobody wants that. */
   readonly chunkLimit?: number;
-}
-
-/** What can be asked of the runner besides calls. */
-export interface ControlMeta {
-  readonly op: "describe";
-  readonly limit: number;
 }
 
 /** A frame from the runner. */

@@ -71,9 +71,8 @@ export interface RunnerSession {
   readonly process: RunnerProcess;
   /** How the process ended, if it has. */
   readonly exit: () => RunnerExit | undefined;
-  /** Sends a call or a control frame. */
+  /** Sends a call. */
   readonly begin: (
-    type: number,
     meta: object,
     blobs: ReadonlyArray<Uint8Array>,
     hooks: Pick<Exchange, "limits" | "output" | "chunk">,
@@ -176,7 +175,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
     ready: ready.value,
     process: runner,
     exit: () => ended,
-    begin: (type, meta, blobs, hooks) => {
+    begin: (meta, blobs, hooks) => {
       // No job can know the number of a later call, to answer it in advance.
       const call = randomInt(CALL_NUMBERS);
       const exchange: Exchange = {
@@ -186,7 +185,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
         ...hooks,
       };
       current = exchange;
-      if (ended === undefined) runner.send(type, call, meta, blobs);
+      if (ended === undefined) runner.send(FrameType.call, call, meta, blobs);
       else settle({ exit: ended });
       return exchange;
     },

@@ -71,7 +71,7 @@ def serve(channel, worker):
             return PROTOCOL_BROKEN
         if frame is None or frame.kind == runner_wire.BYE:
             return 0
-        meta, value = worker.call(frame) if frame.kind == runner_wire.CALL else worker.control(frame)
+        meta, value = worker.call(frame)
         try:
             channel.send(runner_wire.RESULT, frame.call_id, meta, value)
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a call does: functions, instances of classes and their methods, and the requests of Node's own."""
+"""What a call does: functions, instances of classes and their methods."""
 
 import gc
 import hashlib
@@ -19,7 +19,7 @@ from runner_errors import RequestError, SizeError, one_line, printable
 from runner_sources import ModuleStore, Sources, defined_names, mend_imports
 from runner_wire import CHUNK
 
-_exec, _repr, _urandom = exec, repr, os.urandom
+_exec, _urandom = exec, os.urandom
 _perf_counter, _monotonic = time.perf_counter, time.monotonic
 _utc_now = partial(datetime.now, timezone.utc)
 _blake2b = hashlib.blake2b
@@ -458,35 +458,3 @@ class Worker:
             "the class %s has no method named %r; it has: %s"
             % (instance.class_name, name, ", ".join(public) or "none")
         )
-
-    # --- requests of Node's own -------------------------------------------------------------------------------
-
-    def control(self, frame):
-        """Answers a CTL frame."""
-        operation = frame.meta.get("op")
-        if operation == "modules":
-            names = {name.partition(".")[0] for name in list(sys.modules) if isinstance(name, str)}
-            return {"ok": True, "modules": sorted(names)}, ()
-        if operation == "describe" and len(frame.blobs) == 1:
-            return self._describe(frame.blobs[0], frame.meta.get("limit", 1000)), ()
-        error = RequestError("unknown control operation %r" % (operation,))
-        return {"ok": False, "error": runner_errors.describe(error)}, ()
-
-    def _describe(self, blob, limit):
-        """The repr of a result; unpickling it and its __repr__ run code of the job."""
-
-        def show():
-            text = _repr(runner_values.load(blob, False, "the result"))[:limit]
-            return {"ok": True, "repr": runner_errors.printable(text, 8 * limit)}
-
-        def failed(error):
-            brief = runner_errors.describe_briefly(error)
-            shown = self._gate.run(partial(runner_errors.describe, error), lambda _: brief)
-            return {"ok": False, "error": shown}
-
-        self._output.silence()
-        meta = self._gate.run(show, failed)
-        self._output.flush()
-        self._output.settle()
-        self._state.reset_logging()
-        return meta

@@ -215,11 +215,6 @@ class Output:
             pass
         _dup2(self._null, 0)
 
-    def silence(self):
-        """Sends descriptors 1 and 2 to nowhere until `settle`."""
-        _dup2(self._null, 1)
-        _dup2(self._null, 2)
-
     def close(self):
         """In a forked child: only descriptors 0, 1 and 2 stay."""
         _fault_enable(2)

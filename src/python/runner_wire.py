@@ -9,7 +9,7 @@ import json
 import socket
 import struct
 
-READY, CALL, CHUNK, RESULT, CTL, BYE = 1, 2, 3, 4, 5, 6
+READY, CALL, CHUNK, RESULT, BYE = 1, 2, 3, 4, 5
 
 # Node refuses frames with more meta data than this, in bytes.
 MAX_META = 1 << 20
@@ -61,7 +61,7 @@ class Channel:
         length, kind, call_id = _unpack_header(self._header)
         if kind == BYE:
             return Frame(kind, call_id, {}, [])
-        if kind not in (CALL, CTL) or length < _LENGTH.size:
+        if kind != CALL or length < _LENGTH.size:
             raise ValueError("not a frame")
         body = memoryview(bytearray(length))
         if not self._fill(body):

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Exit, Fiber, Layer, Option } from "effect";
+import { Deferred, Effect, Exit, Fiber, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
 import { PythonRunner } from "../../src/execution/PythonRunner.ts";
@@ -364,19 +364,6 @@ describe("PythonRunner", () => {
       const runner = yield* PythonRunner;
       assert.strictEqual((yield* Effect.flip(runner.call(call)))._tag, "RunnerUnavailable");
       yield* runner.call(call);
-    }).pipe(provide);
-  });
-
-  it.effect("describes a value, and has nothing to say when that fails", () => {
-    const { provide } = setUp([
-      { ...well, call: (runner, id) => runner.answer(id, { repr: "{'a': 1}" }) },
-    ]);
-    return Effect.gen(function* () {
-      const runner = yield* PythonRunner;
-      assert.deepStrictEqual(
-        yield* runner.describe(Buffer.from("x"), 100),
-        Option.some("{'a': 1}"),
-      );
     }).pipe(provide);
   });
 

@@ -180,7 +180,6 @@ const fakeMachine = (
       PythonRunner,
       PythonRunner.of({
         call: () => Effect.die("nothing is called"),
-        describe: () => Effect.die("nothing is described"),
         warm: start,
         warmOne: start,
       }),

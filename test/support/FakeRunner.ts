@@ -141,7 +141,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               pid: started.length,
               send: (type: number, call: number, meta: object) => {
                 calls.push(call);
-                if (type === FrameType.call || type === FrameType.control) {
+                if (type === FrameType.call) {
                   behaviour.call?.(fake, calls.length, meta);
                 }
               },
