@@ -17,7 +17,7 @@ import { HttpClient } from "effect/http";
 
 import { isFinal, JobRequest, type JobStatus, type JobView } from "../protocol/EndpointJob.ts";
 import type { Job } from "../protocol/Job.ts";
-import { parseJson } from "../protocol/JsonLimits.ts";
+import { parseJson, RESULT_LIMITS } from "../protocol/JsonLimits.ts";
 import { JobQueue, PostFailed } from "../runpod/JobQueue.ts";
 import { JobStore, type JobStoreUnusable, type KeptJob } from "./JobStore.ts";
 import { postToWebhook } from "./JobWebhook.ts";
@@ -150,7 +150,7 @@ const INVALID_RESULT = "it is no result";
 
 /** What a worker sent; a result that is too complex to show is one that failed. */
 const resultOf = (text: Uint8Array): Result.Result<typeof JobResultBody.Type, string> =>
-  parseJson(text).pipe(
+  parseJson(text, RESULT_LIMITS).pipe(
     Result.mapError((error) =>
       error._tag === "JsonTooComplex"
         ? `The result can't be shown. ${error.message}`

@@ -1,5 +1,5 @@
 import type { SerializationFormat } from "./FunctionRequest.ts";
-import type { JsonInvalid, JsonTooComplex } from "./JsonLimits.ts";
+import { type JsonInvalid, type JsonTooComplex, RESULT_LIMITS } from "./JsonLimits.ts";
 import { JsonScanner } from "./JsonScanner.ts";
 
 /**
@@ -49,7 +49,7 @@ export class EncodedValue {
     this.format = format;
     this.size = size;
     this.missing = size;
-    this.scanner = format === "json" ? new JsonScanner() : undefined;
+    this.scanner = format === "json" ? new JsonScanner(RESULT_LIMITS) : undefined;
     const length = format === "json" ? size : base64Length(size);
     const isLarge = length >= LARGE;
     this.start = isLarge ? BEFORE : 0;

@@ -25,6 +25,12 @@ export const JSON_LIMITS: JsonLimits = {
   numbers: 200_000,
 };
 
+/**
+ * What a job may return: embeddings and other arrays come as plain lists of numbers. A worker checks them as they come
+ * and passes them on as they are written; only a local endpoint parses them, which takes it some tenths of a second.
+ */
+export const RESULT_LIMITS: JsonLimits = { ...JSON_LIMITS, numbers: 1_000_000 };
+
 const WHAT = {
   depth: (limit: string) => `it is nested deeper than ${limit} levels`,
   keys: (limit: string) => `its objects have more than ${limit} keys in all`,
