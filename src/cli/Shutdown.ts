@@ -1,8 +1,8 @@
 import { Context, Duration, Effect, Latch } from "effect";
 
 /**
- * The same signal again within this time is the same key press: a terminal sends Ctrl-C to npm and to the worker,
- * and npm forwards its own to the worker.
+ * Another SIGINT within this time is the same key press: a terminal sends Ctrl-C to npm and to the worker, and npm
+ * forwards its own to the worker. A platform sends SIGTERM, once to finish and once more to end at once.
  */
 const SAME_PRESS = Duration.seconds(1);
 
@@ -44,7 +44,10 @@ export const signalResponder = (shutdown: Shutdown["Service"], now: () => number
       first = { signal, at: now() };
       return shutdown.request() ? "finish" : "interrupt";
     }
-    const isSamePress = signal === first.signal && now() - first.at < Duration.toMillis(SAME_PRESS);
+    const isSamePress =
+      signal === "SIGINT" &&
+      first.signal === "SIGINT" &&
+      now() - first.at < Duration.toMillis(SAME_PRESS);
     return isSamePress ? "ignore" : "exit";
   };
 };

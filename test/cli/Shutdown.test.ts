@@ -21,12 +21,19 @@ const responses = (
 };
 
 describe("signals", () => {
-  it("take a copy of the first one within a second for the same key press", () => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      const copies = [0, 0, 3, 999].map((after) => [signal, 5000 + after] as const);
-      assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
-      assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
-    }
+  it("take another SIGINT within a second for the same key press", () => {
+    const copies = [0, 0, 3, 999].map((after) => ["SIGINT", 5000 + after] as const);
+    assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
+    assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
+  });
+
+  it("end the process at a second SIGTERM, however soon it comes", () => {
+    const both = [
+      ["SIGTERM", 5000],
+      ["SIGTERM", 5001],
+    ] as const;
+    assert.deepStrictEqual(responses(true, both), ["finish", "exit"]);
+    assert.deepStrictEqual(responses(false, both), ["interrupt", "exit"]);
   });
 
   it("end the process at once when one comes later, or of another kind", () => {

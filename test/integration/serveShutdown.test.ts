@@ -237,7 +237,6 @@ describe("SIGTERM of a worker behind a load balancer", () => {
         yield* idleConnection(port, "");
         yield* idleConnection(port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
         yield* worker.signal("SIGTERM");
-        yield* worker.signal("SIGTERM");
         yield* draining(worker);
         assertRefused(yield* ask(port, "/execute", { body }));
         assert.strictEqual((yield* ask(port, "/ping")).status, 204);
