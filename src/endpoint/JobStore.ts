@@ -348,6 +348,7 @@ const makeStore = (database: DatabaseSync, path: string, sql: ReturnType<typeof 
     );
 
   return JobStore.of({
+    isPersistent: true,
     add: (job) => tolerant(add(job)),
     update: (job) => tolerant(update(job)),
     remove: (id) => tolerant(remove(id)),
@@ -359,6 +360,8 @@ const makeStore = (database: DatabaseSync, path: string, sql: ReturnType<typeof 
 export class JobStore extends Context.Service<
   JobStore,
   {
+    /** Whether the jobs outlive this process. */
+    readonly isPersistent: boolean;
     /** Keeps a new job; it is not lost once this is done. */
     readonly add: (job: KeptJob) => Effect.Effect<void>;
     /** Keeps what has changed of a job. */
@@ -370,6 +373,7 @@ export class JobStore extends Context.Service<
 >()("worker-tetra/endpoint/JobStore") {
   /** The queue ends with its process. */
   static readonly layerNone = Layer.succeed(this, {
+    isPersistent: false,
     add: () => Effect.void,
     update: () => Effect.void,
     remove: () => Effect.void,

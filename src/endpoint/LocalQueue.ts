@@ -532,6 +532,7 @@ export class LocalQueue extends Context.Service<
           complete,
           chunk,
           canStop: true,
+          rerunsUnfinished: store.isPersistent,
           canStream: true,
           ping: () => Effect.void,
         }),

@@ -158,6 +158,8 @@ export class JobQueue extends Context.Service<
     ) => Effect.Effect<void, PostFailed>;
     /** Whether the service tells of jobs to stop. */
     readonly canStop: boolean;
+    /** Whether the queue itself runs a job again that a worker did not finish: then that is not reported as failed. */
+    readonly rerunsUnfinished: boolean;
     /** Whether chunks have an address. */
     readonly canStream: boolean;
     readonly ping: (
@@ -301,6 +303,7 @@ export class JobQueue extends Context.Service<
         chunk: (jobId, body, limit) =>
           post(webhooks.chunk(jobId), jobId, body, limit).pipe(Effect.withSpan("JobQueue.chunk")),
         canStop: Option.isSome(webhooks.stop),
+        rerunsUnfinished: false,
         canStream: Option.isSome(webhooks.chunk("")),
         ping: (parameters, limit) =>
           Option.match(webhooks.ping(parameters), {

@@ -100,6 +100,9 @@ export interface Admission {
 
 const ADMIT_ALL: Admission = { beforeTake: Effect.succeed(Number.POSITIVE_INFINITY) };
 
+const isInterrupted = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause);
+
 /** Takes jobs from RunPod's queue, has them handled and brings the results back. */
 export class Worker extends Context.Service<
   Worker,
@@ -135,7 +138,7 @@ export class Worker extends Context.Service<
 
       const bodyOf = (exit: Exit.Exit<unknown, unknown>, reason: StopReason | undefined) => {
         if (Exit.isSuccess(exit)) return outputBody(exit.value, refresh);
-        if (Cause.hasInterruptsOnly(exit.cause)) return interruptedBody(reason);
+        if (isInterrupted(exit)) return interruptedBody(reason);
         const error = Cause.squash(exit.cause);
         return failureBody(
           mask(error instanceof Error ? `${error.name}: ${error.message}` : String(error)),
@@ -227,6 +230,10 @@ export class Worker extends Context.Service<
             summary.stopped += 1;
             yield* Metric.update(jobsStopped, 1);
             yield* Effect.logInfo(`Job ${reason} after ${inSeconds(yield* entry.elapsed)}`);
+            return yield* Latch.make(true);
+          }
+          if (reason === undefined && queue.rerunsUnfinished && isInterrupted(exit)) {
+            yield* Effect.logInfo("The worker ends before the job: the queue runs it again");
             return yield* Latch.make(true);
           }
           const body = bodyOf(exit, reason);

@@ -185,7 +185,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that keeps its jobs loses none when its process is killed", () =>
+  it.live.each(["SIGKILL", "SIGTERM"] as const)("that keeps its jobs loses none by %s", (signal) =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
@@ -204,7 +204,7 @@ describe("serve", () => {
       yield* files
         .exists(marker)
         .pipe(Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (there) => there }));
-      yield* first.signal("SIGKILL");
+      yield* first.signal(signal);
       yield* first.ended;
 
       const second = yield* serveProcess(args);

@@ -10,6 +10,7 @@ export const fakeJobQueue = (changes: Partial<JobQueue["Service"]> = {}) =>
     complete: () => Effect.void,
     chunk: () => Effect.void,
     canStop: true,
+    rerunsUnfinished: false,
     canStream: true,
     ping: () => Effect.void,
     ...changes,
