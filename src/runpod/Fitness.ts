@@ -142,14 +142,17 @@ export class Fitness extends Context.Service<
         return yield* new Unfit({ check: "disk", reason: own.failure.message });
       });
 
-      /** Every Python process has its pipes and sources there. */
-      const hasTemporaryFolder = Effect.mapError(
-        canWrite(tmpdir()),
-        ({ message }) =>
-          new Unfit({
-            check: "disk",
-            reason: `the temporary folder is not usable: ${message} Or let TMPDIR name a folder that can be written to.`,
-          }),
+      /** Every Python process has its pipes and sources in one: in the usual place, or where else it can be made. */
+      const hasTemporaryFolder = Effect.scoped(
+        files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }),
+      ).pipe(
+        Effect.mapError(
+          (error) =>
+            new Unfit({
+              check: "disk",
+              reason: `the temporary folder is not usable: ${diskFault(tmpdir(), "can't be written to")(error).message} Or let TMPDIR name a folder that can be written to.`,
+            }),
+        ),
       );
 
       /** Fails below a limit that somebody set, else warns below ours. */

@@ -41,6 +41,7 @@ const fitness = (
       FileSystem.layerNoop({
         makeDirectory: write,
         writeFileString: write,
+        makeTempDirectoryScoped: () => Effect.as(write("/tmp"), "/tmp/one"),
         remove: () => Effect.void,
       }),
       fakePrograms(() => "").layer,
