@@ -39,10 +39,13 @@ interface UvOptions {
 const DIRECTORY = "/";
 
 /**
- * uv's configuration files are in folders that jobs write to, those of other endpoints too: an index that one
+ * uv would also read configuration files in folders that jobs, of other endpoints too, write to: an index that one
  * names would get the credentials of the environment. `UV_CONFIG_FILE` names a file in spite of it.
  */
 const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
+
+/** The configuration of the machine, which whoever built the image may have put there. */
+const SYSTEM_CONFIGURATION = "/etc/uv/uv.toml";
 
 /**
  * With hard links, which uv prefers, a job that edits an installed module edits the cache, and with it the
@@ -196,11 +199,19 @@ export class Uv extends Context.Service<
       );
       let isSure = false;
 
+      const configuration = yield* Effect.cached(
+        Effect.map(isFile(SYSTEM_CONFIGURATION), (isThere) =>
+          isThere && forPrograms["UV_CONFIG_FILE"] === undefined
+            ? { ...NO_CONFIGURATION, UV_CONFIG_FILE: SYSTEM_CONFIGURATION }
+            : NO_CONFIGURATION,
+        ),
+      );
+
       const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
         const environment = {
           ...(forPrograms["UV_LINK_MODE"] === undefined ? { UV_LINK_MODE: LINK_MODE } : {}),
           ...options.environment,
-          ...NO_CONFIGURATION,
+          ...(yield* configuration),
           UV_PYTHON_DOWNLOADS: "never",
           // A job's packages may bring programs of any name: its environment is not where these are looked up.
           PATH: forPrograms["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",

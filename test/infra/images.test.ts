@@ -1,4 +1,7 @@
 import { execFile, execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { assert, beforeAll, describe, it } from "@effect/vitest";
@@ -126,6 +129,60 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
       assert.strictEqual((yield* docker("stop", "--time", "20", id)).code, 0);
       const { said } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
       assert.strictEqual(said.trim(), "0");
+    }).pipe(Effect.scoped),
+  );
+
+  /** A folder that every user can write to, as a network volume. */
+  const volume = Effect.acquireRelease(
+    Effect.sync(() => {
+      const folder = mkdtempSync(join(tmpdir(), "worker-tetra-volume-"));
+      chmodSync(folder, 0o777);
+      return folder;
+    }),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+  );
+
+  it.live.each([
+    ["another user", ["--user", "1000"]],
+    ["another user, on a read-only disk", ["--user", "1000", "--read-only"]],
+    ["root, on a read-only disk", ["--read-only"]],
+  ] as const)("works for %s with a volume that can be written", ([, options]) =>
+    Effect.gen(function* () {
+      const mount = `${yield* volume}:/runpod-volume`;
+      const id = yield* container("--env", "PORT=18084", ...options, "--volume", mount, IMAGE);
+      const ready = "Listening on 0.0.0.0:18084";
+      const exec = (code: string) =>
+        docker("exec", id, "/opt/worker-tetra/base/bin/python", "-c", code);
+      const url = "http://127.0.0.1:18084";
+      const ping = `import urllib.request as u; print(u.urlopen("${url}/ping").status)`;
+      yield* exec(ping).pipe(
+        Effect.repeat({
+          schedule: Schedule.spaced("200 millis"),
+          until: ({ said }) => said.trim() === "200",
+        }),
+        Effect.timeout("60 seconds"),
+      );
+      const body = JSON.stringify({
+        function_name: "f",
+        function_code: "import os\ndef f(): return os.getcwd()",
+        serialization_format: "json",
+      });
+      const { said } = yield* exec(
+        `import urllib.request as u; print(u.urlopen(u.Request("${url}/execute", data=${JSON.stringify(body)}.encode(), headers={"content-type": "application/json"})).read().decode())`,
+      );
+      assert.include(said, '"json_result":"/runpod-volume/runtimes/default"');
+      assert.include((yield* docker("logs", id)).said, ready);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["a read-only disk and no volume", ["--read-only"], "read-only (EROFS)"],
+    ["too few processes for Python", ["--pids-limit", "12"], "EAGAIN"],
+  ] as const)("ends with %s, and says why", ([, options, reason]) =>
+    Effect.gen(function* () {
+      const id = yield* container("--env", "PORT=18085", ...options, IMAGE);
+      yield* until("1", "wait", id);
+      assert.include((yield* docker("logs", id)).said, reason);
     }).pipe(Effect.scoped),
   );
 });

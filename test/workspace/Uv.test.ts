@@ -29,11 +29,15 @@ const setUp = (
     readonly venv?: boolean;
     readonly python?: boolean;
     readonly broken?: boolean;
+    readonly systemConfiguration?: boolean;
   },
   faults: ReadonlyArray<Fault> = [],
   variables: Readonly<Record<string, string>> = {},
 ) => {
-  const memory = memoryFileSystem(has.python === false ? {} : { [PYTHON]: "ELF" });
+  const memory = memoryFileSystem({
+    ...(has.python === false ? {} : { [PYTHON]: "ELF" }),
+    ...(has.systemConfiguration === true ? { "/etc/uv/uv.toml": "system-certs = true" } : {}),
+  });
   const programs = fakePrograms((line) => {
     const [command = ""] = line.split(" ");
     switch (kindOf(line)) {
@@ -101,6 +105,22 @@ describe("Uv", () => {
         });
       }).pipe(provide);
     },
+  );
+
+  it.effect(
+    "reads the configuration that the machine has for all users, unless another is set",
+    () =>
+      Effect.gen(function* () {
+        const fileOf = Effect.fnUntraced(function* (...given: Parameters<typeof setUp>) {
+          const { runs, provide } = setUp(...given);
+          yield* Effect.flip(run).pipe(provide);
+          return runs.at(-1)?.environment?.["UV_CONFIG_FILE"];
+        });
+        const has = { uv: true, systemConfiguration: true };
+        assert.strictEqual(yield* fileOf(has), "/etc/uv/uv.toml");
+        assert.isUndefined(yield* fileOf(has, [], { UV_CONFIG_FILE: "/my/uv.toml" }));
+        assert.isUndefined(yield* fileOf({ uv: true }));
+      }),
   );
 
   it.effect("links packages as the user has set it", () => {
