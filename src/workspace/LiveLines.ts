@@ -102,7 +102,7 @@ export class LiveLines {
       this.partial.push(Buffer.from(piece));
       this.partialSize += piece.byteLength;
     } else {
-      this.passed += Math.ceil(piece.byteLength / ORDINARY_LINE);
+      this.passed += Math.ceil((this.partialSize + piece.byteLength) / ORDINARY_LINE);
       this.pass(piece);
     }
   }

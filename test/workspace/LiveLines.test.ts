@@ -81,4 +81,16 @@ describe("LiveLines", () => {
     const passed = emitted.join("").length;
     assert.isAbove(passed, 300_000);
   });
+
+  it("passes no more of a line without end than an ordinary flood has, and goes on after it", () => {
+    const { emitted, write, end, pass } = recorder();
+    for (let piece = 0; piece < 1000; piece += 1) write("y".repeat(4096));
+    assert.isBelow(emitted.join("").length, 1_000_000);
+    write("\n");
+    pass(1000);
+    write("later\n");
+    end();
+    assert.include(emitted.join(""), "1 more lines left out here");
+    assert.isTrue(emitted.join("").endsWith("later\n"));
+  });
 });
