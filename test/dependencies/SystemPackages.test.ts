@@ -260,4 +260,51 @@ describe("SystemPackages", () => {
       assert.isEmpty(apt());
     }).pipe(provide);
   });
+
+  it.effect("runs one apt at a time", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const open = yield* Deferred.make<void>();
+      let running = 0;
+      let most = 0;
+      const slow = Apt.of({
+        install: () =>
+          Effect.gen(function* () {
+            running += 1;
+            most = Math.max(most, running);
+            yield* Deferred.succeed(begun, undefined);
+            yield* Deferred.await(open);
+            running -= 1;
+          }),
+      });
+      const { layer } = fakePrograms(debian);
+      yield* Effect.gen(function* () {
+        const jobs = yield* Effect.forEach(["ffmpeg", "g++"], (name) =>
+          Effect.forkChild(ensure(name)),
+        );
+        yield* Deferred.await(begun);
+        yield* Effect.repeat(Effect.yieldNow, { times: 50 });
+        assert.strictEqual(running, 1);
+        yield* Deferred.succeed(open, undefined);
+        yield* Effect.forEach(jobs, Fiber.join);
+        assert.strictEqual(most, 1);
+      }).pipe(
+        Effect.provide(
+          SystemPackages.layerNoDeps.pipe(
+            Layer.provide([Layer.succeed(Apt, slow), layer, Environment.layerOf({})]),
+          ),
+        ),
+      );
+    }),
+  );
+
+  it.effect("tells apt to take no name for a pattern", () => {
+    const { lines, provide } = setUp(debian);
+    return Effect.gen(function* () {
+      yield* ensure("ffmpeg");
+      const installs = lines.filter((line) => line.includes(" install "));
+      assert.isNotEmpty(installs);
+      for (const line of installs) assert.include(line, "-o APT::Cmd::Pattern-Only=true ");
+    }).pipe(provide);
+  });
 });

@@ -292,4 +292,26 @@ describe("EndpointClient", () => {
       assert.isTrue(Deferred.isDoneUnsafe(closed));
     }).pipe(Effect.scoped),
   );
+
+  it.live("sends no request for a job whose id would lead elsewhere", () =>
+    Effect.gen(function* () {
+      const { url, seen } = yield* serverOf(saying(JSON.stringify({ id: "../a" })));
+      yield* Effect.gen(function* () {
+        const client = yield* EndpointClient;
+        for (const asking of [
+          client.run({}),
+          client.status("../../../v1/admin"),
+          client.cancel("../../../v1/admin"),
+          Stream.runDrain(client.stream("../../../v1/admin")),
+        ] as const) {
+          const { message } = yield* Effect.flip(Effect.asVoid(asking));
+          assert.include(message, "the id of the job is not one");
+        }
+      }).pipe(Effect.provide(layerOf(url)));
+      assert.deepStrictEqual(
+        seen.map(({ path }) => path),
+        ["/v2/any/run"],
+      );
+    }).pipe(Effect.scoped),
+  );
 });

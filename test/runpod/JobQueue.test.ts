@@ -26,6 +26,20 @@ describe.concurrent("a worker is told", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("something that is no job, and shows no part of a secret in it, wherever it is cut", () =>
+    Effect.gen(function* () {
+      const secret = "a-secret-of-this-worker-0123456789";
+      const { service, logs } = yield* atWork(echo, { variables: { THIRD_PARTY_TOKEN: secret } });
+      for (let before = 150; before < 200; before += 7) {
+        service.answer(JSON.stringify({ input: "x".repeat(before) + secret }));
+      }
+      yield* service.result(service.submit("after"));
+      const shown = logs.errors().join("\n");
+      assert.include(shown, "is no job");
+      assert.notInclude(shown, secret.slice(0, 9));
+    }).pipe(Effect.scoped),
+  );
+
   it.live.each<readonly [number, number]>([
     [400, 400],
     [401, 400],

@@ -9,6 +9,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,7 +22,10 @@ import { Effect, Layer, Option } from "effect";
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 
+import { keptLogs } from "../support/Logs.ts";
 import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
+
+const GIBIBYTE = 1024 ** 3;
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-results-"))),
@@ -88,8 +92,18 @@ describe.concurrent("results that could not be delivered", () => {
   );
 });
 
+/** Puts two results of so many bytes in all into a store. Sparse: they have this size and take no space. */
+const plant = (bytes: number) => (where: string) => {
+  for (const name of ["one.result", "two.result"]) {
+    writeFileSync(join(where, name), "");
+    truncateSync(join(where, name), bytes / 2);
+  }
+};
+
 describe("a folder of results that others can write to", () => {
   const result = { jobId: "job-1", isStream: false, body: Buffer.from('{"output":1}') };
+
+  const keepOne = (store: ResultStore["Service"]) => store.keep(result);
 
   /** Does something with a store whose folder is prepared, and says whether a file outside stayed as it was. */
   const inStore = Effect.fnUntraced(function* <A, E>(
@@ -149,6 +163,33 @@ describe("a folder of results that others can write to", () => {
         kept.flatMap(Option.toArray).map(({ jobId }) => jobId),
         ["job-1"],
       );
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("takes no more than 1 GB of results in all, and says so", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const rest = 4096;
+      assert.isTrue(yield* inStore(plant(GIBIBYTE - rest), keepOne));
+      assert.isEmpty(logs.warnings());
+      assert.isFalse(yield* inStore(plant(GIBIBYTE), keepOne));
+      assert.match(logs.warnings().join(), /store is full: no more than 1 GB/);
+    }).pipe(Effect.scoped, Effect.provide(logs.layer));
+  });
+
+  it.live("does not load a file that is larger than all results together may be", () =>
+    Effect.gen(function* () {
+      const kept = yield* inStore(
+        () => {},
+        (store, where) =>
+          Effect.gen(function* () {
+            assert.isTrue(yield* store.keep(result));
+            const [name = ""] = readdirSync(where);
+            truncateSync(join(where, name), GIBIBYTE + 1);
+            return yield* Effect.flatMap(store.kept, (loads) => Effect.all(loads));
+          }),
+      );
+      assert.isEmpty(kept.flatMap(Option.toArray));
     }).pipe(Effect.scoped),
   );
 });

@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Schema, Stream } from "effect";
+import { Deferred, Effect, Fiber, Schema, Stream } from "effect";
 
+import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { Worker } from "../../src/runpod/Worker.ts";
+import { inMemoryWorker } from "../support/InMemoryWorker.ts";
 import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
 
 class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schema.String }) {
@@ -236,5 +239,61 @@ describe.concurrent("Worker", () => {
       const { body } = yield* service.result(service.submit("x"));
       assert.deepStrictEqual(body, { output: { a: 1 }, stopPod: true });
     }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "shows no secret of an error that a handler fails with, and one line of it in the log",
+    () =>
+      Effect.gen(function* () {
+        const secret = "a-secret-of-this-worker-0123456789";
+        const { service, logs } = yield* atWork(
+          () => Effect.fail(new OddInput({ input: `${secret}\nand more` })),
+          { variables: { THIRD_PARTY_TOKEN: secret } },
+        );
+        const { body } = yield* service.result(service.submit(1));
+        assert.include(String(body["error"]), "OddInput: ***");
+        const failed = logs.warnings().filter((line) => line.startsWith("Job failed"));
+        assert.match(failed.join("|"), /^Job failed after .* s: OddInput: \*\*\*$/);
+      }).pipe(Effect.scoped),
+  );
+
+  it.effect("passes all that happens in a job on to who listens outside of it", () =>
+    Effect.gen(function* () {
+      const heard: Array<string> = [];
+      const done = yield* Deferred.make<void>();
+      let isGiven = false;
+      const layer = inMemoryWorker({
+        take: () =>
+          Effect.suspend(() => {
+            if (isGiven) return Effect.interruptible(Effect.never);
+            isGiven = true;
+            return Effect.succeed({ jobs: [{ id: "job-1" }], unusable: [] });
+          }),
+        complete: () => Deferred.succeed(done, undefined),
+      });
+      const handler = Effect.fnUntraced(function* () {
+        const events = yield* JobEvents;
+        events.stage?.("running");
+        events.output?.("a line\n");
+        events.poisoned?.();
+        events.ended?.("cuda", "CUDA error");
+      });
+      yield* Effect.gen(function* () {
+        const worker = yield* Worker;
+        const fiber = yield* Effect.forkChild(worker.run(() => handler()));
+        yield* Deferred.await(done);
+        yield* worker.drain;
+        yield* Fiber.join(fiber);
+      }).pipe(
+        Effect.provideService(JobEvents, {
+          stage: (stage) => heard.push(stage),
+          output: (lines) => heard.push(lines),
+          poisoned: () => heard.push("poisoned"),
+          ended: (end) => heard.push(end),
+        }),
+        Effect.provide(layer),
+      );
+      assert.deepStrictEqual(heard, ["running", "a line\n", "poisoned", "cuda"]);
+    }),
   );
 });
