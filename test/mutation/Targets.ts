@@ -13,6 +13,39 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/dependencies/Requirement.ts",
     tests: ["test/dependencies/Requirement.test.ts"],
   },
+  { module: "src/settings/Redactor.ts", tests: ["test/settings/Redactor.test.ts"] },
+  { module: "src/settings/Credentials.ts", tests: ["test/settings/Credentials.test.ts"] },
+  {
+    module: "src/settings/Secrets.ts",
+    tests: ["test/settings/Redactor.test.ts", "test/settings/Environment.test.ts"],
+  },
+  {
+    module: "src/endpoint/HttpGuard.ts",
+    tests: ["test/endpoint/HttpGuard.test.ts", "test/endpoint/EndpointServer.test.ts"],
+  },
+  { module: "src/endpoint/Loopback.ts", tests: ["test/endpoint/HttpGuard.test.ts"] },
+  { module: "src/endpoint/Drain.ts", tests: ["test/endpoint/EndpointServer.test.ts"] },
+  { module: "src/protocol/JsonLimits.ts", tests: ["test/protocol/JsonLimits.test.ts"] },
+  { module: "src/protocol/JsonScanner.ts", tests: ["test/protocol/JsonLimits.test.ts"] },
+  {
+    module: "src/workspace/SafePaths.ts",
+    tests: ["test/workspace/SafeFileSystem.test.ts", "test/workspace/SafePaths.test.ts"],
+  },
+  { module: "src/workspace/FileLock.ts", tests: ["test/workspace/FileLock.test.ts"] },
+  { module: "src/workspace/WorkspaceLock.ts", tests: ["test/workspace/WorkspaceLock.test.ts"] },
+  { module: "src/workspace/DiskFault.ts", tests: ["test/workspace/DiskFault.test.ts"] },
+  {
+    module: "src/runpod/Delivery.ts",
+    tests: ["test/runpod/Delivery.test.ts", "test/runpod/Interruption.test.ts"],
+  },
+  {
+    module: "src/runpod/JobsAtWork.ts",
+    tests: ["test/runpod/Worker.test.ts", "test/runpod/Interruption.test.ts"],
+  },
+  { module: "src/runpod/ResultStore.ts", tests: ["test/runpod/ResultStore.test.ts"] },
+  { module: "src/execution/RunnerProtocol.ts", tests: ["test/execution/RunnerProtocol.test.ts"] },
+  { module: "src/cli/Shutdown.ts", tests: ["test/cli/Shutdown.test.ts"] },
+  { module: "src/cli/TerminalText.ts", tests: ["test/cli/TerminalText.test.ts"] },
 ];
 
 /** Python, tested through the real worker. */
