@@ -1,4 +1,7 @@
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { assert, describe, it } from "@effect/vitest";
@@ -296,6 +299,10 @@ describe("start behind a load balancer", () => {
       assert.deepInclude(quick.json, { success: true, json_result: "Hello you", error: null });
       assert.strictEqual((yield* ask(port, "/ping")).status, 200);
       assert.strictEqual((yield* ask(port, "/run", { body: { input: HELLO } })).status, 404);
+      // As RunPod's gateway passes requests on.
+      const headers = { host: "abc123.api.runpod.ai" };
+      assert.strictEqual((yield* ask(port, "/ping", { headers })).status, 200);
+      assert.isTrue(existsSync(join(tmpdir(), `worker-tetra-${worker.pid}.alive`)));
       yield* worker.signal("SIGTERM");
       assert.deepInclude((yield* Fiber.join(waiting)).json, { json_result: "slow" });
       assert.strictEqual((yield* worker.ended).code, 0);

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 
 import { assert } from "@effect/vitest";
-import { Effect, Random, Result } from "effect";
+import { Effect, Random, Result, Schedule } from "effect";
 
 import { testMachine, type findTools } from "./WorkspaceProcesses.ts";
 
@@ -33,6 +33,16 @@ const uvOf = (worker: number): number | undefined => {
   return found === undefined ? undefined : Number(found);
 };
 
+/** Until a process has ended, also where nobody has asked how. */
+const gone = (pid: number) =>
+  Effect.sync(() => Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))).pipe(
+    Effect.repeat({
+      until: (stat) => Result.isFailure(stat) || /\) [ZX] /.test(stat.success),
+      schedule: Schedule.spaced("5 millis"),
+    }),
+    Effect.timeout("30 seconds"),
+  );
+
 /** Workers and their uv are killed at any moment of an install: the next job always has whole packages. */
 export const killedInstalls = (tools: Tools, count: number) =>
   Effect.gen(function* () {
@@ -57,11 +67,20 @@ export const killedInstalls = (tools: Tools, count: number) =>
       yield* Effect.gen(function* () {
         const worker = yield* machine.start(settings);
         yield* worker.said("Installing babel");
-        yield* Effect.sleep({ milliseconds: yield* Random.nextIntBetween(0, 300) });
-        const uv = uvOf(worker.pid);
+        // The first two are sure to hit it, one by the worker's end and one by its own.
+        const uv =
+          kills < 2
+            ? yield* Effect.repeat(
+                Effect.sync(() => uvOf(worker.pid)),
+                { until: (pid) => pid !== undefined, schedule: Schedule.spaced("1 millis") },
+              ).pipe(Effect.timeout("30 seconds"))
+            : yield* Effect.sync(() => uvOf(worker.pid)).pipe(
+                Effect.delay({ milliseconds: yield* Random.nextIntBetween(0, 300) }),
+              );
         if (uv !== undefined) hits += 1;
         if (kills % 2 === 0 || uv === undefined) yield* worker.signal("SIGKILL");
         else Result.try(() => process.kill(uv, "SIGKILL"));
+        if (uv !== undefined && kills < 2) yield* gone(uv);
         if (kills % 2 === 0) yield* worker.ended;
         else yield* Effect.race(Effect.exit(worker.ready), worker.ended);
       }).pipe(Effect.scoped);
@@ -70,5 +89,5 @@ export const killedInstalls = (tools: Tools, count: number) =>
       yield* next.signal("SIGKILL");
       yield* next.ended;
     }
-    yield* Effect.logInfo(`${hits} of ${count} kills hit uv at work`);
+    assert.isAbove(hits, 0, "no kill hit uv at work");
   }).pipe(Effect.scoped);

@@ -1,7 +1,7 @@
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 
 import { assert } from "@effect/vitest";
-import { Effect, Random } from "effect";
+import { Effect, Option, Random } from "effect";
 
 import { importAll, testMachine, type findTools } from "./WorkspaceProcesses.ts";
 
@@ -32,13 +32,16 @@ export const manyColdWorkers = (tools: Tools, count: number) =>
 /** Builders are killed at any moment: the next worker always has a whole environment. */
 export const killedBuilders = (tools: Tools, count: number) =>
   Effect.gen(function* () {
+    let hits = 0;
     for (let kills = 0; kills < count; kills += 1) {
       yield* Effect.gen(function* () {
         const machine = yield* testMachine(tools);
         const builder = yield* machine.start();
         yield* builder.said("Building the virtual environment");
-        const delay = yield* Random.nextIntBetween(0, 1500);
-        yield* Effect.race(Effect.sleep({ milliseconds: delay }), builder.ready);
+        // The first is sure to hit a build, which takes longer than this.
+        const delay = kills === 0 ? 0 : yield* Random.nextIntBetween(0, 1500);
+        const built = yield* Effect.timeoutOption(builder.ready, { milliseconds: delay });
+        if (Option.isNone(built)) hits += 1;
         yield* builder.signal("SIGKILL");
         yield* builder.ended;
         const next = yield* machine.start();
@@ -49,4 +52,5 @@ export const killedBuilders = (tools: Tools, count: number) =>
         assert.deepStrictEqual(next.warnings(), []);
       }).pipe(Effect.scoped);
     }
+    assert.isAbove(hits, 0, "no kill hit a builder at work");
   });
