@@ -22,6 +22,9 @@ export interface Secrets {
 /** Shorter values would also hide ordinary words of a job's output. */
 const SHORTEST_SECRET = 16;
 
+/** People choose the key of `serve` themselves, and shorter ones. Eight characters may be seen of any secret. */
+const SHORTEST_KEY = 9;
+
 /** Longer ones, such as whole files of keys, are no part of an address. */
 const LONGEST_IN_ADDRESS = 4096;
 
@@ -154,11 +157,14 @@ export const secretsOf = (variables: Variables): Secrets => {
   const values = found
     .flatMap((secrets) => secrets.values)
     .filter(({ length }) => length >= SHORTEST_SECRET);
+  const keys = Object.entries(variables).flatMap(([name, value]) =>
+    KEYS.has(name) && value.trim().length >= SHORTEST_KEY ? [value.trim()] : [],
+  );
   const phrases = new Map(
     found.flatMap((secrets) => secrets.phrases).map((one) => [one.text, one] as const),
   );
   return {
-    values: [...new Set(values.flatMap(spellingsOf))],
+    values: [...new Set([...keys, ...values].flatMap(spellingsOf))],
     phrases: [...phrases.values()],
   };
 };

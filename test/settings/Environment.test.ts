@@ -49,6 +49,13 @@ describe("Environment", () => {
     );
   });
 
+  it("masks keys of more than eight characters, which people choose for serve", () => {
+    for (const name of ["WORKER_SERVE_KEY", "RUNPOD_API_KEY"]) {
+      const { mask } = Environment.make({ [name]: "my-key-42" });
+      assert.strictEqual(mask("Bearer my-key-42, or my-key-4"), "Bearer ***, or my-key-4");
+    }
+  });
+
   it.effect("gives settings the same variables, an empty one counting as unset", () =>
     Effect.gen(function* () {
       const environment = yield* Environment;
