@@ -6,6 +6,9 @@ const MAX_ITEMS = 1000;
 /** Opcodes that are read of one pickle: about a second of work. */
 const MAX_OPCODES = 4_000_000;
 
+/** Characters with escapes that are read of a text of protocol 0: more than are ever shown. */
+const MAX_ESCAPED = 100_000;
+
 /** Digits of an integer that are converted, as in Python; the time grows with their square. */
 const MAX_DIGITS = 4300;
 
@@ -140,16 +143,18 @@ const longOf = (bytes: Buffer): Value => {
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" };
 
-/** A line of protocol 0 with the escapes that Python writes there. */
+/** The start of a line of protocol 0 with the escapes that Python writes there. */
 const unescaped = (line: string): string =>
-  line.replaceAll(
-    /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))/g,
-    (whole, two?: string, four?: string, eight?: string, one?: string) => {
-      const code = Number.parseInt(two ?? four ?? eight ?? "", 16);
-      if (Number.isNaN(code)) return ESCAPES[one ?? ""] ?? one ?? whole;
-      return code > 0x10_ff_ff ? whole : String.fromCodePoint(code);
-    },
-  );
+  line
+    .slice(0, MAX_ESCAPED)
+    .replaceAll(
+      /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))/g,
+      (whole, two?: string, four?: string, eight?: string, one?: string) => {
+        const code = Number.parseInt(two ?? four ?? eight ?? "", 16);
+        if (Number.isNaN(code)) return ESCAPES[one ?? ""] ?? one ?? whole;
+        return code > 0x10_ff_ff ? whole : String.fromCodePoint(code);
+      },
+    );
 
 const textOf = (text: string) => new Text(Buffer.from(text));
 

@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Result, Schema } from "effect";
 import { inject } from "vitest";
 
-import { readPickle } from "../../src/cli/Pickle.ts";
+import { readPickle, Text } from "../../src/cli/Pickle.ts";
 import { pythonRepr } from "../../src/cli/PythonRepr.ts";
 import { program } from "../support/Program.ts";
 import { realEnvironment } from "../support/RealWorker.ts";
@@ -123,6 +123,17 @@ describe("a result", () => {
       }
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
+
+  it("that is one long text with escapes takes no time beyond what is shown", () => {
+    const pickle = Buffer.alloc(8 * 1024 * 1024, "\\u00e9");
+    pickle.write("V", 0);
+    pickle.write("\n.", pickle.length - 2);
+    const value = Result.getOrThrow(readPickle(pickle));
+    // The size tells more reliably than a clock: with all of its escapes read it would be some megabytes.
+    assert.instanceOf(value, Text);
+    assert.isAtMost(value.bytes.length, 1024 * 1024);
+    assert.match(pythonRepr(value, 2000), /^'u?.*é{100,} …$/);
+  });
 
   it.live("is loaded where somebody asks for that, in a process without secrets", () =>
     Effect.gen(function* () {
