@@ -4,8 +4,9 @@ const isReaderGone = (error: Error): boolean =>
 
 const drained = (stream: NodeJS.WriteStream) =>
   new Promise<void>((resolve) => {
+    // Node tells of a write that failed at once, such as to a full disk, only a little later.
+    if (stream.writableLength === 0) setImmediate(resolve);
     // An empty write is called back once everything before it was written, or can't be any more.
-    if (stream.writableLength === 0) resolve();
     else stream.write("", () => resolve());
   });
 

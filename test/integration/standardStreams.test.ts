@@ -188,4 +188,17 @@ describe("an output that can't be written", () => {
       assert.notMatch(err, /\n\s+at /);
     }).pipe(scoped),
   );
+
+  it.live("is said, also where the command ends right after its only write", () =>
+    Effect.gen(function* () {
+      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
+      for (const flag of ["--help", "--version"]) {
+        const { status, err } = yield* shell(`worker "$@" > /dev/full`, [flag], {
+          PID: join(folder, "pid"),
+        });
+        assert.strictEqual(status, 1, flag);
+        assert.include(err, "stdout could not be written", flag);
+      }
+    }).pipe(scoped),
+  );
 });
