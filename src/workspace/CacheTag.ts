@@ -1,6 +1,6 @@
 import { Effect, FileSystem, Path } from "effect";
 
-import { replaceFile } from "./SmallFile.ts";
+import { readSmallFile, replaceFile } from "./SmallFile.ts";
 
 /** Marks a folder as a cache: https://bford.info/cachedir/ */
 const TAG = "CACHEDIR.TAG";
@@ -14,9 +14,8 @@ export const isCache = Effect.fnUntraced(function* (folder: string) {
   const path = yield* Path.Path;
   const tag = path.join(folder, TAG);
   const { type } = yield* files.lstat(folder);
-  const { type: tagType } = yield* files.lstat(tag);
-  if (type !== "Directory" || tagType !== "File") return false;
-  return (yield* files.readFileString(tag)).startsWith(SIGNATURE);
+  if (type !== "Directory") return false;
+  return (yield* readSmallFile(files, tag)).startsWith(SIGNATURE);
 });
 
 /** Makes a folder for a cache, and marks it when it is new: what was there before may be something else. */

@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -404,6 +405,13 @@ describe("prune", () => {
         },
       ],
       ["a pipe as its tag", (tag) => execFileSync("mkfifo", [tag])],
+      [
+        "a tag too large to be read",
+        (tag) => {
+          writeFileSync(tag, TAG);
+          truncateSync(tag, 64 * 1024 * 1024);
+        },
+      ],
     ] as ReadonlyArray<readonly [string, (tag: string) => void]>)(
       "is not done where the cache has %s, and says why",
       ([, plant]) =>
