@@ -4,7 +4,8 @@ import type { FunctionResponse } from "../protocol/FunctionResponse.ts";
 import { ResultDisplay } from "./ResultDisplay.ts";
 import { visibleWord } from "./TerminalText.ts";
 
-const indented = (text: string) => text.replaceAll(/^/gm, "  ");
+// Only these are line ends here: `^` and `.` of a pattern know others, which are shown as escapes.
+const indented = (text: string) => `  ${text.replaceAll("\n", "\n  ")}`;
 
 /** The value in an answer as Python writes it; undefined where there is none. */
 export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
@@ -42,7 +43,7 @@ export const tellAnswer = Effect.fnUntraced(function* (
     if (repr !== undefined) console.log(`  result: ${repr}`);
   } else {
     console.log(`${mark} ${failureLine(subject, ` in ${took}`, response)}`);
-    const rest = (response.error ?? "").replace(/^.*\n?\n?/, "").trimEnd();
+    const rest = (response.error ?? "").replace(/^[^\n]*\n{0,2}/, "").trimEnd();
     if (rest !== "") console.log(indented(rest));
   }
   if (response.instance_info !== null) {

@@ -17,6 +17,7 @@ const VALUE = Buffer.from("K*.").toString("base64");
 const ANSWERS: Readonly<Record<string, FunctionResponse>> = {
   good: success({ result: VALUE, stdout: "printed\n" }),
   bad: failure("ValueError: no\n\nTraceback", { stdout: "" }),
+  odd: failure("one\u2028line\rof it\n\nTraceback\u2028of it"),
   plain: success({ json_result: { a: 1 } }),
   method: success({
     result: VALUE,
@@ -88,6 +89,16 @@ describe("run", () => {
       const { code, out } = yield* running([], { "a.json": request("good") });
       assert.strictEqual(code, 0);
       assert.strictEqual(out, "▶ a.json\nprinted\n✓ succeeded in 0.00 s\n  result: 42");
+    }),
+  );
+
+  it.effect("shows each line of an error once, whatever else than a line end is in it", () =>
+    Effect.gen(function* () {
+      const { out } = yield* running([], { "a.json": request("odd") });
+      assert.strictEqual(
+        out,
+        "▶ a.json\n✗ a.json failed in 0.00 s: one\\u2028line\\rof it\n  Traceback\u2028of it",
+      );
     }),
   );
 
