@@ -16,8 +16,25 @@ const LARGE = 256 * 1024;
 const GROUP = 3;
 const GROUP_ENCODED = 4;
 
-/** So much is encoded at a time: strings of this size are collected soon. */
-const SLICE = 6 * 1024;
+const CHARACTERS = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+const SIX_BITS = 0x3f;
+
+/**
+ * Encodes whole groups into `target`; the position after them. Strings of `Buffer.toString` would be garbage for a
+ * while, as much as the value.
+ */
+const encodeGroups = (bytes: Uint8Array, target: Uint8Array, start: number): number => {
+  let end = start;
+  for (let at = 0; at < bytes.length; at += GROUP) {
+    const group = ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+    target[end] = CHARACTERS[group >> 18] ?? 0;
+    target[end + 1] = CHARACTERS[(group >> 12) & SIX_BITS] ?? 0;
+    target[end + 2] = CHARACTERS[(group >> 6) & SIX_BITS] ?? 0;
+    target[end + 3] = CHARACTERS[group & SIX_BITS] ?? 0;
+    end += GROUP_ENCODED;
+  }
+  return end;
+};
 
 /** The length of base64 in characters. */
 const base64Length = (bytes: number): number => Math.ceil(bytes / GROUP) * GROUP_ENCODED;
@@ -87,10 +104,10 @@ export class EncodedValue {
   }
 
   private append(bytes: Buffer): void {
-    for (let at = 0; at < bytes.byteLength; at += SLICE) {
-      const text = bytes.toString("base64", at, Math.min(at + SLICE, bytes.byteLength));
-      this.end += this.buffer.write(text, this.end, "latin1");
-    }
+    const whole = bytes.byteLength - (bytes.byteLength % GROUP);
+    this.end = encodeGroups(bytes.subarray(0, whole), this.buffer, this.end);
+    if (whole === bytes.byteLength) return;
+    this.end += this.buffer.write(bytes.toString("base64", whole), this.end, "latin1");
   }
 
   /** The characters of its encoding: as many as bytes. */
