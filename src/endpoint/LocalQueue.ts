@@ -35,6 +35,10 @@ const MAX_FINISHED_BYTES = 128 * 1024 * 1024;
 /** Values of a stream that no client fetches are kept up to so many bytes for each job. */
 const MAX_CHUNK_BYTES = 16 * 1024 * 1024;
 
+/** Values of a stream that one request fetches, and their bytes; one that is larger comes alone. */
+const MAX_FETCHED = 1000;
+const MAX_FETCHED_BYTES = 1024 * 1024;
+
 /** Results on their way to webhooks, in bytes, with what each costs besides. */
 const MAX_WEBHOOK_BYTES = 64 * 1024 * 1024;
 const WEBHOOK_OVERHEAD = 4096;
@@ -69,6 +73,7 @@ interface Entry {
   result: Uint8Array | undefined;
   /** Values of its generator that no client has fetched. */
   readonly chunks: Array<Uint8Array>;
+  chunkBytes: number;
   droppedChunks: number;
   /** Gives the room of its request back, while it waits and runs. */
   release: Effect.Effect<void>;
@@ -93,16 +98,14 @@ const entryOf = (
   request: text,
   result,
   chunks: [],
+  chunkBytes: 0,
   droppedChunks: 0,
   release,
   news: Latch.makeUnsafe(),
 });
 
-const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number =>
-  chunks.reduce((sum, { length }) => sum + length, 0);
-
-const sizeOf = ({ request, result, chunks }: Entry): number =>
-  request.length + (result?.length ?? 0) + lengthOf(chunks);
+const sizeOf = ({ request, result, chunkBytes }: Entry): number =>
+  request.length + (result?.length ?? 0) + chunkBytes;
 
 const canRunAgain = (status: JobStatus): boolean => status === "FAILED" || status === "TIMED_OUT";
 
@@ -400,7 +403,7 @@ export class LocalQueue extends Context.Service<
       const chunk = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
         const entry = entries.get(jobId);
         if (entry === undefined || Result.isFailure(resultOf(bytes))) return;
-        if (lengthOf(entry.chunks) + bytes.length > MAX_CHUNK_BYTES) {
+        if (entry.chunkBytes + bytes.length > MAX_CHUNK_BYTES) {
           entry.droppedChunks += 1;
           if (entry.droppedChunks > 1) return;
           return yield* Effect.logWarning(
@@ -408,6 +411,7 @@ export class LocalQueue extends Context.Service<
           );
         }
         entry.chunks.push(bytes);
+        entry.chunkBytes += bytes.length;
         changed(entry);
       });
 
@@ -477,11 +481,21 @@ export class LocalQueue extends Context.Service<
           const entry = yield* find(id);
           const hasNews = () => isFinal(entry.status) || entry.chunks.length > 0;
           yield* until(entry, hasNews, milliseconds);
-          const chunks = entry.chunks.splice(0).map((bytes) => {
-            const { output = null } = Result.getOrElse(resultOf(bytes), () => ({ output: null }));
+          // No more than the event loop can parse in one go; what is left comes with the next request.
+          let count = 0;
+          let bytes = 0;
+          for (const { length } of entry.chunks) {
+            if (count === MAX_FETCHED || (count > 0 && bytes + length > MAX_FETCHED_BYTES)) break;
+            count += 1;
+            bytes += length;
+          }
+          entry.chunkBytes -= bytes;
+          const chunks = entry.chunks.splice(0, count).map((text) => {
+            const { output = null } = Result.getOrElse(resultOf(text), () => ({ output: null }));
             return output;
           });
-          return { status: entry.status, chunks };
+          const isWhole = entry.chunks.length === 0;
+          return { status: isWhole ? entry.status : "IN_PROGRESS", chunks };
         }),
         cancel: Effect.fnUntraced(function* (id: string) {
           const entry = yield* find(id);
@@ -501,6 +515,7 @@ export class LocalQueue extends Context.Service<
             entry.ended = undefined;
             entry.result = undefined;
             entry.chunks.length = 0;
+            entry.chunkBytes = 0;
             entry.droppedChunks = 0;
             entry.retries += 1;
             tally.retried += 1;

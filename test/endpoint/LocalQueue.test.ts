@@ -359,14 +359,40 @@ describe("the queue of a local endpoint", () => {
         for (let index = 0; index < 30; index += 1) {
           yield* queue.forWorker.chunk(id, value, 1);
         }
-        const { chunks } = yield* queue.stream(id, 0);
-        assert.lengthOf(chunks, 15);
+        // Each is about a megabyte, so that each comes alone.
+        for (let fetched = 0; fetched < 15; fetched += 1) {
+          assert.lengthOf((yield* queue.stream(id, 0)).chunks, 1);
+        }
+        assert.isEmpty((yield* queue.stream(id, 0)).chunks);
         assert.lengthOf(logs.warnings(), 1);
         assert.include(logs.warnings()[0], id);
         yield* queue.forWorker.chunk(id, body({ output: "later" }), 1);
         assert.deepStrictEqual((yield* queue.stream(id, 0)).chunks, ["later"]);
       }).pipe(Effect.provide(Layer.merge(withQueue().layer, logs.layer)));
     });
+
+    it.effect(
+      "by giving a thousand values of a stream at a time, the end with the last of them",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const { id } = yield* queue.submit(asked("a"));
+          yield* queue.forWorker.take(1, false);
+          for (let index = 0; index < 2500; index += 1) {
+            yield* queue.forWorker.chunk(id, body({ output: index }), 1);
+          }
+          yield* queue.forWorker.complete(id, body({ output: "done" }), true, 1);
+          const parts = yield* Effect.replicateEffect(queue.stream(id, 0), 3);
+          assert.deepStrictEqual(
+            parts.map(({ status, chunks }) => [status, chunks.length, chunks[0]]),
+            [
+              ["IN_PROGRESS", 1000, 0],
+              ["IN_PROGRESS", 1000, 1000],
+              ["COMPLETED", 500, 2000],
+            ],
+          );
+        }).pipe(Effect.provide(withQueue().layer)),
+    );
 
     it.effect(
       "by the bytes on their way to webhooks that do not answer",
