@@ -13,7 +13,7 @@ import { SteadyClock } from "./settings/SteadyClock.ts";
 const shutdown = Shutdown.make();
 const streams = standardStreams();
 
-/** A signal that no command takes on interrupts the command; one more ends the process at once. */
+/** A signal that no command handles interrupts the command; another one exits at once. */
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   let code: number | undefined;
   let isOver = false;

@@ -7,7 +7,7 @@ import { visibleWord } from "./TerminalText.ts";
 // Only these are line ends here: `^` and `.` of a pattern know others, which are shown as escapes.
 const indented = (text: string) => `  ${text.replaceAll("\n", "\n  ")}`;
 
-/** The value in an answer as Python writes it; undefined where there is none. */
+/** The Python repr of an answer's value; undefined if it has none. */
 export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
   if (response.json_result !== null) return JSON.stringify(response.json_result);
   if (response.result === null) return undefined;
@@ -15,7 +15,7 @@ export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
   return yield* show(Buffer.from(response.result, "base64"));
 });
 
-/** That a job failed and why, on one line. */
+/** One line with the job and the reason of its failure. */
 export const failureLine = (subject: string, how: string, { error }: FunctionResponse): string => {
   const [reason = ""] = (error ?? "").split("\n", 1);
   return `${visibleWord(subject)} failed${how}: ${visibleWord(reason)}`;
@@ -30,7 +30,7 @@ export const tellAnswer = Effect.fnUntraced(function* (
     took,
     repr,
   }: {
-    /** What names the job where it failed: its id, or its file. */
+    /** How to refer to a failed job: its id or its file. */
     readonly subject: string;
     readonly mark: string;
     readonly took: string;

@@ -25,7 +25,7 @@ const Presenter = CliOutput.layerPresenter({
       : CliOutput.defaultPresenter.present(event),
 });
 
-/** What commands print may come from a job, a server or a disk: none of it is to control the terminal. */
+/** Commands print text from jobs, servers and disks, which must not control the terminal. */
 const visible = Layer.effect(Console.Console, Effect.map(Console.Console, visibleConsole));
 
 const worker = Command.make("worker-tetra", {}, () =>

@@ -30,7 +30,7 @@ export const unforeseen = Effect.fnUntraced(function* <E>(
     visibleLines(
       isAsked
         ? Cause.pretty(cause)
-        : `worker-tetra failed in a way that it should not: ${message}\nSet LOG_LEVEL=debug to see where, and report it.`,
+        : `Internal error of worker-tetra: ${message}\nSet LOG_LEVEL=debug to see the stack trace, and report it.`,
     ),
   );
   return yield* new Failed({ exitCode: 1 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { Result } from "effect";
 
-/** So much of a job's output is shown, in characters; more than a person reads. */
+/** The most of a job's output that is shown, in characters; more than anyone reads. */
 const MAX_SHOWN = 4 * 1024 * 1024;
 
 const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
@@ -12,15 +12,15 @@ const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
 /** The worker's own notes, which come after the output. */
 const NOTES = /(?:^\[worker-tetra\] .*\n?)+(?![\s\S])/m;
 
-/** Writes all of it: a single write may take less. */
+/** Writes all bytes: a single write may be partial. */
 const writeAll = (file: number, text: string) => {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
 };
 
 /**
- * Shows what a job prints as it comes, all of it up to a size. Beyond that the whole output goes to a file of this
- * user, which is named.
+ * Shows a job's output live, up to MAX_SHOWN characters. Longer output is written in full to a file that only this
+ * user can read, and the path of the file is shown.
  */
 export const jobOutput = (show: (lines: string) => void) => {
   let shown = "";
@@ -32,7 +32,7 @@ export const jobOutput = (show: (lines: string) => void) => {
     const written = Result.try({ try: write, catch: String });
     if (Result.isFailure(written)) {
       failure = written.failure;
-      show(note(`The rest of the output is lost, since it can't be written to a file: ${failure}`));
+      show(note(`The rest of the output is lost: could not write it to a file: ${failure}`));
     }
   };
 
@@ -42,7 +42,7 @@ export const jobOutput = (show: (lines: string) => void) => {
       if (kept === undefined) {
         const path = join(mkdtempSync(join(tmpdir(), "worker-tetra-output-")), "output.txt");
         kept = { path, file: openSync(path, "wx", 0o600) };
-        show(note(`This is a lot of output: from here on it goes only to ${path}`));
+        show(note(`Large output: from here on it is only written to ${path}`));
         writeAll(kept.file, shown);
       }
       writeAll(kept.file, lines);
@@ -56,7 +56,7 @@ export const jobOutput = (show: (lines: string) => void) => {
       shown += lines;
       show(lines);
     },
-    /** Shows what of an answer's output did not come line by line, such as notes, and names the file if there is one. */
+    /** Shows the part of an answer's output that was not shown live, such as notes, and the path of the file if any. */
     end: (stdout: string): void => {
       const whole = shown.replace(/\n$/, "");
       const rest =
@@ -66,7 +66,7 @@ export const jobOutput = (show: (lines: string) => void) => {
       if (rest !== "") show(rest);
       if (kept === undefined) return;
       closeSync(kept.file);
-      if (failure === undefined) show(note(`The whole output is in ${kept.path}`));
+      if (failure === undefined) show(note(`The full output is in ${kept.path}`));
     },
   };
 };

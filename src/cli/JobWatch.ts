@@ -13,21 +13,21 @@ const LONGEST_PAUSE = 2000;
 /** An endpoint that does not answer is asked again for so long, while the job goes on there: seconds. */
 const PATIENCE = 60;
 
-/** Characters of the name of a stage. */
+/** The longest name of a stage, in characters. */
 const MAX_STAGE = 100;
 
 const decodeStatus = Schema.decodeUnknownOption(JobStatus);
 const decodeResponse = Schema.decodeUnknownOption(FunctionResponse);
 const decodeChunk = Schema.decodeUnknownOption(Schema.Struct({ output: Schema.Unknown }));
 
-/** Whether a job has ended; a state that nobody knows of is no end. */
+/** Whether a job has ended; an unknown state is not final. */
 const hasEnded = ({ status }: RemoteJob): boolean => Option.exists(decodeStatus(status), isFinal);
 
-/** What of the last lines of an output is looked at; a worker sends far fewer. */
+/** The most of an output's last lines that is examined; workers send far fewer. */
 const MAX_LINES = 200;
 const MAX_CHARACTERS = 1024 * 1024;
 
-/** What is remembered of the output that was shown, in characters; when there is more, all is shown again at the end. */
+/** Characters of the shown output that are remembered; longer output is shown again in full at the end. */
 const MAX_REMEMBERED = 16 * 1024 * 1024;
 
 const linesOf = (text: string): ReadonlyArray<string> =>
@@ -37,7 +37,7 @@ const linesOf = (text: string): ReadonlyArray<string> =>
     .filter(Boolean)
     .slice(-MAX_LINES);
 
-/** How many of the last of some lines are the first of others. */
+/** The number of lines at the end of `before` that are also the start of `after`. */
 const overlapOf = (before: ReadonlyArray<string>, after: ReadonlyArray<string>): number => {
   let known = Math.min(before.length, after.length);
   const isSame = (count: number) => before.slice(-count).every((line, at) => line === after[at]);
@@ -45,13 +45,13 @@ const overlapOf = (before: ReadonlyArray<string>, after: ReadonlyArray<string>):
   return known;
 };
 
-/** A job's output from its last lines, of which each look shows a few. */
+/** Puts a job's output together from its last lines, which each poll returns. */
 export const liveLines = () => {
   let shown = "";
   let recent: ReadonlyArray<string> = [];
   let isWhole = true;
   return {
-    /** Those of the last lines that were not there at the look before. */
+    /** The lines that the previous poll did not return. */
     fresh: (text: string): string => {
       const last = linesOf(text);
       const known = overlapOf(recent, last);
@@ -111,11 +111,11 @@ export const watch = Effect.fn("invoke.watch")(function* (id: string, isQuiet: b
         yield* Console.log(`  yielded: ${shown ?? "nothing"}`);
       }),
     ),
-    // The result has all values; that they come early is a courtesy.
+    // The result has all values, so streaming them early is optional.
     Effect.ignore,
   );
 
-  // A program gets the values with the result.
+  // With --json, the values come with the result.
   const streaming = yield* Effect.forkScoped(isQuiet ? Effect.void : values);
   const pauses = Schedule.min([
     Schedule.exponential(FIRST_PAUSE),

@@ -17,8 +17,8 @@ const open = Effect.sync(() => {
 });
 
 /**
- * Shows the images' health check that this process's event loop runs: touches a file in the temporary folder until
- * the scope closes. Without a writable temporary folder there is no file, and the health check does without.
+ * Tells the images' health check that this process's event loop runs: touches a file in the temporary folder until
+ * the scope closes. Without a writable temporary folder there is no file, and the health check only checks the process.
  */
 export const liveness = Effect.gen(function* () {
   const opened = yield* Effect.acquireRelease(open, (held) =>

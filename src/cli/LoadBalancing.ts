@@ -52,14 +52,14 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   yield* Effect.raceFirst(shutdown.requested, supervise);
   yield* ready.close;
   yield* drain.begin;
-  yield* Effect.logInfo("Draining: new requests are refused, running ones finish first");
+  yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   const inTime = yield* Option.match(grace, {
     onNone: () => Effect.asSome(drain.answered),
     onSome: (seconds) => Effect.timeoutOption(drain.answered, { seconds }),
   });
   if (Option.isNone(inTime)) {
     yield* Effect.logWarning(
-      "Some requests did not end within WORKER_SHUTDOWN_GRACE and are cut off now",
+      "Some requests did not end within WORKER_SHUTDOWN_GRACE: stopping them",
     );
   }
 }, Effect.scoped);

@@ -25,7 +25,7 @@ import { SERVE_CONCURRENCY } from "./serve.ts";
 import { Failed, refuse } from "./Failure.ts";
 import { Shutdown } from "./Shutdown.ts";
 
-/** How long clients may take to get the results of jobs that WORKER_SHUTDOWN_GRACE has ended. */
+/** Time for clients to fetch the results of jobs that were stopped after WORKER_SHUTDOWN_GRACE. */
 const ANSWER_TIMEOUT = Duration.seconds(5);
 
 export interface ServingOptions {
@@ -38,7 +38,7 @@ export interface ServingOptions {
   readonly key: Option.Option<Redacted.Redacted<string>>;
 }
 
-/** Where programs of this machine reach a server that listens on a host. */
+/** The URL at which programs on this machine reach a server that listens on a host. */
 const addressOf = (host: string, port: number): string => {
   const reachable = host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
@@ -68,7 +68,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
   );
 };
 
-/** What jobs find in their environment, so that code which calls another function reaches this endpoint. */
+/** Environment variables for jobs, so that code that calls another function reaches this endpoint. */
 const environmentOfJobs = (
   environment: Environment["Service"],
   address: string,
@@ -77,7 +77,7 @@ const environmentOfJobs = (
 ) => {
   const credential = { RUNPOD_API_KEY: Redacted.value(token) };
   const callsAreOurs = !environment.has("RUNPOD_ENDPOINT_BASE_URL");
-  // A key of the user for other services would be refused here.
+  // This server would refuse the user's key for other services.
   const isReplaced = Option.exists(
     key,
     (secret) => callsAreOurs || environment.isSetTo("RUNPOD_API_KEY", Redacted.value(secret)),
@@ -96,24 +96,24 @@ const environmentOfJobs = (
   );
 };
 
-/** Ends what was not begun; clients that wait for it hear so. */
+/** Cancels queued jobs, and answers the clients that wait for them. */
 const cancelQueued = Effect.gen(function* () {
   const waiting = yield* (yield* LocalQueue).purge;
-  if (waiting > 0) yield* Effect.logWarning(`${waiting} jobs in the queue were not begun`);
+  if (waiting > 0) yield* Effect.logWarning(`Cancelled ${waiting} queued jobs`);
 });
 
-/** Once somebody asks for an end: refuses new jobs, while those that run go on. */
+/** After a shutdown request: refuses new jobs while running jobs finish. */
 const drainWhenRequested = Effect.gen(function* () {
   yield* (yield* Shutdown).requested;
   yield* (yield* Drain).begin;
   yield* Effect.logInfo(
-    "Draining: new jobs are refused, running ones finish first. Ctrl-C again ends them at once",
+    "Draining: refusing new jobs, waiting for running ones. Press Ctrl-C again to stop them immediately",
   );
   yield* (yield* Worker).drain;
   yield* cancelQueued;
 });
 
-/** Ends when WORKER_SHUTDOWN_GRACE is over and clients had time to get what came of it. */
+/** Completes when WORKER_SHUTDOWN_GRACE is over and clients had time to fetch their results. */
 const patience = Effect.gen(function* () {
   const grace = yield* SHUTDOWN_GRACE.value;
   if (Option.isNone(grace)) return yield* Effect.never;

@@ -29,7 +29,7 @@ const text = (part: unknown): string =>
 
 type Mask = Environment["Service"]["mask"];
 
-/** What is to be said without secrets, the job that it is about, and the stack of what went wrong. */
+/** The message and the stack trace with secrets masked, and the id of the job. */
 const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask) => {
   const parts = (Array.isArray(message) ? message : [message]).map(text);
   if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
@@ -52,14 +52,14 @@ const platformLogger = (mask: Mask) =>
 const lineLogger = (mask: Mask) =>
   Logger.make((options) => {
     const { said, requestId } = partsOf(options, mask);
-    // The time of day that the reader's watch shows: that of the event follows the monotonic clock.
+    // The wall clock's time: that of the event follows the monotonic clock.
     const time = new Date().toTimeString().slice(0, 8);
     const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
     const about = requestId === null ? "" : ` [${visibleWord(requestId)}]`;
     process.stderr.write(`${time} ${level}${visibleLines(said)}${about}\n`);
   });
 
-/** What commands say on stderr has no secrets either. On stdout are answers, whose results are as they are. */
+/** Masks secrets in what commands write to stderr. Answers go to stdout, and their results are not masked. */
 const maskedConsole = Layer.effect(
   Console.Console,
   Effect.gen(function* () {

@@ -1,15 +1,15 @@
 import { Result, Schema } from "effect";
 
-/** Items of one container that are kept: more than are ever shown. The others are only counted. */
+/** The most items of one container that are kept, more than are ever shown; the rest are only counted. */
 const MAX_ITEMS = 1000;
 
-/** Opcodes that are read of one pickle: about a second of work. */
+/** The most opcodes that are read from one pickle: about a second of work. */
 const MAX_OPCODES = 4_000_000;
 
 /** Characters with escapes that are read of a text of protocol 0: more than are ever shown. */
 const MAX_ESCAPED = 100_000;
 
-/** Digits of an integer that are converted, as in Python; the time grows with their square. */
+/** The most digits of an integer that are converted, as in Python; the time is quadratic. */
 const MAX_DIGITS = 4300;
 
 /** A pickle that can't be shown. */
@@ -66,7 +66,7 @@ export class Dict {
   constructor(flat: ReadonlyArray<Value> = []) {
     this.add(flat);
   }
-  /** Keys and values by turns. */
+  /** Keys and values alternate. */
   add(flat: ReadonlyArray<Value>): void {
     this.count += flat.length / 2;
     for (let at = 0; at + 1 < flat.length && this.entries.length < MAX_ITEMS; at += 2) {
@@ -85,7 +85,7 @@ export class Global {
   }
 }
 
-/** What Python would get by a call. Nothing is called: the callee and its arguments are all that there is. */
+/** The result of a call that loading would make. Nothing is called: only the callee and its arguments are kept. */
 export class Made {
   readonly callee: Value;
   readonly args: ReadonlyArray<Value>;
@@ -101,7 +101,7 @@ export class Made {
   }
 }
 
-/** Something that only a program with more than the pickle could make. */
+/** A value that can't be built from the pickle alone. */
 export class Opaque {
   readonly description: string;
   constructor(description: string) {
@@ -109,7 +109,7 @@ export class Opaque {
   }
 }
 
-/** A Python value that does nothing: integers are numbers or, when they are too large for that, bigints. */
+/** A Python value as plain data: integers are numbers or, when they are too large for that, bigints. */
 export type Value =
   | null
   | boolean
@@ -127,7 +127,7 @@ export type Value =
 const unreadable = (reason: string) => new PickleUnreadable({ reason });
 
 const integerOf = (digits: string): Value => {
-  if (!/^[+-]?\d+$/.test(digits)) throw unreadable("an integer in it is none");
+  if (!/^[+-]?\d+$/.test(digits)) throw unreadable("it has an invalid integer");
   if (digits.length > MAX_DIGITS) return new Opaque(`an int of ${digits.length} digits`);
   const number = Number(digits);
   return Number.isSafeInteger(number) ? number : BigInt(digits);
@@ -158,7 +158,7 @@ const unescaped = (line: string): string =>
 
 const textOf = (text: string) => new Text(Buffer.from(text));
 
-/** The machine that pickles are programs of. Calls and imports leave a note of themselves and nothing else. */
+/** The stack machine that interprets pickles. Calls and imports are recorded, never carried out. */
 class Machine {
   private readonly bytes: Buffer;
   private at = 0;
@@ -187,7 +187,7 @@ class Machine {
     return this.bytes.subarray(this.at - size, this.at);
   }
 
-  /** As many bytes as the number before them says, which has this width. */
+  /** Bytes with their length before them, in an integer of this width. */
   takeSized(width: 1 | 4 | 8): Buffer {
     return this.take(this.unsigned(width));
   }
@@ -219,7 +219,7 @@ class Machine {
   top(): Value {
     const value = this.stack.at(-1);
     if (value === undefined || this.stack.length <= (this.marks.at(-1) ?? 0)) {
-      throw unreadable("it takes more values than it has");
+      throw unreadable("it pops more values than the stack has");
     }
     return value;
   }
@@ -228,10 +228,10 @@ class Machine {
     this.marks.push(this.stack.length);
   }
 
-  /** What came since the last mark. */
+  /** The values since the last mark. */
   popMark(): Array<Value> {
     const start = this.marks.pop();
-    if (start === undefined) throw unreadable("it has an end without a beginning");
+    if (start === undefined) throw unreadable("it ends a container that it did not start");
     return this.stack.splice(start);
   }
 
@@ -287,7 +287,7 @@ class Machine {
 
   get(index: number): void {
     const value = this.memo.get(index);
-    if (value === undefined) throw unreadable("it refers to a value that it does not have");
+    if (value === undefined) throw unreadable("it refers to an undefined memo entry");
     this.push(value);
   }
 }
@@ -349,7 +349,7 @@ const OPERATIONS: ReadonlyArray<((machine: Machine) => void) | undefined> = (() 
   define("C", (m) => m.push(new Bytes(m.takeSized(1), false)));
   define(0x8e, (m) => m.push(new Bytes(m.takeSized(8), false)));
   define(0x96, (m) => m.push(new Bytes(m.takeSized(8), true)));
-  define(0x97, (m) => m.push(new Opaque("a buffer that was sent apart")));
+  define(0x97, (m) => m.push(new Opaque("an out-of-band buffer")));
   define(0x98, () => {});
   // Containers.
   define("]", (m) => m.pushItems("list"));
@@ -415,8 +415,8 @@ const OPERATIONS: ReadonlyArray<((machine: Machine) => void) | undefined> = (() 
 })();
 
 /**
- * What is in a pickle of any protocol, without loading it: no name is imported, nothing is called. It takes time and
- * memory in proportion to the pickle's size, up to a second.
+ * Parses a pickle of any protocol without loading it: no name is imported, nothing is called. Time and memory are
+ * proportional to the pickle's size, up to a second.
  */
 export const readPickle = (bytes: Buffer): Result.Result<Value, PickleUnreadable> =>
   Result.try({

@@ -4,10 +4,10 @@ import { BARE_TYPES, KNOWN_TYPES } from "./PythonTypes.ts";
 /** How deep values are shown inside others. */
 const MAX_DEPTH = 100;
 
-/** What Python's repr escapes: all that is not printable, and every space but the ordinary one. */
+/** Characters that Python's repr escapes: all that are not printable, and every space but U+0020. */
 const UNPRINTABLE = /[\p{C}\p{Z}]/u;
 
-/** Where the name of a function is among the arguments of its code, in every version of Python. */
+/** Index of a function's name among the arguments of its code object, by Python version. */
 const NAME_IN_CODE = 11;
 
 /** The name of a class that came with its code by cloudpickle. */
@@ -67,13 +67,13 @@ const BUILTIN_CLASS =
 
 const BUILTIN_MODULES = new Set(["builtins", "__builtin__", "exceptions"]);
 
-/** Python's name for a global, without modules that everybody knows. */
+/** Python's name for a global, without the module of builtins. */
 const nameOf = ({ module, name }: Global): string =>
   BUILTIN_MODULES.has(module) || module === "__main__" || BARE_TYPES.has(`${module}.${name}`)
     ? name
     : `${module}.${name}`;
 
-/** Writes values up to a number of characters; what would be beyond is not looked at. */
+/** Writes values up to a number of characters; values beyond the limit are not visited. */
 class Writer {
   private text = "";
   private depth = 0;
@@ -92,7 +92,7 @@ class Writer {
     if (!this.isFull) this.text += text;
   }
 
-  /** A name from the pickle: nobody has to take it for more than that. */
+  /** Writes a name from the pickle, with everything escaped that is not printable. */
   name(text: string): void {
     this.put(Array.from(text.slice(0, this.limit), (one) => this.shown(one, "")).join(""));
   }

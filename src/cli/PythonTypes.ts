@@ -1,6 +1,6 @@
 import { Bytes, Dict, Float, Global, Items, Made, Text, type Value } from "./Pickle.ts";
 
-/** What writes values, as far as types that have a notation of their own need it. */
+/** The part of the repr writer that the notations of types use. */
 interface Output {
   readonly isFull: boolean;
   readonly put: (text: string) => void;
@@ -9,7 +9,7 @@ interface Output {
   readonly list: <A>(items: Iterable<A>, each: (item: A) => void) => void;
 }
 
-/** Writes a value in the notation of its type; false, and nothing written, where it is not what the type makes. */
+/** Writes a value in its type's notation; returns false and writes nothing if the value is not one of that type. */
 type Notation = (output: Output, made: Made) => boolean;
 
 /** Types of the standard library whose repr has no module. */
@@ -24,7 +24,7 @@ export const BARE_TYPES: ReadonlySet<string> = new Set([
 const textOf = (value: Value | undefined): string | undefined =>
   value instanceof Text ? value.bytes.toString("utf8", 0, 4096) : undefined;
 
-/** Bytes of this size; up to protocol 2 they are a text that is to be encoded. */
+/** Bytes of this length; up to protocol 2, pickles have a text and the name of its encoding instead. */
 const bytesOf = (value: Value | undefined, size: number): Buffer | undefined => {
   const bytes = value instanceof Made ? encodedBytes(value) : value;
   return bytes instanceof Bytes && bytes.bytes.length === size ? bytes.bytes : undefined;
@@ -41,7 +41,7 @@ const encodedBytes = ({ callee, args: [text, encoding] }: Made): Bytes | undefin
 const numberOf = (value: Value | undefined): number | undefined =>
   typeof value === "number" ? value : undefined;
 
-/** Numbers of a time, without a second and a microsecond that are zero at the end. */
+/** Hour, minute, second and microsecond; trailing zeros of the last two are left out. */
 const clockOf = (bytes: Buffer): ReadonlyArray<number> => {
   const [hour = 0, minute = 0, second = 0] = bytes;
   const micro = bytes.readUIntBE(3, 3);
@@ -199,7 +199,7 @@ const integer =
     return isLittle ? bytes.readUIntLE(0, size) : bytes.readUIntBE(0, size);
   };
 
-/** The fewest digits that make the same number of 32 bits. */
+/** The shortest text that is parsed to the same 32-bit float. */
 const shortest = (value: number): number => {
   for (let digits = 1; digits < 9; digits += 1) {
     const rounded = Number(value.toPrecision(digits));
@@ -248,7 +248,7 @@ const dataTypeOf = (value: Value | undefined): DataType | undefined => {
 /** Deeper arrays are shown without their values. */
 const MAX_DIMENSIONS = 16;
 
-/** Writes the values of an array in C order, a list a dimension. */
+/** Writes the values of an array in C order, one list for each dimension. */
 const values = (output: Output, shape: ReadonlyArray<number>, next: () => Value) => {
   const write = (axis: number) => {
     const size = shape[axis];
@@ -344,7 +344,7 @@ const reconstructor: Notation = (output, { args: [callee, base, initial], state 
   return true;
 };
 
-/** By their dotted name, notations of what the standard library and numpy make. */
+/** Notations of types of the standard library and numpy, by dotted name. */
 export const KNOWN_TYPES: ReadonlyMap<string, Notation> = new Map([
   ["datetime.datetime", datetime],
   ["datetime.date", date],

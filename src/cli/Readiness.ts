@@ -22,8 +22,8 @@ const tolerant = <E extends { readonly message: string }, R>(
   );
 
 /**
- * Starts a Python process before there is a job. Where that can't be done every job would fail within milliseconds,
- * and empty the queue.
+ * Starts a Python process before the first job. A worker that can't start Python would fail every job within
+ * milliseconds, and so empty the queue.
  */
 export const trialLaunch = Effect.gen(function* () {
   const { warmOne } = yield* PythonRunner;
@@ -43,12 +43,12 @@ export const trialLaunch = Effect.gen(function* () {
 /** Starts all processes, which need not be waited for. */
 export const warmAll = Effect.flatMap(PythonRunner, ({ warm }) => tolerant(warm));
 
-/** Looks at the GPU where one is required. */
+/** Checks the GPU if one is required. */
 export const checkGpu = Effect.flatMap(Fitness, ({ requiresGpu }) =>
   requiresGpu ? tolerant(checkCuda) : Effect.void,
 );
 
-/** Judges this machine by what becomes of its jobs. */
+/** Detects a broken machine by the outcomes of its jobs. */
 export const machineHealth = Effect.gen(function* () {
   const services = yield* Effect.context<Workspace | Fitness>();
   return yield* jobHealth(Effect.provide(tolerant(checkCuda), services));

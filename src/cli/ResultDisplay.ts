@@ -10,7 +10,7 @@ import { readPickle } from "./Pickle.ts";
 import { pythonRepr } from "./PythonRepr.ts";
 import { visibleWord } from "./TerminalText.ts";
 
-/** Characters of a result that a person gets to see. */
+/** The most characters of a result that are shown. */
 const RESULT_SHOWN = 2000;
 
 const SHOW_VALUE = fileURLToPath(new URL("../python/show_value.py", import.meta.url));
@@ -18,12 +18,12 @@ const SHOW_VALUE = fileURLToPath(new URL("../python/show_value.py", import.meta.
 /** Loading imports what the value is made of: torch takes half a minute on a cold disk. */
 const LOAD_LIMIT = { seconds: 60 };
 
-/** What a process gets that loads a value: nothing that names the user, an account or a key. */
+/** Variables for the process that loads a value: none that identify the user, an account or a key. */
 const PASSED_ON = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"];
 
 const withoutValue = (reason: string) => `a value that can't be shown: ${reason}`;
 
-/** What the pickle has in it. Nothing of it is run. */
+/** The content of a pickle, without running any of it. */
 const inert = (pickle: Buffer): string =>
   Result.match(readPickle(pickle), {
     onSuccess: (value) => pythonRepr(value, RESULT_SHOWN),
@@ -44,7 +44,7 @@ export class ResultDisplay extends Context.Service<
     ResultDisplay.of({ show: (pickle) => Effect.sync(() => inert(pickle)) }),
   );
 
-  /** Loads a value in a process of its own, and shows Python's repr. */
+  /** Loads a value in a separate process, and shows Python's repr. */
   static readonly layerLoading = Layer.effect(
     this,
     Effect.gen(function* () {
@@ -71,7 +71,7 @@ export class ResultDisplay extends Context.Service<
             killSignal: "SIGKILL",
           }),
         );
-        // Code of the value could write for ever.
+        // Code in the value could write forever.
         const start = Stream.limitBytes(loader.stdout, 8 * RESULT_SHOWN, () => Stream.empty);
         const text = yield* start.pipe(Stream.decodeText, Stream.mkString);
         const code = yield* loader.exitCode;
@@ -94,7 +94,7 @@ export class ResultDisplay extends Context.Service<
 /** Whether results are loaded to be shown. */
 export const LOAD = Flag.Boolean("load").pipe(
   Flag.withDescription(
-    "Load results to show them as Python does; this runs any code that they have in them, in a process without your keys",
+    "Load results to show them as Python does; this runs any code in them, in a process without your keys",
   ),
   Flag.withDefault(false),
 );

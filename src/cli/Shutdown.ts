@@ -33,7 +33,7 @@ export class Shutdown extends Context.Service<
   }
 }
 
-/** What to do about a signal: nothing, ask the command to finish, interrupt it, or end the process at once. */
+/** The response to a signal: nothing, ask the command to finish, interrupt it, or exit at once. */
 export type SignalResponse = "ignore" | "finish" | "interrupt" | "exit";
 
 /** Decides about each signal in turn; `now` is a monotonic clock in milliseconds. */

@@ -1,18 +1,18 @@
-/** The reader went away, as `| head -1` does: nobody is left who misses the rest. */
+/** The reader closed the pipe, as `| head -1` does, and does not need the rest. */
 const isReaderGone = (error: Error): boolean =>
   "code" in error && (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED");
 
 const drained = (stream: NodeJS.WriteStream) =>
   new Promise<void>((resolve) => {
-    // Node tells of a write that failed at once, such as to a full disk, only a little later.
+    // Node reports a write that failed at once, such as to a full disk, only a little later.
     if (stream.writableLength === 0) setImmediate(resolve);
-    // An empty write is called back once everything before it was written, or can't be any more.
+    // The callback of an empty write runs once all earlier writes have succeeded or failed.
     else stream.write("", () => resolve());
   });
 
 /**
  * Watches the standard streams of this process. Node writes to pipes in the background, and `process.exit` drops
- * what was not written by then.
+ * pending writes.
  */
 export const standardStreams = () => {
   let failure: string | undefined;
@@ -26,7 +26,7 @@ export const standardStreams = () => {
     });
   }
   return {
-    /** Resolves once every write has reached its reader, with what was lost. It waits as long as the reader lives. */
+    /** Resolves when all output was written or failed, with the error message if any. Waits for slow readers. */
     flush: async (): Promise<string | undefined> => {
       await drained(process.stdout);
       if (failure !== undefined) process.stderr.write(`${failure}. The output is incomplete.\n`);

@@ -4,7 +4,7 @@ type Serialization = OtlpSerialization.OtlpSerialization["Service"];
 
 type Mask = (text: string) => string;
 
-/** Masks the texts within a document, which was made for this one export. */
+/** Masks all texts in a document in place; the document was made for this export only. */
 const masked = <A extends object>(document: A, mask: Mask): A => {
   const open: Array<object> = [document];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
@@ -16,7 +16,7 @@ const masked = <A extends object>(document: A, mask: Mask): A => {
   return document;
 };
 
-/** Messages, attributes and events without secrets, whoever put them there. */
+/** Masks secrets in exported messages, attributes and events. */
 export const maskedSerialization =
   (mask: Mask) =>
   (serialization: Serialization): Serialization => ({

@@ -42,7 +42,7 @@ const handler = Effect.fn("prune")(function* ({
   }
   const { found, skipped } = yield* finder.find(days);
   if (skipped.length > 0) {
-    yield* Console.log(["Left alone:", ...skipped.map((reason) => `  ${reason}`)].join("\n"));
+    yield* Console.log(["Skipped:", ...skipped.map((reason) => `  ${reason}`)].join("\n"));
   }
   if (found.length === 0) {
     yield* Console.log(`Nothing in ${folder.value} was unused for ${days} days.`);
@@ -96,7 +96,7 @@ export const prune = Command.make(
 ).pipe(
   Command.provide(SurplusFinder.layer),
   Command.withDescription(
-    "Remove from the network volume what no endpoint uses: runtimes without a worker for long, old environments, unfinished work, and what uv's cache has of no use. What a worker holds is left alone, and so is a cache without a CACHEDIR.TAG",
+    "Remove unused data from the network volume: runtimes that no worker has used recently, old environments, unfinished work, and unreferenced packages in uv's cache. Skips data that a worker uses, and caches without a CACHEDIR.TAG",
   ),
   Command.withShortDescription("Remove from the network volume what no endpoint uses"),
   Command.withExamples([

@@ -17,7 +17,7 @@ interface Tally {
   skipped: number;
 }
 
-/** Carries out a request and shows all that it prints. */
+/** Runs a request and shows its output. */
 const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines: string) => void) {
   const executor = yield* RemoteExecutor;
   const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
@@ -35,7 +35,7 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
   const console = yield* Console.Console;
   console.log(`▶ ${request.label}`);
   const started = yield* Clock.currentTimeMillis;
-  // The user's own code may have colours on a terminal; the console would escape them.
+  // Output of the user's own code keeps its colours on a terminal; the console would escape them.
   const response = yield* execute(request, (lines) =>
     process.stdout.isTTY ? process.stdout.write(`${visibleStyled(lines)}\n`) : console.log(lines),
   );
@@ -134,7 +134,7 @@ export const run = Command.make(
   handler,
 ).pipe(
   Command.withDescription(
-    "Run request files in one process, in order. Control characters of a job's output are escaped; on a terminal it keeps its colours. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
+    "Run request files in one process, in order. Control characters in a job's output are escaped, except colours on a terminal. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
   ),
   Command.withShortDescription("Run request files here, without RunPod"),
   Command.withExamples([

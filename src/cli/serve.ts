@@ -22,7 +22,7 @@ interface ServeOptions {
   readonly insecure: boolean;
 }
 
-/** What clients must send, without the white space around it, which HTTP would not carry; an empty one is none. */
+/** The key that clients must send, trimmed, since HTTP drops white space around it; an empty key counts as none. */
 const serveKey = Effect.map(SERVE_KEY.value, (key) =>
   key.pipe(
     Option.map((secret) => Redacted.value(secret).trim()),
@@ -37,7 +37,7 @@ export const serveEndpoint = Effect.fnUntraced(function* (options: ServeOptions)
   const { host, insecure } = options;
   if (!isLoopback(host) && Option.isNone(key) && !insecure) {
     return yield* refuse({
-      message: `${JSON.stringify(host)} can be reached from other machines, and whoever reaches it can run code here. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To serve without a key anyway, use \`worker-tetra serve --insecure\`.`,
+      message: `${JSON.stringify(host)} can be reached from other machines, and anyone who can reach it can run code here. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To serve without a key anyway, use \`worker-tetra serve --insecure\`.`,
     });
   }
   const { serveLocally } = yield* Effect.promise(() => import("./LocalServing.ts"));
@@ -54,7 +54,7 @@ export const serve = Command.make(
   {
     host: Flag.String("host").pipe(
       Flag.withDescription(
-        "The address to listen on; 0.0.0.0 for all of this machine. Other than 127.0.0.1, ::1 and localhost need WORKER_SERVE_KEY",
+        "The address to listen on; 0.0.0.0 for all interfaces. Addresses other than 127.0.0.1, ::1 and localhost require WORKER_SERVE_KEY",
       ),
       Flag.withDefault("127.0.0.1"),
     ),
@@ -76,7 +76,9 @@ export const serve = Command.make(
       Flag.optional,
     ),
     insecure: Flag.Boolean("insecure").pipe(
-      Flag.withDescription("Serve other machines without a key: each of them can run code here"),
+      Flag.withDescription(
+        "Serve other machines without a key: anyone who can reach this server can run code here",
+      ),
       Flag.withDefault(false),
     ),
   },

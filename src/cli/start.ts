@@ -45,14 +45,14 @@ const runOnce = Effect.fn("start.once")(function* (job: Job) {
   if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
 });
 
-/** Where jobs come from, without what may be secret in the address. */
+/** The origin of the queue's URL; the rest of the URL may contain secrets. */
 const originOf = (address: Option.Option<string>): string =>
   Option.match(address, {
     onNone: () => "nowhere",
-    onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an address that is not a URL"),
+    onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an invalid URL"),
   });
 
-/** Takes jobs until somebody asks for an end, or the machine turns out to be unfit; what is at work is finished. */
+/** Takes jobs until shutdown is requested or the machine is found to be unfit; running jobs finish. */
 export const work = Effect.gen(function* () {
   const worker = yield* Worker;
   const webhooks = yield* Webhooks;
@@ -101,7 +101,7 @@ export const work = Effect.gen(function* () {
     `Worker stopped (${Option.isSome(unfit) ? "this machine is unfit" : yield* Ref.get(reason)}): ${done} jobs done, ${failed} failed, ${stopped} stopped`,
   );
   if (Option.isSome(unfit)) return yield* unfit.value;
-  // A defect of what supervises the worker must not look like an ordinary end.
+  // A defect in the code that supervises the worker must not look like a normal exit.
   const end = supervising.pollUnsafe();
   if (end !== undefined) yield* end;
 }).pipe(Effect.scoped);

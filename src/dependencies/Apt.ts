@@ -23,7 +23,7 @@ const APT_LISTS = Setting.text({
 /** Lists older than this may name versions that mirrors have dropped, in milliseconds. */
 const LISTS_AGE = 24 * 60 * 60 * 1000;
 
-/** A name that apt does not know is otherwise a regular expression to it, and selects thousands of packages. */
+/** Without this, apt treats an unknown name as a regular expression, which can match thousands of packages. */
 const EXACT_NAMES = ["-o", "APT::Cmd::Pattern-Only=true"] as const;
 
 /** How long another apt is waited for, looking every second: seconds. */
@@ -42,7 +42,7 @@ const archivesOf = (words: string): ReadonlyArray<Archive> =>
     sha256,
   }));
 
-/** The versions that apt has of each package, by what `apt-cache policy` says; none of a virtual package. */
+/** The versions of each package in the output of `apt-cache policy`; a virtual package has none. */
 const versionsOf = (policy: string): ReadonlyMap<string, ReadonlySet<string>> => {
   const found = new Map<string, Set<string>>();
   let versions = new Set<string>();
@@ -58,7 +58,7 @@ const versionsOf = (policy: string): ReadonlyMap<string, ReadonlySet<string>> =>
   return found;
 };
 
-/** What apt would say of names that are not exactly those of packages, or of versions that there are not. */
+/** apt's error messages for unknown names and versions. */
 const problemsOf = (names: ReadonlyArray<string>, policy: string): string => {
   const known = versionsOf(policy);
   return names
@@ -121,12 +121,12 @@ export class Apt extends Context.Service<
         return Option.exists(mtime, (date) => now - date.getTime() < LISTS_AGE);
       }).pipe(Effect.orElseSucceed(() => false));
 
-      // Not kept on the volume: apt checks the signature only of what it fetches, and the digests of archives,
-      // by which those of the volume are checked, are in the lists.
+      // Not kept on the volume: apt checks signatures only of what it downloads, and the lists have the digests
+      // by which archives from the volume are checked.
       const update = Effect.asVoid(aptGet("update"));
       const listsReady = Effect.flatMap(listsAreFresh, (fresh) => (fresh ? Effect.void : update));
 
-      /** Fails unless each name is exactly that of a package, so that apt has nothing to guess. */
+      /** Fails unless each name is the exact name of a package. */
       const check = Effect.fnUntraced(function* (
         names: ReadonlyArray<string>,
         options: ReadonlyArray<string>,
@@ -145,7 +145,7 @@ export class Apt extends Context.Service<
           ...EXACT_NAMES,
           "-o",
           `Dir::Cache::Archives=${folder}`,
-          // Images often switch it off, and each call would need a second to make it anew.
+          // Images often disable it, and each call would take a second to rebuild it.
           "-o",
           `Dir::Cache::pkgcache=${path.join(folder, "pkgcache.bin")}`,
         ];

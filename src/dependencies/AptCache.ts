@@ -17,8 +17,8 @@ export interface Archive {
 }
 
 /**
- * Copies a plain file of a size, and returns the digest of what it copied. Others can replace the file at any
- * moment, so that it is opened once, and neither a link is followed nor a named pipe waited for.
+ * Copies a regular file of a known size, and returns the digest of the copied bytes. Others can replace the file at
+ * any moment, so it is opened only once, without following a link or blocking on a named pipe.
  */
 const copyOf = (from: string, to: string, size: number) =>
   Effect.acquireUseRelease(
@@ -50,9 +50,9 @@ const valueOf = (text: string, name: string): string =>
   new RegExp(`^${name}="?([\\w.-]+)"?$`, "m").exec(text)?.[1] ?? "unknown";
 
 /**
- * Archives that apt fetched, kept on the network volume for the containers to come. Whoever shares the volume
- * can put anything there, so that only what has the digest of the signed lists is used. apt itself works on the
- * container's disk, where its locks and renames cost nothing; what goes wrong here is logged and costs only time.
+ * Keeps archives that apt downloaded on the network volume for later containers. Other endpoints can write to the
+ * volume, so only archives with the digests in the signed lists are used. apt itself works on the container's disk,
+ * where locks and renames are fast; an error of the cache is logged and only costs time.
  */
 export class AptCache extends Context.Service<
   AptCache,
@@ -71,8 +71,8 @@ export class AptCache extends Context.Service<
       const volume = yield* Volume;
 
       /**
-       * Does something in the folder of archives of this release of the distribution; nothing where there is no
-       * volume, or where a link leads to another folder.
+       * Runs `use` with the folder of archives for this release of the distribution; does nothing without a volume,
+       * or if the folder is behind a link.
        */
       const inCache = (use: (folder: string) => Effect.Effect<void, PlatformError.PlatformError>) =>
         Effect.gen(function* () {
@@ -96,7 +96,7 @@ export class AptCache extends Context.Service<
           ),
         );
 
-      /** Makes a file under another name first, so that nobody ever finds half of it. */
+      /** Creates a file atomically: under another name first, then renamed. */
       const publish = <E>(file: string, make: (aside: string) => Effect.Effect<unknown, E>) => {
         const aside = `${file}.${randomUUID()}`;
         return make(aside).pipe(
@@ -105,7 +105,7 @@ export class AptCache extends Context.Service<
         );
       };
 
-      /** Whether the volume has just this archive, which then is in the folder. */
+      /** Copies an archive from the volume; false if the volume does not have exactly this archive. */
       const restoreOne = Effect.fnUntraced(function* (kept: string, target: string, of: Archive) {
         const copied = yield* Effect.option(copyOf(kept, target, of.size));
         if (Option.contains(copied, of.sha256)) return true;
@@ -120,7 +120,7 @@ export class AptCache extends Context.Service<
             Effect.fnUntraced(function* (archive) {
               const kept = path.join(folder, archive.file);
               if (yield* restoreOne(kept, path.join(target, archive.file), archive)) return;
-              // What is no use makes room for what apt is going to fetch.
+              // Makes room for the archive that apt downloads instead.
               yield* Effect.ignore(files.remove(kept));
             }),
             { discard: true },

@@ -1,19 +1,19 @@
-/** Examined of each end of what a tool wrote: characters. */
+/** The most of each end of a tool's output that is examined, in characters. */
 const EXAMINED = 64 * 1024;
 
-/** More would not be read, and goes through every log and answer: characters. */
+/** The most of a tool's output that an error shows, in characters; it is copied into logs and answers. */
 const SHOWN = 8 * 1024;
 
-/** Names in a message: characters. */
+/** The longest list of names in a message, in characters. */
 const NAMES_SHOWN = 2 * 1024;
 
-/** The beginning and the end, where tools say why they failed; a build may print any amount between. */
+/** The beginning and the end of an output, where tools report errors; a build may print any amount in between. */
 export const bothEnds = (output: string): string =>
   output.length <= 2 * EXAMINED
     ? output
     : `${output.slice(0, EXAMINED)}\n${output.slice(-EXAMINED)}`;
 
-/** The last lines of what a tool wrote, as far as people read them. */
+/** The last lines of a tool's output, at most SHOWN characters. */
 export const lastWords = (output: string, lines: number): string => {
   const end = output.slice(-2 * SHOWN).trim();
   const words = end.split("\n").slice(-lines).join("\n");

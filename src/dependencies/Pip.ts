@@ -85,7 +85,7 @@ export class Pip extends Context.Service<
           return yield* new PythonInstallFailed({
             requirements,
             reason: "other",
-            output: "uv printed its plan in a form that this worker does not know",
+            output: "uv printed its plan in an unknown format",
           });
         }
         const { changes } = decoded.value;

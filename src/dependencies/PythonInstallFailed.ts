@@ -46,7 +46,7 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
   }
 }
 
-/** A pattern would look at the rest of a line again for each of these words in it. */
+/** A regular expression would scan the rest of a line again for each of these words in it. */
 const hasOnlyOtherVersions = (output: string): boolean =>
   output.split("\n").some((line) => {
     const at = line.indexOf("only ");

@@ -27,7 +27,7 @@ export type PythonPackagesError =
 /** What was seen so long ago is looked at again, in milliseconds. */
 const FACTS_AGE = 1000;
 
-/** Lists of requirements that are remembered as satisfied; a further one takes the place of the oldest. */
+/** The most lists of requirements that are remembered as satisfied; the oldest is dropped first. */
 const LISTS_REMEMBERED = 64;
 
 /** More space may be had without a cache, or elsewhere. */
@@ -38,7 +38,7 @@ const isFull = (error: PythonPackagesError): boolean =>
 /** Where requirements are satisfied. */
 export interface Ensured {
   readonly workspace: PreparedWorkspace;
-  /** How many installs this worker has seen: processes that run look for modules again when it has grown. */
+  /** The number of installs so far: running processes look for modules again when it has grown. */
   readonly installs: number;
 }
 
@@ -85,7 +85,7 @@ export class PythonPackages extends Context.Service<
       }
       /** Which environment satisfied a list. */
       const satisfied = new Map<string, Satisfied>();
-      /** Counts what was found installed for the first time too: another worker may have just done that. */
+      /** Also counts packages found installed for the first time: another worker may have just installed them. */
       const installs = yield* Ref.make(0);
 
       const remember = Effect.fnUntraced(function* (key: string, venv: Venv) {

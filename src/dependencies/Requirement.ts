@@ -37,7 +37,7 @@ const BY_VERSION = new RegExp(
 );
 const BY_ADDRESS = new RegExp(`^(?:(${NAME})${EXTRAS} ?@ ?)?${ADDRESS}(?: ;[^#]*)?$`);
 
-/** Installers read a file of the current directory for such a name, with or without extras and a marker. */
+/** Installers take such a name for a file in the current directory, with or without extras and a marker. */
 const ARCHIVE = /\.(?:whl|zip|egg|tar(?:\.[a-z0-9]+)?|t(?:gz|bz2?|xz|lz|zst))$/i;
 
 /** Debian's rule for names of packages, with an architecture and a version. */
@@ -72,7 +72,7 @@ const plain = (
       return reject(
         field,
         `an entry of ${name.length} characters`,
-        `is too long to be a requirement: at most ${LONGEST_NAME} are taken`,
+        `is too long for a requirement: the limit is ${LONGEST_NAME}`,
       );
     if (UNPRINTABLE.test(name))
       return reject(field, name, "has a line break, a control character or an unusual space in it");
@@ -83,7 +83,7 @@ const plain = (
   return undefined;
 };
 
-/** Why a text is no requirement that may reach an installer; undefined when it is one. */
+/** Why a text must not be passed to an installer; undefined if it is a valid requirement. */
 const problemOf = (text: string): string | undefined => {
   const spaced = text.replaceAll(/\s+/g, " ");
   const found = BY_VERSION.exec(spaced) ?? BY_ADDRESS.exec(spaced);
@@ -94,7 +94,7 @@ const problemOf = (text: string): string | undefined => {
   }
   return LOCAL.test(spaced)
     ? "is a file on some machine: name a package, an address or a git repository, or send local code in `modules`"
-    : "is no requirement as PEP 508 has it, such as numpy>=2 or package[extra]==1.0; python_version<'3.12'";
+    : "is not a valid requirement (PEP 508), such as numpy>=2 or package[extra]==1.0; python_version<'3.12'";
 };
 
 /**
@@ -132,7 +132,7 @@ export const systemPackages = Effect.fnUntraced(function* (
     return yield* reject(
       field,
       name,
-      "is no exact name of a Debian package, such as ffmpeg, libc6:amd64 or curl=7.88.1-10 (patterns, releases, tasks and files are not taken)",
+      "is not the exact name of a Debian package, such as ffmpeg, libc6:amd64 or curl=7.88.1-10 (patterns, releases, tasks and files are not accepted)",
     );
   }
   return [...new Set(names.map((name) => name.trim()))].toSorted();

@@ -12,15 +12,15 @@ const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]{
 /** How apt says that what it knows of the mirrors is not what they have. */
 const OUTDATED = /Unable to locate package|404 +Not Found/;
 
-/** apt's own words for a name that it does not know. */
+/** apt's error message for an unknown name. */
 export const notLocated = (name: string): string => `E: Unable to locate package ${name}`;
 
-/** apt's own words for a version that it does not know. */
+/** apt's error message for an unknown version. */
 export const versionNotFound = (name: string, version: string): string =>
   `E: Version '${version}' for '${name}' was not found`;
 
 const KNOWN: ReadonlyArray<readonly [words: RegExp, reason: string]> = [
-  [/Version '[^'\n]{1,300}' for '[^'\n]{1,300}' was not found/, "that version is not to be had"],
+  [/Version '[^'\n]{1,300}' for '[^'\n]{1,300}' was not found/, "that version is not available"],
   [
     /has no installation candidate|is a virtual package/,
     "it is a virtual package, or was dropped by this release. Name a package that provides it",

@@ -3,7 +3,7 @@ import { HttpServerResponse } from "effect/http";
 
 import { isFinal, type JobStatus } from "../protocol/EndpointJob.ts";
 
-/** How long a client that asked for a job is expected to ask again: Flash polls every 5 to 10 seconds. */
+/** The time within which a polling client asks again: Flash polls every 5 to 10 seconds. */
 const POLL_INTERVAL = "10 seconds";
 
 const refusal = HttpServerResponse.jsonUnsafe(
@@ -23,11 +23,11 @@ export class Drain extends Context.Service<
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /** Marks the current request as one that waits for a job, until its answer is written. */
     readonly attend: Effect.Effect<void>;
-    /** Notes that a client has seen a job in this state: one that is not final will be asked for again. */
+    /** Records that a client has seen a job in this state; the client will ask again unless the state is final. */
     readonly follow: (id: string, status: JobStatus) => Effect.Effect<void>;
-    /** Until no request waits for a job. */
+    /** Completes when no request waits for a job. */
     readonly answered: Effect.Effect<void>;
-    /** Until each client that polls for a job has seen its end, or has stopped polling. */
+    /** Completes when each polling client has seen the end of its job or has stopped polling. */
     readonly collected: Effect.Effect<void>;
   }
 >()("worker-tetra/endpoint/Drain") {

@@ -20,7 +20,7 @@ export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotF
 const described = (summary: string, description?: string) =>
   OpenApi.annotations({ summary, ...(description === undefined ? {} : { description }) });
 
-/** A job that the page about the routes shows; its id can be sent as it is shown, at any time. */
+/** The example job in the API documentation; requests with its id always succeed. */
 export const EXAMPLE_JOB: JobView = {
   id: "example",
   status: "COMPLETED",
@@ -149,7 +149,7 @@ export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
 /** An endpoint as its clients see it. */
 export class EndpointApi extends HttpApi.make("endpoint").add(Jobs) {}
 
-/** How clients send the key. Only described here: `HttpGuard` asks for it, also where there is no route. */
+/** How clients send the key. Documentation only: `HttpGuard` checks the key, also for unknown routes. */
 class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/ApiKey", {
   security: { bearer: HttpApiSecurity.bearer },
 }) {}
@@ -162,6 +162,6 @@ export class DocumentedApi extends HttpApi.make("documented")
     OpenApi.annotations({
       title: "worker-tetra",
       description:
-        "A RunPod endpoint on this machine. Every route is also there under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of the clients. The key is that of WORKER_SERVE_KEY; without one, none is asked for.",
+        "A RunPod endpoint on this machine. Every route is also available under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of clients. The key is WORKER_SERVE_KEY; if it is not set, no key is required.",
     }),
   ) {}

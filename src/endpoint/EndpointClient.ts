@@ -25,7 +25,7 @@ const STREAM_LIMIT = { seconds: 60 };
 /** How long the body of a response may take in all. */
 const BODY_LIMIT = { seconds: 120 };
 
-/** A stream that has nothing new is not asked again at once. */
+/** The pause before polling a stream again that has nothing new. */
 const STREAM_PAUSE = { milliseconds: 250 };
 
 /** Ids that a server may give to a job: they become part of addresses that the key is sent to. */
@@ -33,7 +33,7 @@ const JOB_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 
 const ENDPOINT_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** An address or an id that no endpoint can have; nothing was sent. */
+/** The address or the id is invalid; no request was sent. */
 class EndpointInvalid extends Schema.TaggedError<EndpointInvalid>()("EndpointInvalid", {
   reason: Schema.String,
 }) {
@@ -47,13 +47,13 @@ class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("EndpointFaile
   url: Schema.String,
   /** Absent when there was no answer at all. */
   status: Schema.optionalKey(Schema.Int),
-  /** There was an answer, and it can't be used. */
+  /** The response can't be used. */
   isUnusable: Schema.optionalKey(Schema.Boolean),
   reason: Schema.String,
 }) {
   override get message(): string {
     if (this.isUnusable === true) {
-      return `The answer of ${this.url} can't be used: ${this.reason}.`;
+      return `Invalid response from ${this.url}: ${this.reason}.`;
     }
     switch (this.status) {
       case undefined:
@@ -66,7 +66,7 @@ class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("EndpointFaile
       case 404:
         return `${this.url} is no endpoint, or the job is gone. Check the endpoint's id.`;
       case 413:
-        return `${this.url} finds the request too large: RunPod takes 10 MB. Put big data on the volume or in a bucket and send where it is.`;
+        return `${this.url} rejects the request as too large: RunPod accepts 10 MB. Put large data on the volume or in a bucket and send its location.`;
       default:
         return `${this.url} answered ${this.status}: ${this.reason}`;
     }
@@ -100,7 +100,7 @@ const decodeStream = Schema.decodeUnknownEffect(
 );
 const decodeStatus = Schema.decodeUnknownOption(JobStatus);
 
-/** Why there was no answer, without what was sent: that has the key in it. */
+/** Why there was no response, without the request, which contains the key. */
 const reasonOf = ({ reason: { _tag, cause } }: HttpClientError.HttpClientError): string => {
   if (!(cause instanceof Error)) return _tag;
   return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
@@ -129,12 +129,12 @@ const baseOf = (text: string): Effect.Effect<string, EndpointInvalid> => {
   return Effect.succeed(`${url.origin}${path === "" ? "/v2" : path}`);
 };
 
-/** Where a redirect leads to, as far as it helps to know. */
+/** Describes the target of a redirect. */
 const redirectReason = (from: string, location: string | undefined): string => {
   const to = URL.canParse(location ?? "", from) ? new URL(location ?? "", from) : undefined;
-  if (to === undefined) return "it redirects to nowhere";
+  if (to === undefined) return "it is a redirect without a valid location";
   const where = to.origin === new URL(from).origin ? "another path" : `another host, ${to.host}`;
-  return `it redirects to ${where}. The key is sent only to the address that you gave: if that is where the endpoint is, give it by --url`;
+  return `it redirects to ${where}. The key is only sent to the configured address: if the endpoint has moved there, pass the new address as --url`;
 };
 
 const body = (json: unknown) =>
@@ -171,7 +171,7 @@ const exchange = (
       }),
     );
     if (status >= 200 && status < 300) return yield* body;
-    // Reading a little of it ends the exchange.
+    // Reading a part of the body and stopping there closes the connection.
     yield* response.stream.pipe(
       Stream.take(1),
       Stream.runDrain,
@@ -227,13 +227,9 @@ export class EndpointClient extends Context.Service<
         const checked = (id: string) =>
           JOB_ID.test(id)
             ? Effect.succeed(id)
-            : Effect.fail(
-                unusable(
-                  'the id of the job is not one: letters, digits, "_" and "-" were expected',
-                ),
-              );
+            : Effect.fail(unusable('the job id is invalid: expected letters, digits, "_" and "-"'));
 
-        const notAJob = () => unusable("it is not that of a RunPod endpoint");
+        const notAJob = () => unusable("it is not the response of a RunPod endpoint");
 
         const run = Effect.fn("EndpointClient.run")(function* (input: unknown) {
           const request = HttpClientRequest.post(`${here}/run`).pipe(body({ input }));

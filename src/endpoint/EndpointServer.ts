@@ -50,11 +50,11 @@ const codeOf = ({ cause }: HttpServerError.ServeError): string =>
     ? cause.code
     : String(cause);
 
-/** A server that answers from its first moment to its last, and then waits for answers only, not for connections. */
+/** A server that responds until it closes, and then waits for pending responses, not for idle connections. */
 const createAttentiveServer = () => {
   const connections = new Set<Socket>();
   const answers = new Set<ServerResponse>();
-  /** Also those that never sent a request, which Node takes for busy. */
+  /** Includes those that never sent a request, which Node counts as busy. */
   const closeIdle = () => {
     const busy = new Set(Array.from(answers, ({ req }) => req.socket));
     for (const connection of connections) if (!busy.has(connection)) connection.destroy();
@@ -83,7 +83,7 @@ const createAttentiveServer = () => {
       server.close();
       closeIdle();
     }),
-    /** Until the last answer is sent, within bounds. */
+    /** Waits until all responses are sent, at most FLUSH_TIMEOUT. */
     flush: Effect.callback<void>((resume) => {
       if (connections.size === 0) return resume(Effect.void);
       server.once("close", () => resume(Effect.void));
@@ -129,7 +129,7 @@ export const endpointServer = Effect.fn("EndpointServer")(function* (
   const { server, port, close } = yield* bindAny(options);
   return {
     port,
-    /** Answers requests with these routes until the scope closes, which cuts off those in progress. */
+    /** Serves these routes until the scope closes, which aborts requests in progress. */
     serve: <R, E>(routes: Layer.Layer<never, E, R>) =>
       HttpRouter.serve(
         Layer.merge(routes.pipe(Layer.provide(routeGuard(options))), unknownRouteGuard(options)),

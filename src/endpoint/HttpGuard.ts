@@ -17,7 +17,7 @@ import { withLimitedBody } from "./RequestBody.ts";
 /** Routes that need no key, by method and path; everything else does, whether it exists or not. */
 const PUBLIC: ReadonlySet<string> = new Set(["GET /ping", "GET /docs"]);
 
-/** RunPod's limits of a body, by route; and that of all others. */
+/** RunPod's limits for a body by route, and the limit for all other routes. */
 const LIMITS: ReadonlyMap<string, ByteSize.ByteSize> = new Map([
   ["POST /run", ByteSize.mebibytes(10)],
   ["POST /runsync", ByteSize.mebibytes(20)],
@@ -32,9 +32,9 @@ const LONGEST_REASON = 500;
 export interface Access {
   /** The address or name that the server listens on. */
   readonly host: string;
-  /** Every request but those of public routes must bring one of them; without any, none is asked for. */
+  /** Accepted keys, required for all but public routes. If there are none, no key is required. */
   readonly keys: ReadonlyArray<Redacted.Redacted<string>>;
-  /** RunPod's gateway stands in front, which checks keys and has names of its own. */
+  /** RunPod's gateway is in front: it checks keys and has its own host names. */
   readonly isBehindGateway: boolean;
 }
 
@@ -58,15 +58,15 @@ const hasKey = (
   return matches.includes(true);
 };
 
-/** The address of this server by a Host header, if that is one and nothing else. */
+/** The address in a Host header; undefined if the header has anything else. */
 const addressOf = (host: string): URL | undefined => {
   const address = URL.parse(`http://${host}`);
   return address !== null && address.href === `${address.origin}/` ? address : undefined;
 };
 
 /**
- * Whether a request names this server as those do who mean it. A page whose name was pointed here (DNS rebinding)
- * sends that name. It can't have a key, and no address can be pointed elsewhere, so these need no check of the name.
+ * Whether the Host header is a valid name of this server. A page whose domain resolves to this server (DNS rebinding)
+ * sends its own domain. Requests with a key and IP addresses need no check: such a page has neither.
  */
 const isOwnHost = (address: URL | undefined, { host, keys, isBehindGateway }: Access): boolean => {
   if (isBehindGateway) return true;
@@ -76,7 +76,7 @@ const isOwnHost = (address: URL | undefined, { host, keys, isBehindGateway }: Ac
   return !isLoopback(host) && (keys.length > 0 || isIP(name) !== 0);
 };
 
-/** What a browser says of the page that sends a request; other clients say nothing. */
+/** Whether a browser reports that another site sent the request; other clients do not send these headers. */
 const isOtherSite = (
   { headers }: HttpServerRequest.HttpServerRequest,
   address: URL | undefined,
@@ -87,7 +87,7 @@ const isOtherSite = (
   return address === undefined || URL.parse(origin)?.origin !== address.origin;
 };
 
-/** Schema would refuse a wrong type without saying what to do, and take a missing one, which pages can send. */
+/** Schema would refuse a wrong type without advice, and accept a missing one, which pages can send. */
 const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean => {
   if (method !== "POST") return false;
   const { "content-type": type, "content-length": length = "0" } = headers;
@@ -96,7 +96,7 @@ const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): bo
   return name.trim().toLowerCase() !== "application/json";
 };
 
-/** Why a request is refused, if it is. Whoever may send one runs code on this machine. */
+/** Why a request is refused, if it is. Anyone who may send requests can run code on this machine. */
 const refusalOf = (
   request: HttpServerRequest.HttpServerRequest,
   access: Access,
@@ -141,7 +141,7 @@ const inWords = (cause: Cause.Cause<unknown>) => {
   return Option.some(refusal(400, "The request could not be read to its end."));
 };
 
-/** Requests that are cut off when the server closes get an empty 503 from Effect. */
+/** Effect answers requests that are aborted at shutdown with an empty 503; this adds a message. */
 const explainStop = (
   _: HttpServerRequest.HttpServerRequest,
   response: HttpServerResponse.HttpServerResponse,
@@ -154,7 +154,7 @@ const explainStop = (
       : response,
   );
 
-/** What every request of a route goes through: who may send it, how large it may be, and errors in words. */
+/** Checks each request of a route (key, host, origin, size), and turns errors into responses with a message. */
 export const routeGuard = (access: Access) =>
   HttpRouter.middleware(
     Effect.succeed((handled) =>
@@ -177,7 +177,7 @@ export const routeGuard = (access: Access) =>
     ),
   ).layer;
 
-/** Requests that match no route: who has no key does not learn which routes there are. */
+/** Handles requests without a route: clients without the key can't find out which routes exist. */
 export const unknownRouteGuard = (access: Access) =>
   HttpRouter.middleware(
     (handled) =>
@@ -191,7 +191,7 @@ export const unknownRouteGuard = (access: Access) =>
           refusalOf(request, access, false) ??
             refusal(
               404,
-              `There is no route ${request.method} ${request.url}. The page /docs lists what there is.`,
+              `Unknown route: ${request.method} ${request.url}. See /docs for all routes.`,
             ),
         );
       }),

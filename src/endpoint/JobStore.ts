@@ -44,11 +44,11 @@ export interface KeptJob {
   readonly result: Uint8Array | undefined;
 }
 
-/** The folder or the database can't hold jobs. Nothing of it was changed. */
+/** The folder or the database can't be used. Nothing in it was changed. */
 export class JobStoreUnusable extends Schema.TaggedError<JobStoreUnusable>()("JobStoreUnusable", {
   path: Schema.String,
   reason: Schema.String,
-  /** Another process has it, perhaps one that is about to end. */
+  /** Another process uses it, perhaps one that is about to exit. */
   isBusy: Schema.Boolean,
 }) {
   override get message(): string {
@@ -63,18 +63,18 @@ const PRIVATE_FOLDER = 0o700;
 const GROUP_AND_OTHERS = 0o077;
 const WRITABLE_BY_OTHERS = 0o022;
 
-/** How a database of ours is known: "wtjq", and the version of its tables. */
+/** Identifies our databases: "wtjq", and the version of the tables. */
 const APPLICATION_ID = 0x77746a71;
 const SCHEMA_VERSION = 1;
 
-/** What SQLite says of a database that another process has locked. */
+/** SQLite's error code for a database that another process has locked. */
 const SQLITE_BUSY = 5;
 
 /** How long to wait for a process that is about to end. */
 const BUSY_RETRIES = Schedule.max([Schedule.spaced("100 millis"), Schedule.recurs(30)]);
 
 /**
- * Requests and results are written in pieces of so many bytes, each a statement of its own: SQLite's calls are
+ * Requests and results are written in pieces of this many bytes, one statement each: SQLite's calls are
  * synchronous, and 10 MB at once blocked the event loop for up to 0.2 seconds.
  */
 const PIECE = 512 * 1024;
@@ -120,7 +120,7 @@ const lstat = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEn
 
 const isOurs = ({ uid }: Stats): boolean => uid === process.getuid?.();
 
-/** Makes the folder, or looks whether nobody else can put files there. */
+/** Creates the folder, or checks that no other user can write to it. */
 const checkFolder = (folder: string): void => {
   mkdirSync(folder, { recursive: true, mode: PRIVATE_FOLDER });
   const stats = lstat(folder);
@@ -128,24 +128,24 @@ const checkFolder = (folder: string): void => {
     throw unusable(folder, "it is not a folder but a link. Name the folder itself.");
   }
   if (!isOurs(stats) && stats.uid !== 0) {
-    throw unusable(folder, "it belongs to another user. Choose a folder of your own.");
+    throw unusable(folder, "it belongs to another user. Choose a folder that you own.");
   }
   if ((stats.mode & WRITABLE_BY_OTHERS) !== 0) {
     throw unusable(
       folder,
-      "other users can write there. Choose another folder, or take their rights away: chmod go-w.",
+      "other users can write there. Choose another folder, or remove their permission: chmod go-w.",
     );
   }
 };
 
-/** Looks whether a file is a plain one of ours, without opening it: it may be a pipe or a device. */
+/** Checks that a file is a regular file of this user, without opening it: it may be a pipe or a device. */
 const checkFile = (path: string): boolean => {
   const stats = lstat(path);
   if (stats === undefined) return false;
   if (!stats.isFile() || !isOurs(stats) || stats.nlink > 1) {
     throw unusable(
       path,
-      "it is not a plain file of this user (but a link, a pipe, a device or of another user). Remove it, or choose another folder.",
+      "it is not a regular file of this user (it is a link, a pipe, a device or another user's file). Remove it, or choose another folder.",
     );
   }
   if ((stats.mode & GROUP_AND_OTHERS) !== 0) chmodSync(path, PRIVATE_FILE);
@@ -157,7 +157,7 @@ const createFile = (path: string): void => {
   closeSync(openSync(path, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR, PRIVATE_FILE));
 };
 
-/** Node before 24 warns that its SQLite is an experiment, which is nothing for a user of this program. */
+/** Hides the warning of Node before 24 that its SQLite is experimental. */
 const loadSqlite = () => {
   const { emitWarning } = process;
   process.emitWarning = () => {};
@@ -206,16 +206,16 @@ const reasonOf = (path: string, error: unknown): JobStoreUnusable => {
   if (code === undefined) {
     return unusable(path, `${messageOf(error)}. Choose another folder.`);
   }
-  // The last byte is the primary code, and the others say more.
+  // The last byte is the primary error code; the others have details.
   return (code & 0xff) === SQLITE_BUSY
-    ? unusable(path, "another server uses it. End that one, or choose another folder.", true)
+    ? unusable(path, "another server uses it. Stop that server, or choose another folder.", true)
     : unusable(
         path,
-        `it can't be read as a database (${messageOf(error)}). It was left as it is: move it away to begin anew, or choose another folder.`,
+        `it can't be read as a database (${messageOf(error)}). It was not changed: move it away to start with an empty one, or choose another folder.`,
       );
 };
 
-/** Opens the database in a folder; each step looks before it touches. */
+/** Opens the database in a folder; each step checks a file before it changes it. */
 const open = (folder: string): Result.Result<DatabaseSync, JobStoreUnusable> => {
   const path = join(folder, FILE);
   return Result.try({
@@ -285,7 +285,7 @@ const makeStore = (database: DatabaseSync, path: string, sql: ReturnType<typeof 
   const putState = ({ id, status, submitted, started, ended, retries }: KeptJob["state"]) =>
     sql.putState.run(id, status, submitted, started, ended, retries);
 
-  /** A job is there when its state is; until then its pieces belong to nobody. */
+  /** A job exists once its state is stored; until then its pieces are orphans. */
   const add = Effect.fnUntraced(function* ({ state, request }: KeptJob) {
     yield* putPieces(state.id, "request", request);
     putState(state);
@@ -314,7 +314,7 @@ const makeStore = (database: DatabaseSync, path: string, sql: ReturnType<typeof 
     yield* Effect.yieldNow;
     const state = decodeState(row);
     if (Option.isNone(state)) {
-      yield* Effect.logWarning(`${path} has a job that can't be read; it is left alone`);
+      yield* Effect.logWarning(`Ignoring an unreadable job in ${path}`);
       return [];
     }
     const { id } = state.value;
@@ -337,7 +337,7 @@ const makeStore = (database: DatabaseSync, path: string, sql: ReturnType<typeof 
     Effect.withSpan("JobStore.kept"),
   );
 
-  /** A disk that fails costs the copy, not the job. */
+  /** If the disk fails, the job is not stored, but still runs. */
   const tolerant = (change: Effect.Effect<void>) =>
     turn.withPermit(change).pipe(
       Effect.uninterruptible,
@@ -362,9 +362,9 @@ export class JobStore extends Context.Service<
   {
     /** Whether the jobs outlive this process. */
     readonly isPersistent: boolean;
-    /** Keeps a new job; it is not lost once this is done. */
+    /** Stores a new job; it survives a crash once this completes. */
     readonly add: (job: KeptJob) => Effect.Effect<void>;
-    /** Keeps what has changed of a job. */
+    /** Stores the changes of a job. */
     readonly update: (job: KeptJob) => Effect.Effect<void>;
     readonly remove: (id: string) => Effect.Effect<void>;
     /** What an earlier process left, oldest first. */

@@ -25,9 +25,9 @@ export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
     Effect.timeout(LIMIT),
     Effect.retry({ times: RETRIES, schedule: Schedule.spaced(PAUSE) }),
     Effect.catch((error) => {
-      // Its own message has the address, and whoever knows that can post there.
+      // The error's message contains the address, and anyone who knows it can post there.
       const reason = error._tag === "HttpClientError" ? transportReason(error) : error.message;
-      return Effect.logWarning(`The webhook of job ${job.id} did not hear of its end: ${reason}`);
+      return Effect.logWarning(`Could not call the webhook of job ${job.id}: ${reason}`);
     }),
   );
 });

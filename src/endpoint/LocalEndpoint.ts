@@ -31,7 +31,7 @@ const handlers = HttpApiBuilder.group(
     const { ready } = yield* LoadBalancer;
     const drain = yield* Drain;
 
-    /** What a client is told of its job; it will ask again for one that has not ended. */
+    /** The response to a client about its job; the client will ask again unless the job has ended. */
     const told = <A extends { readonly status: JobStatus }, R>(
       id: string,
       effect: Effect.Effect<A, JobNotFound, R>,
@@ -51,7 +51,7 @@ const handlers = HttpApiBuilder.group(
       };
     });
 
-    /** The same with the job that the page about the routes shows. */
+    /** The same, with the example job of the API documentation. */
     const view = <R>(id: string, effect: Effect.Effect<JobView, JobNotFound, R>) =>
       id === EXAMPLE_JOB.id ? Effect.succeed(EXAMPLE_JOB) : told(id, effect);
 

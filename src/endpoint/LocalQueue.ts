@@ -28,30 +28,30 @@ const EXECUTION_TIMEOUT = 600_000;
 const TTL = 24 * 60 * 60 * 1000;
 const RETENTION = 30 * 60 * 1000;
 
-/** Results are kept of so many jobs and so many bytes, whichever is less; the oldest are forgotten first. */
+/** The most results, and the most bytes of results, that are kept; the oldest are dropped first. */
 const MAX_FINISHED = 1000;
 const MAX_FINISHED_BYTES = 128 * 1024 * 1024;
 
-/** Values of a stream that no client fetches are kept up to so many bytes for each job. */
+/** The most bytes of unfetched stream values that are kept for each job. */
 const MAX_CHUNK_BYTES = 16 * 1024 * 1024;
 
 /** Values of a stream that one request fetches, and their bytes; one that is larger comes alone. */
 const MAX_FETCHED = 1000;
 const MAX_FETCHED_BYTES = 1024 * 1024;
 
-/** Results on their way to webhooks, in bytes, with what each costs besides. */
+/** The most bytes of results that wait for their webhooks, and the overhead that is counted for each. */
 const MAX_WEBHOOK_BYTES = 64 * 1024 * 1024;
 const WEBHOOK_OVERHEAD = 4096;
 
-/** Stops that the worker has not fetched. */
+/** The most stop requests that wait for the worker. */
 const MAX_STOPS = 1000;
 
-/** How often the time of jobs is looked at. */
+/** How often timeouts of jobs are checked. */
 const SWEEP = "1 second";
 
 type Tally = Record<JobStatus | "retried", number>;
 
-/** Other work goes on before a text of more bytes is parsed. */
+/** Bytes above which parsing a text yields to other fibers first. */
 const LARGE = 1024 * 1024;
 
 const NOTHING = new Uint8Array();
@@ -75,7 +75,7 @@ interface Entry {
   readonly chunks: Array<Uint8Array>;
   chunkBytes: number;
   droppedChunks: number;
-  /** Gives the room of its request back, while it waits and runs. */
+  /** Releases the room of its request, which it holds while it waits and runs. */
   release: Effect.Effect<void>;
   /** Opens at the next change. */
   news: Latch.Latch;
@@ -131,7 +131,7 @@ export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound"
   id: Schema.String,
 }) {
   override get message(): string {
-    return `There is no job ${this.id}: it never was, or its time is over. Results are kept for ${RETENTION / 60_000} minutes, of ${MAX_FINISHED} jobs and ${MAX_FINISHED_BYTES / 1024 / 1024} MiB at most.`;
+    return `Unknown or expired job ${this.id}. Results are kept for ${RETENTION / 60_000} minutes, of ${MAX_FINISHED} jobs and ${MAX_FINISHED_BYTES / 1024 / 1024} MiB at most.`;
   }
 }
 
@@ -149,7 +149,7 @@ const JobResultBody = Schema.Struct({
 });
 const decodeResult = Schema.decodeUnknownOption(JobResultBody);
 
-const INVALID_RESULT = "it is no result";
+const INVALID_RESULT = "it is not a valid result";
 
 /** What a worker sent; a result that is too complex to show is one that failed. */
 const resultOf = (text: Uint8Array): Result.Result<typeof JobResultBody.Type, string> =>
@@ -178,7 +178,7 @@ const bodyOf = ({ result }: Entry): Pick<JobView, "output" | "error"> => {
 export class LocalQueue extends Context.Service<
   LocalQueue,
   {
-    /** Puts a job at the end of the queue; `body` is the text of the request, which is the queue's from now on. */
+    /** Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. */
     readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<JobView>;
     readonly status: (id: string) => Effect.Effect<JobView, JobNotFound>;
     /** Its end, or its state after so many milliseconds. */
@@ -268,7 +268,7 @@ export class LocalQueue extends Context.Service<
         return Effect.andThen(entry.release, store.remove(entry.id));
       };
 
-      /** Forgets the oldest results that there is no room for; the last one always stays. */
+      /** Drops the oldest results above the limits; the newest always stays. */
       const trim = Effect.gen(function* () {
         let bytes = [...finished].reduce((sum, entry) => sum + sizeOf(entry), 0);
         for (const oldest of finished) {
@@ -372,7 +372,7 @@ export class LocalQueue extends Context.Service<
             const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
             jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
           }
-          // One that was cancelled in between is not begun.
+          // It may have been cancelled in the meantime.
           return {
             jobs: jobs.filter(({ id }) => entries.get(id)?.status === "IN_PROGRESS"),
             unusable: [],
@@ -407,7 +407,7 @@ export class LocalQueue extends Context.Service<
           entry.droppedChunks += 1;
           if (entry.droppedChunks > 1) return;
           return yield* Effect.logWarning(
-            `Values of job ${jobId} are left out of its stream: ${MAX_CHUNK_BYTES / 1024 / 1024} MiB of them wait for a client. The result has all of them.`,
+            `Dropping values from the stream of job ${jobId}: ${MAX_CHUNK_BYTES / 1024 / 1024} MiB are already waiting for a client. The result has all values.`,
           );
         }
         entry.chunks.push(bytes);
@@ -432,18 +432,18 @@ export class LocalQueue extends Context.Service<
         }
       });
 
-      /** Room for a request that comes from elsewhere than a client; none when there is none. */
+      /** Reserves room for a request that has no client; returns its release, or none if there is no room. */
       const reserve = ({ length }: Uint8Array) =>
         Effect.map(budget.reserve(length), (isReserved) =>
           isReserved ? Option.some(budget.release(length)) : Option.none(),
         );
 
-      /** Takes over what an earlier process left. */
+      /** Restores the jobs of an earlier process. */
       const restore = Effect.fnUntraced(function* (job: KeptJob) {
         const isOver = isFinal(job.state.status);
         const request = requestOf(job.request);
         if (Option.isNone(request) && !isOver) {
-          return yield* Effect.logWarning(`Job ${job.state.id} has no request and is left alone`);
+          return yield* Effect.logWarning(`Ignoring job ${job.state.id}: it has no stored request`);
         }
         const release = isOver ? Option.none() : yield* reserve(job.request);
         const entry = entryOf(

@@ -18,14 +18,14 @@ const MIB = 1024 * 1024;
 /** What a request costs besides its bytes, so that many small ones count too. */
 const OVERHEAD = 4096;
 
-/** A body must go on within this time, and be complete within that. */
+/** The longest pause within a body, and the longest time for a whole body. */
 const MAX_PAUSE = "20 seconds";
 const MAX_DURATION = "2 minutes";
 
-/** So many bytes of a body that is refused are read nevertheless. */
+/** The most bytes of a refused body that are still read. */
 const MAX_DISCARDED = 64 * MIB;
 
-/** When a client may try again that found no room, in seconds. */
+/** When a client without room may try again, in seconds. */
 const RETRY_AFTER = 5;
 
 /** Bytes of requests that are being received, wait, or are worked on. */
@@ -73,14 +73,14 @@ class BodyRefused extends Schema.TaggedError<BodyRefused>()("BodyRefused", {
 const tooLarge = (limit: number) =>
   new BodyRefused({
     status: 413,
-    reason: `The body is larger than the ${limit / MIB} MiB that this route takes, as on RunPod. Put big data on the volume or in a bucket and send where it is.`,
+    reason: `The body is larger than the ${limit / MIB} MiB that this route takes, as on RunPod. Put large data on the volume or in a bucket and send its location.`,
   });
 
 /** Too many bytes of requests are here already. */
 const overloaded = (limit: number) =>
   new BodyRefused({
     status: 429,
-    reason: `Too many requests: ${Math.round(limit / MIB)} MiB of them wait or are worked on already. Try again in ${RETRY_AFTER} seconds, send less at a time, or put big data on the volume or in a bucket and send where it is.`,
+    reason: `Too many requests: ${Math.round(limit / MIB)} MiB are already waiting or running. Try again in ${RETRY_AFTER} seconds, send less at a time, or put large data on the volume or in a bucket and send its location.`,
   });
 
 const tooSlow = () =>
@@ -114,12 +114,12 @@ export interface HeldBody {
   readonly release: Effect.Effect<void>;
 }
 
-/** The body of the current request, for somebody who keeps it longer than the request lasts. */
+/** The body of the current request, for callers that keep it longer than the request lasts. */
 const CurrentBody = Context.Reference<{
   readonly takeOver: Effect.Effect<Option.Option<HeldBody>>;
 }>("worker-tetra/endpoint/CurrentBody", { defaultValue: () => ({ takeOver: Effect.succeedNone }) });
 
-/** Keeps the body of the current request; whoever has it must release it. */
+/** Keeps the body of the current request; the caller must release it. */
 export const takeOverBody = Effect.flatMap(CurrentBody, ({ takeOver }) => takeOver);
 
 const makeReader = (
@@ -137,14 +137,14 @@ const makeReader = (
     return budget.release(amount);
   });
 
-  /** Takes room for what has arrived: a client that only promises bytes holds nothing. */
+  /** Reserves room only for bytes that have arrived, not for those that a client announces. */
   const reserve = (amount: number) =>
     Effect.map(budget.reserve(amount), (isReserved) => {
       if (isReserved) held += amount;
       return isReserved ? undefined : overloaded(budget.limit);
     });
 
-  /** What is wrong with one more part of the body, which is kept if nothing is. */
+  /** Adds a part of the body; returns why the body is refused, if it is. */
   const take = (part: Uint8Array) => {
     parts.push(part);
     return held - OVERHEAD + part.length > limit
@@ -152,7 +152,7 @@ const makeReader = (
       : reserve(part.length);
   };
 
-  /** Reads to the end what is refused: most clients look for an answer only when they have sent everything. */
+  /** Reads a refused body to its end: most clients read the response only after they have sent everything. */
   const receive = Effect.fnUntraced(function* () {
     const { "content-length": length = "0", expect } = request.headers;
     const declared = Number(length);
@@ -186,7 +186,7 @@ const makeReader = (
   const read = Effect.gen(function* () {
     const refusal = yield* receive();
     if (refusal !== undefined) return yield* refusal;
-    // Other work goes on between steps that take milliseconds for each 10 MB.
+    // Yields to other fibers between steps that take milliseconds for each 10 MB.
     bytes = Buffer.concat(parts);
     parts = [];
     yield* Effect.yieldNow;

@@ -11,9 +11,9 @@ const MAX_SIZE = 64 * 1024 * 1024;
 /** An answer may have a result of many parts; a program that waits for it may take some seconds to read it. */
 const LIMITS: JsonLimits = { depth: 100, keys: 500_000, items: 1_000_000, numbers: 5_000_000 };
 
-const TOO_LARGE = `it is larger than ${MAX_SIZE / 1024 / 1024} MiB. Let the job write big results to the volume or a bucket and return where they are`;
+const TOO_LARGE = `it is larger than ${MAX_SIZE / 1024 / 1024} MiB. Let the job write large results to the volume or a bucket and return their location`;
 
-/** A body that is too large, too complex, or not what it is said to be. */
+/** A body that is too large, too complex, or not what its headers say. */
 class BodyUnusable extends Schema.TaggedError<BodyUnusable>()("BodyUnusable", {
   reason: Schema.String,
 }) {}
@@ -41,7 +41,7 @@ const decompressed = (bytes: Buffer, encoding: string) => {
     decompress(bytes, { maxOutputLength: MAX_SIZE }, (error, result) => {
       if (error === null) return resume(Effect.succeed(result));
       const isTooLarge = "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
-      resume(Effect.fail(unusable(isTooLarge ? TOO_LARGE : "it is not compressed as it says")));
+      resume(Effect.fail(unusable(isTooLarge ? TOO_LARGE : "it can't be decompressed")));
     });
   });
 };

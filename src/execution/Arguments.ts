@@ -60,7 +60,7 @@ export const payloads = (
   }
   return Effect.forEach(all, ([field, value]) =>
     Effect.tap(payload(request.format, field, value), ({ byteLength }) =>
-      // Other work goes on between large ones.
+      // Yields to other fibers between large ones.
       byteLength > LARGE ? Effect.yieldNow : Effect.void,
     ),
   );

@@ -32,7 +32,7 @@ export class OutputCapture {
     this.kept = new BoundedOutput(limit);
   }
 
-  /** Takes a copy of the bytes, so that the caller can use their buffer again. */
+  /** Copies the bytes, so that the caller can reuse their buffer. */
   write(bytes: Uint8Array): void {
     this.kept.write(bytes);
   }

@@ -43,8 +43,8 @@ export class OutputPipe {
   }
 
   /**
-   * Opens the pipe and takes its name away: from then on only those who have it open can use it. What is there in
-   * place of a pipe, such as a link that a job has put there, is left alone.
+   * Opens the pipe and removes its name, so that only processes that have it open can use it. Anything else in its
+   * place, such as a link that a job has put there, is not touched.
    */
   static attach(
     path: string,

@@ -11,7 +11,7 @@ import { RunnerLauncher } from "./RunnerLauncher.ts";
 export class PythonRunner extends Context.Service<
   PythonRunner,
   Pick<Runner, "call" | "warm"> & {
-    /** Starts one process ahead of the first call: shows whether that can be done. */
+    /** Starts one process ahead of the first call; fails if that is not possible. */
     readonly warmOne: Runner["warm"];
   }
 >()("worker-tetra/execution/PythonRunner") {

@@ -25,7 +25,7 @@ import { PythonRunner } from "./PythonRunner.ts";
 import type { Call, CallFailed, CallOutcome } from "./Runner.ts";
 import type { CallError, CallMeta } from "./RunnerProtocol.ts";
 
-/** An error with its traceback, in characters: more than Python sends of them. */
+/** The longest error with its traceback, in characters: more than Python sends. */
 const LONGEST_ERROR = 128 * 1024;
 
 const RESULT_LIMIT = Setting.integer({
@@ -36,13 +36,13 @@ const RESULT_LIMIT = Setting.integer({
   fallback: 20 * 1024 * 1024,
 });
 
-/** An answer that is not sent: its text has to fit into a string of V8, which has 512 MiB. */
+/** The limit for answers that are not sent: the text must fit into a string of V8 (512 MiB). */
 const LOCAL_LIMIT: AnswerLimit = {
   bytes: 384 * 1024 * 1024,
   source: "an answer can be",
 };
 
-/** What Python may send for a value that is as large as this in a document. */
+/** The most bytes that Python may send for a value, given its largest size in a document. */
 const capacity = (format: SerializationFormat, bytes: number): number => {
   const room = Math.max(0, bytes - DOCUMENT_OVERHEAD);
   return format === "json" ? room : base64Capacity(room);
@@ -86,13 +86,13 @@ const CUDA_FAILURE = /\bcuda|cublas|cudnn|cufft|cusolver|cusparse|\bnccl\b|\bnvm
 /** How much of a crashed process's last output is searched for that, in characters. */
 const LAST_WORDS = 2000;
 
-/** What a call that came to its end says about the machine. */
+/** What a completed call indicates about the machine. */
 const endOf = ({ error, poisoned }: CallOutcome["result"]): JobEnd =>
   poisoned !== null || (error !== null && CUDA_FAILURE.test(`${error.type} ${error.message}`))
     ? "cuda"
     : "ran";
 
-/** What a call that failed says about the machine. */
+/** What a failed call indicates about the machine. */
 const endOfFailure = (error: CallFailed): JobEnd => {
   if (error._tag === "RunnerCrashed") {
     return CUDA_FAILURE.test(error.output.slice(-LAST_WORDS)) ? "cuda" : "ran";
@@ -107,7 +107,7 @@ const errorText = ({ kind, type, message, traceback }: CallError): string => {
   return traceback === "" ? first : `${first}\n\n${traceback}`;
 };
 
-/** What failed, in the words for the client; undefined when nothing did. */
+/** The error message for the client; undefined if the call succeeded. */
 const failureOf = (
   format: SerializationFormat,
   { result: { error }, value }: CallOutcome,
@@ -126,7 +126,7 @@ const failureOf = (
     : `The result can't be returned. ${value.problem.message}`;
 };
 
-/** An answer from what came of a call; `shown` makes an error of what is to be told. */
+/** The answer for the outcome of a call; `shown` masks and shortens an error message. */
 const answerOf = (
   format: SerializationFormat,
   outcome: CallOutcome,
@@ -232,7 +232,7 @@ export class RemoteExecutor extends Context.Service<
               FunctionAnswer.within(
                 limit,
                 FunctionResponse.failure(
-                  `The worker itself failed, which is a defect of it and not of your code: ${shown(String(defect))}. Its log has the details.`,
+                  `Internal error of the worker, not of your code: ${shown(String(defect))}. See the worker's log for details.`,
                 ),
               ),
             ),

@@ -45,7 +45,7 @@ const CANCEL_GRACE = Setting.seconds({
   fallback: 5,
 });
 
-/** Notes beyond these are left out of an answer: how many, and characters of one. */
+/** The most notes of an answer, and the longest note, in characters. */
 const MOST_NOTES = 100;
 const LONGEST_NOTE = 4096;
 
@@ -55,7 +55,7 @@ const KILL_LIMIT = "10 seconds";
 /** Ids of lost instances that are remembered, so that a rebuilt one can be explained. */
 const LOST_REMEMBERED = 1024;
 
-/** Names of threads that the next job is told of, and the longest of them. */
+/** The most thread names in a note of the next job, and the longest name, in characters. */
 const MOST_THREADS = 21;
 const LONGEST_NAME = 100;
 
@@ -64,7 +64,7 @@ export interface Call {
   readonly blobs: ReadonlyArray<Uint8Array>;
   /** Where it runs; the workspace's current environment unless said. */
   readonly workspace?: PreparedWorkspace;
-  /** How many installs it must see: a process whose last call saw fewer looks for modules again first. */
+  /** The number of installs that it must see: a process that has seen fewer looks for modules again first. */
   readonly installs?: number;
   /** Gets each value of a generator as it comes; undefined in place of one that is above its limit. */
   readonly chunk?: (value: EncodedValue | undefined) => void;
@@ -82,7 +82,7 @@ export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | Work
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 
-/** A name that the next job is told of is one line, and not a long one. */
+/** A name as a short, single line, for a note of the next job. */
 const oneLine = (name: string): string =>
   name.slice(0, LONGEST_NAME).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
 
@@ -101,7 +101,7 @@ const withNotes = (
   return output + separator + shown.map(note).join("");
 };
 
-/** Whether a result can be that of a call: anybody in the process can write one. */
+/** Whether a result can belong to a call: any code in the process can write one. */
 const isOf = (
   { meta }: Call,
   { ok, error, instance }: CallResult,
@@ -274,7 +274,7 @@ export const makeRunner = Effect.gen(function* () {
       listener === undefined
         ? undefined
         : new LiveLines(listener, () => clock.currentTimeMillisUnsafe(), { linesPerSecond });
-    // Before anything is cut: of a secret in two pieces neither looks like one.
+    // Before anything is cut: a part of a secret may not be recognised.
     const masked = maskStream((bytes) => {
       capture.write(bytes);
       lines?.write(bytes);

@@ -19,7 +19,7 @@ const howItEnded = ({
   readonly fault?: string;
 }): string => {
   if (fault !== undefined) {
-    return `was killed by the worker (SIGKILL), as its control channel carried something else than the runner's messages: ${fault}. The code wrote to a file descriptor that is not its own`;
+    return `was killed by the worker (SIGKILL) because of invalid data on its control channel: ${fault}. The code wrote to a file descriptor that it does not own`;
   }
   if (signal !== undefined) {
     const hint = HINTS[signal];
@@ -35,7 +35,7 @@ const howItEnded = ({
 export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCrashed", {
   exitCode: Schema.optionalKey(Schema.Finite),
   signal: Schema.optionalKey(Schema.String),
-  /** What was wrong with what it sent, when it was killed for that. */
+  /** Why it was killed, if it sent an invalid message. */
   fault: Schema.optionalKey(Schema.String),
   /** Instances that lived in it. */
   instancesLost: Schema.Int,

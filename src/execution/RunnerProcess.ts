@@ -18,7 +18,7 @@ const MARK = "WORKER_TETRA_RUNNER";
 /** What is kept of the words of a runner that fails to start, in bytes. */
 const BOOT_OUTPUT_LIMIT = 64 * 1024;
 
-/** The most that Node reads from a socket at once, into memory of its own. */
+/** The most bytes that Node reads from a socket at once, into a new buffer. */
 const READ_SIZE = 64 * 1024;
 
 /** How long a runner may take for its exit handlers once it is told to end. */
@@ -43,7 +43,7 @@ export class RunnerSpawnFailed extends Schema.TaggedError<RunnerSpawnFailed>()(
 export interface RunnerExit {
   readonly code: number | undefined;
   readonly signal: string | undefined;
-  /** Why the worker killed it, when what it sent could not be understood. */
+  /** Why the worker killed it, if it sent an invalid message. */
   readonly fault?: string;
 }
 
@@ -62,11 +62,11 @@ export interface RunnerCommand {
 
 /** Who hears of what the runner does; called at once and in order, so it must not block. */
 export interface RunnerListener {
-  /** The most bytes that the value of such a frame may have now; undefined when none can come. */
+  /** The most bytes that the value of such a frame may have now; undefined if no such frame is expected. */
   readonly limitOf: (type: number, call: number) => number | undefined;
   readonly frame: (frame: Frame) => void;
   readonly output: (bytes: Buffer) => void;
-  /** It ended, or ends now as it can't be understood, and all of its output was handed over. */
+  /** It has exited, or is being killed for an invalid message, and all of its output was delivered. */
   readonly exit: (exit: RunnerExit) => void;
 }
 
@@ -79,7 +79,7 @@ export interface RunnerProcess {
     meta: object,
     blobs: ReadonlyArray<Uint8Array>,
   ) => void;
-  /** Reads the output from the next named pipe from now on; false when it can't be opened. */
+  /** Switches to the next named pipe for the output; false if it can't be opened. */
   readonly attach: () => boolean;
   /** Hands all output that was written so far to the listener. */
   readonly drain: () => void;
@@ -111,8 +111,8 @@ const killMarked = (mark: string): void => {
 };
 
 /**
- * The folder of a runner's pipes as a path that stays in that folder, also when a job moves it away and puts a link
- * in its place: the name of our descriptor of it.
+ * The folder of a runner's pipes, as a path through an open descriptor: it stays valid if a job moves the folder and
+ * puts a link in its place.
  */
 const pinnedFolder = (folder: string): { readonly path: string; readonly close: () => void } => {
   if (!existsSync("/proc/self/fd")) return { path: folder, close: () => {} };
@@ -184,12 +184,12 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
           listener.frame(frame.success);
           continue;
         }
-        // Whoever wrote there, this runner can't be understood any more.
+        // Any code in the process may have written this; later frames can't be trusted.
         fault = frame.failure.reason;
         control.destroy();
         report(null, "SIGKILL");
       }
-      // The reader keeps nothing of them. Left to the garbage collector, they would be as much as a large result.
+      // The reader keeps no reference. Without this, garbage would grow to the size of a large result.
       if (bytes.byteLength === READ_SIZE && bytes.buffer instanceof ArrayBuffer) {
         bytes.buffer.transfer(0);
       }
@@ -227,7 +227,7 @@ const start = (command: RunnerCommand, listener: RunnerListener) =>
         control.uncork();
       },
       attach: () => {
-        // The runner counts in the same way; a path from it could be any.
+        // The runner counts in the same way; a path that it sends could be any path.
         const path = `${folder.path}/output-${pipes.length + 1}`;
         const pipe = OutputPipe.attach(path, (bytes) => {
           // What comes through an earlier pipe was written by an earlier job's leftovers.

@@ -17,7 +17,7 @@ export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, bye: 5 } as c
 const HEADER = 12;
 const META_LENGTH = 4;
 
-/** Meta of frames from the runner, in bytes: it has bounds of its own, and this is beyond them. */
+/** The most bytes of meta in a frame from the runner; the runner's own limits are lower. */
 const META_LIMIT = 1024 * 1024;
 
 /** What the runner says of itself once it can take calls. */
@@ -89,9 +89,9 @@ export interface CallMeta {
   /** Build the instance anew, whether or not there is one. */
   readonly fresh: boolean;
   readonly modules: Readonly<Record<string, string>>;
-  /** What the result may be at most, in bytes as Python encodes it. */
+  /** The most bytes of the result as Python encodes it. */
   readonly limit: number;
-  /** The same for each value of a generator, which is sent as a chunk too; absent when nobody wants that. */
+  /** The same for each value of a generator that is sent as a chunk; absent if values are not streamed. */
   readonly chunkLimit?: number;
 }
 
@@ -138,12 +138,12 @@ const valueOf = Schema.decodeUnknownOption(
 const META_LIMITS = { ...JSON_LIMITS, depth: 10, keys: 1000, items: 1000 };
 
 /**
- * Cuts the bytes from a runner into frames. Anybody in the process can write there, so nothing is taken for granted:
- * a frame is refused by its header when it can't come now or is too large. A value is encoded as it comes.
+ * Splits the bytes from a runner into frames. Any code in the process can write there, so nothing is trusted: a frame
+ * is refused by its header if it is unexpected or too large. A value is encoded as it arrives.
  */
 export class FrameReader {
   private readonly limitOf: (type: number, call: number) => number | undefined;
-  /** What comes next, its length in bytes, and what has come of it. */
+  /** The part that is read now, its length in bytes, and the bytes so far. */
   private part: "header" | "length" | "meta" | "value" = "header";
   private length = HEADER;
   private pending: Buffer = Buffer.alloc(0);
@@ -155,7 +155,7 @@ export class FrameReader {
   private value: EncodedValue | undefined;
   private isBroken = false;
 
-  /** @param limitOf the most bytes that the value of such a frame may have now; undefined when none can come */
+  /** @param limitOf the most bytes that the value of such a frame may have now; undefined if none is expected */
   constructor(limitOf: (type: number, call: number) => number | undefined) {
     this.limitOf = limitOf;
   }
@@ -195,7 +195,7 @@ export class FrameReader {
     return undefined;
   }
 
-  /** Gathers a part of a frame other than its value; what is wrong with it, if anything is. */
+  /** Reads a part of a frame other than its value; returns why the part is invalid, if it is. */
   private take(bytes: Buffer): string | undefined {
     const isWhole = bytes.byteLength === this.length;
     if (!isWhole) {
@@ -239,7 +239,7 @@ export class FrameReader {
     const limit = this.limitOf(this.type, this.call);
     if (limit === undefined || size > limit) return `a value of ${size} bytes, which is too large`;
     const format = valueOf(this.meta);
-    if (Option.isSome(format) !== size > 0) return "a value that its meta does not tell of";
+    if (Option.isSome(format) !== size > 0) return "a value that its meta does not announce";
     if (Option.isSome(format)) this.value = new EncodedValue(format.value.value, size);
     this.expect("value", size);
     return undefined;

@@ -58,7 +58,7 @@ interface ValueLimits {
 export interface Exchange {
   readonly call: number;
   readonly limits: ValueLimits;
-  /** What comes of it now is ignored. */
+  /** Whether its outcome is known; anything that arrives later is ignored. */
   isAnswered: boolean;
   readonly end: Deferred.Deferred<ExchangeEnd>;
   readonly output: (bytes: Buffer) => void;
@@ -106,7 +106,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
   );
 
   let current: Exchange | undefined;
-  /** The exchange before: a job that writes an answer in the runner's place makes a second one come late. */
+  /** The previous exchange: if a job forges the runner's answer, the real one arrives later. */
   let previous: Pick<Exchange, "call" | "limits"> | undefined;
   let ended: RunnerExit | undefined;
   let isReady = false;
@@ -176,7 +176,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
     process: runner,
     exit: () => ended,
     begin: (meta, blobs, hooks) => {
-      // No job can know the number of a later call, to answer it in advance.
+      // Random, so that a job can't forge the answer to a later call in advance.
       const call = randomInt(CALL_NUMBERS);
       const exchange: Exchange = {
         call,

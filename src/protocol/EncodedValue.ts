@@ -45,7 +45,7 @@ export const base64Capacity = (characters: number): number =>
 
 /**
  * A value on its way from Python into a document: base64 of a pickle, or the JSON text that Python wrote. It is
- * encoded while it comes, into memory that is taken as it fills.
+ * encoded as it arrives, into memory that grows with it.
  */
 export class EncodedValue {
   readonly format: SerializationFormat;
@@ -78,7 +78,7 @@ export class EncodedValue {
     return this.missing === 0;
   }
 
-  /** Takes the next bytes, no more than are missing. */
+  /** Adds the next bytes, at most as many as are missing. */
   write(bytes: Buffer): void {
     this.missing -= bytes.byteLength;
     if (this.scanner === undefined) this.encode(bytes);
@@ -110,7 +110,7 @@ export class EncodedValue {
     this.end += this.buffer.write(bytes.toString("base64", whole), this.end, "latin1");
   }
 
-  /** The characters of its encoding: as many as bytes. */
+  /** The length of its encoding, in characters or bytes, which are the same. */
   get length(): number {
     return this.end - this.start;
   }

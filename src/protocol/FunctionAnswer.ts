@@ -13,7 +13,7 @@ const ADVICE =
 /** RunPod documents 1 MB for one value of a stream, in bytes. */
 export const CHUNK_LIMIT = 1_000_000;
 
-/** How large an answer may be as it is sent, and what says so. */
+/** The limit for an answer as it is sent, and where the limit comes from. */
 export interface AnswerLimit {
   readonly bytes: number;
   /** The beginning of a sentence, such as `WORKER_RESULT_LIMIT allows`. */
@@ -45,7 +45,7 @@ const cutOutput = (text: string, bytes: number): string => {
   return kept === 0 ? note : note + text.slice(-kept).toWellFormed();
 };
 
-/** A failed answer that fits: of the error the beginning is kept, of the output the end. */
+/** A failed answer that fits: keeps the beginning of the error and the end of the output. */
 const fitted = (fields: FunctionResponse, error: string, limit: AnswerLimit): FunctionResponse => {
   const { stdout, instance_id, instance_info } = fields;
   const room =
@@ -78,7 +78,7 @@ export class FunctionAnswer {
     return new FunctionAnswer(success({}), value);
   }
 
-  /** An answer within a limit: one that is larger becomes a failure that says so. */
+  /** The answer if it is within the limit, else a failure with its size and the limit. */
   static within(
     limit: AnswerLimit,
     fields: FunctionResponse,
@@ -104,7 +104,7 @@ export class FunctionAnswer {
     return this.fields.error;
   }
 
-  /** The whole as a value of this language, which takes memory several times over. */
+  /** The answer as a JavaScript value, which takes several times its memory. */
   toResponse(): FunctionResponse {
     if (this.value === undefined) return this.fields;
     const text = this.value.text();
@@ -113,7 +113,7 @@ export class FunctionAnswer {
       : { ...this.fields, result: text };
   }
 
-  /** As JSON between two other pieces of it; without `error` where that has a place of its own. */
+  /** As JSON between two other pieces; without `error` if the caller puts that elsewhere. */
   toJson(before = "", after = "", withError = true): Uint8Array {
     const { success, result, json_result, error, ...others } = this.fields;
     const rest = withError ? { error, ...others } : others;

@@ -110,7 +110,7 @@ const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>
     )
     .join("");
 
-/** So many wrong fields are named; the others are counted. */
+/** The most invalid fields that are named; the rest are counted. */
 const NAMED_ISSUES = 10;
 
 /** Every wrong field in one sentence each, the first one named as the culprit. */
@@ -132,8 +132,8 @@ const invalid = (error: Schema.SchemaError): RequestInvalid => {
 };
 
 /**
- * The fields that are known. Others pass unread, however many there are. Clients leave out what is None, or send null
- * for it: both mean the default.
+ * The known fields; unknown ones are not read. Clients leave out fields that are None, or send null: both mean the
+ * default.
  */
 const knownFields = (input: object): Readonly<Record<string, unknown>> =>
   Object.fromEntries(
@@ -167,7 +167,7 @@ const tooLong = (field: string, length: number, limit: number) =>
     expected: `has ${length.toLocaleString("en")} characters, and the limit is ${limit.toLocaleString("en")}`,
   });
 
-/** What is too long or too many in a request, looked at before anything is decoded. */
+/** Checks lengths and counts in a request before anything is decoded. */
 const excessOf = (fields: Readonly<Record<string, unknown>>): RequestInvalid | undefined => {
   for (const name of NAMES) {
     const value = fields[name];

@@ -6,7 +6,7 @@ import type { FunctionAnswer } from "./FunctionAnswer.ts";
 type Stage = "workspace" | "dependencies" | "running";
 
 /**
- * What a job's end says about the machine: its code ran, CUDA failed in it, or no Python process could be started
+ * What a job's end indicates about the machine: its code ran, CUDA failed in it, or no Python process could be started
  * for it. A request that was refused before that says nothing, and has no such event.
  */
 export type JobEnd = "ran" | "cuda" | "launch";
@@ -23,7 +23,7 @@ export interface JobEvents {
    * streamed; absent when nobody streams.
    */
   readonly chunk?: ((chunk: FunctionAnswer | undefined) => void) | undefined;
-  /** What the job's end says about the machine, and the error if there was one. */
+  /** What the job's end indicates about the machine, and the error if there was one. */
   readonly ended?: ((end: JobEnd, reason: string) => void) | undefined;
 }
 
@@ -55,7 +55,7 @@ export const both = (first: JobEvents, second: JobEvents): JobEvents => {
   return joined;
 };
 
-/** Lines of a job's output that its listener gets in one second; of a flood the others are counted only. */
+/** The most lines of a job's output that its listener gets in one second; the rest are only counted. */
 export const OutputRate = Context.Reference<number>("worker-tetra/protocol/OutputRate", {
   defaultValue: () => 200,
 });

@@ -117,7 +117,7 @@ const endOfRun = (bytes: Uint8Array, start: number, kind: number): number => {
   return at;
 };
 
-/** What of a text exceeds a limit; it is read no further. */
+/** Which limit a text exceeds; reading stops there. */
 const excessOf = (
   bytes: Uint8Array,
   limits: JsonLimits,
@@ -151,7 +151,7 @@ const excessOf = (
 };
 
 /**
- * Looks whether a JSON text is within limits, in one pass over its bytes that ends where a limit is exceeded. A text
+ * Checks whether a JSON text is within limits, in one pass over its bytes that ends where a limit is exceeded. A text
  * that is not JSON may pass.
  */
 export const checkJson = (
@@ -174,7 +174,7 @@ export const textOf = (bytes: Uint8Array): string => {
 const reasonOf = (error: unknown): string => {
   const message = error instanceof Error ? error.message : "";
   const position = /at position \d+(?: \(line \d+ column \d+\))?/.exec(message);
-  if (position !== null) return `there is a mistake ${position[0]}`;
+  if (position !== null) return `it has a syntax error ${position[0]}`;
   return message.endsWith("end of JSON input") ? "it ends too early" : "it can't be parsed";
 };
 
@@ -240,7 +240,7 @@ export const stringMember = (bytes: Uint8Array, name: string): string | undefine
   return found;
 };
 
-/** No list that is read in parts has more of them. */
+/** The most elements of a list that are read. */
 const MAX_PARTS = 1000;
 
 /** The elements of a JSON list as texts, or the text itself where it is no list; at most 1000. */

@@ -76,7 +76,7 @@ export class JsonScanner {
     }
   }
 
-  /** What is wrong with all that was written, if anything is. */
+  /** Why the whole text is invalid or too complex, if it is. */
   end(): JsonInvalid | JsonTooComplex | undefined {
     if (this.state === WORD && this.problem === undefined) this.endWord();
     if (this.problem === undefined && this.state !== DONE) this.invalid("it ends too early");
@@ -104,11 +104,11 @@ export class JsonScanner {
           this.state = HEX;
           this.hexLeft = HEX_LENGTH;
         } else if (ESCAPED.has(byte)) this.state = STRING;
-        else this.invalid("a string has an escape that there is not");
+        else this.invalid("a string has an invalid escape");
         return;
       case HEX:
         this.hexLeft -= 1;
-        if (!HEX_DIGITS.has(byte)) this.invalid("a string has an escape that there is not");
+        if (!HEX_DIGITS.has(byte)) this.invalid("a string has an invalid escape");
         else if (this.hexLeft === 0) this.state = STRING;
         return;
       default:

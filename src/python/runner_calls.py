@@ -25,7 +25,7 @@ _utc_now = partial(datetime.now, timezone.utc)
 _blake2b = hashlib.blake2b
 
 
-# What is told of a call beside its result.
+# Limits of what is sent about a call beside its result.
 _MOST_NOTES, _MAX_NOTE = 20, 2000
 _MOST_THREADS, _MAX_THREAD = 20, 100
 _MAX_POISONED = 500
@@ -193,7 +193,7 @@ class Answer:
 
 
 def _bounded(notes):
-    """What is sent of notes: they name what a job names, which can be many and long."""
+    """Notes within limits: they have names from a job, which can be many and long."""
     told = [printable(note, _MAX_NOTE) for note in notes[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         told.append("%d more notes were left out." % (len(notes) - _MOST_NOTES))
@@ -201,7 +201,7 @@ def _bounded(notes):
 
 
 def _names(threads):
-    """Names of threads for a sentence. A property of a job's class is not asked: it may hang or fail."""
+    """Names of threads for a sentence. Properties of a job's class are not read: they may hang or fail."""
     names = [one_line(vars(thread).get("_name", "?"), _MAX_THREAD) for thread in threads[:_MOST_THREADS]]
     if len(threads) > _MOST_THREADS:
         names.append("%d more" % (len(threads) - _MOST_THREADS))

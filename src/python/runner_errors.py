@@ -50,14 +50,14 @@ class ResultError(RunnerError):
 
 
 class SizeError(RunnerError):
-    """A value is larger than what may be sent; the message is its size, and Node says the rest."""
+    """A value is larger than the limit; the message is its size, and Node adds the rest."""
 
     kind = "size"
 
 
 def printable(text, limit):
     """The text as it can be sent: no lone surrogates, at most `limit` bytes of UTF-8, the end kept if it is cut."""
-    # Of a text of gigabytes only the ends are encoded.
+    # Only the ends of a text are encoded: it may have gigabytes.
     hidden = max(0, len(text) - 2 * limit)
     if hidden:
         text = text[:limit] + text[-limit:]
@@ -71,7 +71,7 @@ def printable(text, limit):
 
 
 def one_line(text, limit=_MAX_NAME):
-    """A name or the like from a job, as it can stand in a sentence: what is not printable is replaced."""
+    """A name from a job, for use in a sentence: characters that are not printable are replaced."""
     short = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 

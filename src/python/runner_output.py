@@ -5,9 +5,9 @@ descriptors, so that everything arrives in the order in which it was written.
 
 A process that a job leaves behind still holds the FIFO and could write into a later answer. To find out, fds 1 and 2
 share one open file description that carries a flock: children inherit the description and with it the lock. After
-the call both descriptors move to a second, unlocked description (the spare). If the lock can be had there, nobody
-else holds the first one any more. If not, a new FIFO is made and Node is told: both sides know the names of all of
-them, output-1, output-2 and so on.
+the call both descriptors move to a second, unlocked description (the spare). If the lock can be acquired there,
+no one else holds the first one. If not, a new FIFO is created and Node is notified: both sides know the names of all
+FIFOs, output-1, output-2 and so on.
 """
 
 import ctypes
@@ -193,7 +193,7 @@ class Output:
             self._stdin = io.open(0, encoding="utf-8", errors="replace", closefd=False)
             self._install_streams()
         self._flush_c(None)
-        # Whether a job disabled it or sent it to a file of its own; its timer could end the process in a later call.
+        # A job may have disabled or redirected it, and its timer could end the process in a later call.
         _fault_enable(self._spare)
         _cancel_fault_timer()
 

@@ -13,7 +13,7 @@ _loads, _dumps, _dump_any = pickle.loads, pickle.dumps, cloudpickle.dump
 _decode_json = json.JSONDecoder().decode
 _encode_json = json.JSONEncoder(allow_nan=False).encode
 
-# What is looked at before values are encoded: so many items, and no object below so many bytes.
+# Limits of the estimate before values are encoded: the most items, and the smallest object in bytes.
 _MOST_ITEMS = 1000
 _SMALL = 1000
 
@@ -89,7 +89,7 @@ def _items(value):
 
 
 class LeastSize:
-    """What values will take at least once they are encoded, from what can be seen without encoding them.
+    """A lower bound for the encoded size of values, which is found without encoding them.
 
     Only what does not change afterwards is counted, and each object once, as pickle does: the values of a generator
     are added up while it runs, and encoded together at its end.

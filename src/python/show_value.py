@@ -1,7 +1,7 @@
-"""Prints the repr of a pickle that comes on standard input, in a process of its own that knows no secrets.
+"""Prints the repr of a pickle from standard input, in a separate process without secrets.
 
-Loading a pickle can run any code, so this is done only for who asks for it. Descriptors 1 and 2 lead nowhere
-meanwhile: whatever the code prints is not the value.
+Loading a pickle can run any code, so this is done only on request. Descriptors 1 and 2 are sent to /dev/null
+meanwhile: what the code prints is not the value.
 """
 
 import os

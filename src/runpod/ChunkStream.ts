@@ -20,7 +20,7 @@ const FAREWELL = 60;
 export interface ChunkStream {
   /** Sends a value when it is its turn; never waits. */
   readonly offer: (value: unknown) => void;
-  /** The same for a value of a function; undefined is one that is too large. */
+  /** The same for a value of a function; undefined stands for a value that is too large. */
   readonly offerAnswer: (answer: FunctionAnswer | undefined) => void;
   /** Whether there was any value. */
   readonly isUsed: () => boolean;
@@ -86,7 +86,7 @@ export const chunkStream = Effect.fnUntraced(function* (
     const { large, late, refused } = left;
     left = { large: 0, late: 0, refused: 0 };
     const reasons = [
-      ...(large > 0 ? [`${large} above 1 MB or not to be encoded`] : []),
+      ...(large > 0 ? [`${large} above 1 MB or not encodable`] : []),
       ...(late > 0 ? [`${late} because RunPod was too slow`] : []),
       ...(refused > 0 ? [`${refused} that RunPod did not take`] : []),
     ];

@@ -43,9 +43,9 @@ export class Delivery extends Context.Service<
   Delivery,
   {
     /**
-     * Takes a result over at once, and returns when there is room for it, so that its job keeps its slot meanwhile.
-     * It is sent after `before`, again and again while the service has trouble; `settled` runs when it was
-     * delivered, kept or lost, which is logged. Interrupting it changes nothing of that.
+     * Accepts a result at once, and returns when there is room for it, so that its job keeps its slot until then.
+     * The result is sent after `before`, with retries while the service fails; `settled` runs when it was
+     * delivered, kept or lost (which is logged). Interrupting the caller does not affect the delivery.
      */
     readonly accept: (
       result: JobResult,
@@ -144,7 +144,7 @@ export class Delivery extends Context.Service<
           Effect.annotateLogs({ requestId: result.jobId }),
           Effect.forkDetach({ uninterruptible: true }),
         );
-        // Its end is what counts, whoever asked for it.
+        // Interrupting a sender is not a failure of the set: only its end counts.
         yield* FiberSet.add(sending, sender, { propagateInterruption: false });
         yield* Effect.interruptible(hasRoom.await);
       }, Effect.uninterruptible);

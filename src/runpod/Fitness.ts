@@ -90,11 +90,11 @@ export class Fitness extends Context.Service<
     /** Whether a GPU must be there. */
     readonly requiresGpu: boolean;
     /**
-     * Whether there is still a GPU where one is required, and CUDA really works, by this interpreter; takes longer.
-     * Fails after the service was told.
+     * Checks that a required GPU is still there and that CUDA works with this interpreter; slower than the first check.
+     * Reports to the service before it fails.
      */
     readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
-    /** Tells the service that this worker is unfit, and fails. */
+    /** Reports to the service that this worker is unfit, and fails. */
     readonly refuse: (unfit: Unfit) => Effect.Effect<never, Unfit>;
   }
 >()("worker-tetra/runpod/Fitness") {
@@ -142,7 +142,7 @@ export class Fitness extends Context.Service<
         return yield* new Unfit({ check: "disk", reason: own.failure.message });
       });
 
-      /** Every Python process has its pipes and sources in one: in the usual place, or where else it can be made. */
+      /** Every Python process has its pipes and sources in one: in the usual place, or in a fallback. */
       const hasTemporaryFolder = Effect.scoped(
         files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }),
       ).pipe(
@@ -150,7 +150,7 @@ export class Fitness extends Context.Service<
           (error) =>
             new Unfit({
               check: "disk",
-              reason: `the temporary folder is not usable: ${diskFault(tmpdir(), "can't be written to")(error).message} Or let TMPDIR name a folder that can be written to.`,
+              reason: `the temporary folder is not usable: ${diskFault(tmpdir(), "can't be written to")(error).message} Or set TMPDIR to a writable folder.`,
             }),
         ),
       );

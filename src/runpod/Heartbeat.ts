@@ -16,7 +16,7 @@ const INTERVAL = Setting.integer({
 /** The version of RunPod's own worker library whose protocol this is. */
 export const PROTOCOL_VERSION = "1.12.0";
 
-/** A service that does not answer is not complained about more often than this. */
+/** The shortest time between two warnings about failed heartbeats. */
 const COMPLAINT_INTERVAL = Duration.minutes(1);
 
 /** Tells the service that this worker lives, and which jobs it has. */
@@ -62,7 +62,7 @@ export class Heartbeat extends Context.Service<
           yield* Effect.logWarning(
             `Heartbeat failed (${outcome.failure.message}); retrying. Jobs are not affected.`,
           );
-          // RunPod gives up on a worker without a heartbeat, so that no defect may end it.
+          // RunPod gives up on a worker without a heartbeat, so no defect may end it.
         }).pipe(Effect.catchDefect((defect) => Effect.logError("Heartbeat failed", defect)));
         yield* Effect.repeat(once, Schedule.fixed(interval));
       });

@@ -4,23 +4,23 @@ import type { JobEvents } from "../protocol/JobEvents.ts";
 import { Fitness, Unfit } from "./Fitness.ts";
 import type { Admission } from "./Worker.ts";
 
-/** So many jobs in a row that fail for reasons of the machine put the machine in doubt. */
+/** Failures in a row that the machine may have caused, after which the machine is checked. */
 export const MAX_FAILURES_IN_A_ROW = 3;
 
 /** The pause before the next take after a job for which no Python process could be started; it doubles. */
 const FIRST_PAUSE = Duration.seconds(1);
 
 export interface JobHealth extends Admission {
-  /** What to be told of jobs. */
+  /** The listener for jobs. */
   readonly events: JobEvents;
-  /** Looks at the machine when jobs put it in doubt; fails when it is unfit. */
+  /** Checks the machine after suspicious failures; fails if it is unfit. */
   readonly watch: Effect.Effect<never, Unfit>;
 }
 
 /**
  * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
- * failed by CUDA or because no process could be started, cause `checkGpu`; several in a row for which no process could
- * be started are a verdict of their own. No job is taken until the verdict, and few while starts fail.
+ * failed because of CUDA or because no process could be started, trigger `checkGpu`. If no process could be started for
+ * several in a row, the machine is unfit in any case. No job is taken during the check, and few while starts fail.
  */
 export const jobHealth = Effect.fnUntraced(function* (
   checkGpu: Effect.Effect<void, Unfit>,
@@ -59,7 +59,7 @@ export const jobHealth = Effect.fnUntraced(function* (
     }
     if (failures >= MAX_FAILURES_IN_A_ROW) {
       yield* Effect.logWarning(
-        `${failures} jobs in a row failed by CUDA or at the start of Python`,
+        `${failures} jobs in a row failed because of CUDA or because Python could not be started`,
       );
       failures = 0;
     }

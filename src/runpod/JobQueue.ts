@@ -20,7 +20,7 @@ const POLL_LIMIT = 90;
 /** A body that has begun is read to its end, within this: seconds. */
 const BODY_LIMIT = 30;
 
-/** What is shown of something that is no job, in characters. */
+/** The most characters of an invalid job that are shown. */
 const SHOWN_OF_JOB = 200;
 
 /** Jobs could not be asked for. */
@@ -115,7 +115,7 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
     const shown = excerpt(mask(JSON.stringify(one) ?? ""), SHOWN_OF_JOB);
     unusable.push({
       id: Option.getOrUndefined(id),
-      problem: `RunPod handed out something that is no job: ${shown}`,
+      problem: `Received an invalid job from RunPod: ${shown}`,
     });
   }
   return { jobs, unusable };

@@ -19,7 +19,7 @@ const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(docum
 export const failureBody = (error: unknown, output?: unknown): Uint8Array =>
   bytes(output === undefined ? { error } : { output, error });
 
-/** The body for the answer of a function, whose value is copied no more. */
+/** The body for the answer of a function; its value is not copied again. */
 const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
   const error = answer.error === null ? "" : `,"error":${JSON.stringify(answer.error)}`;
   return answer.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);

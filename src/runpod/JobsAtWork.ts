@@ -12,7 +12,7 @@ import {
 
 import { stopwatch } from "../settings/SteadyClock.ts";
 
-/** Why a job is ended before its code is. */
+/** Why a job is stopped before its code has ended. */
 export type StopReason = "stopped by RunPod" | "shut down";
 
 /** A job from when it was taken until Delivery has its result. */
@@ -21,26 +21,26 @@ export interface JobAtWork {
   /** The time since it was taken. */
   readonly elapsed: Effect.Effect<Duration.Duration>;
   readonly stopReason: () => StopReason | undefined;
-  /** Says which fiber runs its code; a stop that came before ends it now. */
+  /** Sets the fiber that runs its code; interrupts it if a stop was requested before. */
   readonly started: (code: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void>;
-  /** Ends its code, and returns when that has ended. */
+  /** Interrupts its code, and waits until that has ended. */
   readonly stop: (reason: StopReason) => Effect.Effect<void>;
   readonly leave: Effect.Effect<void>;
-  /** Waits until it has left. */
+  /** Waits until `leave` was run. */
   readonly hasLeft: Effect.Effect<void>;
 }
 
-/** The jobs that a worker has, each of which occupies a slot from when it enters. */
+/** The jobs of a worker, each of which occupies a slot from `enter` to `leave`. */
 export interface JobsAtWork {
-  /** Adds a job; whoever adds it sees to it that it leaves. */
+  /** Adds a job; the caller must run its `leave`. */
   readonly enter: (id: string) => Effect.Effect<JobAtWork>;
   /** The latest job of this id. */
   readonly find: (id: string) => JobAtWork | undefined;
   readonly all: () => ReadonlyArray<JobAtWork>;
   readonly count: () => number;
-  /** Waits until there are free slots; how many. */
+  /** Waits until there are free slots, and returns how many. */
   readonly freeSlots: Effect.Effect<number>;
-  /** Makes a job wait that came although no slot was free, for the rest of the scope. */
+  /** Holds a slot for the rest of the scope; waits if a job arrived although no slot was free. */
   readonly takeSlot: Effect.Effect<void, never, Scope.Scope>;
 }
 

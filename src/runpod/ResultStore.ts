@@ -30,7 +30,7 @@ export class ResultStore extends Context.Service<
   {
     /** True when the result is kept. */
     readonly keep: (result: JobResult) => Effect.Effect<boolean>;
-    /** What loads each kept result and removes its file; none where it can't be read. */
+    /** Effects that load a kept result and remove its file; none if the file can't be read. */
     readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
   }
 >()("worker-tetra/runpod/ResultStore") {
@@ -66,7 +66,7 @@ export class ResultStore extends Context.Service<
           }
           const file = fileOf(where, jobId);
           const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
-          // Nobody can have put something else there: the name can't be known, and must be new.
+          // Nobody can have put something else there: the name is unpredictable and must be new.
           const aside = `${file}-${randomUUID()}`;
           yield* files
             .writeFile(aside, Buffer.concat([head, body]), { flag: "wx", mode: PRIVATE_FILE })
@@ -89,7 +89,7 @@ export class ResultStore extends Context.Service<
         ),
       );
 
-      /** A pipe would never end, and what a link leads to is no result of ours. */
+      /** Reading a pipe would block, and the target of a link is not our file. */
       const readResult = Effect.fnUntraced(function* (file: string) {
         const { type, size } = yield* files.lstat(file);
         if (type !== "File" || Number(size) > MOST_BYTES) return new Uint8Array();

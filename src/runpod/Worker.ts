@@ -71,7 +71,7 @@ const jobTimes = Metric.timer("worker_job_duration");
 const jittered = (milliseconds: number) =>
   Effect.map(Random.next, (share) => milliseconds * (1 + share / 5));
 
-/** Logs a warning, but the same one only so often. */
+/** Logs a warning, but the same one at most once in COMPLAINT_INTERVAL. */
 const rateLimitedWarning = () => {
   let last:
     | { readonly message: string; readonly since: Effect.Effect<Duration.Duration> }
@@ -92,9 +92,9 @@ export interface Summary {
   readonly stopped: number;
 }
 
-/** What a worker asks before it takes jobs. */
+/** Decides whether a worker may take jobs. */
 export interface Admission {
-  /** Waits until jobs may be taken; how many at most. */
+  /** Waits until jobs may be taken, and returns how many at most. */
   readonly beforeTake: Effect.Effect<number>;
 }
 
@@ -201,8 +201,8 @@ export class Worker extends Context.Service<
         });
 
         /**
-         * A job until Delivery has its result. Its slot and its entry are given back by scope; `outer` is the scope
-         * of what must live until the result is delivered. Returns the latch that opens then.
+         * Runs a job until Delivery has its result. Its slot and its entry are released by scope; `outer` is the scope
+         * of resources that are needed until the result is delivered. Returns a latch that opens at that point.
          */
         const carryOut = Effect.fnUntraced(function* (
           job: Job,
@@ -252,7 +252,7 @@ export class Worker extends Context.Service<
           return isOver;
         }, Effect.scoped);
 
-        /** Owned by the set of fibers from its first step, and uninterruptible but for where it waits. */
+        /** Belongs to the set of fibers from its first step, and is only interruptible while it waits. */
         const launch = (fiber: Effect.Effect<void, never, R>) =>
           fiber.pipe(
             Effect.forkDetach({ uninterruptible: true }),
@@ -348,7 +348,7 @@ export class Worker extends Context.Service<
             failures = 0;
             for (const id of outcome.success) {
               const found = atWork.find(id);
-              // Code may take its time to stop, and the next id must not wait for it.
+              // Code may stop slowly, and the next id must not wait for it.
               if (found !== undefined) yield* FiberSet.run(fibers, found.stop("stopped by RunPod"));
             }
             if (outcome.success.length === 0) yield* Effect.sleep(yield* jittered(STOP_PAUSE));
@@ -385,7 +385,7 @@ export class Worker extends Context.Service<
         );
         const end = yield* Effect.exit(Effect.raceFirst(draining.await, Fiber.join(loops)));
         yield* Fiber.interrupt(loops);
-        // A loop that died of a defect ends the worker too, but not the jobs that it has.
+        // A defect in a loop ends the worker too, but not its running jobs.
         yield* finish;
         if (Exit.isFailure(end)) return yield* Effect.failCause(end.cause);
         return summary;

@@ -1,6 +1,6 @@
 /**
- * Whatever stands between `://` and the last `@` before the path. The class has no slash, so no two attempts
- * look at the same characters, and the time is linear in the text.
+ * Everything between `://` and the last `@` before the path. The class excludes slashes, so no two attempts
+ * scan the same characters, and the time is linear.
  */
 const USER_INFO = /(:\/\/)([^\s/'"`]*)@/g;
 
@@ -10,7 +10,7 @@ const PARAMETER_VALUE = /[^\s&#'"`]+/y;
 /** Parameters of signed addresses and tokens. */
 const SECRET_PARAMETER = /token|key|secret|password|sig|signature|credential/i;
 
-/** `git@` is no secret, and says how to connect. */
+/** `git@` is not a secret, and shows how to connect. */
 const PUBLIC_USER = "git";
 
 export interface Parameter {

@@ -13,10 +13,10 @@ type Variables = Readonly<Record<string, string>>;
 const isOwnCredential = (name: string) =>
   name === "RUNPOD_AI_API_KEY" || name === "WORKER_SERVE_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
 
-/** A shorter key may be part of values that have nothing to do with it. */
+/** Shorter keys may occur in unrelated values by chance. */
 const SHORTEST_DISTINCT_KEY = 16;
 
-/** Whether a value gives away the key of `serve`; a short one is found only as the whole value. */
+/** Whether a value contains the key of `serve`; a short key is only compared with the whole value. */
 const hasServeKey = (value: string, { WORKER_SERVE_KEY = "" }: Variables): boolean => {
   const key = WORKER_SERVE_KEY.trim();
   if (key === "") return false;
@@ -68,13 +68,13 @@ export class Environment extends Context.Service<
     /** The base environment of every program that the worker starts, without the worker's own credentials. */
     readonly forPrograms: Variables;
     /**
-     * Replaces by `***` every secret that this environment has, every part of one that is longer than eight
-     * characters, and credentials in addresses. So it makes no difference where a text was cut before.
+     * Replaces with `***` every secret of this environment, every part of one that is longer than eight
+     * characters, and credentials in addresses. The text may have been cut anywhere before.
      */
     readonly mask: (text: string) => string;
     /**
-     * The same for what a job or a program writes, in whatever pieces it comes, but for credentials that this
-     * environment does not have. What is passed on must be copied to be kept.
+     * The same for a stream of output, wherever it is split, except for credentials that this environment does
+     * not have. The emitted bytes must be copied to be kept.
      */
     readonly maskStream: (emit: (bytes: Buffer) => void) => MaskedStream;
     /** The folder of this user for what can be fetched or made again. */

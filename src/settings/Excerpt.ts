@@ -1,8 +1,8 @@
 const isHighSurrogate = (unit: number) => (unit & 0xfc00) === 0xd800;
 
 /**
- * The beginning of a text that may be long, and how much is missing. What must not be seen has to be masked
- * before: of a secret that was cut nothing may be left to know it by.
+ * The beginning of a text, and the number of characters left out. Mask secrets before: a secret that was cut may
+ * no longer be recognised.
  *
  * @param limit characters that are shown
  */

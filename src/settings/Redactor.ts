@@ -1,13 +1,13 @@
 import type { Secrets } from "./Secrets.ts";
 
-/** No more consecutive bytes of a secret than this may be seen, wherever it was cut before. */
+/** The most consecutive bytes of a secret that may be shown, wherever it was cut. */
 const VISIBLE = 8;
 const WINDOW = VISIBLE + 1;
 
-/** A character has at most so many bytes. */
+/** The most bytes of a UTF-8 character. */
 const LONGEST_CHARACTER = 4;
 
-/** No UTF-8 has this byte. */
+/** A byte that does not occur in UTF-8. */
 const SEPARATOR = Buffer.of(0xff);
 
 const NEWLINE = 0x0a;
@@ -20,7 +20,7 @@ const TABLE_SIZE = 1 << 16;
 
 const isContinuation = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;
 
-/** Where the character starts that has this byte. */
+/** The start of the character that contains this byte. */
 const startOfCharacter = (text: Buffer, at: number): number => {
   const earliest = Math.max(0, at - LONGEST_CHARACTER + 1);
   let start = at;
@@ -63,16 +63,16 @@ const hashAt = (bytes: Buffer, start: number): number => {
 const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 1);
 
 /**
- * Finds parts of secrets. A text has a part that is too long exactly where one of its windows of nine bytes is
- * a window of a secret, so secrets are found however they were cut before. Most windows are ruled out by their
- * last two bytes, and the next eight positions with them; the time is linear for any text.
+ * Finds parts of secrets. A text contains a part that is too long exactly where one of its 9-byte windows is also
+ * a window of a secret, so secrets are found wherever they were cut. Most windows, and the next eight positions
+ * with them, are ruled out by their last two bytes; the time is linear for any text.
  */
 class Fragments {
   /** All secrets, each followed by a byte that no text has. */
   private readonly secrets: Buffer;
-  /** By its hash, where a window is in the secrets. */
+  /** The position of a window in the secrets, by its hash. */
   private readonly windows = new Map<number, number>();
-  /** Where another window with the same hash is; -1: nowhere. */
+  /** The position of the next window with the same hash; -1: none. */
   private readonly others: Int32Array;
   private readonly hashes = new Uint8Array(TABLE_SIZE);
   private readonly pairs = new Uint8Array(TABLE_SIZE);
@@ -149,7 +149,7 @@ class Fragments {
     }
   }
 
-  /** Where the part of a secret ends that starts here, with the rest of its last character; the start if there is none. */
+  /** The end of the part of a secret that starts here, extended to a whole character; the start if there is none. */
   private endOfMatch(text: Buffer, start: number, hash: number): number {
     const { secrets, windows, others } = this;
     let end = start;
@@ -165,7 +165,7 @@ class Fragments {
   }
 }
 
-/** Texts that are hidden only as a whole. */
+/** Finds texts that are hidden only as a whole. */
 class Phrases {
   private readonly phrases: ReadonlyArray<{
     readonly bytes: Buffer;
@@ -215,11 +215,11 @@ class Phrases {
   }
 }
 
-/** A text that comes in pieces, on its way to somewhere else. */
+/** Redacts a text that arrives in pieces. */
 export interface MaskedStream {
-  /** Passes on what can't be the start of a secret. The bytes are not needed afterwards. */
+  /** Emits all that can't be the start of a secret. The caller may reuse the bytes afterwards. */
   readonly write: (bytes: Buffer) => void;
-  /** Passes on the rest. */
+  /** Emits the rest. */
   readonly end: () => void;
 }
 
@@ -233,7 +233,7 @@ export class Redactor {
     this.phrases = new Phrases(phrases);
   }
 
-  /** A whole text. */
+  /** Redacts a whole text. */
   mask(text: string): string {
     if (this.isIdle) return text;
     const bytes = Buffer.from(text);
@@ -250,22 +250,22 @@ export class Redactor {
   }
 
   /**
-   * The same for a text that comes in pieces, wherever they were cut: in a secret, or in a character. The last
-   * bytes are held back for as long as they can be the start of a secret, which no line end is.
+   * The same for a text that arrives in pieces, which may be split anywhere, also in a secret or a character. The
+   * last bytes are held back as long as they can be the start of a secret; a line end never can.
    *
    * @param emit gets bytes that it must copy to keep them
    */
   stream(emit: (bytes: Buffer) => void): MaskedStream {
     if (this.isIdle) return { write: emit, end: () => {} };
     let held: Buffer = NOTHING;
-    /** So many of the bytes held back were passed on nevertheless: a line end, or none. */
+    /** How many of the held-back bytes were already emitted: those of a line end, or none. */
     let passed = 0;
-    /** So many of them are known to belong to a secret. */
+    /** How many of them are known to belong to a secret. */
     let hidden = 0;
-    /** The stars for what comes right before the next byte were passed on already. */
+    /** Whether the stars for the bytes right before the next one were already emitted. */
     let hasStars = false;
 
-    /** Passes on what comes before the limit, and keeps what comes from a position on. */
+    /** Emits the bytes before the limit, and keeps those from a position on. */
     const pass = (text: Buffer, limit: number, kept: number): void => {
       const ranges = union(this.find(text), hidden > 0 ? [0, hidden] : []);
       const parts: Array<Buffer> = [];

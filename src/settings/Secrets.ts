@@ -4,14 +4,14 @@ import { secretParametersOf, userInfosOf } from "./Credentials.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
-/** A text of which a part must not be seen: the part from `from` to `to`. */
+/** A text with a secret part, from `from` to `to`. */
 interface Phrase {
   readonly text: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** What must not be seen in anything that leaves this process. */
+/** Secrets that must not appear in anything that leaves this process. */
 export interface Secrets {
   /** Neither they nor any longer part of them may appear anywhere. */
   readonly values: ReadonlyArray<string>;
@@ -25,7 +25,7 @@ const SHORTEST_SECRET = 16;
 /** People choose the key of `serve` themselves, and shorter ones. Eight characters may be seen of any secret. */
 const SHORTEST_KEY = 9;
 
-/** Longer ones, such as whole files of keys, are no part of an address. */
+/** Longer values, such as whole key files, do not occur in addresses. */
 const LONGEST_IN_ADDRESS = 4096;
 
 const KEYS = new Set(["RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "WORKER_SERVE_KEY"]);

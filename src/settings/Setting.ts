@@ -4,7 +4,7 @@ import { withoutCredentials } from "./Credentials.ts";
 import { Environment } from "./Environment.ts";
 import { excerpt } from "./Excerpt.ts";
 
-/** What is shown of a value, in characters. */
+/** The most characters of a value that are shown. */
 const LONGEST_VALUE = 200;
 
 /** A variable holds something that its setting can't use. */
@@ -12,7 +12,7 @@ export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("Settin
   setting: Schema.String,
   expected: Schema.String,
   fallback: Schema.String,
-  /** As people may see it; absent for a secret. */
+  /** With credentials masked; absent for a secret. */
   given: Schema.optionalKey(Schema.String),
 }) {
   override get message(): string {
@@ -37,7 +37,7 @@ interface Declaration {
 
 /** What a setting is now. */
 export interface InForce extends Declaration {
-  /** What the user has set, as people may see it; "set" in place of a secret. */
+  /** What the user has set, with credentials masked; "set" in place of a secret. */
   readonly given: Option.Option<string>;
   /** What is wrong with that. */
   readonly problem: Option.Option<string>;
@@ -74,7 +74,7 @@ export const inForce = Effect.suspend(() =>
 const rawOf = (name: string) =>
   Effect.orElseSucceed(Config.option(Config.String(name)), Option.none<string>);
 
-/** What the user has set, as people may see it. */
+/** What the user has set, with credentials masked. */
 const shownOf = Effect.fnUntraced(function* ({ name, isSecret }: Declaration) {
   const raw = yield* rawOf(name);
   if (isSecret === true) return Option.map(raw, () => "set");
@@ -204,7 +204,7 @@ export const optionalText = (options: {
   readonly doc: string;
   readonly expected: string;
   readonly fallback: string;
-  /** Nobody may see it, though it is no key. */
+  /** Must not be shown, though it is not a key. */
   readonly isSecret?: boolean;
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));

@@ -1,9 +1,9 @@
-/** One part in so many of the limit keeps the beginning of a long output; the rest keeps its end. */
+/** The fraction of the limit for the beginning of a long output, as a divisor; the rest is for the end. */
 const HEAD_SHARE = 4;
 
 /**
- * What somebody writes, kept within a limit of bytes: the beginning and the end. Memory is taken as output
- * comes.
+ * Keeps the beginning and the end of an output within a limit of bytes. Memory grows with the
+ * output.
  */
 export class BoundedOutput {
   private readonly headLimit: number;
@@ -20,7 +20,7 @@ export class BoundedOutput {
     this.tailLimit = limit - this.headLimit;
   }
 
-  /** Takes a copy of the bytes, so that the caller can use their buffer again. */
+  /** Copies the bytes, so that the caller can reuse their buffer. */
   write(bytes: Uint8Array): void {
     const toHead = Math.min(bytes.byteLength, this.headLimit - this.headSize);
     if (toHead > 0) this.writeHead(bytes.subarray(0, toHead));

@@ -8,7 +8,7 @@ const TAG = "CACHEDIR.TAG";
 /** A tag starts with these 43 characters. */
 const SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55";
 
-/** Whether a folder says of itself that it is a cache. The folder and its tag must be real ones, not links. */
+/** Whether a folder is marked as a cache. The folder and its tag must not be links. */
 export const isCache = Effect.fnUntraced(function* (folder: string) {
   const files = yield* FileSystem.FileSystem;
   const path = yield* Path.Path;
@@ -18,7 +18,7 @@ export const isCache = Effect.fnUntraced(function* (folder: string) {
   return (yield* readSmallFile(files, tag)).startsWith(SIGNATURE);
 });
 
-/** Makes a folder for a cache, and marks it when it is new: what was there before may be something else. */
+/** Creates a folder for a cache and marks it; an existing folder is not marked, since it may be something else. */
 export const makeCache = Effect.fnUntraced(function* (folder: string) {
   const files = yield* FileSystem.FileSystem;
   const path = yield* Path.Path;

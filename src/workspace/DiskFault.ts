@@ -4,7 +4,7 @@ const FULL = "Free some space, or take a larger disk";
 const DESCRIPTORS = "Raise the limit of open files (ulimit -n), or run fewer jobs side by side";
 const HEALTH = "Check the health of the machine or the volume";
 const REMOUNT = "Mount the volume again";
-const PERMISSION = "Let the worker's user write there";
+const PERMISSION = "Allow the worker's user to write there";
 
 /** What the system says, and what can be done about it. */
 const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>> = {
@@ -28,14 +28,17 @@ const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>
   ENOTDIR: ["a part of the path is not a folder", "Move away what is in its place"],
   EMLINK: [
     "the file has a second name (a hard link), so it may be somebody else's",
-    "Remove it; it is made again",
+    "Remove it; the worker creates it again",
   ],
   ENAMETOOLONG: ["its path is too long", "Choose a folder with a shorter path"],
   EMFILE: ["the worker has too many open files", DESCRIPTORS],
   ENFILE: ["the machine has too many open files", DESCRIPTORS],
   EFBIG: ["the file is larger than this disk allows", "Choose another disk, or raise its limit"],
   EXDEV: ["another file system is mounted in it", "Unmount that first"],
-  EBUSY: ["it is in use, or something is mounted there", "Unmount it, or end who uses it"],
+  EBUSY: [
+    "it is in use, or something is mounted there",
+    "Unmount it, or stop the process that uses it",
+  ],
   ENOENT: ["it is not there", "Make the folder, or correct the path"],
 };
 

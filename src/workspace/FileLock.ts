@@ -32,7 +32,7 @@ export interface HeldLock {
 
 const BUSY = 1;
 
-/** What is shown of the word that a holder left, in bytes. */
+/** The most bytes of a lock file's text that are shown. */
 const MAX_HOLDER = 200;
 
 /** What util-linux's flock(1) does, for machines without it. */
@@ -77,10 +77,10 @@ const lockDescriptor = (
     return Effect.sync(() => child.kill("SIGKILL"));
   });
 
-/** Another worker may make the file between our two ways to open it: on MooseFS both then fail. */
+/** Another worker may create the file between our two attempts to open it: on MooseFS both then fail. */
 const OPEN_TRIES = 5;
 
-/** Opens the file, which is made where it is missing, and keeps what it says. */
+/** Opens the file and keeps its content; creates it if it is missing. */
 const openLock = async (
   roots: ReadonlyArray<string>,
   path: string,
@@ -100,7 +100,7 @@ const openLock = async (
   }
 };
 
-/** A descriptor of our own. What is no regular file there, or has a second name, is refused. */
+/** Opens a new descriptor. Refuses anything but a regular file with a single name. */
 const open = (roots: ReadonlyArray<string>, path: string) =>
   Effect.acquireRelease(
     Effect.tryPromise({
@@ -114,11 +114,11 @@ const open = (roots: ReadonlyArray<string>, path: string) =>
           )(error instanceof Error ? error : new Error(String(error))).message,
         }),
     }),
-    // On a network volume that is gone closing fails too, and frees the descriptor all the same.
+    // Closing also fails if the network volume is gone, but still frees the descriptor.
     (handle) => Effect.ignore(Effect.tryPromise(() => handle.close())),
   );
 
-/** The start of a small file, which may be anything: nothing is waited for and no link is followed. */
+/** The start of a small file, without following a link or blocking on a pipe. */
 const startOf = (path: string): string => {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {

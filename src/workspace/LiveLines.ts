@@ -1,7 +1,7 @@
 /** Lines passed on in one second unless the listener wants another number; those beyond are counted. */
 const LINES_PER_SECOND = 200;
 
-/** A line that grows beyond this is passed on in pieces, so that no newline never means no bound. */
+/** Longer lines are passed on in pieces, so that output without newlines is bounded too. */
 const LONGEST_LINE = 64 * 1024;
 
 /** A piece of an endless line counts as so many lines of this length. */
@@ -12,7 +12,7 @@ const NEWLINE = 0x0a;
 export interface LiveLinesOptions {
   /** More lines in one second are counted only; `Infinity` passes all of them on. */
   readonly linesPerSecond?: number;
-  /** The line that takes the place of those left out. */
+  /** The line that replaces the lines that were left out. */
   readonly leftOutNote?: (count: number) => string;
 }
 
@@ -20,8 +20,8 @@ const jobNote = (count: number) =>
   `[worker-tetra] ${count} more lines left out here; the job's answer has them`;
 
 /**
- * Passes the output of a job or a program on as it comes, in whole lines exactly as printed, so many a second:
- * of a flood a line with the number of those left out takes the place.
+ * Passes on the output of a job or a program live, in whole lines exactly as printed. Lines above the limit for
+ * one second are replaced by a line with their number.
  */
 export class LiveLines {
   private partial: Array<Buffer> = [];
@@ -72,7 +72,7 @@ export class LiveLines {
     this.skipRest(bytes, start);
   }
 
-  /** The output is over: passes on a last line without an end, and the count of those left out. */
+  /** Ends the output: passes on a last line without a line end, and the number of lines left out. */
   end(): void {
     if (this.partialSize > 0) this.pass(Buffer.from("\n"));
     if (this.skipping) this.leftOut += 1;
@@ -88,7 +88,7 @@ export class LiveLines {
     return newline + 1;
   }
 
-  /** Leaves out all lines from a position on: of a flood there are millions. */
+  /** Leaves out all lines from a position on, quickly: there may be millions. */
   private skipRest(bytes: Buffer, start: number): void {
     if (start === bytes.byteLength) return;
     for (let at = start; at < bytes.byteLength; at += 1) {

@@ -14,7 +14,7 @@ const isOfVenv = (folder: string): boolean =>
     .some((part) => part === ".venv" || part === ".venvs");
 
 /**
- * The folders in which the worker looks for programs of its own (uv, flock, nvidia-smi, apt-get): those of the PATH
+ * The folders in which the worker looks for its own tools (uv, flock, nvidia-smi, apt-get): those of the PATH
  * that it was started with, without any that a job could put a program into. An entry that is empty or relative
  * would mean the current directory.
  */
@@ -39,6 +39,6 @@ const isProgram = (file: string): boolean =>
     }),
   );
 
-/** The absolute path of a program; undefined where there is none. What is a path already stays. */
+/** The absolute path of a program; undefined if there is none. A path is returned unchanged. */
 export const findProgram = (command: string, folders: ReadonlyArray<string>): string | undefined =>
   command.includes("/") ? command : folders.map((folder) => join(folder, command)).find(isProgram);

@@ -36,16 +36,16 @@ export interface ProgramOptions {
   readonly live?: { readonly stream: "stdout" | "stderr"; readonly name: string };
 }
 
-/** What is kept of a program's stdout, in bytes: more than anything that is read by its caller. */
+/** The most bytes of a program's stdout that are kept: more than any caller reads. */
 const OUTPUT_LIMIT = 8 * 1024 * 1024;
 
-/** What is kept of each of its streams when it failed, in bytes: for people, and to find out why. */
+/** The most bytes of each stream of a failed program that are kept, to show and to find out why it failed. */
 const FAILURE_LIMIT = 64 * 1024;
 
-/** What is shown of one line in the log, in characters. */
+/** The most characters of one line that are shown in the log. */
 const LONGEST_LINE = 4096;
 
-/** An address is hardly longer than this, in characters; it is not told from others without its end. */
+/** The longest address that is expected, in characters; a part of an address may not be recognised. */
 const LONGEST_ADDRESS = 8192;
 
 /** How long a program may take to end when it is told to, in seconds. */
@@ -120,7 +120,7 @@ const wholeText = ({ head, tail, missing }: BoundedOutput): string =>
     ? Buffer.concat([head, tail]).toString()
     : head.toString() + leftOut(missing) + tail.toString();
 
-/** The text up to its last space or line end: an address in two pieces would not be known for one. */
+/** The text up to its last space or line end: a part of an address would not be recognised. */
 const upToSpace = (text: string): string => {
   const earliest = Math.max(0, text.length - LONGEST_ADDRESS);
   const at = text.slice(earliest).search(/\s\S*$/);
@@ -132,7 +132,7 @@ const fromSpace = (text: string): string => {
   return text.slice(at === -1 ? LONGEST_ADDRESS : at);
 };
 
-/** The beginning and the end of what was kept, whatever the size of that. */
+/** The beginning and the end of what was kept, whatever its size. */
 const failureText = ({ head, tail, missing }: BoundedOutput): string => {
   const all = missing === 0 ? Buffer.concat([head, tail]) : undefined;
   if (all !== undefined && all.byteLength <= FAILURE_LIMIT) return all.toString();
@@ -165,7 +165,7 @@ export class Programs extends Context.Service<
       const { forPrograms, mask, maskStream } = yield* Environment;
       const folders = programFolders(forPrograms["PATH"], yield* jobFolders);
 
-      /** Puts the lines of a program into the log as they come. */
+      /** Logs the lines of a program live. */
       const liveLog = (name: string, clock: Clock.Clock) => {
         let waiting: Array<string> = [];
         /** The rest of a line whose beginning was shown already. */
@@ -240,7 +240,7 @@ export class Programs extends Context.Service<
           if (program === undefined) {
             return yield* Effect.fail(`spawn ${command} ENOENT: it is in no folder of PATH`);
           }
-          // What it starts by name is not to be found in a job's environment either.
+          // Programs that it starts by name must not come from a job's environment either.
           const environment = { ...forPrograms, ...options.environment, PATH: folders.join(":") };
           const { stdout, stderr, ended } = yield* running(program, args, environment, options);
           const exitCode = Deferred.await(ended);

@@ -32,14 +32,14 @@ const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
       }),
   });
 
-/** The file that an open file is, by a path that leads to nothing else. */
+/** A path to an open file that can't lead to another file. */
 const pathOf = (handle: FileHandle, path: string): string =>
   process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path;
 
 /**
  * Effect's file system for folders that jobs and other endpoints can write to: whatever is written, renamed or
  * removed is in the folder that its path names, and links on the way or in its place are not followed. Reading and
- * looking do follow links, but never wait for a pipe.
+ * stat follow links, but never wait for a pipe.
  */
 export const safeFileSystem = Layer.effect(
   FileSystem.FileSystem,
@@ -109,7 +109,7 @@ export const safeFileSystem = Layer.effect(
       readFile: (path) =>
         isBelow(roots, path)
           ? attempt("readFile", path, async () => {
-              // Through links as ever; but a pipe would keep it waiting, and a device has no end.
+              // Follows links as usual, but reading a pipe would block, and a device has no end.
               const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
               try {
                 await assertFile(handle, path);
@@ -122,7 +122,7 @@ export const safeFileSystem = Layer.effect(
       remove,
       makeTempDirectoryScoped: (options) =>
         Effect.acquireRelease(makeTemporary(options), (folder) =>
-          // A folder that stays is no reason to fail what was done in it.
+          // Failing to remove the folder must not fail the work that was done in it.
           remove(folder, { recursive: true, force: true }).pipe(
             Effect.catch((error) => Effect.logDebug(`${folder} stays: ${error.message}`)),
           ),

@@ -16,9 +16,9 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { codeOf } from "./DiskFault.ts";
 
 /**
- * Jobs and other endpoints can write to most folders that the worker works in, so any folder on the way to a
- * file may turn into a link while the worker is at it. Node has no openat(2). On Linux `/proc/self/fd/N/name` does
- * the same: it means the name in the folder that was opened as N, whatever has become of that folder's path.
+ * Jobs and other endpoints can write to most folders that the worker uses, so any folder in a path may be replaced
+ * by a link at any moment. Node has no openat(2). On Linux `/proc/self/fd/N/name` does the same: it refers to the
+ * name in the folder that was opened as N, even if that folder was moved or replaced.
  * Every path is therefore walked from its root, one component after the other, none of which may be a link.
  */
 const HAS_DESCRIPTOR_PATHS = process.platform === "linux" && existsSync("/proc/self/fd");
@@ -29,22 +29,22 @@ const O_PATH = process.platform === "linux" ? 0o10000000 : constants.O_RDONLY;
 /** Deeper folders are moved up before they are removed, so that a removal needs few open files. */
 const MAX_DEPTH = 32;
 
-/** Files that are removed at once. */
+/** The number of files that are removed concurrently. */
 const REMOVALS_AT_ONCE = 32;
 
-/** Somebody may write to a folder while it is removed, but not for ever. */
+/** Another process may write to a folder while it is removed; after this many passes the removal fails. */
 const MAX_PASSES = 5;
 
 /** Folders that are too deep take one more pass for each `MAX_DEPTH` levels. */
 const MAX_DEEP_PASSES = 1000;
 
-/** An error as the system's own calls have it. */
+/** An error in the form of Node's system errors. */
 const systemError = (code: string, path: string, reason: string): Error =>
   Object.assign(new Error(`${code}: ${reason}, '${path}'`), { code, path });
 
 /** A folder that was opened. */
 interface Folder {
-  /** The path of an entry, which stays in this folder even when the folder's own path leads elsewhere by then. */
+  /** The path of an entry; it stays in this folder even if the folder's own path changes. */
   readonly at: (name: string) => string;
   /** The folder itself. */
   readonly path: string;
@@ -82,7 +82,7 @@ const rootOf = (roots: ReadonlyArray<string>, path: string): string | undefined 
     .filter((root) => path !== root && path.startsWith(root === sep ? sep : root + sep))
     .toSorted((a, b) => a.length - b.length)[0];
 
-/** Walks from a root to a folder below it, and does something there. */
+/** Walks from a root to a folder below it, and runs `use` there. */
 const below = async <A>(
   root: string,
   path: string,
@@ -111,7 +111,7 @@ const below = async <A>(
 export const isBelow = (roots: ReadonlyArray<string>, path: string): boolean =>
   rootOf(roots, resolve(path)) !== undefined;
 
-/** Does something in the folder that a path is in; where it is below no root, the way to that folder is trusted. */
+/** Runs an action in the folder of a path; links in a path that is below no root are trusted. */
 export const inParent = async <A>(
   roots: ReadonlyArray<string>,
   path: string,
@@ -132,7 +132,7 @@ const makeUnlessThere = (path: string, mode?: number) =>
     if (codeOf(error) !== "EEXIST") throw error;
   });
 
-/** Node's own way to make the folders above too says that a read-only disk is a missing folder. */
+/** Node's recursive mkdir reports a read-only disk as a missing folder. */
 const makeTrusted = async (path: string, mode?: number): Promise<void> => {
   try {
     await makeUnlessThere(path, mode);
@@ -143,7 +143,7 @@ const makeTrusted = async (path: string, mode?: number): Promise<void> => {
   }
 };
 
-/** Makes a folder and those above it that are missing; an existing one stays as it is. */
+/** Creates a folder and its missing parents; an existing one is not changed. */
 export const makeFolders = async (
   roots: ReadonlyArray<string>,
   path: string,
@@ -161,7 +161,7 @@ export const makeFolders = async (
   );
 };
 
-/** Fails for what is no regular file. */
+/** Fails for anything but a regular file. */
 export const assertFile = async (handle: FileHandle, path: string) => {
   const info = await handle.stat();
   if (!info.isFile()) throw systemError("EINVAL", path, "this is not a regular file");
@@ -199,14 +199,14 @@ export const openFile = async (
     }
   });
 
-/** What changes under a removal, so that the next pass has to look again. */
+/** Errors of concurrent changes during a removal, after which another pass is needed. */
 const CHANGED = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EISDIR", "ENOTEMPTY", "EEXIST"]);
 
 const unlessChanged = (error: unknown): void => {
   if (!CHANGED.has(codeOf(error))) throw error;
 };
 
-/** Where a removal began: its file system is not left, and what is deep is moved up to it. */
+/** The folder where a removal began: it stays on the same file system, and moves deep folders up to it. */
 interface Removal {
   readonly top: Folder;
   readonly device: number;
@@ -214,7 +214,7 @@ interface Removal {
   hasMoved: boolean;
 }
 
-/** Removes what is in a folder, as far as it does not change meanwhile. */
+/** Removes the content of a folder, except entries that change meanwhile. */
 const empty = async (folder: Folder, removal: Removal, depth: number): Promise<void> => {
   const entries = await readdir(folder.path, { withFileTypes: true });
   const others = entries.filter((entry) => !entry.isDirectory());

@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 
 import { Effect, FileSystem, PlatformError } from "effect";
 
-/** The worker's notes beside jobs' files are much smaller, in bytes. */
+/** The most bytes that are read; the worker's own notes are much smaller. */
 const MAX_SIZE = 1024 * 1024;
 
-/** Puts a file in the place of whatever is there, under another name first, so that nobody finds half of it. */
+/** Replaces whatever is at the path atomically: writes a file under another name, then renames it. */
 export const replaceFile = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   file: string,
@@ -19,7 +19,7 @@ export const replaceFile = Effect.fnUntraced(function* (
   );
 });
 
-/** What a small file says. A pipe, which would never end, a link and a device are not read. */
+/** The content of a small file. Pipes (which would block), links and devices are not read. */
 export const readSmallFile = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   file: string,

@@ -19,7 +19,7 @@ const ABANDONED = 1;
 /** Something on the volume that can go. */
 export interface Surplus {
   readonly path: string;
-  /** What of it can go; all of it unless said. */
+  /** The parts that can be removed; everything if absent. */
   readonly parts?: ReadonlyArray<string>;
   /** Why nobody misses it. */
   readonly reason: string;
@@ -35,9 +35,9 @@ export class SurplusFinder extends Context.Service<
   {
     /** Where it is looked for; none where there is no volume. */
     readonly folder: Effect.Effect<Option.Option<string>>;
-    /** Why the volume can't be used, where there is one. */
+    /** Why the volume can't be used, if there is one. */
     readonly fault: Effect.Effect<Option.Option<VolumeNotWritable>>;
-    /** All that was not used for so many days, and what is left alone though it could be meant, with the reason. */
+    /** Everything unused for this many days, and what is skipped, with the reason. */
     readonly find: (days: number) => Effect.Effect<{
       readonly found: ReadonlyArray<Surplus>;
       readonly skipped: ReadonlyArray<string>;
@@ -67,7 +67,7 @@ export class SurplusFinder extends Context.Service<
         Option.map(({ caches }) => path.join(caches, "runtimes")),
       );
 
-      /** Nothing that a link leads to is looked at, let alone removed. */
+      /** Targets of links are neither read nor removed. */
       const namesIn = Effect.fnUntraced(function* (where: string) {
         if (!(yield* isFolder(where))) return [];
         return yield* Effect.orElseSucceed(
@@ -146,7 +146,7 @@ export class SurplusFinder extends Context.Service<
         for (const name of yield* namesIn(root.value)) {
           const where = path.join(root.value, name);
           if (!(yield* isFolder(where))) {
-            skipped.push(`${where} is no folder (links are not followed)`);
+            skipped.push(`${where} is not a folder (links are not followed)`);
           } else if (name.startsWith(REMOVING)) {
             found.push(yield* surplus(where, "was left half removed", []));
           } else {
@@ -162,7 +162,7 @@ export class SurplusFinder extends Context.Service<
           found.push({
             path: cache,
             parts: unused.success,
-            reason: "what uv fetched and nothing in its cache refers to any more",
+            reason: "packages in uv's cache that nothing refers to",
             bytes: Option.map(Option.all(sizes), (all) => all.reduce((sum, bytes) => sum + bytes)),
             locks: [uvCache.lockOf(cache)],
           });

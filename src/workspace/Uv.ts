@@ -39,8 +39,8 @@ interface UvOptions {
 const DIRECTORY = "/";
 
 /**
- * uv would also read configuration files in folders that jobs, of other endpoints too, write to: an index that one
- * names would get the credentials of the environment. `UV_CONFIG_FILE` names a file in spite of it.
+ * By default, uv also reads configuration files in folders that jobs, also of other endpoints, can write to: an index
+ * in such a file would receive the credentials of the environment. A file named by `UV_CONFIG_FILE` is still read.
  */
 const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
 
@@ -127,7 +127,7 @@ export class Uv extends Context.Service<
         const work = path.join(tools, `.uv-${randomUUID()}`);
         const fetched = path.join(work, "uv");
         const venv = path.join(work, "venv");
-        // In place of the one in the user's folder, which jobs can write; the system's counts all the same.
+        // Replaces the file in the user's folder, which jobs can write; the system's file is still read.
         const configuration = forPrograms["PIP_CONFIG_FILE"] ?? path.join(work, "pip.conf");
         yield* Effect.logInfo(`Bringing uv ${VERSION}`);
         yield* Effect.gen(function* () {
@@ -213,7 +213,7 @@ export class Uv extends Context.Service<
           ...options.environment,
           ...(yield* configuration),
           UV_PYTHON_DOWNLOADS: "never",
-          // A job's packages may bring programs of any name: its environment is not where these are looked up.
+          // A job's packages may install programs of any name, so its environment is not searched for them.
           PATH: forPrograms["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
         };
         const attempt = ([program = "uv", ...before]: ReadonlyArray<string>) =>

@@ -2,7 +2,7 @@ import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect
 
 import { isCache } from "./CacheTag.ts";
 
-/** A cache that is not cleaned, though it is there. */
+/** A cache exists, but must not be cleaned. */
 class CacheSkipped extends Schema.TaggedError<CacheSkipped>()("CacheSkipped", {
   path: Schema.String,
   reason: Schema.String,
@@ -18,19 +18,19 @@ const BUCKET = /^([a-z]+)-v(\d+)$/;
 /** Unpacked packages. */
 const ARCHIVES = "archive";
 
-/** What uv works in and throws away. */
+/** Folders for uv's temporary files. */
 const SCRATCH = new Set(["builds", "environments"]);
 
 /**
- * What can go of uv's cache. `uv cache prune` works with paths, so another endpoint that swaps a folder for a link
- * in time could have it delete files elsewhere; here the cache is only read, and the removal is ours.
+ * Finds what can be removed from uv's cache. `uv cache prune` works with plain paths, so another endpoint could swap
+ * a folder for a link and make it delete files elsewhere; the worker's own removal follows no links.
  */
 export class UvCache extends Context.Service<
   UvCache,
   {
     /** The lock that uv holds while it uses the cache. */
     readonly lockOf: (cache: string) => string;
-    /** Folders that nothing refers to; none where there is no cache. Fails for what must be left alone. */
+    /** Folders that nothing refers to; none if there is no cache. Fails for a cache that must not be changed. */
     readonly unused: (cache: string) => Effect.Effect<ReadonlyArray<string>, CacheSkipped>;
   }
 >()("worker-tetra/workspace/UvCache") {
@@ -48,7 +48,7 @@ export class UvCache extends Context.Service<
           entries.filter(({ type }) => type === "Directory").map(({ name }) => name),
         );
 
-      /** The names of all that links in a folder lead to. No link is followed. */
+      /** The names of the targets of all links below a folder. No link is followed. */
       const referencesIn: (folder: string) => Effect.Effect<ReadonlyArray<string>> =
         Effect.fnUntraced(function* (folder) {
           const found: Array<string> = [];
@@ -101,7 +101,7 @@ export class UvCache extends Context.Service<
           if (Option.isNone(info)) return [];
           const skipped = (reason: string) => new CacheSkipped({ path: cache, reason });
           if (info.value.type !== "Directory") {
-            return yield* skipped("is no folder (links are not followed)");
+            return yield* skipped("is not a folder (links are not followed)");
           }
           const isTagged = yield* Effect.orElseSucceed(
             isCache(cache).pipe(

@@ -36,8 +36,8 @@ const APP = "/app";
 const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
 
 /**
- * Folders that jobs and other endpoints can write to, so that no link below them is to be followed. How these
- * folders themselves are reached is up to whoever set them.
+ * Folders that jobs and other endpoints can write to: no link below them may be followed. The paths of the folders
+ * themselves are configured by the user and may contain links.
  */
 export const jobFolders = Effect.gen(function* () {
   const { userCache } = yield* Environment;
@@ -46,7 +46,7 @@ export const jobFolders = Effect.gen(function* () {
   return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
 });
 
-/** Docker gives every container this one, a read-only one too. */
+/** Docker provides it in every container, also in a read-only one. */
 const SHARED_MEMORY = "/dev/shm";
 
 /** Where temporary files can go when the system's own folder for them can't be written to, the best first. */
@@ -75,11 +75,11 @@ export interface Place {
   readonly caches: string;
   /** Where RunPod's cached models are, if there are any. */
   readonly cachedModels: Option.Option<string>;
-  /** The user's own folder for caches can't be written to, so caches are kept in this place. */
+  /** Caches are kept in this place, since the user's own folder for caches is not writable. */
   readonly keepsCaches?: boolean;
 }
 
-/** Where the container's own disk can be written to, by what the system says; nothing is made there. */
+/** Whether a folder, or its closest existing parent, is writable according to the system; nothing is created. */
 export const isWritable = Effect.fnUntraced(function* (
   folder: string,
 ): Effect.fn.Return<boolean, never, FileSystem.FileSystem | Path.Path> {
@@ -92,7 +92,7 @@ export const isWritable = Effect.fnUntraced(function* (
   return yield* isWritable(path.dirname(folder));
 });
 
-/** The user's folder for what can be fetched again, or one among temporary files where that can't be written to. */
+/** The user's folder for caches, or a temporary folder if that is not writable. */
 export const writableCache = Effect.gen(function* () {
   const { userCache } = yield* Environment;
   const path = yield* Path.Path;
@@ -163,7 +163,7 @@ export class Volume extends Context.Service<
       );
 
       const shared = Effect.gen(function* () {
-        // Only a folder that is not there means that there is no volume: one that is cut off is there.
+        // Only a missing folder means that there is no volume: a disconnected volume still has its folder.
         const kind = yield* Effect.result(files.stat(root));
         if (kind._tag === "Failure") {
           const fault = diskFault(root, "can't be looked at")(kind.failure);

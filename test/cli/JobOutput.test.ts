@@ -19,7 +19,7 @@ describe("what a job prints", () => {
     assert.strictEqual(shown.join(""), "one\ntwo\n[worker-tetra] A thread is still running.\n");
   });
 
-  it("is not shown again at the end, also without a line end of its own", () => {
+  it("is not shown again at the end, also if it has no line end", () => {
     const { shown, output, end } = recorder();
     output("one\ntwo\n");
     end("one\ntwo");
@@ -32,12 +32,12 @@ describe("what a job prints", () => {
     assert.strictEqual(shown.join(""), "all of it\n");
   });
 
-  it("is in a file of this user, which is named, when there is too much of it", () => {
+  it("is written to a private file, whose path is shown, when there is too much of it", () => {
     const { shown, output, end } = recorder();
     const lines = Array.from({ length: 200 }, (_, at) => `${at} ${"x".repeat(50_000)}\n`);
     for (const line of lines) output(line);
     end("0 xxx\n[worker-tetra] 9000000 bytes of output left out here\n99 xxx\n");
-    const path = /The whole output is in (.*)\n$/.exec(shown.join(""))?.[1] ?? "";
+    const path = /The full output is in (.*)\n$/.exec(shown.join(""))?.[1] ?? "";
     assert.strictEqual(readFileSync(path, "utf8"), lines.join(""));
     assert.strictEqual(statSync(path).mode & 0o777, 0o600);
     assert.isBelow(shown.join("").length, 5_000_000);

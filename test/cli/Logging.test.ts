@@ -22,7 +22,7 @@ const said = Effect.gen(function* () {
   yield* Console.error(`an error with ${KEY}`, { number: 1 });
 });
 
-/** What goes to stderr, whoever writes there. */
+/** Everything that is written to stderr. */
 const written = (variables: Readonly<Record<string, string>>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
@@ -52,7 +52,7 @@ describe("the worker's own messages", () => {
     ["people", {}],
     ["RunPod's console", { RUNPOD_ENDPOINT_ID: "mine" }],
   ] as const) {
-    it.live(`for ${audience} have no secrets, whatever part of a message has them`, () =>
+    it.live(`for ${audience} have no secrets in any part of a message`, () =>
       Effect.gen(function* () {
         const text = yield* written({ ...variables, ...more });
         assert.isEmpty(leaksOf(KEY, text));

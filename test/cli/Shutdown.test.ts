@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { Shutdown, signalResponder } from "../../src/cli/Shutdown.ts";
 
-/** What is done about signals that arrive at these milliseconds, by a command that finishes first or does not. */
+/** The responses to signals at these times (milliseconds), by a command that finishes first or does not. */
 const responses = (
   isAwaited: boolean,
   signals: ReadonlyArray<readonly [signal: NodeJS.Signals, at: number]>,
@@ -21,13 +21,13 @@ const responses = (
 };
 
 describe("signals", () => {
-  it("take another SIGINT within a second for the same key press", () => {
+  it("count as the same key press when SIGINT is repeated within a second", () => {
     const copies = [0, 0, 3, 999].map((after) => ["SIGINT", 5000 + after] as const);
     assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
     assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
   });
 
-  it("end the process at a second SIGTERM, however soon it comes", () => {
+  it("end the process at a second SIGTERM, however soon it arrives", () => {
     const both = [
       ["SIGTERM", 5000],
       ["SIGTERM", 5001],
@@ -36,7 +36,7 @@ describe("signals", () => {
     assert.deepStrictEqual(responses(false, both), ["interrupt", "exit"]);
   });
 
-  it("end the process at once when one comes later, or of another kind", () => {
+  it("end the process at once when a second one arrives later or is of another kind", () => {
     for (const isAwaited of [true, false]) {
       const first = isAwaited ? "finish" : "interrupt";
       assert.deepStrictEqual(

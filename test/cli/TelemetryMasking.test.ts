@@ -9,7 +9,7 @@ import { leaksOf } from "../support/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
-describe("what goes to a collector", () => {
+describe("exported telemetry", () => {
   it.live("has no secrets in attributes, messages, events and names", () => {
     const sent: Array<string> = [];
     const client = HttpClient.make((request) => {

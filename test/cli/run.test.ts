@@ -134,7 +134,7 @@ describe("run", () => {
     }),
   );
 
-  it.effect("refuses a file that is too complex or no JSON, and runs the others", () =>
+  it.effect("refuses a file that is too complex or not JSON, and runs the others", () =>
     Effect.gen(function* () {
       const { code, out, err } = yield* running([], {
         "deep.json": `{"input": ${"[".repeat(1_000_000)}`,

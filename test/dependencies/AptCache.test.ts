@@ -96,7 +96,7 @@ describe("AptCache", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("takes nothing from a folder with an archive's name, and leaves that alone", () =>
+  it.live("ignores a folder with an archive's name, and does not change it", () =>
     Effect.gen(function* () {
       const { keep, kept, restore, target } = yield* scene;
       yield* keep;

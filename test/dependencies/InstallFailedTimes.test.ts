@@ -5,7 +5,7 @@ import { SystemInstallFailed } from "../../src/dependencies/SystemInstallFailed.
 import { ProgramFailed } from "../../src/workspace/Programs.ts";
 import { ATTACKS } from "../support/Attacks.ts";
 
-/** As much as is kept of what a program writes to both of its streams, in characters. */
+/** The most characters that are kept of a program's two streams. */
 const LENGTH = 128 * 1024;
 
 const milliseconds = (work: () => unknown): number => {

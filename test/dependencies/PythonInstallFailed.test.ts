@@ -42,7 +42,7 @@ describe("PythonInstallFailed", () => {
     assert.notInclude(message, "line 69\n");
   });
 
-  it("is short however much a build printed and a job asked for, and finds the reason all the same", () => {
+  it("is short and has the reason, however much a build printed and a job requested", () => {
     const printed = `  × Failed to build \`broken==1.0\`\n${"only ".repeat(4_000_000)}\nat its end`;
     const started = performance.now();
     const many = Array.from({ length: 512 }, (_, number) => `package-with-a-long-name-${number}`);

@@ -73,7 +73,7 @@ const setUp = (options: MachineOptions = {}) => {
       const packages = Context.get(context, PythonPackages);
       return {
         ...worker,
-        /** How many installs the worker has seen after it. */
+        /** The worker's count of installs afterwards. */
         seen: (list: ReadonlyArray<string>) =>
           Effect.map(packages.ensure(list), (ensured) => ensured.installs),
         /** Whether packages were added to an environment. */
@@ -105,7 +105,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect(
-    "counts an install, and what it finds installed by another worker, but nothing it knows",
+    "counts an install, and packages that another worker installed, but not those that it knows",
     () => {
       const machine = setUp();
       return Effect.gen(function* () {
@@ -121,7 +121,7 @@ describe("PythonPackages", () => {
     },
   );
 
-  it.effect("remembers a limited number of lists, the newest ones", () => {
+  it.effect("remembers a limited number of lists of requirements, the newest ones", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { seen } = yield* machine.start();

@@ -81,14 +81,14 @@ describe("pythonRequirements", () => {
     }),
   );
 
-  it.effect("takes names of packages that only look like files", () =>
+  it.effect("accepts names of packages that only look like files", () =>
     Effect.gen(function* () {
       const names = ["discord.py", "ruamel.yaml", "tarfile2", "zipp", "web.py==0.62"];
       assert.sameMembers([...(yield* pythonRequirements(names))], names);
     }),
   );
 
-  it.effect("shows no password of a requirement that it refuses, nor a half of it", () =>
+  it.effect("shows no part of a password in a requirement that it refuses", () =>
     Effect.gen(function* () {
       const password = "p".repeat(150);
       const requirement = `numpy ${"x".repeat(100)} https://me:${password}@index.example/simple`;
@@ -191,7 +191,7 @@ describe("systemPackages", () => {
     }),
   );
 
-  it.effect("says what a minus at the end would do", () =>
+  it.effect("explains what a minus at the end of a name would do", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(systemPackages(["ffmpeg-"]));
       assert.include(error.message, '"ffmpeg-" would make apt remove a package');

@@ -16,7 +16,7 @@ const POLICY: Readonly<Record<string, string>> = {
   curl: "curl:\n  Installed: 7.88.1-10\n  Version table:\n     8 500\n        500 http://mirror main\n *** 7.88.1-10 100\n",
   ffmpeg: "ffmpeg:\n  Installed: (none)\n  Version table:\n     7:5.1 500\n",
   "g++": "g++:\n  Installed: (none)\n  Version table:\n     4:12 500\n",
-  // Older releases of apt take an unknown name for a pattern all the same.
+  // Older releases of apt still take an unknown name for a pattern.
   "pyth.n3": "python3:\n  Installed: (none)\n  Version table:\n     3.11 500\n",
 };
 

@@ -17,7 +17,7 @@ interface Seen {
   readonly key: string | undefined;
 }
 
-/** A server that does what it is told with each request, and remembers them. */
+/** A server that answers each request with a given handler, and records the requests. */
 const serverOf = (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
   Effect.acquireRelease(
     Effect.callback<{
@@ -89,7 +89,7 @@ const endAfter = (
     return (yield* Fiber.join(asking)).message;
   });
 
-/** Bodies that no client should read to their end, or believe. */
+/** Response bodies that a client must not read to the end or trust. */
 const BODIES = {
   "that never ends": () => (_: IncomingMessage, response: ServerResponse) => {
     const piece = Buffer.alloc(1024 * 1024, " ");
@@ -161,7 +161,7 @@ describe("EndpointClient", () => {
   ])("refuses %j as the id of a job, and asks for nothing with it", (id) =>
     Effect.gen(function* () {
       const { url, seen } = yield* serverOf(saying(JSON.stringify({ id, status: "IN_QUEUE" })));
-      assert.include(yield* failureOf(url), "the id of the job is not one");
+      assert.include(yield* failureOf(url), "the job id is invalid");
       assert.deepStrictEqual(
         seen.map(({ path }) => path),
         ["/v2/any/run"],
@@ -215,9 +215,9 @@ describe("EndpointClient", () => {
     ["that is nested deeply", "nested deeper than"],
     ["of a million lists", "lists, objects and strings"],
     ["that is compressed in an unknown way", "compressed in an unknown way"],
-    ["that is not compressed as it says", "not compressed as it says"],
+    ["that is not compressed as it says", "it can't be decompressed"],
     ["that is no JSON", "not JSON"],
-    ["that is another JSON", "not that of a RunPod endpoint"],
+    ["that is another JSON", "not the response of a RunPod endpoint"],
   ] as const)(
     "refuses a body %s",
     ([what, reason]) =>
@@ -277,7 +277,7 @@ describe("EndpointClient", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("ends when nobody waits any more", () =>
+  it.live("closes the connection when the caller is interrupted", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const closed = yield* Deferred.make<void>();

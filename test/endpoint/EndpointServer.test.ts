@@ -162,7 +162,7 @@ describe("a local endpoint", () => {
             assert.include(String(valueOf(refused.json, "error")), "Too many requests: 1 MiB");
           }
         }
-        // What needs little room, and what needs none, goes on.
+        // Requests that need little or no room still succeed.
         assert.strictEqual((yield* ask(port, "/run", { body: { input: 1 } })).status, 200);
         assert.strictEqual((yield* ask(port, "/health")).status, 200);
         yield* Effect.forkScoped(work);
@@ -177,7 +177,7 @@ describe("a local endpoint", () => {
     );
 
     it.live(
-      "by answering clients that send on while there is no room for them",
+      "by answering clients that keep sending while there is no room for them",
       () =>
         Effect.gen(function* () {
           const { port } = yield* endpoint();
@@ -188,7 +188,7 @@ describe("a local endpoint", () => {
             { concurrency: "unbounded" },
           );
           for (const { status } of answers) assert.strictEqual(status, 429);
-          // One that waits to be asked for its body is not asked.
+          // A client that sent Expect: 100-continue gets no 100.
           const headers = { expect: "100-continue", "content-length": "99999999999" };
           const huge = yield* ask(port, "/run", { body: "{", headers });
           assert.strictEqual(huge.status, 413);
@@ -196,7 +196,7 @@ describe("a local endpoint", () => {
       30_000,
     );
 
-    it.live("by their number too, and gives back all room in the end", () => {
+    it.live("by their number too, and releases all room at the end", () => {
       const budget = makeRequestBudget(100 * 1024);
       return Effect.gen(function* () {
         const run = Effect.gen(function* () {
@@ -218,7 +218,7 @@ describe("a local endpoint", () => {
       }).pipe(Effect.provideService(RequestBudget, budget));
     });
 
-    it.live("by counting what has arrived, not what a client promises", () =>
+    it.live("by counting bytes that have arrived, not those that a client announces", () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         yield* Effect.acquireRelease(

@@ -135,7 +135,7 @@ describe("an endpoint with a key", () => {
     30_000,
   );
 
-  it.live("takes the key and the token of its jobs, and nothing that only begins like them", () =>
+  it.live("accepts the key and the token of its jobs, but not a prefix of them", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint(keyed);
       for (const [authorization, status] of [
@@ -152,7 +152,7 @@ describe("an endpoint with a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("lets everybody ask whether it is ready and read about its routes", () =>
+  it.live("answers /ping and /docs without a key", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint(keyed);
       assert.strictEqual((yield* ask(port, "/ping")).status, 204);
@@ -245,7 +245,7 @@ describe("an endpoint on loopback without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("refuses what a browser marks as sent by another site", () =>
+  it.live("refuses requests that a browser marks as sent by another site", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const site of ["cross-site", "same-site", "Cross-Site", "unknown"]) {
@@ -287,7 +287,7 @@ describe("an endpoint for other machines without a key", () => {
 });
 
 describe("every endpoint", () => {
-  it.live("takes a body only as application/json; a missing type is refused too", () =>
+  it.live("accepts a body only as application/json, and refuses a missing content type", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const [type, status] of [
@@ -312,7 +312,7 @@ describe("every endpoint", () => {
         assert.strictEqual(statusOf(answer), 415);
         assert.include(answer, "Content-Type: application/json");
       }
-      // Nothing is sent with it, so nothing has a type.
+      // It has no body, so it needs no content type.
       const purge = yield* ask(port, "/purge-queue", { method: "POST" });
       assert.strictEqual(purge.status, 200);
       const form = { "content-type": "text/plain" };

@@ -46,7 +46,7 @@ const keptIn = (folder: string) => withStore(folder, ({ kept }) => kept);
 const refusal = (folder: string) =>
   Effect.map(Effect.flip(keptIn(folder)), ({ message }) => message);
 
-/** A process that says when it has done something, killed when the scope closes. */
+/** A process that reports when it has done something, killed when the scope closes. */
 const otherProcess = (program: string) =>
   Effect.acquireRelease(
     Effect.callback<ReturnType<typeof spawn>>((resume) => {
@@ -147,42 +147,44 @@ describe("the store of jobs", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("what is no database, another program's, a newer one or a damaged one", () =>
-      Effect.gen(function* () {
-        const folder = yield* newFolder;
-        mkdirSync(folder);
-        const path = join(folder, "jobs.sqlite");
-        const check = Effect.fnUntraced(function* (bytes: Uint8Array, reason: string) {
-          writeFileSync(path, bytes);
-          const message = yield* refusal(folder);
-          assert.include(message, path);
-          assert.include(message, reason);
-          assert.isTrue(readFileSync(path).equals(bytes));
-        });
-        yield* check(
-          Buffer.from("something else, which is long enough to be read".repeat(9)),
-          "can't be read as a database",
-        );
-        rmSync(path);
-        const foreign = new DatabaseSync(path);
-        foreign.exec("CREATE TABLE theirs (a)");
-        foreign.close();
-        yield* check(readFileSync(path), "of another program");
-        rmSync(path);
-        yield* withStore(folder, ({ add }) =>
-          add(job("a", { request: Buffer.alloc(500_000, "a") })),
-        );
-        const whole = readFileSync(path);
-        yield* check(
-          Buffer.concat([whole.subarray(0, 100), Buffer.alloc(whole.length - 100, 7)]),
-          "can't be read as a database",
-        );
-        writeFileSync(path, whole);
-        const newer = new DatabaseSync(path);
-        newer.exec("PRAGMA user_version = 99");
-        newer.close();
-        yield* check(readFileSync(path), "newer version");
-      }).pipe(Effect.scoped),
+    it.live(
+      "a file that is not a database, or another program's, a newer or a damaged database",
+      () =>
+        Effect.gen(function* () {
+          const folder = yield* newFolder;
+          mkdirSync(folder);
+          const path = join(folder, "jobs.sqlite");
+          const check = Effect.fnUntraced(function* (bytes: Uint8Array, reason: string) {
+            writeFileSync(path, bytes);
+            const message = yield* refusal(folder);
+            assert.include(message, path);
+            assert.include(message, reason);
+            assert.isTrue(readFileSync(path).equals(bytes));
+          });
+          yield* check(
+            Buffer.from("something else, which is long enough to be read".repeat(9)),
+            "can't be read as a database",
+          );
+          rmSync(path);
+          const foreign = new DatabaseSync(path);
+          foreign.exec("CREATE TABLE theirs (a)");
+          foreign.close();
+          yield* check(readFileSync(path), "of another program");
+          rmSync(path);
+          yield* withStore(folder, ({ add }) =>
+            add(job("a", { request: Buffer.alloc(500_000, "a") })),
+          );
+          const whole = readFileSync(path);
+          yield* check(
+            Buffer.concat([whole.subarray(0, 100), Buffer.alloc(whole.length - 100, 7)]),
+            "can't be read as a database",
+          );
+          writeFileSync(path, whole);
+          const newer = new DatabaseSync(path);
+          newer.exec("PRAGMA user_version = 99");
+          newer.close();
+          yield* check(readFileSync(path), "newer version");
+        }).pipe(Effect.scoped),
     );
   });
 
@@ -199,7 +201,7 @@ describe("the store of jobs", () => {
       const holder = yield* otherProcess(program);
       const second = yield* Effect.forkChild(Effect.flip(keptIn(folder)));
       assert.include((yield* Fiber.join(second)).message, "another server uses it");
-      // One that is about to end is waited for.
+      // The store waits for a process that is about to exit.
       const third = yield* Effect.forkChild(keptIn(folder));
       yield* Effect.yieldNow;
       holder.kill("SIGKILL");
@@ -207,7 +209,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("mentions files of the earlier version once, and reads none of them", () => {
+  it.live("warns once about files of an earlier version, and reads none of them", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const folder = yield* newFolder;
@@ -221,7 +223,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
-  it.live("lets other work go on while a job of 20 MB is kept", () =>
+  it.live("does not block the event loop while a job of 20 MB is stored", () =>
     Effect.gen(function* () {
       const folder = yield* newFolder;
       let turns = 0;
@@ -235,7 +237,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("costs the copy and not the job when the disk fails", () => {
+  it.live("still runs a job that can't be stored because the disk fails", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const folder = yield* newFolder;

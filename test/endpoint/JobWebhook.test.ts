@@ -8,7 +8,7 @@ import { keptLogs } from "../support/Logs.ts";
 
 describe("the webhook of a job", () => {
   it.effect(
-    "is not named in the log when it does not answer: whoever knows it can post there",
+    "is not shown in the log when it does not answer: anyone who knows it can post there",
     () => {
       const logs = keptLogs();
       const unreachable = HttpClient.make((request) =>

@@ -277,7 +277,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.effect("is not kept longer than its clients may ask for it", () =>
+  it.effect("is not kept longer than clients may ask for it", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const folder = yield* files.makeTempDirectoryScoped();
@@ -300,7 +300,7 @@ describe("the queue of a local endpoint", () => {
     const TIMEOUT = 30_000;
 
     it.effect(
-      "by forgetting the oldest results above 128 MiB, and requests once they are done",
+      "by dropping the oldest results above 128 MiB, and requests once they are done",
       () =>
         Effect.gen(function* () {
           const queue = yield* LocalQueue;
@@ -318,7 +318,7 @@ describe("the queue of a local endpoint", () => {
     );
 
     it.effect(
-      "by what it keeps of failed requests, which may run again",
+      "by dropping failed requests, which could be retried",
       () =>
         Effect.gen(function* () {
           const queue = yield* LocalQueue;
@@ -350,7 +350,7 @@ describe("the queue of a local endpoint", () => {
       TIMEOUT,
     );
 
-    it.effect("by leaving values out of a stream that nobody fetches, with one warning", () => {
+    it.effect("by dropping values of a stream that nobody fetches, with one warning", () => {
       const logs = keptLogs();
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
@@ -413,7 +413,7 @@ describe("the queue of a local endpoint", () => {
       TIMEOUT,
     );
 
-    it.effect("by the room for requests, which retries need too and jobs give back", () =>
+    it.effect("by the room for requests, which retries need too and jobs release", () =>
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
         const budget = yield* RequestBudget;
@@ -433,7 +433,7 @@ describe("the queue of a local endpoint", () => {
     );
   });
 
-  it.effect("fails a job whose result is too complex to show, and says so", () =>
+  it.effect("fails a job whose result is too complex to show, with that reason", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));

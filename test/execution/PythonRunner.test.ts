@@ -98,7 +98,7 @@ describe("PythonRunner", () => {
     }).pipe(provide);
   });
 
-  it.effect("tells a process once that packages were installed since its last call", () => {
+  it.effect("notifies a process once that packages were installed since its last call", () => {
     const told: Array<unknown> = [];
     const { provide } = setUp([
       {

@@ -35,7 +35,7 @@ const count = Effect.map(callMethod(COUNTER, "C", "C_limits", "add"), (answer) =
   Number(answer.json_result),
 );
 
-/** The process lives on through this, and the instances in it. */
+/** Checks that the process and its instances survive. */
 const inOneProcess = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
   const before = { pid: yield* pid, count: yield* count };
   yield* effect;
@@ -49,7 +49,7 @@ const nextJobIsWell = Effect.gen(function* () {
   assert.include(answer.stdout, "printed\n");
 });
 
-/** The longest time in milliseconds that the event loop stood still meanwhile. */
+/** The longest time in milliseconds for which the event loop was blocked. */
 const longestGap = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
   const histogram = monitorEventLoopDelay({ resolution: 5 });
   histogram.enable();
@@ -85,7 +85,7 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
     ["a text as JSON", "def f(): return 'x' * 25 * 2**20", JSON_FORMAT, "25.0 MiB"],
     ["many texts as JSON", "def f(): return ['x' * 100] * 300000", JSON_FORMAT, "MiB"],
   ] as const)(
-    "fails with its size and what to do, and the process lives on: %s",
+    "fails with its size and advice, and the process survives: %s",
     ([, code, more, size]) =>
       inOneProcess(
         Effect.gen(function* () {
@@ -113,7 +113,7 @@ def f(): return [A(n) for n in range(400)]
     }),
   );
 
-  it.effect("is streamed as far as its values are small, and fails at its end", () =>
+  it.effect("is streamed while its values are small, and fails at its end", () =>
     Effect.gen(function* () {
       const chunks: Array<FunctionAnswer | undefined> = [];
       const { json } = yield* answered(
@@ -144,7 +144,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     }),
   );
 
-  it.effect("leaves a failed job its error, and the end of what it printed", () =>
+  it.effect("keeps the error of a failed job, and the end of its output", () =>
     Effect.gen(function* () {
       const { size, json } = yield* answered(
         "def f():\n    print('x' * 300000)\n    print('the end')\n    raise ValueError('no way')",
@@ -155,7 +155,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     }),
   );
 
-  it.effect("leaves a long error its beginning", () =>
+  it.effect("keeps the beginning of a long error", () =>
     Effect.gen(function* () {
       const { size, json } = yield* answered(
         "def f():\n    raise ValueError('no way' + '\\x01' * 10**8)",
@@ -178,7 +178,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     }),
   );
 
-  it.effect("does not hold for what is printed on this machine", () =>
+  it.effect("does not apply to results that are printed locally", () =>
     Effect.gen(function* () {
       const answer = yield* call("def f(): return 'x' * 1_000_000", "f");
       assert.strictEqual(String(answer.json_result).length, 1_000_000);
@@ -204,7 +204,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
             assert.match((yield* call(code, "f")).error ?? "", reason);
           }),
         );
-        // It was 9 s; 100 ms are promised, but this machine has other things to do as well.
+        // It was 9 s; The limit is 100 ms, but this machine may be busy.
         assert.isBelow(gap, 1000);
       }),
     ),
@@ -237,7 +237,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
 
 const FORGE = readFileSync(join(import.meta.dirname, "../support/forge.py"), "utf8");
 
-/** A folder with a file that nobody may touch. */
+/** A folder with a file that must not change. */
 const victim = Effect.acquireRelease(
   Effect.sync(() => {
     const folder = mkdtempSync(join(tmpdir(), "worker-tetra-victim-"));
@@ -248,7 +248,7 @@ const victim = Effect.acquireRelease(
 );
 
 layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })(
-  "a job that writes frames of its own",
+  "a job that forges frames",
   (it) => {
     it.effect.each([
       ["of 3.3 GB", "write(struct.pack('<IBxxxI', 3_300_000_000, RESULT, call_id()))"],
@@ -324,8 +324,8 @@ def f():
   },
 );
 
-layer(realWorker(), { excludeTestServices: true })("what is told of a job is bounded", (it) => {
-  it.effect("200 threads with names of 1 MB, and with lines of their own", () =>
+layer(realWorker(), { excludeTestServices: true })("text about a job is bounded", (it) => {
+  it.effect("200 threads with names of 1 MB that contain line breaks", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         `

@@ -15,7 +15,7 @@ const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 /** The longest time for which anything may block the event loop, in milliseconds. */
 const LONGEST_GAP = 100;
 
-/** Bytes that a flood has, and by how much memory may grow under it. */
+/** The bytes of a flood, and the most that memory may grow. */
 const FLOOD = (IS_FULL ? 300 : 32) * 1024 * 1024;
 const GROWTH = 64 * 1024 * 1024;
 
@@ -47,7 +47,7 @@ const programs = Layer.provide(Programs.layer, Environment.layerOf(realEnvironme
   Layer.provideMerge(logs.layer),
 );
 
-/** A program that writes so much of a text, shown in the log as it comes; what came of it. */
+/** Runs a program that writes this much of a text to the log, and returns its outcome. */
 const writing = (unit: string, size: number, code: number) =>
   Effect.flatMap(Programs, ({ run }) =>
     run("python3", ["-c", WRITER, escaped(unit), String(size), String(code)], {
@@ -73,7 +73,7 @@ describe("what a program writes", () => {
     "that is not UTF-8": "\xff\xfe\xe2\x82",
   };
   it.live.each(Object.entries(floods).slice(0, IS_FULL ? undefined : 2))(
-    "takes little memory and comes to its end when it is a flood %s",
+    "takes little memory and is read to its end when it is a flood %s",
     ([, unit]) =>
       Effect.gen(function* () {
         yield* writing(unit, 1024 * 1024, 0);
@@ -87,7 +87,7 @@ describe("what a program writes", () => {
       }).pipe(Effect.provide(programs)),
   );
 
-  it.live("is not kept beyond a limit when it succeeds either", () =>
+  it.live("is also kept only up to a limit when it succeeds", () =>
     Effect.gen(function* () {
       const { value, growth } = yield* measured(writing("y\n", FLOOD, 0));
       const output = Result.getOrElse(value, () => "");

@@ -12,7 +12,7 @@ const keys = (count: number) =>
 
 const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
 
-/** Each would block the event loop for seconds if it were parsed, decoded or copied as it comes. */
+/** Each would block the event loop for seconds if it were parsed, decoded or copied unchecked. */
 const ATTACKS: ReadonlyArray<readonly [path: string, body: string]> = [
   ["/run", `{"input":${nested(4_500_000)}}`],
   ["/execute", nested(5_000_000)],
@@ -33,7 +33,7 @@ const ATTACKS: ReadonlyArray<readonly [path: string, body: string]> = [
 const LONGEST_PING = 2500;
 
 describe("serve", () => {
-  it.live("answers others while it gets requests that are made to block it", () =>
+  it.live("answers other requests while it receives requests that are made to block it", () =>
     Effect.gen(function* () {
       const { port } = yield* serveProcess();
       yield* ask(port, "/runsync", { body: request("") });

@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { call, realWorker } from "../support/RealWorker.ts";
 
-/** What a job can change in its process: how it does that, and an expression that tells how things are. */
+/** A fact that a job can change in its process: code that changes it, and an expression that reads it. */
 interface Fact {
   readonly fact: string;
   readonly change: string;
@@ -138,7 +138,7 @@ def change():
     return observe()
 `;
 
-layer(realWorker(), { excludeTestServices: true })("after a job its process has back", (it) => {
+layer(realWorker(), { excludeTestServices: true })("after a job the process restores", (it) => {
   it.effect.each(FACTS)("$fact", (fact) =>
     Effect.gen(function* () {
       const source = sourceOf(fact);
@@ -150,7 +150,7 @@ layer(realWorker(), { excludeTestServices: true })("after a job its process has 
       const changed = yield* call(source, "change");
       assert.isNull(changed.error);
       assert.notDeepEqual(changed.json_result, before, "the job changed nothing");
-      // The same process too: a new one would have everything back without any care.
+      // It must be the same process: a new one would have the original state in any case.
       assert.deepStrictEqual(yield* observe, before);
     }),
   );

@@ -37,7 +37,7 @@ const docker = (...args: ReadonlyArray<string>) =>
     return Effect.sync(() => child.kill());
   });
 
-/** A container of the image that is removed with the scope; its id. */
+/** Starts a container that is removed with the scope; returns its id. */
 const container = (...args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.map(docker("run", "--detach", "--network", "host", ...args), ({ code, said }) => {
@@ -47,7 +47,7 @@ const container = (...args: ReadonlyArray<string>) =>
     (id) => docker("rm", "--force", id),
   );
 
-/** Waits until a command of Docker says this. */
+/** Waits until a Docker command prints this. */
 const until = (expected: string, ...args: ReadonlyArray<string>) =>
   docker(...args).pipe(
     Effect.repeat({
@@ -57,7 +57,7 @@ const until = (expected: string, ...args: ReadonlyArray<string>) =>
     Effect.timeout("60 seconds"),
   );
 
-// Without an engine there is no image to try.
+// Needs a Docker engine.
 describe.skipIf(!hasDocker)("the CPU image", () => {
   beforeAll(async () => {
     const { code, said } = await Effect.runPromise(
@@ -113,7 +113,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
       );
       const status = ["inspect", "--format", "{{.State.Health.Status}}", id];
       yield* until("healthy", ...status);
-      // The brackets keep the pattern from finding the shell that looks for it.
+      // The brackets keep the pattern from matching the shell that runs it.
       const signal = (name: string) =>
         docker(
           "exec",

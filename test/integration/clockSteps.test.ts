@@ -33,7 +33,7 @@ describe("a wall clock that is set back an hour while the worker runs", () => {
       });
       yield* eventually(() => worker.stdout().includes("begun"));
       yield* worker.signal("SIGUSR2");
-      // Without a monotonic clock every interval is twice as long from now on.
+      // Without a monotonic clock, every later interval would be twice as long.
       assert.isBelow(yield* beats, 1.7 * usual);
       yield* service.result(id);
       const [duration] = worker

@@ -31,7 +31,7 @@ const DAY = 24 * 60 * 60 * 1000;
 
 const TAG = "Signature: 8a477f597d28d172789f06886806bc55\n";
 
-/** Folders of a volume and links to a folder outside take turns, as fast as can be. */
+/** Swaps folders of a volume for links to a folder outside, and back, as fast as possible. */
 const SWAP = `import os, sys
 volume, outside = sys.argv[1:]
 places = {
@@ -69,7 +69,7 @@ const outsideOf = (volume: string) => {
   };
 };
 
-/** What there is in a cache but files. */
+/** The entries of a cache other than files. */
 const left = (cache: string) =>
   readdirSync(cache, { recursive: true })
     .map(String)
@@ -312,13 +312,19 @@ describe("prune", () => {
       const { stdout, code } = yield* program(["prune", "--yes"], { RUNPOD_VOLUME_PATH: volume });
       assertUntouched();
       assert.strictEqual(readFileSync(join(outside, "file"), "utf8"), "precious");
-      assert.include(stdout, `${join(runtimes, "linked")} is no folder (links are not followed)`);
-      assert.include(stdout, `${join(volume, ".uv-cache")} is no folder (links are not followed)`);
+      assert.include(
+        stdout,
+        `${join(runtimes, "linked")} is not a folder (links are not followed)`,
+      );
+      assert.include(
+        stdout,
+        `${join(volume, ".uv-cache")} is not a folder (links are not followed)`,
+      );
       for (const removed of [inside, join(runtimes, "venvs")]) {
         assert.include(stdout, `Removed ${removed}`);
         assert.isFalse(existsSync(removed));
       }
-      // Where no lock can be had nobody can tell who uses it.
+      // Without the lock it is unknown who uses it.
       for (const kept of [locked, piped, hard]) assert.include(stdout, `Left ${kept}`);
       assert.strictEqual(code, 0);
       rmSync(outside, { recursive: true });
@@ -413,7 +419,7 @@ describe("prune", () => {
         },
       ],
     ] as ReadonlyArray<readonly [string, (tag: string) => void]>)(
-      "is not done where the cache has %s, and says why",
+      "is skipped with a reason where the cache has %s",
       ([, plant]) =>
         Effect.gen(function* () {
           const { cache, run } = yield* withCache;
@@ -426,7 +432,7 @@ describe("prune", () => {
         }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
 
-    it.live("is not done while uv works with the cache", () =>
+    it.live("is skipped while uv uses the cache", () =>
       Effect.gen(function* () {
         const { cache, run } = yield* withCache;
         writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);

@@ -129,7 +129,7 @@ describe("the images' health check", () => {
       const alive = join(folder, `worker-tetra-${pid}.alive`);
       yield* eventually(() => existsSync(alive));
       assert.strictEqual((yield* health(pid, folder)).code, 0);
-      // As it looks half a minute later: nobody touches the file any more.
+      // The state half a minute later, when the file is no longer touched.
       const earlier = new Date(Date.now() - 30_000);
       utimesSync(alive, earlier, earlier);
       const blocked = yield* health(pid, folder);
@@ -162,7 +162,7 @@ const smoke = (code: string) =>
   }).pipe(Effect.scoped);
 
 describe("smoke.sh", () => {
-  it.live("shows what a failing doctor says", () =>
+  it.live("shows the output of a failing doctor", () =>
     Effect.gen(function* () {
       const { code, said } = yield* smoke("echo 'Python is missing'; echo 'and why' >&2; exit 1");
       assert.strictEqual(code, 1);

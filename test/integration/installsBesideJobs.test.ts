@@ -13,7 +13,7 @@ import { serving } from "../support/ServeProcess.ts";
 import { makeWheels } from "../support/Wheels.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
 
-/** Says that it has begun, and runs until the gate is opened. */
+/** Reports that it has started, and runs until the gate is opened. */
 const HOLD = `def f(begun, gate):
     open(begun, "w").close()
     with open(gate) as opened:
@@ -85,7 +85,7 @@ describe("an install beside running jobs", () => {
   it.live("makes the next call of each process look again for modules, and only that one", () =>
     Effect.gen(function* () {
       const { settings } = yield* scene;
-      // Python tells every finder when it is to forget what it knows of folders.
+      // Python calls every finder when caches of folders are invalidated.
       const watch = `import sys
 class Finder:
     told = 0

@@ -60,10 +60,10 @@ const answering = (status: number) =>
     (server) => Effect.sync(() => server.close()),
   ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
-/** What would control a terminal, in every kind of it. */
+/** One of each kind of text that would control a terminal. */
 const CONTROLS = "\u001b]0;title\u0007\u001b[2J\r\u009b31m\u202e\u2028\u007f";
 
-/** An endpoint whose job runs for a look and then ends as given, with such characters in all that it says. */
+/** An endpoint whose job runs for one poll and then ends as given, with such characters in all texts. */
 const controlling = (end: unknown) =>
   Effect.acquireRelease(
     Effect.callback<ReturnType<typeof createServer>>((resume) => {
@@ -94,7 +94,7 @@ const CONTROLLING = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]/;
 
 const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
 
-describe("invoke, when it says what went wrong,", () => {
+describe("invoke, when it reports an error,", () => {
   it.live("shows no credentials of the address that it was given", () =>
     Effect.gen(function* () {
       const run = yield* workerProcess({ RUNPOD_API_KEY: "local" }, [
@@ -200,7 +200,7 @@ describe("invoke", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("says that a job failed on one line with its id and the reason", () =>
+  it.live("reports a failed job on one line with its id and the reason", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
       const file = yield* fileOf(FAILING);

@@ -67,7 +67,7 @@ describe("a worker on a volume where another endpoint has planted links", () => 
       symlinkSync(outside, join(machine.workspace, ".venvs", ".removing-x"));
       symlinkSync(outside, join(machine.workspace, ".venvs", ".building-x"));
       linkSync(join(outside, "file"), join(prefix, ".worker-tetra-installing"));
-      // An environment that can't be told to be whole is not used, and its pipe is not waited for.
+      // An environment whose completeness is unknown is not used, and its pipe does not block.
       rmSync(join(prefix, "pyvenv.cfg"));
       execFileSync("mkfifo", [join(prefix, "pyvenv.cfg")]);
       const later = yield* (yield* machine.start()).ready;

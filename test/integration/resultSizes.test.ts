@@ -27,7 +27,7 @@ const randomBytes = (size: number) => `import os\ndef f(): return os.urandom(${s
 
 const texts = (size: number) => `def f(): return ["x" * ${size}]`;
 
-/** The most memory that a process has had by now, in bytes. */
+/** The peak memory of a process so far, in bytes. */
 const peakOf = (pid: number): number => {
   const [, kilobytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(kilobytes) * 1024;

@@ -59,7 +59,7 @@ const endpoint = Effect.acquireRelease(
   ({ close }) => Effect.sync(close),
 );
 
-/** What would take over a terminal. */
+/** Text that would control a terminal. */
 // oxlint-disable-next-line no-control-regex
 const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
@@ -135,7 +135,7 @@ describe("a result", () => {
     assert.match(pythonRepr(value, 2000), /^'u?.*é{100,} …$/);
   });
 
-  it.live("is loaded where somebody asks for that, in a process without secrets", () =>
+  it.live("is loaded on request in a process without secrets", () =>
     Effect.gen(function* () {
       const folder = yield* folderOf;
       const marker = join(folder, "marker");

@@ -184,7 +184,7 @@ describe("serve", () => {
       const answer = yield* Fiber.join(waiting);
       assert.deepNestedInclude(text(answer.json), { "output.json_result": "whole" });
       assert.strictEqual(yield* worker.ended, 0);
-      assert.include(worker.logs.warnings(), "1 jobs in the queue were not begun");
+      assert.include(worker.logs.warnings(), "Cancelled 1 queued jobs");
     }).pipe(Effect.scoped),
   );
 
@@ -234,7 +234,7 @@ describe("serve", () => {
       execFileSync("mkfifo", [`${parent}/pipe/jobs.sqlite`]);
       const blocked = yield* typed([...args, `${parent}/pipe`], realEnvironment());
       assert.strictEqual(blocked.code, 2);
-      assert.include(blocked.stderr, "not a plain file of this user");
+      assert.include(blocked.stderr, "not a regular file of this user");
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 

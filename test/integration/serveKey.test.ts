@@ -122,7 +122,7 @@ describe("serve with a key", () => {
 describe("serve without a key", () => {
   const HOSTS = ["0.0.0.0", "::", "", "gpu-box", "localhost.example", "127.evil.example", "127.1"];
 
-  it.live("does not listen for other machines: it says what to do and exits with 2", () =>
+  it.live("refuses to listen for other machines, with advice and exit code 2", () =>
     Effect.gen(function* () {
       const attempts = HOSTS.flatMap((host) => [
         [["serve", "--port", "0", "--host", host], undefined] as const,
@@ -142,7 +142,7 @@ describe("serve without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("listens on every name of loopback, and elsewhere when it is told to be insecure", () =>
+  it.live("listens on every name of loopback, and on other addresses with --insecure", () =>
     Effect.gen(function* () {
       for (const args of [
         ["--host", "localhost"],

@@ -8,7 +8,7 @@ import { type Answer, ask } from "../support/Http.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
 
-/** Counts itself as begun, then waits until its gate is opened. */
+/** Records that it has started, then waits until its gate is opened. */
 const GATED = `
 import os, time, uuid
 def f(folder):
@@ -53,7 +53,7 @@ const gate = Effect.gen(function* () {
 
 const NPM = "exec npm start -s --";
 
-/** The worker in a process group of its own, listening. */
+/** A listening worker in a separate process group. */
 const listening = Effect.fnUntraced(function* (
   args: ReadonlyArray<string>,
   command?: string,
@@ -158,7 +158,7 @@ describe("Ctrl-C of serve", () => {
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("pressed again by the user ends at once what still runs", () =>
+  it.live("pressed again by the user stops running jobs immediately", () =>
     Effect.gen(function* () {
       const { folder, begun } = yield* gate;
       const worker = yield* listening(["serve", "--port", "0"]);
@@ -179,7 +179,7 @@ describe("Ctrl-C of serve", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("tells clients whose jobs have not begun that these are cancelled", () =>
+  it.live("reports queued jobs as cancelled to the clients that wait for them", () =>
     Effect.gen(function* () {
       const { folder, begun, open } = yield* gate;
       const worker = yield* listening(["serve", "--port", "0", "--concurrency", "1"]);
@@ -198,11 +198,11 @@ describe("Ctrl-C of serve", () => {
       yield* open;
       assert.deepInclude((yield* Fiber.join(first)).json, { status: "COMPLETED" });
       assert.strictEqual((yield* worker.ended).code, 0);
-      assert.include(says(worker), "1 jobs in the queue were not begun");
+      assert.include(says(worker), "Cancelled 1 queued jobs");
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("of one that keeps its jobs tells the clients that wait why they get no result", () =>
+  it.live("of one that keeps its jobs answers waiting clients with the reason for no result", () =>
     Effect.gen(function* () {
       const { folder, begun } = yield* gate;
       const args = ["serve", "--port", "0", "--keep", `${folder}/jobs`];
@@ -250,7 +250,7 @@ describe("SIGTERM of a worker behind a load balancer", () => {
       }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("cuts off at the end of its grace what still runs, with a reason", () =>
+  it.live("stops requests that still run at the end of its grace period, with a reason", () =>
     Effect.gen(function* () {
       const { folder, begun } = yield* gate;
       const worker = yield* listening(["start"], undefined, {

@@ -49,7 +49,7 @@ const shell = (
     return Effect.sync(() => child.kill("SIGKILL"));
   });
 
-/** What a reader gets that begins to read late, from a pipe that holds so many bytes; `status` is the worker's. */
+/** The output for a reader that starts late, through a pipe of this many bytes; `status` is the worker's. */
 const readLate = Effect.fnUntraced(function* (
   args: ReadonlyArray<string>,
   pipeSize = 65_536,
@@ -175,7 +175,7 @@ describe("a reader that goes away", () => {
 });
 
 describe("an output that can't be written", () => {
-  it.live("is said, and the exit code is not 0", () =>
+  it.live("is reported, and the exit code is not 0", () =>
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
       const { status, err } = yield* shell(

@@ -18,7 +18,7 @@ const request = (
 
 const hello = JSON.parse(readFileSync("fixtures/hello_world.json", "utf8")).input;
 
-/** An empty folder that goes with the test. */
+/** An empty folder that is removed after the test. */
 const scratch = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-start-"))),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),

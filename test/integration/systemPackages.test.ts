@@ -70,7 +70,7 @@ describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
       assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
 
       yield* remove;
-      // It has lists of its own, and no mirror.
+      // It has its own lists, and no mirror.
       cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), { recursive: true });
       const again = yield* Effect.provide(say, container(folder, "second", false));
       assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
@@ -82,7 +82,7 @@ describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
         execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
       );
       writeFileSync(join(archives, deb), Buffer.alloc(size));
-      // Lists from there would be believed, with any digest that they name.
+      // Lists from there would be trusted, with any digest in them.
       const lists = join(folder, "lists");
       mkdirSync(join(lists, "partial"), { recursive: true });
       writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
@@ -91,7 +91,7 @@ describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
       const fetched = yield* Effect.provide(say, container(folder, "third", true));
       assert.strictEqual(fetched.json_result, "Hello, world!\n");
       assert.notInclude(readdirSync(join(folder, "third", "lists")), "evil_Packages");
-      // What was no use was replaced.
+      // The unusable archive was replaced.
       assert.isTrue(readFileSync(join(archives, deb)).some((byte) => byte !== 0));
     }).pipe(Effect.scoped),
   );

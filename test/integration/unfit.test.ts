@@ -14,7 +14,7 @@ const request = (code: string) => ({
   serialization_format: "json",
 });
 
-/** An empty folder that goes with the test. */
+/** An empty folder that is removed after the test. */
 const scratch = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-unfit-"))),
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
@@ -36,7 +36,7 @@ const loseGpu = (folder: string) =>
 const NOBODY = 54_321;
 
 describe("a worker whose machine can't do the work", () => {
-  it.live("ends after a job that lost it the GPU, has answered that job, and takes no other", () =>
+  it.live("answers a job that lost the GPU, takes no other job, and ends", () =>
     Effect.gen(function* () {
       const folder = yield* scratch;
       const service = yield* fakeRunPod();
@@ -55,7 +55,7 @@ describe("a worker whose machine can't do the work", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("looks at the GPU after three jobs in a row that failed by CUDA, and ends", () =>
+  it.live("checks the GPU after three jobs in a row that failed because of CUDA, and ends", () =>
     Effect.gen(function* () {
       const folder = yield* scratch;
       const service = yield* fakeRunPod();
@@ -86,7 +86,7 @@ describe("a worker whose machine can't do the work", () => {
     }).pipe(Effect.scoped),
   );
 
-  // Only root may start a process of another user, whose processes have a limit of their own.
+  // Only root may start a process of another user, which has a separate limit of processes.
   describe.skipIf(process.getuid?.() !== 0)("whose processes are limited", () => {
     const limited = Effect.fnUntraced(function* (service: FakeRunPod, limit: string) {
       const folder = yield* scratch;

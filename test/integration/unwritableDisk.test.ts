@@ -23,7 +23,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** A user without a home, as `docker run --user 1000` has. */
 const USER = 1000;
 
-/** Makes all disks read-only but the given folders, in a mount namespace of its own. */
+/** Makes all disks but the given folders read-only, in a separate mount namespace. */
 const readOnly = (writable: ReadonlyArray<string>) => {
   const binds = writable.map((folder) => `mount --bind ${folder} ${folder}`);
   const mounts = [

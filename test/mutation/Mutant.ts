@@ -11,7 +11,7 @@ export interface Mutant {
   readonly isKilled: boolean;
 }
 
-/** Survivors that are right to survive, by module, line and change. */
+/** Survivors that are expected, by module, line and change. */
 export const Accepted = Schema.Array(
   Schema.Struct({
     module: Schema.String,

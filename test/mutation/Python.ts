@@ -36,7 +36,7 @@ const decodeItem = Schema.decodeUnknownSync(
 /** The line that a diff puts in place of another. */
 const replacementIn = (diff: string): string => (/^\+(?!\+\+)(.*)$/m.exec(diff)?.[1] ?? "").trim();
 
-/** Every mutant of a module, tried by cosmic-ray (brought by `uv`) in a copy of the project: it changes files in place. */
+/** Tries every mutant of a module with cosmic-ray (installed by `uv`) in a copy of the project: it edits files in place. */
 export const mutantsOf = (uv: string, target: Target): ReadonlyArray<Mutant> => {
   const folder = mkdtempSync(join(tmpdir(), "worker-tetra-mutation-"));
   try {

@@ -37,7 +37,7 @@ const settings = (target: Target, report: string) => ({
   vitest: { configFile: "test/mutation/vitest.config.ts" },
   plugins: [`file://${installed("vitest-runner/dist/src/index.js")}`],
   mutate: [target.module],
-  // Texts are for people: no test should hold them to the letter.
+  // Texts are for people: tests should not assert their exact wording.
   mutator: { excludedMutations: ["StringLiteral"] },
   coverageAnalysis: "perTest",
   // Evaluated when the module is loaded: trying those would take a new process for each.
@@ -51,7 +51,7 @@ const settings = (target: Target, report: string) => ({
   checkers: [],
 });
 
-/** Every mutant of a module, tried by StrykerJS. Throws when its tests do not pass as they are. */
+/** Tries every mutant of a module with StrykerJS. Throws if the tests fail without a change. */
 export const mutantsOf = (target: Target): ReadonlyArray<Mutant> => {
   const folder = mkdtempSync(join(tmpdir(), "worker-tetra-mutation-"));
   try {

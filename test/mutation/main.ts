@@ -29,7 +29,7 @@ const wanted = process.argv.slice(2);
 const isWanted = ({ module }: Target) =>
   wanted.length === 0 || wanted.some((part) => module.includes(part));
 
-/** Tries one module and prints what came of it; whether that is enough. */
+/** Tries one module and prints the outcome; returns whether it is good enough. */
 const judge = (module: string, mutants: ReadonlyArray<Mutant>): boolean => {
   const survivors = mutants.filter(({ isKilled }) => !isKilled);
   const share = 1 - survivors.length / mutants.length;

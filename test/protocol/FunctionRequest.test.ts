@@ -168,7 +168,7 @@ describe("FunctionRequest.decode", () => {
     }),
   );
 
-  it.effect("takes names and numbers of entries up to the limits", () =>
+  it.effect("accepts names and numbers of entries up to the limits", () =>
     Effect.gen(function* () {
       const decoded = yield* FunctionRequest.decode({
         execution_type: "class",

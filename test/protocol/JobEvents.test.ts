@@ -46,7 +46,7 @@ describe("two listeners of a job", () => {
     }
   });
 
-  it("want nothing that neither of them wants", () => {
+  it("have no listener for an event that neither of them wants", () => {
     assert.isUndefined(both({ output: () => {} }, { stage: () => {} }).chunk);
   });
 });

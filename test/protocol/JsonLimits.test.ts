@@ -38,7 +38,7 @@ const countsOf = (value: unknown): JsonLimits => {
 
 const MEMBERS = ["depth", "keys", "items", "numbers"] as const;
 
-/** Whether a text passes at exactly these limits, and fails for the right reason at one less of each. */
+/** Whether a text passes at exactly these limits, and fails for the right reason if one of them is lower by one. */
 const isExactly = (text: string, counts: JsonLimits): boolean =>
   Result.isSuccess(checkJson(bytesOf(text), counts)) &&
   MEMBERS.filter((exceeded) => counts[exceeded] > 0).every((exceeded) => {
@@ -59,7 +59,7 @@ describe("checkJson", () => {
     }),
   );
 
-  it.effect.prop("takes any string for one string, whatever is in it", [Schema.String], ([text]) =>
+  it.effect.prop("counts any string as one string, whatever is in it", [Schema.String], ([text]) =>
     Effect.sync(() => {
       for (const filler of ["", "x".repeat(31), "\\".repeat(33), '"'.repeat(70), "é".repeat(40)]) {
         for (const value of [filler + text, text + filler, filler + text + filler]) {
@@ -158,11 +158,11 @@ describe("parseJson", () => {
     assert.strictEqual(parsed(`"${text}"`, { depth: 0, keys: 0, items: 1, numbers: 0 }), text);
   });
 
-  it("says where the mistake is, and nothing of the text", () => {
+  it("reports where the syntax error is, and quotes nothing of the text", () => {
     const error = failed('{"token": "rpa_SECRET", oops}');
     assert.strictEqual(
       error.message,
-      "This is not JSON: there is a mistake at position 24 (line 1 column 25).",
+      "This is not JSON: it has a syntax error at position 24 (line 1 column 25).",
     );
     assert.notInclude(failed("rpa_SECRET").message, "SECRET");
     assert.strictEqual(failed('{"a": ').message, "This is not JSON: it ends too early.");
@@ -185,7 +185,7 @@ describe("parts of a JSON text", () => {
     }),
   );
 
-  it("are the text itself where it is no list", () => {
+  it("are the text itself if it is not a list", () => {
     for (const text of ['{"a":[1,2]}', "1", '"[1,2]"', "", " "]) {
       assert.deepStrictEqual(textsOf(text), [text]);
     }
@@ -208,7 +208,7 @@ describe("parts of a JSON text", () => {
       }),
   );
 
-  it("are no members where there are none, or none that is a short string", () => {
+  it("have no member if there is none, or none that is a short string", () => {
     for (const text of ["{}", "[]", "", '{"id":1}', '{"a":{"id":"x"}}', '["id","x"]', '{"id"']) {
       assert.isUndefined(stringMember(bytesOf(text), "id"), text);
     }

@@ -62,11 +62,11 @@ const fitness = (
 const check = Effect.flatMap(Fitness, (service) => service.check);
 
 describe("a machine is fit for jobs", () => {
-  it.effect("without a container's disk that can be written where the network volume can", () =>
+  it.effect("without a writable container disk if the network volume is writable", () =>
     Effect.provide(check, fitness(["/own"], Option.some(place("/runpod-volume/runtimes/x")))),
   );
 
-  it.effect("not without either of them, and says so by name and to RunPod", () =>
+  it.effect("not if neither is writable, and reports the check's name to RunPod", () =>
     Effect.gen(function* () {
       const pings: Array<Readonly<Record<string, string>>> = [];
       const unfit = yield* Effect.flip(

@@ -6,7 +6,7 @@ import { Worker } from "../../src/runpod/Worker.ts";
 import { inMemoryWorker } from "../support/InMemoryWorker.ts";
 import { keptLogs } from "../support/Logs.ts";
 
-/** As many steps of the scheduler as what is interrupted can take. */
+/** The most steps of the scheduler that the interrupted effects take. */
 const STEPS = 40;
 
 const steps = Array.from({ length: STEPS }, (_, step) => step);
@@ -17,60 +17,62 @@ const ROOM = 256 * 1024 * 1024;
 const large = new Uint8Array(ROOM);
 
 describe("an interruption at any step", { timeout: 60_000 }, () => {
-  it.effect("of a job by RunPod gives its slot back, whose next job runs beside the other", () =>
-    Effect.forEach(
-      steps,
-      Effect.fnUntraced(function* (step) {
-        const offered = yield* Queue.unbounded<string>();
-        const stops = yield* Queue.unbounded<string>();
-        const gate = yield* Deferred.make<void>();
-        const wasTaken = yield* Deferred.make<void>();
-        const running = new Set<string>();
-        const results: Array<string> = [];
-        const layer = inMemoryWorker(
-          {
-            take: () =>
-              Effect.map(Queue.take(offered), (id) => {
-                Deferred.doneUnsafe(wasTaken, Effect.void);
-                return { jobs: [{ id }], unusable: [] };
-              }),
-            stops: Effect.map(Queue.take(stops), (id) => [id]),
-            complete: (id) => Effect.sync(() => results.push(id)),
-          },
-          { WORKER_CONCURRENCY: "2" },
-        );
-        yield* Effect.gen(function* () {
-          const worker = yield* Worker;
-          const fiber = yield* Effect.forkChild(
-            worker.run(({ id }) =>
-              Effect.andThen(
-                Effect.sync(() => running.add(id)),
-                Deferred.await(gate),
+  it.effect(
+    "of a job by RunPod releases its slot, and the next job runs beside the other one",
+    () =>
+      Effect.forEach(
+        steps,
+        Effect.fnUntraced(function* (step) {
+          const offered = yield* Queue.unbounded<string>();
+          const stops = yield* Queue.unbounded<string>();
+          const gate = yield* Deferred.make<void>();
+          const wasTaken = yield* Deferred.make<void>();
+          const running = new Set<string>();
+          const results: Array<string> = [];
+          const layer = inMemoryWorker(
+            {
+              take: () =>
+                Effect.map(Queue.take(offered), (id) => {
+                  Deferred.doneUnsafe(wasTaken, Effect.void);
+                  return { jobs: [{ id }], unusable: [] };
+                }),
+              stops: Effect.map(Queue.take(stops), (id) => [id]),
+              complete: (id) => Effect.sync(() => results.push(id)),
+            },
+            { WORKER_CONCURRENCY: "2" },
+          );
+          yield* Effect.gen(function* () {
+            const worker = yield* Worker;
+            const fiber = yield* Effect.forkChild(
+              worker.run(({ id }) =>
+                Effect.andThen(
+                  Effect.sync(() => running.add(id)),
+                  Deferred.await(gate),
+                ),
               ),
-            ),
-          );
-          yield* Queue.offer(offered, "first");
-          yield* Deferred.await(wasTaken);
-          yield* turns(step);
-          yield* Queue.offer(stops, "first");
-          yield* turns(2 * STEPS);
-          yield* Queue.offerAll(offered, ["second", "third"]);
-          yield* turns(4 * STEPS);
-          assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
-          yield* Deferred.succeed(gate, undefined);
-          yield* worker.drain;
-          yield* Fiber.join(fiber);
-          assert.sameMembers(
-            results.filter((id) => id !== "first"),
-            ["second", "third"],
-          );
-        }).pipe(Effect.provide(layer));
-      }),
-      { discard: true },
-    ),
+            );
+            yield* Queue.offer(offered, "first");
+            yield* Deferred.await(wasTaken);
+            yield* turns(step);
+            yield* Queue.offer(stops, "first");
+            yield* turns(2 * STEPS);
+            yield* Queue.offerAll(offered, ["second", "third"]);
+            yield* turns(4 * STEPS);
+            assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
+            yield* Deferred.succeed(gate, undefined);
+            yield* worker.drain;
+            yield* Fiber.join(fiber);
+            assert.sameMembers(
+              results.filter((id) => id !== "first"),
+              ["second", "third"],
+            );
+          }).pipe(Effect.provide(layer));
+        }),
+        { discard: true },
+      ),
   );
 
-  it.effect("of the worker loses no job that was taken without a word about it", () =>
+  it.effect("of the worker loses no job without logging it", () =>
     Effect.forEach(
       steps,
       Effect.fnUntraced(function* (step) {
@@ -112,7 +114,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
     ),
   );
 
-  it.effect("of a hand-over to Delivery gives all room back, and settles each result once", () =>
+  it.effect("of Delivery.accept releases all room, and finishes each result once", () =>
     Effect.forEach(
       steps,
       Effect.fnUntraced(function* (step) {
@@ -139,7 +141,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
           yield* turns(step);
           yield* Effect.all([Fiber.interrupt(first), Fiber.interrupt(second)]);
           yield* Deferred.succeed(gate, undefined);
-          // It needs all the room that there is.
+          // It needs all the room.
           yield* handOver("third");
           yield* idle;
           assert.deepStrictEqual(settled, sent, `interrupted after step ${step}`);

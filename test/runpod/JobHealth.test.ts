@@ -40,7 +40,7 @@ const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = 
 
 const quiet = keptLogs().layer;
 
-describe("the health of a machine by its jobs", () => {
+describe("the health of a machine, judged by its jobs,", () => {
   it.effect("is in doubt after a job that lost the GPU, and nothing is taken until the check", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();

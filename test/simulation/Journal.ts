@@ -1,14 +1,14 @@
 /** The pace of heartbeats counts from the first answer, which takes so long at most, in milliseconds. */
 const PING_LATENCY = 1000;
 
-/** One run of a job's code, and what became of its result. */
+/** One run of a job's code, and the outcome of its result. */
 export interface Run {
   readonly id: string;
   readonly number: number;
   /** The time that it started, in milliseconds. */
   readonly started: number;
   isRunning: boolean;
-  /** It was interrupted after RunPod asked for that, so that there is no result. */
+  /** It was interrupted on RunPod's request, so there is no result. */
   isStopped: boolean;
   /** Answers of the service that took its result and reached the worker. */
   acknowledged: number;
@@ -87,7 +87,7 @@ export class Journal {
     );
   }
 
-  /** Word of a job's progress was sent. */
+  /** A job's progress was sent. */
   progress(id: string): void {
     const run = this.runs.findLast((one) => one.id === id);
     if (run === undefined || run.acknowledged + run.owed > 0) {
@@ -127,14 +127,14 @@ export class Journal {
     this.settle(id);
   }
 
-  /** Nothing may be left when the worker has ended. */
+  /** Checks that nothing is left when the worker has ended. */
   end(): void {
     for (const { id, number } of this.running) {
       this.violation(`run ${number} of ${id} outlived the worker`);
     }
     for (const { id, number, isStopped, acknowledged, owed } of this.runs) {
       if (!isStopped && acknowledged + owed === 0) {
-        this.violation(`run ${number} of ${id} has no result, and the log does not say so`);
+        this.violation(`run ${number} of ${id} has no result, and the log does not mention that`);
       }
     }
     for (const id of this.open.keys()) {

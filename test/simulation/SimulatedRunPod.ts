@@ -18,7 +18,7 @@ export interface Faults {
   readonly ping: number;
   /** An idle or busy worker gets a job again that it had. */
   readonly duplicate: number;
-  /** A result is refused for its content, or for good. */
+  /** A result is refused for its content, or permanently. */
   readonly refusal: number;
 }
 
@@ -105,7 +105,7 @@ export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) 
     const count = Number(url.searchParams.get("batch_size") ?? "1");
     const jobs = nextJobs(dice.hits(0.05) ? count + 1 : count);
     if (dice.hits(faults.take / 4)) {
-      // It breaks off half-way, and the service gives these jobs to somebody else.
+      // The response breaks off half-way, and the service gives these jobs to another worker.
       return answer(request, 200, Effect.andThen(latency(), Effect.fail(reset(request))));
     }
     const body = JSON.stringify(url.searchParams.has("batch_size") ? jobs : jobs[0]);

@@ -1,4 +1,4 @@
-/** Texts that make a careless pattern slow, each to be repeated. */
+/** Texts that make careless regular expressions slow when repeated. */
 export const ATTACKS = {
   letters: "a",
   dots: ".",

@@ -43,7 +43,7 @@ export const measured = Effect.fnUntraced(function* <A, E, R>(
   return { value, longestGap, growth: largest - start };
 });
 
-/** The best of a few tries: what a garbage collection or a cold start adds is not asked about. */
+/** The best of a few tries, without the time of a garbage collection or a cold start. */
 export const bestOf = Effect.fnUntraced(function* <A, E, R>(
   tries: number,
   effect: Effect.Effect<A, E, R>,

@@ -69,7 +69,7 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
   });
 
 /**
- * Sends bytes as they are over a connection of their own and returns everything that comes back until the server
+ * Sends bytes as they are over a separate connection and returns everything that comes back until the server
  * closes it; node:http would correct what these requests are about.
  */
 export const sendRaw = (port: number, bytes: string) =>

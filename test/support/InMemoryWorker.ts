@@ -10,7 +10,7 @@ import { Worker } from "../../src/runpod/Worker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeJobQueue } from "./FakeJobQueue.ts";
 
-/** The queue worker without any wire: what it asks of RunPod is answered by functions. */
+/** The queue worker without a network: functions answer its requests to RunPod. */
 export const inMemoryWorker = (
   queue: Partial<JobQueue["Service"]>,
   variables: Readonly<Record<string, string>> = {},

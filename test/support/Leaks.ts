@@ -1,7 +1,7 @@
-/** As many consecutive characters of a secret as may be seen. */
+/** The most consecutive characters of a secret that may be shown. */
 const VISIBLE = 8;
 
-/** Parts of a secret in a text that are longer than what may be seen of it. */
+/** Parts of a secret in a text that are longer than allowed. */
 export const leaksOf = (secret: string, text: string): ReadonlyArray<string> => {
   const leaks: Array<string> = [];
   for (let at = 0; at + VISIBLE < secret.length; at += 1) {

@@ -2,7 +2,7 @@ import { Clock, Effect, Layer } from "effect";
 
 import { SteadyClock } from "../../src/settings/SteadyClock.ts";
 
-/** A machine whose wall clock is set to another time, while its monotonic clock (here TestClock's) goes on. */
+/** A machine whose wall clock is set to another time, while its monotonic clock (here TestClock's) continues. */
 export const steppedClock = () => {
   let offset = 0;
   const machine = Layer.effect(

@@ -13,7 +13,7 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** Signals every process of a group; one that is gone is no failure. */
+/** Signals every process of a group; ignores processes that have ended. */
 const signalGroup = ({ pid }: ChildProcess, name: NodeJS.Signals): void => {
   if (pid !== undefined) Result.try(() => process.kill(-pid, name));
 };

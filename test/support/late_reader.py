@@ -1,4 +1,4 @@
-"""Passes standard input on, but begins to read only once its writer has had every chance to end.
+"""Passes standard input on, but starts to read only after its writer had enough time to end.
 
 The first argument is the size for the pipe, so that a small output fills it too; the second a file with the id of
 the writer's process.
@@ -35,7 +35,7 @@ def main():
     while not os.path.exists(sys.argv[2]) or not open(sys.argv[2]).read().strip():
         time.sleep(0.01)
     pid = int(open(sys.argv[2]).read())
-    # Something was written, and then the writer is gone, or has nothing to do but to wait.
+    # Something was written, and the writer has ended or is only waiting.
     quiet, before = 0, -1
     while quiet < 30:
         now = work_done(pid)

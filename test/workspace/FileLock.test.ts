@@ -292,7 +292,7 @@ describe("a file lock of the system", () => {
       ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("shows a holder's word without what could steer a terminal", () =>
+  it.effect("shows the text of a lock file without control characters", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         writeFileSync(path, `\u001b[31mpid 1\u202e\r\nfake${"x".repeat(1000)}`);
@@ -303,7 +303,7 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("is had by all that want a new file at the same moment, one after the other", () =>
+  it.effect("is acquired in turn by all that create the same new file at once", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;

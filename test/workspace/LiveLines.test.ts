@@ -48,7 +48,7 @@ describe("LiveLines", () => {
     assert.isTrue(text.endsWith("later\n"));
   });
 
-  it("passes as many lines on as its listener wants, and notes the rest in the listener's words", () => {
+  it("uses the limit and the note for left-out lines that its listener has set", () => {
     const all = recorder({ linesPerSecond: Number.POSITIVE_INFINITY });
     all.write("x\n".repeat(5000));
     all.end();

@@ -110,7 +110,7 @@ describe("the file system for folders that jobs can write to", () => {
         const parts = ["a", "b", "c"];
         const above = join(made.volume, ...parts.slice(0, level - 1));
         mkdirSync(above, { recursive: true });
-        // What the path means by way of the link is there.
+        // The target of the link must not change.
         symlinkSync(made.outside, join(above, parts[level - 1] ?? ""));
         const rest = parts.slice(level);
         if (rest.length > 0) {
@@ -127,7 +127,7 @@ describe("the file system for folders that jobs can write to", () => {
     );
   }
 
-  it.live("works as ever where there are no links", () =>
+  it.live("works as usual where there are no links", () =>
     Effect.gen(function* () {
       const { files, volume } = yield* machine;
       const folder = join(volume, "a", "b");
@@ -244,7 +244,7 @@ describe("the file system for folders that jobs can write to", () => {
               [
                 "-I",
                 "-c",
-                // The folder and the link take turns in one place, as fast as can be.
+                // Swaps the folder and the link as fast as possible.
                 "import os, sys\nswapped, aside, outside = sys.argv[1:]\nprint('ready', flush=True)\nwhile True:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
                 swapped,
                 aside,
@@ -259,7 +259,7 @@ describe("the file system for folders that jobs can write to", () => {
           swapper.stdout.once("data", () => resume(Effect.void));
         });
         for (let tries = 0; tries < 30; tries += 1) {
-          // Somebody who keeps writing there may win, but gains nothing.
+          // The removal may fail while another process keeps writing, but must not remove anything else.
           yield* Effect.ignore(
             files.remove(join(volume, "gone"), { recursive: true, force: true }),
           );
@@ -287,7 +287,7 @@ describe("the file system for folders that jobs can write to", () => {
         }),
       );
       assert.isFalse(existsSync(folder));
-      // The folder itself in somebody's hands: only the link in its place goes.
+      // The folder itself was replaced: only the link in its place is removed.
       yield* Effect.scoped(
         Effect.gen(function* () {
           const made = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" });

@@ -136,7 +136,7 @@ describe("Uv", () => {
     [{}, /^\/home\/me\/\.cache\/worker-tetra\/tools\/\.uv-[^/]+\/pip\.conf$/],
     [{ PIP_CONFIG_FILE: "/etc/mine" }, /^\/etc\/mine$/],
   ] as const)(
-    "is brought without a configuration that a job could have made: %j",
+    "is installed without a configuration that a job could have made: %j",
     ([variables, file]) => {
       const { runs, provide } = setUp({ pip: true }, [], variables);
       return Effect.gen(function* () {

@@ -165,7 +165,7 @@ describe("Volume", () => {
     },
   );
 
-  it.effect("that is cut off is not taken for a missing one", () =>
+  it.effect("that is disconnected is not treated as missing", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(shared);
       assert.include(error.message, "the network file system is not connected (ENOTCONN)");
