@@ -38,7 +38,7 @@ const problemOf = ({ pid, state }) => {
       ? `process ${pid} has not responded for ${Math.round(age / 1000)} seconds`
       : undefined;
   } catch {
-    // Without a writable temporary folder there is no file: that the process runs must do.
+    // Without a writable temporary folder there is no file: then a running process is enough.
     return undefined;
   }
 };

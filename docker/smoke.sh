@@ -1,8 +1,8 @@
 #!/bin/sh
 # Whether an image works: what it has, every fixture, a job as RunPod hands it out, and an end by SIGTERM.
 #   docker run --rm IMAGE /opt/worker-tetra/smoke.sh
-# In a GPU image with --gpus all; a fixture whose machine is not there counts as skipped, and says so. What fails is
-# named, with the output that says why.
+# In a GPU image with --gpus all; a fixture that needs other hardware is skipped, with a message. Failed steps are
+# named, with their output.
 set -eu
 
 cd "$(dirname "$0")"

@@ -30,7 +30,7 @@ const LONGEST_ERROR = 128 * 1024;
 
 const RESULT_LIMIT = Setting.integer({
   name: "WORKER_RESULT_LIMIT",
-  doc: "How large the response to a job may be as it is sent, its output included; the job fails when it is larger. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Commands that print their results have no such limit.",
+  doc: "Maximum size of the response to a job as it is sent, including its output; the job fails when it is larger. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Commands that print their results have no such limit.",
   unit: "bytes",
   minimum: 64 * 1024,
   fallback: 20 * 1024 * 1024,

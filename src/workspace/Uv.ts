@@ -44,7 +44,7 @@ const DIRECTORY = "/";
  */
 const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
 
-/** The configuration of the machine, which whoever built the image may have put there. */
+/** The configuration of the machine, which may come from the image. */
 const SYSTEM_CONFIGURATION = "/etc/uv/uv.toml";
 
 /**

@@ -94,10 +94,15 @@ describe("a local endpoint", () => {
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         const cases = [
-          { path: "/status/none", status: 404, says: "no job none" },
-          { path: "/v2/e/retry/none", method: "POST", status: 404, says: "no job none" },
+          { path: "/status/none", status: 404, says: "Unknown or expired job none" },
+          {
+            path: "/v2/e/retry/none",
+            method: "POST",
+            status: 404,
+            says: "Unknown or expired job none",
+          },
           { path: "/nowhere", status: 404, says: "/docs" },
-          { path: "/run", status: 404, says: "no route GET /run" },
+          { path: "/run", status: 404, says: "Unknown route: GET /run" },
           { path: "/run", body: "{", status: 400, says: "valid JSON" },
           { path: "/run", body: [1], status: 400, says: "object" },
           { path: "/run", body: { policy: { ttl: "x" } }, status: 400, says: "ttl" },

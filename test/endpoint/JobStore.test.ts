@@ -126,7 +126,7 @@ describe("the store of jobs", () => {
           mkdirSync(folder);
           plant(join(folder, name), foreign);
           const message = yield* refusal(folder);
-          assert.include(message, `${name}: it is not a plain file of this user`);
+          assert.include(message, `${name}: it is not a regular file of this user`);
           assert.strictEqual(readFileSync(foreign, "utf8"), "mine");
           assert.isFalse(existsSync(join(folder, `${name}.target`)));
         }).pipe(Effect.scoped),

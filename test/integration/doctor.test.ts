@@ -377,7 +377,7 @@ describe("prune", () => {
         writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
         const before = left(cache);
         const shown = yield* run("--dry-run");
-        assert.include(shown.stdout, `${cache}: what uv fetched`);
+        assert.include(shown.stdout, `${cache}: packages in uv's cache`);
         const asked = yield* run();
         assert.strictEqual(asked.code, 1);
         assert.include(asked.stderr, "add --yes");
@@ -470,7 +470,10 @@ describe("what nobody foresaw", () => {
     Effect.gen(function* () {
       const run = yield* workerProcess(broken);
       assert.strictEqual((yield* run.ended).code, 1);
-      assert.include(run.stderr(), "should not: broken machine\nSet LOG_LEVEL=debug");
+      assert.include(
+        run.stderr(),
+        "Internal error of worker-tetra: broken machine\nSet LOG_LEVEL=debug",
+      );
       assert.notMatch(run.stderr(), /\n\s+at /);
     }).pipe(Effect.scoped),
   );
