@@ -76,11 +76,11 @@ const environmentOfJobs = (
   token: Redacted.Redacted<string>,
 ) => {
   const credential = { RUNPOD_API_KEY: Redacted.value(token) };
-  const callsAreOurs = !environment.has("RUNPOD_ENDPOINT_BASE_URL");
+  const isOwnEndpoint = !environment.has("RUNPOD_ENDPOINT_BASE_URL");
   // This server would refuse the user's key for other services.
   const isReplaced = Option.exists(
     key,
-    (secret) => callsAreOurs || environment.isSetTo("RUNPOD_API_KEY", Redacted.value(secret)),
+    (secret) => isOwnEndpoint || environment.isSetTo("RUNPOD_API_KEY", Redacted.value(secret)),
   );
   return environment.amended(
     {

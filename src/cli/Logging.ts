@@ -35,7 +35,7 @@ const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask)
   if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
   const { requestId } = fiber.getRef(References.CurrentLogAnnotations);
   return {
-    said: mask(parts.join(" ")),
+    message: mask(parts.join(" ")),
     requestId: typeof requestId === "string" ? mask(requestId) : null,
   };
 };
@@ -43,20 +43,20 @@ const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask)
 /** A line of JSON with the keys that RunPod's console reads. */
 const platformLogger = (mask: Mask) =>
   Logger.make((options) => {
-    const { said, requestId } = partsOf(options, mask);
+    const { message, requestId } = partsOf(options, mask);
     const level = options.logLevel.toUpperCase();
-    process.stderr.write(`${JSON.stringify({ requestId, message: said, level })}\n`);
+    process.stderr.write(`${JSON.stringify({ requestId, message, level })}\n`);
   });
 
 /** A line for people: when, how bad, what, and about which job. */
 const lineLogger = (mask: Mask) =>
   Logger.make((options) => {
-    const { said, requestId } = partsOf(options, mask);
+    const { message, requestId } = partsOf(options, mask);
     // The wall clock's time: that of the event follows the monotonic clock.
     const time = new Date().toTimeString().slice(0, 8);
     const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
     const about = requestId === null ? "" : ` [${visibleWord(requestId)}]`;
-    process.stderr.write(`${time} ${level}${visibleLines(said)}${about}\n`);
+    process.stderr.write(`${time} ${level}${visibleLines(message)}${about}\n`);
   });
 
 /** Masks secrets in what commands write to stderr. Answers go to stdout, and their results are not masked. */

@@ -19,14 +19,15 @@ const decodeAnswer = Schema.decodeUnknownOption(
 
 /** RunPod takes the error out of an answer and puts it beside it. */
 const responseOf = ({ status, output, error }: RemoteJob): Option.Option<FunctionResponse> => {
-  const told = error === undefined || error === null || error === "" ? undefined : textOf(error);
+  const reportedError =
+    error === undefined || error === null || error === "" ? undefined : textOf(error);
   const answer = Option.getOrUndefined(decodeAnswer(output));
   if (answer?.success === true) return Option.some(success(answer));
   if (answer?.success === false) {
-    return Option.some(failure(told ?? answer.error ?? "It gave no reason.", answer));
+    return Option.some(failure(reportedError ?? answer.error ?? "It gave no reason.", answer));
   }
   if (status === "COMPLETED") return Option.none();
-  return Option.some(failure(told ?? `The job ended as ${visibleWord(status)}.`));
+  return Option.some(failure(reportedError ?? `The job ended as ${visibleWord(status)}.`));
 };
 
 const secondsOf = (milliseconds: number | undefined) => ((milliseconds ?? 0) / 1000).toFixed(2);

@@ -88,7 +88,7 @@ const isOtherSite = (
 };
 
 /** Schema would refuse a wrong type without advice, and accept a missing one, which pages can send. */
-const isForeign = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean => {
+const hasWrongContentType = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean => {
   if (method !== "POST") return false;
   const { "content-type": type, "content-length": length = "0" } = headers;
   if (type === undefined) return length !== "0" || headers["transfer-encoding"] !== undefined;
@@ -119,7 +119,7 @@ const refusalOf = (
   if (isOtherSite(request, address)) {
     return refusal(403, "Pages of other sites may not use this endpoint.");
   }
-  return isForeign(request)
+  return hasWrongContentType(request)
     ? refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
     : undefined;
 };

@@ -32,7 +32,7 @@ const handlers = HttpApiBuilder.group(
     const drain = yield* Drain;
 
     /** The response to a client about its job; the client will ask again unless the job has ended. */
-    const told = <A extends { readonly status: JobStatus }, R>(
+    const tracked = <A extends { readonly status: JobStatus }, R>(
       id: string,
       effect: Effect.Effect<A, JobNotFound, R>,
     ) => Effect.tap(found(effect), ({ status }) => drain.follow(id, status));
@@ -53,7 +53,7 @@ const handlers = HttpApiBuilder.group(
 
     /** The same, with the example job of the API documentation. */
     const view = <R>(id: string, effect: Effect.Effect<JobView, JobNotFound, R>) =>
-      id === EXAMPLE_JOB.id ? Effect.succeed(EXAMPLE_JOB) : told(id, effect);
+      id === EXAMPLE_JOB.id ? Effect.succeed(EXAMPLE_JOB) : tracked(id, effect);
 
     const submit = (request: JobRequest) =>
       Effect.uninterruptible(
@@ -68,7 +68,7 @@ const handlers = HttpApiBuilder.group(
         return yield* drain.admit(
           Effect.gen(function* () {
             const { id } = yield* submit(payload);
-            return yield* Effect.orDie(told(id, queue.wait(id, waitOf(query))));
+            return yield* Effect.orDie(tracked(id, queue.wait(id, waitOf(query))));
           }),
         );
       }),
@@ -79,7 +79,7 @@ const handlers = HttpApiBuilder.group(
         if (id === EXAMPLE_JOB.id)
           return Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] });
         return drain.attend.pipe(
-          Effect.andThen(told(id, queue.stream(id, STREAM_HOLD))),
+          Effect.andThen(tracked(id, queue.stream(id, STREAM_HOLD))),
           Effect.map(({ status, chunks }) => ({
             status,
             stream: chunks.map((output) => ({ output })),

@@ -109,7 +109,7 @@ const sizeOf = ({ request, result, chunkBytes }: Entry): number =>
 
 const canRunAgain = (status: JobStatus): boolean => status === "FAILED" || status === "TIMED_OUT";
 
-const keptOf = ({
+const storedJobOf = ({
   id,
   status,
   submitted,
@@ -306,7 +306,7 @@ export class LocalQueue extends Context.Service<
         finished.add(entry);
         yield* entry.release;
         entry.release = Effect.void;
-        yield* store.update(keptOf(entry));
+        yield* store.update(storedJobOf(entry));
         changed(entry);
         if (entry.webhook !== undefined) yield* post(entry, entry.webhook);
         yield* trim;
@@ -338,7 +338,7 @@ export class LocalQueue extends Context.Service<
             request,
             body.release,
           );
-          yield* store.add(keptOf(entry));
+          yield* store.add(storedJobOf(entry));
           entries.set(entry.id, entry);
           const view = viewOf(entry);
           enqueue(entry);
@@ -519,7 +519,7 @@ export class LocalQueue extends Context.Service<
             entry.droppedChunks = 0;
             entry.retries += 1;
             tally.retried += 1;
-            yield* store.update(keptOf(entry));
+            yield* store.update(storedJobOf(entry));
             changed(entry);
             enqueue(entry);
             return viewOf(entry);

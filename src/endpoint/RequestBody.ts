@@ -145,7 +145,7 @@ const makeReader = (
     });
 
   /** Adds a part of the body; returns why the body is refused, if it is. */
-  const take = (part: Uint8Array) => {
+  const addPart = (part: Uint8Array) => {
     parts.push(part);
     return held - OVERHEAD + part.length > limit
       ? Effect.succeed(tooLarge(limit))
@@ -171,7 +171,7 @@ const makeReader = (
           discarded += part.length;
           return discarded > MAX_DISCARDED ? Effect.fail(refusal) : Effect.void;
         }
-        return Effect.flatMap(take(part), (found) => {
+        return Effect.flatMap(addPart(part), (found) => {
           refusal = found;
           if (found === undefined) return Effect.void;
           parts = [];

@@ -102,7 +102,7 @@ const withNotes = (
 };
 
 /** Whether a result can belong to a call: any code in the process can write one. */
-const isOf = (
+const isResultOf = (
   { meta }: Call,
   { ok, error, instance }: CallResult,
   value: EncodedValue | undefined,
@@ -114,7 +114,7 @@ const isOf = (
     (meta.kind === "class" && (meta.instance === null || meta.instance === instance.id)));
 
 /** Keeps the ids of the instances that live in a process, the one used last at the end, as the runner does. */
-const keepAccount = (living: Set<string>, { meta }: Call, result: CallResult): void => {
+const updateInstances = (living: Set<string>, { meta }: Call, result: CallResult): void => {
   const { instance, instances, lives } = result;
   if (meta.instance !== null && !lives) living.delete(meta.instance);
   if (instance !== null) {
@@ -320,7 +320,7 @@ export const makeRunner = Effect.gen(function* () {
     }
 
     const decoded = decodeResult(end.answer.meta);
-    if (Result.isFailure(decoded) || !isOf(call, decoded.success, end.answer.value)) {
+    if (Result.isFailure(decoded) || !isResultOf(call, decoded.success, end.answer.value)) {
       yield* retire(runner, "the Python process that held it was replaced");
       return yield* new RunnerUnavailable({
         reason: "answered with something that is no result",
@@ -346,7 +346,7 @@ export const makeRunner = Effect.gen(function* () {
         lost.delete(id);
       }
     }
-    keepAccount(runner.instances, call, result);
+    updateInstances(runner.instances, call, result);
     if (result.output && !session.process.attach()) {
       yield* retire(runner, "the Python process that held it was replaced");
     }

@@ -194,10 +194,10 @@ class Answer:
 
 def _bounded(notes):
     """Notes within limits: they have names from a job, which can be many and long."""
-    told = [printable(note, _MAX_NOTE) for note in notes[:_MOST_NOTES]]
+    bounded = [printable(note, _MAX_NOTE) for note in notes[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
-        told.append("%d more notes were left out." % (len(notes) - _MOST_NOTES))
-    return told
+        bounded.append("%d more notes were left out." % (len(notes) - _MOST_NOTES))
+    return bounded
 
 
 def _names(threads):

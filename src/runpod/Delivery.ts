@@ -44,13 +44,13 @@ export class Delivery extends Context.Service<
   {
     /**
      * Accepts a result at once, and returns when there is room for it, so that its job keeps its slot until then.
-     * The result is sent after `before`, with retries while the service fails; `settled` runs when it was
+     * The result is sent after `before`, with retries while the service fails; `finished` runs when it was
      * delivered, kept or lost (which is logged). Interrupting the caller does not affect the delivery.
      */
     readonly accept: (
       result: JobResult,
       before: Effect.Effect<void>,
-      settled: Effect.Effect<void>,
+      finished: Effect.Effect<void>,
     ) => Effect.Effect<void>;
     /** Sends what an earlier worker could not. */
     readonly resume: Effect.Effect<void>;
@@ -129,7 +129,7 @@ export class Delivery extends Context.Service<
       const accept = Effect.fnUntraced(function* (
         result: JobResult,
         before: Effect.Effect<void>,
-        settled: Effect.Effect<void>,
+        finished: Effect.Effect<void>,
       ) {
         const hasRoom = yield* Latch.make();
         const work = hasRoom.open.pipe(
@@ -140,7 +140,7 @@ export class Delivery extends Context.Service<
         );
         // Begins uninterruptible, so that an interruption before its first step loses nothing either.
         const sender = yield* deliverOrLose(result, work).pipe(
-          Effect.ensuring(Effect.andThen(hasRoom.open, settled)),
+          Effect.ensuring(Effect.andThen(hasRoom.open, finished)),
           Effect.annotateLogs({ requestId: result.jobId }),
           Effect.forkDetach({ uninterruptible: true }),
         );

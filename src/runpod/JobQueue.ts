@@ -82,7 +82,7 @@ const decodeStops = Schema.decodeUnknownOption(
 type Mask = (text: string) => string;
 
 /** Jobs in the body of an answer, whatever it is. One that is too complex does not cost the others. */
-const takenOf = (body: Uint8Array, mask: Mask): Taken => {
+const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
   const parsed = parseJson(body);
   if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);
   if (parsed.failure._tag === "JsonInvalid") return NOTHING;
@@ -226,7 +226,7 @@ export class JobQueue extends Context.Service<
           if (response === undefined) return NOTHING;
           const { status } = response;
           const body = yield* bodyOf(response);
-          if (status === 200) return takenOf(Buffer.from(body), mask);
+          if (status === 200) return parseTaken(Buffer.from(body), mask);
           // 400 comes in ordinary life, when workers are put to sleep and woken.
           if (status === 204 || status === 400) return NOTHING;
           return yield* new TakeFailed({ status, reason: `it answered ${status}` });

@@ -22,18 +22,18 @@ export interface JobAtWork {
   readonly elapsed: Effect.Effect<Duration.Duration>;
   readonly stopReason: () => StopReason | undefined;
   /** Sets the fiber that runs its code; interrupts it if a stop was requested before. */
-  readonly started: (code: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void>;
+  readonly setCode: (code: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void>;
   /** Interrupts its code, and waits until that has ended. */
   readonly stop: (reason: StopReason) => Effect.Effect<void>;
-  readonly leave: Effect.Effect<void>;
-  /** Waits until `leave` was run. */
-  readonly hasLeft: Effect.Effect<void>;
+  readonly remove: Effect.Effect<void>;
+  /** Waits until `remove` was run. */
+  readonly awaitRemoval: Effect.Effect<void>;
 }
 
-/** The jobs of a worker, each of which occupies a slot from `enter` to `leave`. */
+/** The jobs of a worker, each of which occupies a slot from `add` to `remove`. */
 export interface JobsAtWork {
-  /** Adds a job; the caller must run its `leave`. */
-  readonly enter: (id: string) => Effect.Effect<JobAtWork>;
+  /** Adds a job; the caller must run its `remove`. */
+  readonly add: (id: string) => Effect.Effect<JobAtWork>;
   /** The latest job of this id. */
   readonly find: (id: string) => JobAtWork | undefined;
   readonly all: () => ReadonlyArray<JobAtWork>;
@@ -41,7 +41,7 @@ export interface JobsAtWork {
   /** Waits until there are free slots, and returns how many. */
   readonly freeSlots: Effect.Effect<number>;
   /** Holds a slot for the rest of the scope; waits if a job arrived although no slot was free. */
-  readonly takeSlot: Effect.Effect<void, never, Scope.Scope>;
+  readonly acquireSlot: Effect.Effect<void, never, Scope.Scope>;
 }
 
 export const jobsAtWork = Effect.fnUntraced(function* (
@@ -51,8 +51,8 @@ export const jobsAtWork = Effect.fnUntraced(function* (
   const running = yield* Semaphore.make(slots);
   const all = () => SubscriptionRef.getUnsafe(jobs);
 
-  const enter = Effect.fnUntraced(function* (id: string) {
-    const left = yield* Latch.make();
+  const add = Effect.fnUntraced(function* (id: string) {
+    const removed = yield* Latch.make();
     const elapsed = yield* stopwatch;
     let reason: StopReason | undefined;
     let code: Fiber.Fiber<unknown, unknown> | undefined;
@@ -63,7 +63,7 @@ export const jobsAtWork = Effect.fnUntraced(function* (
       id,
       elapsed,
       stopReason: () => reason,
-      started: (fiber) =>
+      setCode: (fiber) =>
         Effect.suspend(() => {
           code = fiber;
           return reason === undefined ? Effect.void : interrupt;
@@ -73,18 +73,18 @@ export const jobsAtWork = Effect.fnUntraced(function* (
           reason ??= why;
           return interrupt;
         }),
-      leave: Effect.andThen(
+      remove: Effect.andThen(
         SubscriptionRef.update(jobs, (present) => present.filter((one) => one !== entry)),
-        left.open,
+        removed.open,
       ),
-      hasLeft: left.await,
+      awaitRemoval: removed.await,
     };
     yield* SubscriptionRef.update(jobs, (present) => [...present, entry]);
     return entry;
   });
 
   return {
-    enter,
+    add,
     find: (id) => all().findLast((one) => one.id === id),
     all,
     count: () => all().length,
@@ -94,6 +94,6 @@ export const jobsAtWork = Effect.fnUntraced(function* (
       Stream.runHead,
       Effect.map(Option.getOrElse(() => 0)),
     ),
-    takeSlot: running.takeScoped(1),
+    acquireSlot: running.takeScoped(1),
   };
 });

@@ -204,22 +204,22 @@ export class Worker extends Context.Service<
          * Runs a job until Delivery has its result. Its slot and its entry are released by scope; `outer` is the scope
          * of resources that are needed until the result is delivered. Returns a latch that opens at that point.
          */
-        const carryOut = Effect.fnUntraced(function* (
+        const runJob = Effect.fnUntraced(function* (
           job: Job,
           entry: JobAtWork,
           earlier: Effect.Effect<void>,
           jobScope: Scope.Scope,
         ) {
-          yield* Effect.addFinalizer(() => entry.leave);
+          yield* Effect.addFinalizer(() => entry.remove);
           const slotScope = yield* Effect.scope;
           const parts = yield* Scope.provide(handle(job), jobScope);
           const running = yield* earlier.pipe(
-            Effect.andThen(Scope.provide(atWork.takeSlot, slotScope)),
+            Effect.andThen(Scope.provide(atWork.acquireSlot, slotScope)),
             Effect.andThen(Effect.logInfo("Job started")),
             Effect.andThen(parts.handled),
             Effect.forkChild,
           );
-          yield* entry.started(running);
+          yield* entry.setCode(running);
           yield* Effect.interruptible(Fiber.await(running)).pipe(
             Effect.onInterrupt(() => Fiber.interrupt(running)),
             Effect.exit,
@@ -278,10 +278,10 @@ export class Worker extends Context.Service<
               );
               continue;
             }
-            const entry = yield* atWork.enter(id);
+            const entry = yield* atWork.add(id);
             yield* Metric.update(jobsTaken, 1);
             const whole = Effect.scopedWith((scope) =>
-              carryOut(job, entry, earlier?.hasLeft ?? Effect.void, scope).pipe(
+              runJob(job, entry, earlier?.awaitRemoval ?? Effect.void, scope).pipe(
                 Effect.flatMap((isOver) => Effect.interruptible(isOver.await)),
               ),
             );

@@ -119,7 +119,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
       steps,
       Effect.fnUntraced(function* (step) {
         const gate = yield* Deferred.make<void>();
-        const settled: Array<string> = [];
+        const finished: Array<string> = [];
         const sent: Array<string> = [];
         const layer = inMemoryWorker({
           complete: (id) =>
@@ -134,7 +134,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
             accept(
               { jobId, body: large, isStream: false },
               Effect.void,
-              Effect.sync(() => settled.push(jobId)),
+              Effect.sync(() => finished.push(jobId)),
             );
           const first = yield* Effect.forkChild(handOver("first"));
           const second = yield* Effect.forkChild(handOver("second"));
@@ -144,7 +144,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
           // It needs all the room.
           yield* handOver("third");
           yield* idle;
-          assert.deepStrictEqual(settled, sent, `interrupted after step ${step}`);
+          assert.deepStrictEqual(finished, sent, `interrupted after step ${step}`);
           assert.include(sent, "third");
         }).pipe(Effect.provide(layer));
       }),

@@ -110,21 +110,21 @@ export class Journal {
         this.violation(`the result of ${id} is not that of its run ${run.number}`);
       }
     }
-    this.settle(id);
+    this.close(id);
   }
 
   /** The log says that a result was not delivered. */
   owed(id: string): void {
     const run = this.pending(id);
     if (run !== undefined) run.owed += 1;
-    this.settle(id);
+    this.close(id);
   }
 
   /** The log says that a job was stopped, perhaps before its code began. */
   stopped(id: string): void {
     const run = this.pending(id);
     if (run !== undefined) run.isStopped = true;
-    this.settle(id);
+    this.close(id);
   }
 
   /** Checks that nothing is left when the worker has ended. */
@@ -142,7 +142,7 @@ export class Journal {
     }
   }
 
-  settle(id: string): void {
+  close(id: string): void {
     const count = this.open.get(id) ?? 0;
     if (count > 1) this.open.set(id, count - 1);
     else this.open.delete(id);
