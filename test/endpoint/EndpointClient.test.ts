@@ -305,7 +305,7 @@ describe("EndpointClient", () => {
           Stream.runDrain(client.stream("../../../v1/admin")),
         ] as const) {
           const { message } = yield* Effect.flip(Effect.asVoid(asking));
-          assert.include(message, "the id of the job is not one");
+          assert.include(message, "the job id is invalid");
         }
       }).pipe(Effect.provide(layerOf(url)));
       assert.deepStrictEqual(

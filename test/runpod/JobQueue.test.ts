@@ -26,7 +26,7 @@ describe.concurrent("a worker is told", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("something that is no job, and shows no part of a secret in it, wherever it is cut", () =>
+  it.live("an invalid job, and shows no part of a secret in it, wherever it is cut", () =>
     Effect.gen(function* () {
       const secret = "a-secret-of-this-worker-0123456789";
       const { service, logs } = yield* atWork(echo, { variables: { THIRD_PARTY_TOKEN: secret } });
@@ -35,7 +35,7 @@ describe.concurrent("a worker is told", () => {
       }
       yield* service.result(service.submit("after"));
       const shown = logs.errors().join("\n");
-      assert.include(shown, "is no job");
+      assert.include(shown, "invalid job");
       assert.notInclude(shown, secret.slice(0, 9));
     }).pipe(Effect.scoped),
   );
