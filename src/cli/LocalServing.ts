@@ -160,7 +160,6 @@ export const serveLocally = Effect.fn("serve")(
       isBehindGateway: false,
     });
     const here = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
-    yield* Effect.logInfo(`Worker started: listening at ${here}`);
     yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
     const environment = environmentOfJobs(
       yield* Environment,
@@ -181,6 +180,8 @@ export const serveLocally = Effect.fn("serve")(
         Layer.provide(Layer.succeedContext(services)),
       ),
     );
+    // Not before: a client that reads this may send requests at once.
+    yield* Effect.logInfo(`Worker started: listening at ${here}`);
     yield* Console.error(
       [
         `Serving a RunPod endpoint on ${here} (routes: ${here}/docs)`,
