@@ -10,6 +10,7 @@ export default defineConfig({
           name: "unit",
           // Loading the modules once instead of for each file halves the time of these tests.
           isolate: false,
+          testTimeout: 15_000,
           include: ["test/**/*.test.ts"],
           exclude: ["test/{integration,faults,conformance,infra}/**", "**/node_modules/**"],
         },
@@ -20,6 +21,8 @@ export default defineConfig({
           name: "integration",
           include: ["test/{integration,faults,conformance}/**/*.test.ts"],
           globalSetup: ["test/support/globalSetup.ts"],
+          // Real processes on a machine that others use too: one that was only late is tried once more.
+          retry: 1,
           testTimeout: 120_000,
           hookTimeout: 180_000,
         },
