@@ -38,11 +38,12 @@ export interface ServingOptions {
   readonly key: Option.Option<Redacted.Redacted<string>>;
 }
 
+const urlOf = (host: string, port: number): string =>
+  `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+
 /** The URL at which programs on this machine reach a server that listens on a host. */
-const addressOf = (host: string, port: number): string => {
-  const reachable = host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
-};
+const addressOf = (host: string, port: number): string =>
+  urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
 
 /** All that carries out jobs, with a queue of its own. */
 const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
@@ -159,7 +160,7 @@ export const serveLocally = Effect.fn("serve")(
       keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
       isBehindGateway: false,
     });
-    const here = `http://${host.includes(":") ? `[${host}]` : host}:${server.port}`;
+    const here = urlOf(host, server.port);
     yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
     const environment = environmentOfJobs(
       yield* Environment,

@@ -13,7 +13,7 @@ export interface JsonLimits {
 }
 
 /**
- * What is read from clients, from RunPod and from jobs. Texts at these limits are parsed, checked or written again in
+ * What is read from clients and from RunPod. Texts at these limits are parsed, checked or written again in
  * 20 to 80 ms each, so that none blocks the event loop for longer than 100 ms. Code that walks values by recursion, as
  * Python's json does (it fails at about 1,000 levels), works at this depth; data of clients has a few levels. The
  * number of numbers leaves room for arrays that are sent as plain lists, such as a hundred embeddings.
