@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 
 import { assert, describe, it } from "@effect/vitest";
+import { inject } from "vitest";
 
 import { realEnvironment } from "../support/RealWorker.ts";
 
@@ -12,11 +13,14 @@ interface Finished {
   readonly err: string;
 }
 
-/** The program as `npm start` runs it. */
-const start = (args: ReadonlyArray<string>, settings?: Readonly<Record<string, string>>) =>
-  spawn(process.execPath, ["--import", "./src/preflight.mjs", "src/main.ts", ...args], {
-    env: realEnvironment(settings),
-  });
+/** The program from its sources, as `npm start` runs it. */
+const SOURCES = ["--import", "./src/preflight.mjs", "src/main.ts"];
+
+const start = (
+  args: ReadonlyArray<string>,
+  settings?: Readonly<Record<string, string>>,
+  program: ReadonlyArray<string> = [inject("program")],
+) => spawn(process.execPath, [...program, ...args], { env: realEnvironment(settings) });
 
 const finished = (child: ReturnType<typeof start>): Promise<Finished> => {
   let out = "";
@@ -40,7 +44,7 @@ const program = (
 
 describe("worker-tetra", () => {
   it("runs the first example", async () => {
-    const { code, out } = await program(["run", "fixtures/hello_world.json"]);
+    const { code, out } = await finished(start(["run", "fixtures/hello_world.json"], {}, SOURCES));
     assert.strictEqual(code, 0);
     assert.match(
       out,

@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { fakeRunPod } from "../support/FakeRunPod.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
-import { workerProcess } from "../support/WorkerProcess.ts";
+import { workerCommand, workerProcess } from "../support/WorkerProcess.ts";
 
 /** Heartbeats, and how far apart they are: milliseconds. */
 const BEATS = 10;
@@ -16,7 +16,7 @@ describe("a wall clock that is set back an hour while the worker runs", () => {
       const worker = yield* workerProcess(
         { ...service.variables, RUNPOD_PING_INTERVAL: String(INTERVAL) },
         ["start"],
-        `exec ${process.execPath} --import ./test/support/stepClock.mjs src/main.ts`,
+        `exec ${workerCommand("--import", "./test/support/stepClock.mjs")}`,
       );
       const beats = Effect.gen(function* () {
         const before = performance.now();

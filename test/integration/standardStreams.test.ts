@@ -8,6 +8,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, type Scope } from "effect";
 
 import { realEnvironment } from "../support/RealWorker.ts";
+import { workerCommand } from "../support/WorkerProcess.ts";
 
 const SIZE = 5_000_113;
 
@@ -22,8 +23,6 @@ const LONG = {
   serialization_format: "json",
 };
 
-const PROGRAM = `${process.execPath} --import ./src/preflight.mjs src/main.ts`;
-
 interface Finished {
   readonly status: number | null;
   readonly out: string;
@@ -37,7 +36,7 @@ const shell = (
   variables: Readonly<Record<string, string>> = {},
 ) =>
   Effect.callback<Finished>((resume) => {
-    const script = `worker() { sh -c 'echo $$ > "$PID"; exec ${PROGRAM} "$@"' sh "$@"; }\n${line}`;
+    const script = `worker() { sh -c 'echo $$ > "$PID"; exec ${workerCommand()} "$@"' sh "$@"; }\n${line}`;
     const child = spawn("bash", ["-c", script, "bash", ...args], {
       env: realEnvironment(variables),
       stdio: ["ignore", "pipe", "pipe"],

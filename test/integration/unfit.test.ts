@@ -6,7 +6,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { fakeRunPod, type FakeRunPod } from "../support/FakeRunPod.ts";
-import { workerProcess } from "../support/WorkerProcess.ts";
+import { workerCommandOf, workerProcess } from "../support/WorkerProcess.ts";
 
 const request = (code: string) => ({
   function_name: "f",
@@ -32,7 +32,7 @@ const loseGpu = (folder: string) =>
   `import ctypes.util, os, sys
     os.symlink([line.split()[-1] for line in open("/proc/self/maps") if "libc.so" in line or "libc-" in line][0], "${folder}/libcuda.so.1")`;
 
-/** Any user that no process of this machine has. It may read the checkout, wherever that is. */
+/** Any user that no process of this machine has. */
 const NOBODY = 54_321;
 
 describe("a worker whose machine can't do the work", () => {
@@ -103,7 +103,7 @@ describe("a worker whose machine can't do the work", () => {
           WORKER_WORKSPACE_PATH: join(folder, "workspace"),
         },
         ["start"],
-        `exec setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${limit} ${process.execPath} src/main.ts`,
+        workerCommandOf(NOBODY, limit),
       );
     });
 

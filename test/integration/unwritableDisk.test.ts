@@ -14,24 +14,27 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Schedule } from "effect";
 
-import { workerProcess } from "../support/WorkerProcess.ts";
+import { workerCommand, workerCommandOf, workerProcess } from "../support/WorkerProcess.ts";
 import { findTools } from "../support/WorkspaceProcesses.ts";
 
-/** A user without a home, as `docker run --user 1000` has; it may read the checkout, wherever that is. */
+/** A user without a home, as `docker run --user 1000` has. */
 const USER = 1000;
 
-/** Makes all disks but the given folders read-only, in a separate mount namespace. */
-const readOnly = (writable: ReadonlyArray<string>) => {
+/** The start of a command line that sees all disks but the given folders read-only, in a separate mount namespace. */
+const onReadOnlyDisks = (writable: ReadonlyArray<string>) => {
   const binds = writable.map((folder) => `mount --bind ${folder} ${folder}`);
   const mounts = [
     ...binds,
     "mount -t tmpfs -o ro tmpfs /dev/shm",
     "mount -o remount,bind,ro /",
   ].join(" && ");
-  return `exec unshare -m --propagation private sh -c '${mounts} && exec "$@"' sh ${process.execPath} src/main.ts`;
+  return `exec unshare -m --propagation private sh -c '${mounts} && exec "$@"' sh`;
 };
 
-const canMount = spawnSync("sh", ["-c", `${readOnly([]).replace(/ sh \S+ src.*$/, "")} sh true`]);
+const readOnly = (writable: ReadonlyArray<string>) =>
+  `${onReadOnlyDisks(writable)} ${workerCommand()}`;
+
+const canMount = spawnSync("sh", ["-c", `${onReadOnlyDisks([])} true`]);
 const isRoot = process.getuid?.() === 0;
 
 const { uv } = await Effect.runPromise(findTools);
@@ -72,7 +75,7 @@ describe.skipIf(!isRoot)("a worker whose user can't write to the container's dis
       const run = yield* workerProcess(
         { PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
         ["start", "--test_input", INPUT],
-        `exec setpriv --reuid=${USER} --regid=${USER} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${process.execPath} src/main.ts`,
+        workerCommandOf(USER),
       );
       const { code } = yield* run.ended;
       assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
@@ -87,7 +90,7 @@ describe.skipIf(!isRoot)("a worker whose user can't write to the container's dis
       const run = yield* workerProcess(
         { ...QUEUE, PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
         ["start"],
-        `exec setpriv --reuid=${USER} --regid=${USER} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${process.execPath} src/main.ts`,
+        workerCommandOf(USER),
       );
       const ready = Effect.sync(() => run.stderr().includes(`Workspace ${volume}`)).pipe(
         Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 50 }) }),

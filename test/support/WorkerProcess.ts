@@ -3,10 +3,19 @@ import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { Deferred, Effect, Exit, Option, Result, Schema } from "effect";
+import { inject } from "vitest";
 
 import { realEnvironment } from "./RealWorker.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The command line of the program, for a shell. */
+export const workerCommand = (...options: ReadonlyArray<string>): string =>
+  [process.execPath, ...options, inject("program")].join(" ");
+
+/** The same as another user, who may read the program wherever that is; for tests that root runs. */
+export const workerCommandOf = (user: number, limit = ""): string =>
+  `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${limit} ${workerCommand()}`;
 
 export interface Ended {
   readonly code: number | null;
@@ -35,7 +44,7 @@ const decodeLine = Schema.decodeUnknownOption(
 export const workerProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>>,
   args: ReadonlyArray<string> = ["start"],
-  command = `exec ${process.execPath} src/main.ts`,
+  command = `exec ${workerCommand()}`,
   leadsGroup = false,
 ) {
   const ended = Deferred.makeUnsafe<Ended>();
