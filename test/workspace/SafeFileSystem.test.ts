@@ -244,8 +244,8 @@ describe("the file system for folders that jobs can write to", () => {
               [
                 "-I",
                 "-c",
-                // Swaps the folder and the link as fast as possible.
-                "import os, sys\nswapped, aside, outside = sys.argv[1:]\nprint('ready', flush=True)\nwhile True:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
+                // Swaps the folder and the link as fast as possible, for as long as this process lives.
+                "import os, sys\nswapped, aside, outside = sys.argv[1:]\ntests = os.getppid()\nprint('ready', flush=True)\nwhile os.getppid() == tests:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
                 swapped,
                 aside,
                 outside,
