@@ -1,8 +1,8 @@
 import { Effect, Schedule } from "effect";
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
-import type { JobView } from "../protocol/EndpointJob.ts";
 import { PostFailed, transportReason } from "../runpod/JobQueue.ts";
+import type { LocalJob } from "./LocalJob.ts";
 
 /** As RunPod does it: two more tries, this far apart. The limit of one try is ours. */
 const RETRIES = 2;
@@ -12,10 +12,10 @@ const LIMIT = "10 seconds";
 /** Tells the address that a client gave how its job ended. Only 200 counts as heard; never fails. */
 export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
   address: string,
-  job: JobView,
+  job: LocalJob,
 ) {
   const client = yield* HttpClient.HttpClient;
-  const body = HttpBody.text(JSON.stringify(job), "application/json");
+  const body = HttpBody.uint8Array(job.toJson(), "application/json");
   yield* client.execute(HttpClientRequest.post(address, { body })).pipe(
     Effect.flatMap(({ status }) =>
       status === 200

@@ -1,11 +1,12 @@
 import { Effect, Layer, Option } from "effect";
-import { HttpRouter } from "effect/http";
+import { HttpRouter, HttpServerResponse } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
-import type { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
+import type { JobRequest, JobStatus } from "../protocol/EndpointJob.ts";
 import { DocumentedApi, EndpointApi, EXAMPLE_JOB, NotFound } from "./EndpointApi.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
+import { type LocalJob, streamJson } from "./LocalJob.ts";
 import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
 import { overloadedResponse, takeOverBody } from "./RequestBody.ts";
 
@@ -19,6 +20,14 @@ const STREAM_HOLD = 5000;
 
 const waitOf = ({ wait = WAIT }: { readonly wait?: number | undefined }): number =>
   Math.min(LONGEST_WAIT, Math.max(SHORTEST_WAIT, wait));
+
+const json = (text: Uint8Array) =>
+  HttpServerResponse.uint8Array(text, { contentType: "application/json" });
+
+/** The response with a job. */
+const jobResponse = (job: LocalJob) => json(job.toJson());
+
+const exampleResponse = HttpServerResponse.jsonUnsafe(EXAMPLE_JOB);
 
 const found = <A, R>(effect: Effect.Effect<A, JobNotFound, R>) =>
   Effect.mapError(effect, ({ message }) => new NotFound({ error: message }));
@@ -52,8 +61,10 @@ const handlers = HttpApiBuilder.group(
     });
 
     /** The same, with the example job of the API documentation. */
-    const view = <R>(id: string, effect: Effect.Effect<JobView, JobNotFound, R>) =>
-      id === EXAMPLE_JOB.id ? Effect.succeed(EXAMPLE_JOB) : tracked(id, effect);
+    const view = <R>(id: string, effect: Effect.Effect<LocalJob, JobNotFound, R>) =>
+      id === EXAMPLE_JOB.id
+        ? Effect.succeed(exampleResponse)
+        : Effect.map(tracked(id, effect), jobResponse);
 
     const submit = (request: JobRequest) =>
       Effect.uninterruptible(
@@ -68,7 +79,7 @@ const handlers = HttpApiBuilder.group(
         return yield* drain.admit(
           Effect.gen(function* () {
             const { id } = yield* submit(payload);
-            return yield* Effect.orDie(tracked(id, queue.wait(id, waitOf(query))));
+            return yield* Effect.orDie(view(id, queue.wait(id, waitOf(query))));
           }),
         );
       }),
@@ -80,18 +91,16 @@ const handlers = HttpApiBuilder.group(
           return Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] });
         return drain.attend.pipe(
           Effect.andThen(tracked(id, queue.stream(id, STREAM_HOLD))),
-          Effect.map(({ status, chunks }) => ({
-            status,
-            stream: chunks.map((output) => ({ output })),
-          })),
+          Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
         );
       },
       cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
       retry: ({ params: { id } }) =>
         drain.admit(
           id === EXAMPLE_JOB.id
-            ? Effect.succeed(EXAMPLE_JOB)
+            ? Effect.succeed(exampleResponse)
             : queue.retry(id).pipe(
+                Effect.map(jobResponse),
                 Effect.catchTag("QueueFull", () => overloadedResponse),
                 found,
               ),

@@ -15,10 +15,11 @@ import {
 } from "effect";
 import { HttpClient } from "effect/http";
 
-import { isFinal, JobRequest, type JobStatus, type JobView } from "../protocol/EndpointJob.ts";
+import { isFinal, JobRequest, type JobStatus } from "../protocol/EndpointJob.ts";
 import type { Job } from "../protocol/Job.ts";
-import { parseJson, RESULT_LIMITS } from "../protocol/JsonLimits.ts";
+import { parseJson } from "../protocol/JsonLimits.ts";
 import { JobQueue, PostFailed } from "../runpod/JobQueue.ts";
+import { LocalJob, SentResult } from "./LocalJob.ts";
 import { JobStore, type JobStoreUnusable, type KeptJob } from "./JobStore.ts";
 import { postToWebhook } from "./JobWebhook.ts";
 import { type HeldBody, RequestBudget } from "./RequestBody.ts";
@@ -70,7 +71,7 @@ interface Entry {
   /** As the client sent it; empty once the job can't run again. */
   request: Uint8Array;
   /** With its `output` or `error`; while it runs, its progress. */
-  result: Uint8Array | undefined;
+  result: SentResult | undefined;
   /** Values of its generator that no client has fetched. */
   readonly chunks: Array<Uint8Array>;
   chunkBytes: number;
@@ -96,7 +97,7 @@ const entryOf = (
   ended: state.ended ?? undefined,
   retries: state.retries,
   request: text,
-  result,
+  result: result === undefined ? undefined : SentResult.of(result),
   chunks: [],
   chunkBytes: 0,
   droppedChunks: 0,
@@ -105,7 +106,7 @@ const entryOf = (
 });
 
 const sizeOf = ({ request, result, chunkBytes }: Entry): number =>
-  request.length + (result?.length ?? 0) + chunkBytes;
+  request.length + (result?.bytes.length ?? 0) + chunkBytes;
 
 const canRunAgain = (status: JobStatus): boolean => status === "FAILED" || status === "TIMED_OUT";
 
@@ -121,7 +122,7 @@ const storedJobOf = ({
 }: Entry): KeptJob => ({
   state: { id, status, submitted, started: started ?? null, ended: ended ?? null, retries },
   request,
-  result,
+  result: result?.bytes,
 });
 
 const jsonOf = (document: object): Uint8Array => Buffer.from(JSON.stringify(document));
@@ -142,59 +143,27 @@ const decodeRequest = Schema.decodeUnknownOption(JobRequest);
 const requestOf = (text: Uint8Array): Option.Option<JobRequest> =>
   Option.flatMap(Result.getSuccess(parseJson(text)), decodeRequest);
 
-const JobResultBody = Schema.Struct({
-  status: Schema.optionalKey(Schema.String),
-  output: Schema.optionalKey(Schema.Json),
-  error: Schema.optionalKey(Schema.Json),
-});
-const decodeResult = Schema.decodeUnknownOption(JobResultBody);
-
-const INVALID_RESULT = "it is not a valid result";
-
-/** What a worker sent; a result that is too complex to show is one that failed. */
-const resultOf = (text: Uint8Array): Result.Result<typeof JobResultBody.Type, string> =>
-  parseJson(text, RESULT_LIMITS).pipe(
-    Result.mapError((error) =>
-      error._tag === "JsonTooComplex"
-        ? `The result can't be shown. ${error.message}`
-        : INVALID_RESULT,
-    ),
-    Result.flatMap((json) => Result.fromOption(decodeResult(json), () => INVALID_RESULT)),
-  );
-
-/** The `output` and `error` of a job. */
-const bodyOf = ({ result }: Entry): Pick<JobView, "output" | "error"> => {
-  if (result === undefined) return {};
-  return Result.match(resultOf(result), {
-    onFailure: (error) => ({ error }),
-    onSuccess: ({ output, error }) => ({
-      ...(output === undefined ? {} : { output }),
-      ...(error === undefined ? {} : { error }),
-    }),
-  });
-};
-
 /** A queue as RunPod has one, in this process: on one side clients, on the other a worker. */
 export class LocalQueue extends Context.Service<
   LocalQueue,
   {
     /** Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. */
-    readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<JobView>;
-    readonly status: (id: string) => Effect.Effect<JobView, JobNotFound>;
+    readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<LocalJob>;
+    readonly status: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
     /** Its end, or its state after so many milliseconds. */
-    readonly wait: (id: string, milliseconds: number) => Effect.Effect<JobView, JobNotFound>;
-    /** Values that nobody has fetched, waiting for some for so many milliseconds. */
+    readonly wait: (id: string, milliseconds: number) => Effect.Effect<LocalJob, JobNotFound>;
+    /** Values that nobody has fetched, each as the text of `{"output": …}`, waiting for some for so many milliseconds. */
     readonly stream: (
       id: string,
       milliseconds: number,
     ) => Effect.Effect<
-      { readonly status: JobStatus; readonly chunks: ReadonlyArray<Schema.Json> },
+      { readonly status: JobStatus; readonly chunks: ReadonlyArray<Uint8Array> },
       JobNotFound
     >;
     /** Ends a job that has not ended; the worker is told to stop it. */
-    readonly cancel: (id: string) => Effect.Effect<JobView, JobNotFound>;
+    readonly cancel: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
     /** Runs a job again that failed or timed out. */
-    readonly retry: (id: string) => Effect.Effect<JobView, JobNotFound | QueueFull>;
+    readonly retry: (id: string) => Effect.Effect<LocalJob, JobNotFound | QueueFull>;
     /** Cancels what has not begun; how many that were. */
     readonly purge: Effect.Effect<number>;
     /** How many jobs wait and run now, and how many ended how since the start. */
@@ -235,15 +204,20 @@ export class LocalQueue extends Context.Service<
 
       const now = () => clock.currentTimeMillisUnsafe();
 
-      const viewOf = (entry: Entry): JobView => ({
-        id: entry.id,
-        status: entry.status,
-        delayTime: (entry.started ?? entry.ended ?? now()) - entry.submitted,
-        executionTime: entry.started === undefined ? 0 : (entry.ended ?? now()) - entry.started,
-        workerId,
-        retries: entry.retries,
-        ...bodyOf(entry),
-      });
+      const viewOf = (entry: Entry): LocalJob => {
+        const { id, status, submitted, started, ended, retries } = entry;
+        return new LocalJob(
+          {
+            id,
+            status,
+            delayTime: (started ?? ended ?? now()) - submitted,
+            executionTime: started === undefined ? 0 : (ended ?? now()) - started,
+            workerId,
+            retries,
+          },
+          entry.result,
+        );
+      };
 
       const changed = (entry: Entry): void => {
         entry.news.openUnsafe();
@@ -280,7 +254,10 @@ export class LocalQueue extends Context.Service<
       });
 
       const post = Effect.fnUntraced(function* (entry: Entry, address: string) {
-        const size = Math.min((entry.result?.length ?? 0) + WEBHOOK_OVERHEAD, MAX_WEBHOOK_BYTES);
+        const size = Math.min(
+          (entry.result?.bytes.length ?? 0) + WEBHOOK_OVERHEAD,
+          MAX_WEBHOOK_BYTES,
+        );
         if (!(yield* webhookRoom.takeIfAvailable(size))) {
           return yield* Effect.logWarning(
             `The webhook of job ${entry.id} is not called: the results of too many others are still on their way`,
@@ -296,7 +273,7 @@ export class LocalQueue extends Context.Service<
       const finish = Effect.fnUntraced(function* (
         entry: Entry,
         status: JobStatus,
-        result: Uint8Array | undefined,
+        result: SentResult | undefined,
       ) {
         entry.status = status;
         entry.ended = now();
@@ -317,7 +294,7 @@ export class LocalQueue extends Context.Service<
         const place = queued.indexOf(entry);
         if (place >= 0) queued.splice(place, 1);
         else yield* Queue.offer(stops, entry.id);
-        yield* finish(entry, status, error === undefined ? undefined : jsonOf({ error }));
+        yield* finish(entry, status, error === undefined ? undefined : SentResult.ofError(error));
       });
 
       const submit = Effect.fnUntraced(
@@ -382,27 +359,23 @@ export class LocalQueue extends Context.Service<
       );
 
       const complete = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
-        if (bytes.length > LARGE) yield* Effect.yieldNow;
         const entry = entries.get(jobId);
         // It was cancelled or ran out of time: what came of it counts no more.
         if (entry === undefined || isFinal(entry.status)) return;
-        const result = resultOf(bytes);
-        if (Result.isFailure(result)) {
-          const reason = result.failure;
-          if (reason === INVALID_RESULT) return yield* new PostFailed({ status: 400, reason });
-          return yield* finish(entry, "FAILED", jsonOf({ error: reason }));
+        const result = SentResult.of(bytes);
+        if (result === undefined) {
+          return yield* new PostFailed({ status: 400, reason: "it is not a valid result" });
         }
-        const { status, error } = result.success;
-        if (status !== "IN_PROGRESS") {
-          return yield* finish(entry, error === undefined ? "COMPLETED" : "FAILED", bytes);
+        if (!result.isProgress) {
+          return yield* finish(entry, result.error === undefined ? "COMPLETED" : "FAILED", result);
         }
-        entry.result = bytes;
+        entry.result = result;
         changed(entry);
       });
 
       const chunk = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
         const entry = entries.get(jobId);
-        if (entry === undefined || Result.isFailure(resultOf(bytes))) return;
+        if (entry === undefined || SentResult.of(bytes)?.output === undefined) return;
         if (entry.chunkBytes + bytes.length > MAX_CHUNK_BYTES) {
           entry.droppedChunks += 1;
           if (entry.droppedChunks > 1) return;
@@ -481,7 +454,7 @@ export class LocalQueue extends Context.Service<
           const entry = yield* find(id);
           const hasNews = () => isFinal(entry.status) || entry.chunks.length > 0;
           yield* until(entry, hasNews, milliseconds);
-          // No more than the event loop can parse in one go; what is left comes with the next request.
+          // What is left comes with the next request.
           let count = 0;
           let bytes = 0;
           for (const { length } of entry.chunks) {
@@ -490,10 +463,7 @@ export class LocalQueue extends Context.Service<
             bytes += length;
           }
           entry.chunkBytes -= bytes;
-          const chunks = entry.chunks.splice(0, count).map((text) => {
-            const { output = null } = Result.getOrElse(resultOf(text), () => ({ output: null }));
-            return output;
-          });
+          const chunks = entry.chunks.splice(0, count);
           const isWhole = entry.chunks.length === 0;
           return { status: isWhole ? entry.status : "IN_PROGRESS", chunks };
         }),

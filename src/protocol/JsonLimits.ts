@@ -26,8 +26,8 @@ export const JSON_LIMITS: JsonLimits = {
 };
 
 /**
- * What a job may return: embeddings and other arrays come as plain lists of numbers. A worker checks them as they come
- * and passes them on as they are written; only a local endpoint parses them, which takes it some tenths of a second.
+ * What a job may return: embeddings and other arrays come as plain lists of numbers. They are checked as they come and
+ * passed on as they are written.
  */
 export const RESULT_LIMITS: JsonLimits = { ...JSON_LIMITS, numbers: 1_000_000 };
 
@@ -227,17 +227,27 @@ const stringOf = (bytes: Uint8Array): string | undefined => {
   return typeof value === "string" ? value : undefined;
 };
 
-/** A member of the outermost object, if it is a short string; for objects that are too complex to be parsed. */
-export const stringMember = (bytes: Uint8Array, name: string): string | undefined => {
-  let found: string | undefined;
+/** Members of the outermost object as texts, by their names; for objects that are too large to be parsed. */
+export const memberTexts = (
+  bytes: Uint8Array,
+  names: ReadonlyArray<string>,
+): ReadonlyMap<string, Uint8Array> => {
+  const found = new Map<string, Uint8Array>();
   for (const part of partsOf(bytes)) {
     const quote = part.indexOf(QUOTE);
     const colon = endOfString(part, quote + 1);
     const gap = endOfRun(part, colon, GAP);
+    const name = stringOf(part.subarray(0, colon));
     // As JSON.parse, the last one of a name counts.
-    if (stringOf(part.subarray(0, colon)) === name) found = stringOf(part.subarray(gap + 1));
+    if (name !== undefined && names.includes(name)) found.set(name, part.subarray(gap + 1));
   }
   return found;
+};
+
+/** A member of the outermost object, if it is a short string. */
+export const stringMember = (bytes: Uint8Array, name: string): string | undefined => {
+  const text = memberTexts(bytes, [name]).get(name);
+  return text === undefined ? undefined : stringOf(text);
 };
 
 /** The most elements of a list that are read. */

@@ -4,6 +4,7 @@ import { HttpClient, HttpClientError } from "effect/http";
 import { TestClock } from "effect/testing";
 
 import { postToWebhook } from "../../src/endpoint/JobWebhook.ts";
+import { LocalJob } from "../../src/endpoint/LocalJob.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 describe("the webhook of a job", () => {
@@ -23,14 +24,20 @@ describe("the webhook of a job", () => {
       );
       return Effect.gen(function* () {
         const posting = yield* Effect.forkChild(
-          postToWebhook("https://hooks.example/services/T0001/B0002", {
-            id: "job",
-            status: "COMPLETED",
-            delayTime: 0,
-            executionTime: 1,
-            workerId: "worker",
-            retries: 0,
-          }),
+          postToWebhook(
+            "https://hooks.example/services/T0001/B0002",
+            new LocalJob(
+              {
+                id: "job",
+                status: "COMPLETED",
+                delayTime: 0,
+                executionTime: 1,
+                workerId: "worker",
+                retries: 0,
+              },
+              undefined,
+            ),
+          ),
         );
         yield* TestClock.adjust("1 minute");
         yield* Fiber.join(posting);
