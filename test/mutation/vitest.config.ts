@@ -7,5 +7,6 @@ export default defineConfig({
   test: {
     include: (process.env[TESTS_VARIABLE] ?? "").split(","),
     testTimeout: 60_000,
+    isolate: false,
   },
 });
