@@ -43,25 +43,23 @@ const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>
 };
 
 /** Numbers of errors for which Node has no name, on Linux. */
-const UNNAMED: Readonly<Record<number, string>> = {
-  [-112]: "EHOSTDOWN",
-  [-116]: "ESTALE",
-  [-117]: "EUCLEAN",
-  [-122]: "EDQUOT",
+const UNNAMED: Readonly<Record<string, string>> = {
+  "-116": "ESTALE",
+  "-117": "EUCLEAN",
+  "-122": "EDQUOT",
 };
 
 /** The system's name of an error, such as ENOSPC, wherever Effect or Node have put it. */
 export const codeOf = (error: unknown): string => {
-  if (error instanceof DiskFault) return error.code;
-  const cause = Predicate.hasProperty(error, "reason") ? error.reason : error;
-  const system =
-    Predicate.hasProperty(cause, "cause") && cause.cause !== undefined ? cause.cause : cause;
-  const number = Predicate.hasProperty(system, "errno") ? Number(system.errno) : undefined;
-  const unnamed = number === undefined ? undefined : UNNAMED[number];
+  const reason = Predicate.hasProperty(error, "reason") ? error.reason : error;
+  const system = Predicate.hasProperty(reason, "cause") ? reason.cause : reason;
+  const unnamed = Predicate.hasProperty(system, "errno")
+    ? UNNAMED[String(system.errno)]
+    : undefined;
   if (unnamed !== undefined) return unnamed;
-  if (!Predicate.hasProperty(system, "code") || typeof system.code !== "string") return "UNKNOWN";
-  const inCode = /^Unknown system error (-\d+)$/.exec(system.code)?.[1];
-  return (inCode === undefined ? undefined : UNNAMED[Number(inCode)]) ?? system.code;
+  return Predicate.hasProperty(system, "code") && Predicate.isString(system.code)
+    ? system.code
+    : "UNKNOWN";
 };
 
 /** A disk does not do what is needed of it. */

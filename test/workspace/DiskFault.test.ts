@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { diskFault } from "../../src/workspace/DiskFault.ts";
+import { codeOf, diskFault } from "../../src/workspace/DiskFault.ts";
 import { platformError } from "../support/MemoryFileSystem.ts";
 
 const faultOf = (code: string) =>
@@ -40,17 +40,31 @@ describe("DiskFault", () => {
       code: `Unknown system error ${errno}`,
       errno,
     });
-    const byCodeAlone = Object.assign(new Error("write"), { code: unnamed.code });
-    for (const error of [unnamed, byCodeAlone]) {
-      const fault = diskFault("/volume/x", "can't be written")(error);
-      assert.strictEqual(fault.code, code);
-      assert.include(fault.message, word);
-    }
+    const fault = diskFault("/volume/x", "can't be written")(unnamed);
+    assert.strictEqual(fault.code, code);
+    assert.include(fault.message, word);
+  });
+
+  it.each([
+    ["a system error", Object.assign(new Error("write"), { errno: -28, code: "ENOSPC" }), "ENOSPC"],
+    ["an error of Effect's file system", platformError("EIO", "writeFile", "/volume/x"), "EIO"],
+    ["a disk fault", faultOf("EROFS"), "EROFS"],
+    ["an error without a code", new Error("write"), "UNKNOWN"],
+    ["an error whose code is a number", new DOMException("aborted", "AbortError"), "UNKNOWN"],
+    ["an error whose cause is unknown", { reason: { cause: undefined } }, "UNKNOWN"],
+    ["a text", "write", "UNKNOWN"],
+  ])("finds the code of %s", (_, error, code) => {
+    assert.strictEqual(codeOf(error), code);
+  });
+
+  it("is not wrapped in another one", () => {
+    const fault = faultOf("ENOSPC");
+    assert.strictEqual(diskFault("/elsewhere", "can't be read")(fault), fault);
   });
 
   it("gives the system's own words for what it does not know", () => {
     const { code, message } = faultOf("EPROTO");
     assert.strictEqual(code, "EPROTO");
-    assert.include(message, "FileSystem.writeFile");
+    assert.match(message, /FileSystem\.writeFile.* \(EPROTO\)\.$/);
   });
 });
