@@ -123,17 +123,17 @@ export const systemPackages = Effect.fnUntraced(function* (
   const field = "system_dependencies";
   const wrong = plain(field, names);
   if (wrong !== undefined) return yield* wrong;
-  for (const name of names) {
-    const text = name.trim();
-    if (text.endsWith("-")) {
+  const packages = names.map((name) => name.trim());
+  for (const name of packages) {
+    if (name.endsWith("-")) {
       return yield* reject(field, name, "would make apt remove a package instead of installing it");
     }
-    if (DEBIAN.test(text)) continue;
+    if (DEBIAN.test(name)) continue;
     return yield* reject(
       field,
       name,
       "is not the exact name of a Debian package, such as ffmpeg, libc6:amd64 or curl=7.88.1-10 (patterns, releases, tasks and files are not accepted)",
     );
   }
-  return [...new Set(names.map((name) => name.trim()))].toSorted();
+  return [...new Set(packages)].toSorted();
 });

@@ -23,6 +23,8 @@ describe("pythonRequirements", () => {
     "A",
     "a1",
     "  spaced  ",
+    "numpy  >=  2",
+    "a".repeat(2048),
   ])("takes %j", (requirement) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* pythonRequirements([requirement]), [requirement.trim()]);
@@ -57,7 +59,7 @@ describe("pythonRequirements", () => {
     ["num\u200bpy", "control character"],
     ["numpy\u202e", "control character"],
     ["pkg @ https://example.com/\ud800", "control character"],
-    ["a".repeat(3000), "too long"],
+    ["a".repeat(2049), "too long"],
     ["local-1.0.tar.gz", "an archive"],
     ["local-1.0-py3-none-any.whl", "an archive"],
     ["local.WHL", "an archive"],
@@ -108,17 +110,19 @@ describe("pythonRequirements", () => {
     `${"@ ".repeat(1000)}`,
   ])("judges 512 long requirements without a noticeable pause: %#", (requirement) =>
     Effect.gen(function* () {
-      const started = performance.now();
+      const before = process.cpuUsage();
       for (let turn = 0; turn < 512; turn += 1) {
         yield* Effect.flip(pythonRequirements([requirement]));
       }
-      assert.isBelow(performance.now() - started, 1000);
+      assert.isBelow(process.cpuUsage(before).user / 1000, 1000);
     }),
   );
 
-  it.effect("refuses an endless list", () =>
+  it.effect("takes a list of 512 requirements and refuses a longer one", () =>
     Effect.gen(function* () {
-      const error = yield* Effect.flip(pythonRequirements(Array.from({ length: 1000 }, () => "a")));
+      const names = Array.from({ length: 512 }, (_, at) => `a${at}`);
+      assert.lengthOf(yield* pythonRequirements(names), 512);
+      const error = yield* Effect.flip(pythonRequirements([...names, "a"]));
       assert.include(error.message, "too many");
     }),
   );
@@ -151,9 +155,25 @@ describe("systemPackages", () => {
     "libc6:amd64",
     "curl=7.88.1-10+deb12u1",
     "0ad",
+    "  spaced  ",
   ])("takes %j", (name) =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* systemPackages([name]), [name]);
+      assert.deepStrictEqual(yield* systemPackages([name]), [name.trim()]);
+    }),
+  );
+
+  it.effect("gives each package once and in order", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* systemPackages(["git", "ffmpeg", " git"]), ["ffmpeg", "git"]);
+    }),
+  );
+
+  it.effect("takes a list of 512 packages and refuses a longer one", () =>
+    Effect.gen(function* () {
+      const names = Array.from({ length: 512 }, (_, at) => `lib${at}`);
+      assert.lengthOf(yield* systemPackages(names), 512);
+      const error = yield* Effect.flip(systemPackages([...names, "git"]));
+      assert.include(error.message, "too many");
     }),
   );
 
