@@ -2,7 +2,7 @@
  * Everything between `://` and the last `@` before the path. The class excludes slashes, so no two attempts
  * scan the same characters, and the time is linear.
  */
-const USER_INFO = /(:\/\/)([^\s/'"`]*)@/g;
+const USER_INFO = /:\/\/([^\s/'"`]+)@/g;
 
 const PARAMETER_NAME = /[?&]([\w.-]+)=/g;
 const PARAMETER_VALUE = /[^\s&#'"`]+/y;
@@ -22,9 +22,7 @@ export interface Parameter {
 
 /** Users and passwords of all addresses in a text, as they are written there. */
 export const userInfosOf = (text: string): ReadonlyArray<string> =>
-  [...text.matchAll(USER_INFO)].flatMap(([, , info = ""]) =>
-    info === "" || info === PUBLIC_USER ? [] : [info],
-  );
+  [...text.matchAll(USER_INFO)].map(([, info = ""]) => info).filter((info) => info !== PUBLIC_USER);
 
 /** Parameters of addresses in a text that hold a secret by their name. */
 export const secretParametersOf = (text: string): ReadonlyArray<Parameter> => {
@@ -46,16 +44,14 @@ export const secretParametersOf = (text: string): ReadonlyArray<Parameter> => {
 
 /** Any text with users, passwords and tokens of the addresses in it replaced by `***`; takes linear time. */
 export const withoutCredentials = (text: string): string => {
-  const shown = text.includes("://")
-    ? text.replaceAll(USER_INFO, (whole: string, separator: string, info: string) =>
-        info === "" || info === PUBLIC_USER ? whole : `${separator}***@`,
-      )
-    : text;
+  const shown = text.replaceAll(USER_INFO, (whole: string, info: string) =>
+    info === PUBLIC_USER ? whole : "://***@",
+  );
   let result = "";
   let position = 0;
   for (const { start, end } of secretParametersOf(shown)) {
     result += `${shown.slice(position, start)}***`;
     position = end;
   }
-  return position === 0 ? shown : result + shown.slice(position);
+  return result + shown.slice(position);
 };
