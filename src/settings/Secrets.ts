@@ -48,9 +48,9 @@ const ADDRESS = /^(?:[\w.-]+=)?([a-z][a-z0-9+.-]*:\/\/[^"\\{}]*)$/i;
 
 /** Users and passwords of addresses that break the rules, such as a slash in a password. */
 const oddUserInfosOf = (value: string): ReadonlyArray<string> =>
-  value.split(/\s+/).flatMap((piece) => {
-    const [, address = ""] = ADDRESS.exec(piece) ?? [];
-    if (URL.canParse(address)) return [];
+  value.split(/\s/).flatMap((piece) => {
+    const address = ADDRESS.exec(piece)?.[1];
+    if (address === undefined || URL.canParse(address)) return [];
     const info = address.slice(address.indexOf("://") + 3, Math.max(0, address.lastIndexOf("@")));
     return info === "" ? [] : [info];
   });
@@ -68,9 +68,8 @@ const userInfoPhrases = (info: string): ReadonlyArray<Phrase> => [
 ];
 
 const userInfoParts = (info: string): ReadonlyArray<string> => {
-  const colon = info.indexOf(":");
-  const parts = colon === -1 ? [info] : [info.slice(0, colon), info.slice(colon + 1)];
-  return parts.flatMap((part) => [part, decoded(part)]);
+  const [user = "", ...password] = info.split(":");
+  return [user, password.join(":")].flatMap((part) => [part, decoded(part)]);
 };
 
 /** The addresses that RunPod gives to a worker: as a whole, and what looks like a token in them. */
@@ -107,7 +106,7 @@ const secretsOfVariable = (name: string, value: string): Secrets => {
   const webhook = name.startsWith("RUNPOD_WEBHOOK_") ? webhookSecrets(value) : undefined;
   return {
     values: [
-      ...(KEYS.has(name) || SECRET_NAME.test(name) ? [value] : []),
+      ...(SECRET_NAME.test(name) ? [value] : []),
       ...infos.flatMap(userInfoParts),
       ...parameters.flatMap(({ text }) => [text, decoded(text)]),
       ...(name.endsWith("_HEADERS") ? headerValues(value) : []),
@@ -157,9 +156,10 @@ export const secretsOf = (variables: Variables): Secrets => {
   const values = found
     .flatMap((secrets) => secrets.values)
     .filter(({ length }) => length >= SHORTEST_SECRET);
-  const keys = Object.entries(variables).flatMap(([name, value]) =>
-    KEYS.has(name) && value.trim().length >= SHORTEST_KEY ? [value.trim()] : [],
-  );
+  const keys = Object.entries(variables)
+    .filter(([name]) => KEYS.has(name))
+    .map(([, value]) => value.trim())
+    .filter(({ length }) => length >= SHORTEST_KEY);
   const phrases = new Map(
     found.flatMap((secrets) => secrets.phrases).map((one) => [one.text, one] as const),
   );

@@ -17,7 +17,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/settings/Credentials.ts", tests: ["test/settings/Credentials.test.ts"] },
   {
     module: "src/settings/Secrets.ts",
-    tests: ["test/settings/Redactor.test.ts", "test/settings/Environment.test.ts"],
+    tests: [
+      "test/settings/Secrets.test.ts",
+      "test/settings/Redactor.test.ts",
+      "test/settings/Environment.test.ts",
+    ],
   },
   {
     module: "src/endpoint/HttpGuard.ts",
