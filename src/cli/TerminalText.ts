@@ -18,7 +18,7 @@ const hex = (unit: number, digits: number) => unit.toString(16).padStart(digits,
 
 /** Escapes a character as JavaScript and Python do. JSON stays valid: only C0 characters, which it never has, become \x. */
 const escape = (character: string): string => {
-  if (character < " ") return `\\x${hex(character.charCodeAt(0), 2)}`;
+  if (character <= "\x1f") return `\\x${hex(character.charCodeAt(0), 2)}`;
   const first = `\\u${hex(character.charCodeAt(0), 4)}`;
   return character.length === 1 ? first : `${first}\\u${hex(character.charCodeAt(1), 4)}`;
 };

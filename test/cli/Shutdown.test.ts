@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Effect, Fiber } from "effect";
 
 import { Shutdown, signalResponder } from "../../src/cli/Shutdown.ts";
 
@@ -54,6 +54,27 @@ describe("signals", () => {
         ]),
         [first, "exit"],
       );
+      assert.deepStrictEqual(
+        responses(isAwaited, [
+          ["SIGTERM", 0],
+          ["SIGINT", 2],
+        ]),
+        [first, "exit"],
+      );
     }
   });
+});
+
+describe("Shutdown", () => {
+  it.effect("takes one request, and only while a command waits for it", () =>
+    Effect.gen(function* () {
+      const shutdown = Shutdown.make();
+      assert.isFalse(shutdown.request());
+      const waiting = yield* Effect.forkChild(shutdown.requested, { startImmediately: true });
+      assert.isUndefined(waiting.pollUnsafe());
+      assert.isTrue(shutdown.request());
+      assert.isFalse(shutdown.request());
+      yield* Fiber.join(waiting);
+    }),
+  );
 });

@@ -1,6 +1,11 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { visibleLines, visibleStyled, visibleWord } from "../../src/cli/TerminalText.ts";
+import {
+  visibleConsole,
+  visibleLines,
+  visibleStyled,
+  visibleWord,
+} from "../../src/cli/TerminalText.ts";
 
 /** Each of them moves, hides or reorders what a terminal shows, or is half a character. */
 const DANGEROUS = [
@@ -24,6 +29,17 @@ describe("text for a terminal", () => {
       assert.match(shown, /^a\\[xur][0-9a-f\\u]*b$/);
       assert.strictEqual(visibleStyled(`a${character}b`), shown);
     }
+  });
+
+  it.each([
+    ["\0", "\\x00"],
+    ["\x1f", "\\x1f"],
+    ["\x7f", "\\u007f"],
+    ["\u202e", "\\u202e"],
+    ["\u{e0041}", "\\udb40\\udc41"],
+    ["\r", "\\r"],
+  ])("has %j as JavaScript and Python write it", (character, escaped) => {
+    assert.strictEqual(visibleLines(character), escaped);
   });
 
   it("keeps lines, tabs, and letters of every language", () => {
@@ -65,5 +81,26 @@ describe("text for a terminal", () => {
     const shown = visibleStyled(`\x1b[32m${sequence}`);
     assert.isTrue(shown.startsWith("\x1b[32m\\"), JSON.stringify(shown));
     assert.strictEqual(shown.split("\x1b").length, 3, JSON.stringify(shown));
+  });
+});
+
+describe("console for a terminal", () => {
+  it("escapes the texts that are printed, and keeps everything else as it is", () => {
+    const printed: Array<ReadonlyArray<unknown>> = [];
+    const shown = visibleConsole({
+      ...console,
+      log: (...words: ReadonlyArray<unknown>) => printed.push(["log", ...words]),
+      error: (...words: ReadonlyArray<unknown>) => printed.push(["error", ...words]),
+      warn: (...words: ReadonlyArray<unknown>) => printed.push(["warn", ...words]),
+    });
+    const value = { text: "\x1b" };
+    shown.log("a\x1bb", 1, value);
+    shown.error("c\u202ed", value);
+    shown.warn("e");
+    assert.deepStrictEqual(printed, [
+      ["log", "a\\x1bb", 1, value],
+      ["error", "c\\u202ed", value],
+      ["warn", "e"],
+    ]);
   });
 });
