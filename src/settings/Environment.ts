@@ -87,8 +87,13 @@ export class Environment extends Context.Service<
     readonly amended: (defaults: Variables, overrides: Variables) => Layer.Layer<Environment>;
   }
 >()("worker-tetra/settings/Environment") {
-  static make(variables: Variables): Environment["Service"] {
-    const redactor = new Redactor(secretsOf(variables));
+  /** @param replaced values that other ones have taken the place of; their secrets are masked too */
+  static make(variables: Variables, replaced: Variables = {}): Environment["Service"] {
+    const secrets = [secretsOf(variables), secretsOf(replaced)];
+    const redactor = new Redactor({
+      values: secrets.flatMap(({ values }) => values),
+      phrases: secrets.flatMap(({ phrases }) => phrases),
+    });
     return Environment.of({
       forPrograms: programsOf(variables),
       mask: (text) => withoutCredentials(redactor.mask(text)),
@@ -97,20 +102,21 @@ export class Environment extends Context.Service<
       has: (name) => (variables[name] ?? "") !== "",
       isSetTo: (name, value) => variables[name] === value,
       amended: (defaults, overrides) =>
-        Environment.layerOf({ ...defaults, ...variables, ...overrides }),
+        Environment.layerOf({ ...defaults, ...variables, ...overrides }, variables),
     });
   }
 
   /** The given variables in place of the process's own; a variable set to nothing counts as unset. */
   static layerOf(
     variables: Readonly<Record<string, string | undefined>>,
+    replaced?: Variables,
   ): Layer.Layer<Environment> {
     const set: Record<string, string> = {};
     for (const [name, value] of Object.entries(variables)) {
       if (value !== undefined && value !== "") set[name] = value;
     }
     return Layer.merge(
-      Layer.succeed(Environment, Environment.make(set)),
+      Layer.succeed(Environment, Environment.make(set, replaced)),
       ConfigProvider.layer(ConfigProvider.fromEnvRecord(set)),
     );
   }

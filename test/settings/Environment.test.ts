@@ -56,6 +56,24 @@ describe("Environment", () => {
     }
   });
 
+  it.effect("masks a key that another one has replaced", () =>
+    Effect.gen(function* () {
+      const { mask, maskStream } = yield* Environment;
+      let streamed = "";
+      const stream = maskStream((bytes) => (streamed += bytes.toString()));
+      stream.write(Buffer.from(`${KEY} the-token-of-jobs`));
+      stream.end();
+      assert.deepStrictEqual([mask(`${KEY} the-token-of-jobs`), streamed], ["*** ***", "*** ***"]);
+    }).pipe(
+      Effect.provide(
+        Environment.make({ RUNPOD_API_KEY: KEY }).amended(
+          {},
+          { RUNPOD_API_KEY: "the-token-of-jobs" },
+        ),
+      ),
+    ),
+  );
+
   it.effect("gives settings the same variables, an empty one counting as unset", () =>
     Effect.gen(function* () {
       const environment = yield* Environment;
