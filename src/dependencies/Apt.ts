@@ -131,7 +131,9 @@ export class Apt extends Context.Service<
         names: ReadonlyArray<string>,
         options: ReadonlyArray<string>,
       ) {
-        const args = [...options, "policy", "--", ...names];
+        // It does not know what `name=version` is.
+        const plain = new Set(names.map((name) => name.replace(/=.*/, "")));
+        const args = [...options, "policy", "--", ...plain];
         const policy = yield* programs.run("apt-cache", args, { environment: QUIET });
         const output = problemsOf(names, policy);
         if (output === "") return;

@@ -11,7 +11,7 @@ import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
 
 type Answer = (line: string) => Outcome | undefined;
 
-/** What `apt-cache policy` says. */
+/** What `apt-cache policy` says: of packages, and nothing of `name=version`. */
 const POLICY: Readonly<Record<string, string>> = {
   curl: "curl:\n  Installed: 7.88.1-10\n  Version table:\n     8 500\n        500 http://mirror main\n *** 7.88.1-10 100\n",
   ffmpeg: "ffmpeg:\n  Installed: (none)\n  Version table:\n     7:5.1 500\n",
@@ -32,7 +32,7 @@ const debian: Answer = (line) => {
     return line
       .slice(line.indexOf(" -- ") + 4)
       .split(" ")
-      .map((wanted) => POLICY[wanted.split("=")[0] ?? ""] ?? "")
+      .map((name) => POLICY[name] ?? "")
       .join("");
   }
   if (line.includes("install")) {
