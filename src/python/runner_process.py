@@ -47,9 +47,7 @@ def exit_now(status):
 def high_descriptor_base():
     """Where the descriptors of the runner go: out of the reach of jobs that close all low numbers."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft > _CONTROL_DESCRIPTORS_FROM + 64:
-        return _CONTROL_DESCRIPTORS_FROM
-    return max(16, soft - 32)
+    return max(16, min(_CONTROL_DESCRIPTORS_FROM, soft - 32))
 
 
 def move_descriptor(fd, lowest):
@@ -63,7 +61,7 @@ def die_with_parent(parent):
     """Lets the kernel kill this process when Node is gone, and prefer it to Node when memory runs out (Linux)."""
     if not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the kernel was asked
         _os_exit(0)
     try:
@@ -223,11 +221,9 @@ class ProcessState:
         """Puts the root logger into a state that `logging_setting` told, or into ours."""
         handlers, level, disabled = setting
         root = self._root
-        if root.handlers != handlers:
-            root.handlers[:] = handlers
-        if root.level != level:
+        root.handlers[:] = handlers
+        if (root.level, root.manager.disable) != (level, disabled):  # each setter walks over all loggers
             root.setLevel(level)
-        if root.manager.disable != disabled:
             logging.disable(disabled)
 
     def logging_setting(self):
@@ -239,7 +235,7 @@ class ProcessState:
     def repair(self):
         """Puts everything back; cheap when nothing was changed."""
         for number, handler in self._signals:
-            if _getsignal(number) is not handler and _getsignal(number) != handler:
+            if _getsignal(number) is not handler:
                 _set_signal(number, handler)
         if _pthread_sigmask(_signal.SIG_BLOCK, ()):
             _pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -283,5 +279,4 @@ _enumerate_threads = threading.enumerate
 
 def living_threads():
     """The threads that are alive now, without the main one."""
-    threads = _enumerate_threads()
-    return [] if len(threads) == 1 else [thread for thread in threads if thread is not threading.main_thread()]
+    return [thread for thread in _enumerate_threads() if thread is not threading.main_thread()]

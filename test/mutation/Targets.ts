@@ -52,11 +52,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/cli/TerminalText.ts", tests: ["test/cli/TerminalText.test.ts"] },
 ];
 
-/** Python, tested through the real worker. */
+/** Python, whose tests are programs of Python. */
 export const PYTHON: ReadonlyArray<Target> = [
   {
     module: "src/python/runner_process.py",
-    tests: ["test/faults/restored.test.ts"],
+    tests: ["test/python/test_runner_process.py"],
   },
 ];
 
