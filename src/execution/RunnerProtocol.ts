@@ -197,15 +197,11 @@ export class FrameReader {
 
   /** Reads a part of a frame other than its value; returns why the part is invalid, if it is. */
   private take(bytes: Buffer): string | undefined {
-    const isWhole = bytes.byteLength === this.length;
-    if (!isWhole) {
-      if (this.filled === 0) this.pending = Buffer.allocUnsafe(this.length);
-      this.filled += bytes.copy(this.pending, this.filled);
-      if (this.filled < this.length) return undefined;
-    }
-    const whole = isWhole ? bytes : this.pending;
-    if (this.part === "header") return this.takeHeader(whole);
-    return this.part === "length" ? this.takeLength(whole) : this.takeMeta(whole);
+    if (this.filled === 0) this.pending = Buffer.allocUnsafe(this.length);
+    this.filled += bytes.copy(this.pending, this.filled);
+    if (this.filled < this.length) return undefined;
+    if (this.part === "header") return this.takeHeader(this.pending);
+    return this.part === "length" ? this.takeLength(this.pending) : this.takeMeta(this.pending);
   }
 
   private takeHeader(header: Buffer): string | undefined {
@@ -214,7 +210,7 @@ export class FrameReader {
     this.call = header.readUInt32LE(8);
     const limit = this.limitOf(this.type, this.call);
     if (limit === undefined) return `an unexpected frame, of type ${this.type}`;
-    if (this.bodyLength < META_LENGTH) return "a body without meta";
+    if (this.bodyLength <= META_LENGTH) return "a body without meta";
     if (this.bodyLength > META_LENGTH + META_LIMIT + limit) {
       return `a frame of ${this.bodyLength} bytes, which is too large`;
     }

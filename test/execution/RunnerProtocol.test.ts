@@ -1,9 +1,24 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Result, Schema } from "effect";
 
-import { encode, type Frame, FrameReader, FrameType } from "../../src/execution/RunnerProtocol.ts";
+import {
+  encode,
+  type Frame,
+  type FrameInvalid,
+  FrameReader,
+  FrameType,
+  nothingPending,
+} from "../../src/execution/RunnerProtocol.ts";
 
 const LIMIT = 4_000_000;
+
+/** The most bytes of meta. */
+const META = 1024 * 1024;
+
+const metaWith = (text: string) => JSON.stringify({ value: "cloudpickle", text });
+
+/** Meta of exactly this many bytes, which announces a value. */
+const metaOf = (size: number) => metaWith("x".repeat(size - metaWith("").length));
 
 /** A frame as the runner sends it. */
 const fromRunner = (type: number, call: number, json: object | string, value = Buffer.alloc(0)) => {
@@ -36,6 +51,10 @@ const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> 
   }
   return frames;
 };
+
+/** Why a frame was refused, if it was. */
+const refusalOf = (frame: Result.Result<Frame, FrameInvalid> | undefined) =>
+  frame !== undefined && Result.isFailure(frame) ? frame.failure : undefined;
 
 const decoded = (frame: Frame | undefined) =>
   Buffer.from(frame?.value?.text() ?? "", "base64").toString();
@@ -73,15 +92,47 @@ describe("frames from the runner", () => {
     },
   );
 
+  it("may be as large as both limits allow", () => {
+    const value = Buffer.alloc(LIMIT, "x");
+    const [frame] = framesOf(fromRunner(FrameType.result, 7, metaOf(META), value));
+    assert.strictEqual(frame?.value?.text(), value.toString("base64"));
+  });
+
+  it.each([
+    ["room for no meta", FrameType.result, 4],
+    ["room for less than no meta", FrameType.result, 3],
+    ["room for more than meta and value may have", FrameType.result, 4 + META + LIMIT + 1],
+    ["a type that is not expected", FrameType.ready, 100],
+  ])("are refused by their header alone when it has %s", (_, type, size) => {
+    const reader = new FrameReader(limitOf);
+    const [frame] = reader.read(header(Buffer.alloc(0), type, 7, size));
+    assert.isDefined(refusalOf(frame));
+  });
+
+  it.each([
+    ["is not expected any more", undefined],
+    ["may be only as large as another now", 3],
+  ])("are refused by their meta when their value %s", (_, limit) => {
+    const limits = [4, limit];
+    const reader = new FrameReader(() => limits.shift());
+    const bytes = fromRunner(FrameType.result, 7, { value: "json" }, Buffer.from("1234"));
+    const [frame] = reader.read(bytes);
+    assert.isDefined(refusalOf(frame));
+  });
+
   it.each([
     ["a type that is none", Buffer.from("print('this is not a frame')")],
     ["a type that only the worker sends", header(Buffer.alloc(0), FrameType.call)],
     ["the number of another call", fromRunner(FrameType.result, 8, { value: null })],
     ["no meta", header(Buffer.from("ab"), FrameType.result)],
     ["meta beyond its end", header(Buffer.from([200, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
+    ["meta of no length", header(Buffer.from([0, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
     ["meta that is no JSON", fromRunner(FrameType.result, 7, "{]x")],
     ["meta that is nested deeply", fromRunner(FrameType.result, 7, "[".repeat(1e5))],
-    ["more meta than there can be", fromRunner(FrameType.result, 7, { a: "x".repeat(1 << 20) })],
+    [
+      "more meta than there can be",
+      fromRunner(FrameType.result, 7, metaOf(META + 1), Buffer.from("x")),
+    ],
     ["a value of no format", fromRunner(FrameType.result, 7, { value: "csv" }, Buffer.from("a"))],
     ["a format without a value", fromRunner(FrameType.result, 7, { value: "json" })],
     ["the length of 3 GB", header(Buffer.alloc(0), FrameType.result, 7, 3_000_000_000)],
@@ -92,7 +143,8 @@ describe("frames from the runner", () => {
   ])("are refused when they have %s, and nothing is read after that", (_, bytes) => {
     const reader = new FrameReader(limitOf);
     const [frame, ...others] = reader.read(Buffer.concat([bytes, result]));
-    assert.isTrue(frame !== undefined && Result.isFailure(frame));
+    const error = refusalOf(frame);
+    assert.include(error?.message, error?.reason);
     assert.isEmpty(others);
     assert.isEmpty(reader.read(result));
   });
@@ -104,15 +156,28 @@ describe("frames from the runner", () => {
   );
 });
 
-it("frames to the runner list the lengths of their blobs", () => {
+it("frames to the runner have their type, the number of the call and the lengths of their blobs", () => {
   const frame = Buffer.concat(
     encode(FrameType.call, 7, { name: "é" }, [Buffer.from("abc"), Buffer.alloc(0)]),
   );
   const size = frame.readUInt32LE(12);
   assert.strictEqual(frame.readUInt32LE(0), frame.byteLength - 12);
+  assert.strictEqual(frame.readUInt32LE(4), FrameType.call);
+  assert.strictEqual(frame.readUInt32LE(8), 7);
   assert.deepStrictEqual(JSON.parse(frame.toString("utf8", 16, 16 + size)), {
     name: "é",
     blobs: [3, 0],
   });
   assert.strictEqual(frame.toString("utf8", 16 + size), "abc");
+});
+
+it.each([
+  [{ pending: 0 }, true],
+  [{ pending: 1 }, false],
+  // The job has closed the pipe's reader, so the runner does not know.
+  [{ pending: -1 }, false],
+  [{}, false],
+  [null, false],
+])("a result with %o has all its output read: %s", (meta, isRead) => {
+  assert.strictEqual(nothingPending(meta), isRead);
 });
