@@ -40,7 +40,7 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
   holder: Schema.optionalKey(Schema.String),
 }) {
   override get message(): string {
-    const holder = this.holder === undefined ? "unknown" : this.holder;
+    const { holder = "unknown" } = this;
     return (
       `${this.path} is locked by another worker for longer than ${this.waited} seconds (holder: ${holder}). ` +
       "If that worker is busy building, raise WORKSPACE_INIT_TIMEOUT; if it hangs, end it: the lock is free as soon as its process is gone."

@@ -3,7 +3,7 @@ import { Duration, Effect, Exit, Fiber, Layer, Metric, Option, Path, Scope } fro
 import { TestClock } from "effect/testing";
 
 import { Environment } from "../../src/settings/Environment.ts";
-import { WorkspaceLock } from "../../src/workspace/WorkspaceLock.ts";
+import { lockWaits, WorkspaceLock } from "../../src/workspace/WorkspaceLock.ts";
 import { type Behaviour, memoryFileLock } from "../support/MemoryFileLock.ts";
 import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
 
@@ -134,13 +134,32 @@ describe("WorkspaceLock", () => {
     let settled = Option.none<string>();
     return Effect.gen(function* () {
       const other = yield* byOther;
+      const acquired = yield* count("workspace_lock_acquired");
       const fiber = yield* Effect.forkScoped(wait(Effect.sync(() => settled)));
       yield* TestClock.adjust(Duration.seconds(3));
       settled = Option.some("done by the other");
       yield* TestClock.adjust(Duration.seconds(1));
       assert.deepStrictEqual(yield* Fiber.join(fiber), Option.some("done by the other"));
+      assert.strictEqual(yield* count("workspace_lock_acquired"), acquired);
       yield* Scope.close(other, Exit.void);
       assert.isEmpty(locks.paths());
+    }).pipe(Effect.scoped, provide);
+  });
+
+  it.effect("measures how long was waited", () => {
+    const { byOther, provide } = setUp();
+    return Effect.gen(function* () {
+      yield* TestClock.adjust(Duration.hours(1));
+      const other = yield* byOther;
+      const before = yield* Metric.value(lockWaits);
+      const fiber = yield* Effect.forkScoped(wait());
+      yield* TestClock.adjust(Duration.seconds(3));
+      yield* Scope.close(other, Exit.void);
+      yield* TestClock.adjust(Duration.seconds(1));
+      yield* Fiber.join(fiber);
+      const after = yield* Metric.value(lockWaits);
+      assert.strictEqual(after.count, before.count + 1);
+      assert.strictEqual(after.sum - before.sum, 3500);
     }).pipe(Effect.scoped, provide);
   });
 
