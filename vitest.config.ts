@@ -3,16 +3,16 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     maxWorkers: 2,
+    // Loading the modules once instead of for each file halves the time.
+    isolate: false,
     projects: [
       {
         extends: true,
         test: {
           name: "unit",
-          // Loading the modules once instead of for each file halves the time of these tests. The README's are not
-          // among them: they list every setting that was declared, those of other tests too.
-          isolate: false,
           testTimeout: 15_000,
           include: ["test/**/*.test.ts"],
+          // The README's list every setting that was declared, those of unit tests too.
           exclude: ["test/{integration,faults,conformance,infra,readme}/**", "**/node_modules/**"],
         },
       },
