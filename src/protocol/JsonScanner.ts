@@ -155,13 +155,13 @@ export class JsonScanner {
       this.count("numbers");
       this.word = String.fromCharCode(byte);
       this.state = WORD;
-      if (!WORD_BYTES.has(byte)) this.invalid("a value is missing");
     }
   }
 
   private key(byte: number): void {
     if (byte !== QUOTE) return this.invalid("a key is missing");
     this.count("keys");
+    this.count("items");
     this.isKey = true;
     this.state = STRING;
   }
@@ -195,7 +195,7 @@ export class JsonScanner {
   /** The inside of a number, true, false or null. */
   private literal(bytes: Uint8Array, start: number): number {
     let at = start;
-    while (at < bytes.length && WORD_BYTES.has(bytes[at] ?? 0)) at += 1;
+    while (WORD_BYTES.has(bytes[at] ?? 0)) at += 1;
     this.word += Buffer.from(bytes.buffer, bytes.byteOffset + start, at - start).toString("latin1");
     if (this.word.length > LONGEST_WORD) this.invalid("a number is too long");
     else if (at < bytes.length) this.endWord();
@@ -206,6 +206,5 @@ export class JsonScanner {
     const isWord = this.word === "true" || this.word === "false" || this.word === "null";
     if (isWord || NUMBER.test(this.word)) this.afterValue();
     else this.invalid("a value is missing");
-    this.word = "";
   }
 }

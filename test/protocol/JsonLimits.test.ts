@@ -11,6 +11,7 @@ import {
   parseJson,
   stringMember,
 } from "../../src/protocol/JsonLimits.ts";
+import { countsOf, LIMIT_NAMES } from "../support/JsonCounts.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
@@ -20,28 +21,10 @@ const parsed = (text: string, limits?: JsonLimits) =>
 const failed = (text: string, limits?: JsonLimits) =>
   Result.getOrThrow(Result.flip(parseJson(bytesOf(text), limits)));
 
-/** The same counts by a walk through what `JSON.parse` makes of a text. */
-const countsOf = (value: unknown): JsonLimits => {
-  if (typeof value === "string") return { depth: 0, keys: 0, items: 1, numbers: 0 };
-  if (typeof value !== "object" || value === null) {
-    return { depth: 0, keys: 0, items: 0, numbers: 1 };
-  }
-  const keys = Array.isArray(value) ? 0 : Object.keys(value).length;
-  const parts = Object.values(value).map(countsOf);
-  return {
-    depth: 1 + Math.max(0, ...parts.map(({ depth }) => depth)),
-    keys: parts.reduce((sum, part) => sum + part.keys, keys),
-    items: parts.reduce((sum, part) => sum + part.items, keys + 1),
-    numbers: parts.reduce((sum, part) => sum + part.numbers, 0),
-  };
-};
-
-const MEMBERS = ["depth", "keys", "items", "numbers"] as const;
-
 /** Whether a text passes at exactly these limits, and fails for the right reason if one of them is lower by one. */
 const isExactly = (text: string, counts: JsonLimits): boolean =>
   Result.isSuccess(checkJson(bytesOf(text), counts)) &&
-  MEMBERS.filter((exceeded) => counts[exceeded] > 0).every((exceeded) => {
+  LIMIT_NAMES.filter((exceeded) => counts[exceeded] > 0).every((exceeded) => {
     const limit = counts[exceeded] - 1;
     return Result.match(checkJson(bytesOf(text), { ...counts, [exceeded]: limit }), {
       onFailure: (error) => error.exceeded === exceeded && error.limit === limit,
@@ -164,7 +147,10 @@ describe("parseJson", () => {
       error.message,
       "This is not JSON: it has a syntax error at position 24 (line 1 column 25).",
     );
+    const deeper = failed(`${"\n".repeat(15)}{"token": "rpa_SECRET", oops}`);
+    assert.match(deeper.message, /at position 39 \(line 16 column 25\)\.$/);
     assert.notInclude(failed("rpa_SECRET").message, "SECRET");
+    assert.notInclude(failed("rpa_SECRET").message, "early");
     assert.strictEqual(failed('{"a": ').message, "This is not JSON: it ends too early.");
   });
 });
@@ -212,7 +198,8 @@ describe("parts of a JSON text", () => {
     for (const text of ["{}", "[]", "", '{"id":1}', '{"a":{"id":"x"}}', '["id","x"]', '{"id"']) {
       assert.isUndefined(stringMember(bytesOf(text), "id"), text);
     }
-    assert.isUndefined(stringMember(bytesOf(`{"id":"${"x".repeat(2000)}"}`), "id"));
+    assert.strictEqual(stringMember(bytesOf(`{"id":"${"x".repeat(998)}"}`), "id")?.length, 998);
+    assert.isUndefined(stringMember(bytesOf(`{"id":"${"x".repeat(999)}"}`), "id"));
     assert.strictEqual(stringMember(bytesOf('{"id":"first","id":"last"}'), "id"), "last");
   });
 });
