@@ -80,32 +80,35 @@ for (const [text, kind] of [
   for (const byte of Buffer.from(text)) KINDS[byte] = kind;
 }
 
+/** In place of a byte where there is none: of no kind. */
+const END = KINDS.length;
+
 /**
  * So many bytes of a string are looked at one by one before its end is searched by `indexOf`: the fastest way through
  * a long string, but a call of it costs more than looking at a few bytes.
  */
 const SHORT = 32;
 
-/** Whether the quote at `end` is escaped: an odd number of backslashes before it, none of them before `start`. */
-const isEscaped = (bytes: Uint8Array, start: number, end: number): boolean => {
-  let first = end;
-  while (first > start && bytes[first - 1] === BACKSLASH) first -= 1;
-  return (end - first) % 2 === 1;
+/** Whether the quote at `end` is escaped: by an odd number of backslashes before it. */
+const isEscaped = (bytes: Uint8Array, end: number): boolean => {
+  let isOdd = false;
+  for (let at = end - 1; bytes[at] === BACKSLASH; at -= 1) isOdd = !isOdd;
+  return isOdd;
 };
 
 /** The position after the string whose first character is at `start`; the length of the text if it has no end. */
 const endOfString = (bytes: Uint8Array, start: number): number => {
   let at = start;
   for (;;) {
-    const near = Math.min(at + SHORT, bytes.length);
+    const near = at + SHORT;
     while (at < near) {
       const byte = bytes[at];
       if (byte === QUOTE) return at + 1;
       at += byte === BACKSLASH ? 2 : 1;
     }
     const quote = bytes.indexOf(QUOTE, at);
-    if (quote < 0) return bytes.length;
-    if (!isEscaped(bytes, at, quote)) return quote + 1;
+    if (quote === -1) return bytes.length;
+    if (!isEscaped(bytes, quote)) return quote + 1;
     at = quote + 1;
   }
 };
@@ -113,7 +116,7 @@ const endOfString = (bytes: Uint8Array, start: number): number => {
 /** The position after the bytes of one kind that begin at `start`. */
 const endOfRun = (bytes: Uint8Array, start: number, kind: number): number => {
   let at = start;
-  while (at < bytes.length && KINDS[bytes[at] ?? 0] === kind) at += 1;
+  while (KINDS[bytes[at] ?? END] === kind) at += 1;
   return at;
 };
 
@@ -172,8 +175,8 @@ export const textOf = (bytes: Uint8Array): string => {
 
 /** What V8 says, without what it quotes of the text. */
 const reasonOf = (error: unknown): string => {
-  const message = error instanceof Error ? error.message : "";
-  const position = /at position \d+(?: \(line \d+ column \d+\))?/.exec(message);
+  const message = String(error);
+  const position = /at position \d+ \(line \d+ column \d+\)/.exec(message);
   if (position !== null) return `it has a syntax error ${position[0]}`;
   return message.endsWith("end of JSON input") ? "it ends too early" : "it can't be parsed";
 };
@@ -198,8 +201,9 @@ function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
   let depth = 0;
   let begin = 0;
   let at = 0;
-  while (at < bytes.length) {
-    const byte = bytes[at] ?? 0;
+  for (;;) {
+    const byte = bytes[at];
+    if (byte === undefined) return;
     const kind = KINDS[byte];
     at += 1;
     if (kind === STRING) {
@@ -217,13 +221,12 @@ function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-/** Limits of a name and its value, which are found without parsing what is around them. */
-const MEMBER_LIMITS: JsonLimits = { depth: 0, keys: 0, items: 1, numbers: 0 };
+/** The most bytes of a name or its value, which are found without parsing what is around them. */
 const MAX_MEMBER = 1000;
 
 const stringOf = (bytes: Uint8Array): string | undefined => {
   if (bytes.length > MAX_MEMBER) return undefined;
-  const value = Result.getOrUndefined(parseJson(bytes, MEMBER_LIMITS));
+  const value = Result.getOrUndefined(parseJson(bytes));
   return typeof value === "string" ? value : undefined;
 };
 
