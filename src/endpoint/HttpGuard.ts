@@ -25,9 +25,6 @@ const LIMITS: ReadonlyMap<string, ByteSize.ByteSize> = new Map([
 ]);
 const OTHER_LIMIT = ByteSize.mebibytes(1);
 
-/** Longest description of what is wrong with a body, in characters. */
-const LONGEST_REASON = 500;
-
 /** Who may send requests. */
 export interface Access {
   /** The address or name that the server listens on. */
@@ -52,8 +49,7 @@ const hasKey = (
   { headers }: HttpServerRequest.HttpServerRequest,
   { keys }: Pick<Access, "keys">,
 ): boolean => {
-  const [, sent = ""] = /^bearer +(.+)$/i.exec(headers["authorization"] ?? "") ?? [];
-  const digest = digestOf(sent);
+  const digest = digestOf(/^bearer +(.+)/i.exec(headers["authorization"] ?? "")?.[1] ?? "");
   const matches = keys.map((key) => timingSafeEqual(digest, digestOf(Redacted.value(key))));
   return matches.includes(true);
 };
@@ -71,7 +67,7 @@ const addressOf = (host: string): URL | undefined => {
 const isOwnHost = (address: URL | undefined, { host, keys, isBehindGateway }: Access): boolean => {
   if (isBehindGateway) return true;
   if (address === undefined) return false;
-  const name = address.hostname.replace(/^\[(.*)\]$/, "$1");
+  const name = address.hostname.replaceAll(/[[\]]/g, "");
   if (isLoopback(name) || name.endsWith(".localhost") || name === host.toLowerCase()) return true;
   return !isLoopback(host) && (keys.length > 0 || isIP(name) !== 0);
 };
@@ -129,10 +125,7 @@ const inWords = (cause: Cause.Cause<unknown>) => {
   const error = Cause.squash(cause);
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     return Option.some(
-      refusal(
-        400,
-        `The request can't be read: ${error.cause.message.replaceAll("\n", " ").slice(0, LONGEST_REASON)}`,
-      ),
+      refusal(400, `The request can't be read: ${error.cause.message.replaceAll("\n", " ")}`),
     );
   }
   if (!HttpServerError.isHttpServerError(error)) return Option.none();

@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Redacted } from "effect";
+import { Cause, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect";
+import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http";
 
+import { type Access, routeGuard, unknownRouteGuard } from "../../src/endpoint/HttpGuard.ts";
 import { endpoint } from "../support/Endpoint.ts";
 import { ask, sendRaw } from "../support/Http.ts";
+import { eventually } from "../support/WorkerAtWork.ts";
 
 const KEY = "a-long-key-of-this-endpoint";
 const TOKEN = "the-token-that-jobs-are-given";
@@ -338,6 +341,223 @@ describe("every endpoint", () => {
         const unknown = yield* ask(port, `/${id}`, { body: {} });
         assert.strictEqual(unknown.status, 404, id);
       }
+    }).pipe(Effect.scoped),
+  );
+});
+
+const answer = Effect.succeed(HttpServerResponse.empty({ status: 200 }));
+
+/** What becomes of a request to a server with one route. */
+const outcome = Effect.fnUntraced(function* (
+  access: Partial<Access>,
+  headers: Readonly<Record<string, string>>,
+  {
+    method = "POST",
+    route = "/run",
+    path = route,
+    handler = answer,
+  }: {
+    readonly method?: "GET" | "POST";
+    readonly route?: HttpRouter.PathInput;
+    readonly path?: string;
+    readonly handler?: Effect.Effect<
+      HttpServerResponse.HttpServerResponse,
+      unknown,
+      HttpServerRequest.HttpServerRequest
+    >;
+  } = {},
+) {
+  const whole = { host: "127.0.0.1", keys: [], isBehindGateway: false, ...access };
+  const server = yield* HttpRouter.toHttpEffect(
+    Layer.merge(
+      HttpRouter.add(method, route, handler).pipe(Layer.provide(routeGuard(whole))),
+      unknownRouteGuard(whole),
+    ),
+  );
+  const request = HttpServerRequest.fromWeb(
+    new Request(`http://server${path}`, {
+      method,
+      headers: { host: "localhost", "content-type": "application/json", ...headers },
+      ...(method === "POST" ? { body: "{}" } : {}),
+    }),
+  );
+  return yield* Effect.exit(
+    Effect.provideService(server, HttpServerRequest.HttpServerRequest, request),
+  );
+}, Effect.scoped);
+
+const statusOfOutcome = (...request: Parameters<typeof outcome>) =>
+  Effect.map(Effect.flatten(outcome(...request)), ({ status }) => status);
+
+describe("a guarded server", () => {
+  it.effect("answers under its own name in any case", () =>
+    Effect.gen(function* () {
+      for (const [host, status] of [
+        ["gpu-box.lan", 200],
+        ["GPU-BOX.lan:8000", 200],
+        ["localhost", 200],
+        ["192.168.1.5", 200],
+        ["[fd00::5]:8000", 200],
+        ["other.lan", 403],
+        ["gpu-box.lan.evil.example", 403],
+        ["lan", 403],
+      ] as const) {
+        assert.strictEqual(yield* statusOfOutcome({ host: "Gpu-Box.lan" }, { host }), status, host);
+      }
+    }),
+  );
+
+  it.effect("accepts its key after the word Bearer and nothing else, and asks for that", () =>
+    Effect.gen(function* () {
+      for (const [authorization, status] of [
+        [`BEARER ${KEY}`, 200],
+        [`Bearer  ${KEY}`, 200],
+        [`XBearer ${KEY}`, 401],
+        [`Basic Bearer ${KEY}`, 401],
+        [`Bearer${KEY}`, 401],
+        [`Bearer x ${KEY}`, 401],
+      ] as const) {
+        assert.strictEqual(yield* statusOfOutcome(keyed, { authorization }), status, authorization);
+      }
+      const refused = yield* Effect.flatten(outcome(keyed, {}));
+      assert.strictEqual(refused.headers["www-authenticate"], "Bearer");
+    }),
+  );
+
+  it.effect("refuses pages of other origins behind a gateway too, whatever the Host is", () =>
+    Effect.gen(function* () {
+      for (const host of ["abc123.api.runpod.ai", "not a host"]) {
+        for (const [headers, status] of [
+          [{ host }, 200],
+          [{ host, origin: "https://evil.example" }, 403],
+          [{ host, origin: "null" }, 403],
+        ] as const) {
+          assert.strictEqual(yield* statusOfOutcome({ isBehindGateway: true }, headers), status);
+        }
+      }
+    }),
+  );
+
+  it.effect("reads the content type as HTTP has it, and of posts only", () =>
+    Effect.gen(function* () {
+      for (const [method, type, status] of [
+        ["POST", "application/json ; charset=utf-8", 200],
+        ["POST", " APPLICATION/JSON", 200],
+        ["POST", "application/ json", 415],
+        ["GET", "text/plain", 200],
+      ] as const) {
+        const headers = { "content-type": type };
+        assert.strictEqual(yield* statusOfOutcome({}, headers, { method }), status, type);
+      }
+    }),
+  );
+
+  it.effect("takes bodies as large as RunPod does on the route, and smaller ones on others", () =>
+    Effect.gen(function* () {
+      const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) =>
+        Effect.andThen(text, answer),
+      );
+      for (const [route, limit] of [
+        ["/run", 10],
+        ["/runsync", 20],
+        ["/execute", 30],
+        ["/retry", 1],
+      ] as const) {
+        const bytes = limit * 1024 * 1024;
+        for (const [length, status] of [
+          [bytes, 200],
+          [bytes + 1, 413],
+        ] as const) {
+          const headers = { "content-length": String(length) };
+          const found = yield* statusOfOutcome({}, headers, { route, handler });
+          assert.strictEqual(found, status, `${route} ${length}`);
+        }
+      }
+    }),
+  );
+
+  it.effect("refuses requests without a route for the same reasons as others", () =>
+    Effect.gen(function* () {
+      for (const [access, headers, status] of [
+        [keyed, {}, 401],
+        [keyed, { authorization: `Bearer ${KEY}` }, 404],
+        [{}, { host: "evil.example" }, 403],
+        [{}, {}, 404],
+      ] as const) {
+        assert.strictEqual(yield* statusOfOutcome(access, headers, { path: "/nowhere" }), status);
+      }
+    }),
+  );
+
+  it.effect("leaves errors of the server itself as they are", () =>
+    Effect.gen(function* () {
+      const request = HttpServerRequest.fromWeb(new Request("http://localhost/run"));
+      for (const error of [
+        new Error("a mistake in a handler"),
+        new HttpServerError.HttpServerError({
+          reason: new HttpServerError.InternalError({ request }),
+        }),
+      ]) {
+        for (const handler of [Effect.fail(error), Effect.die(error)]) {
+          const exit = yield* outcome({}, {}, { handler });
+          assert.isTrue(Exit.isFailure(exit) && Cause.squash(exit.cause) === error);
+        }
+      }
+    }),
+  );
+
+  it.effect("answers 400 to a request that breaks off", () =>
+    Effect.gen(function* () {
+      const request = HttpServerRequest.fromWeb(new Request("http://localhost/run"));
+      const reason = new HttpServerError.RequestParseError({ request });
+      const handler = Effect.fail(new HttpServerError.HttpServerError({ reason }));
+      assert.strictEqual(yield* statusOfOutcome({}, {}, { handler }), 400);
+    }),
+  );
+
+  it.live("says on one line which field of a body is wrong, and quotes nothing of it", () =>
+    Effect.gen(function* () {
+      const { port } = yield* endpoint();
+      const { status, text, json } = yield* ask(port, "/run", { body: { policy: { ttl: KEY } } });
+      assert.strictEqual(status, 400);
+      assert.hasAllKeys(json, ["error"]);
+      assert.include(text, "ttl");
+      assert.notInclude(text, KEY);
+      assert.notInclude(text, String.raw`\n`);
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe("an endpoint that stops", () => {
+  it.live("answers requests that it aborts with 503, the reason and when to try again", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make();
+      let isExecuting = false;
+      const { port } = yield* endpoint({}, () =>
+        Effect.andThen(
+          Effect.sync(() => {
+            isExecuting = true;
+          }),
+          Effect.never,
+        ),
+      ).pipe(Scope.provide(scope));
+      const executing = yield* Effect.forkChild(ask(port, "/execute", { body: {} }));
+      yield* eventually(() => isExecuting);
+      yield* Scope.close(scope, Exit.void);
+      const { status, headers, json } = yield* Fiber.join(executing);
+      assert.strictEqual(status, 503);
+      assert.strictEqual(headers["retry-after"], "5");
+      assert.hasAllKeys(json, ["error"]);
+    }),
+  );
+
+  it.live("answers requests that it no longer admits with that reason", () =>
+    Effect.gen(function* () {
+      const { port, drain } = yield* endpoint();
+      yield* drain.begin;
+      const { status, text } = yield* ask(port, "/run", { body: { input: 1 } });
+      assert.strictEqual(status, 503);
+      assert.include(text, "accepts no new jobs");
     }).pipe(Effect.scoped),
   );
 });

@@ -1,0 +1,86 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber } from "effect";
+import { TestClock } from "effect/testing";
+import { HttpServerResponse } from "effect/http";
+
+import { Drain } from "../../src/endpoint/Drain.ts";
+
+/** The fiber of an effect that has had time to do all that it can without waiting. */
+const begun = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.tap(Effect.forkChild(effect), () => TestClock.adjust(0));
+
+const isOver = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined;
+
+describe("Drain", () => {
+  it.effect("runs what starts a job until it begins, and then answers 503 in its place", () =>
+    Effect.gen(function* () {
+      const drain = yield* Drain;
+      const started: Array<string> = [];
+      const start = (id: string) =>
+        drain.admit(
+          Effect.sync(() => {
+            started.push(id);
+            return id;
+          }),
+        );
+      assert.strictEqual(yield* start("first"), "first");
+      yield* drain.begin;
+      const refused = yield* start("second");
+      assert.deepStrictEqual(started, ["first"]);
+      assert.isTrue(HttpServerResponse.isHttpServerResponse(refused));
+      assert.deepInclude(refused, { status: 503 });
+      assert.deepNestedInclude(refused, { "headers.retry-after": "5" });
+    }).pipe(Effect.provide(Drain.layer)),
+  );
+
+  it.effect("waits until every request that waits for a job has its answer", () =>
+    Effect.gen(function* () {
+      const drain = yield* Drain;
+      yield* drain.answered;
+      const gates = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()]);
+      for (const gate of gates) {
+        yield* begun(Effect.andThen(drain.attend, Deferred.await(gate)));
+      }
+      const answered = yield* begun(drain.answered);
+      assert.isFalse(isOver(answered));
+      yield* Deferred.succeed(gates[0], undefined);
+      yield* TestClock.adjust("1 hour");
+      assert.isFalse(isOver(answered));
+      yield* Deferred.succeed(gates[1], undefined);
+      yield* Fiber.join(answered);
+    }).pipe(Effect.provide(Drain.layer)),
+  );
+
+  it.effect("waits until each polling client has seen the end of its job", () =>
+    Effect.gen(function* () {
+      const { follow, collected } = yield* Drain;
+      yield* collected;
+      yield* follow("one", "IN_QUEUE");
+      yield* follow("other", "IN_PROGRESS");
+      yield* follow("never-polled", "COMPLETED");
+      const waiting = yield* begun(collected);
+      yield* follow("one", "COMPLETED");
+      yield* TestClock.adjust(0);
+      assert.isFalse(isOver(waiting));
+      yield* follow("other", "FAILED");
+      yield* Fiber.join(waiting);
+    }).pipe(Effect.provide(Drain.layer)),
+  );
+
+  it.effect("waits for a client as long as it polls at least every 10 seconds, and no longer", () =>
+    Effect.gen(function* () {
+      const { follow, collected } = yield* Drain;
+      yield* follow("polled", "IN_QUEUE");
+      const waiting = yield* begun(collected);
+      for (let poll = 0; poll < 3; poll += 1) {
+        yield* TestClock.adjust("9 seconds");
+        assert.isFalse(isOver(waiting));
+        yield* follow("polled", "IN_PROGRESS");
+      }
+      yield* TestClock.adjust("9 seconds");
+      assert.isFalse(isOver(waiting));
+      yield* TestClock.adjust("1 second");
+      yield* Fiber.join(waiting);
+    }).pipe(Effect.provide(Drain.layer)),
+  );
+});
