@@ -144,8 +144,7 @@ export class Delivery extends Context.Service<
           Effect.annotateLogs({ requestId: result.jobId }),
           Effect.forkDetach({ uninterruptible: true }),
         );
-        // Interrupting a sender is not a failure of the set: only its end counts.
-        yield* FiberSet.add(sending, sender, { propagateInterruption: false });
+        yield* FiberSet.add(sending, sender);
         yield* Effect.interruptible(hasRoom.await);
       }, Effect.uninterruptible);
 

@@ -92,7 +92,7 @@ export const jobsAtWork = Effect.fnUntraced(function* (
       Stream.map((present) => slots - present.length),
       Stream.filter((free) => free > 0),
       Stream.runHead,
-      Effect.map(Option.getOrElse(() => 0)),
+      Effect.map(Option.getOrThrow),
     ),
     acquireSlot: running.takeScoped(1),
   };

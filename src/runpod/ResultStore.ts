@@ -16,6 +16,8 @@ const RESULT_STORE = Setting.optionalText({
 /** Results are kept up to so many bytes in all. */
 const MOST_BYTES = 1024 * 1024 * 1024;
 
+const NEWLINE = 0x0a;
+
 const PRIVATE_FILE = 0o600;
 const PRIVATE_FOLDER = 0o700;
 
@@ -40,31 +42,30 @@ export class ResultStore extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const folder = yield* RESULT_STORE.value;
+      if (Option.isNone(folder)) {
+        return ResultStore.of({ keep: () => Effect.succeed(false), kept: Effect.succeed([]) });
+      }
+      const where = folder.value;
 
-      const fileOf = (where: string, jobId: string) =>
+      const fileOf = (jobId: string) =>
         path.join(where, `${createHash("sha256").update(jobId).digest("hex")}.result`);
 
-      const names = (where: string) =>
-        Effect.map(files.readDirectory(where), (all) =>
-          all.filter((name) => name.endsWith(".result")),
-        );
+      const paths = Effect.map(files.readDirectory(where), (names) =>
+        names.filter((name) => name.endsWith(".result")).map((name) => path.join(where, name)),
+      );
 
       const keep = Effect.fn("ResultStore.keep")(
         function* ({ jobId, isStream, body }: JobResult) {
-          if (Option.isNone(folder)) return false;
-          const where = folder.value;
           yield* files.makeDirectory(where, { recursive: true, mode: PRIVATE_FOLDER });
           let size = body.length;
-          for (const name of yield* names(where)) {
-            size += Number((yield* files.lstat(path.join(where, name))).size);
-          }
+          for (const file of yield* paths) size += Number((yield* files.lstat(file)).size);
           if (size > MOST_BYTES) {
             yield* Effect.logWarning(
               `${where} is full: no more than 1 GB of results is kept there`,
             );
             return false;
           }
-          const file = fileOf(where, jobId);
+          const file = fileOf(jobId);
           const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
           // Nobody can have put something else there: the name is unpredictable and must be new.
           const aside = `${file}-${randomUUID()}`;
@@ -77,15 +78,7 @@ export class ResultStore extends Context.Service<
           return true;
         },
         Effect.catch((error) =>
-          Effect.as(
-            Effect.logError(
-              diskFault(
-                Option.getOrElse(folder, () => ""),
-                "can't keep a result",
-              )(error).message,
-            ),
-            false,
-          ),
+          Effect.as(Effect.logError(diskFault(where, "can't keep a result")(error).message), false),
         ),
       );
 
@@ -100,25 +93,19 @@ export class ResultStore extends Context.Service<
       const load = Effect.fnUntraced(
         function* (file: string) {
           const content = yield* readResult(file);
-          const end = content.indexOf(10);
-          const head = decodeHead(Buffer.from(content.subarray(0, Math.max(0, end))).toString());
-          if (Option.isNone(head) || fileOf(path.dirname(file), head.value.jobId) !== file) {
-            return Option.none();
-          }
+          const bodyAt = content.indexOf(NEWLINE) + 1;
+          const head = decodeHead(Buffer.from(content.subarray(0, bodyAt)).toString());
+          if (Option.isNone(head) || fileOf(head.value.jobId) !== file) return Option.none();
           yield* Effect.ignore(files.remove(file));
-          return Option.some({ ...head.value, body: content.subarray(end + 1) });
+          return Option.some({ ...head.value, body: content.subarray(bodyAt) });
         },
         Effect.orElseSucceed(() => Option.none<JobResult>()),
       );
 
-      const kept = Option.match(folder, {
-        onNone: () => Effect.succeed([]),
-        onSome: (where) =>
-          names(where).pipe(
-            Effect.map((all) => all.map((name) => load(path.join(where, name)))),
-            Effect.orElseSucceed(() => []),
-          ),
-      });
+      const kept = paths.pipe(
+        Effect.map((all) => all.map((file) => load(file))),
+        Effect.orElseSucceed(() => []),
+      );
 
       return ResultStore.of({ keep, kept });
     }),

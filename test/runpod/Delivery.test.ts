@@ -1,103 +1,303 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Layer } from "effect";
-import { NodeServices } from "@effect/platform-node";
+import { Clock, Deferred, Effect, Fiber, Layer, Option } from "effect";
+import { TestClock } from "effect/testing";
 
 import { Delivery } from "../../src/runpod/Delivery.ts";
-import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { JobQueue, PostFailed } from "../../src/runpod/JobQueue.ts";
+import type { JobResult } from "../../src/runpod/JobResult.ts";
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { atWork, echo } from "../support/WorkerAtWork.ts";
+import { keptLogs } from "../support/Logs.ts";
 
-describe.concurrent("a result is delivered", () => {
-  it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>
-    Effect.gen(function* () {
-      const { service } = yield* atWork(echo, {}, ({ faults }) =>
-        faults("done", (number) => (number < 2 ? { kind: "status", status } : undefined)),
+const resultOf = (jobId: string, bytes = 0): JobResult => ({
+  jobId,
+  body: new Uint8Array(bytes),
+  isStream: false,
+});
+
+const ROOM = 256 * 1024 * 1024;
+
+interface Surroundings {
+  readonly complete?: JobQueue["Service"]["complete"];
+  /** Whether a store keeps what is not delivered. */
+  readonly isKept?: boolean;
+  /** What an earlier worker has kept. */
+  readonly earlier?: ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>;
+  /** How long a result is sent again, in seconds. */
+  readonly patience?: number;
+}
+
+/** Delivery to a service and a store that are given, with the results that were to be kept. */
+const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: Surroundings) => {
+  const logs = keptLogs();
+  const unsent: Array<JobResult> = [];
+  const store = ResultStore.of({
+    keep: (result) =>
+      Effect.sync(() => {
+        unsent.push(result);
+        return isKept;
+      }),
+    kept: Effect.succeed(earlier),
+  });
+  const layer = Delivery.layerNoDeps.pipe(
+    Layer.provide([
+      Layer.succeed(JobQueue, fakeJobQueue(complete === undefined ? {} : { complete })),
+      Layer.succeed(ResultStore, store),
+      Environment.layerOf({ WORKER_RESULT_RETRY: String(patience) }),
+    ]),
+    Layer.provideMerge(logs.layer),
+  );
+  return { layer, logs, unsent };
+};
+
+/** Lets fibers do all that they can without waiting. */
+const turns = Effect.repeat(Effect.yieldNow, { times: 50 });
+
+const ids = (results: ReadonlyArray<JobResult>) => results.map(({ jobId }) => jobId);
+
+describe("Delivery", () => {
+  it.effect("sends a result after what must come before it, and says when it is delivered", () => {
+    const seen: Array<string> = [];
+    const note = (what: string) => Effect.sync(() => void seen.push(what));
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId, body, isStream) => note(`${jobId} ${body.length} ${isStream}`),
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(
+        { ...resultOf("job", 3), isStream: true },
+        Effect.andThen(Effect.yieldNow, note("before")),
+        note("finished"),
       );
-      const id = service.submit({ a: 1 });
-      assert.deepStrictEqual((yield* service.result(id)).body, { output: { a: 1 } });
-    }).pipe(Effect.scoped),
+      yield* idle;
+      assert.deepStrictEqual(seen, ["before", "job 3 true", "finished"]);
+      assert.isEmpty([...unsent, ...logs.warnings(), ...logs.errors()]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect(
+    "gives each try more time for a larger result, and a share of the time that is left",
+    () =>
+      Effect.gen(function* () {
+        for (const [patience, bytes, expected] of [
+          [300, 0, 30],
+          [300, 2_000_000, 32],
+          [20, 0, 2],
+          [5, 0, 1],
+          [0, 0, 1],
+          [0, 500_000, 1.5],
+          [600, 0, 60],
+          [3600, 0, 60],
+          [3600, 30_000_000, 90],
+        ] as const) {
+          const limits: Array<number> = [];
+          const { layer } = surrounded({
+            patience,
+            complete: (_id, _body, _isStream, limit) => Effect.sync(() => void limits.push(limit)),
+          });
+          yield* Effect.gen(function* () {
+            const { accept, idle } = yield* Delivery;
+            yield* accept(resultOf("job", bytes), Effect.void, Effect.void);
+            yield* idle;
+          }).pipe(Effect.provide(layer));
+          assert.deepStrictEqual(limits, [expected]);
+        }
+      }),
   );
 
-  it.live("again after a reset and after no answer, while other jobs run", () =>
-    Effect.gen(function* () {
-      const { service } = yield* atWork(echo, {}, ({ faults }) =>
-        faults("done", (number) =>
-          number === 0 ? { kind: "reset" } : number === 1 ? { kind: "hang" } : undefined,
-        ),
-      );
-      const ids = [1, 2, 3].map((input) => service.submit(input));
-      yield* Effect.forEach(ids, service.result);
-      assert.lengthOf(service.results, 3);
-    }).pipe(Effect.scoped),
-  );
-
-  it.live.each([400, 413])("as an error that names its size after status %i", (status) =>
-    Effect.gen(function* () {
-      const { service, logs } = yield* atWork(
-        () => Effect.succeed("x".repeat(2_000_000)),
-        {},
-        ({ faults }) =>
-          faults("done", (number) => (number === 0 ? { kind: "status", status } : undefined)),
-      );
-      const { body } = yield* service.result(service.submit(1));
-      assert.include(String(body["error"]), `HTTP ${status}`);
-      assert.include(String(body["error"]), "2.0 MB");
-      assert.isTrue(logs.errors().some((line) => line.includes("job-1")));
-    }).pipe(Effect.scoped),
-  );
-
-  it.live.each([401, 403, 404])("not again after status %i, and logs the loss", (status) =>
-    Effect.gen(function* () {
-      const { service, logs } = yield* atWork(echo, {}, ({ faults }) =>
-        faults("done", (number) => (number === 0 ? { kind: "status", status } : undefined)),
-      );
-      service.submit("lost", "lost-1");
-      yield* service.result(service.submit("next"));
-      const errors = logs.errors();
-      assert.isTrue(
-        errors.some((line) => /lost-1 \(17 bytes\) is lost/.test(line)),
-        errors.join(),
-      );
-      assert.lengthOf(service.results, 1);
-    }).pipe(Effect.scoped),
-  );
-
-  it.live("as an error when it can't be encoded", () =>
-    Effect.gen(function* () {
-      const { service } = yield* atWork(() => Effect.succeed({ big: 1n }));
-      const { body } = yield* service.result(service.submit(1));
-      assert.include(String(body["error"]), "can't be encoded as JSON");
-    }).pipe(Effect.scoped),
-  );
-
-  it.effect("from a slot that is kept while there is no room for more results", () =>
-    Effect.gen(function* () {
-      const open = yield* Deferred.make<void>();
-      const layer = Delivery.layerNoDeps.pipe(
-        Layer.provide([
-          Layer.succeed(JobQueue, fakeJobQueue({ complete: () => Deferred.await(open) })),
-          ResultStore.layer,
-        ]),
-        Layer.provide([NodeServices.layer, Environment.layerOf({})]),
-      );
-      yield* Effect.gen(function* () {
+  it.effect.each([true, false])(
+    "sends a result again until its time is over, and then has it kept or logs its loss: %s",
+    (isKept) => {
+      const tries: Array<number> = [];
+      const finished: Array<number> = [];
+      const { layer, logs, unsent } = surrounded({
+        isKept,
+        complete: () =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            tries.push(now);
+            return Effect.fail(new PostFailed({ status: 503, reason: "it answered 503" }));
+          }),
+      });
+      return Effect.gen(function* () {
         const { accept, idle } = yield* Delivery;
-        const large = (jobId: string) =>
-          accept(
-            { jobId, body: new Uint8Array(200 * 1024 * 1024), isStream: false },
-            Effect.void,
-            Effect.void,
-          );
-        yield* large("one");
-        const waiting = yield* Effect.forkChild(large("two"));
-        yield* Effect.yieldNow;
-        assert.isUndefined(waiting.pollUnsafe());
-        yield* Deferred.succeed(open, undefined);
-        yield* Fiber.join(waiting);
+        const done = Effect.map(Clock.currentTimeMillis, (now) => void finished.push(now));
+        yield* accept(resultOf("job", 99_999), Effect.void, done);
+        yield* TestClock.adjust("25 seconds");
+        assert.isEmpty([...unsent, ...finished]);
+        yield* TestClock.adjust("75 seconds");
         yield* idle;
+        assert.isAbove(tries.at(-1) ?? 0, 25_000);
+        assert.deepStrictEqual(ids(unsent), ["job"]);
+        assert.deepStrictEqual(finished, tries.slice(-1));
+        const delays = logs.warnings().filter((line) => line.includes("not delivered yet"));
+        assert.lengthOf(delays, tries.length);
+        const [last] = isKept
+          ? logs.warnings().filter((line) => !delays.includes(line))
+          : logs.errors();
+        assert.include(last, "job (99999 bytes)");
+        assert.include(last, isKept ? "kept for the next start" : "lost");
+        assert.match(last ?? "", /60 seconds.*503/);
+        assert.lengthOf(logs.errors(), isKept ? 0 : 1);
       }).pipe(Effect.provide(layer));
-    }),
+    },
   );
+
+  it.effect("sends a result once that RunPod does not want any more", () => {
+    const sent: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId) => {
+        sent.push(jobId);
+        return Effect.fail(new PostFailed({ status: 404, reason: "it answered 404" }));
+      },
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("job", 100_000), Effect.void, Effect.void);
+      yield* idle;
+      assert.deepStrictEqual(sent, ["job"]);
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+      assert.isEmpty(logs.warnings());
+      assert.match(logs.errors().join(), /job \(0\.1 MB\) is lost: .*not want.*404/);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps a result whose replacement is refused too", () => {
+    const sent: Array<number> = [];
+    const { layer, unsent } = surrounded({
+      complete: (_id, body) => {
+        sent.push(body.length);
+        return Effect.fail(new PostFailed({ status: 413, reason: "it answered 413" }));
+      },
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("job", 200_000), Effect.void, Effect.void);
+      yield* idle;
+      assert.lengthOf(sent, 2);
+      assert.strictEqual(sent[0], 200_000);
+      assert.isBelow(sent[1] ?? 0, 1000);
+      assert.deepStrictEqual(
+        unsent.map(({ body }) => body.length),
+        [200_000],
+      );
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps what it could not send when the worker ends", () => {
+    const finished: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({ complete: () => Effect.never });
+    return Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        const { accept } = yield* Delivery;
+        yield* accept(
+          resultOf("job"),
+          Effect.void,
+          Effect.sync(() => void finished.push("job")),
+        );
+      }).pipe(Effect.provide(layer));
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+      assert.deepStrictEqual(finished, ["job"]);
+      assert.match(logs.errors().join(), /job .* is lost: the worker ended/);
+    });
+  });
+
+  it.effect("keeps a result that it accepts right before the worker ends", () => {
+    const { layer, unsent } = surrounded({ complete: () => Effect.never });
+    return Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        const { accept } = yield* Delivery;
+        yield* Effect.forkChild(accept(resultOf("job"), Effect.void, Effect.void), {
+          startImmediately: true,
+        });
+      }).pipe(Effect.provide(layer));
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+    });
+  });
+
+  it.effect("keeps a result whose delivery breaks down, and goes on with others", () => {
+    const sent: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId) =>
+        jobId === "broken"
+          ? Effect.die(new Error("boom"))
+          : Effect.sync(() => void sent.push(jobId)),
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("broken"), Effect.void, Effect.void);
+      yield* accept(resultOf("good"), Effect.void, Effect.void);
+      yield* idle;
+      assert.deepStrictEqual(ids(unsent), ["broken"]);
+      assert.deepStrictEqual(sent, ["good"]);
+      assert.match(logs.errors().join(), /broken .* is lost: .*boom/);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("sends small results side by side, and one that is larger than all the room", () => {
+    const sent: Array<string> = [];
+    const { layer } = surrounded({
+      complete: (jobId) =>
+        jobId === "slow" ? Effect.never : Effect.sync(() => void sent.push(jobId)),
+    });
+    return Effect.gen(function* () {
+      const { accept } = yield* Delivery;
+      for (const result of [resultOf("slow"), resultOf("next", 10), resultOf("huge", ROOM + 1)]) {
+        yield* accept(result, Effect.void, Effect.void);
+      }
+      yield* turns;
+      assert.deepStrictEqual(sent, ["next", "huge"]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("sends what an earlier worker kept, and loads no more than there is room for", () => {
+    const loaded: Array<string> = [];
+    const sent: Array<string> = [];
+    const gate = Deferred.makeUnsafe<void>();
+    const load = (result: JobResult) =>
+      Effect.sync(() => {
+        loaded.push(result.jobId);
+        return Option.some(result);
+      });
+    const { layer } = surrounded({
+      earlier: [
+        Effect.succeedNone,
+        load(resultOf("one", ROOM)),
+        load(resultOf("two", ROOM)),
+        load(resultOf("three")),
+      ],
+      complete: (jobId) =>
+        Effect.andThen(
+          Deferred.await(gate),
+          Effect.sync(() => void sent.push(jobId)),
+        ),
+    });
+    return Effect.gen(function* () {
+      const { resume, idle } = yield* Delivery;
+      const resuming = yield* Effect.forkChild(resume);
+      yield* turns;
+      assert.deepStrictEqual(loaded, ["one", "two"]);
+      yield* Deferred.succeed(gate, undefined);
+      yield* Fiber.join(resuming);
+      yield* idle;
+      assert.deepStrictEqual(sent, ["one", "two", "three"]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps the slot of a job while there is no room for its result", () => {
+    const gate = Deferred.makeUnsafe<void>();
+    const { layer } = surrounded({ complete: () => Deferred.await(gate) });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      const large = (jobId: string) =>
+        accept(resultOf(jobId, 200 * 1024 * 1024), Effect.void, Effect.void);
+      yield* large("one");
+      const waiting = yield* Effect.forkChild(large("two"));
+      yield* turns;
+      assert.isUndefined(waiting.pollUnsafe());
+      yield* Deferred.succeed(gate, undefined);
+      yield* Fiber.join(waiting);
+      yield* idle;
+    }).pipe(Effect.provide(layer));
+  });
 });

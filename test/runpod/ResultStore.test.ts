@@ -21,9 +21,7 @@ import { Effect, Layer, Option } from "effect";
 
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-
 import { keptLogs } from "../support/Logs.ts";
-import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
 
 const GIBIBYTE = 1024 ** 3;
 
@@ -31,66 +29,6 @@ const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-results-"))),
   (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true })),
 );
-
-describe.concurrent("results that could not be delivered", () => {
-  it.live("are kept where somebody wants that, and delivered by the next worker", () =>
-    Effect.gen(function* () {
-      const store = join(yield* folder, "results");
-      const variables = { WORKER_RESULT_STORE: store, WORKER_RESULT_RETRY: "0.3" };
-      yield* Effect.gen(function* () {
-        const { service } = yield* atWork(echo, { variables }, ({ faults }) =>
-          faults("done", () => ({ kind: "status", status: 503 })),
-        );
-        service.submit({ secret: "value" }, "kept-1");
-        yield* eventually(() => {
-          try {
-            return readdirSync(store).some((name) => name.endsWith(".result"));
-          } catch {
-            return false;
-          }
-        });
-      }).pipe(Effect.scoped);
-      const [name = ""] = readdirSync(store);
-      assert.strictEqual(statSync(join(store, name)).mode & 0o777, 0o600);
-      assert.strictEqual(statSync(store).mode & 0o777, 0o700);
-      assert.include(readFileSync(join(store, name), "utf8"), "secret");
-
-      const { service } = yield* atWork(echo, { variables });
-      const { body } = yield* service.result("kept-1");
-      assert.deepStrictEqual(body, { output: { secret: "value" } });
-      assert.isEmpty(readdirSync(store));
-    }).pipe(Effect.scoped),
-  );
-
-  it.live("are kept too when their worker has to end", () =>
-    Effect.gen(function* () {
-      const store = yield* folder;
-      yield* Effect.gen(function* () {
-        const { service } = yield* atWork(
-          echo,
-          { variables: { WORKER_RESULT_STORE: store } },
-          ({ faults }) => faults("done", () => ({ kind: "hang" })),
-        );
-        service.submit(1);
-        yield* service.seen("done", 1);
-      }).pipe(Effect.scoped);
-      assert.lengthOf(readdirSync(store), 1);
-    }).pipe(Effect.scoped),
-  );
-
-  it.live("are lost otherwise, which is said with the job's id and the size", () =>
-    Effect.gen(function* () {
-      const { service, logs } = yield* atWork(
-        echo,
-        { variables: { WORKER_RESULT_RETRY: "0.3" } },
-        ({ faults }) => faults("done", () => ({ kind: "status", status: 503 })),
-      );
-      service.submit("x", "lost-1");
-      yield* eventually(() => logs.errors().length > 0);
-      assert.match(logs.errors().join("\n"), /job lost-1 \(14 bytes\) is lost: .*0\.3 seconds/);
-    }).pipe(Effect.scoped),
-  );
-});
 
 /** Puts two results of so many bytes in all into a store. Sparse: they have this size and take no space. */
 const plant = (bytes: number) => (where: string) => {
@@ -169,10 +107,10 @@ describe("a folder of results that others can write to", () => {
   it.live("takes no more than 1 GB of results in all, and says so", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
-      const rest = 4096;
+      const rest = result.body.length;
       assert.isTrue(yield* inStore(plant(GIBIBYTE - rest), keepOne));
-      assert.isEmpty(logs.warnings());
-      assert.isFalse(yield* inStore(plant(GIBIBYTE), keepOne));
+      assert.isFalse(yield* inStore(plant(GIBIBYTE - rest + 2), keepOne));
+      assert.lengthOf(logs.warnings(), 1);
       assert.match(logs.warnings().join(), /store is full: no more than 1 GB/);
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
@@ -192,4 +130,120 @@ describe("a folder of results that others can write to", () => {
       assert.isEmpty(kept.flatMap(Option.toArray));
     }).pipe(Effect.scoped),
   );
+
+  it.live("counts and gives only files with the name of a result", () =>
+    Effect.gen(function* () {
+      const kept = yield* inStore(
+        (where) => {
+          for (const name of ["one.result.new", "result", "one.result-1"]) {
+            writeFileSync(join(where, name), "");
+            truncateSync(join(where, name), GIBIBYTE);
+          }
+        },
+        (store) =>
+          Effect.gen(function* () {
+            assert.isTrue(yield* store.keep(result));
+            return yield* store.kept;
+          }),
+      );
+      assert.lengthOf(kept, 1);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("says why it can't keep a result, and leaves nothing of it behind", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
+      const isKept = yield* inStore(
+        (where) => mkdirSync(join(where, name)),
+        (store, where) =>
+          Effect.tap(store.keep(result), () =>
+            Effect.sync(() => assert.deepStrictEqual(readdirSync(where), [name])),
+          ),
+      );
+      assert.isFalse(isKept);
+      assert.match(logs.errors().join(), /store can't keep a result/);
+    }).pipe(Effect.scoped, Effect.provide(logs.layer));
+  });
+
+  it.live("gives no result whose file does not have the whole line about it", () =>
+    Effect.gen(function* () {
+      const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
+      for (const content of [
+        "",
+        "\n",
+        '{"jobId":"job-1","isStream":false}',
+        '{"jobId":"job-1"}\n1',
+      ]) {
+        const kept = yield* inStore(
+          (where) => writeFileSync(join(where, name), content),
+          ({ kept: all }) => Effect.flatMap(all, (loads) => Effect.all(loads)),
+        );
+        assert.deepStrictEqual(kept, [Option.none()], content);
+      }
+    }).pipe(Effect.scoped),
+  );
+});
+
+/** The store in a folder; without one nobody wants results to be kept. */
+const storeAt = (where?: string) =>
+  Effect.provide(
+    ResultStore,
+    ResultStore.layer.pipe(
+      Layer.provide([
+        NodeServices.layer,
+        Environment.layerOf(where === undefined ? {} : { WORKER_RESULT_STORE: where }),
+      ]),
+    ),
+  );
+
+describe("a store of results", () => {
+  it.live("gives each result back as it was, and once", () =>
+    Effect.gen(function* () {
+      const where = yield* folder;
+      const results = [
+        { jobId: "job/../1", isStream: true, body: Buffer.from("a\nb\n\u00e9\n") },
+        { jobId: "2\n", isStream: false, body: Buffer.alloc(0) },
+      ];
+      const store = yield* storeAt(where);
+      // A later result of a job replaces an earlier one.
+      yield* store.keep({ jobId: "2\n", isStream: true, body: Buffer.from("earlier") });
+      for (const result of results) assert.isTrue(yield* store.keep(result));
+      const loads = yield* (yield* storeAt(where)).kept;
+      assert.sameDeepMembers(
+        (yield* Effect.all(loads)).flatMap(Option.toArray).map(({ jobId, isStream, body }) => ({
+          jobId,
+          isStream,
+          body: Buffer.from(body),
+        })),
+        results,
+      );
+      assert.isEmpty(readdirSync(where));
+      assert.deepStrictEqual(yield* Effect.all(loads), [Option.none(), Option.none()]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("is empty where its folder does not exist yet, and makes one that is private", () =>
+    Effect.gen(function* () {
+      const where = join(yield* folder, "a", "b");
+      const store = yield* storeAt(where);
+      assert.isEmpty(yield* store.kept);
+      const result = { jobId: "job", isStream: false, body: Buffer.from("1") };
+      assert.isTrue(yield* store.keep(result));
+      assert.lengthOf(yield* store.kept, 1);
+      assert.strictEqual(statSync(where).mode & 0o777, 0o700);
+      const [name = ""] = readdirSync(where);
+      assert.strictEqual(statSync(join(where, name)).mode & 0o777, 0o600);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("keeps nothing and has nothing where nobody wants it", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const store = yield* storeAt();
+      assert.isFalse(yield* store.keep({ jobId: "job", isStream: false, body: Buffer.from("1") }));
+      assert.isEmpty(yield* store.kept);
+      assert.isEmpty([...logs.warnings(), ...logs.errors()]);
+    }).pipe(Effect.provide(logs.layer));
+  });
 });
