@@ -206,7 +206,7 @@ const unlessChanged = (error: unknown): void => {
   if (!CHANGED.has(codeOf(error))) throw error;
 };
 
-/** The folder where a removal began: it stays on the same file system, and moves deep folders up to it. */
+/** The folder where a removal began: it stays on one file system, and moves deep folders up to this folder. */
 interface Removal {
   readonly top: Folder;
   readonly device: number;
@@ -232,6 +232,12 @@ const empty = async (folder: Folder, removal: Removal, depth: number): Promise<v
   }
 };
 
+const assertOnDevice = async (folder: Folder, device: number, shown: string): Promise<void> => {
+  if ((await folder.handle.stat()).dev !== device) {
+    throw systemError("EXDEV", shown, "another file system is mounted there");
+  }
+};
+
 const removeFolder = async (
   parent: Folder,
   name: string,
@@ -240,9 +246,7 @@ const removeFolder = async (
 ): Promise<void> => {
   const folder = await openIn(parent, name, parent.at(name));
   try {
-    if ((await folder.handle.stat()).dev !== removal.device) {
-      throw systemError("EXDEV", name, "another file system is mounted there");
-    }
+    await assertOnDevice(folder, removal.device, name);
     await empty(folder, removal, depth);
   } finally {
     await folder.handle.close();
@@ -250,14 +254,15 @@ const removeFolder = async (
   await rmdir(parent.at(name));
 };
 
-/** Removes a file, a link itself, or a folder with all that is in it on the same file system. */
+/** Removes a file, a link itself, or a folder with all that is in it on the file system of the folder above. */
 export const removeAll = async (roots: ReadonlyArray<string>, path: string): Promise<void> =>
   inParent(roots, path, async (at, parent) => {
     const name = basename(path);
     if (!(await lstat(at)).isDirectory()) return unlink(at);
     const top = await openIn(parent, name, path);
     try {
-      const removal = { top, device: (await top.handle.stat()).dev, hasMoved: false };
+      const removal = { top, device: (await parent.handle.stat()).dev, hasMoved: false };
+      await assertOnDevice(top, removal.device, path);
       let unmoved = 0;
       for (let passes = 1; ; passes += 1) {
         removal.hasMoved = false;

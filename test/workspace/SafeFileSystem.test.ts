@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import {
   existsSync,
+  fstatSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -11,14 +12,16 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
-import { assert, describe, it } from "@effect/vitest";
+import { assert, describe, it, vi } from "@effect/vitest";
 import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
@@ -60,6 +63,23 @@ const machine = Effect.gen(function* () {
 });
 
 type Machine = Effect.Success<typeof machine>;
+
+/** Until the scope closes, a folder has the device number of another disk, as if that were mounted there. */
+const withOtherDevice = (folder: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const { ino } = statSync(folder);
+      const handle = await open(folder);
+      const prototype: FileHandle = Object.getPrototypeOf(handle);
+      await handle.close();
+      return vi.spyOn(prototype, "stat").mockImplementation(async function stat(this: FileHandle) {
+        const info = fstatSync(this.fd);
+        if (info.ino === ino) info.dev += 1;
+        return info;
+      });
+    }),
+    (spy) => Effect.sync(() => spy.mockRestore()),
+  );
 
 /** All that changes something below `<volume>/a/b/c`. */
 const CHANGES: ReadonlyArray<
@@ -189,6 +209,34 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("changes the mode of no link's target, and waits for no pipe to do so", () =>
+    Effect.gen(function* () {
+      const { files, volume, outside } = yield* machine;
+      const { mode } = statSync(join(outside, "file"));
+      symlinkSync(join(outside, "file"), join(volume, "link"));
+      const error = yield* Effect.flip(files.chmod(join(volume, "link"), 0o777));
+      assert.strictEqual(codeOf(error), "ELOOP");
+      assert.strictEqual(statSync(join(outside, "file")).mode, mode);
+      execFileSync("mkfifo", [join(volume, "pipe")]);
+      yield* files.chmod(join(volume, "pipe"), 0o600);
+      assert.strictEqual(statSync(join(volume, "pipe")).mode & 0o777, 0o600);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "reads no pipe, which would wait for a writer, and no device, which may have no end",
+    () =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        execFileSync("mkfifo", [join(volume, "pipe")]);
+        symlinkSync("/dev/null", join(volume, "device"));
+        for (const name of ["pipe", "device"]) {
+          const error = yield* Effect.flip(files.readFileString(join(volume, name)));
+          assert.include(error.message, "not a regular file");
+        }
+      }).pipe(Effect.scoped),
+  );
+
   it.live("removes links, pipes and hard links themselves, at every level of a folder", () =>
     Effect.gen(function* () {
       const { files, volume, outside, assertUntouched } = yield* machine;
@@ -274,6 +322,23 @@ describe("the file system for folders that jobs can write to", () => {
         }
       }).pipe(Effect.scoped),
     SLOW,
+  );
+
+  it.live.each(["gone/mounted", "gone"])(
+    "removes nothing on another file system that is mounted at %s",
+    (place) =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        const mounted = join(volume, place);
+        mkdirSync(mounted, { recursive: true });
+        writeFileSync(join(mounted, "file"), "");
+        yield* withOtherDevice(mounted);
+        const error = yield* Effect.flip(
+          files.remove(join(volume, "gone"), { recursive: true, force: true }),
+        );
+        assert.strictEqual(codeOf(error), "EXDEV");
+        assert.isTrue(existsSync(join(mounted, "file")));
+      }).pipe(Effect.scoped),
   );
 
   it.live("leaves temporary folders without following what is in them", () =>
