@@ -1,9 +1,9 @@
 import {
+  accessSync,
   chmodSync,
   closeSync,
   constants,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   type Stats,
@@ -24,6 +24,8 @@ import {
 } from "effect";
 
 import { JobStatus } from "../protocol/EndpointJob.ts";
+import { diskFault } from "../workspace/DiskFault.ts";
+import { makeFolders } from "../workspace/SafePaths.ts";
 
 /** The state of a job of a local queue; times are milliseconds since 1970. */
 const JobState = Schema.Struct({
@@ -116,16 +118,32 @@ PRAGMA user_version = ${SCHEMA_VERSION};
 const unusable = (path: string, reason: string, isBusy = false) =>
   new JobStoreUnusable({ path, reason, isBusy });
 
+const unwritable = (folder: string, problem: string, error: unknown) =>
+  unusable(
+    folder,
+    diskFault(folder, problem)(error instanceof Error ? error : new Error(String(error))).message,
+  );
+
 const lstat = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false });
 
 const isOurs = ({ uid }: Stats): boolean => uid === process.getuid?.();
 
-/** Creates the folder, or checks that no other user can write to it. */
+const makeFolder = (folder: string) =>
+  Effect.tryPromise({
+    try: () => makeFolders([], folder, PRIVATE_FOLDER),
+    catch: (error) => unwritable(folder, "can't be made", error),
+  });
+
+/** Checks that this user, and no other one, can write to a folder. */
 const checkFolder = (folder: string): void => {
-  mkdirSync(folder, { recursive: true, mode: PRIVATE_FOLDER });
   const stats = lstat(folder);
   if (stats?.isDirectory() !== true) {
-    throw unusable(folder, "it is not a folder but a link. Name the folder itself.");
+    throw unusable(
+      folder,
+      stats?.isSymbolicLink() === true
+        ? "it is not a folder but a link. Name the folder itself."
+        : "it is not a folder. Choose another one.",
+    );
   }
   if (!isOurs(stats) && stats.uid !== 0) {
     throw unusable(folder, "it belongs to another user. Choose a folder that you own.");
@@ -135,6 +153,11 @@ const checkFolder = (folder: string): void => {
       folder,
       "other users can write there. Choose another folder, or remove their permission: chmod go-w.",
     );
+  }
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw unwritable(folder, "can't be written to", error);
   }
 };
 
@@ -386,6 +409,7 @@ export class JobStore extends Context.Service<
       this,
       Effect.gen(function* () {
         const folder = resolve(given);
+        yield* makeFolder(folder);
         const database = yield* Effect.acquireRelease(
           Effect.suspend(() => Effect.fromResult(open(folder))).pipe(
             Effect.retry({ while: ({ isBusy }) => isBusy, schedule: BUSY_RETRIES }),

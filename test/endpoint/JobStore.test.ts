@@ -140,7 +140,7 @@ describe("the store of jobs", () => {
         assert.include(yield* refusal(`${folder}.link`), "not a folder but a link");
         assert.include(yield* refusal(`${folder}.link/`), "not a folder but a link");
         writeFileSync(`${folder}.file`, "");
-        assert.include(yield* refusal(`${folder}.file`), "EEXIST");
+        assert.include(yield* refusal(`${folder}.file`), "it is not a folder. Choose another one");
         chmodSync(folder, 0o777);
         assert.include(yield* refusal(folder), "other users can write there");
         assert.deepStrictEqual(readdirSync(folder), []);

@@ -12,8 +12,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Schedule } from "effect";
+import { Effect, Layer, Schedule } from "effect";
 
+import { JobStore } from "../../src/endpoint/JobStore.ts";
 import { workerCommand, workerCommandOf, workerProcess } from "../support/WorkerProcess.ts";
 import { findTools } from "../support/WorkspaceProcesses.ts";
 
@@ -148,6 +149,24 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
       assert.include(said, "read-only (EROFS)");
       assert.notInclude(said, "NotFound");
       assert.notInclude(said, "ree some space");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["new", "can't be made"],
+    ["old", "can't be written to"],
+  ] as const)("keeps no jobs in a folder that is %s there, and says why", ([name, problem]) =>
+    Effect.gen(function* () {
+      const { folder, PATH } = yield* folders;
+      yield* Effect.scoped(Layer.build(JobStore.layerFolder(join(folder, "old"))));
+      const run = yield* workerProcess(
+        { PATH, WORKER_WORKSPACE_PATH: "" },
+        ["serve", "--port", "0", "--keep", join(folder, name)],
+        readOnly([]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stderr(), `${problem}: it is mounted read-only (EROFS)`);
+      assert.strictEqual(code, 2);
     }).pipe(Effect.scoped),
   );
 
