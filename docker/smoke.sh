@@ -7,7 +7,8 @@ set -eu
 
 cd "$(dirname "$0")"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+pid=
+trap 'rm -rf "$work"; [ -z "$pid" ] || kill "$pid" 2>/dev/null || :' EXIT
 
 failed() {
     echo "== FAILED: $1"
@@ -36,7 +37,8 @@ until base/bin/python -I -c "$ping" 2>"$work/ping"; do
     [ "$tries" -lt 60 ] || { cat "$work/ping"; failed "/ping did not answer 200 within 30 seconds" "$work/log"; }
     sleep 0.5
 done
-bin/node health.mjs >"$work/health" 2>&1 || { cat "$work/health"; failed "the health check exited with $?" "$work/log"; }
+bin/node health.mjs >"$work/health" 2>&1 || { status=$?; cat "$work/health"; failed "the health check exited with $status" "$work/log"; }
 kill -TERM "$pid"
 wait "$pid" || failed "after SIGTERM the worker exited with $? instead of 0" "$work/log"
+pid=
 echo "== everything works"
