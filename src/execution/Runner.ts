@@ -337,7 +337,7 @@ export const makeRunner = Effect.gen(function* () {
       });
     }
     notes.push(...result.notes);
-    runner.threads = result.threads.slice(0, MOST_THREADS).map(oneLine);
+    runner.threads = result.threads.slice(0, MOST_THREADS).map((name) => oneLine(mask(name)));
     if (result.instance !== null) {
       const { id } = result.instance;
       const why = lost.get(id);

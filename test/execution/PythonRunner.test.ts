@@ -14,6 +14,10 @@ import {
   textOf,
   well,
 } from "../support/FakeRunner.ts";
+import { leaksOf } from "../support/Leaks.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
 const call: Call = {
   meta: {
@@ -162,6 +166,59 @@ describe("PythonRunner", () => {
       assert.strictEqual(outcome.output, "one\ntwo\n[worker-tetra] Something to know.\n");
       assert.strictEqual(lines.join(""), "one\ntwo\n");
     }).pipe(provide);
+  });
+
+  it.effect("masks notes and names of threads before it shortens them", () => {
+    const password = "a-password-of-a-job";
+    const names = [KEY, `${"x".repeat(70)} https://me:${password}@host/`];
+    const { provide } = setUp(
+      [
+        {
+          ...well,
+          call: (runner, id) =>
+            runner.answer(id, {
+              notes: [KEY, `${"x".repeat(4070)}https://me:${password}@host/${"y".repeat(100)}`],
+              threads: names,
+            }),
+        },
+      ],
+      { RUNPOD_API_KEY: KEY },
+    );
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      const outputs = [yield* runner.call(call), yield* runner.call(call)].map(
+        ({ output }) => output,
+      );
+      assert.include(outputs[0], "[worker-tetra] ***\n");
+      assert.include(outputs[0], "more characters)");
+      assert.include(outputs[1], "still running (***, x");
+      for (const secret of [KEY, password]) assert.isEmpty(leaksOf(secret, outputs.join("")));
+    }).pipe(provide);
+  });
+
+  it.effect("masks what leftover threads print between two calls", () => {
+    const logs = keptLogs();
+    let print: ((text: string) => void) | undefined;
+    const { provide } = setUp(
+      [
+        {
+          ...well,
+          call: (runner, id) => {
+            ({ print } = runner);
+            runner.answer(id, { threads: ["one"] });
+          },
+        },
+      ],
+      { RUNPOD_API_KEY: KEY },
+    );
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      yield* runner.call(call);
+      print?.(`the key is ${KEY}\n`);
+      const { output } = yield* runner.call(call);
+      assert.include(logs.notices().join(), "leftover threads: the key is ***");
+      assert.isEmpty(leaksOf(KEY, logs.notices().join() + output));
+    }).pipe(provide, Effect.provide(logs.layer));
   });
 
   it.effect("reports a crash with its output, and has a new process for the next call", () => {

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Exit, Fiber, Layer } from "effect";
+import { Effect, Exit, Fiber, FileSystem, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
 import { RunnerLauncher } from "../../src/execution/RunnerLauncher.ts";
+import { Environment } from "../../src/settings/Environment.ts";
 import {
   type Behaviour,
   fakeRunners,
@@ -10,13 +11,18 @@ import {
   surroundings,
   well,
 } from "../support/FakeRunner.ts";
+import { leaksOf } from "../support/Leaks.ts";
+import { platformError } from "../support/MemoryFileSystem.ts";
 
-const setUp = (behaviours: ReadonlyArray<Behaviour>) => {
+const setUp = (
+  behaviours: ReadonlyArray<Behaviour>,
+  variables: Readonly<Record<string, string>> = {},
+) => {
   const runners = fakeRunners(...behaviours);
   const workspace = fakeWorkspace();
   const layer = RunnerLauncher.layerNoDeps.pipe(
     Layer.provide([runners.layer, workspace.layer]),
-    Layer.provide(surroundings()),
+    Layer.provide(surroundings(variables)),
   );
   return { started: runners.started, evidence: workspace.evidence, provide: Effect.provide(layer) };
 };
@@ -70,6 +76,49 @@ describe("RunnerLauncher", () => {
       assert.isTrue(Exit.isFailure(exit));
       assert.include(String(exit), "ImportError: no");
     }),
+  );
+
+  it.effect("masks secrets in what a process says that does not start", () => {
+    const key = "rpa_Zq81mXw3Vt60bLk9Ys";
+    const { provide } = setUp(
+      [
+        {
+          ...well,
+          start: (runner) => {
+            runner.print(`no use for ${key}`);
+            runner.end({ code: 1 });
+          },
+        },
+      ],
+      { RUNPOD_API_KEY: key },
+    );
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(launch);
+      assert.include(error.message, "no use for ***");
+      assert.isEmpty(leaksOf(key, error.message));
+    }).pipe(provide);
+  });
+
+  it.effect("names a read-only disk that has no room for the pipes of a process", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(launch);
+      assert.include(error.message, "it is mounted read-only (EROFS)");
+      assert.include(error.message, "TMPDIR can name another folder");
+    }).pipe(
+      Effect.provide(
+        RunnerLauncher.layerNoDeps.pipe(
+          Layer.provide([
+            fakeRunners(well).layer,
+            fakeWorkspace().layer,
+            Environment.layerOf({}),
+            FileSystem.layerNoop({
+              makeTempDirectoryScoped: () =>
+                Effect.fail(platformError("EROFS", "makeTempDirectory", "/tmp")),
+            }),
+          ]),
+        ),
+      ),
+    ),
   );
 
   it.effect.each([

@@ -188,13 +188,16 @@ describe("Redactor", () => {
       WORKER_SERVE_KEY: "serve-4f8a7d9c3b2e",
       AWS_SECRET_ACCESS_KEY: "wJalrXUtnFEMI/K7MDENG",
       OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20zxcvbnm1234567890,x=y",
+      // Some indexes take the token in the place of the user's name.
+      UV_INDEX_PRIVATE_USERNAME: "index-token-0123456789",
+      GIT_USERNAME: "a-person-of-the-world",
       TOKENIZERS_PARALLELISM: "a-value-that-is-no-secret",
     });
     assert.strictEqual(
       redactor.mask(
-        "hf_aBcDeFgHiJkLmNoP serve-4f8a7d9c3b2e wJalrXUtnFEMI/K7MDENG zxcvbnm1234567890 a-value-that-is-no-secret",
+        "hf_aBcDeFgHiJkLmNoP serve-4f8a7d9c3b2e wJalrXUtnFEMI/K7MDENG zxcvbnm1234567890 index-token-0123456789 a-person-of-the-world a-value-that-is-no-secret",
       ),
-      "*** *** *** *** a-value-that-is-no-secret",
+      "*** *** *** *** *** a-person-of-the-world a-value-that-is-no-secret",
     );
   });
 

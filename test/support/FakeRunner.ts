@@ -50,7 +50,7 @@ export const prepared: PreparedWorkspace = {
   },
 };
 
-const result = {
+export const result = {
   ok: true,
   error: null,
   instance: null,

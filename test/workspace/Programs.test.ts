@@ -138,6 +138,39 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     );
   });
 
+  it.live("show no part of an address's password in the log where a long line is cut", () => {
+    const lines: Array<string> = [];
+    const password = "a-password-of-a-job";
+    const code = `
+const address = "https://me:${password}@host/ ";
+for (let offset = 0; offset < address.length; offset += 1) console.log("x".repeat(4096 - offset) + address);`;
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        assert.isAtLeast(lines.length, password.length);
+        assert.isEmpty(leaksOf(password, lines.join("\n")));
+        assert.include(lines.at(-1), "xhttps://***@host/");
+      }),
+    );
+  });
+
+  it.live("show no line of a secret of several short lines in the log", () => {
+    const lines: Array<string> = [];
+    const secret = "one-line\ntwo-line\nend-line";
+    return node(`console.log("before\\n" + process.env.A_SECRET + "\\nafter")`, {
+      live: { stream: "stdout", name: "tool" },
+    }).pipe(
+      Effect.provide(
+        Programs.layer.pipe(
+          Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], A_SECRET: secret })),
+          Layer.merge(kept(lines)),
+        ),
+      ),
+      Effect.map(() => assert.notInclude(lines.join(), "-line")),
+    );
+  });
+
   it.live("show no part of a secret where much of their output is left out", () =>
     Effect.gen(function* () {
       const address = "https://me:a-password-of-a-job@host/";
