@@ -147,7 +147,10 @@ const requestOf = (text: Uint8Array): Option.Option<JobRequest> =>
 export class LocalQueue extends Context.Service<
   LocalQueue,
   {
-    /** Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. */
+    /**
+     * Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. The
+     * queue releases it. The caller must not be interruptible between taking over the body and the end of this.
+     */
     readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<LocalJob>;
     readonly status: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
     /** Its end, or its state after so many milliseconds. */
@@ -270,6 +273,7 @@ export class LocalQueue extends Context.Service<
         );
       });
 
+      /** Uninterruptible: a client may hang up half-way, and its job must still end. */
       const finish = Effect.fnUntraced(function* (
         entry: Entry,
         status: JobStatus,
@@ -287,7 +291,7 @@ export class LocalQueue extends Context.Service<
         changed(entry);
         if (entry.webhook !== undefined) yield* post(entry, entry.webhook);
         yield* trim;
-      });
+      }, Effect.uninterruptible);
 
       /** Ends a job before its time; whoever has it is told to stop. */
       const end = Effect.fnUntraced(function* (entry: Entry, status: JobStatus, error?: string) {
@@ -295,34 +299,31 @@ export class LocalQueue extends Context.Service<
         if (place >= 0) queued.splice(place, 1);
         else yield* Queue.offer(stops, entry.id);
         yield* finish(entry, status, error === undefined ? undefined : SentResult.ofError(error));
-      });
+      }, Effect.uninterruptible);
 
-      const submit = Effect.fnUntraced(
-        function* (
-          request: JobRequest,
-          body: HeldBody = { bytes: jsonOf(request), release: Effect.void },
-        ) {
-          const state = {
-            id: `${randomUUID()}-l1`,
-            submitted: now(),
-            status: "IN_QUEUE",
-            started: null,
-            ended: null,
-            retries: 0,
-          } as const;
-          const entry = entryOf(
-            { state, request: body.bytes, result: undefined },
-            request,
-            body.release,
-          );
-          yield* store.add(storedJobOf(entry));
-          entries.set(entry.id, entry);
-          const view = viewOf(entry);
-          enqueue(entry);
-          return view;
-        },
-        (effect) => Effect.uninterruptible(effect),
-      );
+      const submit = Effect.fnUntraced(function* (
+        request: JobRequest,
+        body: HeldBody = { bytes: jsonOf(request), release: Effect.void },
+      ) {
+        const state = {
+          id: `${randomUUID()}-l1`,
+          submitted: now(),
+          status: "IN_QUEUE",
+          started: null,
+          ended: null,
+          retries: 0,
+        } as const;
+        const entry = entryOf(
+          { state, request: body.bytes, result: undefined },
+          request,
+          body.release,
+        );
+        yield* store.add(storedJobOf(entry));
+        entries.set(entry.id, entry);
+        const view = viewOf(entry);
+        enqueue(entry);
+        return view;
+      });
 
       /** Waits until something is so of an entry, or time is up. */
       const until = (entry: Entry, isSo: () => boolean, milliseconds: number) =>
@@ -334,29 +335,27 @@ export class LocalQueue extends Context.Service<
         while (queued.length === 0) yield* arrived.await;
       });
 
-      const take = Effect.fnUntraced(
-        function* (slots: number) {
-          yield* Effect.interruptible(available);
-          const taken = queued.splice(0, slots);
-          for (const entry of taken) {
-            entry.status = "IN_PROGRESS";
-            entry.started = now();
-            changed(entry);
-          }
-          const jobs: Array<Job> = [];
-          for (const { id, request: text } of taken) {
-            if (text.length > LARGE) yield* Effect.yieldNow;
-            const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
-            jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
-          }
-          // It may have been cancelled in the meantime.
-          return {
-            jobs: jobs.filter(({ id }) => entries.get(id)?.status === "IN_PROGRESS"),
-            unusable: [],
-          };
-        },
-        (effect) => Effect.uninterruptible(effect),
-      );
+      /** Waiting is interruptible even if the caller is not; jobs that were taken must be worked on. */
+      const take = Effect.fnUntraced(function* (slots: number) {
+        yield* Effect.interruptible(available);
+        const taken = queued.splice(0, slots);
+        for (const entry of taken) {
+          entry.status = "IN_PROGRESS";
+          entry.started = now();
+          changed(entry);
+        }
+        const jobs: Array<Job> = [];
+        for (const { id, request: text } of taken) {
+          if (text.length > LARGE) yield* Effect.yieldNow;
+          const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
+          jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
+        }
+        // It may have been cancelled in the meantime.
+        return {
+          jobs: jobs.filter(({ id }) => entries.get(id)?.status === "IN_PROGRESS"),
+          unusable: [],
+        };
+      });
 
       const complete = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
         const entry = entries.get(jobId);
@@ -504,7 +503,7 @@ export class LocalQueue extends Context.Service<
             }),
             all.length,
           );
-        }),
+        }).pipe(Effect.uninterruptible),
         counts: Effect.sync(() => ({
           ...tally,
           IN_QUEUE: queued.length,

@@ -142,7 +142,7 @@ const makeReader = (
     Effect.map(budget.reserve(amount), (isReserved) => {
       if (isReserved) held += amount;
       return isReserved ? undefined : overloaded(budget.limit);
-    });
+    }).pipe(Effect.uninterruptible);
 
   /** Adds a part of the body; returns why the body is refused, if it is. */
   const addPart = (part: Uint8Array) => {

@@ -45,28 +45,33 @@ export class PythonRunner extends Context.Service<
         );
       };
 
+      const begin = (request: Call): Runner => {
+        const runner = choose(request);
+        const { instance } = request.meta;
+        loads.set(runner, loadOf(runner) + 1);
+        if (instance !== null) {
+          const entry = asked.get(instance) ?? { runner, calls: 0 };
+          entry.calls += 1;
+          asked.set(instance, entry);
+        }
+        return runner;
+      };
+
+      const end = ({ meta: { instance } }: Call, runner: Runner): void => {
+        loads.set(runner, loadOf(runner) - 1);
+        const entry = instance === null ? undefined : asked.get(instance);
+        if (instance === null || entry === undefined) return;
+        entry.calls -= 1;
+        if (entry.calls === 0) asked.delete(instance);
+      };
+
       /** Keeps account of who has what while a call lasts. */
       const call: Runner["call"] = (request) =>
-        Effect.suspend(() => {
-          const runner = choose(request);
-          const { instance } = request.meta;
-          loads.set(runner, loadOf(runner) + 1);
-          if (instance !== null) {
-            const entry = asked.get(instance) ?? { runner, calls: 0 };
-            entry.calls += 1;
-            asked.set(instance, entry);
-          }
-          return Effect.ensuring(
-            runner.call(request),
-            Effect.sync(() => {
-              loads.set(runner, loadOf(runner) - 1);
-              const entry = instance === null ? undefined : asked.get(instance);
-              if (instance === null || entry === undefined) return;
-              entry.calls -= 1;
-              if (entry.calls === 0) asked.delete(instance);
-            }),
-          );
-        });
+        Effect.acquireUseRelease(
+          Effect.sync(() => begin(request)),
+          (runner) => runner.call(request),
+          (runner) => Effect.sync(() => end(request, runner)),
+        );
 
       return PythonRunner.of({
         call: count === 1 ? first.call : call,

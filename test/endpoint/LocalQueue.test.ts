@@ -4,16 +4,32 @@ import { Effect, Fiber, FileSystem, Layer } from "effect";
 import { HttpClient, HttpClientResponse } from "effect/http";
 import { TestClock } from "effect/testing";
 
-import { JobStore } from "../../src/endpoint/JobStore.ts";
+import { JobStore, type JobStoreUnusable } from "../../src/endpoint/JobStore.ts";
 import { type LocalJob, streamJson } from "../../src/endpoint/LocalJob.ts";
 import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
 import { makeRequestBudget, RequestBudget } from "../../src/endpoint/RequestBody.ts";
 import type { JobRequest, JobStatus } from "../../src/protocol/EndpointJob.ts";
 import { bestOf } from "../support/EventLoop.ts";
+import { interruptedAtEveryStep, turns } from "../support/Interruption.ts";
 import { keptLogs } from "../support/Logs.ts";
 
+/** A store whose disk takes its time. */
+const slowStore = Layer.succeed(
+  JobStore,
+  JobStore.of({
+    isPersistent: true,
+    add: () => turns(2),
+    update: () => turns(2),
+    remove: () => turns(2),
+    kept: Effect.succeed([]),
+  }),
+);
+
 /** A queue whose webhooks answer as told, one status after the other, then 200. */
-const withQueue = (statuses: ReadonlyArray<number> = [], folder?: string) => {
+const withQueue = (
+  statuses: ReadonlyArray<number> = [],
+  store: Layer.Layer<JobStore, JobStoreUnusable> = JobStore.layerNone,
+) => {
   const posted: Array<{ readonly url: string; readonly body: unknown }> = [];
   const client = HttpClient.make((request) =>
     Effect.sync(() => {
@@ -28,7 +44,6 @@ const withQueue = (statuses: ReadonlyArray<number> = [], folder?: string) => {
       );
     }),
   );
-  const store = folder === undefined ? JobStore.layerNone : JobStore.layerFolder(folder);
   const layer = Layer.fresh(
     LocalQueue.layer.pipe(
       Layer.provide(store),
@@ -65,6 +80,13 @@ const carryOutWith = Effect.fnUntraced(function* (result: Uint8Array) {
   yield* forWorker.complete(job.id, result, false, 1);
   return job;
 });
+
+/** Does something with a queue, for a job in it. */
+type Act = (queue: LocalQueue["Service"], id: string) => Effect.Effect<unknown, unknown>;
+
+const nothing: Act = () => Effect.void;
+const take: Act = ({ forWorker }) => forWorker.take(1, false);
+const cancel: Act = (queue, id) => queue.cancel(id);
 
 describe("the queue of a local endpoint", () => {
   it.effect("hands jobs out in order, as many as asked for, and tells how they ended", () =>
@@ -282,7 +304,7 @@ describe("the queue of a local endpoint", () => {
         const waiting = yield* queue.submit(asked("waiting"));
         yield* queue.forWorker.take(1, false);
         return [done.id, running.id, waiting.id] as const;
-      }).pipe(Effect.provide(withQueue([], folder).layer));
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
       const [done, running, waiting] = ids;
 
       yield* Effect.gen(function* () {
@@ -295,7 +317,7 @@ describe("the queue of a local endpoint", () => {
           { id: running, input: "running" },
           { id: waiting, input: "waiting" },
         ]);
-      }).pipe(Effect.provide(withQueue([], folder).layer));
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
@@ -308,7 +330,7 @@ describe("the queue of a local endpoint", () => {
         yield* queue.submit(asked("a"));
         yield* carryOut({ output: 1 });
         yield* TestClock.adjust("31 minutes");
-      }).pipe(Effect.provide(withQueue([], folder).layer));
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
       const left = Effect.flatMap(JobStore, ({ kept }) => kept);
       assert.deepStrictEqual(yield* Effect.provide(left, JobStore.layerFolder(folder)), []);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
@@ -430,6 +452,13 @@ describe("the queue of a local endpoint", () => {
           yield* Effect.yieldNow;
           assert.lengthOf(posted, 6);
           assert.lengthOf(logs.warnings(), 3);
+          // Each is tried three times, and then makes room.
+          yield* TestClock.adjust("1 minute");
+          assert.lengthOf(posted, 18);
+          yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+          yield* carryOutWith(large);
+          yield* Effect.yieldNow;
+          assert.lengthOf(posted, 19);
         }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
       },
       TIMEOUT,
@@ -452,6 +481,57 @@ describe("the queue of a local endpoint", () => {
         Effect.provide(withQueue().layer),
         Effect.provideService(RequestBudget, makeRequestBudget(100)),
       ),
+    );
+  });
+
+  describe("ends each job once, notifies those who wait and releases its bytes, even if interrupted", () => {
+    it.effect.each<readonly [string, Act, Act, Act]>([
+      ["while it cancels a job", nothing, cancel, nothing],
+      ["while it empties the queue", nothing, ({ purge }) => purge, nothing],
+      [
+        "while a job is to run again",
+        (queue, id) =>
+          Effect.andThen(
+            take(queue, id),
+            queue.forWorker.complete(id, body({ error: "no" }), false, 1),
+          ),
+        ({ retry }, id) => retry(id),
+        nothing,
+      ],
+      [
+        "while it gets a result",
+        take,
+        ({ forWorker }, id) => forWorker.complete(id, body({ output: 1 }), false, 1),
+        cancel,
+      ],
+    ])("%s", ([, before, act, after]) =>
+      interruptedAtEveryStep((interrupted, about) => {
+        const budget = makeRequestBudget(300);
+        return Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (const input of ["a", "b", "c"]) {
+            yield* budget.reserve(100);
+            const held = { bytes: body({ input }), release: budget.release(100) };
+            ids.push((yield* queue.submit({ input }, held)).id);
+          }
+          const [first = ""] = ids;
+          const waiting = yield* Effect.forEach(ids, (id) =>
+            Effect.forkChild(queue.wait(id, 60_000)),
+          );
+          yield* before(queue, first);
+          yield* interrupted(act(queue, first));
+          yield* queue.purge;
+          yield* after(queue, first);
+          yield* turns(1);
+          for (const fiber of waiting) assert.isDefined(fiber.pollUnsafe(), about);
+          assert.isTrue(yield* budget.reserve(300), about);
+          assert.isFalse(yield* budget.reserve(1), about);
+        }).pipe(
+          Effect.provide(withQueue([], slowStore).layer),
+          Effect.provideService(RequestBudget, budget),
+        );
+      }),
     );
   });
 

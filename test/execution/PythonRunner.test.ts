@@ -14,6 +14,7 @@ import {
   textOf,
   well,
 } from "../support/FakeRunner.ts";
+import { interruptedAtEveryStep } from "../support/Interruption.ts";
 import { leaksOf } from "../support/Leaks.ts";
 import { keptLogs } from "../support/Logs.ts";
 
@@ -461,6 +462,19 @@ describe("PythonRunner", () => {
             assert.strictEqual(value(answers[index] ?? { value: undefined }), places.get(id));
           }
           assert.strictEqual(value(yield* runner.call(of("b"))), places.get("b"));
+        }).pipe(provide);
+      }),
+    );
+
+    it.effect("counts no call that was interrupted, whenever that was", () =>
+      interruptedAtEveryStep((interrupted, about) => {
+        const { started, provide } = setUp(numbered(3), THREE);
+        return Effect.gen(function* () {
+          const runner = yield* PythonRunner;
+          yield* runner.call(of("a"));
+          yield* interrupted(runner.call(of("a")));
+          yield* runner.call(call);
+          assert.lengthOf(started, 1, about);
         }).pipe(provide);
       }),
     );

@@ -1,17 +1,20 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Layer, Queue } from "effect";
+import { Deferred, Effect, Fiber, Layer, Option, Queue } from "effect";
 
 import { Delivery } from "../../src/runpod/Delivery.ts";
+import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Worker } from "../../src/runpod/Worker.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
 import { inMemoryWorker } from "../support/InMemoryWorker.ts";
+import { interruptedAtEveryStep, turns } from "../support/Interruption.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 /** The most steps of the scheduler that the interrupted effects take. */
 const STEPS = 40;
 
 const steps = Array.from({ length: STEPS }, (_, step) => step);
-
-const turns = (count: number) => Effect.repeat(Effect.yieldNow, { times: count });
 
 const ROOM = 256 * 1024 * 1024;
 const large = new Uint8Array(ROOM);
@@ -151,4 +154,80 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
       { discard: true },
     ),
   );
+
+  it.effect("of Delivery.accept leaves no delivery that the worker's end does not wait for", () =>
+    interruptedAtEveryStep((interrupted, about) => {
+      const begun: Array<string> = [];
+      const ended: Array<string> = [];
+      return Effect.gen(function* () {
+        const { accept, idle } = yield* Delivery;
+        yield* interrupted(
+          accept(
+            { jobId: "job", body: large, isStream: false },
+            Effect.andThen(
+              Effect.sync(() => begun.push("job")),
+              turns(5 * STEPS),
+            ),
+            Effect.sync(() => ended.push("job")),
+          ),
+        );
+        yield* idle;
+        yield* turns(2 * STEPS);
+        assert.deepStrictEqual(ended, begun, about);
+      }).pipe(Effect.provide(inMemoryWorker({ complete: () => Effect.void })));
+    }),
+  );
+
+  it.effect("of Delivery.resume loses no result that was loaded from the disk", () =>
+    interruptedAtEveryStep((interrupted, about) => {
+      const loaded: Array<string> = [];
+      const sent: Array<string> = [];
+      const load = (jobId: string) =>
+        Effect.sync(() => {
+          loaded.push(jobId);
+          return Option.some({ jobId, body: new Uint8Array(), isStream: false });
+        });
+      return Effect.gen(function* () {
+        const { resume, idle } = yield* Delivery;
+        yield* interrupted(resume);
+        yield* idle;
+        assert.deepStrictEqual(sent, loaded, about);
+      }).pipe(
+        Effect.provide(
+          Delivery.layerNoDeps.pipe(
+            Layer.provide([
+              Layer.mock(ResultStore, { kept: Effect.succeed([load("one"), load("two")]) }),
+              Layer.succeed(
+                JobQueue,
+                fakeJobQueue({ complete: (id) => Effect.sync(() => sent.push(id)) }),
+              ),
+              Environment.layerOf({}),
+            ]),
+            Layer.merge(keptLogs().layer),
+          ),
+        ),
+      );
+    }),
+  );
+});
+
+describe("a delivery that fails by a defect", () => {
+  it.effect("is logged as lost, and its bytes and its job are released", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      let ended = 0;
+      const end = Effect.sync(() => (ended += 1));
+      yield* accept({ jobId: "one", body: large, isStream: false }, Effect.die("broken"), end);
+      yield* accept({ jobId: "two", body: large, isStream: false }, Effect.void, end);
+      yield* idle;
+      assert.strictEqual(ended, 2);
+      assert.match(
+        logs.errors().join(),
+        /result of job one .* is lost: sending it failed \(broken\)/,
+      );
+    }).pipe(
+      Effect.provide(Layer.merge(inMemoryWorker({ complete: () => Effect.void }), logs.layer)),
+    );
+  });
 });
