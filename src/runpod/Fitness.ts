@@ -119,7 +119,7 @@ export class Fitness extends Context.Service<
       const canWrite = (folder: string) => {
         const file = path.join(folder, `.write-probe-${randomUUID()}`);
         return files
-          .writeFileString(file, "x")
+          .writeFileString(file, "x", { flag: "wx" })
           .pipe(
             Effect.andThen(files.remove(file)),
             Effect.mapError(diskFault(folder, "can't be written to")),

@@ -96,6 +96,18 @@ describe("AptCache", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("writes to nothing that is there already in the folder of an install", () =>
+    Effect.gen(function* () {
+      const { folder, keep, restore, target } = yield* scene;
+      yield* keep;
+      const precious = join(folder, "precious");
+      writeFileSync(precious, "precious");
+      symlinkSync(precious, join(target, ARCHIVE.file));
+      yield* restore;
+      assert.strictEqual(readFileSync(precious, "utf8"), "precious");
+    }).pipe(Effect.scoped),
+  );
+
   it.live("ignores a folder with an archive's name, and does not change it", () =>
     Effect.gen(function* () {
       const { keep, kept, restore, target } = yield* scene;

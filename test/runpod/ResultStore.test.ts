@@ -17,11 +17,14 @@ import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer, Option } from "effect";
+import { Effect, Layer, Option, Path } from "effect";
 
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { faultyFileSystem } from "../support/FaultyFileSystem.ts";
 import { keptLogs } from "../support/Logs.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
 
 const GIBIBYTE = 1024 ** 3;
 
@@ -81,6 +84,49 @@ describe("a folder of results that others can write to", () => {
       assert.isTrue(isKept);
     }).pipe(Effect.scoped),
   );
+
+  it.effect("is not written to through a link whose name another process has guessed", () => {
+    const { layer, precious } = plantingFileSystem();
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      assert.isFalse(yield* (yield* ResultStore).keep(result));
+      assert.include(logs.errors().join(), "EEXIST");
+      assert.strictEqual(precious(), "precious");
+    }).pipe(
+      Effect.provide(
+        ResultStore.layer.pipe(
+          Layer.provide([
+            layer,
+            Path.layer,
+            Environment.layerOf({ WORKER_RESULT_STORE: "/store" }),
+          ]),
+          Layer.merge(logs.layer),
+        ),
+      ),
+    );
+  });
+
+  it.effect("reports a disk that is read-only as such", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      assert.isFalse(yield* (yield* ResultStore).keep(result));
+      assert.deepStrictEqual(logs.errors(), [
+        "/store can't keep a result: it is mounted read-only (EROFS). Mount it writable.",
+      ]);
+    }).pipe(
+      Effect.provide(
+        ResultStore.layer.pipe(
+          Layer.provide([
+            faultyFileSystem(memoryFileSystem().files, [{ method: "makeDirectory", code: "EROFS" }])
+              .layer,
+            Path.layer,
+            Environment.layerOf({ WORKER_RESULT_STORE: "/store" }),
+          ]),
+          Layer.merge(logs.layer),
+        ),
+      ),
+    );
+  });
 
   it.live("gives only results that the worker put there", () =>
     Effect.gen(function* () {

@@ -5,6 +5,7 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
 import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
 import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
 
 interface Machine {
   readonly planted?: Readonly<Record<string, Planted>>;
@@ -51,6 +52,18 @@ describe("Volume", () => {
       });
       assert.deepStrictEqual(memory.show(), { "/runpod-volume": null });
     }).pipe(provide);
+  });
+
+  it.effect("is tried by a file of a new name, and never by one that is there", () => {
+    const { layer, precious } = plantingFileSystem({ "/runpod-volume": null });
+    return Effect.gen(function* () {
+      assert.include((yield* Effect.flip(shared)).message, "EEXIST");
+      assert.strictEqual(precious(), "precious");
+    }).pipe(
+      Effect.provide(
+        Volume.layer.pipe(Layer.provide([layer, Path.layer, Environment.layerOf({})])),
+      ),
+    );
   });
 
   it.effect("is where the setting says, with a default endpoint", () => {
