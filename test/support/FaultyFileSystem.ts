@@ -4,6 +4,7 @@ import { platformError } from "./MemoryFileSystem.ts";
 
 /** Methods that change something on the disk, or tell what is there. */
 type FaultyMethod =
+  | "access"
   | "makeDirectory"
   | "readDirectory"
   | "readFile"
@@ -48,6 +49,7 @@ export const faultyFileSystem = (
     });
   const faulty = FileSystem.make({
     ...files,
+    access: (path, options) => Effect.andThen(trip("access", path), files.access(path, options)),
     makeDirectory: (path, options) =>
       Effect.andThen(trip("makeDirectory", path), files.makeDirectory(path, options)),
     readDirectory: (path, options) =>

@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+
 import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect, Exit, Metric, Option, Scope } from "effect";
 import { TestClock } from "effect/testing";
@@ -203,6 +205,37 @@ describe("Workspace", () => {
       assert.strictEqual((yield* worker.ready).directory, "/own");
       assert.lengthOf(machine.warnings(), 1);
       assert.include(machine.warnings()[0], "mounted read-only (EROFS)");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("names a read-only disk where it can't go over to it, and stays where it is", () => {
+    const machine = fakeMachine();
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker({}, [
+        { method: "makeDirectory", code: "EROFS", path: /^\/own$/ },
+      ]);
+      yield* worker.ready;
+      const error = yield* Effect.flip(worker.retreat(["one"]));
+      assert.strictEqual(
+        error.message,
+        "/own can't be made: it is mounted read-only (EROFS). Mount it writable.",
+      );
+      assert.strictEqual((yield* worker.ready).directory, VOLUME);
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("names a read-only disk that has no room for temporary files", () => {
+    const temporary = tmpdir();
+    const machine = fakeMachine({ planted: { [temporary]: null } });
+    return Effect.gen(function* () {
+      const worker = yield* machine.worker({}, [
+        { method: "access", code: "EROFS", path: new RegExp(`^${temporary}$`) },
+        { method: "makeDirectory", code: "EROFS", path: /\/\.tmp$/ },
+      ]);
+      yield* worker.ready;
+      assert.deepStrictEqual(machine.warnings(), [
+        `${temporary} can't be written to: it is mounted read-only (EROFS). Mount it writable.`,
+      ]);
     }).pipe(Effect.scoped, machine.provide);
   });
 

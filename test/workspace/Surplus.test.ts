@@ -1,0 +1,49 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Option, Path } from "effect";
+
+import { DiskUsage } from "../../src/workspace/DiskUsage.ts";
+import { SurplusFinder } from "../../src/workspace/Surplus.ts";
+import { UvCache } from "../../src/workspace/UvCache.ts";
+import { type Place, Volume } from "../../src/workspace/Volume.ts";
+import { faultyFileSystem } from "../support/FaultyFileSystem.ts";
+import { memoryFileLock } from "../support/MemoryFileLock.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+
+const place: Place = {
+  directory: "/own",
+  shared: false,
+  caches: "/own",
+  cachedModels: Option.none(),
+};
+
+const FOLDER = "/runpod-volume/runtimes/old";
+
+describe("what no endpoint uses any more", () => {
+  it.effect("stays on a read-only disk, which is reported as such", () => {
+    const memory = memoryFileSystem({ [FOLDER]: null });
+    return Effect.gen(function* () {
+      const { remove } = yield* SurplusFinder;
+      const error = yield* Effect.flip(
+        remove({ path: FOLDER, reason: "unused", bytes: Option.none(), locks: [] }),
+      );
+      assert.strictEqual(
+        error.message,
+        `${FOLDER} can't be removed: it is mounted read-only (EROFS). Mount it writable.`,
+      );
+      assert.property(memory.show(), FOLDER);
+    }).pipe(
+      Effect.provide(
+        SurplusFinder.layerNoDeps.pipe(
+          Layer.provide([
+            faultyFileSystem(memory.files, [{ method: "rename", code: "EROFS" }]).layer,
+            memoryFileLock(memory).layer,
+            Layer.mock(DiskUsage, {}),
+            Layer.mock(Volume, { own: place }),
+            Layer.mock(UvCache, { lockOf: (cache) => cache }),
+            Path.layer,
+          ]),
+        ),
+      ),
+    );
+  });
+});
