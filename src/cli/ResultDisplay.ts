@@ -45,7 +45,7 @@ export class ResultDisplay extends Context.Service<
   );
 
   /** Loads a value in a separate process, and shows Python's repr. */
-  static readonly layerLoading = Layer.effect(
+  static readonly layerLoadingNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
@@ -88,7 +88,9 @@ export class ResultDisplay extends Context.Service<
           ),
       });
     }),
-  ).pipe(Layer.provide(Workspace.layer));
+  );
+
+  static readonly layerLoading = this.layerLoadingNoDeps.pipe(Layer.provide(Workspace.layer));
 }
 
 /** Whether results are loaded to be shown. */

@@ -15,6 +15,8 @@ type Answer = (line: string) => Outcome | undefined;
 const POLICY: Readonly<Record<string, string>> = {
   curl: "curl:\n  Installed: 7.88.1-10\n  Version table:\n     8 500\n        500 http://mirror main\n *** 7.88.1-10 100\n",
   ffmpeg: "ffmpeg:\n  Installed: (none)\n  Version table:\n     7:5.1 500\n",
+  // apt leaves out the machine's own architecture.
+  "libc6:amd64": "libc6:\n  Installed: (none)\n  Version table:\n     2.36 500\n",
   "g++": "g++:\n  Installed: (none)\n  Version table:\n     4:12 500\n",
   // Older releases of apt still take an unknown name for a pattern.
   "pyth.n3": "python3:\n  Installed: (none)\n  Version table:\n     3.11 500\n",
@@ -36,7 +38,7 @@ const debian: Answer = (line) => {
       .join("");
   }
   if (line.includes("install")) {
-    return / -- (?:ffmpeg|g\+\+|curl=8)(?: |$)/.test(line)
+    return / -- (?:ffmpeg|g\+\+|curl=8|libc6:amd64)(?: |$)/.test(line)
       ? "done"
       : { exitCode: 100, output: "E: Unable to locate package nonsense" };
   }
@@ -139,6 +141,7 @@ describe("SystemPackages", () => {
   it.effect.each([
     ["pyth.n3", "there is no package named pyth.n3"],
     ["ffmpeg+", "there is no package named ffmpeg+"],
+    ["local-1.0.tar.gz", "there is no package named local-1.0.tar.gz"],
     ["curl=9", "that version"],
     ["curl=8+", "that version"],
   ] as const)("never has apt guess what %j means", ([name, reason]) => {
@@ -150,6 +153,14 @@ describe("SystemPackages", () => {
       // Newer lists might have it.
       assert.deepStrictEqual(apt(), ["update", "update"].slice(0, apt().length));
       assert.isEmpty(lines.filter((line) => line.includes(" install ")));
+    }).pipe(provide);
+  });
+
+  it.effect("installs a package of an architecture", () => {
+    const { apt, provide } = setUp(debian);
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* ensure("libc6:amd64"), ["libc6:amd64"]);
+      assert.strictEqual(apt().at(-1), `${INSTALL} libc6:amd64`);
     }).pipe(provide);
   });
 

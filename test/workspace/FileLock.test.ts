@@ -175,7 +175,7 @@ const descriptorsOf = (path: string) => {
   }).length;
 };
 
-/** A PATH of one folder with these scripts. */
+/** A PATH of one folder with these scripts, which PYTHONPATH names too. */
 const withPrograms = <E>(
   scripts: Readonly<Record<string, string>>,
   check: (path: string) => Effect.Effect<void, E, FileLock | Scope.Scope>,
@@ -187,7 +187,7 @@ const withPrograms = <E>(
       writeFileSync(`${folder}/${name}`, script);
       chmodSync(`${folder}/${name}`, 0o755);
     }
-    return check(path).pipe(Effect.provide(onDisk({ PATH: folder })));
+    return check(path).pipe(Effect.provide(onDisk({ PATH: folder, PYTHONPATH: folder })));
   }).pipe(Effect.provide(NodeServices.layer));
 
 describe("a file lock of the system", () => {
@@ -267,8 +267,16 @@ describe("a file lock of the system", () => {
   );
 
   it.effect.each([
-    ["a link to a file", (path: string) => symlinkSync(`${path}.foreign`, path), /symbolic link/],
-    ["a link to nothing", (path: string) => symlinkSync(`${path}.missing`, path), /symbolic link/],
+    [
+      "a link to a file",
+      (path: string) => symlinkSync(`${path}.foreign`, path),
+      /a symbolic link on the way/,
+    ],
+    [
+      "a link to nothing",
+      (path: string) => symlinkSync(`${path}.missing`, path),
+      /a symbolic link on the way/,
+    ],
     ["a file with a second name", (path: string) => linkSync(`${path}.foreign`, path), /hard link/],
     ["a pipe", (path: string) => execFileSync("mkfifo", [path]), /not a regular file/],
     ["a folder", (path: string) => mkdirSync(path), /folder|EISDIR/],
@@ -317,9 +325,12 @@ describe("a file lock of the system", () => {
   );
 
   describe("by programs that are at hand", () => {
-    it.effect("takes Python's where flock is not there", () =>
+    it.effect("takes Python's where flock is not there, without modules that variables name", () =>
       withPrograms(
-        { python3: `#!/bin/sh\nPATH=${process.env["PATH"] ?? delimiter} exec python3 "$@"\n` },
+        {
+          python3: `#!/bin/sh\nPATH=${process.env["PATH"] ?? delimiter} exec python3 "$@"\n`,
+          "sitecustomize.py": "import os\nos._exit(7)\n",
+        },
         (path) =>
           Effect.gen(function* () {
             const locks = yield* FileLock;

@@ -79,7 +79,7 @@ describe("Python", () => {
     const { lines, provide } = setUp({
       planted: { "/shims/python3": "#!/bin/sh\nexec other", "/opt/python/bin/python3.13": "ELF" },
       answer: (line) =>
-        line.startsWith("/shims/python3 ")
+        line.startsWith("/shims/python3 -I -c ")
           ? says("3.13.0", "/opt/python/bin/python3.13")
           : undefined,
     });

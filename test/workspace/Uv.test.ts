@@ -170,10 +170,14 @@ describe("Uv", () => {
   });
 
   it.effect("is brought by the pip of a virtual environment where Python has none", () => {
-    const { memory, count, provide } = setUp({ venv: true });
+    const { memory, runs, provide } = setUp({ venv: true });
     return Effect.gen(function* () {
       assert.include(yield* command, TOOLS);
-      assert.strictEqual(count("venv"), 1);
+      const venvs = runs.filter(({ line }) => kindOf(line) === "venv");
+      assert.lengthOf(venvs, 1);
+      // Without modules of the current directory or of the variables of the user.
+      assert.include(venvs[0]?.line, `${PYTHON} -I -m venv `);
+      assert.strictEqual(venvs[0]?.directory, "/");
       assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
     }).pipe(provide);
   });

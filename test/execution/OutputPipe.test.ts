@@ -1,0 +1,64 @@
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Result } from "effect";
+
+import { OutputPipe } from "../../src/execution/OutputPipe.ts";
+
+const folder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-pipe-"))),
+  (path) => Effect.sync(() => rmSync(path, { recursive: true })),
+);
+
+const makePipe = (path: string) => execFileSync("mkfifo", [path]);
+
+describe("the pipe of a job's output", () => {
+  it.live("loses its name when it is opened, and is read until then and later", () =>
+    Effect.gen(function* () {
+      const path = join(yield* folder, "output");
+      makePipe(path);
+      const writer = openSync(path, constants.O_RDWR);
+      writeSync(writer, "one ");
+      const read: Array<string> = [];
+      const pipe = Result.getOrThrow(OutputPipe.attach(path, (bytes) => read.push(String(bytes))));
+      assert.isFalse(existsSync(path));
+      writeSync(writer, "two");
+      pipe.drain();
+      pipe.close();
+      closeSync(writer);
+      assert.strictEqual(read.join(""), "one two");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each<readonly [string, (path: string, pipe: string) => void]>([
+    ["a regular file", (path) => writeFileSync(path, "precious")],
+    ["a link to a pipe", (path, pipe) => symlinkSync(pipe, path)],
+    ["a link to a device", (path) => symlinkSync("/dev/null", path)],
+  ])("is not taken from a job that puts %s in its place", ([, plant]) =>
+    Effect.gen(function* () {
+      const root = yield* folder;
+      const path = join(root, "output");
+      makePipe(join(root, "other"));
+      plant(path, join(root, "other"));
+      const { ino } = lstatSync(path);
+      const attached = OutputPipe.attach(path, () => {});
+      if (Result.isSuccess(attached)) attached.success.close();
+      assert.isTrue(Result.isFailure(attached));
+      assert.strictEqual(lstatSync(path).ino, ino);
+    }).pipe(Effect.scoped),
+  );
+});
