@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { Effect, FileSystem, Layer, Option, Path } from "effect";
+import { Duration, Effect, FileSystem, Layer, Option, Path } from "effect";
 
 import { REQUIRE_GPU } from "../runpod/Fitness.ts";
 import { DiskUsage, gigabytes } from "../workspace/DiskUsage.ts";
@@ -24,6 +24,22 @@ export interface Finding {
 /** Free space below this is worth a warning, in bytes. */
 const LITTLE = 5e9;
 
+/** A check that takes longer has found that something hangs, such as the driver of a GPU. */
+const PATIENCE = Duration.seconds(10);
+
+const inTime =
+  (subject: string, state: Finding["state"]) =>
+  <E, R>(check: Effect.Effect<Finding, E, R>): Effect.Effect<Finding, E, R> =>
+    Effect.timeoutOrElse(check, {
+      duration: PATIENCE,
+      orElse: () =>
+        Effect.succeed({
+          subject,
+          state,
+          detail: `the check took more than ${Duration.format(PATIENCE)}`,
+        }),
+    });
+
 /** Something that a worker can't do without. */
 export const missing = (subject: string, { message }: { readonly message: string }): Finding => ({
   subject,
@@ -42,7 +58,10 @@ const python = Effect.gen(function* () {
   const { executable } = yield* found.base;
   const { version } = yield* found.facts(executable);
   return { subject: "Python", state: "ok", detail: `${version} (${executable})` } as const;
-}).pipe(Effect.catch((error) => Effect.succeed(missing("Python", error))));
+}).pipe(
+  Effect.catch((error) => Effect.succeed(missing("Python", error))),
+  inTime("Python", "missing"),
+);
 
 const uv = Effect.gen(function* () {
   const command = yield* (yield* Uv).command;
@@ -110,7 +129,7 @@ const environment = Effect.fnUntraced(function* ({ directory }: Place) {
     "-c",
     "import cloudpickle, sys; print('Python %d.%d.%d' % sys.version_info[:3], 'with cloudpickle', cloudpickle.__version__)",
   ]);
-  return yield* Effect.match(asked, {
+  const finding = Effect.match(asked, {
     onSuccess: (words): Finding => ({
       subject,
       state: "ok",
@@ -123,6 +142,7 @@ const environment = Effect.fnUntraced(function* ({ directory }: Place) {
       advice: "The next start of a worker makes a new one from what was asked for.",
     }),
   });
+  return yield* inTime(subject, "warning")(finding);
 });
 
 const disk = Effect.fnUntraced(function* ({ directory, shared }: Place) {
@@ -153,7 +173,7 @@ const gpu = Effect.gen(function* () {
     "--query-gpu=name,driver_version,memory.total",
     "--format=csv,noheader",
   ]);
-  return yield* Effect.match(asked, {
+  const finding = Effect.match(asked, {
     onSuccess: (words): Finding => ({
       subject,
       state: "ok",
@@ -176,6 +196,7 @@ const gpu = Effect.gen(function* () {
           }
         : { subject, state: "ok", detail: "none (nvidia-smi finds none)" },
   });
+  return yield* inTime(subject, isRequired ? "missing" : "warning")(finding);
 });
 
 /** Everything that a worker needs, looked at in the order in which it needs it; and where it would live. */

@@ -51,6 +51,9 @@ const LONGEST_ADDRESS = 8192;
 /** How long a program may take to end when it is told to, in seconds. */
 const FAREWELL = 5;
 
+/** SIGKILL takes effect at once, unless the program is stuck in a driver, as nvidia-smi may be: seconds. */
+const KILL_LIMIT = 5;
+
 /** What a program left behind may hold its output open for ever; so long is waited for last words: seconds. */
 const LAST_WORDS = 1;
 
@@ -102,7 +105,7 @@ const running = (...of: Parameters<typeof start>) =>
         signal("SIGTERM");
         yield* Effect.timeoutOption(Deferred.await(ended), { seconds: FAREWELL });
         signal("SIGKILL");
-        yield* Deferred.await(ended);
+        yield* Effect.timeoutOption(Deferred.await(ended), { seconds: KILL_LIMIT });
       }
       stdout.destroy();
       stderr.destroy();

@@ -2,8 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { assert, describe, it } from "@effect/vitest";
+import { assert, describe, it, vi } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
+import { TestClock } from "effect/testing";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Programs } from "../../src/workspace/Programs.ts";
@@ -227,6 +228,35 @@ process.stdout.write(text, () => process.exit(1));`;
         Effect.timeout("5 seconds"),
       );
       assert.isEmpty(left);
+    }),
+  );
+
+  it.effect("do not keep anybody waiting when no signal ends them, as in a driver that hangs", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = [];
+      const said = yield* Deferred.make<void>();
+      const code = "console.log(process.pid); setInterval(() => {}, 1000)";
+      const fiber = yield* Effect.forkChild(
+        node(code, { live: { stream: "stdout", name: "pid" } }).pipe(
+          provide,
+          Effect.provide(kept(lines, said)),
+        ),
+      );
+      yield* Deferred.await(said);
+      const kill = vi.spyOn(process, "kill").mockReturnValue(true);
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          kill.mockRestore();
+          process.kill(Number((lines[0] ?? "").replace("pid: ", "")), "SIGKILL");
+        }),
+      );
+      const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber));
+      yield* TestClock.adjust("10 seconds");
+      yield* Fiber.join(interrupted);
+      assert.deepStrictEqual(
+        kill.mock.calls.map(([, signal]) => signal),
+        ["SIGTERM", "SIGKILL"],
+      );
     }),
   );
 
