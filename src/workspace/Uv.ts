@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { Context, Effect, FileSystem, Layer, Path, Schema } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import { diskFault } from "./DiskFault.ts";
@@ -207,10 +207,27 @@ export class Uv extends Context.Service<
         ),
       );
 
+      let hasWarned = false;
+      /** uv writes through links, and fails where its cache is a file: another endpoint may have put one there. */
+      const cacheOption = Effect.fnUntraced(function* (cache: string | undefined) {
+        // The user's own folder may be a link.
+        if (cache === undefined || cache === forPrograms["UV_CACHE_DIR"]) return {};
+        const info = yield* Effect.option(files.lstat(cache));
+        if (Option.isNone(info) || info.value.type === "Directory") return {};
+        if (!hasWarned) {
+          hasWarned = true;
+          yield* Effect.logWarning(
+            `${cache} is not a folder (links are not followed): uv works without a cache. Remove what is in its place.`,
+          );
+        }
+        return { UV_NO_CACHE: "1" };
+      });
+
       const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
         const environment = {
           ...(forPrograms["UV_LINK_MODE"] === undefined ? { UV_LINK_MODE: LINK_MODE } : {}),
           ...options.environment,
+          ...(yield* cacheOption(options.environment["UV_CACHE_DIR"])),
           ...(yield* configuration),
           UV_PYTHON_DOWNLOADS: "never",
           // A job's packages may install programs of any name, so its environment is not searched for them.

@@ -123,6 +123,29 @@ describe("Uv", () => {
       }),
   );
 
+  it.effect("writes through no link in the place of its cache, unless it is the user's", () =>
+    Effect.gen(function* () {
+      const cacheOf = Effect.fnUntraced(function* (
+        planted: Parameters<ReturnType<typeof setUp>["memory"]["plant"]>[0],
+        variables: Readonly<Record<string, string>> = {},
+      ) {
+        const { memory, runs, provide } = setUp({ uv: true }, [], variables);
+        memory.plant(planted);
+        const environment = { UV_CACHE_DIR: "/volume/.uv-cache" };
+        yield* Effect.flip(
+          Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], { environment })),
+        ).pipe(provide);
+        return runs.at(-1)?.environment?.["UV_NO_CACHE"];
+      });
+      const link = { "/etc/cron.d": null, "/volume/.uv-cache": { link: "/etc/cron.d" } };
+      assert.strictEqual(yield* cacheOf(link), "1");
+      assert.strictEqual(yield* cacheOf({ "/volume/.uv-cache": "a file" }), "1");
+      assert.isUndefined(yield* cacheOf({ "/volume/.uv-cache": null }));
+      assert.isUndefined(yield* cacheOf({}));
+      assert.isUndefined(yield* cacheOf(link, { UV_CACHE_DIR: "/volume/.uv-cache" }));
+    }),
+  );
+
   it.effect("links packages as the user has set it", () => {
     const { runs, provide } = setUp({ uv: true }, [], { UV_LINK_MODE: "symlink" });
     return Effect.gen(function* () {
