@@ -157,10 +157,14 @@ describe("SystemPackages", () => {
   });
 
   it.effect("installs a package of an architecture", () => {
-    const { apt, provide } = setUp(debian);
+    const { apt, lines, provide } = setUp(debian);
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("libc6:amd64"), ["libc6:amd64"]);
       assert.strictEqual(apt().at(-1), `${INSTALL} libc6:amd64`);
+      // No program may take a name for an option.
+      for (const line of lines.filter((one) => one.includes("libc6"))) {
+        assert.isTrue(line.endsWith(" -- libc6:amd64"), line);
+      }
     }).pipe(provide);
   });
 
