@@ -29,7 +29,7 @@ interface Finished {
   readonly err: string;
 }
 
-/** A line of shell in which `worker "$@"` is this program; its id goes to the file `$PID`. */
+/** A line of shell in which `worker "$@"` is this program; its id goes to the file or pipe `$PID`. */
 const shell = (
   line: string,
   args: ReadonlyArray<string>,
@@ -57,7 +57,7 @@ const readLate = Effect.fnUntraced(function* (
   const files = yield* FileSystem.FileSystem;
   const folder = yield* files.makeTempDirectoryScoped();
   return yield* shell(
-    `worker "$@" | python3 test/support/late_reader.py ${pipeSize} "$PID"; exit \${PIPESTATUS[0]}`,
+    `mkfifo "$PID"; worker "$@" | python3 test/support/late_reader.py ${pipeSize} "$PID"; exit \${PIPESTATUS[0]}`,
     args,
     { PID: join(folder, "pid"), ...variables },
   );
@@ -146,7 +146,7 @@ describe("a reader that begins late gets everything", () => {
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
       const { status, out } = yield* shell(
-        `worker "$@" 2>&1 >/dev/null | python3 test/support/late_reader.py 65536 "$PID"; exit \${PIPESTATUS[0]}`,
+        `mkfifo "$PID"; worker "$@" 2>&1 >/dev/null | python3 test/support/late_reader.py 65536 "$PID"; exit \${PIPESTATUS[0]}`,
         ["run", `/${"n".repeat(70_000)}`],
         { PID: join(folder, "pid") },
       );

@@ -1,7 +1,7 @@
 """Passes standard input on, but starts to read only after its writer had enough time to end.
 
-The first argument is the size for the pipe, so that a small output fills it too; the second a file with the id of
-the writer's process.
+The first argument is the size for the pipe, so that a small output fills it too; the second a named pipe that the
+writer's process writes its id to before its output: it waits there until the size is set.
 """
 
 import array
@@ -32,9 +32,8 @@ def work_done(pid):
 
 def main():
     fcntl.fcntl(0, F_SETPIPE_SZ, int(sys.argv[1]))
-    while not os.path.exists(sys.argv[2]) or not open(sys.argv[2]).read().strip():
-        time.sleep(0.01)
-    pid = int(open(sys.argv[2]).read())
+    with open(sys.argv[2]) as writer:
+        pid = int(writer.read())
     # Something was written, and the writer has ended or is only waiting.
     quiet, before = 0, -1
     while quiet < 30:
