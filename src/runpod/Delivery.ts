@@ -2,7 +2,6 @@ import {
   Cause,
   Context,
   Effect,
-  Exit,
   FiberSet,
   Latch,
   Layer,
@@ -116,15 +115,14 @@ export class Delivery extends Context.Service<
 
       /** Whatever ends a delivery early, the result is kept or its loss is logged. */
       const deliverOrLose = (result: JobResult, work: Effect.Effect<void>) =>
-        Effect.onExit(work, (exit) => {
-          if (Exit.isSuccess(exit)) return Effect.void;
-          return lose(
+        Effect.onError(work, (cause) =>
+          lose(
             result,
-            Cause.hasInterruptsOnly(exit.cause)
+            Cause.hasInterruptsOnly(cause)
               ? "the worker ended before RunPod took it"
-              : `sending it failed (${String(Cause.squash(exit.cause))})`,
-          );
-        });
+              : `sending it failed (${String(Cause.squash(cause))})`,
+          ),
+        );
 
       const accept = Effect.fnUntraced(function* (
         result: JobResult,

@@ -25,12 +25,12 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   },
   {
     module: "src/endpoint/HttpGuard.ts",
-    tests: ["test/endpoint/HttpGuard.test.ts", "test/endpoint/EndpointServer.test.ts"],
+    tests: ["test/endpoint/HttpGuard.test.ts"],
   },
-  { module: "src/endpoint/Loopback.ts", tests: ["test/endpoint/HttpGuard.test.ts"] },
-  { module: "src/endpoint/Drain.ts", tests: ["test/endpoint/EndpointServer.test.ts"] },
+  { module: "src/endpoint/Loopback.ts", tests: ["test/endpoint/Loopback.test.ts"] },
+  { module: "src/endpoint/Drain.ts", tests: ["test/endpoint/Drain.test.ts"] },
   { module: "src/protocol/JsonLimits.ts", tests: ["test/protocol/JsonLimits.test.ts"] },
-  { module: "src/protocol/JsonScanner.ts", tests: ["test/protocol/JsonLimits.test.ts"] },
+  { module: "src/protocol/JsonScanner.ts", tests: ["test/protocol/JsonScanner.test.ts"] },
   {
     module: "src/workspace/SafePaths.ts",
     tests: ["test/workspace/SafeFileSystem.test.ts", "test/workspace/SafePaths.test.ts"],
@@ -40,11 +40,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/workspace/DiskFault.ts", tests: ["test/workspace/DiskFault.test.ts"] },
   {
     module: "src/runpod/Delivery.ts",
-    tests: ["test/runpod/Delivery.test.ts", "test/runpod/Interruption.test.ts"],
+    tests: ["test/runpod/Delivery.test.ts", "test/runpod/Jitter.test.ts"],
   },
   {
     module: "src/runpod/JobsAtWork.ts",
-    tests: ["test/runpod/Worker.test.ts", "test/runpod/Interruption.test.ts"],
+    tests: ["test/runpod/JobsAtWork.test.ts"],
   },
   { module: "src/runpod/ResultStore.ts", tests: ["test/runpod/ResultStore.test.ts"] },
   { module: "src/execution/RunnerProtocol.ts", tests: ["test/execution/RunnerProtocol.test.ts"] },

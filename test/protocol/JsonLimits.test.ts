@@ -79,6 +79,19 @@ describe("checkJson", () => {
     assert.include(error.message, JSON_LIMITS[exceeded].toLocaleString("en"));
   });
 
+  it("searches the end of a string a few times only, however many quotes are escaped in it", () => {
+    let searches = 0;
+    class CountedBytes extends Uint8Array<ArrayBuffer> {
+      override indexOf(byte: number, from: number): number {
+        searches += 1;
+        return super.indexOf(byte, from);
+      }
+    }
+    const text = JSON.stringify('"'.repeat(10_000));
+    assert.isTrue(Result.isSuccess(checkJson(CountedBytes.from(bytesOf(text)))));
+    assert.isBelow(searches, 1000);
+  });
+
   it("reads no further than where a limit is exceeded", () => {
     const text = bytesOf(`${"[".repeat(101)}${" ".repeat(1000)}`);
     let last = 0;

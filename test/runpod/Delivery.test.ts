@@ -159,6 +159,7 @@ describe("Delivery", () => {
       assert.deepStrictEqual(ids(unsent), ["job"]);
       assert.isEmpty(logs.warnings());
       assert.match(logs.errors().join(), /job \(0\.1 MB\) is lost: .*not want.*404/);
+      assert.deepStrictEqual(logs.jobs(), ["job"]);
     }).pipe(Effect.provide(layer));
   });
 

@@ -1,9 +1,11 @@
-import { Logger, type LogLevel } from "effect";
+import { Logger, type LogLevel, References } from "effect";
 
 /** Keeps what is logged, in place of writing it. */
 export const keptLogs = () => {
   const kept: Array<readonly [LogLevel.LogLevel, string]> = [];
-  const logger = Logger.make(({ logLevel, message }) => {
+  const jobs = new Set<unknown>();
+  const logger = Logger.make(({ fiber, logLevel, message }) => {
+    jobs.add(fiber.getRef(References.CurrentLogAnnotations)["requestId"]);
     kept.push([logLevel, (Array.isArray(message) ? message : [message]).map(String).join(" ")]);
   });
   const at = (level: LogLevel.LogLevel): ReadonlyArray<string> =>
@@ -13,5 +15,7 @@ export const keptLogs = () => {
     errors: () => at("Error"),
     warnings: () => at("Warn"),
     notices: () => at("Info"),
+    /** The ids of the jobs that lines are about; undefined for lines about none. */
+    jobs: () => [...jobs],
   };
 };
