@@ -91,7 +91,10 @@ describe("JobsAtWork", () => {
     Effect.gen(function* () {
       const atWork = yield* jobsAtWork(1);
       const job = yield* atWork.add("job");
-      const gate = yield* Deferred.make<void>();
+      // Opens at the end of the test too, which waits for the code.
+      const gate = yield* Effect.acquireRelease(Deferred.make<void>(), (deferred) =>
+        Deferred.succeed(deferred, undefined),
+      );
       const running = yield* code(Deferred.await(gate));
       yield* job.setCode(running);
       yield* turns;
