@@ -19,6 +19,8 @@ import { Effect, Result } from "effect";
 
 import { OutputPipe } from "../../src/execution/OutputPipe.ts";
 
+const MIB = 1024 * 1024;
+
 const folder = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-pipe-"))),
   (path) => Effect.sync(() => rmSync(path, { recursive: true })),
@@ -59,6 +61,29 @@ describe("the pipe of a job's output", () => {
       if (Result.isSuccess(attached)) attached.success.close();
       assert.isTrue(Result.isFailure(attached));
       assert.strictEqual(lstatSync(path).ino, ino);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("is drained no longer than a moment, although somebody writes to it for ever", () =>
+    Effect.gen(function* () {
+      const path = join(yield* folder, "output");
+      makePipe(path);
+      // Reading and writing, as opening for writing alone would wait for a reader.
+      const writer = openSync(path, constants.O_RDWR);
+      const piece = Buffer.alloc(32 * 1024, "x");
+      let received = 0;
+      const attached = OutputPipe.attach(path, (bytes) => {
+        received += bytes.byteLength;
+        // Without its limit the drain must fail this test, not hang it.
+        if (received < 16 * MIB) writeSync(writer, piece);
+      });
+      const pipe = Result.getOrThrow(attached);
+      writeSync(writer, piece);
+      pipe.drain();
+      pipe.close();
+      closeSync(writer);
+      assert.isAtLeast(received, piece.byteLength);
+      assert.isBelow(received, 2 * MIB);
     }).pipe(Effect.scoped),
   );
 });

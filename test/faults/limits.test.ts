@@ -62,6 +62,13 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
   it.effect.each([
     ["384 MiB of bytes", "def f(): return bytes(384 * 2**20)", {}, "384.0 MiB"],
     ["a list of texts", "def f(): return ['x' * 10**7] + ['y' * 10**7]", {}, "19.1 MiB"],
+    ["a dict of bytes", "def f(): return {n: bytes(10**7) for n in 'ab'}", {}, "19.1 MiB"],
+    [
+      "an array of numpy, which is not pickled at all",
+      "class ndarray:\n    nbytes = 384 * 2**20\n    class dtype: hasobject = False\n    def __reduce__(self): return bytes, ()\nndarray.__module__ = 'numpy'\ndef f(): return ndarray()",
+      {},
+      "384.0 MiB",
+    ],
     [
       "an object that shows no size",
       "class A:\n    def __init__(self): self.a = [bytearray(2**20) for _ in range(40)]\ndef f(): return A()",
@@ -77,12 +84,19 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
       "MiB",
     ],
     [
+      "yielded tuples, long before the last",
+      "def f():\n    for n in range(1000): yield n, b'%08d' % n * 2**17\n    raise ValueError('the end')",
+      {},
+      "MiB",
+    ],
+    [
       "values of an async generator",
       "async def f():\n    for n in range(10**9): yield b'%08d' % n * 2**17",
       {},
       "MiB",
     ],
     ["a text as JSON", "def f(): return 'x' * 25 * 2**20", JSON_FORMAT, "25.0 MiB"],
+    ["a text that JSON escapes", "def f(): return '\\x01' * 5 * 2**20", JSON_FORMAT, "30.0 MiB"],
     ["many texts as JSON", "def f(): return ['x' * 100] * 300000", JSON_FORMAT, "MiB"],
   ] as const)(
     "fails with its size and advice, and the process survives: %s",
@@ -96,6 +110,15 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
           assert.include(json.error, "return its path");
         }),
       ),
+  );
+
+  it.effect("is one that counts an object once, as pickle does", () =>
+    Effect.gen(function* () {
+      const { json } = yield* answered(
+        "def f():\n    value = bytes(10**7)\n    for _ in range(10): yield value",
+      );
+      assert.isNull(json.error);
+    }),
   );
 
   it.effect("is not pickled any further", () =>
@@ -129,9 +152,38 @@ def f(): return [A(n) for n in range(400)]
   );
 });
 
+/** Names of local modules that hide others: a note each. */
+const STANDARD_MODULES =
+  "bdb binhex calendar chunk cmd code colorsys csv decimal difflib doctest ftplib graphlib imaplib mailbox mimetypes nntplib optparse pdb pickletools poplib pprint sched shelve".split(
+    " ",
+  );
+
+/** The peak memory of the Python process in bytes. */
+const pythonPeak = Effect.map(
+  call(
+    "import resource\ndef f(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024",
+    "f",
+  ),
+  (answer) => Number(answer.json_result),
+);
+
 layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" }), {
   excludeTestServices: true,
 })("WORKER_RESULT_LIMIT", (it) => {
+  // First, since a process never forgets its peak. Zeros take no memory before somebody reads them.
+  it.effect.each([
+    ["bytes, which take no memory", "bytes(2**27)", {}, 2 ** 26],
+    ["a list of bytes", "[bytes(2**27)]", {}, 2 ** 26],
+    ["a text as JSON, which takes its own memory only", "'x' * 2**26", JSON_FORMAT, 2 ** 26 * 1.5],
+  ] as const)("refuses a value by its size, before it is encoded: %s", ([, value, more, most]) =>
+    Effect.gen(function* () {
+      const before = yield* pythonPeak;
+      const { json } = yield* answered(`def f(): return ${value}`, more);
+      assert.include(json.error, "WORKER_RESULT_LIMIT");
+      assert.isBelow((yield* pythonPeak) - before, most);
+    }),
+  );
+
   it.effect("counts what the code printed, as it is sent", () =>
     Effect.gen(function* () {
       const { size, json } = yield* answered(
@@ -345,6 +397,55 @@ def f():
     }),
   );
 
+  it.effect("notes about many local modules, of which the first are shown", () =>
+    Effect.gen(function* () {
+      const modules = Object.fromEntries(STANDARD_MODULES.map((name) => [`${name}.py`, ""]));
+      const answer = yield* call("def f(): return 1", "f", [], { modules });
+      const notes = answer.stdout?.trimEnd().split("\n") ?? [];
+      assert.lengthOf(notes, 21);
+      assert.match(String(notes.at(-1)), /\d more notes were left out/);
+    }),
+  );
+
+  it.effect.each([
+    [
+      "frames",
+      "def g(n): return h(n - 1)\ndef h(n): return 1 / n and g(n)\ndef f(): g(450)",
+      /File "/g,
+      200,
+    ],
+    [
+      "causes",
+      "def f():\n    error = None\n    for n in range(100):\n        try: raise ValueError(n) from error\n        except ValueError as caught: error = caught\n    raise error",
+      /direct cause/g,
+      20,
+    ],
+  ] as const)("a traceback with many %s, of which the last are shown", ([, code, sign, most]) =>
+    Effect.gen(function* () {
+      const answer = yield* call(code, "f");
+      assert.match(answer.error ?? "", /^(ZeroDivisionError|ValueError: 99)/);
+      const shown = answer.error?.match(sign)?.length ?? 0;
+      assert.isAbove(shown, 1);
+      assert.isAtMost(shown, most);
+    }),
+  );
+
+  it.effect("no frame with more meta data than Node takes is sent", () =>
+    Effect.gen(function* () {
+      const answer = yield* call(
+        `
+import socket, sys
+def f():
+    wire = sys.modules["runner_wire"]
+    here, there = socket.socketpair()
+    there.close()
+    wire.Channel(here).send(wire.RESULT, 1, {"notes": "x" * wire.MAX_META})`,
+        "f",
+      );
+      assert.match(answer.error ?? "", /^ValueError: the meta data is too large/);
+    }),
+  );
+
   it.effect.each([
     ["an error of 100 MB", "def f(): raise ValueError('x' * 10**8)"],
     [
@@ -352,6 +453,10 @@ def f():
       "def f(): raise type('E' * 10**7, (Exception,), {})()",
     ],
     ["a hundred thousand functions", "for n in range(10**5): exec('def g%d(): pass' % n)\ndel f"],
+    [
+      "an error that can't be shown, whose type has a name of 10 MB",
+      "def show(self): raise SystemExit\ndef f(): raise type('E' * 10**7, (Exception,), {'__str__': show})()",
+    ],
     ["an exit with 100 MB", "def f(): raise SystemExit('x' * 10**8)"],
     [
       "a result of a type with a name of 10 MB",
@@ -363,6 +468,8 @@ def f():
         const answer = yield* call(code.replace("del f", "f = None"), "f");
         assert.isNotNull(answer.error);
         assert.isBelow(answer.error?.length ?? 0, 100_000);
+        // Names of types are cut before they are put into a message.
+        assert.notMatch(answer.error ?? "", /T{201}/);
       }),
     ),
   );
