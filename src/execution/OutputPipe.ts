@@ -18,7 +18,6 @@ export class OutputPipe {
   private readonly socket: Socket;
   private readonly buffer = Buffer.allocUnsafe(CHUNK);
   private readonly receive: (bytes: Buffer) => void;
-  private open = true;
 
   private constructor(fd: number, receive: (bytes: Buffer) => void) {
     this.fd = fd;
@@ -35,11 +34,8 @@ export class OutputPipe {
         },
       },
     });
-    // Both mean that the last writer is gone.
-    this.socket.on("error", () => this.close());
-    this.socket.on("close", () => {
-      this.open = false;
-    });
+    // It destroys itself after an error, as at the end: both mean that the last writer is gone.
+    this.socket.on("error", () => {});
   }
 
   /**
@@ -61,10 +57,13 @@ export class OutputPipe {
     });
   }
 
-  /** Hands over what is in the pipe now, and no more than fits in it: somebody may write for ever. */
+  /**
+   * Hands over what is in the pipe now, and no more than fits in it: somebody may write for ever. Once the socket is
+   * destroyed, which its "close" event tells only later, another file or connection may have the descriptor.
+   */
   drain(): void {
     let total = 0;
-    while (this.open && total < PIPE_SIZE) {
+    while (!this.socket.destroyed && total < PIPE_SIZE) {
       const read = Result.try(() => readSync(this.fd, this.buffer, 0, CHUNK, null));
       // EAGAIN: empty. 0: nobody writes any more.
       if (Result.isFailure(read) || read.success === 0) return;
@@ -74,7 +73,6 @@ export class OutputPipe {
   }
 
   close(): void {
-    this.open = false;
     this.socket.destroy();
   }
 }

@@ -28,6 +28,14 @@ const folder = Effect.acquireRelease(
 
 const makePipe = (path: string) => execFileSync("mkfifo", [path]);
 
+/** The end of the current turn of the event loop, before handles that were closed in it report that. */
+const endOfTurn = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void));
+});
+
+/** More files than there are free descriptors below that of a pipe. */
+const FILES = 64;
+
 describe("the pipe of a job's output", () => {
   it.live("loses its name when it is opened, and is read until then and later", () =>
     Effect.gen(function* () {
@@ -43,6 +51,32 @@ describe("the pipe of a job's output", () => {
       pipe.close();
       closeSync(writer);
       assert.strictEqual(read.join(""), "one two");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("never has what is in a file that gets its descriptor once the last writer is gone", () =>
+    Effect.gen(function* () {
+      const root = yield* folder;
+      const foreign = join(root, "foreign");
+      writeFileSync(foreign, "a request of somebody else");
+      const path = join(root, "output");
+      makePipe(path);
+      const writer = openSync(path, constants.O_RDWR);
+      let received = "";
+      const pipe = Result.getOrThrow(
+        OutputPipe.attach(path, (bytes) => {
+          received += bytes.toString();
+        }),
+      );
+      writeSync(writer, "written");
+      closeSync(writer);
+      for (let turn = 0; turn < 20; turn += 1) {
+        yield* endOfTurn;
+        const files = Array.from({ length: FILES }, () => openSync(foreign, "r"));
+        pipe.drain();
+        for (const file of files) closeSync(file);
+      }
+      assert.strictEqual(received, "written");
     }).pipe(Effect.scoped),
   );
 
