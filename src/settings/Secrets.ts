@@ -19,20 +19,23 @@ export interface Secrets {
   readonly phrases: ReadonlyArray<Phrase>;
 }
 
-/** Shorter values would also hide ordinary words of a job's output. */
-const SHORTEST_SECRET = 16;
+/** What may be a secret by where it stands, such as a user's name: shorter ones are ordinary words of a job's output. */
+const SHORTEST_UNNAMED = 16;
 
-/** People choose the key of `serve` themselves, and shorter ones. Eight characters may be seen of any secret. */
-const SHORTEST_KEY = 9;
+/** What a name says is a secret, such as a password. Eight characters may be seen of any secret. */
+const SHORTEST_NAMED = 9;
 
 /** Longer values, such as whole key files, do not occur in addresses. */
 const LONGEST_IN_ADDRESS = 4096;
 
-const KEYS = new Set(["RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "WORKER_SERVE_KEY"]);
-
-/** Variables that hold a secret by their name: those of uv, of RunPod's secret store, and the usual ones. */
+/** Variables that hold a secret by their name: those of RunPod's secret store, the key of `serve`, and the usual ones. */
 const SECRET_NAME =
-  /^RUNPOD_SECRET_|^UV_INDEX_.*_USERNAME$|(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY)$/i;
+  /^RUNPOD_SECRET_|^WORKER_SERVE_KEY$|(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY)$/i;
+
+/** Some indexes want a token for a name. */
+const INDEX_USER = /^UV_INDEX_.*_USERNAME$/i;
+
+const isLong = ({ length }: string): boolean => length >= SHORTEST_UNNAMED;
 
 /** A placeholder in one of RunPod's addresses; what comes before it is always the same. */
 const PLACEHOLDER = "$";
@@ -42,6 +45,8 @@ const decoded = (text: string): string =>
     Result.try(() => decodeURIComponent(text)),
     () => text,
   );
+
+const withDecoded = (text: string): ReadonlyArray<string> => [text, decoded(text)];
 
 /** An address, or the name of an index and its address. */
 const ADDRESS = /^(?:[\w.-]+=)?([a-z][a-z0-9+.-]*:\/\/[^"\\{}]*)$/i;
@@ -67,10 +72,9 @@ const userInfoPhrases = (info: string): ReadonlyArray<Phrase> => [
   phrase(encodeURIComponent("://"), encodeURIComponent(info), encodeURIComponent("@")),
 ];
 
-const userInfoParts = (info: string): ReadonlyArray<string> => {
-  const [user = "", ...password] = info.split(":");
-  return [user, password.join(":")].flatMap((part) => [part, decoded(part)]);
-};
+const userOf = (info: string): string => /^[^:]*/.exec(info)?.[0] ?? "";
+
+const passwordOf = (info: string): string => info.slice(userOf(info).length + 1);
 
 /** The addresses that RunPod gives to a worker: as a whole, and what looks like a token in them. */
 const webhookSecrets = (template: string): Secrets => {
@@ -79,13 +83,13 @@ const webhookSecrets = (template: string): Secrets => {
     fixed.replace("/job-take/", route),
   );
   const addresses = [...new Set([fixed, ...routes])].filter(
-    ({ length }) => length >= SHORTEST_SECRET,
+    ({ length }) => length >= SHORTEST_UNNAMED,
   );
   const tokens = template
     .split(/[/?&=#]/)
     .filter((part) => /^[\w~-]+$/.test(part) && /\d/.test(part) && /[a-z]/i.test(part));
   return {
-    values: tokens,
+    values: tokens.filter(isLong),
     phrases: addresses.map((address) => phrase("", address, "")),
   };
 };
@@ -104,12 +108,19 @@ const secretsOfVariable = (name: string, value: string): Secrets => {
     text: value.slice(start, end),
   }));
   const webhook = name.startsWith("RUNPOD_WEBHOOK_") ? webhookSecrets(value) : undefined;
+  const named = [
+    ...(SECRET_NAME.test(name) ? [value.trim()] : []),
+    ...[...infos.map(passwordOf), ...parameters.map(({ text }) => text)].flatMap(withDecoded),
+  ];
+  const unnamed = [
+    ...(INDEX_USER.test(name) ? [value] : []),
+    ...infos.map(userOf).flatMap(withDecoded),
+    ...(name.endsWith("_HEADERS") ? headerValues(value) : []),
+  ];
   return {
     values: [
-      ...(SECRET_NAME.test(name) ? [value] : []),
-      ...infos.flatMap(userInfoParts),
-      ...parameters.flatMap(({ text }) => [text, decoded(text)]),
-      ...(name.endsWith("_HEADERS") ? headerValues(value) : []),
+      ...named.filter(({ length }) => length >= SHORTEST_NAMED),
+      ...unnamed.filter(isLong),
       ...(webhook?.values ?? []),
     ],
     phrases: [
@@ -153,18 +164,11 @@ const spellingsOf = (secret: string): ReadonlyArray<string> => [
 /** The secrets that a process knows by its environment, in every spelling in which they may come up. */
 export const secretsOf = (variables: Variables): Secrets => {
   const found = Object.entries(variables).map(([name, value]) => secretsOfVariable(name, value));
-  const values = found
-    .flatMap((secrets) => secrets.values)
-    .filter(({ length }) => length >= SHORTEST_SECRET);
-  const keys = Object.entries(variables)
-    .filter(([name]) => KEYS.has(name))
-    .map(([, value]) => value.trim())
-    .filter(({ length }) => length >= SHORTEST_KEY);
   const phrases = new Map(
     found.flatMap((secrets) => secrets.phrases).map((one) => [one.text, one] as const),
   );
   return {
-    values: [...new Set([...keys, ...values].flatMap(spellingsOf))],
+    values: [...new Set(found.flatMap(({ values }) => values).flatMap(spellingsOf))],
     phrases: [...phrases.values()],
   };
 };

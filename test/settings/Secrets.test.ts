@@ -9,8 +9,21 @@ describe("secretsOf", () => {
     ["keys of nine characters", { RUNPOD_API_KEY: "ninechars" }, ["ninechars"]],
     ["keys without the space around them", { WORKER_SERVE_KEY: " ninechars\n" }, ["ninechars"]],
     ["no shorter keys", { WORKER_SERVE_KEY: " eightchr\n" }, []],
-    ["tokens of 16 characters", { HF_TOKEN: "0123456789abcdef" }, ["0123456789abcdef"]],
-    ["no shorter tokens", { HF_TOKEN: "0123456789abcde" }, []],
+    ["tokens of nine characters", { HF_TOKEN: "012345678" }, ["012345678"]],
+    ["no shorter tokens", { HF_TOKEN: "01234567" }, []],
+    [
+      "passwords of nine characters, and users of 16",
+      { INDEX: "https://a-user-that-fits:ninechars@host/" },
+      ["a-user-that-fits", "ninechars"],
+    ],
+    ["no shorter passwords and users", { INDEX: "https://a-user-that-fit:eightchr@host/" }, []],
+    [
+      "users of indexes that are tokens",
+      { UV_INDEX_OWN_USERNAME: "0123456789abcdef" },
+      ["0123456789abcdef"],
+    ],
+    ["no shorter users of indexes", { UV_INDEX_OWN_USERNAME: "0123456789abcde" }, []],
+    ["parameters of nine characters", { INDEX: "https://host/?token=ninechars" }, ["ninechars"]],
     ["no other variables", { HOME: "/home/somebody-with-a-long-name" }, []],
     [
       "users and passwords, each for itself",
