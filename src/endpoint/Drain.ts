@@ -6,6 +6,16 @@ import { isFinal, type JobStatus } from "../protocol/EndpointJob.ts";
 /** The time within which a polling client asks again: Flash polls every 5 to 10 seconds. */
 const POLL_INTERVAL = "10 seconds";
 
+/** The most requests that wait for a job at a time; each takes about 50 KB besides its body. */
+export const MAX_WAITING = 1000;
+
+const tooMany = HttpServerResponse.jsonUnsafe(
+  {
+    error: `Too many requests: ${MAX_WAITING} are already waiting for jobs. Try again in 5 seconds, or ask for /status instead.`,
+  },
+  { status: 429, headers: { "retry-after": "5" } },
+);
+
 const refusal = HttpServerResponse.jsonUnsafe(
   { error: "The worker is stopping and accepts no new jobs. Send this one again later." },
   { status: 503, headers: { "retry-after": "5" } },
@@ -21,8 +31,13 @@ export class Drain extends Context.Service<
     readonly admit: <A, E, R>(
       start: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
-    /** Marks the current request as one that waits for a job, until its answer is written. */
-    readonly attend: Effect.Effect<void>;
+    /**
+     * Runs the handler of a request that waits for a job, and counts it as waiting until its answer is written; answers
+     * 429 instead when too many wait.
+     */
+    readonly attend: <A, E, R>(
+      handled: Effect.Effect<A, E, R>,
+    ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /** Records that a client has seen a job in this state; the client will ask again unless the state is final. */
     readonly follow: (id: string, status: JobStatus) => Effect.Effect<void>;
     /** Completes when no request waits for a job. */
@@ -42,7 +57,11 @@ export class Drain extends Context.Service<
         admit: Effect.fnUntraced(function* <A, E, R>(start: Effect.Effect<A, E, R>) {
           return draining.isOpen() ? refusal : yield* start;
         }),
-        attend: Effect.withFiber((fiber) => FiberSet.add(waiting, fiber)),
+        attend: Effect.fnUntraced(function* <A, E, R>(handled: Effect.Effect<A, E, R>) {
+          if ((yield* FiberSet.size(waiting)) >= MAX_WAITING) return tooMany;
+          yield* Effect.withFiber((fiber) => FiberSet.add(waiting, fiber));
+          return yield* handled;
+        }),
         follow: (id, status) =>
           isFinal(status)
             ? FiberMap.remove(followed, id)

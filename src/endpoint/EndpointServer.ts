@@ -52,17 +52,17 @@ const codeOf = ({ cause }: HttpServerError.ServeError): string =>
 
 /** A server that responds until it closes, and then waits for pending responses, not for idle connections. */
 const createAttentiveServer = () => {
-  const connections = new Set<Socket>();
-  const answers = new Set<ServerResponse>();
+  /** All connections with their responses that are not sent. */
+  const connections = new Map<Socket, Set<ServerResponse>>();
   /** Includes those that never sent a request, which Node counts as busy. */
   const closeIdle = () => {
-    const busy = new Set(Array.from(answers, ({ req }) => req.socket));
-    for (const connection of connections) if (!busy.has(connection)) connection.destroy();
+    for (const [connection, answers] of connections) if (answers.size === 0) connection.destroy();
   };
-  const server = createServer((_, response) => {
-    answers.add(response);
+  const server = createServer(({ socket }, response) => {
+    const answers = connections.get(socket);
+    answers?.add(response);
     response.once("close", () => {
-      answers.delete(response);
+      answers?.delete(response);
       if (!server.listening) setImmediate(closeIdle);
     });
     // Without routes a request would wait for ever.
@@ -73,7 +73,7 @@ const createAttentiveServer = () => {
     );
   });
   server.on("connection", (connection) => {
-    connections.add(connection);
+    connections.set(connection, new Set());
     connection.once("close", () => connections.delete(connection));
   });
   return {

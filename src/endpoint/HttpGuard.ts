@@ -11,6 +11,7 @@ import {
 } from "effect/http";
 import { HttpApiError } from "effect/http-api";
 
+import { boundUnread, hasSeveralHosts, isPipelined } from "./Connection.ts";
 import { isLoopback } from "./Loopback.ts";
 import { withLimitedBody } from "./RequestBody.ts";
 
@@ -98,6 +99,15 @@ const refusalOf = (
   access: Access,
   isPublic: boolean,
 ): HttpServerResponse.HttpServerResponse | undefined => {
+  if (hasSeveralHosts(request)) {
+    return refusal(400, "The request has more than one Host header: send one.");
+  }
+  if (isPipelined(request)) {
+    return refusal(
+      429,
+      "An earlier request of this connection is not answered yet: send one at a time, or open another connection.",
+    ).pipe(HttpServerResponse.setHeader("connection", "close"));
+  }
   if (!isPublic && access.keys.length > 0 && !hasKey(request, access)) {
     return refusal(
       401,
@@ -164,6 +174,7 @@ export const routeGuard = (access: Access) =>
               onSome: Effect.succeed,
             }),
           ),
+          Effect.tap((response) => boundUnread(request, response)),
           HttpEffect.withPreResponseHandler(explainStop),
         );
       }),

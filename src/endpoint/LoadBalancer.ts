@@ -46,7 +46,6 @@ const handlers = HttpApiBuilder.group(
       execute: ({ payload }) => {
         const id = randomUUID();
         return Effect.gen(function* () {
-          yield* drain.attend;
           yield* Effect.logInfo("Request started");
           const started = yield* Clock.currentTimeMillis;
           const answer = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
@@ -59,6 +58,7 @@ const handlers = HttpApiBuilder.group(
           });
         }).pipe(
           drain.admit,
+          drain.attend,
           Effect.withSpan("LoadBalancer.execute"),
           Effect.annotateLogs({ requestId: id }),
         );

@@ -74,24 +74,20 @@ const handlers = HttpApiBuilder.group(
     return group.handleAll({
       run: ({ payload }) =>
         drain.admit(Effect.map(submit(payload), ({ id, status }) => ({ id, status }))),
-      runsync: Effect.fnUntraced(function* ({ payload, query }) {
-        yield* drain.attend;
-        return yield* drain.admit(
-          Effect.gen(function* () {
-            const { id } = yield* submit(payload);
-            return yield* Effect.orDie(view(id, queue.wait(id, waitOf(query))));
-          }),
-        );
-      }),
+      runsync: ({ payload, query }) =>
+        Effect.gen(function* () {
+          const { id } = yield* submit(payload);
+          return yield* Effect.orDie(view(id, queue.wait(id, waitOf(query))));
+        }).pipe(drain.admit, drain.attend),
       status: ({ params: { id } }) => view(id, queue.status(id)),
       statusSync: ({ params: { id }, query }) =>
-        Effect.andThen(drain.attend, view(id, queue.wait(id, waitOf(query)))),
+        drain.attend(view(id, queue.wait(id, waitOf(query)))),
       stream: ({ params: { id } }) => {
         if (id === EXAMPLE_JOB.id)
           return Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] });
-        return drain.attend.pipe(
-          Effect.andThen(tracked(id, queue.stream(id, STREAM_HOLD))),
+        return tracked(id, queue.stream(id, STREAM_HOLD)).pipe(
           Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
+          drain.attend,
         );
       },
       cancel: ({ params: { id } }) => view(id, queue.cancel(id)),

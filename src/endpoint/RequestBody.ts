@@ -46,7 +46,7 @@ export const makeRequestBudget = (limit: number): RequestBudget => {
 };
 
 /** An eighth of the memory that this process may use, within bounds: a request exists up to four times while it is read. */
-const defaultLimit = (): number => {
+export const memoryShare = (): number => {
   const constrained = process.constrainedMemory();
   const memory = constrained > 0 ? constrained : Infinity;
   return Math.min(256 * MIB, Math.max(64 * MIB, Math.floor(memory / 8)));
@@ -56,7 +56,7 @@ const defaultLimit = (): number => {
 export const RequestBudget = Context.Reference<RequestBudget>(
   "worker-tetra/endpoint/RequestBudget",
   {
-    defaultValue: () => makeRequestBudget(defaultLimit()),
+    defaultValue: () => makeRequestBudget(memoryShare()),
   },
 );
 

@@ -3,7 +3,7 @@ import { Deferred, Effect, Fiber } from "effect";
 import { TestClock } from "effect/testing";
 import { HttpServerResponse } from "effect/http";
 
-import { Drain } from "../../src/endpoint/Drain.ts";
+import { Drain, MAX_WAITING } from "../../src/endpoint/Drain.ts";
 
 /** The fiber of an effect that has had time to do all that it can without waiting. */
 const begun = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -39,7 +39,7 @@ describe("Drain", () => {
       yield* drain.answered;
       const gates = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()]);
       for (const gate of gates) {
-        yield* begun(Effect.andThen(drain.attend, Deferred.await(gate)));
+        yield* begun(drain.attend(Deferred.await(gate)));
       }
       const answered = yield* begun(drain.answered);
       assert.isFalse(isOver(answered));
@@ -48,6 +48,21 @@ describe("Drain", () => {
       assert.isFalse(isOver(answered));
       yield* Deferred.succeed(gates[1], undefined);
       yield* Fiber.join(answered);
+    }).pipe(Effect.provide(Drain.layer)),
+  );
+
+  it.effect("lets requests wait for jobs up to a number, and refuses more of them with 429", () =>
+    Effect.gen(function* () {
+      const drain = yield* Drain;
+      const [first, ...others] = yield* Effect.forEach(Array.from({ length: MAX_WAITING }), () =>
+        begun(drain.attend(Effect.never)),
+      );
+      const next = Effect.flatMap(begun(drain.attend(Effect.succeed("answered"))), Fiber.join);
+      assert.deepInclude(yield* next, { status: 429 });
+      if (first !== undefined) yield* Fiber.interrupt(first);
+      assert.strictEqual(yield* next, "answered");
+      yield* Fiber.interruptAll(others);
+      yield* drain.answered;
     }).pipe(Effect.provide(Drain.layer)),
   );
 

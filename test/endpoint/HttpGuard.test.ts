@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Cause, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect";
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect";
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { type Access, routeGuard, unknownRouteGuard } from "../../src/endpoint/HttpGuard.ts";
+import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
+import { success } from "../../src/protocol/FunctionResponse.ts";
 import { endpoint } from "../support/Endpoint.ts";
 import { ask, sendRaw } from "../support/Http.ts";
 import { eventually } from "../support/WorkerAtWork.ts";
@@ -290,6 +292,52 @@ describe("an endpoint for other machines without a key", () => {
 });
 
 describe("every endpoint", () => {
+  it.live("refuses a request with two Host headers, whatever it asks for", () =>
+    Effect.gen(function* () {
+      for (const options of [{}, keyed, { host: "0.0.0.0", isBehindGateway: true }]) {
+        const { port, queue } = yield* endpoint(options);
+        const host = `Host: 127.0.0.1:${port}`;
+        for (const other of [host, "Host: evil.example", "hOsT:"]) {
+          const more = `Authorization: Bearer ${KEY}\r\n${other}`;
+          for (const [method, target] of [
+            ["POST", "/run"],
+            ["GET", "/ping"],
+            ["GET", "/nowhere"],
+          ] as const) {
+            const request = rawRequest(method, target, port, method === "GET" ? "" : BODY, more);
+            const answer = yield* sendRaw(port, request);
+            assert.strictEqual(statusOf(answer), 400, `${target} ${other}`);
+            assert.include(answer, "more than one Host header");
+          }
+        }
+        assert.strictEqual((yield* queue.counts).IN_QUEUE, 0);
+      }
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("answers one request of a connection at a time, and refuses what comes meanwhile", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const gate = yield* Deferred.make<void>();
+      const { port, queue } = yield* endpoint({}, () =>
+        Deferred.succeed(begun, undefined).pipe(
+          Effect.andThen(Deferred.await(gate)),
+          Effect.as(FunctionAnswer.of(success({}))),
+        ),
+      );
+      const requests = ["/execute", "/run", "/execute", "/run"].map((target) =>
+        rawRequest("POST", target, port, BODY).replace("Connection: close\r\n", ""),
+      );
+      const answers = yield* Effect.forkChild(sendRaw(port, requests.join("")));
+      yield* Deferred.await(begun);
+      yield* Deferred.succeed(gate, undefined);
+      const [, first, second] = (yield* Fiber.join(answers)).split("HTTP/1.1 ");
+      assert.match(String(first), /^200/);
+      assert.match(String(second), /^429[^]*connection: close[^]*send one at a time/i);
+      assert.strictEqual((yield* queue.counts).IN_QUEUE, 0);
+    }).pipe(Effect.scoped),
+  );
+
   it.live("accepts a body only as application/json, and refuses a missing content type", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();

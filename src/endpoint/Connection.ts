@@ -1,0 +1,87 @@
+import { IncomingMessage, ServerResponse } from "node:http";
+
+import { NodeHttpServerRequest } from "@effect/platform-node";
+import { Context, Duration, Effect } from "effect";
+import type { HttpServerRequest, HttpServerResponse } from "effect/http";
+
+import { memoryShare } from "./RequestBody.ts";
+
+/** How long a client may read nothing of its response. */
+const MAX_STALL = Duration.minutes(1);
+
+const responseOf = (request: HttpServerRequest.HttpServerRequest): ServerResponse | undefined => {
+  const response = NodeHttpServerRequest.toServerResponse(request);
+  return response instanceof ServerResponse ? response : undefined;
+};
+
+/** Whether a request names its host more than once: servers and proxies disagree about which one counts. */
+export const hasSeveralHosts = (request: HttpServerRequest.HttpServerRequest): boolean => {
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request);
+  return incoming instanceof IncomingMessage && (incoming.headersDistinct["host"]?.length ?? 0) > 1;
+};
+
+/**
+ * Whether a request that has just arrived came before the response to an earlier one of its connection: Node gives its
+ * response no socket yet. A client that hangs up can't be noticed while many of them wait.
+ */
+export const isPipelined = (request: HttpServerRequest.HttpServerRequest): boolean =>
+  responseOf(request)?.socket === null;
+
+/** Responses that their clients have not read yet. */
+export interface UnreadResponses {
+  /**
+   * Counts a response until it is sent or its connection closes. Above the limit the connections of the oldest ones are
+   * closed; returns how many.
+   */
+  readonly add: (response: ServerResponse, bytes: number) => number;
+}
+
+/** @param limit bytes of all bodies @param stall how long a client may read nothing */
+export const makeUnreadResponses = (limit: number, stall: Duration.Duration): UnreadResponses => {
+  const sizes = new Map<ServerResponse, number>();
+  let total = 0;
+  const remove = (response: ServerResponse) => {
+    total -= sizes.get(response) ?? 0;
+    sizes.delete(response);
+  };
+  return {
+    add: (response, bytes) => {
+      sizes.set(response, bytes);
+      total += bytes;
+      response.once("close", () => remove(response));
+      // Node ends a connection that is idle for so long, and sets another time when the response is sent.
+      response.req.socket.setTimeout(Duration.toMillis(stall));
+      let closed = 0;
+      for (const oldest of sizes.keys()) {
+        if (total <= limit || oldest === response) break;
+        remove(oldest);
+        oldest.req.socket.destroy();
+        closed += 1;
+      }
+      return closed;
+    },
+  };
+};
+
+/** Those of this process, whatever the number of its ports. */
+export const UnreadResponses = Context.Reference<UnreadResponses>(
+  "worker-tetra/endpoint/UnreadResponses",
+  { defaultValue: () => makeUnreadResponses(memoryShare(), MAX_STALL) },
+);
+
+/** Bounds the memory of responses to clients that do not read them. */
+export const boundUnread = Effect.fnUntraced(function* (
+  request: HttpServerRequest.HttpServerRequest,
+  { body }: HttpServerResponse.HttpServerResponse,
+) {
+  const response = responseOf(request);
+  if (response === undefined || response.destroyed) return;
+  const closed = (yield* UnreadResponses).add(
+    response,
+    body._tag === "Uint8Array" ? body.contentLength : 0,
+  );
+  if (closed === 0) return;
+  yield* Effect.logWarning(
+    `Closed ${closed} connections of clients that do not read their responses: too many bytes are waiting for them`,
+  );
+});
