@@ -13,21 +13,31 @@ import { SteadyClock } from "./settings/SteadyClock.ts";
 const shutdown = Shutdown.make();
 const streams = standardStreams();
 
+type ShutdownSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
+
+/** 128 and the number of the signal, as shells report a process that ended by it. */
+const EXIT_CODES: Readonly<Record<ShutdownSignal, number>> = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGTERM: 143,
+};
+
 /** A signal that no command handles interrupts the command; another one exits at once. */
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   let code: number | undefined;
   let isOver = false;
   const respond = signalResponder(shutdown, () => performance.now());
-  const onSignal = (signal: "SIGINT" | "SIGTERM") => {
+  const onSignal = (signal: ShutdownSignal) => {
     const response = respond(signal);
     if (response === "ignore" || (response === "finish" && !isOver)) return;
-    code = signal === "SIGINT" ? 130 : 143;
+    code = EXIT_CODES[signal];
     // Once the command is over, only its output may still be waiting for a reader.
     if (response === "exit" || isOver) process.exit(code);
     fiber.interruptUnsafe(fiber.id);
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  process.on("SIGHUP", onSignal);
   fiber.addObserver((exit) => {
     teardown(exit, (status) => {
       isOver = true;

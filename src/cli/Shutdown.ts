@@ -1,10 +1,12 @@
 import { Context, Duration, Effect, Latch } from "effect";
 
 /**
- * Another SIGINT within this time is the same key press: a terminal sends Ctrl-C to npm and to the worker, and npm
- * forwards its own to the worker. A platform sends SIGTERM, once to finish and once more to end at once.
+ * The same signal within this time is the same event, where it comes from a terminal: Ctrl-C goes to npm and to the
+ * worker, and npm forwards its own; a terminal that closes sends SIGHUP, and so does the shell in it. A platform sends
+ * SIGTERM, once to finish and once more to end at once.
  */
-const SAME_PRESS = Duration.seconds(1);
+const SAME_EVENT = Duration.seconds(1);
+const FROM_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGHUP"]);
 
 /** What signals ask of this process: the first one to finish, where a command can do that; the next to end at once. */
 export class Shutdown extends Context.Service<
@@ -44,10 +46,10 @@ export const signalResponder = (shutdown: Shutdown["Service"], now: () => number
       first = { signal, at: now() };
       return shutdown.request() ? "finish" : "interrupt";
     }
-    const isSamePress =
-      signal === "SIGINT" &&
-      first.signal === "SIGINT" &&
-      now() - first.at < Duration.toMillis(SAME_PRESS);
-    return isSamePress ? "ignore" : "exit";
+    const isSameEvent =
+      FROM_TERMINAL.has(signal) &&
+      signal === first.signal &&
+      now() - first.at < Duration.toMillis(SAME_EVENT);
+    return isSameEvent ? "ignore" : "exit";
   };
 };

@@ -21,11 +21,14 @@ const responses = (
 };
 
 describe("signals", () => {
-  it("count as the same key press when SIGINT is repeated within a second", () => {
-    const copies = [0, 0, 3, 999].map((after) => ["SIGINT", 5000 + after] as const);
-    assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
-    assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
-  });
+  it.each(["SIGINT", "SIGHUP"] as const)(
+    "count as the same event of a terminal when %s is repeated within a second",
+    (signal) => {
+      const copies = [0, 0, 3, 999].map((after) => [signal, 5000 + after] as const);
+      assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
+      assert.deepStrictEqual(responses(false, copies), ["interrupt", "ignore", "ignore", "ignore"]);
+    },
+  );
 
   it("end the process at a second SIGTERM, however soon it arrives", () => {
     const both = [

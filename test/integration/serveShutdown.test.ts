@@ -17,6 +17,9 @@ def f(folder):
     return "whole"
 `;
 
+/** Ends last, when the queue is empty already. */
+const GATED_AND_SLOW = GATED.replace("return", "time.sleep(0.5); return");
+
 const GATED_GENERATOR = `
 import os, time
 def f(folder):
@@ -114,7 +117,8 @@ describe("Ctrl-C of serve", () => {
         const { port } = worker;
         const body = { input: input(GATED, folder) };
         const runsync = yield* Effect.forkChild(ask(port, "/runsync?wait=300000", { body }));
-        const execute = yield* Effect.forkChild(ask(port, "/execute", { body }));
+        const slow = { body: { input: input(GATED_AND_SLOW, folder) } };
+        const execute = yield* Effect.forkChild(ask(port, "/execute", slow));
         const awaited = idOf(yield* ask(port, "/run", { body }));
         const sync = yield* Effect.forkChild(ask(port, `/status-sync/${awaited}?wait=300000`));
         const generator = { input: input(GATED_GENERATOR, folder) };
@@ -179,27 +183,32 @@ describe("Ctrl-C of serve", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("reports queued jobs as cancelled to the clients that wait for them", () =>
-    Effect.gen(function* () {
-      const { folder, begun, open } = yield* gate;
-      const worker = yield* listening(["serve", "--port", "0", "--concurrency", "1"]);
-      const body = { input: input(GATED, folder) };
-      const first = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
-      yield* begun(1);
-      const second = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
-      yield* ask(worker.port, "/health").pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("20 millis"),
-          until: ({ text }) => text.includes('"inQueue":1'),
-        }),
-      );
-      yield* worker.signal("SIGTERM");
-      assert.deepInclude((yield* Fiber.join(second)).json, { status: "CANCELLED" });
-      yield* open;
-      assert.deepInclude((yield* Fiber.join(first)).json, { status: "COMPLETED" });
-      assert.strictEqual((yield* worker.ended).code, 0);
-      assert.include(says(worker), "Cancelled 1 queued jobs");
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  it.live(
+    "or a closed terminal cancels queued jobs, and tells the clients that wait for them",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun, open } = yield* gate;
+        const worker = yield* listening(["serve", "--port", "0", "--concurrency", "1"]);
+        const body = { input: input(GATED, folder) };
+        const first = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+        yield* begun(1);
+        const second = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+        yield* ask(worker.port, "/health").pipe(
+          Effect.repeat({
+            schedule: Schedule.spaced("20 millis"),
+            until: ({ text }) => text.includes('"inQueue":1'),
+          }),
+        );
+        // A terminal and its shell send one each.
+        yield* worker.signal("SIGHUP");
+        yield* draining(worker);
+        yield* worker.signal("SIGHUP");
+        assert.deepInclude((yield* Fiber.join(second)).json, { status: "CANCELLED" });
+        yield* open;
+        assert.deepInclude((yield* Fiber.join(first)).json, { status: "COMPLETED" });
+        assert.strictEqual((yield* worker.ended).code, 0);
+        assert.include(says(worker), "Cancelled 1 queued jobs");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
   it.live("of one that keeps its jobs answers waiting clients with the reason for no result", () =>
@@ -216,6 +225,27 @@ describe("Ctrl-C of serve", () => {
       assert.strictEqual(answer.status, 503);
       assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
       assert.strictEqual((yield* worker.ended).code, 130);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});
+
+describe("SIGTERM of serve", () => {
+  it.live("ends what still runs at the end of its grace period, and answers with the reason", () =>
+    Effect.gen(function* () {
+      const { folder, begun } = yield* gate;
+      const worker = yield* listening(["serve", "--port", "0"], undefined, {
+        WORKER_SHUTDOWN_GRACE: "0.2",
+      });
+      const body = { input: input(GATED, folder) };
+      const queued = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+      const executed = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
+      yield* begun(2);
+      yield* worker.signal("SIGTERM");
+      const answer = yield* Fiber.join(queued);
+      assert.deepInclude(answer.json, { status: "FAILED" });
+      assert.include(answer.text, "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
+      assert.include((yield* Fiber.join(executed)).text, "The worker stopped");
+      assert.strictEqual((yield* worker.ended).code, 0);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 });
