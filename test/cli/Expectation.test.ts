@@ -1,7 +1,28 @@
+import { readdirSync, readFileSync } from "node:fs";
+
 import { assert, describe, it } from "@effect/vitest";
 
 import { judge } from "../../src/cli/Expectation.ts";
+import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
 import { failure, success } from "../../src/protocol/FunctionResponse.ts";
+
+/** The request files of this project that ask for packages. */
+const withPackages = readdirSync("fixtures")
+  .filter((name) => name.endsWith(".json"))
+  .flatMap((name) => {
+    const file: unknown = JSON.parse(readFileSync(`fixtures/${name}`, "utf8"));
+    return Array.isArray(file) ? file : [file];
+  })
+  .filter(({ input }) => (input.dependencies ?? []).length > 0);
+
+it("request files that ask for packages are skipped where no index can be reached", () => {
+  const error = PythonInstallFailed.from(["a"], "error: Failed to fetch: `http://localhost:1/a/`");
+  assert.isNotEmpty(withPackages);
+  for (const { expect } of withPackages) {
+    const verdict = judge(expect, failure(error.message), undefined);
+    assert.strictEqual(verdict._tag, "Skipped");
+  }
+});
 
 describe("judge", () => {
   it("is content with an answer that has everything named", () => {
