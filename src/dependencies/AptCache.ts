@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, type PlatformError } from "effect";
 
+import { makeCache } from "../workspace/CacheTag.ts";
 import { Volume } from "../workspace/Volume.ts";
 
 /** A package's file that apt is going to need. */
@@ -49,6 +50,9 @@ const copyOf = (from: string, to: string, size: number) =>
 const valueOf = (text: string, name: string): string =>
   new RegExp(`^${name}="?([\\w.-]+)"?$`, "m").exec(text)?.[1] ?? "unknown";
 
+/** The folder of the cache, beside those of other caches. */
+const CACHE = ".apt-cache";
+
 /**
  * Keeps archives that apt downloaded on the network volume for later containers. Other endpoints can write to the
  * volume, so only archives with the digests in the signed lists are used. apt itself works on the container's disk,
@@ -69,6 +73,7 @@ export class AptCache extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const volume = yield* Volume;
+      const services = yield* Effect.context<FileSystem.FileSystem | Path.Path>();
 
       /**
        * Runs `use` with the folder of archives for this release of the distribution; does nothing without a volume,
@@ -81,7 +86,8 @@ export class AptCache extends Context.Service<
           const release = yield* files.readFileString("/etc/os-release");
           const name = `${valueOf(release, "ID")}-${valueOf(release, "VERSION_ID")}-${process.arch}`;
           let folder = yield* files.realPath(place.value.caches);
-          for (const part of [".apt-cache", name, "archives"]) {
+          yield* Effect.ignore(Effect.provide(makeCache(path.join(folder, CACHE)), services));
+          for (const part of [CACHE, name, "archives"]) {
             folder = path.join(folder, part);
             yield* Effect.ignore(files.makeDirectory(folder));
             if ((yield* files.realPath(folder)) === folder) continue;

@@ -61,7 +61,8 @@ const scene = Effect.gen(function* () {
     restore: use((cache) => cache.restore([ARCHIVE], target)),
     /** Where the volume has the archive. */
     kept: () => {
-      const [release = ""] = readdirSync(join(volume, ".apt-cache"));
+      const names = readdirSync(join(volume, ".apt-cache"));
+      const release = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
       return join(volume, ".apt-cache", release, "archives", ARCHIVE.file);
     },
   };
@@ -74,6 +75,18 @@ describe("AptCache", () => {
       yield* keep;
       yield* restore;
       assert.strictEqual(readFileSync(join(target, ARCHIVE.file), "utf8"), CONTENT);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("marks the folder that it makes as a cache, and no other", () =>
+    Effect.gen(function* () {
+      const { keep, volume } = yield* scene;
+      const tag = join(volume, ".apt-cache", "CACHEDIR.TAG");
+      yield* keep;
+      assert.match(readFileSync(tag, "utf8"), /^Signature: 8a477f597d28d172789f06886806bc55/);
+      rmSync(tag);
+      yield* keep;
+      assert.isFalse(existsSync(tag));
     }).pipe(Effect.scoped),
   );
 
