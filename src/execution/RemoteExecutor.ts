@@ -98,7 +98,8 @@ const endOfFailure = (error: CallFailed): JobEnd => {
     return CUDA_FAILURE.test(error.output.slice(-LAST_WORDS)) ? "cuda" : "ran";
   }
   if (error._tag === "CallTimedOut") return "ran";
-  return error._tag === "RunnerUnavailable" && error.hasStarted === true ? "ran" : "launch";
+  if (error._tag !== "RunnerUnavailable") return "workspace";
+  return error.hasStarted === true ? "ran" : "launch";
 };
 
 /** The message first, since that is what people see of it in one line; the traceback after. */
@@ -186,7 +187,7 @@ export class RemoteExecutor extends Context.Service<
         const blobs = yield* payloads(request);
         events.stage?.("workspace");
         yield* Effect.tapError(workspace.ready, ({ message }) =>
-          Effect.sync(() => events.ended?.("launch", message)),
+          Effect.sync(() => events.ended?.("workspace", message)),
         );
         events.stage?.("dependencies");
         const { workspace: place, installs } = yield* dependencies.ensure({

@@ -255,7 +255,9 @@ export const makeRunner = Effect.gen(function* () {
     const events = yield* JobEvents.JobEvents;
     const linesPerSecond = yield* JobEvents.OutputRate;
     const clock = yield* Clock.Clock;
+    const before = live;
     const runner = yield* current(call.workspace);
+    if (runner !== before) events.launched?.();
     const { session } = runner;
     const notes: Array<string> = farewell === undefined ? [] : [farewell];
     farewell = undefined;

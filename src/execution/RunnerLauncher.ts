@@ -81,7 +81,10 @@ export class RunnerLauncher extends Context.Service<
       const unavailable = (error: BootFailed | RunnerSpawnFailed) =>
         error._tag === "BootFailed"
           ? new RunnerUnavailable({ reason: error.reason, output: mask(error.output) })
-          : new RunnerUnavailable({ reason: `did not start: ${error.message}`, output: "" });
+          : new RunnerUnavailable({
+              reason: `could not be started (${error.command}: ${error.reason})`,
+              output: "",
+            });
 
       const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
         const scope = yield* Scope.Scope;

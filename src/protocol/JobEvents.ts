@@ -6,14 +6,16 @@ import type { FunctionAnswer } from "./FunctionAnswer.ts";
 type Stage = "workspace" | "dependencies" | "running";
 
 /**
- * What a job's end indicates about the machine: its code ran, CUDA failed in it, or no Python process could be started
- * for it. A request that was refused before that says nothing, and has no such event.
+ * What a job's end indicates about the machine: its code ran, CUDA failed in it, no Python process could be started for
+ * it, or there was no workspace for one. A request that was refused before that says nothing, and has no such event.
  */
-export type JobEnd = "ran" | "cuda" | "launch";
+export type JobEnd = "ran" | "cuda" | "launch" | "workspace";
 
 /** What happens while a job is carried out, told at once to whoever listens; a listener must not block. */
 export interface JobEvents {
   readonly stage?: ((stage: Stage) => void) | undefined;
+  /** A Python process was started for the job; other jobs run in processes that earlier ones have left. */
+  readonly launched?: (() => void) | undefined;
   /** Whole lines of the job's output with their line ends, as they come. */
   readonly output?: ((lines: string) => void) | undefined;
   /** The job left a process that can't use its GPU any more; it was replaced. */
@@ -47,6 +49,7 @@ export const both = (first: JobEvents, second: JobEvents): JobEvents => {
   // Every event must be listed here: one that is forgotten does not compile.
   const joined: Required<JobEvents> = {
     stage: inTurn(first.stage, second.stage),
+    launched: inTurn(first.launched, second.launched),
     output: inTurn(first.output, second.output),
     poisoned: inTurn(first.poisoned, second.poisoned),
     chunk: inTurn(first.chunk, second.chunk),

@@ -19,8 +19,9 @@ export interface JobHealth extends Admission {
 
 /**
  * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
- * failed because of CUDA or because no process could be started, trigger `checkGpu`. If no process could be started for
- * several in a row, the machine is unfit in any case. No job is taken during the check, and few while starts fail.
+ * failed because of CUDA or because no process could be started, trigger `checkGpu`. If several starts of a process in a
+ * row failed, the machine is unfit in any case, whatever jobs between them did in processes that ran already. No job is
+ * taken during the check, and few while starts fail.
  */
 export const jobHealth = Effect.fnUntraced(function* (
   checkGpu: Effect.Effect<void, Unfit>,
@@ -29,8 +30,11 @@ export const jobHealth = Effect.fnUntraced(function* (
   const inDoubt = yield* Latch.make(false);
   const trusted = yield* Latch.make(true);
   let failures = 0;
+  /** Jobs in a row whose code was not run. */
   let launchFailures = 0;
-  let lastReason = "";
+  /** Starts of a process in a row that failed. */
+  let failedStarts = 0;
+  let unfit: Unfit | undefined;
 
   const doubt = (): void => {
     trusted.closeUnsafe();
@@ -39,24 +43,28 @@ export const jobHealth = Effect.fnUntraced(function* (
 
   const events: JobEvents = {
     poisoned: doubt,
+    launched: () => {
+      failedStarts = 0;
+    },
     ended: (end, reason) => {
       failures = end === "ran" ? 0 : failures + 1;
-      launchFailures = end === "launch" ? launchFailures + 1 : 0;
-      lastReason = reason;
+      launchFailures = end === "launch" || end === "workspace" ? launchFailures + 1 : 0;
+      if (end === "launch") failedStarts += 1;
+      const failed = Math.max(launchFailures, failedStarts);
+      if (failed >= MAX_FAILURES_IN_A_ROW) {
+        unfit = new Unfit({
+          check: "python",
+          reason: `no Python process could be started, ${failed} times in a row: ${reason}`,
+        });
+        doubt();
+      }
       if (failures >= MAX_FAILURES_IN_A_ROW) doubt();
     },
   };
 
   const verdict = Effect.gen(function* () {
     yield* inDoubt.close;
-    if (launchFailures >= MAX_FAILURES_IN_A_ROW) {
-      return yield* fitness.refuse(
-        new Unfit({
-          check: "python",
-          reason: `no Python process could be started for ${launchFailures} jobs in a row: ${lastReason}`,
-        }),
-      );
-    }
+    if (unfit !== undefined) return yield* fitness.refuse(unfit);
     if (failures >= MAX_FAILURES_IN_A_ROW) {
       yield* Effect.logWarning(
         `${failures} jobs in a row failed because of CUDA or because Python could not be started`,

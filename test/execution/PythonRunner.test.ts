@@ -244,6 +244,32 @@ describe("PythonRunner", () => {
     }).pipe(provide);
   });
 
+  it.effect("tells when a process was started for a call, and not when there was one", () => {
+    let end: (() => void) | undefined;
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          end = () => runner.end({ signal: "SIGKILL" });
+          runner.answer(id);
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      let launched = 0;
+      const next = Effect.provideService(runner.call(call), JobEvents, {
+        launched: () => (launched += 1),
+      });
+      yield* next;
+      yield* next;
+      assert.strictEqual(launched, 1);
+      end?.();
+      yield* next;
+      assert.strictEqual(launched, 2);
+    }).pipe(provide);
+  });
+
   it.effect("replaces a process that ended between two calls", () => {
     let first: (() => void) | undefined;
     const { started, provide } = setUp([
@@ -412,6 +438,87 @@ describe("PythonRunner", () => {
       }).pipe(provide);
     }),
   );
+
+  it.effect("shows the first notes of a process only, and the beginning of a long one", () => {
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => runner.answer(id, { notes: Array(150).fill("n".repeat(10_000)) }),
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      const { output } = yield* runner.call(call);
+      const lines = output.trimEnd().split("\n");
+      assert.lengthOf(lines, 101);
+      assert.strictEqual(lines.at(-1), "[worker-tetra] 50 more notes");
+      assert.isBelow(Math.max(...lines.map((line) => line.length)), 5000);
+    }).pipe(provide);
+  });
+
+  it.effect("tells the next job a few short names of the threads that a job left", () => {
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) =>
+          runner.answer(id, {
+            threads: id === 1 ? Array(200).fill(`a\nb${"x".repeat(5000)}`) : [],
+          }),
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      yield* runner.call(call);
+      const { output } = yield* runner.call(call);
+      assert.match(output, /^\[worker-tetra\] Threads .*\(a\?bx+, .*\n$/);
+      assert.isBelow(output.length, 3000);
+    }).pipe(provide);
+  });
+
+  it.effect("keeps the end of what threads write between two jobs within a limit", () => {
+    const logs = keptLogs();
+    let print: ((text: string) => void) | undefined;
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          print = runner.print;
+          runner.answer(id, { threads: ["leftover"] });
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      yield* runner.call(call);
+      for (let turn = 0; turn < 100; turn += 1) print?.("y".repeat(10_000));
+      print?.("last");
+      yield* runner.call(call);
+      const [notice = ""] = logs.notices();
+      assert.match(notice, /bytes of output left out here[^]*ylast$/);
+      assert.isBelow(notice.length, 70_000);
+    }).pipe(Effect.provide(logs.layer), provide);
+  });
+
+  it.effect("remembers of lost instances the last thousand, not one for each job", () => {
+    let end: (() => void) | undefined;
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id, meta) => {
+          const name = "instance" in meta ? String(meta.instance) : "";
+          end = () => runner.end({ signal: "SIGKILL" });
+          runner.answer(id, { instance: instanceOf(name), instances: 2000 });
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      for (let index = 0; index < 1100; index += 1) yield* runner.call(of(`C_${index}`));
+      end?.();
+      assert.strictEqual((yield* runner.call(of("C_0"))).output, "");
+      assert.include((yield* runner.call(of("C_1099"))).output, "Instance C_1099 was built anew");
+    }).pipe(provide);
+  });
 
   it.effect("does not take a frame for a result that is none", () => {
     const { provide } = setUp([

@@ -136,10 +136,13 @@ describe("RunnerLauncher", () => {
 
   it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])("leaves it alone when the system said %s", (code) =>
     Effect.gen(function* () {
-      const { exit, evidence } = yield* outcome([{ spawnError: code }, { spawnError: code }]);
+      const { evidence, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
+      const error = yield* Effect.flip(launch).pipe(provide);
       assert.isEmpty(evidence);
-      assert.isTrue(Exit.isFailure(exit));
-      assert.include(String(exit), code);
+      assert.strictEqual(
+        error.message,
+        `The Python process that runs the code could not be started (${own}: spawn ${code}).`,
+      );
     }),
   );
 

@@ -6,21 +6,23 @@ import { success } from "../../src/protocol/FunctionResponse.ts";
 
 const recorder = (said: Array<string>, name: string): Required<JobEvents> => ({
   stage: (stage) => said.push(`${name} ${stage}`),
+  launched: () => said.push(`${name} launched`),
   output: (lines) => said.push(`${name} ${lines}`),
   poisoned: () => said.push(`${name} poisoned`),
   chunk: () => said.push(`${name} chunk`),
   ended: (end, reason) => said.push(`${name} ${end} ${reason}`),
 });
 
-const tellAll = ({ stage, output, poisoned, chunk, ended }: JobEvents): void => {
+const tellAll = ({ stage, launched, output, poisoned, chunk, ended }: JobEvents): void => {
   stage?.("running");
+  launched?.();
   output?.("line");
   poisoned?.();
   chunk?.(FunctionAnswer.of(success({})));
   ended?.("cuda", "why");
 };
 
-const EVENTS = ["running", "line", "poisoned", "chunk", "cuda why"];
+const EVENTS = ["running", "launched", "line", "poisoned", "chunk", "cuda why"];
 
 describe("two listeners of a job", () => {
   it("both get every event, in turn", () => {

@@ -91,10 +91,47 @@ describe("the health of a machine, judged by its jobs,", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.effect(
+    "is bad after three failed starts, although jobs ran in another process meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const one = yield* machine();
+        yield* one.ends("launch", "ran", "launch", "ran", "ran");
+        assert.isUndefined(one.watching.pollUnsafe());
+        yield* one.ends("launch", "ran");
+        const unfit = yield* Effect.flip(one.verdict);
+        assert.include(unfit.reason, "3 times in a row: by launch");
+      }).pipe(Effect.scoped),
+  );
+
+  it.effect("is good when a process could be started between failed starts", () =>
+    Effect.gen(function* () {
+      const one = yield* machine();
+      for (let turn = 0; turn < 3; turn += 1) {
+        yield* one.ends("launch", "ran", "launch", "ran");
+        one.events.launched?.();
+        yield* one.ends("ran");
+      }
+      assert.isUndefined(one.watching.pollUnsafe());
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("is good after a workspace that was missing now and then, and bad without one", () =>
+    Effect.gen(function* () {
+      const one = yield* machine();
+      yield* one.ends("workspace", "ran", "workspace", "ran", "workspace", "workspace", "ran");
+      assert.isUndefined(one.watching.pollUnsafe());
+      yield* one.ends("workspace", "workspace", "workspace");
+      assert.include((yield* Effect.flip(one.verdict)).reason, "by workspace");
+    }).pipe(Effect.scoped),
+  );
+
   it.effect("is good again after a job that ran", () =>
     Effect.gen(function* () {
       const one = yield* machine(Effect.fail(noGpu));
-      yield* one.ends("launch", "cuda", "ran", "cuda", "launch", "ran", "launch", "launch", "ran");
+      yield* one.ends("launch", "cuda", "ran", "cuda", "launch", "ran");
+      one.events.launched?.();
+      yield* one.ends("launch", "launch", "ran");
       assert.strictEqual(one.looks(), 0);
       assert.isUndefined(one.watching.pollUnsafe());
       assert.strictEqual(yield* one.beforeTake, Number.POSITIVE_INFINITY);
