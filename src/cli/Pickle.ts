@@ -3,8 +3,9 @@ import { Result, Schema } from "effect";
 /** The most items of one container that are kept, more than are ever shown; the rest are only counted. */
 const MAX_ITEMS = 1000;
 
-/** The most opcodes that are read from one pickle: about a second of work. */
+/** The most opcodes that are read from one pickle, and the most objects: about a second of work, and 300 MB. */
 const MAX_OPCODES = 4_000_000;
+const MAX_OBJECTS = 500_000;
 
 /** Characters with escapes that are read of a text of protocol 0: more than are ever shown. */
 const MAX_ESCAPED = 100_000;
@@ -48,11 +49,12 @@ export class Bytes {
 /** A list, a tuple or a set, with its first items. */
 export class Items {
   readonly kind: "list" | "tuple" | "set" | "frozenset";
-  readonly items: Array<Value> = [];
-  count = 0;
+  readonly items: Array<Value>;
+  count: number;
   constructor(kind: Items["kind"], items: ReadonlyArray<Value> = []) {
     this.kind = kind;
-    this.add(items);
+    this.items = items.slice(0, MAX_ITEMS);
+    this.count = items.length;
   }
   add(items: ReadonlyArray<Value>): void {
     this.count += items.length;
@@ -158,6 +160,13 @@ const unescaped = (line: string): string =>
 
 const textOf = (text: string) => new Text(Buffer.from(text));
 
+/** What was read of a pickle. */
+export interface Reading {
+  readonly value: Value;
+  /** Why the value is only the beginning, if it is. */
+  readonly limit: string | undefined;
+}
+
 /** The stack machine that interprets pickles. Calls and imports are recorded, never carried out. */
 class Machine {
   private readonly bytes: Buffer;
@@ -165,20 +174,30 @@ class Machine {
   private readonly stack: Array<Value> = [];
   private readonly marks: Array<number> = [];
   private readonly memo = new Map<number, Value>();
+  private objects = 0;
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
   }
 
-  run(): Value {
+  run(): Reading {
     for (let count = 0; count < MAX_OPCODES; count += 1) {
       const code = this.take(1)[0] ?? 0;
-      if (code === STOP) return this.pop();
+      if (code === STOP) return { value: this.pop(), limit: undefined };
       const operation = OPERATIONS[code];
       if (operation === undefined) throw unreadable(`it has an unknown opcode, ${code}`);
       operation(this);
+      if (this.objects > MAX_OBJECTS) return this.beginning(MAX_OBJECTS, "objects");
     }
-    throw unreadable(`it has more than ${MAX_OPCODES.toLocaleString("en")} opcodes`);
+    return this.beginning(MAX_OPCODES, "opcodes");
+  }
+
+  /** What was built so far: a container is put on the stack before its items. */
+  private beginning(limit: number, what: string): Reading {
+    const reason = `it has more than ${limit.toLocaleString("en")} ${what}`;
+    const [value] = this.stack;
+    if (value === undefined) throw unreadable(reason);
+    return { value, limit: reason };
   }
 
   take(size: number): Buffer {
@@ -207,6 +226,7 @@ class Machine {
   }
 
   push(value: Value): void {
+    if (typeof value === "object" && value !== null) this.objects += 1;
     this.stack.push(value);
   }
 
@@ -217,11 +237,15 @@ class Machine {
   }
 
   top(): Value {
-    const value = this.stack.at(-1);
-    if (value === undefined || this.stack.length <= (this.marks.at(-1) ?? 0)) {
+    this.requireAbove(this.stack.length - 1);
+    return this.stack.at(-1) ?? null;
+  }
+
+  /** Fails for a position on the stack below the last mark. */
+  private requireAbove(position: number): void {
+    if (position < (this.marks.at(-1) ?? 0)) {
       throw unreadable("it pops more values than the stack has");
     }
-    return value;
   }
 
   mark(): void {
@@ -246,8 +270,9 @@ class Machine {
   }
 
   pushTuple(size: number): void {
-    const items = Array.from({ length: size }, () => this.pop());
-    this.pushItems("tuple", items.toReversed());
+    const start = this.stack.length - size;
+    this.requireAbove(start);
+    this.pushItems("tuple", this.stack.splice(start));
   }
 
   pushMade(callee: Value, args: Value, isInstance: boolean): void {
@@ -278,6 +303,7 @@ class Machine {
   }
 
   put(index: number): void {
+    this.objects += 1;
     this.memo.set(index, this.top());
   }
 
@@ -288,7 +314,7 @@ class Machine {
   get(index: number): void {
     const value = this.memo.get(index);
     if (value === undefined) throw unreadable("it refers to an undefined memo entry");
-    this.push(value);
+    this.stack.push(value);
   }
 }
 
@@ -416,9 +442,9 @@ const OPERATIONS: ReadonlyArray<((machine: Machine) => void) | undefined> = (() 
 
 /**
  * Parses a pickle of any protocol without loading it: no name is imported, nothing is called. Time and memory are
- * proportional to the pickle's size, up to a second.
+ * proportional to the pickle's size, up to a second; of a larger one only the beginning is read.
  */
-export const readPickle = (bytes: Buffer): Result.Result<Value, PickleUnreadable> =>
+export const readPickle = (bytes: Buffer): Result.Result<Reading, PickleUnreadable> =>
   Result.try({
     try: () => new Machine(bytes).run(),
     catch: (error) =>

@@ -26,7 +26,9 @@ const withoutValue = (reason: string) => `a value that can't be shown: ${reason}
 /** The content of a pickle, without running any of it. */
 const inert = (pickle: Buffer): string =>
   Result.match(readPickle(pickle), {
-    onSuccess: (value) => pythonRepr(value, RESULT_SHOWN),
+    onSuccess: ({ value, limit }) =>
+      pythonRepr(value, RESULT_SHOWN) +
+      (limit === undefined ? "" : ` (only its beginning was read: ${limit})`),
     onFailure: ({ message }) => withoutValue(message),
   });
 

@@ -60,3 +60,45 @@ describe("a result that is loaded", () => {
     }).pipe(Effect.scoped),
   );
 });
+
+const display = (...parts: ReadonlyArray<string>) =>
+  Effect.flatMap(ResultDisplay, ({ show }) => show(Buffer.from(parts.join(""), "latin1"))).pipe(
+    Effect.provide(ResultDisplay.layer),
+  );
+
+const TOO_MANY_OBJECTS = "(only its beginning was read: it has more than 500,000 objects)";
+
+describe("a large result", () => {
+  it.effect.each([
+    ["tuples in each other", ")", "\x85", "."],
+    ["calls", "cos\nnothing\n", ")R", "."],
+    ["texts", "]", "\x8c\x01xa", "."],
+    ["memo entries", "]", "\x94", "."],
+  ] as const)("of %s is read up to a number of objects, and says so", ([, start, one, end]) =>
+    Effect.gen(function* () {
+      const text = yield* display(start, one.repeat(600_000), end);
+      assert.isTrue(text.endsWith(TOO_MANY_OBJECTS), text.slice(-200));
+    }),
+  );
+
+  it.effect("shows what was read of it", () =>
+    Effect.gen(function* () {
+      const text = yield* display("]", "K\x07a".repeat(3), "]a".repeat(600_000), ".");
+      assert.match(text, /^\[7, 7, 7, \[\], /);
+      const whole = yield* display("]", "K\x07a".repeat(3), "]a".repeat(100_000), ".");
+      assert.notInclude(whole, "beginning");
+    }),
+  );
+
+  it.effect("of too many opcodes says so, where something was built and where nothing was", () =>
+    Effect.gen(function* () {
+      const limit = "it has more than 4,000,000 opcodes";
+      const many = "N0".repeat(2_100_000);
+      assert.strictEqual(
+        yield* display("]", many, "."),
+        `[] (only its beginning was read: ${limit})`,
+      );
+      assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
+    }),
+  );
+});

@@ -118,8 +118,9 @@ describe("a result", () => {
       const cases = yield* pickles("honest");
       assert.isAtLeast(cases.length, 300);
       for (const { pickle, repr } of cases) {
-        const value = Result.getOrThrow(readPickle(Buffer.from(pickle, "base64")));
+        const { value, limit } = Result.getOrThrow(readPickle(Buffer.from(pickle, "base64")));
         assert.strictEqual(pythonRepr(value, 2000), repr);
+        assert.isUndefined(limit);
       }
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
@@ -128,7 +129,7 @@ describe("a result", () => {
     const pickle = Buffer.alloc(8 * 1024 * 1024, "\\u00e9");
     pickle.write("V", 0);
     pickle.write("\n.", pickle.length - 2);
-    const value = Result.getOrThrow(readPickle(pickle));
+    const { value } = Result.getOrThrow(readPickle(pickle));
     // The size tells more reliably than a clock: with all of its escapes read it would be some megabytes.
     assert.instanceOf(value, Text);
     assert.isAtMost(value.bytes.length, 1024 * 1024);
