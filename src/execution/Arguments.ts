@@ -8,8 +8,14 @@ import {
 
 const LARGE = 1024 * 1024;
 
-/** Node reads other texts too, but takes a second for 20 MB of what is not base64. */
-const BASE64 = /^[\w+/-]*={0,2}$/;
+/** A character that base64 does not have, except for its padding. */
+const FOREIGN = /[^\w+/-]/;
+
+/** Node reads other texts too. The first foreign character decides: to match all of 30 MB takes four times as long. */
+const isBase64 = (text: string): boolean => {
+  const end = text.search(FOREIGN);
+  return end === -1 || /^={1,2}$/.test(text.slice(end));
+};
 
 /** The number of bytes that a base64 text of this length stands for. */
 const decodedLength = (text: string): number => {
@@ -23,7 +29,7 @@ const payload = (
   value: unknown,
 ): Effect.Effect<Buffer, RequestInvalid> => {
   if (format === "json") return Effect.succeed(Buffer.from(JSON.stringify(value)));
-  if (typeof value === "string" && BASE64.test(value)) {
+  if (typeof value === "string" && isBase64(value)) {
     const bytes = Buffer.from(value, "base64");
     // Node passes over what is not base64, so something is wrong where bytes are missing.
     if (bytes.byteLength > 0 && bytes.byteLength === decodedLength(value)) {

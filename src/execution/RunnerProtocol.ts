@@ -50,11 +50,14 @@ export const CallError = Schema.Struct({
 });
 export type CallError = typeof CallError.Type;
 
+/** The id of an instance: a client's is shorter, and so is one that the runner makes. It is kept after the call. */
+const InstanceId = Schema.String.pipe(Schema.check(Schema.isMaxLength(512)));
+
 /** How a call ended. */
 export const CallResult = Schema.Struct({
   ok: Schema.Boolean,
   error: Schema.NullOr(CallError),
-  instance: Schema.NullOr(Schema.Struct({ id: Schema.String, ...InstanceInfo.fields })),
+  instance: Schema.NullOr(Schema.Struct({ id: InstanceId, ...InstanceInfo.fields })),
   /** How many instances live in the process. */
   instances: Schema.Int,
   /** Whether the instance that the call named is one of them. */

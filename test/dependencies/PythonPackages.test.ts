@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { TestClock } from "effect/testing";
-import { Context, Effect, Layer, Option } from "effect";
+import { Context, Deferred, Effect, Layer, Option } from "effect";
 
 import { Pip } from "../../src/dependencies/Pip.ts";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
@@ -350,6 +350,31 @@ describe("PythonPackages", () => {
       assert.match(error.message, /\/runpod-volume\/runtimes\/default\/\.venvs: 2\.0 GB/);
     }).pipe(Effect.scoped, machine.provide);
   });
+
+  it.effect(
+    "keeps no job waiting for an install of another one unless it needs packages too",
+    () => {
+      const machine = setUp();
+      return Effect.gen(function* () {
+        const begun = yield* Deferred.make<void>();
+        const pip = Layer.succeed(
+          Pip,
+          Pip.of({
+            plan: (_workspace, _venv, [name]) =>
+              Effect.succeed(name === "here==1" ? "nothing" : "additions"),
+            install: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never),
+          }),
+        );
+        const { ensure } = yield* machine.start(pip);
+        assert.isFalse(yield* ensure(["here==1"]));
+        const installing = yield* Effect.forkChild(ensure(["slow==1"]));
+        yield* Deferred.await(begun);
+        assert.isFalse(yield* ensure([]));
+        assert.isFalse(yield* ensure(["here==1"]));
+        assert.isUndefined(installing.pollUnsafe());
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
 
   it.effect("gives up after the time that is allowed", () => {
     const machine = setUp();

@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing";
 import { PythonRunner } from "../../src/execution/PythonRunner.ts";
 import type { Call, CallOutcome } from "../../src/execution/Runner.ts";
 import { RunnerLauncher } from "../../src/execution/RunnerLauncher.ts";
+import { FrameType } from "../../src/execution/RunnerProtocol.ts";
 import { JobEvents } from "../../src/protocol/JobEvents.ts";
 import {
   type Behaviour,
@@ -520,15 +521,52 @@ describe("PythonRunner", () => {
     }).pipe(provide);
   });
 
-  it.effect("does not take a frame for a result that is none", () => {
+  it.effect.each([
+    ["which is none", { ok: "perhaps" }],
+    ["whose instance has a name of 1000 characters", { instance: instanceOf("x".repeat(1000)) }],
+  ] as const)("does not take a frame for a result %s", ([, changes]) => {
     const { provide } = setUp([
-      { ...well, call: (runner, id) => runner.answer(id, { ok: "perhaps" }) },
+      { ...well, call: (runner, id) => runner.answer(id, changes) },
       well,
     ]);
     return Effect.gen(function* () {
       const runner = yield* PythonRunner;
-      assert.strictEqual((yield* Effect.flip(runner.call(call)))._tag, "RunnerUnavailable");
-      yield* runner.call(call);
+      const method: Call = { ...call, meta: { ...call.meta, kind: "class" } };
+      assert.strictEqual((yield* Effect.flip(runner.call(method)))._tag, "RunnerUnavailable");
+      yield* runner.call(method);
+    }).pipe(provide);
+  });
+
+  it.effect("expects the frames of a call and of the one before, within their limits", () => {
+    const seen: Array<ReadonlyArray<number | undefined>> = [];
+    const { provide } = setUp([
+      {
+        ...well,
+        call: (runner, id) => {
+          seen.push(
+            [id, id - 1, id - 2].flatMap((call) =>
+              [FrameType.result, FrameType.chunk].map((type) => runner.limitOf(type, call)),
+            ),
+          );
+          seen.push([FrameType.ready, FrameType.call].map((type) => runner.limitOf(type, id)));
+          runner.answer(id);
+        },
+      },
+    ]);
+    return Effect.gen(function* () {
+      const runner = yield* PythonRunner;
+      for (const limits of [{ limit: 100 }, { limit: 200, chunkLimit: 20 }, { limit: 300 }]) {
+        yield* runner.call({ ...call, meta: { ...call.meta, ...limits } });
+      }
+      const none = undefined;
+      assert.deepStrictEqual(seen, [
+        [100, none, none, none, none, none],
+        [none, none],
+        [200, 20, 100, none, none, none],
+        [none, none],
+        [300, none, 200, 20, none, none],
+        [none, none],
+      ]);
     }).pipe(provide);
   });
 
@@ -548,6 +586,34 @@ describe("PythonRunner", () => {
           yield* Deferred.succeed(gate, undefined);
           const answers = yield* Effect.forEach(fibers, Fiber.join);
           assert.sameMembers(answers.map(value), ["0", "1", "2"]);
+        }).pipe(provide);
+      }),
+    );
+
+    it.effect("runs a call that has installed packages beside one that is running", () =>
+      Effect.gen(function* () {
+        const begun = yield* Deferred.make<void>();
+        const refreshed: Array<unknown> = [];
+        const { provide } = setUp(
+          [
+            stuck(begun),
+            {
+              ...well,
+              call: (runner, id, meta) => {
+                refreshed.push("refresh" in meta && meta.refresh);
+                runner.answer(id);
+              },
+            },
+          ],
+          { WORKER_CONCURRENCY: "2" },
+        );
+        yield* Effect.gen(function* () {
+          const runner = yield* PythonRunner;
+          const running = yield* Effect.forkChild(runner.call(call));
+          yield* Deferred.await(begun);
+          yield* runner.call({ ...call, installs: 1 });
+          assert.deepStrictEqual(refreshed, [true]);
+          assert.isUndefined(running.pollUnsafe());
         }).pipe(provide);
       }),
     );

@@ -27,12 +27,13 @@ const SECRETS = {
   UV_INDEX_URL: "https://me:password-of-an-index@host/",
 };
 
-/** Writes a text again and again, then ends with an exit code. */
+/** Writes a text again and again to a descriptor, then ends with an exit code. */
 const WRITER = `import os, sys
-unit, size, code = sys.argv[1].encode("latin1").decode("unicode_escape").encode("latin1"), int(sys.argv[2]), int(sys.argv[3])
+unit = sys.argv[1].encode("latin1").decode("unicode_escape").encode("latin1")
+size, code, descriptor = map(int, sys.argv[2:])
 piece = unit * (65536 // len(unit))
 while size > 0:
-    size -= os.write(1, piece[:size])
+    size -= os.write(descriptor, piece[:size])
 sys.exit(code)`;
 
 const escaped = (unit: string) =>
@@ -47,10 +48,10 @@ const programs = Layer.provide(Programs.layer, Environment.layerOf(realEnvironme
   Layer.provideMerge(logs.layer),
 );
 
-/** Runs a program that writes this much of a text to the log, and returns its outcome. */
-const writing = (unit: string, size: number, code: number) =>
+/** Runs a program that writes this much of a text, to the log unless it is stderr, and returns its outcome. */
+const writing = (unit: string, size: number, code: number, descriptor = 1) =>
   Effect.flatMap(Programs, ({ run }) =>
-    run("python3", ["-c", WRITER, escaped(unit), String(size), String(code)], {
+    run("python3", ["-c", WRITER, escaped(unit), ...[size, code, descriptor].map(String)], {
       live: { stream: "stdout", name: "build" },
     }),
   ).pipe(Effect.result);
@@ -85,6 +86,16 @@ describe("what a program writes", () => {
         assert.isBelow(growth, GROWTH);
         assert.isBelow(longestGap, LONGEST_GAP);
       }).pipe(Effect.provide(programs)),
+  );
+
+  it.live("takes little memory on stderr too, which is kept for errors only", () =>
+    Effect.gen(function* () {
+      yield* writing("x", 1024 * 1024, 0, 2);
+      const { value, growth } = yield* measured(writing("x", 4 * FLOOD, 1, 2));
+      const failure = Result.isFailure(value) ? value.failure : undefined;
+      assert.include(failure?.output, "bytes of output left out here");
+      assert.isBelow(growth, GROWTH);
+    }).pipe(Effect.provide(programs)),
   );
 
   it.live("is also kept only up to a limit when it succeeds", () =>

@@ -26,6 +26,9 @@ const input = (code: string, args: ReadonlyArray<unknown> = []) => ({
 
 const HELLO = input("def f(name):\n    print('for', name)\n    return f'Hello {name}'", ["you"]);
 
+const LARGE = input("def f(): return 'x' * 200_000");
+const TOO_LARGE = "WORKER_RESULT_LIMIT allows at most 97.7 KiB";
+
 /** Prints a line and then does nothing for long. */
 const LONG = input("import time\ndef f():\n    print('begun')\n    time.sleep(100)");
 
@@ -266,6 +269,33 @@ describe("serve", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
+  it.live("fails jobs and requests whose answers are above WORKER_RESULT_LIMIT", () =>
+    Effect.gen(function* () {
+      const { port } = yield* serving([], { WORKER_RESULT_LIMIT: "100000" });
+      const job = yield* ask(port, "/runsync", { body: { input: LARGE } });
+      assert.deepInclude(job.json, { status: "FAILED" });
+      assert.include(String(text(job.json)["error"]), TOO_LARGE);
+      assert.isBelow(job.text.length, 100_000);
+      const executed = yield* ask(port, "/execute", { body: LARGE });
+      assert.include(String(text(executed.json)["error"]), TOO_LARGE);
+      assert.isBelow(executed.text.length, 100_000);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["off", "20 MB", "0", "-1", "65535", "70000.5", "Infinity"])(
+    "refuses to start with a WORKER_RESULT_LIMIT of %s",
+    (value) =>
+      Effect.gen(function* () {
+        const { code, stderr } = yield* typed(["serve", "--port", "0"], {
+          ...realEnvironment(),
+          WORKER_RESULT_LIMIT: value,
+        });
+        assert.strictEqual(code, 2);
+        assert.include(stderr, `WORKER_RESULT_LIMIT is "${value}"`);
+        assert.include(stderr, "expected a whole number of bytes, 65536 or more");
+      }),
+  );
+
   it.live("goes by the names that RunPod's own workers have for it", () =>
     Effect.gen(function* () {
       const worker = yield* workerProcess({}, [
@@ -329,6 +359,20 @@ describe("start behind a load balancer", () => {
       const next = yield* ask(port, "/execute", { body: HELLO });
       assert.deepInclude(next.json, { json_result: "Hello you" });
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("fails requests whose answers are above WORKER_RESULT_LIMIT", () =>
+    Effect.gen(function* () {
+      const worker = yield* typing(["start"], {
+        ...realEnvironment(),
+        PORT: "0",
+        WORKER_RESULT_LIMIT: "100000",
+      });
+      yield* eventually(() => listening(worker) > 0);
+      const answer = yield* ask(listening(worker), "/execute", { body: LARGE });
+      assert.include(String(text(answer.json)["error"]), TOO_LARGE);
+      assert.isBelow(answer.text.length, 100_000);
+    }).pipe(Effect.scoped),
   );
 
   it.live("answers pings on a port of their own, where there is one", () =>

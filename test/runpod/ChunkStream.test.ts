@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Deferred, Effect } from "effect";
 
 import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
 import { success } from "../../src/protocol/FunctionResponse.ts";
@@ -61,6 +61,25 @@ describe.concurrent("values that a job tells of are streamed", () => {
       assert.isEmpty(service.results);
     }).pipe(Effect.scoped),
   );
+
+  it.effect("and no more of them than 16 MB wait for a service that is slow", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      let sent = 0;
+      const { offer, end } = yield* chunkStream(
+        fakeJobQueue({
+          chunk: () => Effect.map(Deferred.await(gate), () => void (sent += 1)),
+        }),
+        "job-1",
+      );
+      for (let number = 0; number < 30; number += 1) offer("x".repeat(900_000));
+      yield* Deferred.succeed(gate, undefined);
+      yield* end;
+      assert.strictEqual(sent, 18);
+      assert.match(logs.warnings().join(), /^12 of 30 values .* RunPod was too slow/);
+    }).pipe(Effect.scoped, Effect.provide(logs.layer));
+  });
 
   it.effect(
     "and does not wait for ever for a service that takes none, nor keeps too many for it",

@@ -30,6 +30,8 @@ interface FakeProcess {
     changes?: Readonly<Record<string, unknown>>,
     value?: string,
   ) => void;
+  /** The most bytes that the value of a frame of a call may have now. */
+  readonly limitOf: (type: number, call: number) => number | undefined;
   readonly print: (text: string) => void;
   readonly end: (exit: Partial<RunnerExit>) => void;
 }
@@ -124,6 +126,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               meta: { ...result, ...changes },
               value: changes["ok"] === false ? undefined : encoded(value),
             }),
+          limitOf: (type, number) => listener.limitOf(type, calls[number - 1] ?? 0),
           print: (text) => {
             words += text;
             listener.output(Buffer.from(text));

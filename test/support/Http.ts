@@ -41,6 +41,8 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
       method,
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
+        // Without either header, Node would find out the length.
+        ...(asked.chunked === true ? { "transfer-encoding": "chunked" } : {}),
         ...(body === undefined || asked.chunked === true
           ? {}
           : { "content-length": Buffer.byteLength(text) }),

@@ -115,6 +115,21 @@ describe("Programs", () => {
     );
   });
 
+  it.live("have long lines shortened in the log", () => {
+    const lines: Array<string> = [];
+    const live = { stream: "stdout", name: "tool" } as const;
+    return node("console.log('x'.repeat(20_000)); console.log('next')", { live }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        const [long = "", next] = lines;
+        assert.match(long, /^tool: x{1000}/);
+        assert.isBelow(long.length, 5000);
+        assert.strictEqual(next, "tool: next");
+      }),
+    );
+  });
+
   it.live("show no part of a secret in the log, wherever a line or the pipe cuts it", () => {
     const lines: Array<string> = [];
     const code = `
