@@ -80,7 +80,8 @@ export class DiskFault extends Schema.TaggedError<DiskFault>()("DiskFault", {
 /** Effect's file system tells most of these apart only in the cause of its error. */
 export const diskFault =
   (path: string, problem: string) =>
-  (error: { readonly message: string }): DiskFault =>
-    error instanceof DiskFault
-      ? error
-      : new DiskFault({ path, problem, code: codeOf(error), detail: error.message });
+  (error: unknown): DiskFault => {
+    if (error instanceof DiskFault) return error;
+    const detail = error instanceof Error ? error.message : String(error);
+    return new DiskFault({ path, problem, code: codeOf(error), detail });
+  };

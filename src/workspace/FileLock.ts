@@ -108,10 +108,7 @@ const open = (roots: ReadonlyArray<string>, path: string) =>
       catch: (error) =>
         new LockUnavailable({
           path,
-          reason: diskFault(
-            path,
-            "can't be opened",
-          )(error instanceof Error ? error : new Error(String(error))).message,
+          reason: diskFault(path, "can't be opened")(error).message,
         }),
     }),
     // Closing also fails if the network volume is gone, but still frees the descriptor.

@@ -57,6 +57,18 @@ describe("DiskFault", () => {
     assert.strictEqual(codeOf(error), code);
   });
 
+  it.each([
+    [
+      "an error of Effect",
+      platformError("EPROTO", "open", "/x"),
+      platformError("EPROTO", "open", "/x").message,
+    ],
+    ["an error of Node", new Error("gone"), "gone"],
+    ["no error", "gone", "gone"],
+  ])("keeps the words of %s", (_, error, detail) => {
+    assert.strictEqual(diskFault("/x", "can't be read")(error).detail, detail);
+  });
+
   it("is not wrapped in another one", () => {
     const fault = faultOf("ENOSPC");
     assert.strictEqual(diskFault("/elsewhere", "can't be read")(fault), fault);

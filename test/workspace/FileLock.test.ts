@@ -2,16 +2,19 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
+  createReadStream,
   existsSync,
   linkSync,
   mkdirSync,
+  promises,
   readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { delimiter } from "node:path";
+import { syncBuiltinESMExports } from "node:module";
+import { basename, delimiter } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
@@ -175,6 +178,28 @@ const descriptorsOf = (path: string) => {
   }).length;
 };
 
+/**
+ * The file is missing, and creating it fails with a code, this many times. With EEXIST as on MooseFS, where another
+ * worker may create it between the two.
+ */
+const failToCreate = (file: string, times: number, failure: string) => {
+  const { open } = promises;
+  const set = (patched: typeof open) =>
+    Effect.sync(() => {
+      promises.open = patched;
+      syncBuiltinESMExports();
+    });
+  let tries = 0;
+  const late: typeof open = (path, ...rest) => {
+    if (basename(String(path)) !== basename(file) || tries === 2 * times)
+      return open(path, ...rest);
+    tries += 1;
+    const code = tries % 2 === 1 ? "ENOENT" : failure;
+    return Promise.reject(Object.assign(new Error(code), { code }));
+  };
+  return Effect.acquireRelease(set(late), () => set(open));
+};
+
 /** A PATH of one folder with these scripts, which PYTHONPATH names too. */
 const withPrograms = <E>(
   scripts: Readonly<Record<string, string>>,
@@ -277,11 +302,10 @@ describe("a file lock of the system", () => {
       (path: string) => symlinkSync(`${path}.missing`, path),
       /a symbolic link on the way/,
     ],
-    ["a file with a second name", (path: string) => linkSync(`${path}.foreign`, path), /hard link/],
     ["a pipe", (path: string) => execFileSync("mkfifo", [path]), /not a regular file/],
     ["a folder", (path: string) => mkdirSync(path), /folder|EISDIR/],
   ] as ReadonlyArray<readonly [string, (path: string) => void, RegExp]>)(
-    "is refused at once, and nothing is changed, where there is %s in the lock's place",
+    "is refused at once, and nothing is read or changed, where there is %s in the lock's place",
     ([, plant, words]) =>
       inFolder((path) =>
         Effect.gen(function* () {
@@ -292,12 +316,36 @@ describe("a file lock of the system", () => {
           assert.match(error.message, words);
           assert.strictEqual(readFileSync(`${path}.foreign`, "utf8"), "precious");
           assert.isFalse(existsSync(`${path}.missing`));
-          assert.notInclude(
-            Option.getOrElse(locks.holder(path), () => ""),
-            "\n",
-          );
+          assert.deepStrictEqual(locks.holder(path), Option.none());
         }),
       ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect("is refused, and nothing is changed, where its file has a second name", () =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        writeFileSync(`${path}.foreign`, "precious");
+        linkSync(`${path}.foreign`, path);
+        const error = yield* Effect.flip((yield* FileLock).tryLock(path, "exclusive"));
+        assert.match(error.message, /hard link/);
+        assert.strictEqual(readFileSync(`${path}.foreign`, "utf8"), "precious");
+      }),
+    ).pipe(Effect.provide(onDisk())),
+  );
+
+  it.effect.each([
+    ["is acquired after another worker was first to create its file four times", 4, "EEXIST", true],
+    ["fails when another worker is first to create its file each time", 5, "EEXIST", false],
+    ["fails at once when its file can't be created", 1, "EACCES", false],
+  ] as const)("%s", ([, times, code, isAcquired]) =>
+    inFolder((path) =>
+      Effect.gen(function* () {
+        const locks = yield* FileLock;
+        yield* failToCreate(path, times, code);
+        const held = yield* Effect.option(locks.tryLock(path, "exclusive"));
+        assert.strictEqual(Option.isSome(Option.flatten(held)), isAcquired);
+      }),
+    ).pipe(Effect.provide(onDisk())),
   );
 
   it.effect("shows the text of a lock file without control characters", () =>
@@ -307,6 +355,7 @@ describe("a file lock of the system", () => {
         const holder = Option.getOrThrow((yield* FileLock).holder(path));
         assert.match(holder, /^\[31mpid 1 +fakex+$/);
         assert.isAtMost(holder.length, 200);
+        if (process.platform === "linux") assert.strictEqual(descriptorsOf(path), 0);
       }),
     ).pipe(Effect.provide(onDisk())),
   );
@@ -334,10 +383,15 @@ describe("a file lock of the system", () => {
         (path) =>
           Effect.gen(function* () {
             const locks = yield* FileLock;
-            const held = yield* locks.tryLock(path, "exclusive");
-            assert.isTrue(Option.isSome(held));
-            assert.isFalse(yield* isFree(path, "exclusive"));
-            assert.isFalse(yield* isFree(path, "shared"));
+            for (const mode of ["exclusive", "shared"] as const) {
+              yield* Effect.scoped(
+                Effect.gen(function* () {
+                  assert.isTrue(Option.isSome(yield* locks.tryLock(path, mode)));
+                  assert.isFalse(yield* isFree(path, "exclusive"));
+                  assert.strictEqual(yield* isFree(path, "shared"), mode === "shared");
+                }),
+              );
+            }
           }),
       ),
     );
@@ -361,6 +415,33 @@ describe("a file lock of the system", () => {
               error.message,
               `${path} can't be locked: flock: 3: Function not implemented`,
             );
+          }),
+      ),
+    );
+
+    it.effect.each([
+      ["ends in a way that is not known", "#!/bin/sh\nexit 3\n", /ended with 3$/],
+      ["can't be started", "#!/nonexistent\n", /ENOENT/],
+    ] as const)("fails where the program %s", ([, flock, words]) =>
+      withPrograms({ flock }, (path) =>
+        Effect.gen(function* () {
+          assert.match((yield* Effect.flip(isFree(path, "exclusive"))).message, words);
+        }),
+      ),
+    );
+
+    it.effect("ends the program when the lock is not wanted any more", () =>
+      withPrograms(
+        { flock: '#!/bin/sh\nexec > "$0.pipe"\necho started\nexec /bin/sleep 60\n' },
+        (path) =>
+          Effect.gen(function* () {
+            execFileSync("mkfifo", [`${path}-bin/flock.pipe`]);
+            const fiber = yield* Effect.forkChild(isFree(path, "exclusive"));
+            const output = createReadStream(`${path}-bin/flock.pipe`);
+            yield* Effect.promise(() => once(output, "data"));
+            const ended = once(output, "end");
+            yield* Fiber.interrupt(fiber);
+            yield* Effect.promise(() => ended);
           }),
       ),
     );
