@@ -13,7 +13,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { syncBuiltinESMExports } from "node:module";
 import { basename, delimiter } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -24,6 +23,7 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { FileLock, type LockMode } from "../../src/workspace/FileLock.ts";
 import { memoryFileLock } from "../support/MemoryFileLock.ts";
 import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { failing, patchFiles } from "../support/PatchedFiles.ts";
 import { pythonLock } from "../support/PythonLock.ts";
 
 const inMemory = () => {
@@ -182,22 +182,23 @@ const descriptorsOf = (path: string) => {
  * The file is missing, and creating it fails with a code, this many times. With EEXIST as on MooseFS, where another
  * worker may create it between the two.
  */
-const failToCreate = (file: string, times: number, failure: string) => {
+const failToCreate = (file: string, times: number, code: string) => {
   const { open } = promises;
-  const set = (patched: typeof open) =>
-    Effect.sync(() => {
-      promises.open = patched;
-      syncBuiltinESMExports();
-    });
+  const [isMissing, isRefused] = [failing("ENOENT"), failing(code)];
   let tries = 0;
-  const late: typeof open = (path, ...rest) => {
-    if (basename(String(path)) !== basename(file) || tries === 2 * times)
-      return open(path, ...rest);
-    tries += 1;
-    const code = tries % 2 === 1 ? "ENOENT" : failure;
-    return Promise.reject(Object.assign(new Error(code), { code }));
-  };
-  return Effect.acquireRelease(set(late), () => set(open));
+  return Effect.acquireRelease(
+    Effect.sync(() =>
+      patchFiles({
+        open: (path, ...rest) => {
+          if (basename(String(path)) !== basename(file)) return open(path, ...rest);
+          tries += 1;
+          if (tries > 2 * times) return open(path, ...rest);
+          return tries % 2 === 1 ? isMissing() : isRefused();
+        },
+      }),
+    ),
+    (restore) => Effect.sync(restore),
+  );
 };
 
 /** A PATH of one folder with these scripts, which PYTHONPATH names too. */
