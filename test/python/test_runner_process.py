@@ -479,7 +479,7 @@ class State(unittest.TestCase):
                         self.assertEqual(state.logging_setting(), found)
 
     @in_child
-    def test_a_forked_child_is_told_from_the_runner(self):
+    def test_a_forked_child_is_distinguished_from_the_runner(self):
         with patch.object(runner_process, "_getpid", partial(distinct, 70000)):
             state = self.make()
             self.assertFalse(state.in_fork())

@@ -171,7 +171,7 @@ describe("a path with a link on the way", () => {
   it.each([
     ["a file in a folder's place", "file/x/y", "ENOTDIR"],
     ["nothing in a folder's place", "missing/x/y", "ENOENT"],
-  ])("is told from one with %s", async (_, path, code) => {
+  ])("is distinguished from one with %s", async (_, path, code) => {
     const { volume, folder } = made;
     const action = inParent([volume], join(folder, path), async () => {});
     assert.strictEqual(await codeOf(action), code);
