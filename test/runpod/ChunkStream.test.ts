@@ -62,7 +62,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.effect("and no more of them than 16 MB wait for a service that is slow", () => {
+  it.live("and no more of them than 16 MB wait for a service that is slow", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
