@@ -67,7 +67,15 @@ export const safeFileSystem = Layer.effect(
 
     const writeFile: FileSystem.FileSystem["writeFile"] = (path, bytes, options = {}) => {
       const { flag = "w", mode } = options;
-      if (flag !== "w" && flag !== "wx") return files.writeFile(path, bytes, options);
+      if (flag !== "w" && flag !== "wx") {
+        return Effect.fail(
+          PlatformError.badArgument({
+            module: "FileSystem",
+            method: "writeFile",
+            description: `the flag ${flag} is not supported`,
+          }),
+        );
+      }
       return attempt("writeFile", path, async () => {
         const handle = await openEmpty(path, flag === "wx", mode);
         try {
@@ -123,7 +131,7 @@ export const safeFileSystem = Layer.effect(
       makeTempDirectoryScoped: (options) =>
         Effect.acquireRelease(makeTemporary(options), (folder) =>
           // Failing to remove the folder must not fail the work that was done in it.
-          remove(folder, { recursive: true, force: true }).pipe(
+          remove(folder, { recursive: true }).pipe(
             Effect.catch((error) => Effect.logDebug(`${folder} stays: ${error.message}`)),
           ),
         ),

@@ -32,6 +32,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/protocol/JsonLimits.ts", tests: ["test/protocol/JsonLimits.test.ts"] },
   { module: "src/protocol/JsonScanner.ts", tests: ["test/protocol/JsonScanner.test.ts"] },
   { module: "src/workspace/SafePaths.ts", tests: ["test/workspace/SafePaths.test.ts"] },
+  {
+    module: "src/workspace/SafeFileSystem.ts",
+    tests: ["test/workspace/SafeFileSystem.test.ts"],
+  },
+  { module: "src/workspace/ProgramPath.ts", tests: ["test/workspace/ProgramPath.test.ts"] },
   { module: "src/workspace/FileLock.ts", tests: ["test/workspace/FileLock.test.ts"] },
   { module: "src/workspace/WorkspaceLock.ts", tests: ["test/workspace/WorkspaceLock.test.ts"] },
   { module: "src/workspace/DiskFault.ts", tests: ["test/workspace/DiskFault.test.ts"] },

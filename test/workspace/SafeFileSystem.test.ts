@@ -6,6 +6,7 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  promises,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -18,7 +19,7 @@ import {
 } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, vi } from "@effect/vitest";
@@ -27,6 +28,8 @@ import { Effect, FileSystem, Layer } from "effect";
 import { Environment } from "../../src/settings/Environment.ts";
 import { codeOf } from "../../src/workspace/DiskFault.ts";
 import { safeFileSystem } from "../../src/workspace/SafeFileSystem.ts";
+import { openFilesBelow } from "../support/OpenFiles.ts";
+import { failing, patchFiles } from "../support/PatchedFiles.ts";
 
 /** Many calls of the system, on a machine that may be busy. */
 const SLOW = { timeout: 60_000 };
@@ -63,6 +66,13 @@ const machine = Effect.gen(function* () {
 });
 
 type Machine = Effect.Success<typeof machine>;
+
+/** Replaces functions of the system's file system until the scope closes. */
+const withPatches = (...patches: Parameters<typeof patchFiles>) =>
+  Effect.acquireRelease(
+    Effect.sync(() => patchFiles(...patches)),
+    (restore) => Effect.sync(restore),
+  );
 
 /** Until the scope closes, a folder has the device number of another disk, as if that were mounted there. */
 const withOtherDevice = (folder: string) =>
@@ -156,6 +166,8 @@ describe("the file system for folders that jobs can write to", () => {
       yield* files.writeFileString(join(folder, "one"), "longer text", { mode: 0o600 });
       yield* files.writeFileString(join(folder, "one"), "text");
       assert.strictEqual(lstatSync(join(folder, "one")).mode & 0o777, 0o600);
+      yield* files.chmod(join(folder, "one"), 0o640);
+      assert.strictEqual(lstatSync(join(folder, "one")).mode & 0o777, 0o640);
       yield* files.copyFile(join(folder, "one"), join(folder, "two"));
       yield* files.rename(join(folder, "two"), join(volume, "three"));
       yield* files.symlink("three", join(volume, "link"));
@@ -167,7 +179,69 @@ describe("the file system for folders that jobs can write to", () => {
       yield* files.remove(join(volume, "a"), { recursive: true, force: true });
       assert.strictEqual(codeOf(yield* Effect.flip(files.remove(join(volume, "a")))), "ENOENT");
       assert.deepStrictEqual(readdirSync(volume), ["three"]);
+      assert.strictEqual(openFilesBelow(volume), 0);
     }).pipe(Effect.scoped),
+  );
+
+  it.live("does to folders only what it is asked for", () =>
+    Effect.gen(function* () {
+      const { files, volume } = yield* machine;
+      const folder = join(volume, "a");
+      const missing = yield* Effect.flip(files.makeDirectory(join(folder, "b")));
+      assert.strictEqual(missing.reason._tag, "NotFound");
+      yield* files.makeDirectory(folder, { mode: 0o700 });
+      assert.strictEqual(lstatSync(folder).mode & 0o777, 0o700);
+      const twice = yield* Effect.flip(files.makeDirectory(folder));
+      assert.strictEqual(twice.reason._tag, "AlreadyExists");
+      yield* Effect.flip(files.remove(folder));
+      assert.isTrue(existsSync(folder));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("copies over an existing file", () =>
+    Effect.gen(function* () {
+      const { files, volume } = yield* machine;
+      writeFileSync(join(volume, "from"), "new");
+      writeFileSync(join(volume, "to"), "old and longer");
+      yield* files.copyFile(join(volume, "from"), join(volume, "to"));
+      assert.strictEqual(readFileSync(join(volume, "to"), "utf8"), "new");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.skipIf(process.platform !== "linux")(
+    "copies between the files that it has opened when links take their places",
+    () =>
+      Effect.gen(function* () {
+        const { files, volume, outside, assertUntouched } = yield* machine;
+        const [from, to] = [join(volume, "from"), join(volume, "to")];
+        writeFileSync(from, "own");
+        const { copyFile } = promises;
+        yield* withPatches({
+          copyFile: (...paths) => {
+            renameSync(to, join(volume, "moved"));
+            for (const path of [from, to]) {
+              rmSync(path, { force: true });
+              symlinkSync(join(outside, "file"), path);
+            }
+            return copyFile(...paths);
+          },
+        });
+        yield* files.copyFile(from, to);
+        assertUntouched();
+        assert.strictEqual(readFileSync(join(volume, "moved"), "utf8"), "own");
+      }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["a", "r+"] as const)(
+    "refuses to write in a way that may follow links: %s",
+    (flag) =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        writeFileSync(join(volume, "file"), "text");
+        const write = files.writeFileString(join(volume, "file"), "x", { flag });
+        assert.include((yield* Effect.flip(write)).message, `flag ${flag} `);
+        assert.strictEqual(readFileSync(join(volume, "file"), "utf8"), "text");
+      }).pipe(Effect.scoped),
   );
 
   it.live("accepts a volume that is reached by a link itself", () =>
@@ -340,6 +414,70 @@ describe("the file system for folders that jobs can write to", () => {
         assert.isTrue(existsSync(join(mounted, "file")));
       }).pipe(Effect.scoped),
   );
+
+  describe("makes a temporary folder", () => {
+    /** The usual folder for them is missing until the scope closes. */
+    const withoutUsual = Effect.acquireRelease(
+      Effect.sync(() => vi.stubEnv("TMPDIR", "/nonexistent")),
+      () => Effect.sync(() => vi.unstubAllEnvs()),
+    );
+
+    it.live.skipIf(process.platform !== "linux")("in memory where the usual place is missing", () =>
+      Effect.gen(function* () {
+        const { files } = yield* machine;
+        yield* withoutUsual;
+        const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" });
+        assert.match(folder, /^\/dev\/shm\/worker-tetra-/);
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("in the volume, each time, where there is no other place", () =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        yield* withoutUsual;
+        const { mkdir } = promises;
+        const denied = failing("EACCES");
+        yield* withPatches({
+          mkdir: async (path) => {
+            await (realpathSync(dirname(String(path))) === volume ? mkdir(path) : denied());
+            return undefined;
+          },
+        });
+        for (let turn = 0; turn < 2; turn += 1) {
+          const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" });
+          assert.strictEqual(dirname(folder), join(volume, ".worker-tetra-tmp"));
+        }
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("nowhere else than in a given folder", () =>
+      Effect.gen(function* () {
+        const { files } = yield* machine;
+        const directory = "/nonexistent";
+        const error = yield* Effect.flip(files.makeTempDirectoryScoped({ directory }));
+        assert.strictEqual(error.reason._tag, "NotFound");
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("or fails with what the usual place fails with", () =>
+      Effect.gen(function* () {
+        const { files } = yield* machine;
+        yield* withoutUsual;
+        yield* withPatches({ mkdir: failing("EACCES") });
+        const error = yield* Effect.flip(files.makeTempDirectoryScoped());
+        assert.strictEqual(error.reason._tag, "NotFound");
+      }).pipe(Effect.scoped),
+    );
+
+    it.live("and succeeds even if that can't be removed", () =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        yield* withPatches({ rmdir: failing("EIO") });
+        const folder = yield* Effect.scoped(files.makeTempDirectoryScoped({ directory: volume }));
+        assert.isTrue(existsSync(folder));
+      }).pipe(Effect.scoped),
+    );
+  });
 
   it.live("leaves temporary folders without following what is in them", () =>
     Effect.gen(function* () {

@@ -9,7 +9,6 @@ import {
   promises,
   readdirSync,
   readFileSync,
-  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -20,7 +19,6 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest";
-import { Option, Result } from "effect";
 
 import {
   inParent,
@@ -29,6 +27,7 @@ import {
   openFile,
   removeAll,
 } from "../../src/workspace/SafePaths.ts";
+import { openFilesBelow } from "../support/OpenFiles.ts";
 import { failing, patchFiles } from "../support/PatchedFiles.ts";
 
 const isLinux = process.platform === "linux";
@@ -59,17 +58,6 @@ const setUp = () => {
 let made: ReturnType<typeof setUp>;
 let restore = () => {};
 
-/** How many files and folders of the test this process has open. */
-const openFiles = () =>
-  isLinux
-    ? readdirSync("/proc/self/fd").filter((fd) =>
-        Option.exists(
-          Result.getSuccess(Result.try(() => readlinkSync(`/proc/self/fd/${fd}`))),
-          (path) => path.startsWith(made.root),
-        ),
-      ).length
-    : 0;
-
 /** Replaces functions of the file system until the end of the test. */
 const patch = (...patches: Parameters<typeof patchFiles>) => {
   restore = patchFiles(...patches);
@@ -83,7 +71,7 @@ beforeEach(() => {
 afterEach(() => {
   restore();
   restore = () => {};
-  assert.strictEqual(openFiles(), 0, "files were left open");
+  assert.strictEqual(openFilesBelow(made.root), 0, "files were left open");
   assert.deepStrictEqual(readdirSync(made.outside), ["file"]);
   assert.strictEqual(readFileSync(join(made.outside, "file"), "utf8"), "precious");
 });
@@ -314,7 +302,7 @@ describe("a removal", () => {
     patch({
       open: async (...args) => {
         const handle = await open(...args);
-        most = Math.max(most, openFiles());
+        most = Math.max(most, openFilesBelow(made.root));
         return handle;
       },
     });
