@@ -32,7 +32,7 @@ const copyOf = (from: string, to: string, size: number) =>
         if (!found.isFile() || found.size !== size) return undefined;
         const hash = createHash("sha256");
         await pipeline(
-          handle.createReadStream({ autoClose: false, end: size - 1 }),
+          handle.createReadStream({ end: size - 1 }),
           async function* (parts: AsyncIterable<Buffer>) {
             for await (const part of parts) {
               hash.update(part);
@@ -120,17 +120,15 @@ export class AptCache extends Context.Service<
       });
 
       const restore = (archives: ReadonlyArray<Archive>, target: string) =>
-        inCache((folder) =>
-          Effect.forEach(
-            archives,
-            Effect.fnUntraced(function* (archive) {
+        inCache(
+          Effect.fnUntraced(function* (folder) {
+            for (const archive of archives) {
               const kept = path.join(folder, archive.file);
-              if (yield* restoreOne(kept, path.join(target, archive.file), archive)) return;
+              if (yield* restoreOne(kept, path.join(target, archive.file), archive)) continue;
               // Makes room for the archive that apt downloads instead.
               yield* Effect.ignore(files.remove(kept));
-            }),
-            { discard: true },
-          ),
+            }
+          }),
         );
 
       const keep = (source: string) =>

@@ -1,24 +1,29 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  promises,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer, Option } from "effect";
+import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 
 import { AptCache } from "../../src/dependencies/AptCache.ts";
 import { type Place, Volume } from "../../src/workspace/Volume.ts";
+import { openFilesBelow } from "../support/OpenFiles.ts";
+import { patchFiles } from "../support/PatchedFiles.ts";
 
 const CONTENT = "the archive";
 const ARCHIVE = {
@@ -27,8 +32,10 @@ const ARCHIVE = {
   sha256: createHash("sha256").update(CONTENT).digest("hex"),
 };
 
-/** A volume whose cache has the archive, and the folder of an install. */
-const scene = Effect.gen(function* () {
+/** A volume that can keep the archive, the folder of an install that fetched it, and that of another install. */
+const sceneOf = Effect.fnUntraced(function* (
+  change: (files: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>,
+) {
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-apt-cache-"))),
     (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true })),
@@ -47,18 +54,39 @@ const scene = Effect.gen(function* () {
   };
   const layer = AptCache.layerNoDeps.pipe(
     Layer.provide(
-      Layer.succeed(Volume, Volume.of({ shared: Effect.succeedSome(place), own: place })),
+      Layer.effect(
+        FileSystem.FileSystem,
+        Effect.map(FileSystem.FileSystem, (files) =>
+          FileSystem.make({ ...files, ...change(files) }),
+        ),
+      ),
     ),
     Layer.provide(NodeServices.layer),
   );
-  const use = <A, E>(of: (cache: AptCache["Service"]) => Effect.Effect<A, E>) =>
-    Effect.provide(Effect.flatMap(AptCache, of), layer);
+  const use = <A, E>(
+    of: (cache: AptCache["Service"]) => Effect.Effect<A, E>,
+    shared = Option.some(place),
+  ) =>
+    Effect.provide(
+      Effect.flatMap(AptCache, of),
+      Layer.provide(
+        layer,
+        Layer.succeed(Volume, Volume.of({ shared: Effect.succeed(shared), own: place })),
+      ),
+    );
+  const keep = (cache: AptCache["Service"]) => cache.keep(source);
+  const restore = (cache: AptCache["Service"]) => cache.restore([ARCHIVE], target);
   return {
     folder,
     volume,
+    source,
     target,
-    keep: use((cache) => cache.keep(source)),
-    restore: use((cache) => cache.restore([ARCHIVE], target)),
+    keep: use(keep),
+    restore: use(restore),
+    withoutVolume: use(
+      (cache) => Effect.andThen(keep(cache), restore(cache)),
+      Option.none<Place>(),
+    ),
     /** Where the volume has the archive. */
     kept: () => {
       const names = readdirSync(join(volume, ".apt-cache"));
@@ -66,6 +94,21 @@ const scene = Effect.gen(function* () {
       return join(volume, ".apt-cache", release, "archives", ARCHIVE.file);
     },
   };
+});
+
+const scene = sceneOf(() => ({}));
+
+/** A container of this release of a distribution. */
+const ofRelease = (text: string) =>
+  sceneOf((files) => ({
+    readFile: (path) =>
+      path === "/etc/os-release" ? Effect.succeed(Buffer.from(text)) : files.readFile(path),
+  }));
+
+const failure = PlatformError.systemError({
+  _tag: "Unknown",
+  module: "FileSystem",
+  method: "copyFile",
 });
 
 describe("AptCache", () => {
@@ -87,6 +130,94 @@ describe("AptCache", () => {
       rmSync(tag);
       yield* keep;
       assert.isFalse(existsSync(tag));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("keeps what it has given, and does not copy again what it has", () =>
+    Effect.gen(function* () {
+      const { keep, kept, restore } = yield* scene;
+      yield* keep;
+      const { ino } = statSync(kept());
+      yield* restore;
+      assert.isTrue(existsSync(kept()));
+      yield* keep;
+      assert.strictEqual(statSync(kept()).ino, ino);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("keeps archives only", () =>
+    Effect.gen(function* () {
+      const { keep, kept, source } = yield* scene;
+      writeFileSync(join(source, "lock"), "");
+      mkdirSync(join(source, "partial"));
+      yield* keep;
+      assert.deepStrictEqual(readdirSync(dirname(kept())), [ARCHIVE.file]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ['ID=debian\nVERSION_ID="12"\n', "debian-12"],
+    ["VERSION_ID=24.04\nID=ubuntu\nID_LIKE=debian\n", "ubuntu-24.04"],
+    ["ID=debian\n", "debian-unknown"],
+    ['ID="../../x"\nVERSION_ID=12\n', "unknown-12"],
+  ] as const)("keeps apart the archives of each release: %j are those of %s", ([text, name]) =>
+    Effect.gen(function* () {
+      const { keep, kept } = yield* ofRelease(text);
+      yield* keep;
+      assert.isTrue(existsSync(kept()));
+      assert.strictEqual(basename(dirname(dirname(kept()))), `${name}-${process.arch}`);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("does nothing without a volume", () =>
+    Effect.gen(function* () {
+      const { volume, target, withoutVolume } = yield* scene;
+      yield* withoutVolume;
+      assert.isEmpty([...readdirSync(volume), ...readdirSync(target)]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("leaves no part of an archive that can't be copied, and does not fail", () =>
+    Effect.gen(function* () {
+      const { keep, kept } = yield* sceneOf((files) => ({
+        copyFile: (_, to) => Effect.andThen(files.writeFileString(to, "the"), Effect.fail(failure)),
+      }));
+      yield* keep;
+      assert.deepStrictEqual(readdirSync(dirname(kept())), []);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("copies no more than the archive from a file that grows, and closes it", () =>
+    Effect.gen(function* () {
+      const { keep, kept, restore, target, volume } = yield* scene;
+      yield* keep;
+      const { open } = promises;
+      yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          patchFiles({
+            open: async (path, ...rest) => {
+              const handle = await open(path, ...rest);
+              const info = await handle.stat();
+              appendFileSync(kept(), " and more");
+              return Object.assign(handle, { stat: () => Promise.resolve(info) });
+            },
+          }),
+        ),
+        (putBack) => Effect.sync(putBack),
+      );
+      yield* restore;
+      assert.strictEqual(readFileSync(join(target, ARCHIVE.file), "utf8"), CONTENT);
+      assert.strictEqual(openFilesBelow(volume), 0);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("closes a file that it does not take", () =>
+    Effect.gen(function* () {
+      const { keep, kept, restore, volume } = yield* scene;
+      yield* keep;
+      writeFileSync(kept(), "");
+      yield* restore;
+      assert.strictEqual(openFilesBelow(volume), 0);
     }).pipe(Effect.scoped),
   );
 

@@ -1,6 +1,7 @@
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, FileSystem, Layer, Path } from "effect";
+import { TestClock } from "effect/testing";
 
 import { Apt } from "../../src/dependencies/Apt.ts";
 import { AptCache } from "../../src/dependencies/AptCache.ts";
@@ -108,7 +109,7 @@ describe("SystemPackages", () => {
       const { apt, provide } = setUp(debian);
       return Effect.gen(function* () {
         assert.deepStrictEqual(yield* ensure("curl", "ffmpeg"), ["ffmpeg"]);
-        yield* ensure("ffmpeg");
+        assert.deepStrictEqual(yield* ensure("ffmpeg"), []);
         assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`]);
       }).pipe(provide);
     },
@@ -226,6 +227,39 @@ describe("SystemPackages", () => {
           Effect.provide(
             SystemPackages.layerNoDeps.pipe(
               Layer.provide([Layer.succeed(Apt, slow), layer, Environment.layerOf({})]),
+            ),
+          ),
+        );
+      }),
+  );
+
+  it.effect(
+    "stops waiting for an install after the time limit, and has its packages when it ends",
+    () =>
+      Effect.gen(function* () {
+        const open = yield* Deferred.make<void>();
+        const slow = Apt.of({ install: () => Deferred.await(open) });
+        const { layer } = fakePrograms(debian);
+        yield* Effect.gen(function* () {
+          assert.isEmpty(yield* ensure("curl"));
+          const job = yield* Effect.forkChild(Effect.flip(ensure("ffmpeg")));
+          yield* TestClock.adjust("5 seconds");
+          const error = yield* Fiber.join(job);
+          assert.deepInclude(error, { _tag: "SystemInstallFailed", packages: ["ffmpeg"] });
+          assert.include(error.message, "WORKER_INSTALL_TIMEOUT");
+          // A job that needs nothing new waits for no install.
+          assert.isEmpty(yield* ensure("curl"));
+          yield* Deferred.succeed(open, undefined);
+          yield* Effect.yieldNow;
+          assert.isEmpty(yield* ensure("ffmpeg"));
+        }).pipe(
+          Effect.provide(
+            SystemPackages.layerNoDeps.pipe(
+              Layer.provide([
+                Layer.succeed(Apt, slow),
+                layer,
+                Environment.layerOf({ WORKER_INSTALL_TIMEOUT: "5" }),
+              ]),
             ),
           ),
         );

@@ -13,6 +13,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/dependencies/Requirement.ts",
     tests: ["test/dependencies/Requirement.test.ts"],
   },
+  { module: "src/dependencies/AptCache.ts", tests: ["test/dependencies/AptCache.test.ts"] },
+  {
+    module: "src/dependencies/SystemPackages.ts",
+    tests: ["test/dependencies/SystemPackages.test.ts"],
+  },
   { module: "src/settings/Redactor.ts", tests: ["test/settings/Redactor.test.ts"] },
   { module: "src/settings/Credentials.ts", tests: ["test/settings/Credentials.test.ts"] },
   {
