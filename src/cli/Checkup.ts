@@ -64,10 +64,14 @@ const python = Effect.gen(function* () {
 );
 
 const uv = Effect.gen(function* () {
+  // Installing it may take longer.
   const command = yield* (yield* Uv).command;
-  const version = yield* (yield* Programs).run(command, ["--version"]);
-  const detail = `${version.trim().replace(/^uv /, "")} (${command})`;
-  return { subject: "uv", state: "ok", detail } as const;
+  const asked = (yield* Programs).run(command, ["--version"]);
+  const finding = Effect.map(asked, (version): Finding => {
+    const detail = `${version.trim().replace(/^uv /, "")} (${command})`;
+    return { subject: "uv", state: "ok", detail };
+  });
+  return yield* inTime("uv", "missing")(finding);
 }).pipe(Effect.catch((error) => Effect.succeed(missing("uv", error))));
 
 /** Where a worker would live now, and what is to be said of that. */

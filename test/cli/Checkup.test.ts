@@ -13,7 +13,7 @@ import { Uv } from "../../src/workspace/Uv.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
 import { WorkspaceLock } from "../../src/workspace/WorkspaceLock.ts";
 
-/** A machine on which every program hangs but uv. */
+/** A machine on which every program hangs. */
 const machine = (directory: string, variables: Readonly<Record<string, string>>) =>
   Layer.mergeAll(
     Layer.mock(Python, {
@@ -21,9 +21,7 @@ const machine = (directory: string, variables: Readonly<Record<string, string>>)
       facts: () => Effect.never,
     }),
     Layer.mock(Uv, { command: Effect.succeed("uv") }),
-    Layer.mock(Programs, {
-      run: (command) => (command === "uv" ? Effect.succeed("uv 1.0") : Effect.never),
-    }),
+    Layer.mock(Programs, { run: () => Effect.never }),
     Layer.mock(Volume, {
       shared: Effect.succeedNone,
       own: { directory, shared: false, caches: directory, cachedModels: Option.none() },
@@ -56,6 +54,7 @@ describe("checkup", () => {
           ),
           [
             ["Python", "missing"],
+            ["uv", "missing"],
             ["Environment", "warning"],
             ["GPU", stateOfGpu],
           ],
