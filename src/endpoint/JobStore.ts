@@ -119,10 +119,7 @@ const unusable = (path: string, reason: string, isBusy = false) =>
   new JobStoreUnusable({ path, reason, isBusy });
 
 const unwritable = (folder: string, problem: string, error: unknown) =>
-  unusable(
-    folder,
-    diskFault(folder, problem)(error instanceof Error ? error : new Error(String(error))).message,
-  );
+  unusable(folder, diskFault(folder, problem)(error).message);
 
 const lstat = (path: string): Stats | undefined => lstatSync(path, { throwIfNoEntry: false });
 
