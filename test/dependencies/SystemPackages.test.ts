@@ -9,6 +9,7 @@ import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { inTime } from "../support/FakeMachine.ts";
 import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
+import { turns } from "../support/Interruption.ts";
 
 type Answer = (line: string) => Outcome | undefined;
 
@@ -332,7 +333,7 @@ describe("SystemPackages", () => {
           Effect.forkChild(ensure(name)),
         );
         yield* Deferred.await(begun);
-        yield* Effect.repeat(Effect.yieldNow, { times: 50 });
+        yield* turns(50);
         assert.strictEqual(running, 1);
         yield* Deferred.succeed(open, undefined);
         yield* Effect.forEach(jobs, Fiber.join);

@@ -8,6 +8,7 @@ import type { JobResult } from "../../src/runpod/JobResult.ts";
 import { ResultStore } from "../../src/runpod/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { turns } from "../support/Interruption.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 const resultOf = (jobId: string, bytes = 0): JobResult => ({
@@ -50,9 +51,6 @@ const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: S
   );
   return { layer, logs, unsent };
 };
-
-/** Lets fibers do all that they can without waiting. */
-const turns = Effect.repeat(Effect.yieldNow, { times: 50 });
 
 const ids = (results: ReadonlyArray<JobResult>) => results.map(({ jobId }) => jobId);
 
@@ -216,7 +214,7 @@ describe("Delivery", () => {
     });
   });
 
-  it.effect("keeps a result whose delivery breaks down, and goes on with others", () => {
+  it.effect("keeps a result whose delivery breaks down, and continues with others", () => {
     const sent: Array<string> = [];
     const { layer, logs, unsent } = surrounded({
       complete: (jobId) =>
@@ -246,7 +244,7 @@ describe("Delivery", () => {
       for (const result of [resultOf("slow"), resultOf("next", 10), resultOf("huge", ROOM + 1)]) {
         yield* accept(result, Effect.void, Effect.void);
       }
-      yield* turns;
+      yield* turns(50);
       assert.deepStrictEqual(sent, ["next", "huge"]);
     }).pipe(Effect.provide(layer));
   });
@@ -276,7 +274,7 @@ describe("Delivery", () => {
     return Effect.gen(function* () {
       const { resume, idle } = yield* Delivery;
       const resuming = yield* Effect.forkChild(resume);
-      yield* turns;
+      yield* turns(50);
       assert.deepStrictEqual(loaded, ["one", "two"]);
       yield* Deferred.succeed(gate, undefined);
       yield* Fiber.join(resuming);
@@ -294,7 +292,7 @@ describe("Delivery", () => {
         accept(resultOf(jobId, 200 * 1024 * 1024), Effect.void, Effect.void);
       yield* large("one");
       const waiting = yield* Effect.forkChild(large("two"));
-      yield* turns;
+      yield* turns(50);
       assert.isUndefined(waiting.pollUnsafe());
       yield* Deferred.succeed(gate, undefined);
       yield* Fiber.join(waiting);

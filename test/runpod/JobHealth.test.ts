@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing";
 import type { JobEnd } from "../../src/protocol/JobEvents.ts";
 import { Fitness, Unfit } from "../../src/runpod/Fitness.ts";
 import { jobHealth } from "../../src/runpod/JobHealth.ts";
+import { turns } from "../support/Interruption.ts";
 import { keptLogs } from "../support/Logs.ts";
 
 const noGpu = new Unfit({ check: "gpu", reason: "the GPU is gone" });
@@ -33,7 +34,7 @@ const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = 
       Effect.sync(() => {
         for (const end of all) health.events.ended?.(end, `by ${end}`);
       }),
-      Effect.repeat(Effect.yieldNow, { times: 20 }),
+      turns(20),
     );
   return { ...health, ends, reports, looks: () => looks, verdict: Fiber.join(watching), watching };
 });

@@ -3,16 +3,14 @@ import { Deferred, Duration, Effect, Exit, Fiber, Scope } from "effect";
 import { TestClock } from "effect/testing";
 
 import { jobsAtWork } from "../../src/runpod/JobsAtWork.ts";
-
-/** Lets fibers do all that they can without waiting. */
-const turns = Effect.repeat(Effect.yieldNow, { times: 20 });
+import { turns } from "../support/Interruption.ts";
 
 const isOver = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined;
 
 /** Code that runs until it is stopped, which takes until `gate` opens. */
 const code = Effect.fnUntraced(function* (gate: Effect.Effect<void> = Effect.void) {
   const fiber = yield* Effect.forkChild(Effect.onInterrupt(Effect.never, () => gate));
-  yield* turns;
+  yield* turns(20);
   return fiber;
 });
 
@@ -44,7 +42,7 @@ describe("JobsAtWork", () => {
       const later = yield* atWork.add("same");
       assert.strictEqual(atWork.find("same"), later);
       const removal = yield* Effect.forkChild(earlier.awaitRemoval);
-      yield* turns;
+      yield* turns(20);
       assert.isFalse(isOver(removal));
       yield* earlier.remove;
       yield* Fiber.join(removal);
@@ -64,7 +62,7 @@ describe("JobsAtWork", () => {
       const tooMany = yield* atWork.add("three");
       const waiting = yield* Effect.forkChild(atWork.freeSlots);
       yield* tooMany.remove;
-      yield* turns;
+      yield* turns(20);
       assert.isFalse(isOver(waiting));
       yield* one.remove;
       assert.strictEqual(yield* Fiber.join(waiting), 1);
@@ -80,7 +78,7 @@ describe("JobsAtWork", () => {
       yield* Scope.provide(atWork.acquireSlot, first);
       yield* atWork.acquireSlot;
       const waiting = yield* Effect.forkChild(Effect.scoped(atWork.acquireSlot));
-      yield* turns;
+      yield* turns(20);
       assert.isFalse(isOver(waiting));
       yield* Scope.close(first, Exit.void);
       yield* Fiber.join(waiting);
@@ -97,11 +95,11 @@ describe("JobsAtWork", () => {
       );
       const running = yield* code(Deferred.await(gate));
       yield* job.setCode(running);
-      yield* turns;
+      yield* turns(20);
       assert.isFalse(isOver(running));
       assert.isUndefined(job.stopReason());
       const stopping = yield* Effect.forkChild(job.stop("stopped by RunPod"));
-      yield* turns;
+      yield* turns(20);
       assert.strictEqual(job.stopReason(), "stopped by RunPod");
       assert.isFalse(isOver(stopping));
       yield* Deferred.succeed(gate, undefined);
