@@ -241,8 +241,9 @@ export const memberTexts = (
     const colon = endOfString(part, quote + 1);
     const gap = endOfRun(part, colon, GAP);
     const name = stringOf(part.subarray(0, colon));
+    const wanted = names.find((one) => one === name);
     // As JSON.parse, the last one of a name counts.
-    if (name !== undefined && names.includes(name)) found.set(name, part.subarray(gap + 1));
+    if (wanted !== undefined) found.set(wanted, part.subarray(gap + 1));
   }
   return found;
 };

@@ -8,6 +8,7 @@ import {
   JsonInvalid,
   type JsonLimits,
   JsonTooComplex,
+  memberTexts,
   parseJson,
   stringMember,
 } from "../../src/protocol/JsonLimits.ts";
@@ -214,5 +215,17 @@ describe("parts of a JSON text", () => {
     assert.strictEqual(stringMember(bytesOf(`{"id":"${"x".repeat(998)}"}`), "id")?.length, 998);
     assert.isUndefined(stringMember(bytesOf(`{"id":"${"x".repeat(999)}"}`), "id"));
     assert.strictEqual(stringMember(bytesOf('{"id":"first","id":"last"}'), "id"), "last");
+  });
+
+  it("are the texts of all members that are asked for, and of no others", () => {
+    const text = '{"a": [1, {"b": 2}], "b" :{"a":3},"c":4, 5: 6, "a" : "last"}';
+    const found = memberTexts(bytesOf(text), ["a", "b", "none"]);
+    assert.deepStrictEqual(
+      Array.from(found, ([name, bytes]) => [name, new TextDecoder().decode(bytes).trim()]),
+      [
+        ["a", '"last"'],
+        ["b", '{"a":3}'],
+      ],
+    );
   });
 });
