@@ -13,7 +13,7 @@ export class SentResult {
   readonly bytes: Uint8Array;
   readonly output: Uint8Array | undefined;
   readonly error: Uint8Array | undefined;
-  /** Whether the job goes on. */
+  /** Whether the job is still running. */
   readonly isProgress: boolean;
 
   private constructor(bytes: Uint8Array, texts: ReadonlyMap<string, Uint8Array>) {

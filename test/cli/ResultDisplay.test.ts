@@ -74,11 +74,13 @@ describe("a large result", () => {
     ["calls", "cos\nnothing\n", ")R", "."],
     ["texts", "]", "\x8c\x01xa", "."],
     ["memo entries", "]", "\x94", "."],
-  ] as const)("of %s is read up to a number of objects, and says so", ([, start, one, end]) =>
-    Effect.gen(function* () {
-      const text = yield* display(start, one.repeat(600_000), end);
-      assert.isTrue(text.endsWith(TOO_MANY_OBJECTS), text.slice(-200));
-    }),
+  ] as const)(
+    "of %s is read up to a number of objects, and the display reports that",
+    ([, start, one, end]) =>
+      Effect.gen(function* () {
+        const text = yield* display(start, one.repeat(600_000), end);
+        assert.isTrue(text.endsWith(TOO_MANY_OBJECTS), text.slice(-200));
+      }),
   );
 
   it.effect("shows what was read of it", () =>
@@ -90,15 +92,17 @@ describe("a large result", () => {
     }),
   );
 
-  it.effect("of too many opcodes says so, where something was built and where nothing was", () =>
-    Effect.gen(function* () {
-      const limit = "it has more than 4,000,000 opcodes";
-      const many = "N0".repeat(2_100_000);
-      assert.strictEqual(
-        yield* display("]", many, "."),
-        `[] (only its beginning was read: ${limit})`,
-      );
-      assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
-    }),
+  it.effect(
+    "of too many opcodes is reported, where something was built and where nothing was",
+    () =>
+      Effect.gen(function* () {
+        const limit = "it has more than 4,000,000 opcodes";
+        const many = "N0".repeat(2_100_000);
+        assert.strictEqual(
+          yield* display("]", many, "."),
+          `[] (only its beginning was read: ${limit})`,
+        );
+        assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
+      }),
   );
 });

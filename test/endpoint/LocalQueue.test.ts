@@ -566,7 +566,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("refuses what is no result", () =>
+  it.effect("rejects an invalid result", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));

@@ -102,7 +102,7 @@ const requestOf = (
 
 const text = Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => request.text);
 
-/** The status of the response to a request with this body, whose handler reads it as it is told. */
+/** The status of the response to a request with this body, whose handler reads it in the given way. */
 const handling = (
   body: Stream.Stream<Uint8Array>,
   budget = makeRequestBudget(64 * MIB),
