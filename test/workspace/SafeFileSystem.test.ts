@@ -1,7 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import {
   existsSync,
-  fstatSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -17,7 +16,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -72,23 +70,6 @@ const withPatches = (...patches: Parameters<typeof patchFiles>) =>
   Effect.acquireRelease(
     Effect.sync(() => patchFiles(...patches)),
     (restore) => Effect.sync(restore),
-  );
-
-/** Until the scope closes, a folder has the device number of another disk, as if that were mounted there. */
-const withOtherDevice = (folder: string) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const { ino } = statSync(folder);
-      const handle = await open(folder);
-      const prototype: FileHandle = Object.getPrototypeOf(handle);
-      await handle.close();
-      return vi.spyOn(prototype, "stat").mockImplementation(async function stat(this: FileHandle) {
-        const info = fstatSync(this.fd);
-        if (info.ino === ino) info.dev += 1;
-        return info;
-      });
-    }),
-    (spy) => Effect.sync(() => spy.mockRestore()),
   );
 
 /** All that changes something below `<volume>/a/b/c`. */
@@ -396,23 +377,6 @@ describe("the file system for folders that jobs can write to", () => {
         }
       }).pipe(Effect.scoped),
     SLOW,
-  );
-
-  it.live.each(["gone/mounted", "gone"])(
-    "removes nothing on another file system that is mounted at %s",
-    (place) =>
-      Effect.gen(function* () {
-        const { files, volume } = yield* machine;
-        const mounted = join(volume, place);
-        mkdirSync(mounted, { recursive: true });
-        writeFileSync(join(mounted, "file"), "");
-        yield* withOtherDevice(mounted);
-        const error = yield* Effect.flip(
-          files.remove(join(volume, "gone"), { recursive: true, force: true }),
-        );
-        assert.strictEqual(codeOf(error), "EXDEV");
-        assert.isTrue(existsSync(join(mounted, "file")));
-      }).pipe(Effect.scoped),
   );
 
   describe("makes a temporary folder", () => {
