@@ -1,5 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, mkdirSync, openSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -39,8 +47,7 @@ describe("readSmallFile", () => {
       // A reader that opens the pipe waits while this process has it open, and can end when the test does.
       yield* Effect.acquireRelease(
         Effect.sync(() => {
-          const isPipe = execFileSync("stat", ["-c", "%F", path]).toString().trim() === "fifo";
-          return isPipe ? openSync(path, constants.O_RDWR) : undefined;
+          return lstatSync(path).isFIFO() ? openSync(path, constants.O_RDWR) : undefined;
         }),
         (writer) => Effect.sync(() => (writer === undefined ? undefined : closeSync(writer))),
       );
