@@ -206,7 +206,9 @@ function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
     if (byte === undefined) return;
     const kind = KINDS[byte];
     at += 1;
-    if (kind === STRING) {
+    if (kind === LITERAL) {
+      at = endOfRun(bytes, at, LITERAL);
+    } else if (kind === STRING) {
       at = endOfString(bytes, at);
     } else if (kind === OPEN) {
       depth += 1;
