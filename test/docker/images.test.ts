@@ -42,6 +42,7 @@ const smoke = Effect.fnUntraced(function* (changes: Readonly<Record<string, stri
   const { status, stdout, stderr } = spawnSync("sh", [join(folder, "smoke.sh")], {
     env: { PATH: `${folder}:/usr/bin:/bin`, TMPDIR: folder },
     encoding: "utf8",
+    timeout: 10_000,
   });
   return { status, output: stdout + stderr };
 });
