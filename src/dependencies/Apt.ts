@@ -42,21 +42,19 @@ const archivesOf = (words: string): ReadonlyArray<Archive> =>
     sha256,
   }));
 
+/** The line of a version in the output of `apt-cache policy`; the lines of its mirrors begin with more spaces. */
+const VERSION = /^ (?:\*{3}| {3}) (\S+)/gm;
+
 /** The versions of each package in the output of `apt-cache policy`; a virtual package has none. */
-const versionsOf = (policy: string): ReadonlyMap<string, ReadonlySet<string>> => {
-  const found = new Map<string, Set<string>>();
-  let versions = new Set<string>();
-  for (const line of policy.split("\n")) {
-    const [, name] = /^([a-z0-9][^ :]*(?::[^ :]+)?):$/.exec(line) ?? [];
-    if (name !== undefined) {
-      versions = found.get(name) ?? new Set();
-      found.set(name, versions);
-    }
-    const [, version] = /^ (?: {4}|\*{3} )(\S+) -?\d+$/.exec(line) ?? [];
-    if (version !== undefined) versions.add(version);
-  }
-  return found;
-};
+const versionsOf = (policy: string): ReadonlyMap<string, ReadonlyArray<string | undefined>> =>
+  new Map(
+    policy
+      .split(/^(?=\S)/m)
+      .map((part) => [
+        part.slice(0, part.indexOf(":\n")),
+        [...part.matchAll(VERSION)].map(([, version]) => version),
+      ]),
+  );
 
 /** apt's error messages for unknown names and versions. */
 const problemsOf = (names: ReadonlyArray<string>, policy: string): string => {
@@ -64,9 +62,11 @@ const problemsOf = (names: ReadonlyArray<string>, policy: string): string => {
   return names
     .flatMap((wanted) => {
       const [name = wanted, version] = wanted.split("=");
-      const versions = known.get(name) ?? known.get(name.split(":")[0] ?? name);
+      const versions = known.get(name) ?? known.get(name.replace(/:.*/, ""));
       if (versions === undefined) return [notLocated(name)];
-      return version === undefined || versions.has(version) ? [] : [versionNotFound(name, version)];
+      return version === undefined || versions.includes(version)
+        ? []
+        : [versionNotFound(name, version)];
     })
     .join("\n");
 };
@@ -114,7 +114,7 @@ export class Apt extends Context.Service<
       /** Whether apt knows of packages at all, and has asked for newer ones not long ago. */
       const listsAreFresh = Effect.gen(function* () {
         const names = yield* files.readDirectory(lists);
-        if (!names.some((name) => /_Packages(\.\w+)?$/.test(name))) return false;
+        if (!names.some((name) => name.includes("_Packages"))) return false;
         // The lists themselves have the times of the mirrors; everything goes through this folder.
         const { mtime } = yield* files.stat(path.join(lists, "partial"));
         const now = yield* wallMillis;

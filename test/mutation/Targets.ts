@@ -13,6 +13,10 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/dependencies/Requirement.ts",
     tests: ["test/dependencies/Requirement.test.ts"],
   },
+  {
+    module: "src/dependencies/Apt.ts",
+    tests: ["test/dependencies/Apt.test.ts", "test/dependencies/SystemPackages.test.ts"],
+  },
   { module: "src/dependencies/AptCache.ts", tests: ["test/dependencies/AptCache.test.ts"] },
   {
     module: "src/dependencies/SystemPackages.ts",

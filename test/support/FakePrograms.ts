@@ -1,20 +1,22 @@
 import { Effect, Layer } from "effect";
 
-import { ProgramFailed, Programs } from "../../src/workspace/Programs.ts";
+import { ProgramFailed, type ProgramOptions, Programs } from "../../src/workspace/Programs.ts";
 
 /** What a fake program does: what it writes to stdout, or an exit code with its words. */
 export type Outcome = string | { readonly exitCode: number; readonly output: string };
 
-/** Programs that answer by a function of their command line; every line that was run is kept. */
+/** Programs that answer by a function of their command line; every line that was run is kept, and its options. */
 export const fakePrograms = (answer: (line: string) => Outcome | undefined) => {
   const lines: Array<string> = [];
+  const options: Array<ProgramOptions> = [];
   const layer = Layer.succeed(
     Programs,
     Programs.of({
-      run: (command, args) =>
+      run: (command, args, given = {}) =>
         Effect.suspend(() => {
           const line = [command, ...args].join(" ");
           lines.push(line);
+          options.push(given);
           const outcome = answer(line);
           if (typeof outcome === "string") return Effect.succeed(outcome);
           const failure = outcome ?? { output: `spawn ${command} ENOENT` };
@@ -22,5 +24,5 @@ export const fakePrograms = (answer: (line: string) => Outcome | undefined) => {
         }),
     }),
   );
-  return { lines, layer };
+  return { lines, options, layer };
 };
