@@ -72,7 +72,7 @@ const userInfoPhrases = (info: string): ReadonlyArray<Phrase> => [
   phrase(encodeURIComponent("://"), encodeURIComponent(info), encodeURIComponent("@")),
 ];
 
-const userOf = (info: string): string => /^[^:]*/.exec(info)?.[0] ?? "";
+const userOf = (info: string): string => info.split(":")[0] ?? "";
 
 const passwordOf = (info: string): string => info.slice(userOf(info).length + 1);
 

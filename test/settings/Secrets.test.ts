@@ -87,7 +87,7 @@ describe("secretsOf", () => {
       "parts of RunPod's addresses that have digits and letters",
       {
         RUNPOD_WEBHOOK_PING:
-          "https://host.example/abcdefgh12345678/a-route-without-digits/12345678901234567/a.file-with-1-digit/$ID",
+          "https://host.example/abcdefgh12345678/abcdefgh1234567/a-route-without-digits/12345678901234567/a.file-with-1-digit/$ID",
       },
       ["abcdefgh12345678"],
     ],
@@ -95,6 +95,11 @@ describe("secretsOf", () => {
       "long values as addresses have them",
       { HF_TOKEN: `${LONG}/` },
       [`${LONG}/`, `${LONG}%2F`, `${LONG}%2f`],
+    ],
+    [
+      "values with characters that only some programs escape in addresses",
+      { HF_TOKEN: "a*token!long" },
+      ["a*token!long", "a%2Atoken%21long", "a%2atoken%21long"],
     ],
     ["longer values as they are", { HF_TOKEN: `${LONG}a/` }, [`${LONG}a/`]],
     [
