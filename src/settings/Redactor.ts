@@ -15,10 +15,7 @@ const NEWLINE = 0x0a;
 const STARS = Buffer.from("***");
 const NOTHING = Buffer.alloc(0);
 
-/** Pairs of bytes, and 16 bits of a hash. */
-const TABLE_SIZE = 1 << 16;
-
-const isContinuation = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;
+const isContinuation = (byte = 0) => (byte & 0xc0) === 0x80;
 
 /** The start of the character that contains this byte. */
 const startOfCharacter = (text: Buffer, at: number): number => {
@@ -28,29 +25,34 @@ const startOfCharacter = (text: Buffer, at: number): number => {
   return start;
 };
 
-/** Parts of a text to hide, in order and without overlap: start, end, start, end, … */
-type Ranges = Array<number>;
-
-/** Adds a part that does not start before the last one. */
-const addRange = (ranges: Ranges, start: number, end: number): void => {
-  const last = ranges.length - 1;
-  const previous = ranges[last];
-  if (previous !== undefined && start <= previous) ranges[last] = Math.max(previous, end);
-  else ranges.push(start, end);
+/** The end of a part of a text, moved to where no character is cut. */
+const endOfCharacter = (text: Buffer, from: number): number => {
+  let end = from;
+  while (isContinuation(text[end])) end += 1;
+  return end;
 };
 
-const union = (one: Ranges, other: Ranges): Ranges => {
-  if (other.length === 0) return one;
-  const pairs: Array<readonly [number, number]> = [];
-  for (const ranges of [one, other]) {
-    for (let index = 0; index < ranges.length; index += 2) {
-      pairs.push([ranges[index] ?? 0, ranges[index + 1] ?? 0]);
-    }
+/** A part of a text to hide. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The same parts in order, each as long as possible. */
+const merged = (ranges: ReadonlyArray<Range>): ReadonlyArray<Range> => {
+  const all: Array<Range> = [];
+  for (const { start, end } of ranges.toSorted((one, other) => one.start - other.start)) {
+    const last = all.at(-1);
+    if (last !== undefined && start <= last.end) {
+      all[all.length - 1] = { start: last.start, end: Math.max(last.end, end) };
+    } else all.push({ start, end });
   }
-  const merged: Ranges = [];
-  for (const [start, end] of pairs.toSorted((a, b) => a[0] - b[0])) addRange(merged, start, end);
-  return merged;
+  return all;
 };
+
+/** The byte at a position and the one before it. */
+const pairAt = (bytes: Buffer, at: number): number =>
+  ((bytes[at - 1] ?? 0) << 8) | (bytes[at] ?? 0);
 
 const hashAt = (bytes: Buffer, start: number): number => {
   let hash = 0;
@@ -60,8 +62,6 @@ const hashAt = (bytes: Buffer, start: number): number => {
   return hash;
 };
 
-const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 1);
-
 /**
  * Finds parts of secrets. A text contains a part that is too long exactly where one of its 9-byte windows is also
  * a window of a secret, so secrets are found wherever they were cut. Most windows, and the next eight positions
@@ -70,17 +70,14 @@ const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 
 class Fragments {
   /** All secrets, each followed by a byte that no text has. */
   private readonly secrets: Buffer;
-  /** The position of a window in the secrets, by its hash. */
-  private readonly windows = new Map<number, number>();
-  /** The position of the next window with the same hash; -1: none. */
-  private readonly others: Int32Array;
-  private readonly hashes = new Uint8Array(TABLE_SIZE);
-  private readonly pairs = new Uint8Array(TABLE_SIZE);
-  private readonly bytes = new Uint8Array(256);
+  /** The positions of windows in the secrets, by their hash. */
+  private readonly windows = new Map<number, ReadonlyArray<number>>();
+  /** For each pair of bytes 1 if it is part of a secret, else 0. */
+  private readonly pairs = new Uint8Array(1 << 16);
 
   constructor(secrets: ReadonlyArray<string>) {
     this.secrets = Buffer.concat(secrets.flatMap((text) => [Buffer.from(text), SEPARATOR]));
-    this.others = new Int32Array(this.secrets.length).fill(-1);
+    for (const at of this.secrets.keys()) this.pairs[pairAt(this.secrets, at)] = 1;
     let start = 0;
     for (const text of secrets) {
       const end = start + Buffer.byteLength(text);
@@ -89,28 +86,20 @@ class Fragments {
     }
   }
 
-  get isEmpty(): boolean {
-    return this.windows.size === 0;
-  }
-
   /** The parts of a text to hide. */
-  find(text: Buffer): Ranges {
-    const { pairs, hashes } = this;
-    const ranges: Ranges = [];
-    const last = text.length - WINDOW;
+  find(text: Buffer): ReadonlyArray<Range> {
+    const ranges: Array<Range> = [];
     let at = 0;
-    while (at <= last) {
-      const pair = ((text[at + WINDOW - 2] ?? 0) << 8) | (text[at + WINDOW - 1] ?? 0);
-      if (pairs[pair] === 0) {
+    while (at + WINDOW <= text.length) {
+      if (this.pairs[pairAt(text, at + WINDOW - 1)] === 0) {
         at += WINDOW - 1;
         continue;
       }
-      const hash = hashAt(text, at);
-      const end = hashes[slotOf(hash)] === 0 ? at : this.endOfMatch(text, at, hash);
+      const end = this.endOfMatch(text, at);
       if (end > at) {
         // A line end can be shown, and so need not be held back.
         const start = text[at] === NEWLINE ? at + 1 : startOfCharacter(text, at);
-        addRange(ranges, start, end);
+        ranges.push({ start, end: endOfCharacter(text, end) });
         at = end - WINDOW;
       }
       at += 1;
@@ -121,46 +110,36 @@ class Fragments {
   /** How many bytes at the end of a text may be the start of a part that is too long. */
   openAtEnd(text: Buffer): number {
     const { length } = text;
-    if (length === 0 || this.bytes[text[length - 1] ?? 0] === 0) return 0;
-    let open = 1;
-    while (open < Math.min(VISIBLE, length)) {
-      const pair = ((text[length - open - 1] ?? 0) << 8) | (text[length - open] ?? 0);
-      if (this.pairs[pair] === 0) break;
-      open += 1;
-    }
-    while (open > 0 && !this.secrets.includes(text.subarray(length - open))) open -= 1;
+    const most = Math.min(VISIBLE, length);
+    let open = Math.min(1, most);
+    while (open < most && this.pairs[pairAt(text, length - open)] === 1) open += 1;
+    // The empty rest is in every text, so that is where this loop ends.
+    while (!this.secrets.includes(text.subarray(length - open))) open -= 1;
     return length - startOfCharacter(text, length - open);
   }
 
   private add(at: number): void {
-    const { secrets, windows, others } = this;
+    const { secrets, windows } = this;
     const hash = hashAt(secrets, at);
-    const first = windows.get(hash) ?? -1;
-    for (let same = first; same !== -1; same = others[same] ?? -1) {
-      if (secrets.compare(secrets, at, at + WINDOW, same, same + WINDOW) === 0) return;
-    }
-    others[at] = first;
-    windows.set(hash, at);
-    this.hashes[slotOf(hash)] = 1;
-    for (let index = at; index < at + WINDOW; index += 1) {
-      const byte = secrets[index] ?? 0;
-      this.bytes[byte] = 1;
-      if (index > at) this.pairs[((secrets[index - 1] ?? 0) << 8) | byte] = 1;
-    }
+    const others = windows.get(hash) ?? [];
+    const isKnown = others.some(
+      (other) => secrets.compare(secrets, at, at + WINDOW, other, other + WINDOW) === 0,
+    );
+    if (!isKnown) windows.set(hash, [...others, at]);
   }
 
-  /** The end of the part of a secret that starts here, extended to a whole character; the start if there is none. */
-  private endOfMatch(text: Buffer, start: number, hash: number): number {
-    const { secrets, windows, others } = this;
+  /** The end of the part of a secret that starts here; the start if there is none. */
+  private endOfMatch(text: Buffer, start: number): number {
+    const positions = this.windows.get(hashAt(text, start));
+    if (positions === undefined) return start;
     let end = start;
-    for (let at = windows.get(hash) ?? -1; at !== -1; at = others[at] ?? -1) {
+    for (const at of positions) {
       let length = 0;
-      while (start + length < text.length && text[start + length] === secrets[at + length]) {
+      while (start + length < text.length && text[start + length] === this.secrets[at + length]) {
         length += 1;
       }
       if (length >= WINDOW) end = Math.max(end, start + length);
     }
-    if (end > start) while (isContinuation(text[end])) end += 1;
     return end;
   }
 }
@@ -181,35 +160,28 @@ class Phrases {
     }));
   }
 
-  get isEmpty(): boolean {
-    return this.phrases.length === 0;
-  }
-
-  find(text: Buffer): Ranges {
-    let all: Ranges = [];
+  find(text: Buffer): ReadonlyArray<Range> {
+    const ranges: Array<Range> = [];
     for (const { bytes, from, to } of this.phrases) {
-      const ranges: Ranges = [];
       let at = text.indexOf(bytes);
       while (at !== -1) {
-        addRange(ranges, at + from, at + to);
-        at = text.indexOf(bytes, at + Math.max(1, to));
+        ranges.push({ start: at + from, end: at + to });
+        at = text.indexOf(bytes, at + to);
       }
-      all = union(all, ranges);
     }
-    return all;
+    return ranges;
   }
 
   /** How many bytes at the end of a text may be the start of one. */
   openAtEnd(text: Buffer): number {
     let open = 0;
     for (const { bytes } of this.phrases) {
-      const first = bytes[0] ?? 0;
+      const first = bytes.subarray(0, 1);
       let at = text.indexOf(first, Math.max(0, text.length - bytes.length + 1));
-      while (at !== -1 && text.length - at > open) {
-        const length = text.length - at;
-        if (text.compare(bytes, 0, length, at) === 0) open = length;
+      while (at !== -1 && text.compare(bytes, 0, text.length - at, at) !== 0) {
         at = text.indexOf(first, at + 1);
       }
+      if (at !== -1) open = Math.max(open, text.length - at);
     }
     return open;
   }
@@ -235,18 +207,17 @@ export class Redactor {
 
   /** Redacts a whole text. */
   mask(text: string): string {
-    if (this.isIdle) return text;
     const bytes = Buffer.from(text);
-    const ranges = this.find(bytes);
+    const ranges = merged(this.find(bytes));
+    // Not even halves of characters are changed then.
     if (ranges.length === 0) return text;
-    const parts: Array<string> = [];
+    let shown = "";
     let position = 0;
-    for (let index = 0; index < ranges.length; index += 2) {
-      parts.push(bytes.toString("utf8", position, ranges[index]), "***");
-      position = ranges[index + 1] ?? position;
+    for (const { start, end } of ranges) {
+      shown += `${bytes.toString("utf8", position, start)}***`;
+      position = end;
     }
-    parts.push(bytes.toString("utf8", position));
-    return parts.join("");
+    return shown + bytes.toString("utf8", position);
   }
 
   /**
@@ -256,7 +227,6 @@ export class Redactor {
    * @param emit gets bytes that it must copy to keep them
    */
   stream(emit: (bytes: Buffer) => void): MaskedStream {
-    if (this.isIdle) return { write: emit, end: () => {} };
     let held: Buffer = NOTHING;
     /** How many of the held-back bytes were already emitted: those of a line end, or none. */
     let passed = 0;
@@ -267,16 +237,16 @@ export class Redactor {
 
     /** Emits the bytes before the limit, and keeps those from a position on. */
     const pass = (text: Buffer, limit: number, kept: number): void => {
-      const ranges = union(this.find(text), hidden > 0 ? [0, hidden] : []);
+      const ranges = merged([{ start: 0, end: hidden }, ...this.find(text)]);
       const parts: Array<Buffer> = [];
       let position = passed;
       hidden = 0;
-      for (let index = 0; index < ranges.length; index += 2) {
-        const start = Math.max(position, ranges[index] ?? 0);
-        const end = ranges[index + 1] ?? 0;
+      for (const range of ranges) {
+        const start = Math.max(position, range.start);
+        const { end } = range;
         if (start > limit) break;
-        if (end > limit) hidden = end - kept;
-        if (start === limit || end <= start) continue;
+        hidden = Math.max(0, end - kept);
+        if (end <= start) continue;
         if (start > position) {
           parts.push(text.subarray(position, start));
           hasStars = false;
@@ -291,13 +261,12 @@ export class Redactor {
       }
       held = Buffer.from(text.subarray(kept));
       passed = limit - kept;
-      const [first] = parts;
-      if (first !== undefined) emit(parts.length === 1 ? first : Buffer.concat(parts));
+      if (parts.length > 0) emit(Buffer.concat(parts));
     };
 
     return {
       write: (bytes) => {
-        const text = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
+        const text = Buffer.concat([held, bytes]);
         const open = Math.max(this.fragments.openAtEnd(text), this.phrases.openAtEnd(text));
         const kept = text.length - open;
         pass(text, Math.max(passed, text[kept] === NEWLINE ? kept + 1 : kept), kept);
@@ -306,11 +275,7 @@ export class Redactor {
     };
   }
 
-  private get isIdle(): boolean {
-    return this.fragments.isEmpty && this.phrases.isEmpty;
-  }
-
-  private find(bytes: Buffer): Ranges {
-    return union(this.fragments.find(bytes), this.phrases.find(bytes));
+  private find(bytes: Buffer): ReadonlyArray<Range> {
+    return [...this.fragments.find(bytes), ...this.phrases.find(bytes)];
   }
 }

@@ -6,6 +6,7 @@ import { leaksOf } from "../support/Leaks.ts";
 import { randomChoices } from "../support/Random.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
+const OTHER = "hf_GcHnFoTdUeQiPzJ";
 
 const ROUNDS = 1000;
 
@@ -44,15 +45,124 @@ describe("Redactor", () => {
     assert.strictEqual(redactor.mask("nothing to hide"), "nothing to hide");
   });
 
-  it("hides each part of a secret that is longer than eight characters, and no shorter one", () => {
-    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
-    for (let start = 0; start < KEY.length; start += 1) {
-      for (let end = start + 1; end <= KEY.length; end += 1) {
-        const part = KEY.slice(start, end);
-        const expected = part.length > 8 ? "<***>" : `<${part}>`;
-        assert.strictEqual(redactor.mask(`<${part}>`), expected);
-        assert.strictEqual(streamed(redactor, [Buffer.from(`<${part}>`)]), expected);
+  it.each([KEY, OTHER])(
+    "hides each part of %s that is longer than eight characters, and no shorter one",
+    (secret) => {
+      const redactor = redactorOf({ RUNPOD_API_KEY: KEY, HF_TOKEN: OTHER });
+      for (let start = 0; start < secret.length; start += 1) {
+        for (let end = start + 1; end <= secret.length; end += 1) {
+          const part = secret.slice(start, end);
+          const shown = part.length > 8 ? "***" : part;
+          assert.strictEqual(redactor.mask(part), shown);
+          assert.strictEqual(redactor.mask(`<${part}>`), `<${shown}>`);
+          assert.strictEqual(streamed(redactor, [Buffer.from(`<${part}>`)]), `<${shown}>`);
+        }
       }
+    },
+  );
+
+  it("hides parts of two secrets that overlap or have a common part", () => {
+    const redactor = redactorOf({
+      RUNPOD_API_KEY: "common-part-ABCDEF",
+      HF_TOKEN: "XYZcommon-part-123",
+    });
+    assert.strictEqual(redactor.mask("<common-part-ABC>"), "<***>");
+    assert.strictEqual(redactor.mask("<common-part-123>"), "<***>");
+    assert.strictEqual(redactor.mask("<Zcommon-part-AB>"), "<***>");
+    assert.strictEqual(redactor.mask(`<${"common-part-123".repeat(2)}>`), "<***>");
+  });
+
+  it("hides two secrets that have the same hash", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: "YkIDntejH", WORKER_SERVE_KEY: "7jqr4YeVb" });
+    assert.strictEqual(redactor.mask("<YkIDntejH 7jqr4YeVb>"), "<*** ***>");
+  });
+
+  it("hides no other text that has the hash of a secret", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: "same-9zsr", WORKER_SERVE_KEY: "0123456jN" });
+    assert.strictEqual(redactor.mask("same-WKjN"), "same-WKjN");
+    assert.strictEqual(redactor.mask("same-9zsr"), "***");
+  });
+
+  it("hides whole characters, also where only some bytes of one are a part of a secret", () => {
+    const redactor = redactorOf({
+      RUNPOD_API_KEY: "é23456789x😀abcdefgh",
+      HF_TOKEN: "ABCDEFGHIJKLMNOé",
+    });
+    assert.strictEqual(redactor.mask("<ũ23456789>"), "<***>");
+    assert.strictEqual(redactor.mask("<🤀abcdefgh>"), "<***>");
+    assert.strictEqual(redactor.mask("<HIJKLMNOè>"), "<***>");
+    assert.strictEqual(redactor.mask("ũ23456789"), "***");
+  });
+
+  it("hides no more than the length of a character of bytes that are no text", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: "é23456789x-abcdefgh" });
+    for (const [before, shown] of [
+      ["\xa9", ""],
+      ["\x80\xa9", ""],
+      ["\x80\x80\x80\x80\x80\xa9", "\x80\x80"],
+    ] as const) {
+      const passed: Array<Buffer> = [];
+      const stream = redactor.stream((part) => passed.push(Buffer.from(part)));
+      stream.write(Buffer.from(`${before}23456789`, "latin1"));
+      stream.end();
+      assert.strictEqual(Buffer.concat(passed).toString("latin1"), `${shown}***`);
+    }
+  });
+
+  it("hides a secret right before a byte that is no text, and shows what follows", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
+    const pieces = [Buffer.concat([Buffer.from(KEY), Buffer.of(0xff)]), Buffer.from("a")];
+    assert.match(streamed(redactor, pieces), /^\*\*\*\ufffd?a$/);
+  });
+
+  it.each([
+    [["at https://user:password-of", " else"], "at https://user:*** else"],
+    [["at https://user:password-of", "-an-index@host"], "at https://***@host"],
+  ])("holds back a user until it is known whether a password follows: %j", (pieces, shown) => {
+    const redactor = redactorOf({ UV_INDEX_URL: "https://user:password-of-an-index@host/" });
+    assert.strictEqual(
+      streamed(
+        redactor,
+        pieces.map((text) => Buffer.from(text)),
+      ),
+      shown,
+    );
+  });
+
+  it("changes nothing in a text without secrets, even halves of characters", () => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
+    for (const text of ["", "a\ud800b", KEY.slice(0, 8)]) {
+      assert.strictEqual(redactor.mask(text), text);
+      assert.strictEqual(redactorOf({}).mask(text), text);
+    }
+  });
+
+  it.each([
+    ["a word ", "a word ", ""],
+    ["a word rpa_Zq8", "a word ", "rpa_Zq8"],
+    ["a word rpa_Zq81", "a word ", "rpa_Zq81"],
+    ["a word rpa_Zq8 ", "a word rpa_Zq8 ", ""],
+    ["_Zq81mX", "", "_Zq81mX"],
+    ["rpa_Zq8mX", "rpa_Zq8", "mX"],
+    ["at a://me", "at a", "://me"],
+    ["at a://me:p", "at a", "://me:p"],
+    ["at a://you", "at a://you", ""],
+    ["at a://me:pw@h", "at a://***@h", ""],
+    [`a word ${KEY}`, "a word ***", ""],
+    [`a word ${KEY.slice(0, 9)}`, "a word ***", ""],
+  ])("holds back of %j only what may be the start of a secret", (text, shown, held) => {
+    const redactor = redactorOf({ RUNPOD_API_KEY: KEY, UV_INDEX_URL: "https://me:pw@host/" });
+    for (const pieces of [
+      [Buffer.from(text)],
+      [...Buffer.from(text)].map((byte) => Buffer.of(byte)),
+    ]) {
+      const passed: Array<string> = [];
+      const stream = redactor.stream((bytes) => passed.push(bytes.toString()));
+      for (const piece of [Buffer.alloc(0), ...pieces, Buffer.alloc(0)]) stream.write(piece);
+      assert.strictEqual(passed.join(""), shown);
+      stream.end();
+      assert.strictEqual(passed.join(""), shown + held);
+      assert.notInclude(passed, "");
     }
   });
 
@@ -72,24 +182,29 @@ describe("Redactor", () => {
     for (let round = 0; round < ROUNDS; round += 1) {
       const alphabet = round % 2 === 0 ? LETTERS : LETTERS + ODD;
       const secret = random.text(alphabet, 16 + random.below(60));
-      const redactor = redactorOf({ RUNPOD_API_KEY: secret });
+      const redactor = redactorOf({
+        RUNPOD_API_KEY: secret,
+        UV_INDEX: "https://me:pw@host/?token=://me:p",
+      });
       const parts = Array.from({ length: 1 + random.below(6) }, () => {
         const start = random.below(secret.length);
         const end = start + random.below(secret.length - start + 1);
-        return [secret, secret.slice(start, end), random.text(ODD, random.below(20)), "\n"][
-          random.below(4)
-        ];
+        return [
+          secret,
+          secret.slice(start, end),
+          random.text(ODD, random.below(20)),
+          "\n",
+          "://me:pw@",
+          "token=://me:p",
+        ][random.below(6)];
       });
       const text = parts.join("").toWellFormed();
       const pieces = random.pieces(Buffer.from(text), 1 + random.below(40));
       const about = JSON.stringify({ secret, text, pieces: pieces.map(({ length }) => length) });
-      assert.isEmpty(leaksOf(secret, streamed(redactor, pieces)), about);
-      assert.isEmpty(leaksOf(secret, redactor.mask(text)), about);
-      assert.strictEqual(
-        streamed(redactor, pieces),
-        streamed(redactor, [Buffer.from(text)]),
-        about,
-      );
+      const masked = redactor.mask(text);
+      assert.isEmpty(leaksOf(secret, masked), about);
+      assert.notInclude(masked, "://me:pw@", about);
+      assert.strictEqual(streamed(redactor, pieces), masked, about);
     }
   });
 
@@ -202,18 +317,24 @@ describe("Redactor", () => {
   });
 
   it("takes time in proportion to the text, whatever the text is", () => {
+    const long = randomChoices(3).text(LETTERS, 4096);
     const redactor = redactorOf({
       RUNPOD_API_KEY: KEY,
+      MY_PASSWORD: "a".repeat(4096),
+      MY_SECRET: long,
       UV_INDEX_URL: "https://me:password-of-an-index@host/",
     });
     const half = KEY.slice(0, 8);
     const units = [
       "x",
+      "a",
       ".",
       "?key=",
       "a://",
       "@",
       half,
+      long.slice(0, 8),
+      long,
       KEY,
       KEY.slice(0, -1),
       "://me:",
@@ -221,9 +342,9 @@ describe("Redactor", () => {
       "%2",
     ];
     for (const unit of units) {
-      const text = unit.repeat(Math.ceil((1 << 17) / unit.length));
+      const text = unit.repeat(Math.ceil((1 << 16) / unit.length));
       const best = Math.min(...[1, 2, 3].map(() => seconds(() => redactor.mask(text))));
-      assert.isBelow(best, 0.25, JSON.stringify(unit));
+      assert.isBelow(best, 0.4, JSON.stringify(unit));
     }
   });
 });
