@@ -66,7 +66,7 @@ export class LiveLines {
     if (end > start) this.pass(bytes.subarray(start, end));
     start = end;
     if (this.passed < this.linesPerSecond) {
-      if (start < bytes.byteLength) this.keep(bytes.subarray(start));
+      this.keep(bytes.subarray(start));
       return;
     }
     this.skipRest(bytes, start);
@@ -108,7 +108,7 @@ export class LiveLines {
   }
 
   private pass(lines: Buffer): void {
-    const whole = this.partialSize === 0 ? lines : Buffer.concat([...this.partial, lines]);
+    const whole = Buffer.concat([...this.partial, lines]);
     this.partial = [];
     this.partialSize = 0;
     this.emit(whole.toString());

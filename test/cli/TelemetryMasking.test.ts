@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer } from "effect";
-import { HttpClient, HttpClientResponse } from "effect/http";
+import { HttpBody, HttpClient, HttpClientResponse } from "effect/http";
 import { Otlp, OtlpSerialization } from "effect/observability";
 
 import { maskedSerialization } from "../../src/cli/TelemetryMasking.ts";
@@ -10,6 +10,35 @@ import { leaksOf } from "../support/Leaks.ts";
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
 describe("exported telemetry", () => {
+  it.each(["traces", "metrics", "logs"] as const)("has no secrets anywhere in its %s", (kind) => {
+    const sent: Array<unknown> = [];
+    const body = HttpBody.raw(null);
+    const keep = (data: unknown) => {
+      sent.push(data);
+      return body;
+    };
+    const { mask } = Environment.make({ RUNPOD_API_KEY: KEY });
+    const document = {
+      text: KEY,
+      list: [KEY, [`a ${KEY}`], { deep: { deeper: KEY } }],
+      nothing: null,
+      number: 5,
+      absent: undefined,
+    };
+    const serialization = maskedSerialization(mask)({ traces: keep, metrics: keep, logs: keep });
+    // Real documents have other parts, which do not matter here.
+    Reflect.apply(serialization[kind], undefined, [document]);
+    assert.deepStrictEqual(sent, [
+      {
+        text: "***",
+        list: ["***", ["a ***"], { deep: { deeper: "***" } }],
+        nothing: null,
+        number: 5,
+        absent: undefined,
+      },
+    ]);
+  });
+
   it.live("has no secrets in attributes, messages, events and names", () => {
     const sent: Array<string> = [];
     const client = HttpClient.make((request) => {

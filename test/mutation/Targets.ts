@@ -22,6 +22,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/dependencies/SystemPackages.ts",
     tests: ["test/dependencies/SystemPackages.test.ts"],
   },
+  { module: "src/cli/TelemetryMasking.ts", tests: ["test/cli/TelemetryMasking.test.ts"] },
+  { module: "src/settings/Excerpt.ts", tests: ["test/settings/Excerpt.test.ts"] },
+  { module: "src/workspace/LiveLines.ts", tests: ["test/workspace/LiveLines.test.ts"] },
+  { module: "src/workspace/JobEnvironment.ts", tests: ["test/workspace/JobEnvironment.test.ts"] },
+  { module: "src/settings/Environment.ts", tests: ["test/settings/Environment.test.ts"] },
   { module: "src/settings/Redactor.ts", tests: ["test/settings/Redactor.test.ts"] },
   { module: "src/settings/Credentials.ts", tests: ["test/settings/Credentials.test.ts"] },
   {

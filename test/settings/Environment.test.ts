@@ -1,3 +1,6 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 import { assert, describe, it } from "@effect/vitest";
 import { Config, Effect } from "effect";
 
@@ -23,6 +26,32 @@ describe("Environment", () => {
     });
   });
 
+  it.each([
+    ["a-key-of-16-char", "a-key-of-16-char", false],
+    ["a-key-of-16-char", "Bearer a-key-of-16-char", false],
+    [" a-key-of-16-char\n", "a-key-of-16-char", false],
+    ["a-key-of-16-char", "a-key-of-16", true],
+    ["a-key-of-15-cha", "a-key-of-15-cha", false],
+    ["a-key-of-15-cha", " a-key-of-15-cha\n", false],
+    ["a-key-of-15-cha", "Bearer a-key-of-15-cha", true],
+    [" ", " ", true],
+    [" ", "text", true],
+  ])(
+    "keeps the key of serve from programs, in all variables: key %j, value %j",
+    (key, value, isKept) => {
+      const { forPrograms } = Environment.make({ WORKER_SERVE_KEY: key, OTHER: value });
+      assert.deepStrictEqual(forPrograms, isKept ? { OTHER: value } : {});
+    },
+  );
+
+  it.each([
+    [{ XDG_CACHE_HOME: "/caches", HOME: "/home/me" }, "/caches/worker-tetra"],
+    [{ HOME: "/home/me" }, "/home/me/.cache/worker-tetra"],
+    [{}, join(tmpdir(), "worker-tetra-cache")],
+  ])("has a folder for what can be made again: with %o it is %s", (variables, folder) => {
+    assert.strictEqual(Environment.make(variables).userCache, folder);
+  });
+
   it("takes out what npm put in, and only then", () => {
     const variables = {
       npm_lifecycle_event: "start",
@@ -34,6 +63,8 @@ describe("Environment", () => {
     assert.deepStrictEqual(Environment.make(variables).forPrograms, { PATH: "/usr/bin:/bin" });
     const { npm_lifecycle_event: _, ...direct } = variables;
     assert.deepStrictEqual(Environment.make(direct).forPrograms, direct);
+    const { PATH: __, ...withoutPath } = variables;
+    assert.deepStrictEqual(Environment.make(withoutPath).forPrograms, {});
   });
 
   it("masks credentials, also those inside of addresses, and no short words", () => {
@@ -79,6 +110,10 @@ describe("Environment", () => {
       const environment = yield* Environment;
       assert.isFalse(environment.has("EMPTY"));
       assert.isTrue(environment.has("FULL"));
+      assert.isTrue(environment.isSetTo("FULL", "x"));
+      assert.isFalse(environment.isSetTo("FULL", "y"));
+      assert.isFalse(environment.isSetTo("EMPTY", "x"));
+      assert.deepStrictEqual(environment.forPrograms, { FULL: "x" });
       assert.strictEqual(
         yield* Config.String("EMPTY").pipe(Config.withDefault("default")),
         "default",

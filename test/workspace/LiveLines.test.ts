@@ -39,12 +39,14 @@ describe("LiveLines", () => {
   it("passes 200 lines a second, then says how many it left out, and goes on in the next second", () => {
     const { emitted, write, end, pass } = recorder();
     write("x\n".repeat(1000));
-    pass(1000);
+    pass(999);
+    write("x\n".repeat(1000));
+    pass(1);
     write("later\n");
     end();
     const text = emitted.join("");
     assert.strictEqual(text.match(/^x$/gm)?.length, 200);
-    assert.include(text, "800 more lines left out here");
+    assert.include(text, "1800 more lines left out here");
     assert.isTrue(text.endsWith("later\n"));
   });
 
@@ -67,12 +69,41 @@ describe("LiveLines", () => {
     assert.include(emitted.at(-1), " 104 more lines");
   });
 
+  it("counts nothing when nothing comes", () => {
+    const { emitted, write, end } = recorder();
+    write("x\n".repeat(250));
+    write("");
+    end();
+    assert.include(emitted.at(-1), " 50 more lines");
+  });
+
   it("counts the flood's last line too when the job ends within it", () => {
     const { emitted, write, end } = recorder();
     write("x\n".repeat(250));
     write("the end");
     end();
     assert.include(emitted.at(-1), "51 more lines");
+  });
+
+  it("holds the pieces of a line of 64 KiB until its end", () => {
+    const { emitted, write } = recorder();
+    const line = "y".repeat(64 * 1024);
+    write(line.slice(0, 100));
+    write(line.slice(100));
+    assert.isEmpty(emitted);
+    write("\n");
+    assert.deepStrictEqual(emitted, [`${line}\n`]);
+  });
+
+  it("passes on the pieces of a longer line as if each 4 KiB were a line", () => {
+    const { emitted, write } = recorder();
+    const half = "y".repeat(40 * 1024);
+    write(half);
+    write(half);
+    assert.deepStrictEqual(emitted, [half + half]);
+    write(`\n${"x\n".repeat(300)}`);
+    // 200 less 20 of the long line, and its end.
+    assert.strictEqual(emitted.join("").match(/^x$/gm)?.length, 179);
   });
 
   it("passes a line without end on in pieces instead of holding all of it", () => {
