@@ -4,6 +4,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { fakeRunPod } from "../support/FakeRunPod.ts";
+import { ask } from "../support/Http.ts";
+import { serveProcess } from "../support/ServeProcess.ts";
 import { workerProcess } from "../support/WorkerProcess.ts";
 
 const MIB = 1024 * 1024;
@@ -63,6 +65,20 @@ describe("large results over HTTP", () => {
       const posted = yield* service.result(service.submit(request(texts(size), json)));
       assert.deepStrictEqual(output(posted)["json_result"], ["x".repeat(size)]);
       assert.isBelow((peakOf(worker.pid) - before) / size, 2.5);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("of a local endpoint too", () =>
+    Effect.gen(function* () {
+      const { pid, port } = yield* serveProcess();
+      const answer = (size: number) =>
+        ask(port, "/runsync", { body: JSON.stringify({ input: request(randomBytes(size)) }) });
+      for (const size of [1000, 1_000_000]) yield* answer(size);
+      const before = peakOf(pid);
+      const size = 12_000_000;
+      const { text } = yield* answer(size);
+      assert.isAbove(text.length, size);
+      assert.isBelow((peakOf(pid) - before) / size, 2.5);
     }).pipe(Effect.scoped),
   );
 
