@@ -93,10 +93,6 @@ class Fragments {
     }
   }
 
-  get isEmpty(): boolean {
-    return this.windows.size === 0;
-  }
-
   /** The parts of a text to hide. */
   find(text: Buffer): ReadonlyArray<Range> {
     const { pairs, slots } = this;
@@ -174,10 +170,6 @@ class Phrases {
     }));
   }
 
-  get isEmpty(): boolean {
-    return this.phrases.length === 0;
-  }
-
   find(text: Buffer): ReadonlyArray<Range> {
     const ranges: Array<Range> = [];
     for (const { bytes, from, to } of this.phrases) {
@@ -217,10 +209,13 @@ export interface MaskedStream {
 export class Redactor {
   private readonly fragments: Fragments;
   private readonly phrases: Phrases;
+  /** Whether there is nothing to hide: then a flood of output costs nothing here. */
+  private readonly isIdle: boolean;
 
   constructor({ values, phrases }: Secrets) {
     this.fragments = new Fragments(values);
     this.phrases = new Phrases(phrases);
+    this.isIdle = values.length === 0 && phrases.length === 0;
   }
 
   /** Redacts a whole text. */
@@ -293,11 +288,6 @@ export class Redactor {
       },
       end: () => pass(held, held.length, held.length),
     };
-  }
-
-  /** Whether there is nothing to hide: then a flood of output costs nothing here. */
-  private get isIdle(): boolean {
-    return this.fragments.isEmpty && this.phrases.isEmpty;
   }
 
   private find(bytes: Buffer): ReadonlyArray<Range> {
