@@ -10,7 +10,7 @@ const masked = <A extends object>(document: A, mask: Mask): A => {
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     for (const [key, value] of Object.entries<unknown>({ ...next })) {
       if (typeof value === "string") Reflect.set(next, key, mask(value));
-      else if (value instanceof Object) open.push(value);
+      else if (typeof value === "object" && value !== null) open.push(value);
     }
   }
   return document;

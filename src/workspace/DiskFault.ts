@@ -52,7 +52,7 @@ const UNNAMED: Readonly<Record<string, string>> = {
 /** The system's name of an error, such as ENOSPC, wherever Effect or Node have put it. */
 export const codeOf = (error: unknown): string => {
   const reason = Predicate.hasProperty(error, "reason") ? error.reason : error;
-  const system = Predicate.hasProperty(reason, "cause") ? reason.cause : reason;
+  const system = (Predicate.hasProperty(reason, "cause") ? reason.cause : undefined) ?? reason;
   const unnamed = Predicate.hasProperty(system, "errno")
     ? UNNAMED[String(system.errno)]
     : undefined;

@@ -24,6 +24,7 @@ describe("exported telemetry", () => {
       nothing: null,
       number: 5,
       absent: undefined,
+      bare: Object.assign(Object.create(null), { text: KEY }),
     };
     const serialization = maskedSerialization(mask)({ traces: keep, metrics: keep, logs: keep });
     // Real documents have other parts, which do not matter here.
@@ -35,6 +36,7 @@ describe("exported telemetry", () => {
         nothing: null,
         number: 5,
         absent: undefined,
+        bare: Object.assign(Object.create(null), { text: "***" }),
       },
     ]);
   });

@@ -320,7 +320,7 @@ describe("Redactor", () => {
     ["a value", { values: ["a-secret-value"], phrases: [] }, "x *** y"],
     ["a phrase", { values: [], phrases: [{ text: "a-secret-value", from: 0, to: 14 }] }, "x *** y"],
     ["nothing", { values: [], phrases: [] }, "x a-secret-value y"],
-  ] as const)("hides what there is to hide from a stream: %s", (_, secrets, shown) => {
+  ] as const)("hides secrets of one kind alone in a stream: %s", (_, secrets, shown) => {
     const pieces = ["x a-secret", "-value y"].map((text) => Buffer.from(text));
     assert.strictEqual(streamed(new Redactor(secrets), pieces), shown);
   });

@@ -52,6 +52,11 @@ describe("DiskFault", () => {
     ["an error without a code", new Error("write"), "UNKNOWN"],
     ["an error whose code is a number", new DOMException("aborted", "AbortError"), "UNKNOWN"],
     ["an error whose cause is unknown", { reason: { cause: undefined } }, "UNKNOWN"],
+    [
+      "an error whose cause is nothing",
+      Object.assign(new Error("write", { cause: undefined }), { code: "EIO" }),
+      "EIO",
+    ],
     ["a text", "write", "UNKNOWN"],
   ])("finds the code of %s", (_, error, code) => {
     assert.strictEqual(codeOf(error), code);
