@@ -32,11 +32,11 @@ const MAX_DEPTH = 32;
 /** The number of files that are removed concurrently. */
 const REMOVALS_AT_ONCE = 32;
 
-/**
- * Another process may write to a folder while it is removed, and deep folders take one more pass for each `MAX_DEPTH`
- * levels; after this many passes the removal fails.
- */
-const MAX_PASSES = 1000;
+/** Another process may write to a folder while it is removed; after this many passes the removal fails. */
+const MAX_PASSES = 5;
+
+/** Folders that are too deep take one more pass for each `MAX_DEPTH` levels. */
+const MAX_DEEP_PASSES = 1000;
 
 /** An error in the form of Node's system errors. */
 const systemError = (code: string, path: string, reason: string): Error =>
@@ -207,6 +207,8 @@ const unlessChanged = (error: unknown): void => {
 interface Removal {
   readonly top: Folder;
   readonly device: number;
+  /** Whether something was moved up since the last pass. */
+  hasMoved: boolean;
 }
 
 /** Removes the content of a folder, except entries that change meanwhile. */
@@ -220,6 +222,7 @@ const empty = async (folder: Folder, removal: Removal, depth: number): Promise<v
   for (const { name } of entries.filter((entry) => entry.isDirectory())) {
     if (depth === MAX_DEPTH) {
       await rename(folder.at(name), removal.top.at(`.deep-${randomUUID()}`)).catch(unlessChanged);
+      removal.hasMoved = true;
     } else {
       await removeFolder(folder, name, removal, depth + 1).catch(unlessChanged);
     }
@@ -255,14 +258,18 @@ export const removeAll = async (roots: ReadonlyArray<string>, path: string): Pro
     if (!(await lstat(at)).isDirectory()) return unlink(at);
     const top = await openIn(parent, name, path);
     try {
-      const removal = { top, device: (await parent.handle.stat()).dev };
+      const removal = { top, device: (await parent.handle.stat()).dev, hasMoved: false };
       await assertOnDevice(top, removal.device, path);
+      let unmoved = 0;
       for (let passes = 1; ; passes += 1) {
+        removal.hasMoved = false;
         await empty(top, removal, 0);
         try {
           return await rmdir(at);
         } catch (error) {
-          if (codeOf(error) !== "ENOTEMPTY" || passes === MAX_PASSES) throw error;
+          if (codeOf(error) !== "ENOTEMPTY" && codeOf(error) !== "EEXIST") throw error;
+          if (!removal.hasMoved) unmoved += 1;
+          if (unmoved === MAX_PASSES || passes === MAX_DEEP_PASSES) throw error;
         }
       }
     } finally {
