@@ -311,6 +311,28 @@ describe("a removal", () => {
     assert.isAtMost(most, 40);
   });
 
+  it("takes as many passes as a very deep folder needs", async () => {
+    const { volume, folder } = made;
+    mkdirSync(join(folder, ..."d".repeat(256)), { recursive: true });
+    await remove(folder);
+    assert.deepStrictEqual(readdirSync(volume), []);
+  });
+
+  it("tries again where the system calls a folder that is not empty an existing one", async () => {
+    const { folder } = made;
+    const { rmdir } = promises;
+    let tries = 0;
+    patch({
+      rmdir: async (path) => {
+        tries += 1;
+        if (tries === 1) throw Object.assign(new Error("EEXIST"), { code: "EEXIST" });
+        return rmdir(path);
+      },
+    });
+    await remove(folder);
+    assert.isFalse(existsSync(folder));
+  });
+
   it.each([
     [4, true],
     [5, false],
