@@ -18,7 +18,7 @@ const lightUndici = {
 
 /** What only some commands load; all else is one file, for files cost time at each start. */
 const SELDOM =
-  /httpApiScalar|http-api|observability|src\/endpoint|Local(Serving)|LoadBalancing|NodeHttpServer|NodeWS|HttpRouter|FindMyWay|node_modules\/ws\//;
+  /httpApiScalar|http-api|observability|src\/endpoint|modes\/(LocalMode|LoadBalancerMode)|NodeHttpServer|NodeWS|HttpRouter|FindMyWay|node_modules\/ws\//;
 
 export default {
   input: { "worker-tetra": "src/main.ts" },

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // The start of the bundled program. Plain JavaScript: what this Node can't run is said before it is loaded.
 import "./preflight.mjs";
-
 import module from "node:module";
 import { fileURLToPath } from "node:url";
 

@@ -2,11 +2,11 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Layer, Runtime } from "effect";
 
 import { commandLine } from "./cli/CommandLine.ts";
-import { refuse, unforeseen } from "./cli/Failure.ts";
-import { Logging } from "./cli/Logging.ts";
-import { Shutdown, signalResponder } from "./cli/Shutdown.ts";
-import { standardStreams } from "./cli/StandardStreams.ts";
-import { Telemetry } from "./cli/Telemetry.ts";
+import { refuse, unforeseen } from "./cli/process/CommandFailure.ts";
+import { Logging } from "./cli/process/Logging.ts";
+import { Shutdown, signalResponder } from "./cli/process/Shutdown.ts";
+import { standardStreams } from "./cli/process/StandardStreams.ts";
+import { Telemetry } from "./cli/process/Telemetry.ts";
 import { Environment } from "./settings/Environment.ts";
 import { SteadyClock } from "./settings/SteadyClock.ts";
 

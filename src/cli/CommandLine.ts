@@ -2,17 +2,17 @@ import { Console, Effect, Layer } from "effect";
 import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../../package.json" with { type: "json" };
-import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
-import { safeFileSystem } from "../workspace/SafeFileSystem.ts";
-import { doctor } from "./doctor.ts";
-import { Failed, refuse } from "./Failure.ts";
-import { invoke } from "./invoke.ts";
-import { displayOf } from "./ResultDisplay.ts";
-import { prune } from "./prune.ts";
-import { run } from "./run.ts";
-import { serve } from "./serve.ts";
-import { start, startByDefault, startLayer } from "./start.ts";
-import { visibleConsole } from "./TerminalText.ts";
+import { RemoteExecutor } from "../functions/RemoteExecutor.ts";
+import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { doctor } from "./commands/doctor.ts";
+import { invoke } from "./commands/invoke.ts";
+import { prune } from "./commands/prune.ts";
+import { run } from "./commands/run.ts";
+import { serve } from "./commands/serve.ts";
+import { start, startByDefault, startLayer } from "./commands/start.ts";
+import { Failed, refuse } from "./process/CommandFailure.ts";
+import { displayOf } from "./results/ResultDisplay.ts";
+import { visibleConsole } from "./results/TerminalText.ts";
 
 /** Help goes to stdout when somebody asked for it; what is wrong with a command goes to stderr. */
 const Presenter = CliOutput.layerPresenter({

@@ -2,8 +2,8 @@ import { Context, Effect, Layer } from "effect";
 
 import { bothEnds } from "./LastWords.ts";
 import { type Ensured, PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
-import type { SystemInstallFailed } from "./SystemInstallFailed.ts";
 import { SystemPackages } from "./SystemPackages.ts";
+import type { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
 /** What a job needs beside its code. */
 export interface Dependencies {

@@ -2,18 +2,18 @@ import { createHash } from "node:crypto";
 
 import { Clock, Context, Effect, Layer, Option, Path, Ref, Semaphore } from "effect";
 
+import { type LockTimeout, BlockingLock } from "../platform/BlockingLock.ts";
+import type { HeldLock, LockUnavailable } from "../platform/FileLock.ts";
+import { DiskFault } from "../platform/files/DiskFault.ts";
 import { withoutCredentials } from "../settings/Credentials.ts";
-import { DiskFault } from "../workspace/DiskFault.ts";
-import type { HeldLock, LockUnavailable } from "../workspace/FileLock.ts";
-import type { UvUnavailable } from "../workspace/Uv.ts";
-import type { Venv } from "../workspace/Venv.ts";
-import { VirtualEnvironment } from "../workspace/VirtualEnvironment.ts";
+import type { UvUnavailable } from "../venv/Uv.ts";
+import type { Venv } from "../venv/Venv.ts";
+import { VenvBuilder } from "../venv/VenvBuilder.ts";
 import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
-import { type LockTimeout, WorkspaceLock } from "../workspace/WorkspaceLock.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
-import { Pip, type PipOptions, type Plan } from "./Pip.ts";
-import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
+import { Pip, type PipOptions, type Plan } from "./pip/Pip.ts";
+import { PythonInstallFailed } from "./pip/PythonInstallFailed.ts";
 
 export type PythonPackagesError =
   | RequirementRejected
@@ -69,8 +69,8 @@ export class PythonPackages extends Context.Service<
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
-      const venvs = yield* VirtualEnvironment;
-      const lock = yield* WorkspaceLock;
+      const venvs = yield* VenvBuilder;
+      const lock = yield* BlockingLock;
       const pip = yield* Pip;
       const path = yield* Path.Path;
       const timeout = yield* INSTALL_TIMEOUT.value;
@@ -314,6 +314,6 @@ export class PythonPackages extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([Workspace.layer, VirtualEnvironment.layer, WorkspaceLock.layer, Pip.layer]),
+    Layer.provide([Workspace.layer, VenvBuilder.layer, BlockingLock.layer, Pip.layer]),
   );
 }

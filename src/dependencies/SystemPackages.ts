@@ -1,10 +1,10 @@
 import { Context, Effect, Fiber, Layer, Semaphore } from "effect";
 
-import { Programs } from "../workspace/Programs.ts";
-import { Apt } from "./Apt.ts";
+import { Programs } from "../platform/Programs.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { type RequirementRejected, systemPackages } from "./Requirement.ts";
-import { SystemInstallFailed } from "./SystemInstallFailed.ts";
+import { Apt } from "./apt/Apt.ts";
+import { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
 /** The package and the version in `name:arch=version`. */
 const parts = (wanted: string): readonly [name: string, version: string | undefined] => {

@@ -1,7 +1,7 @@
 import { Context, Effect, FiberMap, FiberSet, Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 
-import { isFinal, type JobStatus } from "../protocol/EndpointJob.ts";
+import { isFinal, type JobStatus } from "../domain/EndpointJob.ts";
 
 /** The time within which a polling client asks again: Flash polls every 5 to 10 seconds. */
 const POLL_INTERVAL = "10 seconds";

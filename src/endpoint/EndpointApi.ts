@@ -8,8 +8,8 @@ import {
   OpenApi,
 } from "effect/http-api";
 
-import { JobRequest, JobStatus, JobView } from "../protocol/EndpointJob.ts";
-import { FunctionResponse } from "../protocol/FunctionResponse.ts";
+import { JobRequest, JobStatus, JobView } from "../domain/EndpointJob.ts";
+import { FunctionResponse } from "../domain/FunctionResponse.ts";
 
 /** What was asked for is not there; the body says what. */
 export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotFound")(

@@ -4,11 +4,9 @@ import { Clock, Context, Effect, type Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
-import { RemoteExecutor } from "../execution/RemoteExecutor.ts";
-import type { FunctionAnswer } from "../protocol/FunctionAnswer.ts";
-import { inputOf, type Job } from "../protocol/Job.ts";
-import { JobEvents } from "../protocol/JobEvents.ts";
-import { functionHandler } from "../runpod/FunctionHandler.ts";
+import type { FunctionAnswer } from "../domain/FunctionAnswer.ts";
+import { inputOf, type Job } from "../domain/Job.ts";
+import { JobEvents } from "../domain/JobEvents.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
 
@@ -21,15 +19,19 @@ export class LoadBalancer extends Context.Service<
     readonly ready: Latch.Latch;
   }
 >()("worker-tetra/endpoint/LoadBalancer") {
-  /** Runs the function that a request describes; `events` hears of what happens meanwhile. */
-  static readonly layer = (ready: Latch.Latch, events: JobEvents) =>
+  /** Runs a handler for each request; `events` receives what happens in it. */
+  static readonly layer = <R>(
+    handler: (job: Job) => Effect.Effect<FunctionAnswer, never, R>,
+    ready: Latch.Latch,
+    events: JobEvents,
+  ) =>
     Layer.effect(
       this,
-      Effect.map(RemoteExecutor, (executor) => ({
+      Effect.map(Effect.context<R>(), (services) => ({
         handle: (job: Job) =>
-          functionHandler(job).pipe(
-            Effect.provideService(RemoteExecutor, executor),
+          handler(job).pipe(
             Effect.provideService(JobEvents, events),
+            Effect.provideContext(services),
           ),
         ready,
       })),

@@ -2,13 +2,13 @@ import { Effect, Layer, Option } from "effect";
 import { HttpRouter, HttpServerResponse } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
-import type { JobRequest, JobStatus } from "../protocol/EndpointJob.ts";
-import { DocumentedApi, EndpointApi, EXAMPLE_JOB, NotFound } from "./EndpointApi.ts";
+import type { JobRequest, JobStatus } from "../domain/EndpointJob.ts";
 import { Drain } from "./Drain.ts";
+import { DocumentedApi, EndpointApi, EXAMPLE_JOB, NotFound } from "./EndpointApi.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
-import { type LocalJob, streamJson } from "./LocalJob.ts";
-import { type JobNotFound, LocalQueue } from "./LocalQueue.ts";
-import { overloadedResponse, takeOverBody } from "./RequestBody.ts";
+import { overloadedResponse, takeOverBody } from "./http/RequestBody.ts";
+import { type LocalJob, streamJson } from "./jobs/LocalJob.ts";
+import { type JobNotFound, LocalQueue } from "./jobs/LocalQueue.ts";
 
 /** How long a client may wait for a job: unless it says, at least and at most, in milliseconds. */
 const WAIT = 90_000;

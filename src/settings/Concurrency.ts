@@ -8,3 +8,9 @@ export const CONCURRENCY = Setting.integer({
   minimum: 1,
   fallback: 1,
 });
+
+/**
+ * How many jobs `serve` runs at a time by default: a function may call another one, and RunPod starts up to three
+ * workers for an endpoint.
+ */
+export const SERVE_CONCURRENCY = 3;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { Effect, FileSystem, Option, Path } from "effect";
 
-import { diskFault } from "./DiskFault.ts";
+import { diskFault } from "../platform/files/DiskFault.ts";
 
 /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
 export const linkApp = Effect.fn("Workspace.linkApp")(

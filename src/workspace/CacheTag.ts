@@ -1,6 +1,6 @@
 import { Effect, FileSystem, Path } from "effect";
 
-import { readSmallFile, replaceFile } from "./SmallFile.ts";
+import { readSmallFile, replaceFile } from "../platform/files/SmallFile.ts";
 
 /** Marks a folder as a cache: https://bford.info/cachedir/ */
 const TAG = "CACHEDIR.TAG";

@@ -1,8 +1,8 @@
 import { Option } from "effect";
 
 import type { Environment } from "../settings/Environment.ts";
-import { LINK_MODE } from "./Uv.ts";
-import type { Place } from "./Volume.ts";
+import type { Place } from "../venv/Place.ts";
+import { LINK_MODE } from "../venv/Uv.ts";
 
 type Variables = Readonly<Record<string, string>>;
 

@@ -1,9 +1,9 @@
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
-import { wallMillis } from "../settings/SteadyClock.ts";
 import manifest from "../../package.json" with { type: "json" };
-import { readSmallFile, replaceFile } from "./SmallFile.ts";
-import type { Place } from "./Volume.ts";
+import { readSmallFile, replaceFile } from "../platform/files/SmallFile.ts";
+import { wallMillis } from "../settings/SteadyClock.ts";
+import type { Place } from "../venv/Place.ts";
 
 /** What a worker found and did when it came to a workspace. */
 const Start = Schema.Struct({

@@ -1,7 +1,7 @@
 import { Effect, FileSystem, Option, Path } from "effect";
 
+import type { Place } from "../venv/Place.ts";
 import { makeCache } from "./CacheTag.ts";
-import type { Place } from "./Volume.ts";
 
 /** Where the hub's libraries will look, by the variables that they go by. */
 const hubOf = (environment: Readonly<Record<string, string>>): string | undefined => {

@@ -1,15 +1,16 @@
 import { Context, Effect, FileSystem, Layer, Option, Path } from "effect";
 
+import { FileLock } from "../platform/FileLock.ts";
+import { diskFault, type DiskFault } from "../platform/files/DiskFault.ts";
+import { DiskUsage } from "../platform/files/DiskUsage.ts";
+import { lockOf, REMOVING, removeWhole } from "../platform/files/Removal.ts";
+import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
-import { diskFault, type DiskFault } from "./DiskFault.ts";
-import { DiskUsage } from "./DiskUsage.ts";
-import { FileLock } from "./FileLock.ts";
+import type { Place } from "../venv/Place.ts";
+import { BUILDING } from "../venv/VenvBuilder.ts";
 import { LAST_START } from "./LastStart.ts";
-import { lockOf, REMOVING, removeWhole } from "./Removal.ts";
-import { safeFileSystem } from "./SafeFileSystem.ts";
 import { UvCache } from "./UvCache.ts";
-import { BUILDING } from "./VirtualEnvironment.ts";
-import { type Place, Volume, type VolumeNotWritable } from "./Volume.ts";
+import { Volume, type VolumeNotWritable } from "./Volume.ts";
 
 const DAY = 24 * 60 * 60 * 1000;
 

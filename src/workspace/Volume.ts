@@ -1,19 +1,11 @@
-import { randomUUID } from "node:crypto";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
+import { DiskFault, diskFault } from "../platform/files/DiskFault.ts";
+import { APP, VOLUME_PATH, WORKSPACE_PATH } from "../platform/files/JobFolders.ts";
+import { probeWrite, writableCache } from "../platform/files/Writability.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
-import { DiskFault, diskFault } from "./DiskFault.ts";
-
-const VOLUME_PATH = Setting.text({
-  name: "RUNPOD_VOLUME_PATH",
-  doc: "Where the network volume is mounted, if there is one.",
-  expected: "a path",
-  fallback: "/runpod-volume",
-});
+import type { Place } from "../venv/Place.ts";
 
 export const ENDPOINT_ID = Setting.text({
   name: "RUNPOD_ENDPOINT_ID",
@@ -22,38 +14,8 @@ export const ENDPOINT_ID = Setting.text({
   fallback: "default",
 });
 
-const WORKSPACE_PATH = Setting.optionalText({
-  name: "WORKER_WORKSPACE_PATH",
-  doc: "The folder to work in where there is no network volume.",
-  expected: "a path",
-  fallback: "/app if it can be written, else the user's cache folder",
-});
-
-/** The folder that images for this worker have. */
-const APP = "/app";
-
 /** RunPod mounts the models that it caches here, below the volume's path, with or without a volume. */
 const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
-
-/**
- * Folders that jobs and other endpoints can write to: no link below them may be followed. The paths of the folders
- * themselves are configured by the user and may contain links.
- */
-export const jobFolders = Effect.gen(function* () {
-  const { userCache } = yield* Environment;
-  const volume = yield* Effect.option(VOLUME_PATH.value);
-  const workspace = Option.flatten(yield* Effect.option(WORKSPACE_PATH.value));
-  return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
-});
-
-/** Docker provides it in every container, also in a read-only one. */
-const SHARED_MEMORY = "/dev/shm";
-
-/** Where temporary files can go when the system's own folder for them can't be written to, the best first. */
-export const scratchFolders = Effect.map(jobFolders, ([volume = "", ...others]) => [
-  SHARED_MEMORY,
-  ...[...others, volume].map((folder) => join(folder, ".worker-tetra-tmp")),
-]);
 
 /** There is a network volume, and it can't be used. */
 export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
@@ -64,42 +26,6 @@ export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
     return `The network volume can't be used. ${this.fault.message} Until then every worker builds its environment on its own disk, and nothing persists.`;
   }
 }
-
-/** A folder that a worker can live in, with what follows from where it is. */
-export interface Place {
-  /** The workspace: current directory of jobs, parent of the virtual environments. */
-  readonly directory: string;
-  /** Other workers use it too, so it is locked before it is changed. */
-  readonly shared: boolean;
-  /** Where caches are kept. */
-  readonly caches: string;
-  /** Where RunPod's cached models are, if there are any. */
-  readonly cachedModels: Option.Option<string>;
-  /** Caches are kept in this place, since the user's own folder for caches is not writable. */
-  readonly keepsCaches?: boolean;
-}
-
-/** Whether a folder, or its closest existing parent, is writable according to the system; nothing is created. */
-export const isWritable = Effect.fnUntraced(function* (
-  folder: string,
-): Effect.fn.Return<boolean, never, FileSystem.FileSystem | Path.Path> {
-  const files = yield* FileSystem.FileSystem;
-  const path = yield* Path.Path;
-  const outcome = yield* Effect.result(files.access(folder, { writable: true }));
-  if (outcome._tag === "Success") return true;
-  const { reason } = outcome.failure;
-  if (reason._tag !== "NotFound" || path.dirname(folder) === folder) return false;
-  return yield* isWritable(path.dirname(folder));
-});
-
-/** The user's folder for caches, or a temporary folder if that is not writable. */
-export const writableCache = Effect.gen(function* () {
-  const { userCache } = yield* Environment;
-  const path = yield* Path.Path;
-  if (yield* isWritable(userCache)) return userCache;
-  const temporary = path.join(tmpdir(), `worker-tetra-cache-${process.getuid?.() ?? "user"}`);
-  return (yield* isWritable(temporary)) ? temporary : userCache;
-});
 
 const endpointFolder = Effect.gen(function* () {
   const id = yield* ENDPOINT_ID.value;
@@ -136,16 +62,11 @@ export class Volume extends Context.Service<
           Effect.orElseSucceed(() => false),
         );
 
-      /** Writes and removes a file of its own name, so that workers which try at once don't meet. */
-      const probe = (folder: string) => {
-        const file = path.join(folder, `.write-probe-${randomUUID()}`);
-        return files.writeFileString(file, "x", { flag: "wx" }).pipe(
-          Effect.andThen(files.remove(file)),
-          // A quota often shows only when the file is closed, and leaves it there.
-          Effect.onError(() => Effect.ignore(files.remove(file))),
-          Effect.mapError(diskFault(folder, "can't be written to")),
+      const probe = (folder: string) =>
+        probeWrite(folder).pipe(
+          Effect.provideService(FileSystem.FileSystem, files),
+          Effect.provideService(Path.Path, path),
         );
-      };
 
       const models = path.join(root, ...CACHED_MODELS);
       const cachedModels = (yield* isDirectory(models)) ? Option.some(models) : Option.none();

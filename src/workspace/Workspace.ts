@@ -14,29 +14,31 @@ import {
   Semaphore,
 } from "effect";
 
-import { Environment } from "../settings/Environment.ts";
-import * as Setting from "../settings/Setting.ts";
-import { linkApp } from "./AppLink.ts";
-import { DiskFault, diskFault } from "./DiskFault.ts";
-import { DiskUsage } from "./DiskUsage.ts";
-import { FileLock, type LockUnavailable } from "./FileLock.ts";
-import { jobEnvironment } from "./JobEnvironment.ts";
-import { linkModels } from "./ModelCache.ts";
-import { LastStart } from "./LastStart.ts";
-import type { PythonNotFound } from "./Python.ts";
-import type { UvUnavailable } from "./Uv.ts";
-import { lockOf, removeWhole } from "./Removal.ts";
-import { safeFileSystem } from "./SafeFileSystem.ts";
-import { type VenvError, VirtualEnvironment, venvsCreated } from "./VirtualEnvironment.ts";
-import type { Venv } from "./Venv.ts";
-import { isWritable, type Place, Volume } from "./Volume.ts";
 import {
   type LockTimeout,
-  WorkspaceLock,
+  BlockingLock,
   locksAcquired,
   locksTimedOut,
   lockWaits,
-} from "./WorkspaceLock.ts";
+} from "../platform/BlockingLock.ts";
+import { FileLock, type LockUnavailable } from "../platform/FileLock.ts";
+import { DiskFault, diskFault } from "../platform/files/DiskFault.ts";
+import { DiskUsage } from "../platform/files/DiskUsage.ts";
+import { lockOf, removeWhole } from "../platform/files/Removal.ts";
+import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { isWritable } from "../platform/files/Writability.ts";
+import { Environment } from "../settings/Environment.ts";
+import * as Setting from "../settings/Setting.ts";
+import { type PythonNotFound } from "../venv/Interpreters.ts";
+import type { Place } from "../venv/Place.ts";
+import type { UvUnavailable } from "../venv/Uv.ts";
+import type { Venv } from "../venv/Venv.ts";
+import { type VenvError, VenvBuilder, venvsCreated } from "../venv/VenvBuilder.ts";
+import { linkApp } from "./AppLink.ts";
+import { jobEnvironment } from "./JobEnvironment.ts";
+import { LastStart } from "./LastStart.ts";
+import { linkModels } from "./ModelCache.ts";
+import { Volume } from "./Volume.ts";
 
 const APP_PATH = Setting.text({
   name: "WORKER_APP_PATH",
@@ -142,8 +144,8 @@ export class Workspace extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const volume = yield* Volume;
-      const venvs = yield* VirtualEnvironment;
-      const lock = yield* WorkspaceLock;
+      const venvs = yield* VenvBuilder;
+      const lock = yield* BlockingLock;
       const locks = yield* FileLock;
       const disks = yield* DiskUsage;
       const environment = yield* Environment;
@@ -480,8 +482,8 @@ export class Workspace extends Context.Service<
   static readonly layer = this.layerNoDeps.pipe(
     Layer.provide([
       Volume.layer,
-      VirtualEnvironment.layer,
-      WorkspaceLock.layer,
+      VenvBuilder.layer,
+      BlockingLock.layer,
       FileLock.layer,
       DiskUsage.layer,
       LastStart.layer,

@@ -4,7 +4,7 @@ import { Duplex } from "node:stream";
 
 import { Effect, Result } from "effect";
 
-import { encode, FrameReader, FrameType } from "../../src/execution/RunnerProtocol.ts";
+import { encode, FrameReader, FrameType } from "../../src/runner/RunnerProtocol.ts";
 
 const SCRIPT = join(import.meta.dirname, "baseline.py");
 

@@ -7,9 +7,9 @@ import { NodeServices } from "@effect/platform-node";
 import { Effect, FileSystem, Layer } from "effect";
 
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
+import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { Programs } from "../../src/workspace/Programs.ts";
-import { LINK_MODE, Uv } from "../../src/workspace/Uv.ts";
+import { LINK_MODE, Uv } from "../../src/venv/Uv.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 

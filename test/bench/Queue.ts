@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Layer, References } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import { functionHandler } from "../../src/runpod/FunctionHandler.ts";
-import { type Handler, Worker } from "../../src/runpod/Worker.ts";
+import { functionHandler } from "../../src/functions/FunctionHandler.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { type Handler, QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { fakeRunPod, type FakeRunPod } from "../support/FakeRunPod.ts";
@@ -38,10 +38,10 @@ const working = Effect.fnUntraced(function* <R>(
     RUNPOD_PING_INTERVAL: "10000",
     WORKER_CONCURRENCY: String(concurrency),
   });
-  yield* Effect.flatMap(Worker, (worker) => worker.run(handler)).pipe(
+  yield* Effect.flatMap(QueueWorker, (worker) => worker.run(handler)).pipe(
     Effect.provide(
       Layer.fresh(
-        Worker.layer.pipe(
+        QueueWorker.layer.pipe(
           Layer.merge(needs),
           Layer.provide(environment),
           Layer.provide([NodeServices.layer, NodeHttpClient.layerUndici]),
@@ -108,10 +108,10 @@ export const queueTen = jobs(10);
 export const idleTakes = Effect.gen(function* () {
   const service = yield* fakeRunPod({ hold: 0 });
   const environment = Environment.layerOf({ ...service.variables });
-  yield* Effect.flatMap(Worker, (worker) => worker.run(() => Effect.succeed(null))).pipe(
+  yield* Effect.flatMap(QueueWorker, (worker) => worker.run(() => Effect.succeed(null))).pipe(
     Effect.provide(
       Layer.fresh(
-        Worker.layer.pipe(
+        QueueWorker.layer.pipe(
           Layer.provide(environment),
           Layer.provide([NodeServices.layer, NodeHttpClient.layerUndici]),
         ),

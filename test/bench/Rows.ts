@@ -4,10 +4,10 @@ import { join } from "node:path";
 
 import { Effect, FileSystem, Result } from "effect";
 
-import { OutputCapture } from "../../src/execution/OutputCapture.ts";
-import { OutputPipe } from "../../src/execution/OutputPipe.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { OutputCapture } from "../../src/runner/output/OutputCapture.ts";
+import { OutputPipe } from "../../src/runner/output/OutputPipe.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { bareProcess, echoes } from "./Baseline.ts";
 import { compare, median, milliseconds, p99, timed } from "./Pairs.ts";

@@ -6,11 +6,11 @@ import { fileURLToPath } from "node:url";
 import { NodeServices } from "@effect/platform-node";
 import { Effect, FileSystem, Layer } from "effect";
 
-import { RunnerProcesses } from "../../src/execution/RunnerProcess.ts";
-import { boot } from "../../src/execution/RunnerSession.ts";
+import { Programs } from "../../src/platform/Programs.ts";
+import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
+import { boot } from "../../src/runner/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { Programs } from "../../src/workspace/Programs.ts";
-import { LINK_MODE, Uv } from "../../src/workspace/Uv.ts";
+import { LINK_MODE, Uv } from "../../src/venv/Uv.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { NodeRuntime, NodeServices } from "@effect/platform-node";
 import { Console, Effect, Layer, References } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";

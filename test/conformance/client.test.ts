@@ -6,9 +6,9 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Result } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import type { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
-import { inputOf } from "../../src/protocol/Job.ts";
+import type { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
+import { inputOf } from "../../src/domain/Job.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { realEnvironment } from "../support/RealWorker.ts";

@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
-import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
-import { prepared } from "../support/FakeRunner.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
+import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
+import { prepared } from "../support/FakeRunner.ts";
 
 const both = { python: ["numpy"], system: ["ffmpeg"] };
 

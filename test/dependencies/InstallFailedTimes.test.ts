@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { PythonInstallFailed } from "../../src/dependencies/PythonInstallFailed.ts";
-import { SystemInstallFailed } from "../../src/dependencies/SystemInstallFailed.ts";
-import { ProgramFailed } from "../../src/workspace/Programs.ts";
+import { SystemInstallFailed } from "../../src/dependencies/apt/SystemInstallFailed.ts";
+import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
+import { ProgramFailed } from "../../src/platform/Programs.ts";
 import { ATTACKS } from "../support/Attacks.ts";
 
 /** The most characters that are kept of a program's two streams. */

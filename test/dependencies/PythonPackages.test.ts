@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
-import { TestClock } from "effect/testing";
 import { Context, Deferred, Effect, Layer, Option } from "effect";
+import { TestClock } from "effect/testing";
 
-import { Pip } from "../../src/dependencies/Pip.ts";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
+import { Pip } from "../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeMachine, inTime, type MachineOptions } from "../support/FakeMachine.ts";
 import type { Outcome } from "../support/FakePrograms.ts";

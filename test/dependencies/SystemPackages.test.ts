@@ -3,9 +3,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, FileSystem, Layer, Path } from "effect";
 import { TestClock } from "effect/testing";
 
-import { Apt } from "../../src/dependencies/Apt.ts";
-import { AptCache } from "../../src/dependencies/AptCache.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
+import { Apt } from "../../src/dependencies/apt/Apt.ts";
+import { AptCache } from "../../src/dependencies/apt/AptCache.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { inTime } from "../support/FakeMachine.ts";
 import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";

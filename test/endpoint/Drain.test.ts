@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber } from "effect";
-import { TestClock } from "effect/testing";
 import { HttpServerResponse } from "effect/http";
+import { TestClock } from "effect/testing";
 
 import { Drain, MAX_WAITING } from "../../src/endpoint/Drain.ts";
 

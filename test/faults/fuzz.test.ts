@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Predicate, Schema } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { realWorker } from "../support/RealWorker.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;

@@ -1,8 +1,8 @@
 import { assert, layer } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber } from "effect";
 
-import { PythonRunner } from "../../src/execution/PythonRunner.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
 const WELL = "def f():\n    print('printed')\n    return 'well'";
@@ -257,7 +257,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
 
     it.effect("at any moment leaves the next one right", () =>
       Effect.gen(function* () {
-        const runner = yield* PythonRunner;
+        const runner = yield* RunnerPool;
         yield* runner.warm;
         for (let turn = 0; turn < 60; turn += 1) {
           const fiber = yield* Effect.forkChild(

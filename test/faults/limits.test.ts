@@ -6,9 +6,9 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import type { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import type { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
 const JSON_FORMAT = { serialization_format: "json" } as const;

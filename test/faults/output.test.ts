@@ -2,9 +2,9 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, Layer, Result } from "effect";
 
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { Programs } from "../../src/workspace/Programs.ts";
 import { ATTACKS } from "../support/Attacks.ts";
 import { bestOf, measured } from "../support/EventLoop.ts";
 import { keptLogs } from "../support/Logs.ts";

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 import { descendantsOf } from "../support/WorkerProcess.ts";
 

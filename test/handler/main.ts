@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 import { NodeRuntime } from "@effect/platform-node";
 import { Console, Effect, Schema } from "effect";
 
-import { Expectation, judge } from "../../src/cli/Expectation.ts";
-import { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import { Expectation, judge } from "../../src/cli/requests/Expectation.ts";
+import { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

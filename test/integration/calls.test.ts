@@ -1,9 +1,9 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import { failure, type FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { failure, type FunctionResponse } from "../../src/domain/FunctionResponse.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
 const COUNTER = `

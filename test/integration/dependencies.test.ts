@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 
+import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, FileSystem, Path } from "effect";
-import { NodeServices } from "@effect/platform-node";
 
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 

@@ -18,8 +18,8 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, expect, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option } from "effect";
 
+import { FileLock } from "../../src/platform/FileLock.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { FileLock } from "../../src/workspace/FileLock.ts";
 import { leaksOf } from "../support/Leaks.ts";
 import { realEnvironment } from "../support/RealWorker.ts";
 import { typed } from "../support/Typed.ts";

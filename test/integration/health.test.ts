@@ -113,7 +113,7 @@ describe("the images' health check", () => {
       const program = programOf(
         folder,
         `import { Effect } from ${module("node_modules/effect/dist/index.js")};
-         import { liveness } from ${module("src/cli/Liveness.ts")};
+         import { liveness } from ${module("src/cli/process/Liveness.ts")};
          await Effect.runPromise(Effect.scoped(Effect.andThen(liveness, Effect.promise(() => { for (;;); }))));`,
       );
       const child = yield* Effect.acquireRelease(

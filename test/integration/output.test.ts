@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
 import { call, realWorker } from "../support/RealWorker.ts";
 
 const KEY = "rpa_secret_0123456789abcdef";

@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
+import { Uv } from "../../src/venv/Uv.ts";
 import { program } from "../support/Program.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

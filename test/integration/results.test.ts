@@ -7,8 +7,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Result, Schema } from "effect";
 import { inject } from "vitest";
 
-import { readPickle, Text } from "../../src/cli/Pickle.ts";
-import { pythonRepr } from "../../src/cli/PythonRepr.ts";
+import { readPickle, Text } from "../../src/cli/results/Pickle.ts";
+import { pythonRepr } from "../../src/cli/results/PythonRepr.ts";
 import { program } from "../support/Program.ts";
 import { realEnvironment } from "../support/RealWorker.ts";
 import { typed } from "../support/Typed.ts";

@@ -1,8 +1,8 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { leaksOf } from "../support/Leaks.ts";
 import { call, realWorker } from "../support/RealWorker.ts";
 

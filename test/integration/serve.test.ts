@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { assert, describe, it } from "@effect/vitest";
 import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, FileSystem, Schedule } from "effect";
 import runpodSdk from "runpod-sdk";
 
@@ -257,7 +257,7 @@ describe("serve", () => {
       const running = yield* submit(before, LONG);
       const waiting = yield* submit(before, HELLO);
       yield* eventually(() => worker.stdout().includes("begun"));
-      const source = fileURLToPath(new URL("../../src/cli/serve.ts", import.meta.url));
+      const source = fileURLToPath(new URL("../../src/cli/commands/serve.ts", import.meta.url));
       yield* files.utimes(source, new Date(), new Date());
       yield* eventually(() => ports().length === 2);
       const [, after = 0] = ports();

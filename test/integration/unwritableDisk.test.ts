@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Schedule } from "effect";
 
-import { JobStore } from "../../src/endpoint/JobStore.ts";
+import { JobStore } from "../../src/endpoint/jobs/JobStore.ts";
 import { workerCommand, workerCommandOf, workerProcess } from "../support/WorkerProcess.ts";
 import { findTools } from "../support/WorkspaceProcesses.ts";
 

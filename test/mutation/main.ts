@@ -4,7 +4,7 @@ import { NodeServices } from "@effect/platform-node";
 import { Effect, Layer, Schema } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
+import { Uv } from "../../src/venv/Uv.ts";
 import { Accepted, type Mutant } from "./Mutant.ts";
 import * as Python from "./Python.ts";
 import { LEAST_KILLED, PYTHON, type Target, TYPESCRIPT } from "./Targets.ts";

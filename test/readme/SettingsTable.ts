@@ -1,6 +1,6 @@
 // Loading the program's rooms declares their settings.
 import "../../src/cli/CommandLine.ts";
-import "../../src/cli/Logging.ts";
+import "../../src/cli/process/Logging.ts";
 import { declared } from "../../src/settings/Setting.ts";
 
 const BEGIN = "<!-- settings: made by `npm run readme` -->";

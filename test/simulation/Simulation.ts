@@ -1,21 +1,21 @@
 import { Clock, Effect, FileSystem, Layer, Logger, Path, Random, References } from "effect";
 import { TestClock } from "effect/testing";
 
-import { work } from "../../src/cli/start.ts";
-import { Shutdown } from "../../src/cli/Shutdown.ts";
-import { PythonRunner } from "../../src/execution/PythonRunner.ts";
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import { RunnerUnavailable } from "../../src/execution/RunnerError.ts";
-import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
-import * as FunctionResponse from "../../src/protocol/FunctionResponse.ts";
-import { JobEvents } from "../../src/protocol/JobEvents.ts";
-import { Delivery } from "../../src/runpod/Delivery.ts";
-import { Fitness, Unfit } from "../../src/runpod/Fitness.ts";
-import { Heartbeat } from "../../src/runpod/Heartbeat.ts";
-import { JobQueue } from "../../src/runpod/JobQueue.ts";
-import { ResultStore } from "../../src/runpod/ResultStore.ts";
-import { Webhooks } from "../../src/runpod/Webhooks.ts";
-import { Worker } from "../../src/runpod/Worker.ts";
+import { takeJobs } from "../../src/cli/modes/QueueMode.ts";
+import { Shutdown } from "../../src/cli/process/Shutdown.ts";
+import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
+import * as FunctionResponse from "../../src/domain/FunctionResponse.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { Fitness, Unfit } from "../../src/health/Fitness.ts";
+import { Delivery } from "../../src/queue/Delivery.ts";
+import { Heartbeat } from "../../src/queue/Heartbeat.ts";
+import { JobQueue } from "../../src/queue/JobQueue.ts";
+import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { ResultStore } from "../../src/queue/ResultStore.ts";
+import { Webhooks } from "../../src/queue/Webhooks.ts";
+import { RunnerUnavailable } from "../../src/runner/RunnerError.ts";
+import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeWorkspace } from "../support/FakeRunner.ts";
 import { steppedClock } from "../support/SteppedClock.ts";
@@ -177,8 +177,8 @@ const fakeMachine = (
       }),
     ),
     Layer.succeed(
-      PythonRunner,
-      PythonRunner.of({
+      RunnerPool,
+      RunnerPool.of({
         call: () => Effect.die("nothing is called"),
         warm: start,
         warmOne: start,
@@ -262,7 +262,7 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     takesAtRefusal = runpod.takes();
   };
   const machine = fakeMachine(plan, refused, runpod.takes, journal);
-  const services = Worker.layerNoDeps.pipe(
+  const services = QueueWorker.layerNoDeps.pipe(
     Layer.provideMerge(Delivery.layerNoDeps),
     Layer.provide(Heartbeat.layerNoDeps),
     Layer.provide([JobQueue.layerNoDeps, ResultStore.layer]),
@@ -273,7 +273,7 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     Layer.merge(Layer.succeed(Shutdown, shutdown)),
     Layer.provideMerge(clock.layer),
   );
-  const fiber = yield* Effect.exit(work).pipe(
+  const fiber = yield* Effect.exit(takeJobs).pipe(
     Effect.tap(() => Effect.sync(() => journal.checkPace(now()))),
     Effect.tap(() => checkRoom(journal)),
     Effect.provide(services),

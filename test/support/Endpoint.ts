@@ -1,15 +1,18 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Latch, Layer, Option } from "effect";
 
-import { endpointServer, type EndpointServerOptions } from "../../src/endpoint/EndpointServer.ts";
+import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
+import { success } from "../../src/domain/FunctionResponse.ts";
+import type { Job } from "../../src/domain/Job.ts";
 import { Drain } from "../../src/endpoint/Drain.ts";
-import { JobStore } from "../../src/endpoint/JobStore.ts";
 import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../src/endpoint/LocalEndpoint.ts";
-import { LocalQueue } from "../../src/endpoint/LocalQueue.ts";
-import { FunctionAnswer } from "../../src/protocol/FunctionAnswer.ts";
-import { success } from "../../src/protocol/FunctionResponse.ts";
-import type { Job } from "../../src/protocol/Job.ts";
+import {
+  endpointServer,
+  type EndpointServerOptions,
+} from "../../src/endpoint/http/EndpointServer.ts";
+import { JobStore } from "../../src/endpoint/jobs/JobStore.ts";
+import { LocalQueue } from "../../src/endpoint/jobs/LocalQueue.ts";
 
 export const serverOptions: EndpointServerOptions = {
   host: "127.0.0.1",

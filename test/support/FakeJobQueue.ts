@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-import { JobQueue } from "../../src/runpod/JobQueue.ts";
+import { JobQueue } from "../../src/queue/JobQueue.ts";
 
 /** RunPod's wire without any wire: nothing ever comes, and everything is taken, unless said otherwise. */
 export const fakeJobQueue = (changes: Partial<JobQueue["Service"]> = {}) =>

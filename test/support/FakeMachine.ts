@@ -1,16 +1,16 @@
 import { Context, Effect, Fiber, Layer, Option, Path } from "effect";
 import { TestClock } from "effect/testing";
 
+import { BlockingLock } from "../../src/platform/BlockingLock.ts";
+import { Programs } from "../../src/platform/Programs.ts";
+import { DiskUsage } from "../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { DiskUsage } from "../../src/workspace/DiskUsage.ts";
-import { Programs } from "../../src/workspace/Programs.ts";
+import { Interpreters } from "../../src/venv/Interpreters.ts";
+import { Uv } from "../../src/venv/Uv.ts";
+import { VenvBuilder } from "../../src/venv/VenvBuilder.ts";
 import { LastStart } from "../../src/workspace/LastStart.ts";
-import { Python } from "../../src/workspace/Python.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
-import { VirtualEnvironment } from "../../src/workspace/VirtualEnvironment.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
-import { WorkspaceLock } from "../../src/workspace/WorkspaceLock.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { type Fault, faultyFileSystem } from "./FaultyFileSystem.ts";
 import { keptLogs } from "./Logs.ts";
@@ -99,11 +99,11 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     const files = faultyFileSystem(memory.contended, faults);
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
-        Layer.provideMerge(VirtualEnvironment.layerNoDeps),
+        Layer.provideMerge(VenvBuilder.layerNoDeps),
         Layer.provide([DiskUsage.layerNoDeps, LastStart.layer]),
         Layer.provideMerge(Uv.layerNoDeps),
-        Layer.provideMerge(WorkspaceLock.layerNoDeps),
-        Layer.provide(Python.layerNoDeps),
+        Layer.provideMerge(BlockingLock.layerNoDeps),
+        Layer.provide(Interpreters.layerNoDeps),
         Layer.provideMerge(Volume.layer),
         Layer.provideMerge(Path.layer),
         Layer.provide([
@@ -122,7 +122,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     );
     return {
       ...Context.get(context, Workspace),
-      venvs: Context.get(context, VirtualEnvironment),
+      venvs: Context.get(context, VenvBuilder),
       volume: Context.get(context, Volume),
       faultsMet: files.met,
       /** All of these services, for layers above them. */

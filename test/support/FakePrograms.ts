@@ -1,6 +1,6 @@
 import { Effect, Layer } from "effect";
 
-import { ProgramFailed, type ProgramOptions, Programs } from "../../src/workspace/Programs.ts";
+import { ProgramFailed, type ProgramOptions, Programs } from "../../src/platform/Programs.ts";
 
 /** What a fake program does: what it writes to stdout, or an exit code with its words. */
 export type Outcome = string | { readonly exitCode: number; readonly output: string };

@@ -1,14 +1,14 @@
 import { Effect, FileSystem, Layer } from "effect";
 
+import { EncodedValue } from "../../src/domain/EncodedValue.ts";
 import {
   type RunnerCommand,
   type RunnerExit,
   type RunnerListener,
   RunnerProcesses,
   RunnerSpawnFailed,
-} from "../../src/execution/RunnerProcess.ts";
-import { FrameType } from "../../src/execution/RunnerProtocol.ts";
-import { EncodedValue } from "../../src/protocol/EncodedValue.ts";
+} from "../../src/runner/RunnerProcess.ts";
+import { FrameType } from "../../src/runner/RunnerProtocol.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 

@@ -1,12 +1,12 @@
 import { NodeServices } from "@effect/platform-node";
 import { Layer } from "effect";
 
-import { Delivery } from "../../src/runpod/Delivery.ts";
-import { Heartbeat } from "../../src/runpod/Heartbeat.ts";
-import { JobQueue } from "../../src/runpod/JobQueue.ts";
-import { ResultStore } from "../../src/runpod/ResultStore.ts";
-import { Webhooks } from "../../src/runpod/Webhooks.ts";
-import { Worker } from "../../src/runpod/Worker.ts";
+import { Delivery } from "../../src/queue/Delivery.ts";
+import { Heartbeat } from "../../src/queue/Heartbeat.ts";
+import { JobQueue } from "../../src/queue/JobQueue.ts";
+import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { ResultStore } from "../../src/queue/ResultStore.ts";
+import { Webhooks } from "../../src/queue/Webhooks.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeJobQueue } from "./FakeJobQueue.ts";
 
@@ -15,7 +15,7 @@ export const inMemoryWorker = (
   queue: Partial<JobQueue["Service"]>,
   variables: Readonly<Record<string, string>> = {},
 ) =>
-  Worker.layerNoDeps.pipe(
+  QueueWorker.layerNoDeps.pipe(
     Layer.provideMerge(Delivery.layerNoDeps),
     Layer.provide([Heartbeat.layerNoDeps, ResultStore.layer]),
     Layer.provide([Layer.succeed(JobQueue, fakeJobQueue(queue)), Webhooks.layer]),

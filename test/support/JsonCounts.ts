@@ -1,4 +1,4 @@
-import type { JsonLimits } from "../../src/protocol/JsonLimits.ts";
+import type { JsonLimits } from "../../src/domain/JsonLimits.ts";
 
 export const LIMIT_NAMES = ["depth", "keys", "items", "numbers"] as const;
 

@@ -1,6 +1,6 @@
 import { Effect, Layer, Option } from "effect";
 
-import { FileLock, type LockMode, LockUnavailable } from "../../src/workspace/FileLock.ts";
+import { FileLock, type LockMode, LockUnavailable } from "../../src/platform/FileLock.ts";
 import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
 
 export interface Behaviour {

@@ -2,9 +2,9 @@ import { NodeServices } from "@effect/platform-node";
 import { Effect, Layer } from "effect";
 import { inject } from "vitest";
 
-import { PythonRunner } from "../../src/execution/PythonRunner.ts";
-import { RemoteExecutor } from "../../src/execution/RemoteExecutor.ts";
-import type { FunctionResponse } from "../../src/protocol/FunctionResponse.ts";
+import type { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 
 /** The environment of a worker in the workspace that the tests share, with further settings. */
@@ -17,7 +17,7 @@ export const realEnvironment = (settings: Readonly<Record<string, string>> = {})
 
 /** The whole worker with real Python, as `run` and `start` have it. */
 export const realWorker = (settings?: Readonly<Record<string, string>>) =>
-  Layer.mergeAll(RemoteExecutor.layer, PythonRunner.layer).pipe(
+  Layer.mergeAll(RemoteExecutor.layer, RunnerPool.layer).pipe(
     Layer.provide(Environment.layerOf(realEnvironment(settings))),
     Layer.provide(NodeServices.layer),
   );

@@ -2,8 +2,8 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Console, Context, Effect, Fiber, Layer, Runtime } from "effect";
 
 import { commandLine } from "../../src/cli/CommandLine.ts";
-import { unforeseen } from "../../src/cli/Failure.ts";
-import { Shutdown } from "../../src/cli/Shutdown.ts";
+import { unforeseen } from "../../src/cli/process/CommandFailure.ts";
+import { Shutdown } from "../../src/cli/process/Shutdown.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { keptLogs } from "./Logs.ts";
 

@@ -1,7 +1,7 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Fiber, Layer, Schedule } from "effect";
 
-import { type Handler, Worker } from "../../src/runpod/Worker.ts";
+import { type Handler, QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeRunPod, type FakeRunPod, type FakeRunPodOptions } from "./FakeRunPod.ts";
 import { keptLogs } from "./Logs.ts";
@@ -23,7 +23,7 @@ export const atWork = Effect.fnUntraced(function* (
   prepare(service);
   const logs = keptLogs();
   const context = yield* Layer.build(
-    Worker.layer.pipe(
+    QueueWorker.layer.pipe(
       Layer.provide([
         Environment.layerOf({ ...service.variables, WORKER_RESULT_RETRY: "20", ...variables }),
         NodeHttpClient.layerUndici,
@@ -32,7 +32,7 @@ export const atWork = Effect.fnUntraced(function* (
     ),
   );
   const fiber = yield* Effect.forkScoped(
-    Effect.flatMap(Worker, (worker) => worker.run(handler)).pipe(
+    Effect.flatMap(QueueWorker, (worker) => worker.run(handler)).pipe(
       Effect.provide(context),
       Effect.provide(logs.layer),
     ),
@@ -40,7 +40,7 @@ export const atWork = Effect.fnUntraced(function* (
   return {
     service,
     logs,
-    drain: Effect.flatMap(Worker, (worker) => worker.drain).pipe(Effect.provide(context)),
+    drain: Effect.flatMap(QueueWorker, (worker) => worker.drain).pipe(Effect.provide(context)),
     ended: Fiber.join(fiber),
   };
 });

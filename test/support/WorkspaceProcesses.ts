@@ -20,8 +20,8 @@ import { NodeServices } from "@effect/platform-node";
 import { Deferred, Effect, Exit, Layer, Schedule, Result } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
-import { Python } from "../../src/workspace/Python.ts";
-import { Uv } from "../../src/workspace/Uv.ts";
+import { Interpreters } from "../../src/venv/Interpreters.ts";
+import { Uv } from "../../src/venv/Uv.ts";
 
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const WORKSPACE_WORKER = script("workspaceWorker.ts");
@@ -40,12 +40,15 @@ interface Ready {
 const interpreterOf = (name: string | undefined) =>
   Effect.option(
     Effect.gen(function* () {
-      const python = yield* Python;
+      const python = yield* Interpreters;
       const { executable } = yield* python.base;
       return { executable, version: (yield* python.facts(executable)).version };
     }).pipe(
       Effect.provide(
-        Layer.provide(Python.layer, Environment.layerOf({ ...process.env, WORKER_PYTHON: name })),
+        Layer.provide(
+          Interpreters.layer,
+          Environment.layerOf({ ...process.env, WORKER_PYTHON: name }),
+        ),
       ),
     ),
   );

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
+import type { Place } from "../../src/venv/Place.ts";
 import { jobEnvironment } from "../../src/workspace/JobEnvironment.ts";
-import type { Place } from "../../src/workspace/Volume.ts";
 
 const volume: Place = {
   directory: "/runpod-volume/runtimes/default",

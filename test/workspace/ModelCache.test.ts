@@ -2,12 +2,12 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
+import type { Place } from "../../src/venv/Place.ts";
 import { jobEnvironment } from "../../src/workspace/JobEnvironment.ts";
 import { linkModels } from "../../src/workspace/ModelCache.ts";
-import type { Place } from "../../src/workspace/Volume.ts";
 import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
 import { keptLogs } from "../support/Logs.ts";
+import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
 
 const SOURCE = "/runpod-volume/huggingface-cache/hub";
 const CACHE = "/runpod-volume/.hf-cache";

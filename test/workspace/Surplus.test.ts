@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
 
-import { DiskUsage } from "../../src/workspace/DiskUsage.ts";
+import { DiskUsage } from "../../src/platform/files/DiskUsage.ts";
+import type { Place } from "../../src/venv/Place.ts";
 import { SurplusFinder } from "../../src/workspace/Surplus.ts";
 import { UvCache } from "../../src/workspace/UvCache.ts";
-import { type Place, Volume } from "../../src/workspace/Volume.ts";
+import { Volume } from "../../src/workspace/Volume.ts";
 import { faultyFileSystem } from "../support/FaultyFileSystem.ts";
 import { memoryFileLock } from "../support/MemoryFileLock.ts";
 import { memoryFileSystem } from "../support/MemoryFileSystem.ts";

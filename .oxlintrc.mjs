@@ -1,0 +1,39 @@
+import { LAYERS } from "./test/structure/Layers.ts";
+
+/** For each folder: no import from one above it. */
+const importsRunDownwards = LAYERS.slice(1).map((layer, index) => ({
+  files: [`src/${layer}/**`],
+  rules: {
+    "no-restricted-imports": [
+      "error",
+      {
+        patterns: [
+          {
+            regex: `^(\\.\\./)+(${LAYERS.slice(0, index + 1).join("|")})/`,
+            message: `src/${layer} may only import from: ${LAYERS.slice(index + 1).join(", ")} (test/structure/Layers.ts).`,
+          },
+        ],
+      },
+    ],
+  },
+}));
+
+export default {
+  plugins: ["typescript", "unicorn", "oxc", "import", "vitest"],
+  categories: {
+    correctness: "error",
+    suspicious: "error",
+    perf: "error",
+  },
+  rules: {
+    "require-yield": "off",
+    "no-underscore-dangle": "off",
+    "no-shadow": "off",
+    "vitest/no-standalone-expect": "off",
+    "typescript/no-explicit-any": "error",
+    "typescript/no-non-null-assertion": "error",
+    "import/no-cycle": "error",
+    "import/no-unassigned-import": "off",
+  },
+  overrides: importsRunDownwards,
+};

@@ -1,0 +1,151 @@
+import { Clock, Console, Effect } from "effect";
+import { Argument, Command, Flag } from "effect/cli";
+
+import { JobEvents, OutputRate } from "../../domain/JobEvents.ts";
+import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
+import { Failed } from "../process/CommandFailure.ts";
+import { judge, type Verdict } from "../requests/Expectation.ts";
+import { jobOutput } from "../requests/JobOutput.ts";
+import { type FileRequest, forEachRequest } from "../requests/RequestFile.ts";
+import { failureLine, reprOf, tellAnswer } from "../results/ResponsePrinter.ts";
+import { LOAD } from "../results/ResultDisplay.ts";
+import { visibleStyled } from "../results/TerminalText.ts";
+
+interface Tally {
+  succeeded: number;
+  failed: number;
+  skipped: number;
+}
+
+/** Runs a request and shows its output. */
+const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines: string) => void) {
+  const executor = yield* RemoteExecutor;
+  const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
+  const response = yield* executor.execute(request.input).pipe(
+    Effect.provideService(JobEvents, { output: output.output }),
+    Effect.provideService(OutputRate, Number.POSITIVE_INFINITY),
+    Effect.onInterrupt(() => Effect.sync(() => output.end(""))),
+  );
+  output.end(response.stdout ?? "");
+  return response;
+});
+
+/** One request for a person: what it printed as it comes, then how it ended. */
+const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+  const console = yield* Console.Console;
+  console.log(`▶ ${request.label}`);
+  const started = yield* Clock.currentTimeMillis;
+  // Output of the user's own code keeps its colours on a terminal; the console would escape them.
+  const response = yield* execute(request, (lines) =>
+    process.stdout.isTTY ? process.stdout.write(`${visibleStyled(lines)}\n`) : console.log(lines),
+  );
+  const seconds = (((yield* Clock.currentTimeMillis) - started) / 1000).toFixed(2);
+  const repr = yield* reprOf(response);
+
+  const expectation = check ? request.expectation : undefined;
+  const verdict: Verdict =
+    expectation === undefined
+      ? response.success
+        ? { _tag: "Met" }
+        : { _tag: "Unmet", differences: [] }
+      : judge(expectation, response, repr);
+  if (verdict._tag === "Skipped") {
+    console.log(`- skipped: ${verdict.reason}`);
+    return verdict;
+  }
+  const mark = verdict._tag === "Met" ? "✓" : "✗";
+  yield* tellAnswer(response, { subject: request.label, mark, took: `${seconds} s`, repr });
+  if (verdict._tag === "Unmet" && expectation !== undefined) {
+    console.log("  this is not what the file expects:");
+    for (const difference of verdict.differences) console.log(`  - ${difference}`);
+  } else if (expectation !== undefined) {
+    console.log("  as expected");
+  }
+  return verdict;
+});
+
+/** One request for a program: its answer as one line on stdout, and everything else on stderr. */
+const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+  const console = yield* Console.Console;
+  const response = yield* execute(request, (lines) => console.error(lines));
+  console.log(JSON.stringify(response));
+  if (!response.success) console.error(failureLine(request.label, "", response));
+  if (check && request.expectation !== undefined) {
+    return judge(request.expectation, response, yield* reprOf(response));
+  }
+  const verdict: Verdict = response.success ? { _tag: "Met" } : { _tag: "Unmet", differences: [] };
+  return verdict;
+});
+
+const count = (number: number, what: string) => (number === 0 ? [] : [`${number} ${what}`]);
+
+const handler = Effect.fn("run")(function* ({
+  files,
+  json,
+  check,
+}: {
+  readonly files: ReadonlyArray<string>;
+  readonly json: boolean;
+  readonly check: boolean;
+}) {
+  const tally: Tally = { succeeded: 0, failed: 0, skipped: 0 };
+  const unusable = yield* forEachRequest(
+    files,
+    Effect.fnUntraced(function* (request) {
+      const verdict = yield* (json ? runForProgram : runForPerson)(request, check);
+      if (verdict._tag === "Met") tally.succeeded += 1;
+      else if (verdict._tag === "Skipped") tally.skipped += 1;
+      else tally.failed += 1;
+    }),
+  );
+  if (!json && tally.succeeded + tally.failed + tally.skipped > 1) {
+    const parts = [
+      ...count(tally.succeeded, check ? "as expected" : "succeeded"),
+      ...count(tally.failed, check ? "not as expected" : "failed"),
+      ...count(tally.skipped, "skipped"),
+      ...count(unusable, unusable === 1 ? "file unusable" : "files unusable"),
+    ];
+    yield* Console.log(parts.join(", "));
+  }
+  if (unusable > 0) return yield* new Failed({ exitCode: 2 });
+  if (tally.failed > 0) return yield* new Failed({ exitCode: 1 });
+});
+
+/** `run FILE…`: the worker without RunPod, for one or a few requests. */
+export const run = Command.make(
+  "run",
+  {
+    files: Argument.String("file").pipe(
+      Argument.withDescription(
+        'Request files: {"input": …} as RunPod sends it, the bare request, or a list of either; - is stdin',
+      ),
+      Argument.variadic({ min: 1 }),
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("Print one answer a line on stdout and nothing else there"),
+      Flag.withDefault(false),
+    ),
+    check: Flag.Boolean("check").pipe(
+      Flag.withDescription('Compare each answer with what its file has under "expect"'),
+      Flag.withDefault(false),
+    ),
+    load: LOAD,
+  },
+  handler,
+).pipe(
+  Command.withDescription(
+    "Run request files in one process, in order. Control characters in a job's output are escaped, except colours on a terminal. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
+  ),
+  Command.withShortDescription("Run request files here, without RunPod"),
+  Command.withExamples([
+    { command: "worker-tetra run fixtures/hello_world.json", description: "Run one request" },
+    {
+      command: "worker-tetra run --json request.json | jq -r .error",
+      description: "Use the answer in a script",
+    },
+    {
+      command: "worker-tetra run --check fixtures/*.json",
+      description: "Run every example and compare it with what it should answer",
+    },
+  ]),
+);

@@ -1,0 +1,154 @@
+import { Array, Console, Effect, Layer, Option, References } from "effect";
+import { Command, Flag } from "effect/cli";
+
+import type { Job } from "../../domain/Job.ts";
+import { JobEvents } from "../../domain/JobEvents.ts";
+import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
+import { Fitness } from "../../health/Fitness.ts";
+import { QueueWorker } from "../../queue/QueueWorker.ts";
+import { Webhooks } from "../../queue/Webhooks.ts";
+import { RunnerPool } from "../../runner/RunnerPool.ts";
+import * as Setting from "../../settings/Setting.ts";
+import { Workspace } from "../../workspace/Workspace.ts";
+import { takeJobs } from "../modes/QueueMode.ts";
+import { Failed } from "../process/CommandFailure.ts";
+import { liveOutput } from "../process/LiveOutput.ts";
+import { testInput } from "../requests/TestInput.ts";
+import { serveEndpoint } from "./serve.ts";
+
+const PORT = Setting.optionalPort({
+  name: "PORT",
+  doc: "Where RunPod's load balancer sends requests; without a queue the worker listens there.",
+  fallback: "none: jobs come from the queue",
+});
+
+const PORT_HEALTH = Setting.optionalPort({
+  name: "PORT_HEALTH",
+  doc: "Where RunPod's load balancer asks for `/ping`, if not at PORT.",
+  fallback: "PORT",
+});
+
+const failing = (message: string) =>
+  Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
+
+/** One job, and its answer as a line on stdout. */
+const runOnce = Effect.fn("start.once")(function* (job: Job) {
+  const executor = yield* RemoteExecutor;
+  const answer = yield* Effect.provideService(executor.execute(job.input), JobEvents, liveOutput);
+  yield* Console.log(JSON.stringify(answer));
+  if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
+});
+
+const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
+
+const FLAGS = {
+  testInput: Flag.String("test_input").pipe(
+    Flag.withDescription(
+      'Run this one job, such as {"input": …}, and end: 0 when it succeeded, else 1',
+    ),
+    Flag.optional,
+  ),
+  serveApi: Flag.Boolean("rp_serve_api").pipe(
+    Flag.withDescription("As the command serve, under the names that RunPod's own workers have"),
+    Flag.withDefault(false),
+  ),
+  apiHost: Flag.String("rp_api_host").pipe(
+    Flag.withDescription("As serve --host"),
+    Flag.withDefault("127.0.0.1"),
+  ),
+  apiPort: Flag.Int("rp_api_port").pipe(Flag.withDescription("As serve --port"), Flag.optional),
+  apiConcurrency: Flag.Int("rp_api_concurrency").pipe(
+    Flag.withDescription("As serve --concurrency"),
+    Flag.optional,
+  ),
+  logLevel: Flag.Literals("rp_log_level", ["DEBUG", "INFO", "WARN", "ERROR"]).pipe(
+    Flag.withDescription("As --log-level, under the name that RunPod's own workers have for it"),
+    Flag.optional,
+  ),
+} as const;
+
+interface Flags {
+  readonly testInput: Option.Option<string>;
+  readonly serveApi: boolean;
+  readonly apiHost: string;
+  readonly apiPort: Option.Option<number>;
+  readonly apiConcurrency: Option.Option<number>;
+  readonly logLevel: Option.Option<keyof typeof LEVELS>;
+}
+
+const handler = Effect.fn("start")(
+  function* (flags: Flags) {
+    const webhooks = yield* Webhooks;
+    if (flags.serveApi) {
+      return yield* serveEndpoint({
+        host: flags.apiHost,
+        port: flags.apiPort,
+        concurrency: flags.apiConcurrency,
+        keep: Option.none(),
+        insecure: false,
+      });
+    }
+    const hasQueue = Option.isSome(webhooks.take(1, false));
+    const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), Array.getSomes);
+    const job = yield* Effect.catchTag(
+      testInput(flags.testInput, hasQueue || ports.length > 0),
+      "TestInputUnusable",
+      ({ message }) => failing(message),
+    );
+    if (Option.isSome(job)) return yield* runOnce(job.value);
+    if (hasQueue) {
+      return yield* Effect.catchTag(takeJobs, "Unfit", () =>
+        Effect.fail(new Failed({ exitCode: 1 })),
+      );
+    }
+    if (ports.length > 0) {
+      // Loaded only here: a worker with a queue needs no server.
+      const { balanced } = yield* Effect.promise(() => import("../modes/LoadBalancerMode.ts"));
+      return yield* Effect.catchTags(balanced([...new Set(ports)]), {
+        Unfit: ({ message }) => failing(message),
+        ListenFailed: ({ message }) => failing(message),
+      });
+    }
+    return yield* failing(
+      "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. On RunPod it is. " +
+        "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, use `worker-tetra run`, or serve an endpoint on this machine by `worker-tetra serve`.",
+    );
+  },
+  (effect, { logLevel }) =>
+    Option.match(logLevel, {
+      onNone: () => effect,
+      onSome: (level) => Effect.provideService(effect, References.MinimumLogLevel, LEVELS[level]),
+    }),
+);
+
+/** `start`: the worker as RunPod runs it. */
+export const start = Command.make("start", FLAGS, handler).pipe(
+  Command.withDescription("Take jobs from RunPod's queue, run them and send the results back"),
+  Command.withExamples([
+    { command: "worker-tetra start", description: "As RunPod starts it" },
+    {
+      command: `worker-tetra start --test_input '{"input": {…}}'`,
+      description: "One job, as RunPod's own workers are tried out",
+    },
+  ]),
+);
+
+/** What the program does when it is told nothing else. */
+export const startByDefault = handler({
+  testInput: Option.none(),
+  serveApi: false,
+  apiHost: "127.0.0.1",
+  apiPort: Option.none(),
+  apiConcurrency: Option.none(),
+  logLevel: Option.none(),
+});
+
+/** All that the command needs. */
+export const startLayer = Layer.mergeAll(
+  QueueWorker.layer,
+  Webhooks.layer,
+  Fitness.layer,
+  RemoteExecutor.layer,
+  RunnerPool.layer,
+  Workspace.layer,
+);

@@ -1,0 +1,66 @@
+import { Effect, Latch, Layer, Option } from "effect";
+
+import { both } from "../../domain/JobEvents.ts";
+import { Drain } from "../../endpoint/Drain.ts";
+import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts";
+import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
+import { functionHandler } from "../../functions/FunctionHandler.ts";
+import { Fitness } from "../../health/Fitness.ts";
+import { SHUTDOWN_GRACE } from "../../queue/QueueWorker.ts";
+import { liveOutput } from "../process/LiveOutput.ts";
+import { liveness } from "../process/Liveness.ts";
+import { Shutdown } from "../process/Shutdown.ts";
+import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
+
+/** RunPod's proxy is what clients reach; the container itself listens everywhere. */
+const HOST = "0.0.0.0";
+
+/** Carries out requests of a load balancer until somebody asks for an end; what is at work is finished first. */
+export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyArray<number>) {
+  const shutdown = yield* Shutdown;
+  const fitness = yield* Fitness;
+  const grace = yield* SHUTDOWN_GRACE.value;
+  yield* liveness;
+  const services = yield* Layer.build(Drain.layer);
+  const drain = yield* Effect.provide(Drain, services);
+  const ready = Latch.makeUnsafe();
+  const { events, watch } = yield* machineHealth;
+  const routes = loadBalancerRoutes.pipe(
+    Layer.provide(LoadBalancer.layer(functionHandler, ready, both(liveOutput, events))),
+    Layer.provide(Layer.succeedContext(services)),
+  );
+  yield* Effect.logInfo("Worker started");
+  yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
+  for (const port of ports) {
+    const server = yield* endpointServer({
+      host: HOST,
+      port: Option.some(port),
+      keys: [],
+      isBehindGateway: true,
+    });
+    yield* server.serve(routes);
+    yield* Effect.logInfo(`Listening on ${HOST}:${server.port} for RunPod's load balancer`);
+  }
+  const supervise = Effect.gen(function* () {
+    yield* fitness.check;
+    yield* Effect.all([Effect.andThen(trialLaunch, warmAll), checkGpu], {
+      concurrency: "unbounded",
+      discard: true,
+    });
+    yield* ready.open;
+    return yield* watch;
+  });
+  yield* Effect.raceFirst(shutdown.requested, supervise);
+  yield* ready.close;
+  yield* drain.begin;
+  yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
+  const inTime = yield* Option.match(grace, {
+    onNone: () => Effect.asSome(drain.answered),
+    onSome: (seconds) => Effect.timeoutOption(drain.answered, { seconds }),
+  });
+  if (Option.isNone(inTime)) {
+    yield* Effect.logWarning(
+      "Some requests did not end within WORKER_SHUTDOWN_GRACE: stopping them",
+    );
+  }
+}, Effect.scoped);

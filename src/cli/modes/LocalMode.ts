@@ -1,0 +1,200 @@
+import { randomBytes } from "node:crypto";
+
+import { Console, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
+
+import { JobEvents } from "../../domain/JobEvents.ts";
+import { Drain } from "../../endpoint/Drain.ts";
+import { LoadBalancer } from "../../endpoint/LoadBalancer.ts";
+import { localEndpointRoutes } from "../../endpoint/LocalEndpoint.ts";
+import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
+import { isLoopback } from "../../endpoint/http/Loopback.ts";
+import { JobStore } from "../../endpoint/jobs/JobStore.ts";
+import { LocalQueue } from "../../endpoint/jobs/LocalQueue.ts";
+import { functionHandler } from "../../functions/FunctionHandler.ts";
+import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
+import { Delivery } from "../../queue/Delivery.ts";
+import { Heartbeat } from "../../queue/Heartbeat.ts";
+import { JobQueue } from "../../queue/JobQueue.ts";
+import { SHUTDOWN_GRACE, QueueWorker } from "../../queue/QueueWorker.ts";
+import { ResultStore } from "../../queue/ResultStore.ts";
+import { Webhooks } from "../../queue/Webhooks.ts";
+import { RunnerPool } from "../../runner/RunnerPool.ts";
+import { SERVE_CONCURRENCY } from "../../settings/Concurrency.ts";
+import { Environment } from "../../settings/Environment.ts";
+import { Failed, refuse } from "../process/CommandFailure.ts";
+import { liveOutput } from "../process/LiveOutput.ts";
+import { Shutdown } from "../process/Shutdown.ts";
+
+/** Time for clients to fetch the results of jobs that were stopped after WORKER_SHUTDOWN_GRACE. */
+const ANSWER_TIMEOUT = Duration.seconds(5);
+
+export interface ServingOptions {
+  readonly host: string;
+  readonly port: Option.Option<number>;
+  readonly concurrency: Option.Option<number>;
+  /** A folder for jobs to outlive a restart. */
+  readonly keep: Option.Option<string>;
+  /** What clients must send. */
+  readonly key: Option.Option<Redacted.Redacted<string>>;
+}
+
+const urlOf = (host: string, port: number): string =>
+  `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+
+/** The URL at which programs on this machine reach a server that listens on a host. */
+const addressOf = (host: string, port: number): string =>
+  urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
+
+/** All that carries out jobs, with a queue of its own. */
+const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
+  const queue = LocalQueue.layer.pipe(
+    Layer.provide(
+      Option.match(keep, { onNone: () => JobStore.layerNone, onSome: JobStore.layerFolder }),
+    ),
+  );
+  const forWorker = Layer.effect(
+    JobQueue,
+    Effect.map(LocalQueue, (local) => local.forWorker),
+  );
+  const worker = QueueWorker.layerNoDeps.pipe(
+    Layer.provide([Delivery.layerNoDeps, Heartbeat.layerNoDeps]),
+    Layer.provide([forWorker, ResultStore.layer, Webhooks.layer]),
+    Layer.provideMerge(queue),
+  );
+  // Nothing is shared with a worker that was made from the unamended environment.
+  return Layer.fresh(
+    Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer).pipe(
+      Layer.provideMerge(environment),
+    ),
+  );
+};
+
+/** Environment variables for jobs, so that code that calls another function reaches this endpoint. */
+const environmentOfJobs = (
+  environment: Environment["Service"],
+  address: string,
+  { key, concurrency }: Pick<ServingOptions, "key" | "concurrency">,
+  token: Redacted.Redacted<string>,
+) => {
+  const credential = { RUNPOD_API_KEY: Redacted.value(token) };
+  const isOwnEndpoint = !environment.has("RUNPOD_ENDPOINT_BASE_URL");
+  // This server would refuse the user's key for other services.
+  const isReplaced = Option.exists(
+    key,
+    (secret) => isOwnEndpoint || environment.isSetTo("RUNPOD_API_KEY", Redacted.value(secret)),
+  );
+  return environment.amended(
+    {
+      WORKER_PROGRESS: "output",
+      WORKER_CONCURRENCY: String(SERVE_CONCURRENCY),
+      RUNPOD_ENDPOINT_BASE_URL: `${address}/v2`,
+      ...credential,
+    },
+    {
+      ...(isReplaced ? credential : {}),
+      ...(Option.isSome(concurrency) ? { WORKER_CONCURRENCY: String(concurrency.value) } : {}),
+    },
+  );
+};
+
+/** Cancels queued jobs, and answers the clients that wait for them. */
+const cancelQueued = Effect.gen(function* () {
+  const waiting = yield* (yield* LocalQueue).purge;
+  if (waiting > 0) yield* Effect.logWarning(`Cancelled ${waiting} queued jobs`);
+});
+
+/** After a shutdown request: refuses new jobs while running jobs finish. */
+const drainWhenRequested = Effect.gen(function* () {
+  yield* (yield* Shutdown).requested;
+  yield* (yield* Drain).begin;
+  yield* Effect.logInfo(
+    "Draining: refusing new jobs, waiting for running ones. Press Ctrl-C again to stop them immediately",
+  );
+  yield* (yield* QueueWorker).drain;
+  yield* cancelQueued;
+});
+
+/** Completes when WORKER_SHUTDOWN_GRACE is over and clients had time to fetch their results. */
+const patience = Effect.gen(function* () {
+  const grace = yield* SHUTDOWN_GRACE.value;
+  if (Option.isNone(grace)) return yield* Effect.never;
+  yield* (yield* Shutdown).requested;
+  yield* Effect.sleep(Duration.sum(Duration.seconds(grace.value), ANSWER_TIMEOUT));
+});
+
+/** Works on the queue until somebody asks for an end; what is at work is finished first. */
+const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boolean) {
+  const worker = yield* QueueWorker;
+  const runner = yield* RunnerPool;
+  const drain = yield* Drain;
+  yield* Effect.forkScoped(
+    Effect.matchEffect(runner.warm, {
+      onSuccess: () => ready.open,
+      onFailure: ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
+    }),
+  );
+  const run = Effect.provideService(worker.run(functionHandler), JobEvents, liveOutput);
+  // What is kept is run again by the next process, so there is nothing to wait for.
+  if (keeps) {
+    yield* run;
+    return;
+  }
+  yield* Effect.forkScoped(drainWhenRequested);
+  const patienceFiber = yield* Effect.forkScoped(patience);
+  yield* run;
+  // A job that was submitted while the worker was draining.
+  yield* cancelQueued;
+  yield* Effect.raceFirst(
+    Effect.andThen(drain.answered, drain.collected),
+    Fiber.join(patienceFiber),
+  );
+});
+
+/** A RunPod endpoint on this machine, until somebody asks for its end. */
+export const serveLocally = Effect.fn("serve")(
+  function* ({ host, port, concurrency, keep, key }: ServingOptions) {
+    const token = Redacted.make(randomBytes(32).toString("base64url"));
+    const server = yield* endpointServer({
+      host,
+      port,
+      keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
+      isBehindGateway: false,
+    });
+    const here = urlOf(host, server.port);
+    yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
+    const environment = environmentOfJobs(
+      yield* Environment,
+      addressOf(host, server.port),
+      { key, concurrency },
+      token,
+    );
+    if (!isLoopback(host) && Option.isNone(key)) {
+      yield* Effect.logWarning(
+        `Whoever reaches ${here} can run code here. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
+      );
+    }
+    const services = yield* Layer.build(layerOf(environment, keep));
+    const ready = Latch.makeUnsafe();
+    yield* server.serve(
+      localEndpointRoutes.pipe(
+        Layer.provide(LoadBalancer.layer(functionHandler, ready, liveOutput)),
+        Layer.provide(Layer.succeedContext(services)),
+      ),
+    );
+    // Not before: a client that reads this may send requests at once.
+    yield* Effect.logInfo(`Worker started: listening at ${here}`);
+    yield* Console.error(
+      [
+        `Serving a RunPod endpoint on ${here} (routes: ${here}/docs)`,
+        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${here}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
+      ].join("\n"),
+    );
+    yield* Effect.provide(work(ready, Option.isSome(keep)), services);
+  },
+  Effect.scoped,
+  Effect.catchTags({
+    ListenFailed: ({ message }) =>
+      Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
+    JobStoreUnusable: refuse,
+  }),
+);

@@ -1,0 +1,75 @@
+import { Effect, Latch, Option, Ref } from "effect";
+
+import manifest from "../../../package.json" with { type: "json" };
+import { both, JobEvents } from "../../domain/JobEvents.ts";
+import { functionHandler } from "../../functions/FunctionHandler.ts";
+import { Fitness, type Unfit } from "../../health/Fitness.ts";
+import { QueueWorker } from "../../queue/QueueWorker.ts";
+import { Webhooks } from "../../queue/Webhooks.ts";
+import { CONCURRENCY } from "../../settings/Concurrency.ts";
+import { ENDPOINT_ID } from "../../workspace/Volume.ts";
+import { liveOutput } from "../process/LiveOutput.ts";
+import { liveness } from "../process/Liveness.ts";
+import { Shutdown } from "../process/Shutdown.ts";
+import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
+
+/** The origin of the queue's URL; the rest of the URL may contain secrets. */
+const originOf = (address: Option.Option<string>): string =>
+  Option.match(address, {
+    onNone: () => "nowhere",
+    onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an invalid URL"),
+  });
+
+/** Takes jobs until shutdown is requested or the machine is found to be unfit; running jobs finish. */
+export const takeJobs = Effect.gen(function* () {
+  const worker = yield* QueueWorker;
+  const webhooks = yield* Webhooks;
+  const shutdown = yield* Shutdown;
+  const fitness = yield* Fitness;
+  const concurrency = yield* CONCURRENCY.value;
+  const endpoint = yield* ENDPOINT_ID.value;
+  yield* Effect.logInfo(
+    `worker-tetra ${manifest.version} started for endpoint ${endpoint}, ${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time`,
+  );
+  yield* liveness;
+  yield* Effect.tapError(fitness.check, ({ message }) => Effect.logError(message));
+  const health = yield* machineHealth;
+  const ready = yield* Latch.make();
+  const verdict = yield* Ref.make(Option.none<Unfit>());
+  const launchFirst = trialLaunch.pipe(
+    Effect.andThen(Effect.logInfo(`Ready: taking jobs from ${originOf(webhooks.take(1, false))}`)),
+    Effect.andThen(ready.open),
+  );
+  const supervise = Effect.all([Effect.andThen(launchFirst, warmAll), checkGpu, health.watch], {
+    concurrency: "unbounded",
+    discard: true,
+  }).pipe(
+    Effect.tapErrorTag("Unfit", (unfit) =>
+      Effect.andThen(Ref.set(verdict, Option.some(unfit)), Effect.logError(unfit.message)),
+    ),
+    // What jobs at work have to say is still brought home.
+    Effect.onError(() => worker.drain),
+  );
+  const reason = yield* Ref.make("WORKER_REFRESH is set");
+  yield* shutdown.requested.pipe(
+    Effect.andThen(Ref.set(reason, "asked to shut down")),
+    Effect.andThen(worker.drain),
+    Effect.forkScoped,
+  );
+  const supervising = yield* Effect.forkScoped(supervise);
+  const { done, failed, stopped } = yield* Effect.provideService(
+    worker.run(functionHandler, {
+      beforeTake: Effect.andThen(ready.await, health.beforeTake),
+    }),
+    JobEvents,
+    both(liveOutput, health.events),
+  );
+  const unfit = yield* Ref.get(verdict);
+  yield* Effect.logInfo(
+    `Worker stopped (${Option.isSome(unfit) ? "this machine is unfit" : yield* Ref.get(reason)}): ${done} jobs done, ${failed} failed, ${stopped} stopped`,
+  );
+  if (Option.isSome(unfit)) return yield* unfit.value;
+  // A defect in the code that supervises the worker must not look like a normal exit.
+  const end = supervising.pollUnsafe();
+  if (end !== undefined) yield* end;
+}).pipe(Effect.scoped);

@@ -1,0 +1,55 @@
+import { Effect, Schedule } from "effect";
+
+import { Fitness, Unfit } from "../../health/Fitness.ts";
+import { jobHealth, MAX_FAILURES_IN_A_ROW } from "../../health/JobHealth.ts";
+import { RunnerPool } from "../../runner/RunnerPool.ts";
+import { Workspace } from "../../workspace/Workspace.ts";
+
+/** Fails when the GPU can't be used, by a process of its own. */
+const checkCuda = Effect.gen(function* () {
+  const { python } = yield* (yield* Workspace).ready;
+  yield* (yield* Fitness).checkCuda(python);
+});
+
+/** Fails for a machine that is unfit; anything else the first job meets too, and answers with it. */
+const tolerant = <E extends { readonly message: string }, R>(
+  effect: Effect.Effect<void, E | Unfit, R>,
+) =>
+  Effect.catchIf(
+    effect,
+    (error): error is Exclude<E, Unfit> => !(error instanceof Unfit),
+    ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
+  );
+
+/**
+ * Starts a Python process before the first job. A worker that can't start Python would fail every job within
+ * milliseconds, and so empty the queue.
+ */
+export const trialLaunch = Effect.gen(function* () {
+  const { warmOne } = yield* RunnerPool;
+  const { refuse } = yield* Fitness;
+  yield* warmOne.pipe(
+    Effect.tapError(({ message }) => Effect.logWarning(`Could not start Python: ${message}`)),
+    Effect.retry({
+      schedule: Schedule.exponential("1 second"),
+      times: MAX_FAILURES_IN_A_ROW - 1,
+    }),
+    Effect.catch(({ message }) =>
+      refuse(new Unfit({ check: "python", reason: `Python can't be started. ${message}` })),
+    ),
+  );
+});
+
+/** Starts all processes, which need not be waited for. */
+export const warmAll = Effect.flatMap(RunnerPool, ({ warm }) => tolerant(warm));
+
+/** Checks the GPU if one is required. */
+export const checkGpu = Effect.flatMap(Fitness, ({ requiresGpu }) =>
+  requiresGpu ? tolerant(checkCuda) : Effect.void,
+);
+
+/** Detects a broken machine by the outcomes of its jobs. */
+export const machineHealth = Effect.gen(function* () {
+  const services = yield* Effect.context<Workspace | Fitness>();
+  return yield* jobHealth(Effect.provide(tolerant(checkCuda), services));
+});

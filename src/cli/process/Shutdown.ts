@@ -1,0 +1,55 @@
+import { Context, Duration, Effect, Latch } from "effect";
+
+/**
+ * The same signal within this time is the same event, where it comes from a terminal: Ctrl-C goes to npm and to the
+ * worker, and npm forwards its own; a terminal that closes sends SIGHUP, and so does the shell in it. A platform sends
+ * SIGTERM, once to finish and once more to end at once.
+ */
+const SAME_EVENT = Duration.seconds(1);
+const FROM_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGHUP"]);
+
+/** What signals ask of this process: the first one to finish, where a command can do that; the next to end at once. */
+export class Shutdown extends Context.Service<
+  Shutdown,
+  {
+    /** Until somebody asks this process to end. Who waits for it takes it on to do so. */
+    readonly requested: Effect.Effect<void>;
+    /** Tells of a signal; false when nobody takes it on. */
+    readonly request: () => boolean;
+  }
+>()("worker-tetra/cli/process/Shutdown") {
+  static make(): Shutdown["Service"] {
+    const latch = Latch.makeUnsafe();
+    let isAwaited = false;
+    return Shutdown.of({
+      requested: Effect.suspend(() => {
+        isAwaited = true;
+        return latch.await;
+      }),
+      request: () => {
+        if (!isAwaited || latch.isOpen()) return false;
+        latch.openUnsafe();
+        return true;
+      },
+    });
+  }
+}
+
+/** The response to a signal: nothing, ask the command to finish, interrupt it, or exit at once. */
+export type SignalResponse = "ignore" | "finish" | "interrupt" | "exit";
+
+/** Decides about each signal in turn; `now` is a monotonic clock in milliseconds. */
+export const signalResponder = (shutdown: Shutdown["Service"], now: () => number) => {
+  let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
+  return (signal: NodeJS.Signals): SignalResponse => {
+    if (first === undefined) {
+      first = { signal, at: now() };
+      return shutdown.request() ? "finish" : "interrupt";
+    }
+    const isSameEvent =
+      FROM_TERMINAL.has(signal) &&
+      signal === first.signal &&
+      now() - first.at < Duration.toMillis(SAME_EVENT);
+    return isSameEvent ? "ignore" : "exit";
+  };
+};

@@ -1,0 +1,71 @@
+import { Schema } from "effect";
+
+import type { FunctionResponse } from "../../domain/FunctionResponse.ts";
+
+/** What a request file says that its answer must be; what it does not name may be anything. */
+export const Expectation = Schema.Struct({
+  success: Schema.Boolean,
+  /** Python's repr of the result. */
+  result: Schema.optionalKey(Schema.String),
+  json_result: Schema.optionalKey(Schema.Json),
+  /** Texts that the error must have, in this order. */
+  error: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** Texts that the output must have, in this order. */
+  stdout: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** How often the instance must have been called by then. */
+  method_calls: Schema.optionalKey(Schema.Int),
+  /** An error that says what this machine lacks: the request counts as skipped, for the reason given. */
+  skip: Schema.optionalKey(
+    Schema.Array(Schema.Struct({ error: Schema.String, reason: Schema.String })),
+  ),
+});
+export type Expectation = typeof Expectation.Type;
+
+export type Verdict =
+  | { readonly _tag: "Met" }
+  | { readonly _tag: "Skipped"; readonly reason: string }
+  | { readonly _tag: "Unmet"; readonly differences: ReadonlyArray<string> };
+
+/** The first of the texts that does not come after those before it. */
+const firstMissing = (text: string, parts: ReadonlyArray<string>): string | undefined => {
+  let position = 0;
+  for (const part of parts) {
+    const found = text.indexOf(part, position);
+    if (found === -1) return part;
+    position = found + part.length;
+  }
+  return undefined;
+};
+
+/** Compares an answer, and the repr of its result, with what was expected of it. */
+export const judge = (
+  expectation: Expectation,
+  response: FunctionResponse,
+  repr: string | undefined,
+): Verdict => {
+  const skip = expectation.skip?.find(({ error }) => response.error?.includes(error));
+  if (skip !== undefined) return { _tag: "Skipped", reason: skip.reason };
+
+  const differences: Array<string> = [];
+  const compare = (what: string, expected: unknown, actual: unknown) => {
+    const [left, right] = [JSON.stringify(expected), JSON.stringify(actual)];
+    if (left !== right) differences.push(`${what}: expected ${left}, but it is ${right}`);
+  };
+  const find = (what: string, parts: ReadonlyArray<string> | undefined, text: string | null) => {
+    const missing = firstMissing(text ?? "", parts ?? []);
+    if (missing !== undefined) {
+      differences.push(`${what}: ${JSON.stringify(missing)} is not there, or not in its place`);
+    }
+  };
+  compare("success", expectation.success, response.success);
+  if (expectation.result !== undefined) compare("result", expectation.result, repr);
+  if (expectation.json_result !== undefined) {
+    compare("json_result", expectation.json_result, response.json_result);
+  }
+  if (expectation.method_calls !== undefined) {
+    compare("method_calls", expectation.method_calls, response.instance_info?.method_calls);
+  }
+  find("error", expectation.error, response.error);
+  find("stdout", expectation.stdout, response.stdout);
+  return differences.length === 0 ? { _tag: "Met" } : { _tag: "Unmet", differences };
+};

@@ -1,0 +1,84 @@
+import { Schema } from "effect";
+
+import type { ProgramFailed } from "../../platform/Programs.ts";
+import { lastWords, namesOf } from "../LastWords.ts";
+
+/** The last lines of a tool say what went wrong. */
+const WORDS_SHOWN = 20;
+
+/** How apt says that another apt is at work, and which one. */
+const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]{0,100}\)))?$/m;
+
+/** How apt says that what it knows of the mirrors is not what they have. */
+const OUTDATED = /Unable to locate package|404 +Not Found/;
+
+/** apt's error message for an unknown name. */
+export const notLocated = (name: string): string => `E: Unable to locate package ${name}`;
+
+/** apt's error message for an unknown version. */
+export const versionNotFound = (name: string, version: string): string =>
+  `E: Version '${version}' for '${name}' was not found`;
+
+const KNOWN: ReadonlyArray<readonly [words: RegExp, reason: string]> = [
+  [/Version '[^'\n]{1,300}' for '[^'\n]{1,300}' was not found/, "that version is not available"],
+  [
+    /has no installation candidate|is a virtual package/,
+    "it is a virtual package, or was dropped by this release. Name a package that provides it",
+  ],
+  [/No space left|enough free space/, "the container's disk is full. Ask for a bigger one"],
+  [
+    /Temporary failure resolving|Could not connect|Connection failed|Failed to fetch/,
+    "the package mirrors can't be reached",
+  ],
+  [/unmet dependencies|held broken packages/, "they contradict each other or what is installed"],
+];
+
+const reasonOf = ({ exitCode, output }: ProgramFailed): string => {
+  const unknown = [...output.matchAll(/Unable to locate package (\S+)/g)].flatMap(([, name]) =>
+    name === undefined ? [] : [name],
+  );
+  if (unknown.length > 0) {
+    return `there is no package named ${namesOf(unknown)} in this image's Debian or Ubuntu release`;
+  }
+  const locked = LOCKED.exec(output);
+  if (locked !== null) {
+    return `another program has been at work on packages for too long (process ${locked[1] ?? "unknown"})`;
+  }
+  const known = KNOWN.find(([words]) => words.test(output));
+  if (known !== undefined) return known[1];
+  return exitCode === undefined
+    ? "apt-get was ended by a signal. If memory ran out, ask for more"
+    : `apt-get exited with ${exitCode}`;
+};
+
+/** Whether another apt was in the way. */
+export const isLocked = ({ output }: ProgramFailed): boolean => LOCKED.test(output);
+
+/** Whether newer lists may help. */
+export const isOutdated = ({ output }: ProgramFailed): boolean => OUTDATED.test(output);
+
+/** Whether an earlier dpkg was cut off, and its work has to be finished first. */
+export const isHalfDone = ({ output }: ProgramFailed): boolean =>
+  output.includes("dpkg --configure -a");
+
+/** Debian packages could not be installed. */
+export class SystemInstallFailed extends Schema.TaggedError<SystemInstallFailed>()(
+  "SystemInstallFailed",
+  {
+    packages: Schema.Array(Schema.String),
+    reason: Schema.String,
+    /** The tool's own last words. */
+    output: Schema.String,
+  },
+) {
+  /** What came of asking for these packages, by what apt said. */
+  static from(packages: ReadonlyArray<string>, failure: ProgramFailed): SystemInstallFailed {
+    const { output } = failure;
+    return new SystemInstallFailed({ packages, reason: reasonOf(failure), output });
+  }
+
+  override get message(): string {
+    const said = lastWords(this.output, WORDS_SHOWN);
+    return `The system packages ${namesOf(this.packages)} could not be installed: ${this.reason}.${said === "" ? "" : `\n${said}`}`;
+  }
+}

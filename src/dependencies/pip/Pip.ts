@@ -1,0 +1,121 @@
+import { Context, Effect, Layer, Option, Schema } from "effect";
+
+import { Uv, type UvUnavailable } from "../../venv/Uv.ts";
+import type { Venv } from "../../venv/Venv.ts";
+import type { PreparedWorkspace } from "../../workspace/Workspace.ts";
+import { PythonInstallFailed } from "./PythonInstallFailed.ts";
+
+/** What an install would do to an environment. */
+export type Plan = "nothing" | "additions" | "changes";
+
+export interface PipOptions {
+  /** Whether what is fetched may be kept, and what was kept be used. */
+  readonly cache: boolean;
+  /** An open file to inherit: its lock stays until uv is gone. */
+  readonly descriptor?: number | undefined;
+}
+
+type Pipped<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
+
+const decodeChanges = Schema.decodeUnknownOption(
+  Schema.fromJsonString(
+    Schema.Struct({ changes: Schema.Array(Schema.Struct({ action: Schema.String })) }),
+  ),
+);
+
+/** How uv says that what it needs is not in its cache. */
+const WITHOUT_NETWORK = /network (?:connectivity is|was) disabled/i;
+
+/** `uv pip install` for an environment of the workspace. */
+export class Pip extends Context.Service<
+  Pip,
+  {
+    /** What installing would do. */
+    readonly plan: (
+      workspace: PreparedWorkspace,
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) => Pipped<Plan>;
+    readonly install: (
+      workspace: PreparedWorkspace,
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) => Pipped<void>;
+  }
+>()("worker-tetra/dependencies/pip/Pip") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const uv = yield* Uv;
+
+      const pip = (
+        { environment }: PreparedWorkspace,
+        venv: Venv,
+        requirements: ReadonlyArray<string>,
+        { cache, descriptor }: PipOptions,
+        options: ReadonlyArray<string>,
+      ) =>
+        uv
+          .run(["pip", "install", "--python", venv.python, ...options, "--", ...requirements], {
+            environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
+            live: options.length === 0,
+            descriptor,
+          })
+          .pipe(
+            Effect.catchTag("ProgramFailed", ({ output }) =>
+              Effect.fail(PythonInstallFailed.from(requirements, output)),
+            ),
+          );
+
+      const plan = Effect.fn("Pip.plan")(function* (
+        workspace: PreparedWorkspace,
+        venv: Venv,
+        requirements: ReadonlyArray<string>,
+        options: PipOptions,
+      ) {
+        const words = yield* pip(workspace, venv, requirements, options, [
+          "--dry-run",
+          "--output-format",
+          "json",
+        ]);
+        const decoded = decodeChanges(words);
+        if (Option.isNone(decoded)) {
+          return yield* new PythonInstallFailed({
+            requirements,
+            reason: "other",
+            output: "uv printed its plan in an unknown format",
+          });
+        }
+        const { changes } = decoded.value;
+        if (changes.length === 0) return "nothing";
+        return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
+      });
+
+      return Pip.of({
+        plan,
+        install: Effect.fn("Pip.install")(
+          function* (
+            workspace,
+            venv,
+            requirements,
+            options,
+          ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
+            const online = Effect.asVoid(pip(workspace, venv, requirements, options, []));
+            if (!options.cache) return yield* online;
+            // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
+            yield* Effect.catchIf(
+              pip(workspace, venv, requirements, options, ["--offline"]),
+              // For no other reason: uv may have been killed half-way.
+              (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
+              () => online,
+            );
+          },
+        ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(Uv.layer));
+}

@@ -1,0 +1,92 @@
+import { Duration, Effect, Latch } from "effect";
+
+import type { JobEvents } from "../domain/JobEvents.ts";
+import type { Admission } from "../queue/QueueWorker.ts";
+import { Fitness, Unfit } from "./Fitness.ts";
+
+/** Failures in a row that the machine may have caused, after which the machine is checked. */
+export const MAX_FAILURES_IN_A_ROW = 3;
+
+/** The pause before the next take after a job for which no Python process could be started; it doubles. */
+const FIRST_PAUSE = Duration.seconds(1);
+
+export interface JobHealth extends Admission {
+  /** The listener for jobs. */
+  readonly events: JobEvents;
+  /** Checks the machine after suspicious failures; fails if it is unfit. */
+  readonly watch: Effect.Effect<never, Unfit>;
+}
+
+/**
+ * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
+ * failed because of CUDA or because no process could be started, trigger `checkGpu`. If several starts of a process in a
+ * row failed, the machine is unfit in any case, whatever jobs between them did in processes that ran already. No job is
+ * taken during the check, and few while starts fail.
+ */
+export const jobHealth = Effect.fnUntraced(function* (
+  checkGpu: Effect.Effect<void, Unfit>,
+): Effect.fn.Return<JobHealth, never, Fitness> {
+  const fitness = yield* Fitness;
+  const inDoubt = yield* Latch.make(false);
+  const trusted = yield* Latch.make(true);
+  let failures = 0;
+  /** Jobs in a row whose code was not run. */
+  let launchFailures = 0;
+  /** Starts of a process in a row that failed. */
+  let failedStarts = 0;
+  let unfit: Unfit | undefined;
+
+  const doubt = (): void => {
+    trusted.closeUnsafe();
+    inDoubt.openUnsafe();
+  };
+
+  const events: JobEvents = {
+    poisoned: doubt,
+    launched: () => {
+      failedStarts = 0;
+    },
+    ended: (end, reason) => {
+      failures = end === "ran" ? 0 : failures + 1;
+      launchFailures = end === "launch" || end === "workspace" ? launchFailures + 1 : 0;
+      if (end === "launch") failedStarts += 1;
+      const failed = Math.max(launchFailures, failedStarts);
+      if (failed >= MAX_FAILURES_IN_A_ROW) {
+        unfit = new Unfit({
+          check: "python",
+          reason: `no Python process could be started, ${failed} times in a row: ${reason}`,
+        });
+        doubt();
+      }
+      if (failures >= MAX_FAILURES_IN_A_ROW) doubt();
+    },
+  };
+
+  const verdict = Effect.gen(function* () {
+    yield* inDoubt.close;
+    if (unfit !== undefined) return yield* fitness.refuse(unfit);
+    if (failures >= MAX_FAILURES_IN_A_ROW) {
+      yield* Effect.logWarning(
+        `${failures} jobs in a row failed because of CUDA or because Python could not be started`,
+      );
+      failures = 0;
+    }
+    yield* checkGpu;
+    if (!inDoubt.isOpen()) yield* trusted.open;
+  });
+
+  const beforeTake = Effect.gen(function* () {
+    yield* trusted.await;
+    const seen = launchFailures;
+    if (seen === 0) return Number.POSITIVE_INFINITY;
+    yield* Effect.sleep(Duration.times(FIRST_PAUSE, 2 ** (seen - 1)));
+    yield* trusted.await;
+    return 1;
+  });
+
+  return {
+    events,
+    beforeTake,
+    watch: inDoubt.await.pipe(Effect.andThen(verdict), Effect.forever),
+  };
+});

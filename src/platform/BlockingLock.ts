@@ -1,0 +1,161 @@
+import { hostname } from "node:os";
+
+import {
+  Clock,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Layer,
+  Metric,
+  Option,
+  Path,
+  Schema,
+  Scope,
+} from "effect";
+
+import * as Setting from "../settings/Setting.ts";
+import { wallMillis } from "../settings/SteadyClock.ts";
+import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
+
+const INIT_TIMEOUT = Setting.seconds({
+  name: "WORKSPACE_INIT_TIMEOUT",
+  doc: "How long to wait for another worker that prepares the shared workspace.",
+  minimum: 0,
+  fallback: 30,
+});
+
+const POLL_INTERVAL = Setting.seconds({
+  name: "WORKSPACE_LOCK_POLL_INTERVAL",
+  doc: "Time between two tries to lock the shared workspace.",
+  minimum: 0.01,
+  fallback: 0.5,
+});
+
+/** The lock stayed with somebody else for too long. */
+export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
+  path: Schema.String,
+  /** Seconds waited. */
+  waited: Schema.Finite,
+  holder: Schema.optionalKey(Schema.String),
+}) {
+  override get message(): string {
+    const { holder = "unknown" } = this;
+    return (
+      `${this.path} is locked by another worker for longer than ${this.waited} seconds (holder: ${holder}). ` +
+      "If that worker is busy building, raise WORKSPACE_INIT_TIMEOUT; if it hangs, end it: the lock is free as soon as its process is gone."
+    );
+  }
+}
+
+export const locksAcquired = Metric.counter("workspace_lock_acquired", { incremental: true });
+export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
+export const lockWaits = Metric.timer("workspace_lock_wait");
+
+/** What came of wanting a lock: it, or the value that it was wanted for. */
+export type Acquired<A> =
+  | { readonly _tag: "Held"; readonly lock: HeldLock }
+  | { readonly _tag: "Settled"; readonly value: A };
+
+/** The lock under which the shared workspace is changed, waited for with patience. */
+export class BlockingLock extends Context.Service<
+  BlockingLock,
+  {
+    /**
+     * Waits for the lock and holds it until the scope closes, unless `settled` has a value first: then
+     * somebody else did the work that the lock was wanted for.
+     */
+    readonly acquireUnless: <A, E, R>(
+      path: string,
+      settled: Effect.Effect<Option.Option<A>, E, R>,
+      /** Seconds to wait in any case, whatever the setting says. */
+      atLeast?: number,
+    ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
+  }
+>()("worker-tetra/platform/BlockingLock") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const locks = yield* FileLock;
+      const paths = yield* Path.Path;
+      const timeout = yield* INIT_TIMEOUT.value;
+      const interval = yield* POLL_INTERVAL.value;
+      const probed = new Set<string>();
+
+      /** On some mounts everybody gets every lock: a second descriptor of a file that is locked tells. */
+      const probe = Effect.fn("BlockingLock.probe")(function* (path: string) {
+        const folder = paths.dirname(path);
+        if (probed.has(folder)) return;
+        if (Option.isSome(yield* Effect.scoped(locks.tryLock(path, "exclusive")))) {
+          return yield* new LockUnavailable({
+            path: folder,
+            reason:
+              "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
+          });
+        }
+        probed.add(folder);
+      });
+
+      const acquireUnless = Effect.fn("BlockingLock.acquireUnless")(function* <A, E, R>(
+        path: string,
+        settled: Effect.Effect<Option.Option<A>, E, R>,
+        atLeast = 0,
+      ) {
+        const patience = Math.max(timeout, atLeast);
+        const scope = yield* Scope.Scope;
+        const started = yield* Clock.currentTimeMillis;
+
+        /** The value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
+        const attempt = Effect.gen(function* (): Effect.fn.Return<
+          Option.Option<Acquired<A>>,
+          LockUnavailable | E,
+          R
+        > {
+          const value = yield* settled;
+          if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
+          const trial = yield* Scope.fork(scope);
+          const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
+          if (Option.isSome(lock)) yield* probe(path);
+          // Whoever had the lock until now may have done the work since we looked.
+          const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
+          if (Option.isSome(lock) && Option.isNone(done)) {
+            lock.value.sign(
+              `pid ${process.pid} on ${hostname()} since ${new Date(yield* wallMillis).toISOString()}`,
+            );
+            return Option.some({ _tag: "Held", lock: lock.value });
+          }
+          yield* Scope.close(trial, Exit.void);
+          return Option.map(done, (found) => ({ _tag: "Settled", value: found }));
+        });
+
+        // The first try takes the time that it takes, so that no patience still gets a lock that is free.
+        const first = yield* attempt;
+        const outcome = Option.isSome(first)
+          ? first
+          : yield* attempt.pipe(
+              Effect.delay({ seconds: interval }),
+              Effect.repeat({ until: (tried) => Option.isSome(tried) }),
+              Effect.timeoutOption({ seconds: patience }),
+              Effect.map(Option.flatten),
+            );
+        const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
+        yield* Metric.update(lockWaits, waited);
+        if (Option.isNone(outcome)) {
+          yield* Metric.update(locksTimedOut, 1);
+          const holder = locks.holder(path);
+          return yield* new LockTimeout({
+            path,
+            waited: patience,
+            ...(Option.isSome(holder) ? { holder: holder.value } : {}),
+          });
+        }
+        if (outcome.value._tag === "Held") yield* Metric.update(locksAcquired, 1);
+        return outcome.value;
+      });
+
+      return BlockingLock.of({ acquireUnless });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(FileLock.layer));
+}

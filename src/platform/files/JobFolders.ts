@@ -1,0 +1,43 @@
+import { join } from "node:path";
+
+import { Effect, Option } from "effect";
+
+import { Environment } from "../../settings/Environment.ts";
+import * as Setting from "../../settings/Setting.ts";
+
+export const VOLUME_PATH = Setting.text({
+  name: "RUNPOD_VOLUME_PATH",
+  doc: "Where the network volume is mounted, if there is one.",
+  expected: "a path",
+  fallback: "/runpod-volume",
+});
+
+export const WORKSPACE_PATH = Setting.optionalText({
+  name: "WORKER_WORKSPACE_PATH",
+  doc: "The folder to work in where there is no network volume.",
+  expected: "a path",
+  fallback: "/app if it can be written, else the user's cache folder",
+});
+
+/** The folder that images for this worker have. */
+export const APP = "/app";
+
+/**
+ * Folders that jobs and other endpoints can write to: no link below them may be followed. The paths of the folders
+ * themselves are configured by the user and may contain links.
+ */
+export const jobFolders = Effect.gen(function* () {
+  const { userCache } = yield* Environment;
+  const volume = yield* Effect.option(VOLUME_PATH.value);
+  const workspace = Option.flatten(yield* Effect.option(WORKSPACE_PATH.value));
+  return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
+});
+
+/** Docker provides it in every container, also in a read-only one. */
+const SHARED_MEMORY = "/dev/shm";
+
+/** Where temporary files can go when the system's own folder for them can't be written to, the best first. */
+export const scratchFolders = Effect.map(jobFolders, ([volume = "", ...others]) => [
+  SHARED_MEMORY,
+  ...[...others, volume].map((folder) => join(folder, ".worker-tetra-tmp")),
+]);

@@ -1,0 +1,175 @@
+import { constants } from "node:fs";
+import { copyFile, type FileHandle, mkdir, open, rename, symlink, unlink } from "node:fs/promises";
+
+import { Effect, FileSystem, Layer, PlatformError } from "effect";
+
+import { codeOf } from "./DiskFault.ts";
+import { jobFolders, scratchFolders } from "./JobFolders.ts";
+import { assertFile, inParent, isBelow, makeFolders, openFile, removeAll } from "./SafePaths.ts";
+
+const TAGS: Readonly<Record<string, PlatformError.SystemErrorTag>> = {
+  ENOENT: "NotFound",
+  EACCES: "PermissionDenied",
+  EPERM: "PermissionDenied",
+  EEXIST: "AlreadyExists",
+  EISDIR: "BadResource",
+  ENOTDIR: "BadResource",
+  ELOOP: "BadResource",
+  EBUSY: "Busy",
+};
+
+const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
+  Effect.tryPromise({
+    try: act,
+    catch: (cause) =>
+      PlatformError.systemError({
+        _tag: TAGS[codeOf(cause)] ?? "Unknown",
+        module: "FileSystem",
+        method,
+        pathOrDescriptor: path,
+        description: cause instanceof Error ? cause.message : String(cause),
+        cause,
+      }),
+  });
+
+/** A path to an open file that can't lead to another file. */
+const pathOf = (handle: FileHandle, path: string): string =>
+  process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path;
+
+/**
+ * Effect's file system for folders that jobs and other endpoints can write to: whatever is written, renamed or
+ * removed is in the folder that its path names, and links on the way or in its place are not followed. Reading and
+ * stat follow links, but never wait for a pipe.
+ */
+export const safeFileSystem = Layer.effect(
+  FileSystem.FileSystem,
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem;
+    const roots = yield* jobFolders;
+    const fallbacks = yield* scratchFolders;
+
+    const remove: FileSystem.FileSystem["remove"] = (path, { recursive, force } = {}) =>
+      attempt("remove", path, () =>
+        (recursive === true ? removeAll(roots, path) : inParent(roots, path, unlink)).catch(
+          (error: unknown) => {
+            if (force !== true || codeOf(error) !== "ENOENT") throw error;
+          },
+        ),
+      );
+
+    /** Opens a file to be written from its start. */
+    const openEmpty = async (path: string, isNew: boolean, mode?: number) => {
+      const flags = constants.O_WRONLY | constants.O_CREAT | (isNew ? constants.O_EXCL : 0);
+      const handle = await openFile(roots, path, flags, mode);
+      await handle.truncate(0);
+      return handle;
+    };
+
+    const writeFile: FileSystem.FileSystem["writeFile"] = (path, bytes, options = {}) => {
+      const { flag = "w", mode } = options;
+      if (flag !== "w" && flag !== "wx") {
+        return Effect.fail(
+          PlatformError.badArgument({
+            module: "FileSystem",
+            method: "writeFile",
+            description: `the flag ${flag} is not supported`,
+          }),
+        );
+      }
+      return attempt("writeFile", path, async () => {
+        const handle = await openEmpty(path, flag === "wx", mode);
+        try {
+          await handle.writeFile(bytes);
+        } finally {
+          // A quota often shows only here.
+          await handle.close();
+        }
+      });
+    };
+
+    /** Where temporary files usually go, and where they can go when that can't be written to. */
+    const makeTemporary: FileSystem.FileSystem["makeTempDirectory"] = (options = {}) => {
+      const usual = files.makeTempDirectory(options);
+      if (options.directory !== undefined) return usual;
+      const elsewhere = fallbacks.map((directory) =>
+        Effect.andThen(
+          attempt("makeTempDirectory", directory, () =>
+            inParent(roots, directory, (at) => mkdir(at)).catch((error: unknown) => {
+              if (codeOf(error) !== "EEXIST") throw error;
+            }),
+          ),
+          files.makeTempDirectory({ ...options, directory }),
+        ),
+      );
+      return Effect.catch(usual, (error) =>
+        Effect.mapError(Effect.firstSuccessOf(elsewhere), () => error),
+      );
+    };
+
+    return FileSystem.make({
+      ...files,
+      makeDirectory: (path, { recursive, mode } = {}) =>
+        attempt("makeDirectory", path, () =>
+          recursive === true
+            ? makeFolders(roots, path, mode)
+            : inParent(roots, path, (at) => mkdir(at, { mode })),
+        ),
+      readFile: (path) =>
+        isBelow(roots, path)
+          ? attempt("readFile", path, async () => {
+              // Follows links as usual, but reading a pipe would block, and a device has no end.
+              const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+              try {
+                await assertFile(handle, path);
+                return await handle.readFile();
+              } finally {
+                await handle.close();
+              }
+            })
+          : files.readFile(path),
+      remove,
+      makeTempDirectoryScoped: (options) =>
+        Effect.acquireRelease(makeTemporary(options), (folder) =>
+          // Failing to remove the folder must not fail the work that was done in it.
+          remove(folder, { recursive: true }).pipe(
+            Effect.catch((error) => Effect.logDebug(`${folder} stays: ${error.message}`)),
+          ),
+        ),
+      rename: (from, to) =>
+        attempt("rename", to, () =>
+          inParent(roots, from, (source) =>
+            inParent(roots, to, (target) => rename(source, target)),
+          ),
+        ),
+      symlink: (target, path) =>
+        attempt("symlink", path, () => inParent(roots, path, (at) => symlink(target, at))),
+      writeFile,
+      copyFile: (from, to) =>
+        attempt("copyFile", to, async () => {
+          const source = await openFile(roots, from, constants.O_RDONLY);
+          try {
+            const target = await openEmpty(to, false);
+            try {
+              await copyFile(pathOf(source, from), pathOf(target, to));
+            } finally {
+              await target.close();
+            }
+          } finally {
+            await source.close();
+          }
+        }),
+      chmod: (path, mode) =>
+        attempt("chmod", path, () =>
+          inParent(roots, path, async (at) => {
+            const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+            const handle = await open(at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+            try {
+              await handle.chmod(mode);
+            } finally {
+              await handle.close();
+            }
+          }),
+        ),
+    });
+  }),
+);

@@ -1,0 +1,56 @@
+import { Predicate, Result } from "effect";
+
+import { FunctionAnswer } from "../domain/FunctionAnswer.ts";
+
+/** Sizes that RunPod documents for results, in megabytes. */
+const DOCUMENTED = "10 MB for /run and 20 MB for /runsync";
+
+/** What goes back to the service for a job. */
+export interface JobResult {
+  readonly jobId: string;
+  readonly body: Uint8Array;
+  /** Whether values went out before it. */
+  readonly isStream: boolean;
+}
+
+const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(document));
+
+/** The body for a job that failed; `output` is what can be told nevertheless. */
+export const failureBody = (error: unknown, output?: unknown): Uint8Array =>
+  bytes(output === undefined ? { error } : { output, error });
+
+/** The body for the answer of a function; its value is not copied again. */
+const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
+  const error = answer.error === null ? "" : `,"error":${JSON.stringify(answer.error)}`;
+  return answer.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
+};
+
+/**
+ * The body for what a handler returned. A truthy `error` in it goes where the service looks for it, and
+ * `refresh_worker` asks for a new container after this job.
+ */
+export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
+  if (value instanceof FunctionAnswer) return answerBody(value, refresh);
+  const encoded = Result.try(() => {
+    if (!Predicate.isObject(value) || Array.isArray(value)) {
+      return bytes({ output: value ?? null, ...(refresh ? { stopPod: true } : {}) });
+    }
+    const fields: Readonly<Record<string, unknown>> = { ...value };
+    const { error, refresh_worker: asked, ...output } = fields;
+    return bytes({
+      output,
+      ...(error ? { error } : {}),
+      ...(refresh || asked ? { stopPod: true } : {}),
+    });
+  });
+  return Result.getOrElse(encoded, (reason) =>
+    failureBody(`The result can't be encoded as JSON: ${String(reason)}`),
+  );
+};
+
+/** The body in place of one that the service would not have. */
+export const refusedBody = (status: number | undefined, size: number): Uint8Array =>
+  failureBody(
+    `RunPod refused the result of this job (HTTP ${status}). It is ${(size / 1e6).toFixed(1)} MB as it is sent, and RunPod documents ${DOCUMENTED}. ` +
+      "Return less: write what is large to a file (the current directory is on the network volume, if there is one) or upload it, and return its path or address.",
+  );

@@ -1,0 +1,113 @@
+import { createHash, randomUUID } from "node:crypto";
+
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import { diskFault } from "../platform/files/DiskFault.ts";
+import * as Setting from "../settings/Setting.ts";
+import type { JobResult } from "./JobResult.ts";
+
+const RESULT_STORE = Setting.optionalText({
+  name: "WORKER_RESULT_STORE",
+  doc: "A folder for results that could not be delivered; the next worker that starts with it tries again. They are as private as the results themselves.",
+  expected: "a path",
+  fallback: "none: such results are lost",
+});
+
+/** Results are kept up to so many bytes in all. */
+const MOST_BYTES = 1024 * 1024 * 1024;
+
+const NEWLINE = 0x0a;
+
+const PRIVATE_FILE = 0o600;
+const PRIVATE_FOLDER = 0o700;
+
+/** The file of a result: a line about it, then its body as it is sent. */
+const decodeHead = Schema.decodeUnknownOption(
+  Schema.fromJsonString(Schema.Struct({ jobId: Schema.String, isStream: Schema.Boolean })),
+);
+
+/** Keeps results on disk that the service would not take, where somebody wants that. */
+export class ResultStore extends Context.Service<
+  ResultStore,
+  {
+    /** True when the result is kept. */
+    readonly keep: (result: JobResult) => Effect.Effect<boolean>;
+    /** Effects that load a kept result and remove its file; none if the file can't be read. */
+    readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
+  }
+>()("worker-tetra/queue/ResultStore") {
+  static readonly layer = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const folder = yield* RESULT_STORE.value;
+      if (Option.isNone(folder)) {
+        return ResultStore.of({ keep: () => Effect.succeed(false), kept: Effect.succeed([]) });
+      }
+      const where = folder.value;
+
+      const fileOf = (jobId: string) =>
+        path.join(where, `${createHash("sha256").update(jobId).digest("hex")}.result`);
+
+      const paths = Effect.map(files.readDirectory(where), (names) =>
+        names.filter((name) => name.endsWith(".result")).map((name) => path.join(where, name)),
+      );
+
+      const keep = Effect.fn("ResultStore.keep")(
+        function* ({ jobId, isStream, body }: JobResult) {
+          yield* files.makeDirectory(where, { recursive: true, mode: PRIVATE_FOLDER });
+          let size = body.length;
+          for (const file of yield* paths) size += Number((yield* files.lstat(file)).size);
+          if (size > MOST_BYTES) {
+            yield* Effect.logWarning(
+              `${where} is full: no more than 1 GB of results is kept there`,
+            );
+            return false;
+          }
+          const file = fileOf(jobId);
+          const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
+          // Nobody can have put something else there: the name is unpredictable and must be new.
+          const aside = `${file}-${randomUUID()}`;
+          yield* files
+            .writeFile(aside, Buffer.concat([head, body]), { flag: "wx", mode: PRIVATE_FILE })
+            .pipe(
+              Effect.andThen(files.rename(aside, file)),
+              Effect.onError(() => Effect.ignore(files.remove(aside))),
+            );
+          return true;
+        },
+        Effect.catch((error) =>
+          Effect.as(Effect.logError(diskFault(where, "can't keep a result")(error).message), false),
+        ),
+      );
+
+      /** Reading a pipe would block, and the target of a link is not our file. */
+      const readResult = Effect.fnUntraced(function* (file: string) {
+        const { type, size } = yield* files.lstat(file);
+        if (type !== "File" || Number(size) > MOST_BYTES) return new Uint8Array();
+        return yield* files.readFile(file);
+      });
+
+      /** Removed as it is loaded: it is kept again if it can't be delivered again. */
+      const load = Effect.fnUntraced(
+        function* (file: string) {
+          const content = yield* readResult(file);
+          const bodyAt = content.indexOf(NEWLINE) + 1;
+          const head = decodeHead(Buffer.from(content.subarray(0, bodyAt)).toString());
+          if (Option.isNone(head) || fileOf(head.value.jobId) !== file) return Option.none();
+          yield* Effect.ignore(files.remove(file));
+          return Option.some({ ...head.value, body: content.subarray(bodyAt) });
+        },
+        Effect.orElseSucceed(() => Option.none<JobResult>()),
+      );
+
+      const kept = paths.pipe(
+        Effect.map((all) => all.map((file) => load(file))),
+        Effect.orElseSucceed(() => []),
+      );
+
+      return ResultStore.of({ keep, kept });
+    }),
+  );
+}

@@ -1,0 +1,116 @@
+import { Context, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
+
+import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { Environment } from "../settings/Environment.ts";
+import * as Setting from "../settings/Setting.ts";
+import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
+import { RunnerUnavailable } from "./RunnerError.ts";
+import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
+import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";
+
+const MAX_INSTANCES = Setting.integer({
+  name: "WORKER_MAX_INSTANCES",
+  doc: "Instances of classes that are kept between calls; the one unused for longest goes first.",
+  unit: "instances",
+  minimum: 1,
+  fallback: 64,
+});
+
+const INSTANCE_IDLE = Setting.optionalSeconds({
+  name: "WORKER_INSTANCE_IDLE",
+  doc: "How long an instance is kept while nobody calls it.",
+  minimum: 0,
+});
+
+/**
+ * Starts runners in the workspace's virtual environment. One that does not start is looked into: the
+ * environment is rebuilt when it is the one at fault, and only then.
+ */
+export class RunnerLauncher extends Context.Service<
+  RunnerLauncher,
+  {
+    /** Where runners run from that nobody wants elsewhere. */
+    readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /** A ready runner that lives as long as the scope. */
+    readonly launch: (
+      prepared: PreparedWorkspace,
+    ) => Effect.Effect<RunnerSession, RunnerUnavailable | WorkspaceError, Scope.Scope>;
+  }
+>()("worker-tetra/runner/RunnerLauncher") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const workspace = yield* Workspace;
+      const processes = yield* RunnerProcesses;
+      const files = yield* FileSystem.FileSystem;
+      const { mask } = yield* Environment;
+      const maxInstances = yield* MAX_INSTANCES.value;
+      const instanceIdle = Option.getOrElse(yield* INSTANCE_IDLE.value, () => 0);
+
+      const start = (python: string, { directory, environment }: PreparedWorkspace) =>
+        boot({ python, environment, directory, maxInstances, instanceIdle }).pipe(
+          Effect.provideService(RunnerProcesses, processes),
+          Effect.provideService(FileSystem.FileSystem, files),
+        );
+
+      /** The same runner under the interpreter that the environment was built from. */
+      const baseWorks = (prepared: PreparedWorkspace) =>
+        Effect.scoped(start(prepared.basePython, prepared)).pipe(
+          Effect.as(true),
+          Effect.catchTags({
+            BootFailed: (error) => Effect.succeed(error.cloudpickleMissing),
+            RunnerSpawnFailed: () => Effect.succeed(false),
+          }),
+        );
+
+      /** What speaks against the environment itself, if anything does. */
+      const evidence = Effect.fnUntraced(function* (
+        prepared: PreparedWorkspace,
+        outcome: Result.Result<RunnerSession, BootFailed | RunnerSpawnFailed>,
+      ) {
+        if (Result.isSuccess(outcome)) {
+          const { prefix, python } = outcome.success.ready;
+          const isItself = prefix === prepared.prefix && python === prepared.version;
+          return isItself ? undefined : `its interpreter is Python ${python} of ${prefix}`;
+        }
+        const error = outcome.failure;
+        const saysSomething = error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
+        return saysSomething && (yield* baseWorks(prepared)) ? error.message : undefined;
+      });
+
+      const unavailable = (error: BootFailed | RunnerSpawnFailed) =>
+        error._tag === "BootFailed"
+          ? new RunnerUnavailable({ reason: error.reason, output: mask(error.output) })
+          : new RunnerUnavailable({
+              reason: `could not be started (${error.command}: ${error.reason})`,
+              output: "",
+            });
+
+      const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
+        const scope = yield* Scope.Scope;
+        const attempt = yield* Scope.fork(scope);
+        const outcome = yield* Effect.result(
+          Scope.provide(start(prepared.python, prepared), attempt),
+        );
+        const fault = yield* evidence(prepared, outcome);
+        if (fault === undefined)
+          return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
+        yield* Scope.close(attempt, Exit.void);
+        const current = yield* workspace.ready;
+        const rebuilt =
+          current.prefix === prepared.prefix ? yield* workspace.rebuild(fault) : current;
+        return yield* Effect.mapError(start(rebuilt.python, rebuilt), unavailable);
+      });
+
+      return RunnerLauncher.of({
+        workspace: workspace.ready,
+        launch,
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([RunnerProcesses.layer, Workspace.layer]),
+    Layer.provide(safeFileSystem),
+  );
+}

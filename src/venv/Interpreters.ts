@@ -1,0 +1,189 @@
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+
+import { Programs } from "../platform/Programs.ts";
+import { Environment } from "../settings/Environment.ts";
+import * as Setting from "../settings/Setting.ts";
+
+const PYTHON = Setting.optionalText({
+  name: "WORKER_PYTHON",
+  doc: "The Python interpreter that jobs run on; their virtual environment is built from it.",
+  expected: "the path or the name of an interpreter",
+  fallback: "python3, else the newest of python3.14 to python3.9 on PATH",
+});
+
+const IMAGE_PYTHON = Setting.optionalText({
+  name: "WORKER_IMAGE_PYTHON",
+  doc: "The interpreter whose installed packages (PyTorch, say) the image offers to jobs.",
+  expected: "the path of an interpreter",
+  fallback: "none: jobs see only what is in their own virtual environment",
+});
+
+/** The oldest Python that the runner supports is 3.9. */
+const OLDEST_MINOR = 9;
+
+/** `python3` is the one that a machine's owner means; the others are for machines where that one is too old. */
+const CANDIDATES = ["python3", ...[14, 13, 12, 11, 10, 9].map((minor) => `python3.${minor}`)];
+
+/** No interpreter that could run jobs was found. */
+export class PythonNotFound extends Schema.TaggedError<PythonNotFound>()("PythonNotFound", {
+  tried: Schema.Array(Schema.String),
+  reason: Schema.String,
+}) {
+  override get message(): string {
+    return `No usable Python: ${this.reason} (tried ${this.tried.join(", ")}). Install Python 3.${OLDEST_MINOR} or newer, or set WORKER_PYTHON to one.`;
+  }
+}
+
+/** An interpreter on this machine. */
+export interface Interpreter {
+  /** The base interpreter's real file, outside of any virtual environment and behind any shim. */
+  readonly executable: string;
+  /** Changes when the file does, and is the same in every container of an image. */
+  readonly identity: string;
+}
+
+/** What an interpreter says of itself. */
+const Facts = Schema.Struct({
+  /** Such as `3.12.1`. */
+  version: Schema.String,
+  executable: Schema.String,
+  /** Folders of installed packages. */
+  sitePackages: Schema.Array(Schema.String),
+});
+export type Facts = typeof Facts.Type;
+
+const decodeFacts = Schema.decodeUnknownEffect(Schema.fromJsonString(Facts));
+
+const PROBE = `import json, os, site, sys
+print(json.dumps({
+    "version": "%d.%d.%d" % sys.version_info[:3],
+    "executable": os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable),
+    "sitePackages": site.getsitepackages(),
+}))`;
+
+/** Interpreters bear their version in the name of their file: `python3.12`. */
+const minorInName = (executable: string): number | undefined => {
+  const found = /python3\.(\d+)[a-z]*$/.exec(executable)?.[1];
+  return found === undefined ? undefined : Number(found);
+};
+
+const minorOf = (version: string): number => {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major === 3 ? minor : -1;
+};
+
+/** Finds the interpreters that this machine has for jobs, as far as possible without starting them. */
+export class Interpreters extends Context.Service<
+  Interpreters,
+  {
+    /** The interpreter that virtual environments are built from. */
+    readonly base: Effect.Effect<Interpreter, PythonNotFound>;
+    /** The interpreter whose packages the image offers, if any. */
+    readonly image: Effect.Effect<Option.Option<Interpreter>, PythonNotFound>;
+    /** Asks an interpreter. */
+    readonly facts: (executable: string) => Effect.Effect<Facts, PythonNotFound>;
+  }
+>()("worker-tetra/venv/Interpreters") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const programs = yield* Programs;
+      const files = yield* FileSystem.FileSystem;
+      const path = yield* Path.Path;
+      const { forPrograms } = yield* Environment;
+      const chosen = yield* PYTHON.value;
+      const imageChosen = yield* IMAGE_PYTHON.value;
+      const folders = (forPrograms["PATH"] ?? "")
+        .split(":")
+        .filter((folder) => path.isAbsolute(folder));
+
+      const facts = Effect.fn("Python.facts")(function* (executable: string) {
+        return yield* programs.run(executable, ["-I", "-c", PROBE]).pipe(
+          Effect.flatMap(decodeFacts),
+          Effect.mapError(
+            (error) => new PythonNotFound({ tried: [executable], reason: error.message }),
+          ),
+        );
+      });
+
+      const onPath = Effect.fnUntraced(function* (command: string) {
+        if (command.includes("/")) return Option.some(path.resolve(command));
+        for (const folder of folders) {
+          const file = path.join(folder, command);
+          if (yield* Effect.orElseSucceed(files.exists(file), () => false)) {
+            return Option.some(file);
+          }
+        }
+        return Option.none<string>();
+      });
+
+      const identify = Effect.fnUntraced(function* (executable: string) {
+        const { size, mtime } = yield* files.stat(executable);
+        const changed = Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() });
+        return { executable, identity: `${executable} ${size} ${changed}` };
+      });
+
+      /** A shim (a script that picks an interpreter) must be asked which one it stands for. */
+      const isScript = (file: string) =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const handle = yield* files.open(file);
+            const start = yield* handle.readAlloc(2);
+            return Option.exists(start, (bytes) => Buffer.from(bytes).toString() === "#!");
+          }),
+        );
+
+      const examine = Effect.fnUntraced(function* (candidate: string) {
+        const file = yield* onPath(candidate);
+        if (Option.isNone(file)) return "is not there";
+        const real = yield* files.realPath(file.value);
+        const minor = (yield* isScript(real)) ? undefined : minorInName(real);
+        if (minor !== undefined) {
+          return minor >= OLDEST_MINOR ? yield* identify(real) : `is Python 3.${minor}`;
+        }
+        const { version, executable } = yield* facts(file.value);
+        return minorOf(version) >= OLDEST_MINOR
+          ? yield* identify(executable)
+          : `is Python ${version}`;
+      });
+
+      const find = Effect.fn("Python.find")(function* (candidates: ReadonlyArray<string>) {
+        const reasons: Array<string> = [];
+        for (const candidate of candidates) {
+          const found = yield* Effect.catch(examine(candidate), (error) =>
+            Effect.succeed(`does not run: ${error.message}`),
+          );
+          if (typeof found !== "string") return found;
+          reasons.push(`${candidate} ${found}`);
+        }
+        return yield* new PythonNotFound({
+          tried: candidates,
+          reason: reasons.find((reason) => !reason.endsWith("is not there")) ?? "none is there",
+        });
+      });
+
+      /** Its packages are those of its own virtual environment, so that its path must stay as it is. */
+      const ofImage = Effect.fnUntraced(function* (command: string) {
+        const { identity } = yield* find([command]);
+        const executable = Option.getOrElse(yield* onPath(command), () => command);
+        return { executable, identity: `${executable} ${identity}` };
+      });
+
+      return Interpreters.of({
+        facts,
+        base: yield* Effect.cached(
+          Effect.suspend(() => find(Option.isSome(chosen) ? [chosen.value] : CANDIDATES)),
+        ),
+        image: yield* Effect.cached(
+          Effect.suspend(() =>
+            Option.isSome(imageChosen)
+              ? Effect.asSome(ofImage(imageChosen.value))
+              : Effect.succeedNone,
+          ),
+        ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(Programs.layer));
+}

@@ -1,0 +1,317 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { gzipSync } from "node:zlib";
+
+import { NodeHttpClient } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Stream } from "effect";
+import { HttpClient, HttpClientRequest, HttpClientResponse } from "effect/http";
+import { TestClock } from "effect/testing";
+
+import { EndpointClient } from "../../../src/cli/remote/EndpointClient.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+
+const KEY = "a-key-that-nobody-may-see";
+
+interface Seen {
+  readonly path: string;
+  readonly key: string | undefined;
+}
+
+/** A server that answers each request with a given handler, and records the requests. */
+const serverOf = (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
+  Effect.acquireRelease(
+    Effect.callback<{
+      readonly url: string;
+      readonly seen: ReadonlyArray<Seen>;
+      readonly close: () => void;
+    }>((resume) => {
+      const seen: Array<Seen> = [];
+      const server = createServer((request, response) => {
+        seen.push({ path: request.url ?? "", key: request.headers.authorization });
+        request.resume();
+        answer(request, response);
+      }).listen(0, "127.0.0.1", () => {
+        const address = server.address();
+        const port = typeof address === "object" ? address?.port : undefined;
+        const close = () => {
+          server.closeAllConnections();
+          server.close();
+        };
+        resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, seen, close }));
+      });
+    }),
+    ({ close }) => Effect.sync(close),
+  );
+
+const saying =
+  (body: string | Buffer, headers: Readonly<Record<string, string>> = {}, status = 200) =>
+  (_: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
+  };
+
+const layerOf = (url: string, endpoint = "any") =>
+  EndpointClient.layer(endpoint, Option.some(url)).pipe(
+    Layer.provide([NodeHttpClient.layerUndici, Environment.layerOf({ RUNPOD_API_KEY: KEY })]),
+  );
+
+const failureOf = (url: string, endpoint?: string) =>
+  Effect.gen(function* () {
+    const client = yield* EndpointClient;
+    return yield* client.status(yield* client.run({}));
+  }).pipe(
+    Effect.provide(layerOf(url, endpoint)),
+    Effect.flip,
+    Effect.map(({ message }) => message),
+  );
+
+/** The end of asking for the state of a job, by the clock of the test. */
+const endAfter = (
+  seconds: number,
+  response: Effect.Effect<HttpClientResponse.HttpClientResponse>,
+) =>
+  Effect.gen(function* () {
+    const asked = yield* Deferred.make<void>();
+    const http = Layer.succeed(
+      HttpClient.HttpClient,
+      HttpClient.make(() => Effect.andThen(Deferred.succeed(asked, undefined), response)),
+    );
+    const asking = yield* Effect.flatMap(EndpointClient, (client) => client.status("a")).pipe(
+      Effect.provide(
+        EndpointClient.layer("any", Option.some("http://127.0.0.1:1")).pipe(
+          Layer.provide([http, Environment.layerOf({ RUNPOD_API_KEY: KEY })]),
+        ),
+      ),
+      Effect.flip,
+      Effect.forkChild,
+    );
+    yield* Deferred.await(asked);
+    yield* TestClock.adjust({ seconds });
+    return (yield* Fiber.join(asking)).message;
+  });
+
+/** Response bodies that a client must not read to the end or trust. */
+const BODIES = {
+  "that never ends": () => (_: IncomingMessage, response: ServerResponse) => {
+    const piece = Buffer.alloc(1024 * 1024, " ");
+    const write = () => {
+      while (!response.destroyed && response.write(piece));
+    };
+    response.writeHead(200).on("drain", write);
+    write();
+  },
+  "that says how long it is": () => (_: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(200, { "content-length": String(10 ** 12) }).write("{");
+  },
+  "that is small only while it is compressed": () =>
+    saying(gzipSync(Buffer.alloc(80 * 1024 * 1024, " ")), { "content-encoding": "gzip" }),
+  "that is nested deeply": () => saying("[".repeat(1_000_000) + "]".repeat(1_000_000)),
+  "of a million lists": () => saying(`[${"[],".repeat(1_000_000)}0]`),
+  "that is compressed in an unknown way": () => saying("{}", { "content-encoding": "gzip, gzip" }),
+  "that is not compressed as it says": () => saying("{}", { "content-encoding": "br" }),
+  "that is no JSON": () => saying("<html>"),
+  "that is another JSON": () => saying('[{"id": 3}]'),
+};
+
+describe("EndpointClient", () => {
+  it.live("sends a job, asks for its state, reads its values, and cancels it", () =>
+    Effect.gen(function* () {
+      const { url, seen } = yield* serverOf((request, response) => {
+        const isStream = request.url?.includes("/stream/") === true;
+        const body = isStream
+          ? { status: "COMPLETED", stream: [{ output: 1 }, { output: 2 }] }
+          : { id: "job-1_a", status: "COMPLETED" };
+        saying(JSON.stringify(body))(request, response);
+      });
+      yield* Effect.gen(function* () {
+        const client = yield* EndpointClient;
+        const id = yield* client.run({ a: 1 });
+        assert.deepInclude(yield* client.status(id), { status: "COMPLETED" });
+        const values = yield* Stream.runCollect(client.stream(id));
+        assert.deepStrictEqual([...values], [{ output: 1 }, { output: 2 }]);
+        yield* client.cancel(id);
+      }).pipe(Effect.provide(layerOf(url)));
+      assert.deepStrictEqual(
+        seen.map(({ path }) => path),
+        ["run", "status/job-1_a", "stream/job-1_a", "cancel/job-1_a"].map((p) => `/v2/any/${p}`),
+      );
+      assert.isTrue(seen.every(({ key }) => key === `Bearer ${KEY}`));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    "../../../v1/admin",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a%2fb",
+    "%2e%2e",
+    "a?x=1",
+    "a#b",
+    "a\\b",
+    "@evil.example",
+    "//evil.example/x",
+    "http://evil.example/",
+    "a\nb",
+    "a\u0000b",
+    "\u202ea",
+    "é",
+    "a".repeat(200),
+    " a",
+  ])("refuses %j as the id of a job, and asks for nothing with it", (id) =>
+    Effect.gen(function* () {
+      const { url, seen } = yield* serverOf(saying(JSON.stringify({ id, status: "IN_QUEUE" })));
+      assert.include(yield* failureOf(url), "the job id is invalid");
+      assert.deepStrictEqual(
+        seen.map(({ path }) => path),
+        ["/v2/any/run"],
+      );
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["../x", "..", "a/b", "", "a?b", "%2e%2e"])(
+    "refuses %j as the id of an endpoint",
+    (endpoint) =>
+      Effect.gen(function* () {
+        const { url, seen } = yield* serverOf(saying("{}"));
+        assert.include(yield* failureOf(url, endpoint), "can't be the id of an endpoint");
+        assert.lengthOf(seen, 0);
+      }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    "ftp://host/",
+    "file:///etc/passwd",
+    "nonsense",
+    "http://user:password@127.0.0.1:1",
+    "http://127.0.0.1:1/?a=b",
+  ])("refuses %j as an address, without showing a password", (url) =>
+    Effect.gen(function* () {
+      const message = yield* failureOf(url);
+      assert.include(message, "--url: expected an address");
+      assert.notInclude(message, "password@");
+    }),
+  );
+
+  it.live.each([301, 302, 303, 307, 308])(
+    "follows no redirect (%i), neither to another host nor to another path",
+    (status) =>
+      Effect.gen(function* () {
+        const other = yield* serverOf(saying(JSON.stringify({ id: "a", status: "COMPLETED" })));
+        const away = yield* serverOf(saying("", { location: `${other.url}/v2/any/run` }, status));
+        const message = yield* failureOf(away.url);
+        assert.include(message, `it redirects to another host, ${new URL(other.url).host}`);
+        assert.lengthOf(other.seen, 0);
+        const within = yield* serverOf(saying("", { location: "/v1/admin" }, status));
+        assert.include(yield* failureOf(within.url), "it redirects to another path");
+        assert.lengthOf(within.seen, 1);
+      }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["that never ends", "larger than 64 MiB"],
+    ["that says how long it is", "larger than 64 MiB"],
+    ["that is small only while it is compressed", "larger than 64 MiB"],
+    ["that is nested deeply", "nested deeper than"],
+    ["of a million lists", "lists, objects and strings"],
+    ["that is compressed in an unknown way", "compressed in an unknown way"],
+    ["that is not compressed as it says", "it can't be decompressed"],
+    ["that is no JSON", "not JSON"],
+    ["that is another JSON", "not the response of a RunPod endpoint"],
+  ] as const)(
+    "refuses a body %s",
+    ([what, reason]) =>
+      Effect.gen(function* () {
+        const { url } = yield* serverOf(BODIES[what]());
+        assert.include(yield* failureOf(url), reason);
+      }).pipe(Effect.scoped),
+    30_000,
+  );
+
+  it.live("reads compressed bodies", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serverOf(
+        saying(gzipSync('{"id": "a", "status": "FAILED"}'), { "content-encoding": "gzip" }),
+      );
+      const job = yield* Effect.flatMap(EndpointClient, (client) => client.status("a")).pipe(
+        Effect.provide(layerOf(url)),
+      );
+      assert.deepInclude(job, { status: "FAILED" });
+    }).pipe(Effect.scoped),
+  );
+
+  describe("gives up on a server", () => {
+    it.effect("that does not begin to answer", () =>
+      Effect.gen(function* () {
+        assert.include(yield* endAfter(16, Effect.never), "there was no response in time");
+      }),
+    );
+
+    it.effect("that sends a byte a second", () =>
+      Effect.gen(function* () {
+        const drip = Stream.tick("1 second").pipe(Stream.map(() => new Uint8Array([0x20])));
+        const body = Stream.toReadableStream(drip);
+        const response = Effect.sync(() =>
+          HttpClientResponse.fromWeb(
+            HttpClientRequest.get("http://127.0.0.1:1"),
+            new Response(body),
+          ),
+        );
+        assert.include(yield* endAfter(140, response), "the response was not complete in time");
+      }),
+    );
+  });
+
+  it.live("never shows the key, whatever a server answers", () =>
+    Effect.gen(function* () {
+      for (const status of [200, 301, 400, 401, 404, 413, 429, 500]) {
+        const { url } = yield* serverOf((request, response) =>
+          saying(
+            JSON.stringify({ error: request.headers.authorization }),
+            { location: `http://x.example/${request.headers.authorization}` },
+            status,
+          )(request, response),
+        );
+        assert.notInclude(yield* failureOf(url), KEY);
+      }
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("closes the connection when the caller is interrupted", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const closed = yield* Deferred.make<void>();
+      const { url } = yield* serverOf((_, response) => {
+        Deferred.doneUnsafe(begun, Exit.void);
+        response.once("close", () => Deferred.doneUnsafe(closed, Exit.void));
+      });
+      const fiber = yield* Effect.forkChild(failureOf(url));
+      yield* Deferred.await(begun);
+      yield* Fiber.interrupt(fiber);
+      yield* Deferred.await(closed);
+      assert.isTrue(Deferred.isDoneUnsafe(closed));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("sends no request for a job whose id would lead elsewhere", () =>
+    Effect.gen(function* () {
+      const { url, seen } = yield* serverOf(saying(JSON.stringify({ id: "../a" })));
+      yield* Effect.gen(function* () {
+        const client = yield* EndpointClient;
+        for (const asking of [
+          client.run({}),
+          client.status("../../../v1/admin"),
+          client.cancel("../../../v1/admin"),
+          Stream.runDrain(client.stream("../../../v1/admin")),
+        ] as const) {
+          const { message } = yield* Effect.flip(Effect.asVoid(asking));
+          assert.include(message, "the job id is invalid");
+        }
+      }).pipe(Effect.provide(layerOf(url)));
+      assert.deepStrictEqual(
+        seen.map(({ path }) => path),
+        ["/v2/any/run"],
+      );
+    }).pipe(Effect.scoped),
+  );
+});

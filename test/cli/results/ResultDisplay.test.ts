@@ -1,0 +1,108 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer } from "effect";
+
+import { ResultDisplay } from "../../../src/cli/results/ResultDisplay.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { prepared } from "../../support/FakeRunner.ts";
+
+/** Shows its arguments, its folder, its home and the names of its variables, in place of a value. */
+const PYTHON = `#!/bin/sh
+printf '%s|' "$*" "$(pwd)" "$HOME" "$(env | sed 's/=.*//' | sort | tr '\\n' ' ')"
+`;
+
+/** Variables that a shell adds by itself. */
+const OF_SHELL = new Set(["OLDPWD", "PWD", "SHLVL", "_"]);
+
+describe("a result that is loaded", () => {
+  it.live("is loaded by an isolated Python in a new folder, without variables of the user", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-python-"))),
+        (path) => Effect.sync(() => rmSync(path, { recursive: true })),
+      );
+      const python = join(folder, "python");
+      writeFileSync(python, PYTHON);
+      chmodSync(python, 0o755);
+      const shown = yield* Effect.flatMap(ResultDisplay, ({ show }) =>
+        show(Buffer.from("N.")),
+      ).pipe(
+        Effect.provide(
+          ResultDisplay.layerLoadingNoDeps.pipe(
+            Layer.provide([
+              Layer.mock(Workspace, { ready: Effect.succeed({ ...prepared, python }) }),
+              NodeServices.layer,
+              Environment.layerOf({
+                PATH: process.env["PATH"],
+                LANG: "C.UTF-8",
+                HOME: "/home/me",
+                PYTHONPATH: folder,
+                RUNPOD_API_KEY: "rpa_Zq81mXw3Vt60bLk9Ys",
+                ANYTHING: "of the user",
+              }),
+            ]),
+          ),
+        ),
+      );
+      const [args = "", own, home, names = ""] = shown.split("|");
+      assert.match(args, /^-I \S+\/show_value\.py 2000$/);
+      assert.match(own ?? "", /\/worker-tetra-value-[^/]+$/);
+      assert.strictEqual(home, own);
+      assert.deepStrictEqual(
+        names.split(" ").filter((name) => name !== "" && !OF_SHELL.has(name)),
+        ["HOME", "LANG", "PATH", "TMPDIR"],
+      );
+    }).pipe(Effect.scoped),
+  );
+});
+
+const display = (...parts: ReadonlyArray<string>) =>
+  Effect.flatMap(ResultDisplay, ({ show }) => show(Buffer.from(parts.join(""), "latin1"))).pipe(
+    Effect.provide(ResultDisplay.layer),
+  );
+
+const TOO_MANY_OBJECTS = "(only its beginning was read: it has more than 500,000 objects)";
+
+describe("a large result", () => {
+  it.effect.each([
+    ["tuples in each other", ")", "\x85", "."],
+    ["calls", "cos\nnothing\n", ")R", "."],
+    ["texts", "]", "\x8c\x01xa", "."],
+    ["memo entries", "]", "\x94", "."],
+  ] as const)(
+    "of %s is read up to a number of objects, and the display reports that",
+    ([, start, one, end]) =>
+      Effect.gen(function* () {
+        const text = yield* display(start, one.repeat(600_000), end);
+        assert.isTrue(text.endsWith(TOO_MANY_OBJECTS), text.slice(-200));
+      }),
+  );
+
+  it.effect("shows what was read of it", () =>
+    Effect.gen(function* () {
+      const text = yield* display("]", "K\x07a".repeat(3), "]a".repeat(600_000), ".");
+      assert.match(text, /^\[7, 7, 7, \[\], /);
+      const whole = yield* display("]", "K\x07a".repeat(3), "]a".repeat(100_000), ".");
+      assert.notInclude(whole, "beginning");
+    }),
+  );
+
+  it.effect(
+    "of too many opcodes is reported, where something was built and where nothing was",
+    () =>
+      Effect.gen(function* () {
+        const limit = "it has more than 4,000,000 opcodes";
+        const many = "N0".repeat(2_100_000);
+        assert.strictEqual(
+          yield* display("]", many, "."),
+          `[] (only its beginning was read: ${limit})`,
+        );
+        assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
+      }),
+  );
+});

@@ -1,0 +1,84 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Duration, Effect } from "effect";
+
+import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { success } from "../../../src/domain/FunctionResponse.ts";
+import { makeUnreadResponses, UnreadResponses } from "../../../src/endpoint/http/Connection.ts";
+import { endpoint } from "../../support/Endpoint.ts";
+import { ask } from "../../support/Http.ts";
+import { keptLogs } from "../../support/Logs.ts";
+
+/** More than the system takes of a response that nobody reads. */
+const SIZE = 12_000_000;
+
+const largeAnswers = endpoint({}, () =>
+  Effect.succeed(FunctionAnswer.of(success({ stdout: "x".repeat(SIZE) }))),
+);
+
+/** A client that has read the beginning of a large response. */
+const startReading = (port: number) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const socket = connect(port, "127.0.0.1");
+      // Its end is what `readRest` finds out.
+      socket.on("error", () => {});
+      socket.write(
+        "POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+      );
+      await once(socket, "readable");
+      return socket;
+    }),
+    (socket) => Effect.sync(() => socket.destroy()),
+  ).pipe(
+    Effect.map((socket) => ({
+      /** How many bytes come until the connection closes. */
+      readRest: Effect.promise(async () => {
+        let bytes = 0;
+        socket.on("data", ({ byteLength }: Buffer) => (bytes += byteLength));
+        if (!socket.closed) await once(socket, "close").catch(() => {});
+        return bytes;
+      }),
+    })),
+  );
+
+describe("responses that their clients do not read", () => {
+  it.live("are given up, the oldest first, when newer ones would need too much memory", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const { port } = yield* largeAnswers;
+      const first = yield* startReading(port);
+      const second = yield* startReading(port);
+      assert.strictEqual((yield* ask(port, "/execute", { body: {} })).status, 200);
+      assert.isBelow(yield* first.readRest, SIZE);
+      assert.isAbove(yield* second.readRest, SIZE);
+      assert.match(logs.warnings().join(), /^Closed 1 connections of clients that do not read/);
+      // What was sent takes no room any more.
+      const later = yield* startReading(port);
+      assert.strictEqual((yield* ask(port, "/execute", { body: {} })).status, 200);
+      assert.isAbove(yield* later.readRest, SIZE);
+      assert.lengthOf(logs.warnings(), 1);
+    }).pipe(
+      Effect.scoped,
+      Effect.provideService(UnreadResponses, makeUnreadResponses(2.5 * SIZE, Duration.minutes(1))),
+      Effect.provide(logs.layer),
+    );
+  });
+
+  it.live("are given up when they make no progress for long, so that nobody waits for them", () =>
+    Effect.gen(function* () {
+      const { port, drain } = yield* largeAnswers;
+      const client = yield* startReading(port);
+      yield* drain.answered;
+      assert.isBelow(yield* client.readRest, SIZE);
+    }).pipe(
+      Effect.scoped,
+      Effect.provideService(
+        UnreadResponses,
+        makeUnreadResponses(Number.POSITIVE_INFINITY, Duration.millis(50)),
+      ),
+    ),
+  );
+});

@@ -1,0 +1,591 @@
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it, vi } from "@effect/vitest";
+import { Effect, Fiber, FileSystem, Layer } from "effect";
+import { HttpClient, HttpClientResponse } from "effect/http";
+import { TestClock } from "effect/testing";
+
+import type { JobRequest, JobStatus } from "../../../src/domain/EndpointJob.ts";
+import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
+import { JobStore, type JobStoreUnusable } from "../../../src/endpoint/jobs/JobStore.ts";
+import { type LocalJob, streamJson } from "../../../src/endpoint/jobs/LocalJob.ts";
+import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
+import { interruptedAtEveryStep, turns } from "../../support/Interruption.ts";
+import { keptLogs } from "../../support/Logs.ts";
+
+/** A store whose disk takes its time. */
+const slowStore = Layer.succeed(
+  JobStore,
+  JobStore.of({
+    isPersistent: true,
+    add: () => turns(2),
+    update: () => turns(2),
+    remove: () => turns(2),
+    kept: Effect.succeed([]),
+  }),
+);
+
+/** A queue whose webhooks answer as told, one status after the other, then 200. */
+const withQueue = (
+  statuses: ReadonlyArray<number> = [],
+  store: Layer.Layer<JobStore, JobStoreUnusable> = JobStore.layerNone,
+) => {
+  const posted: Array<{ readonly url: string; readonly body: unknown }> = [];
+  const client = HttpClient.make((request) =>
+    Effect.sync(() => {
+      const { body } = request;
+      posted.push({
+        url: request.url,
+        body: body._tag === "Uint8Array" ? JSON.parse(Buffer.from(body.body).toString()) : {},
+      });
+      return HttpClientResponse.fromWeb(
+        request,
+        new Response(null, { status: statuses[posted.length - 1] ?? 200 }),
+      );
+    }),
+  );
+  const layer = Layer.fresh(
+    LocalQueue.layer.pipe(
+      Layer.provide(store),
+      Layer.provide(Layer.succeed(HttpClient.HttpClient, client)),
+    ),
+  );
+  return { posted, layer };
+};
+
+const asked = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({ input, ...more });
+
+const body = (result: unknown) => Buffer.from(JSON.stringify(result));
+
+/** What a client reads. */
+const shown = (job: LocalJob) => JSON.parse(Buffer.from(job.toJson()).toString());
+
+/** The same for values of a stream. */
+const streamed = ({ status, chunks }: { status: JobStatus; chunks: ReadonlyArray<Uint8Array> }) =>
+  JSON.parse(Buffer.from(streamJson(status, chunks)).toString());
+
+/** Takes one job and says how it ended. */
+const carryOut = Effect.fnUntraced(function* (result: unknown) {
+  return yield* carryOutWith(body(result));
+});
+
+const carryOutWith = Effect.fnUntraced(function* (result: Uint8Array) {
+  const { forWorker } = yield* LocalQueue;
+  const { jobs } = yield* forWorker.take(1, false);
+  const [job] = jobs;
+  if (job === undefined) return assert.fail("there was no job");
+  yield* forWorker.complete(job.id, result, false, 1);
+  return job;
+});
+
+/** Does something with a queue, for a job in it. */
+type Act = (queue: LocalQueue["Service"], id: string) => Effect.Effect<unknown, unknown>;
+
+const nothing: Act = () => Effect.void;
+const take: Act = ({ forWorker }) => forWorker.take(1, false);
+const cancel: Act = (queue, id) => queue.cancel(id);
+
+describe("the queue of a local endpoint", () => {
+  it.effect("hands jobs out in order, as many as asked for, and tells how they ended", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const taking = yield* Effect.forkChild(queue.forWorker.take(2, false));
+      yield* Effect.yieldNow;
+      const first = yield* queue.submit(asked("a"));
+      assert.strictEqual(first.status, "IN_QUEUE");
+      const second = yield* queue.submit(asked("b"));
+      const third = yield* queue.submit(asked("c"));
+      const { jobs } = yield* Fiber.join(taking);
+      const more = yield* queue.forWorker.take(5, true);
+      assert.deepStrictEqual(
+        [...jobs, ...more.jobs].map(({ id }) => id),
+        [first.id, second.id, third.id],
+      );
+      assert.strictEqual((yield* queue.status(first.id)).status, "IN_PROGRESS");
+
+      yield* TestClock.adjust("2 seconds");
+      yield* queue.forWorker.complete(first.id, body({ output: { success: true } }), false, 1);
+      assert.deepInclude(shown(yield* queue.status(first.id)), {
+        status: "COMPLETED",
+        executionTime: 2000,
+        output: { success: true },
+      });
+      const failed = { output: { success: false, stdout: "x" }, error: "ValueError: no" };
+      yield* queue.forWorker.complete(second.id, body(failed), false, 1);
+      assert.deepInclude(shown(yield* queue.status(second.id)), { status: "FAILED", ...failed });
+      assert.deepInclude(yield* queue.counts, {
+        IN_QUEUE: 0,
+        IN_PROGRESS: 1,
+        COMPLETED: 1,
+        FAILED: 1,
+      });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("shows progress until there is a result, and takes no word of it afterwards", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const progress = body({ status: "IN_PROGRESS", output: { stage: "running" } });
+      yield* queue.forWorker.complete(id, progress, false, 1);
+      const view = shown(yield* queue.status(id));
+      assert.strictEqual(view.status, "IN_PROGRESS");
+      assert.deepStrictEqual(view.output, { stage: "running" });
+      yield* queue.forWorker.complete(id, body({ output: 1 }), false, 1);
+      yield* queue.forWorker.complete(id, progress, false, 1);
+      assert.deepInclude(shown(yield* queue.status(id)), { status: "COMPLETED", output: 1 });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("lets clients wait for the end, but no longer than they want", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      const short = yield* Effect.forkChild(queue.wait(id, 1000));
+      const long = yield* Effect.forkChild(queue.wait(id, 60_000));
+      yield* TestClock.adjust("1 second");
+      assert.strictEqual((yield* Fiber.join(short)).status, "IN_QUEUE");
+      yield* carryOut({ output: 1 });
+      assert.strictEqual((yield* Fiber.join(long)).status, "COMPLETED");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("gives each value of a stream once, in order, and waits for the next", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      const waiting = yield* Effect.forkChild(queue.stream(id, 5000));
+      yield* TestClock.adjust("1 second");
+      yield* queue.forWorker.take(1, false);
+      yield* queue.forWorker.chunk(id, body({ output: 1 }), 1);
+      assert.deepStrictEqual(streamed(yield* Fiber.join(waiting)), {
+        status: "IN_PROGRESS",
+        stream: [{ output: 1 }],
+      });
+      yield* queue.forWorker.chunk(id, body({ output: 2 }), 1);
+      yield* queue.forWorker.chunk(id, body({ output: 3 }), 1);
+      yield* queue.forWorker.complete(id, body({ output: [1, 2, 3] }), true, 1);
+      assert.deepStrictEqual(streamed(yield* queue.stream(id, 5000)), {
+        status: "COMPLETED",
+        stream: [{ output: 2 }, { output: 3 }],
+      });
+      assert.deepStrictEqual(yield* queue.stream(id, 5000), { status: "COMPLETED", chunks: [] });
+      const { id: silent } = yield* queue.submit(asked("b"));
+      const idle = yield* Effect.forkChild(queue.stream(silent, 5000));
+      yield* TestClock.adjust("5 seconds");
+      assert.deepStrictEqual(yield* Fiber.join(idle), { status: "IN_QUEUE", chunks: [] });
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("cancels what waits at once, and has the worker stop what runs", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const running = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const waiting = yield* queue.submit(asked("b"));
+      const cancelled = shown(yield* queue.cancel(waiting.id));
+      assert.strictEqual(cancelled.status, "CANCELLED");
+      assert.isString(cancelled.workerId);
+      assert.strictEqual((yield* queue.cancel(running.id)).status, "CANCELLED");
+      assert.deepStrictEqual(yield* queue.forWorker.stops, [running.id]);
+      // A result that was on its way changes nothing any more.
+      yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, 1);
+      assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
+      const after = yield* queue.submit(asked("c"));
+      assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
+        { id: after.id, input: "c" },
+      ]);
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("runs what failed again when asked, under the same id, and nothing else", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* carryOut({ error: "no" });
+      assert.deepInclude(shown(yield* queue.retry(id)), { status: "IN_QUEUE", retries: 1 });
+      assert.notProperty(yield* queue.status(id), "error");
+      assert.deepStrictEqual(yield* carryOut({ output: 2 }), { id, input: "a" });
+      assert.deepInclude(shown(yield* queue.retry(id)), {
+        status: "COMPLETED",
+        output: 2,
+        retries: 1,
+      });
+      assert.strictEqual((yield* queue.counts).retried, 1);
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("empties the queue and leaves alone what runs", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const running = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const waiting = yield* queue.submit(asked("b"));
+      yield* queue.submit(asked("c"));
+      assert.strictEqual(yield* queue.purge, 2);
+      assert.strictEqual((yield* queue.status(waiting.id)).status, "CANCELLED");
+      assert.strictEqual((yield* queue.status(running.id)).status, "IN_PROGRESS");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("ends what runs too long, and forgets what was not done in time", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const slow = yield* queue.submit(asked("a", { policy: { executionTimeout: 5000 } }));
+      yield* queue.forWorker.take(1, false);
+      const late = yield* queue.submit(asked("b", { policy: { ttl: 10_000 } }));
+      yield* TestClock.adjust("7 seconds");
+      const view = shown(yield* queue.status(slow.id));
+      assert.strictEqual(view.status, "TIMED_OUT");
+      assert.include(String(view.error), "longer than 5 seconds");
+      assert.deepStrictEqual(yield* queue.forWorker.stops, [slow.id]);
+      assert.strictEqual((yield* queue.status(late.id)).status, "IN_QUEUE");
+      yield* TestClock.adjust("5 seconds");
+      const gone = yield* Effect.flip(queue.status(late.id));
+      assert.include(gone.message, late.id);
+      // By default a job may run for ten minutes, and its result is kept for half an hour.
+      const usual = yield* queue.submit(asked("c"));
+      yield* queue.forWorker.take(1, false);
+      yield* TestClock.adjust("9 minutes");
+      assert.strictEqual((yield* queue.status(usual.id)).status, "IN_PROGRESS");
+      yield* TestClock.adjust("2 minutes");
+      assert.strictEqual((yield* queue.status(usual.id)).status, "TIMED_OUT");
+      yield* TestClock.adjust("31 minutes");
+      yield* Effect.flip(queue.status(usual.id));
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  describe("webhooks", () => {
+    it.effect("hear of the end, and are tried twice more", () => {
+      const { layer, posted } = withQueue([500, 404]);
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* carryOut({ output: 1 });
+        yield* TestClock.adjust("5 seconds");
+        assert.strictEqual(posted.length, 1);
+        yield* TestClock.adjust("1 minute");
+        assert.strictEqual(posted.length, 3);
+        assert.strictEqual(posted[2]?.url, "http://127.0.0.1:1/hook");
+        assert.deepInclude(posted[2]?.body, { id, status: "COMPLETED", output: 1 });
+      }).pipe(Effect.provide(layer));
+    });
+
+    it.effect("that never hear it are given up with a warning", () => {
+      const { layer, posted } = withQueue([500, 500, 500, 500]);
+      const logs = keptLogs();
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* carryOut({ error: "no" });
+        yield* TestClock.adjust("1 minute");
+        assert.strictEqual(posted.length, 3);
+        assert.strictEqual(logs.warnings().length, 1);
+        assert.include(logs.warnings()[0], id);
+      }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+    });
+  });
+
+  it.effect("that is kept survives its process: what was not done is done, results are there", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
+      const ids = yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const done = yield* queue.submit(asked("done"));
+        yield* carryOut({ output: "result" });
+        yield* TestClock.adjust("1 second");
+        const running = yield* queue.submit(asked("running"));
+        yield* TestClock.adjust("1 second");
+        const waiting = yield* queue.submit(asked("waiting"));
+        yield* queue.forWorker.take(1, false);
+        return [done.id, running.id, waiting.id] as const;
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
+      const [done, running, waiting] = ids;
+
+      yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        assert.deepInclude(shown(yield* queue.status(done)), {
+          status: "COMPLETED",
+          output: "result",
+        });
+        assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
+          { id: running, input: "running" },
+          { id: waiting, input: "waiting" },
+        ]);
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.effect("is not kept longer than clients may ask for it", () =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = yield* files.makeTempDirectoryScoped();
+      yield* Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        yield* queue.submit(asked("a"));
+        yield* carryOut({ output: 1 });
+        yield* TestClock.adjust("31 minutes");
+      }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
+      const left = Effect.flatMap(JobStore, ({ kept }) => kept);
+      assert.deepStrictEqual(yield* Effect.provide(left, JobStore.layerFolder(folder)), []);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  describe("is bounded", () => {
+    const MIB = 1024 * 1024;
+    const large = body({ output: "x".repeat(10 * MIB) });
+    const value = body({ output: "x".repeat(MIB) });
+    /** Hundreds of megabytes go through these tests. */
+    const TIMEOUT = 30_000;
+
+    it.effect(
+      "by dropping the oldest results above 128 MiB, and requests once they are done",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (let index = 0; index < 14; index += 1) {
+            ids.push((yield* queue.submit(asked("x".repeat(MIB)))).id);
+            yield* carryOutWith(large);
+          }
+          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+          assert.deepStrictEqual(there, ids.slice(-12));
+          const gone = yield* Effect.flip(queue.status(ids[0] ?? ""));
+          assert.include(gone.message, "128 MiB");
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect(
+      "by dropping failed requests, which could be retried",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (let index = 0; index < 14; index += 1) {
+            ids.push((yield* queue.submit(asked("x".repeat(10 * MIB)))).id);
+            yield* carryOut({ error: "no" });
+          }
+          assert.strictEqual((yield* queue.retry(ids[13] ?? "")).status, "IN_QUEUE");
+          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+          assert.deepStrictEqual(there, ids.slice(-12));
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect(
+      "by the number of results",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const first = yield* queue.submit(asked("a"));
+          yield* carryOut({ output: 1 });
+          for (let index = 0; index < 1000; index += 1) {
+            yield* queue.submit(asked("a"));
+            yield* carryOut({ output: 1 });
+          }
+          yield* Effect.flip(queue.status(first.id));
+        }).pipe(Effect.provide(withQueue().layer)),
+      TIMEOUT,
+    );
+
+    it.effect("by dropping values of a stream that nobody fetches, with one warning", () => {
+      const logs = keptLogs();
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const { id } = yield* queue.submit(asked("a"));
+        yield* queue.forWorker.take(1, false);
+        for (let index = 0; index < 30; index += 1) {
+          yield* queue.forWorker.chunk(id, value, 1);
+        }
+        // Each is about a megabyte, so that each comes alone.
+        for (let fetched = 0; fetched < 15; fetched += 1) {
+          assert.lengthOf((yield* queue.stream(id, 0)).chunks, 1);
+        }
+        assert.isEmpty((yield* queue.stream(id, 0)).chunks);
+        assert.lengthOf(logs.warnings(), 1);
+        assert.include(logs.warnings()[0], id);
+        yield* queue.forWorker.chunk(id, body({ output: "later" }), 1);
+        assert.deepInclude(streamed(yield* queue.stream(id, 0)), { stream: [{ output: "later" }] });
+      }).pipe(Effect.provide(Layer.merge(withQueue().layer, logs.layer)));
+    });
+
+    it.effect(
+      "by giving a thousand values of a stream at a time, the end with the last of them",
+      () =>
+        Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const { id } = yield* queue.submit(asked("a"));
+          yield* queue.forWorker.take(1, false);
+          for (let index = 0; index < 2500; index += 1) {
+            yield* queue.forWorker.chunk(id, body({ output: index }), 1);
+          }
+          yield* queue.forWorker.complete(id, body({ output: "done" }), true, 1);
+          const parts = yield* Effect.replicateEffect(queue.stream(id, 0), 3);
+          assert.deepStrictEqual(
+            parts.map(({ status, chunks }) => [status, chunks.length, chunks[0]?.toString()]),
+            [
+              ["IN_PROGRESS", 1000, '{"output":0}'],
+              ["IN_PROGRESS", 1000, '{"output":1000}'],
+              ["COMPLETED", 500, '{"output":2000}'],
+            ],
+          );
+        }).pipe(Effect.provide(withQueue().layer)),
+    );
+
+    it.effect(
+      "by the bytes on their way to webhooks that do not answer",
+      () => {
+        const logs = keptLogs();
+        const { layer, posted } = withQueue(Array<number>(100).fill(500));
+        return Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          for (let index = 0; index < 9; index += 1) {
+            yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+            yield* carryOutWith(large);
+          }
+          yield* Effect.yieldNow;
+          assert.lengthOf(posted, 6);
+          assert.lengthOf(logs.warnings(), 3);
+          // Each is tried three times, and then makes room.
+          yield* TestClock.adjust("1 minute");
+          assert.lengthOf(posted, 18);
+          yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+          yield* carryOutWith(large);
+          yield* Effect.yieldNow;
+          assert.lengthOf(posted, 19);
+        }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+      },
+      TIMEOUT,
+    );
+
+    it.effect("by the room for requests, which retries need too and jobs release", () =>
+      Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const budget = yield* RequestBudget;
+        const { id } = yield* queue.submit(asked("a"));
+        yield* carryOut({ error: "no" });
+        assert.isTrue(yield* budget.reserve(100));
+        assert.strictEqual((yield* Effect.flip(queue.retry(id)))._tag, "QueueFull");
+        yield* budget.release(100);
+        yield* queue.retry(id);
+        assert.isFalse(yield* budget.reserve(100));
+        yield* queue.cancel(id);
+        assert.isTrue(yield* budget.reserve(100));
+      }).pipe(
+        Effect.provide(withQueue().layer),
+        Effect.provideService(RequestBudget, makeRequestBudget(100)),
+      ),
+    );
+  });
+
+  describe("ends each job once, notifies those who wait and releases its bytes, even if interrupted", () => {
+    it.effect.each<readonly [string, Act, Act, Act]>([
+      ["while it cancels a job", nothing, cancel, nothing],
+      ["while it empties the queue", nothing, ({ purge }) => purge, nothing],
+      [
+        "while a job is to run again",
+        (queue, id) =>
+          Effect.andThen(
+            take(queue, id),
+            queue.forWorker.complete(id, body({ error: "no" }), false, 1),
+          ),
+        ({ retry }, id) => retry(id),
+        nothing,
+      ],
+      [
+        "while it gets a result",
+        take,
+        ({ forWorker }, id) => forWorker.complete(id, body({ output: 1 }), false, 1),
+        cancel,
+      ],
+    ])("%s", ([, before, act, after]) =>
+      interruptedAtEveryStep((interrupted, about) => {
+        const budget = makeRequestBudget(300);
+        return Effect.gen(function* () {
+          const queue = yield* LocalQueue;
+          const ids: Array<string> = [];
+          for (const input of ["a", "b", "c"]) {
+            yield* budget.reserve(100);
+            const held = { bytes: body({ input }), release: budget.release(100) };
+            ids.push((yield* queue.submit({ input }, held)).id);
+          }
+          const [first = ""] = ids;
+          const waiting = yield* Effect.forEach(ids, (id) =>
+            Effect.forkChild(queue.wait(id, 60_000)),
+          );
+          yield* before(queue, first);
+          yield* interrupted(act(queue, first));
+          yield* queue.purge;
+          yield* after(queue, first);
+          yield* turns(1);
+          for (const fiber of waiting) assert.isDefined(fiber.pollUnsafe(), about);
+          assert.isTrue(yield* budget.reserve(300), about);
+          assert.isFalse(yield* budget.reserve(1), about);
+        }).pipe(
+          Effect.provide(withQueue([], slowStore).layer),
+          Effect.provideService(RequestBudget, budget),
+        );
+      }),
+    );
+  });
+
+  it.effect("passes a result on as it came, whatever is in it", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      const output = '{"status": "FAILED", "error": 1.50, "a": [1e400, "\\"}", {"output": []}]}';
+      const result = Buffer.from(`{"stopPod":true,"output":${output}}`);
+      yield* queue.forWorker.complete(id, result, false, 1);
+      const text = Buffer.from((yield* queue.status(id)).toJson()).toString();
+      assert.include(text, `"retries":0,"output":${output}}`);
+      assert.deepInclude(JSON.parse(text), { id, status: "COMPLETED" });
+      assert.notInclude(text, "stopPod");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("neither parses nor writes a large result, which would block everybody else", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      const result = body({ output: Array.from({ length: 100_000 }, Math.sqrt) });
+      const parse = vi.spyOn(JSON, "parse");
+      const stringify = vi.spyOn(JSON, "stringify");
+      yield* carryOutWith(result);
+      const text = (yield* queue.status(id)).toJson();
+      const sizes = [
+        ...parse.mock.calls.map(([read]) => read.length),
+        ...stringify.mock.results.map(({ value }) => String(value).length),
+      ];
+      parse.mockRestore();
+      stringify.mockRestore();
+      assert.isAbove(text.length, result.length);
+      assert.isBelow(Math.max(...sizes), 1000);
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("rejects an invalid result", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* queue.forWorker.take(1, false);
+      for (const text of ["", "1", "[]", "{}", '{"stopPod":true}', "<html>"]) {
+        const refused = queue.forWorker.complete(id, Buffer.from(text), false, 1);
+        assert.strictEqual((yield* Effect.flip(refused))._tag, "PostFailed", text);
+      }
+      assert.strictEqual((yield* queue.status(id)).status, "IN_PROGRESS");
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+
+  it.effect("knows no job by a name that every object has", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      for (const id of ["constructor", "__proto__", "toString", "hasOwnProperty", ""]) {
+        assert.strictEqual((yield* Effect.flip(queue.status(id)))._tag, "JobNotFound");
+        assert.strictEqual((yield* Effect.flip(queue.cancel(id)))._tag, "JobNotFound");
+      }
+    }).pipe(Effect.provide(withQueue().layer)),
+  );
+});

@@ -1,0 +1,110 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer } from "effect";
+
+import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { LockTimeout } from "../../src/platform/BlockingLock.ts";
+import type { Runner } from "../../src/runner/Runner.ts";
+import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../../src/runner/RunnerError.ts";
+import { RunnerPool } from "../../src/runner/RunnerPool.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Workspace } from "../../src/workspace/Workspace.ts";
+import { fakeWorkspace, prepared, result } from "../support/FakeRunner.ts";
+import { leaksOf } from "../support/Leaks.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
+
+/** So long that most cuts of a text of such addresses are within it. */
+const PASSWORD = "a-password-of-a-job-".repeat(20);
+
+/** Longer than the longest error that is shown. */
+const TEXT = `the key is ${KEY} ${`https://me:${PASSWORD}@host/ `.repeat(10_000)}`;
+
+/** The response to a job whose call ends in this way. */
+const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) =>
+  Effect.flatMap(RemoteExecutor, ({ execute }) =>
+    execute({ function_name: "f", function_code: "def f(): pass" }),
+  ).pipe(
+    Effect.provide(
+      RemoteExecutor.layerNoDeps.pipe(
+        Layer.provideMerge(keptLogs().layer),
+        Layer.provide([
+          workspace,
+          Layer.mock(DependencyInstaller, {
+            ensure: () => Effect.succeed({ workspace: prepared, installs: 0 }),
+          }),
+          Layer.mock(RunnerPool, { call }),
+          Environment.layerOf({ RUNPOD_API_KEY: KEY }),
+        ]),
+      ),
+    ),
+  );
+
+describe("the error of a job", () => {
+  it.effect.each<readonly [string, Runner["call"]]>([
+    [
+      "an exception of its code",
+      () =>
+        Effect.succeed({
+          result: {
+            ...result,
+            ok: false,
+            error: { kind: "exception", type: "ValueError", message: TEXT, traceback: "" },
+          },
+          value: undefined,
+          output: "",
+        }),
+    ],
+    [
+      "a process that does not start",
+      () => Effect.fail(new RunnerUnavailable({ reason: "did not start", output: TEXT })),
+    ],
+    ["a defect of the worker", () => Effect.die(new Error(TEXT))],
+  ])("is masked before it is shortened when it is %s", ([, call]) =>
+    Effect.gen(function* () {
+      const response = yield* responseAfter(call);
+      const error = response.error ?? "";
+      assert.include(error.slice(0, 1000), "the key is *** https://***@host/");
+      assert.match(error.slice(-1000), /@host\/.*… \(\d+ more characters\)/);
+      for (const secret of [KEY, PASSWORD]) assert.isEmpty(leaksOf(secret, error));
+    }),
+  );
+});
+
+const locked = new LockTimeout({ path: "/workspace/lock", waited: 1 });
+const crashed = (output: string) => new RunnerCrashed({ exitCode: 1, instancesLost: 0, output });
+
+/** What a job's end indicates about the machine, and the error that it tells. */
+const endAfter = Effect.fnUntraced(function* (...of: Parameters<typeof responseAfter>) {
+  const ends: Array<readonly [string, string]> = [];
+  yield* Effect.provideService(responseAfter(...of), JobEvents, {
+    ended: (end, reason) => ends.push([end, reason]),
+  });
+  return ends;
+});
+
+describe("the end of a job says about the machine", () => {
+  it.effect.each<readonly [string, Effect.Error<ReturnType<Runner["call"]>>]>([
+    ["launch", new RunnerUnavailable({ reason: "could not be started", output: "" })],
+    ["ran", new RunnerUnavailable({ reason: "answered badly", output: "", hasStarted: true })],
+    ["ran", new CallTimedOut({ seconds: 1, killed: true, output: "" })],
+    ["ran", crashed("Segmentation fault")],
+    ["cuda", crashed("CUDA error: an illegal memory access was encountered")],
+    ["workspace", locked],
+  ])("%s, after the error %s", ([end, error]) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* endAfter(() => Effect.fail(error)), [[end, error.message]]);
+    }),
+  );
+
+  it.effect("that it has no workspace, when there is none to run in", () =>
+    Effect.gen(function* () {
+      const without = Layer.mock(Workspace, { ready: Effect.fail(locked) });
+      assert.deepStrictEqual(yield* endAfter(() => Effect.never, without), [
+        ["workspace", locked.message],
+      ]);
+    }),
+  );
+});

@@ -1,0 +1,128 @@
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
+
+import { Fitness } from "../../src/health/Fitness.ts";
+import { JobQueue } from "../../src/queue/JobQueue.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { Interpreters } from "../../src/venv/Interpreters.ts";
+import type { Place } from "../../src/venv/Place.ts";
+import { Volume } from "../../src/workspace/Volume.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { fakePrograms } from "../support/FakePrograms.ts";
+import { keptLogs } from "../support/Logs.ts";
+import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
+
+const place = (directory: string): Place => ({
+  directory,
+  shared: true,
+  caches: directory,
+  cachedModels: Option.none(),
+});
+
+/** A disk on which nothing below some folders can be written. */
+const readOnly = (unwritable: ReadonlyArray<string>) => {
+  const write = (path: string) =>
+    unwritable.some((folder) => path.startsWith(folder))
+      ? Effect.fail(
+          PlatformError.systemError({
+            _tag: "PermissionDenied",
+            module: "FileSystem",
+            method: "writeFileString",
+            pathOrDescriptor: path,
+            cause: Object.assign(new Error("EROFS: read-only file system"), { code: "EROFS" }),
+          }),
+        )
+      : Effect.void;
+  return FileSystem.layerNoop({
+    makeDirectory: write,
+    writeFileString: write,
+    makeTempDirectoryScoped: () => Effect.as(write("/tmp"), "/tmp/one"),
+    remove: () => Effect.void,
+  });
+};
+
+/** A machine with this disk. */
+const fitness = (
+  disk: Layer.Layer<FileSystem.FileSystem>,
+  shared: Option.Option<Place>,
+  {
+    pings = [],
+    programs = fakePrograms(() => ""),
+  }: {
+    readonly pings?: Array<Readonly<Record<string, string>>>;
+    readonly programs?: ReturnType<typeof fakePrograms>;
+  } = {},
+) =>
+  Fitness.layerNoDeps.pipe(
+    Layer.provide([
+      disk,
+      programs.layer,
+      Layer.mock(Interpreters, {
+        base: Effect.succeed({ executable: "/usr/bin/python3", identity: "python" }),
+      }),
+      Layer.succeed(Volume, Volume.of({ shared: Effect.succeed(shared), own: place("/own") })),
+      Layer.succeed(
+        JobQueue,
+        fakeJobQueue({ ping: (parameters) => Effect.sync(() => void pings.push(parameters)) }),
+      ),
+      Environment.layerOf({}),
+    ]),
+    Layer.provide([NodeServices.layer, keptLogs().layer]),
+  );
+
+const check = Effect.flatMap(Fitness, (service) => service.check);
+
+describe("a machine is fit for jobs", () => {
+  it.effect("without a writable container disk if the network volume is writable", () =>
+    Effect.provide(
+      check,
+      fitness(readOnly(["/own"]), Option.some(place("/runpod-volume/runtimes/x"))),
+    ),
+  );
+
+  it.effect("not if neither is writable, and reports the check's name to RunPod", () =>
+    Effect.gen(function* () {
+      const pings: Array<Readonly<Record<string, string>>> = [];
+      const unfit = yield* Effect.flip(
+        Effect.provide(check, fitness(readOnly(["/own"]), Option.none(), { pings })),
+      );
+      assert.match(unfit.message, /\/own .*read-only/);
+      assert.deepInclude(pings[0], { status: "unhealthy", check: "disk" });
+    }),
+  );
+
+  it.effect("not without a temporary folder that can be written", () =>
+    Effect.gen(function* () {
+      const unfit = yield* Effect.flip(
+        Effect.provide(check, fitness(readOnly(["/"]), Option.none())),
+      );
+      assert.strictEqual(unfit._tag, "Unfit");
+      const folder = yield* Effect.flip(
+        Effect.provide(check, fitness(readOnly(["/tmp"]), Option.none())),
+      );
+      assert.include(folder.message, "it is mounted read-only (EROFS)");
+      assert.include(folder.message, "TMPDIR");
+    }),
+  );
+
+  it.effect("and tries its disk by files of new names, never by those that are there", () =>
+    Effect.gen(function* () {
+      const { layer, precious } = plantingFileSystem();
+      const unfit = yield* Effect.flip(Effect.provide(check, fitness(layer, Option.none())));
+      assert.include(unfit.message, "EEXIST");
+      assert.strictEqual(precious(), "precious");
+    }),
+  );
+
+  it.effect("and asks for CUDA in a Python without modules of jobs", () =>
+    Effect.gen(function* () {
+      const programs = fakePrograms(() => "");
+      yield* Effect.flatMap(Fitness, ({ checkCuda }) => checkCuda("/venv/bin/python")).pipe(
+        Effect.provide(fitness(readOnly([]), Option.none(), { programs })),
+      );
+      assert.lengthOf(programs.lines, 1);
+      assert.isTrue(programs.lines[0]?.startsWith("/venv/bin/python -I -c "));
+    }),
+  );
+});

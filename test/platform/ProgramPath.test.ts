@@ -1,0 +1,80 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, beforeEach, describe, it } from "@effect/vitest";
+
+import { findProgram, programFolders } from "../../src/platform/ProgramPath.ts";
+
+let root: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "worker-tetra-path-"));
+  for (const folder of ["bin", "venv/bin", "volume/bin", "volume2/bin"]) {
+    mkdirSync(join(root, folder), { recursive: true });
+  }
+  writeFileSync(join(root, "venv", "pyvenv.cfg"), "");
+  return () => rmSync(root, { recursive: true });
+});
+
+describe("the folders of the worker's own programs", () => {
+  it.each([
+    ["a folder", "bin", true],
+    ["a folder beside one of jobs with a longer name", "volume2/bin", true],
+    ["a folder that is not there", "missing", true],
+    ["a folder of jobs", "volume", false],
+    ["a folder below one of jobs", "volume/bin", false],
+    ["a folder below one of jobs, by a detour", "bin/../volume/bin", false],
+    ["a virtual environment", "venv/bin", false],
+    ["a virtual environment by its name", "x/.venv/bin", false],
+    ["one of many virtual environments", "x/.venvs/3.12-1/bin", false],
+  ])("have %s among them or not: %s is %s", (_, folder, isAmong) => {
+    const path = join(root, "bin", "..", folder);
+    assert.deepStrictEqual(
+      programFolders(`/usr/bin:${path}`, [join(root, "other"), join(root, "volume/")]),
+      isAmong ? ["/usr/bin", path] : ["/usr/bin"],
+    );
+  });
+
+  it("have none among them that depends on the current folder", () => {
+    assert.deepStrictEqual(programFolders(":.:bin:../bin:/usr/bin:", []), ["/usr/bin"]);
+  });
+
+  it("are those of the system where there is no PATH", () => {
+    assert.includeMembers([...programFolders(undefined, [])], ["/usr/bin", "/bin"]);
+    assert.isEmpty(programFolders("", []));
+  });
+});
+
+/** Puts something with the program's name into a folder. */
+const plant = (folder: string, make: (path: string) => void) => {
+  mkdirSync(join(root, folder));
+  make(join(root, folder, "tool"));
+  return join(root, folder);
+};
+const script = (path: string) => writeFileSync(path, "#!/bin/sh\n", { mode: 0o755 });
+
+describe("a program", () => {
+  it("is the first executable file of that name", () => {
+    const folders = [
+      plant("empty", () => {}),
+      plant("text", (path) => {
+        script(path);
+        chmodSync(path, 0o644);
+      }),
+      plant("folder", (path) => mkdirSync(path)),
+      plant("dangling", (path) => symlinkSync("nothing", path)),
+      plant("linked", (path) => {
+        script(`${path}-1`);
+        symlinkSync("tool-1", path);
+      }),
+      plant("late", script),
+    ];
+    assert.strictEqual(findProgram("tool", folders), join(root, "linked", "tool"));
+    assert.isUndefined(findProgram("tool", folders.slice(0, 4)));
+  });
+
+  it("is not looked for when its path is given", () => {
+    assert.strictEqual(findProgram("./tool", [plant("bin-2", script)]), "./tool");
+  });
+});

@@ -1,0 +1,289 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it, vi } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
+import { TestClock } from "effect/testing";
+
+import { Programs } from "../../src/platform/Programs.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { leaksOf } from "../support/Leaks.ts";
+
+const KEY = "rpa_0123456789abcdef";
+
+const provide = Effect.provide(
+  Programs.layer.pipe(
+    Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], RUNPOD_API_KEY: KEY })),
+  ),
+);
+
+const node = (code: string, options?: Parameters<Programs["Service"]["run"]>[2]) =>
+  Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code], options));
+
+/** Lines of the log. */
+const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
+  Logger.layer([
+    Logger.make(({ message }) => {
+      lines.push(String(message));
+      if (onLine !== undefined) Deferred.doneUnsafe(onLine, Effect.void);
+    }),
+  ]);
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+describe("Programs", () => {
+  it.live("tell what they wrote and how they ended", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* node("console.log('hello')"), "hello\n");
+      const error = yield* Effect.flip(node("console.error('no way'); process.exit(3)"));
+      assert.deepInclude(error, { exitCode: 3, output: "no way\n" });
+      const missing = yield* Effect.flip(
+        Effect.flatMap(Programs, ({ run }) => run("no-such-program", [])),
+      );
+      assert.include(missing.message, "ENOENT");
+    }).pipe(provide),
+  );
+
+  it.live("are found on the worker's own PATH, never in a folder that a job can write to", () =>
+    Effect.gen(function* () {
+      const root = mkdtempSync(join(tmpdir(), "worker-tetra-path-"));
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(root, { recursive: true })));
+      /** A folder with a program in it that says which one it is. */
+      const plant = (folder: string) => {
+        mkdirSync(join(root, folder), { recursive: true });
+        const file = join(root, folder, "flock");
+        writeFileSync(file, `#!/bin/sh\necho ${folder}\n`, { mode: 0o755 });
+        return join(root, folder);
+      };
+      const venv = plant("venv/bin");
+      writeFileSync(join(root, "venv", "pyvenv.cfg"), "");
+      const bad = [
+        ".",
+        "",
+        "relative",
+        venv,
+        plant("app/.venv/bin"),
+        plant("volume/bin"),
+        plant("own/bin"),
+      ];
+      const workspace = plant("own");
+      const PATH = [...bad, plant("good"), "/usr/bin", "/bin"].join(":");
+      const run = (environment: Readonly<Record<string, string>>) =>
+        Effect.flatMap(Programs, (programs) =>
+          Effect.all([
+            programs.run("flock", [], { directory: workspace, environment }),
+            programs.run("sh", ["-c", "flock"], { directory: workspace, environment }),
+          ]),
+        ).pipe(
+          Effect.provide(
+            Layer.provide(
+              Programs.layer,
+              Environment.layerOf({
+                PATH,
+                RUNPOD_VOLUME_PATH: join(root, "volume"),
+                WORKER_WORKSPACE_PATH: workspace,
+              }),
+            ),
+          ),
+        );
+      for (const environment of [
+        {},
+        { PATH: `${venv}:${PATH}`, VIRTUAL_ENV: join(root, "venv") },
+      ]) {
+        assert.deepStrictEqual(yield* run(environment), ["good\n", "good\n"]);
+      }
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("hand their lines to the log as they come, without credentials", () => {
+    const lines: Array<string> = [];
+    const code =
+      "console.log('from https://me:secret@host/'); console.error('hidden'); console.log('rpa_0123456789abcdef')";
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() =>
+        assert.deepStrictEqual(lines, ["tool: from https://***@host/", "tool: ***"]),
+      ),
+    );
+  });
+
+  it.live("have long lines shortened in the log", () => {
+    const lines: Array<string> = [];
+    const live = { stream: "stdout", name: "tool" } as const;
+    return node("console.log('x'.repeat(20_000)); console.log('next')", { live }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        const [long = "", next] = lines;
+        assert.match(long, /^tool: x{1000}/);
+        assert.isBelow(long.length, 5000);
+        assert.strictEqual(next, "tool: next");
+      }),
+    );
+  });
+
+  it.live("show no part of a secret in the log, wherever a line or the pipe cuts it", () => {
+    const lines: Array<string> = [];
+    const code = `
+const key = "${KEY}";
+const { writeSync } = require("fs");
+for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - offset) + key + "y".repeat(100) + "\\n");
+(async () => {
+  for (const byte of Buffer.from(key + "\\n")) {
+    writeSync(1, Buffer.of(byte));
+    await new Promise(setImmediate);
+  }
+})();`;
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        assert.lengthOf(lines, 41);
+        assert.isEmpty(leaksOf(KEY, lines.join("\n")));
+        assert.include(lines[0], "more characters)");
+        assert.strictEqual(lines.at(-1), "tool: ***");
+      }),
+    );
+  });
+
+  it.live("show no part of an address's password in the log where a long line is cut", () => {
+    const lines: Array<string> = [];
+    const password = "a-password-of-a-job";
+    const code = `
+const address = "https://me:${password}@host/ ";
+for (let offset = 0; offset < address.length; offset += 1) console.log("x".repeat(4096 - offset) + address);`;
+    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+      provide,
+      Effect.provide(kept(lines)),
+      Effect.map(() => {
+        assert.isAtLeast(lines.length, password.length);
+        assert.isEmpty(leaksOf(password, lines.join("\n")));
+        assert.include(lines.at(-1), "xhttps://***@host/");
+      }),
+    );
+  });
+
+  it.live("show no line of a secret of several short lines in the log", () => {
+    const lines: Array<string> = [];
+    const secret = "one-line\ntwo-line\nend-line";
+    return node(`console.log("before\\n" + process.env.A_SECRET + "\\nafter")`, {
+      live: { stream: "stdout", name: "tool" },
+    }).pipe(
+      Effect.provide(
+        Programs.layer.pipe(
+          Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], A_SECRET: secret })),
+          Layer.merge(kept(lines)),
+        ),
+      ),
+      Effect.map(() => assert.notInclude(lines.join(), "-line")),
+    );
+  });
+
+  it.live("show no part of a secret where much of their output is left out", () =>
+    Effect.gen(function* () {
+      const address = "https://me:a-password-of-a-job@host/";
+      for (const offset of [4, 10, 16, 30]) {
+        const code = `
+const text = "x ".repeat(${16 * 1024}).slice(${offset}) + process.argv[1] + " y".repeat(40000) + process.argv[1] + "z ".repeat(${16 * 1024}).slice(${offset});
+process.stdout.write(text, () => process.exit(1));`;
+        for (const secret of [KEY, address]) {
+          const error = yield* Effect.flip(
+            Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code, secret])),
+          );
+          assert.include(error.output, "bytes of output left out here");
+          assert.isEmpty(leaksOf(KEY, error.message));
+          assert.isEmpty(leaksOf("me:a-password-of-a-job", error.message));
+        }
+      }
+    }).pipe(provide),
+  );
+
+  it.live("show no credentials in what they failed with", () =>
+    Effect.gen(function* () {
+      const address = "git+https://me:0123456789@host/x.git";
+      const run = Effect.flatMap(Programs, (programs) =>
+        programs.run(process.execPath, ["-e", `console.error("${address}"); process.exit(1)`]),
+      );
+      const error = yield* Effect.flip(run);
+      assert.include(error.message, "https://***@host/x.git");
+      assert.notInclude(error.message, "0123456789");
+    }).pipe(provide),
+  );
+
+  it.live("end with all that they started when nobody waits for them any more", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = [];
+      const said = yield* Deferred.make<void>();
+      const code =
+        "const c = require('child_process').spawn('sleep', ['600']); console.log(process.pid + ' ' + c.pid)";
+      const fiber = yield* Effect.forkChild(
+        node(code, { live: { stream: "stdout", name: "pids" } }).pipe(
+          provide,
+          Effect.provide(kept(lines, said)),
+        ),
+      );
+      yield* Deferred.await(said);
+      yield* Fiber.interrupt(fiber);
+      const pids = (lines[0] ?? "").replace("pids: ", "").split(" ").map(Number);
+      assert.lengthOf(pids, 2);
+      // A grandchild is gone when init has taken notice.
+      const left = yield* Effect.sync(() => pids.filter(isAlive)).pipe(
+        Effect.repeat({
+          schedule: Schedule.spaced("20 millis"),
+          until: ({ length }) => length === 0,
+        }),
+        Effect.timeout("5 seconds"),
+      );
+      assert.isEmpty(left);
+    }),
+  );
+
+  it.effect("do not keep anybody waiting when no signal ends them, as in a driver that hangs", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = [];
+      const said = yield* Deferred.make<void>();
+      const code = "console.log(process.pid); setInterval(() => {}, 1000)";
+      const fiber = yield* Effect.forkChild(
+        node(code, { live: { stream: "stdout", name: "pid" } }).pipe(
+          provide,
+          Effect.provide(kept(lines, said)),
+        ),
+      );
+      yield* Deferred.await(said);
+      const kill = vi.spyOn(process, "kill").mockReturnValue(true);
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          kill.mockRestore();
+          process.kill(Number((lines[0] ?? "").replace("pid: ", "")), "SIGKILL");
+        }),
+      );
+      const interrupted = yield* Effect.forkChild(Fiber.interrupt(fiber));
+      yield* TestClock.adjust("10 seconds");
+      yield* Fiber.join(interrupted);
+      assert.deepStrictEqual(
+        kill.mock.calls.map(([, signal]) => signal),
+        ["SIGTERM", "SIGKILL"],
+      );
+    }),
+  );
+
+  it.live("do not keep anybody waiting for what they leave behind", () =>
+    node(
+      "const c = require('child_process').spawn('sleep', ['600'], { stdio: 'inherit', detached: true }); console.log(c.pid); c.unref(); process.exit(0)",
+    ).pipe(
+      provide,
+      Effect.map((words) => {
+        process.kill(Number(words));
+        assert.match(words, /^\d+\n$/);
+      }),
+    ),
+  );
+});

@@ -1,0 +1,87 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { codeOf, diskFault } from "../../../src/platform/files/DiskFault.ts";
+import { platformError } from "../../support/MemoryFileSystem.ts";
+
+const faultOf = (code: string) =>
+  diskFault("/volume/x", "can't be written")(platformError(code, "writeFile", "/volume/x"));
+
+describe("DiskFault", () => {
+  it.each([
+    ["ENOSPC", "no space left"],
+    ["EDQUOT", "quota"],
+    ["EROFS", "read-only"],
+    ["EACCES", "denied"],
+    ["EPERM", "denied"],
+    ["EIO", "failed"],
+    ["ESTALE", "lost"],
+    ["ENOTCONN", "not connected"],
+    ["ELOOP", "symbolic link"],
+    ["ENAMETOOLONG", "too long"],
+    ["EMFILE", "open files"],
+    ["ENFILE", "open files"],
+    ["ENOTDIR", "not a folder"],
+    ["EMLINK", "second name"],
+    ["ENOENT", "not there"],
+    ["ETIMEDOUT", "does not answer"],
+  ])("names path, problem, reason and what to do: %s", (code, word) => {
+    const fault = faultOf(code);
+    assert.strictEqual(fault.code, code);
+    assert.include(fault.message, "/volume/x can't be written: ");
+    assert.include(fault.message, word);
+    assert.match(fault.message, new RegExp(`\\(${code}\\)\\. [A-Z].+\\.$`));
+  });
+
+  it.each([
+    [-122, "EDQUOT", "quota"],
+    [-116, "ESTALE", "lost"],
+  ])("knows the number of a fault that Node has no name for: %s", (errno, code, word) => {
+    const unnamed = Object.assign(new Error("write"), {
+      code: `Unknown system error ${errno}`,
+      errno,
+    });
+    const fault = diskFault("/volume/x", "can't be written")(unnamed);
+    assert.strictEqual(fault.code, code);
+    assert.include(fault.message, word);
+  });
+
+  it.each([
+    ["a system error", Object.assign(new Error("write"), { errno: -28, code: "ENOSPC" }), "ENOSPC"],
+    ["an error of Effect's file system", platformError("EIO", "writeFile", "/volume/x"), "EIO"],
+    ["a disk fault", faultOf("EROFS"), "EROFS"],
+    ["an error without a code", new Error("write"), "UNKNOWN"],
+    ["an error whose code is a number", new DOMException("aborted", "AbortError"), "UNKNOWN"],
+    ["an error whose cause is unknown", { reason: { cause: undefined } }, "UNKNOWN"],
+    [
+      "an error whose cause is nothing",
+      Object.assign(new Error("write", { cause: undefined }), { code: "EIO" }),
+      "EIO",
+    ],
+    ["a text", "write", "UNKNOWN"],
+  ])("finds the code of %s", (_, error, code) => {
+    assert.strictEqual(codeOf(error), code);
+  });
+
+  it.each([
+    [
+      "an error of Effect",
+      platformError("EPROTO", "open", "/x"),
+      platformError("EPROTO", "open", "/x").message,
+    ],
+    ["an error of Node", new Error("gone"), "gone"],
+    ["no error", "gone", "gone"],
+  ])("keeps the words of %s", (_, error, detail) => {
+    assert.strictEqual(diskFault("/x", "can't be read")(error).detail, detail);
+  });
+
+  it("is not wrapped in another one", () => {
+    const fault = faultOf("ENOSPC");
+    assert.strictEqual(diskFault("/elsewhere", "can't be read")(fault), fault);
+  });
+
+  it("gives the system's own words for what it does not know", () => {
+    const { code, message } = faultOf("EPROTO");
+    assert.strictEqual(code, "EPROTO");
+    assert.match(message, /FileSystem\.writeFile.* \(EPROTO\)\.$/);
+  });
+});

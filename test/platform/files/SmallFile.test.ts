@@ -1,0 +1,81 @@
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem } from "effect";
+
+import { codeOf } from "../../../src/platform/files/DiskFault.ts";
+import { readSmallFile, replaceFile } from "../../../src/platform/files/SmallFile.ts";
+import { memoryFileSystem } from "../../support/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../../support/PlantingFileSystem.ts";
+
+describe("readSmallFile", () => {
+  it.effect("reads a regular file", () =>
+    Effect.gen(function* () {
+      const { files } = memoryFileSystem({ "/a/file": "text" });
+      assert.strictEqual(yield* readSmallFile(files, "/a/file"), "text");
+    }),
+  );
+
+  it.live.each<readonly [string, (path: string, folder: string) => void]>([
+    [
+      "a link to a file",
+      (path, folder) => {
+        writeFileSync(join(folder, "target"), "text");
+        symlinkSync(join(folder, "target"), path);
+      },
+    ],
+    ["a named pipe", (path) => execFileSync("mkfifo", [path])],
+    ["a folder", (path) => mkdirSync(path)],
+    ["more than a mebibyte", (path) => writeFileSync(path, "x".repeat(1024 * 1024 + 1))],
+  ])("refuses %s at once", ([, plant]) =>
+    Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
+      const folder = yield* files.makeTempDirectoryScoped();
+      const path = join(folder, "planted");
+      plant(path, folder);
+      // A reader that opens the pipe waits while this process has it open, and can end when the test does.
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          return lstatSync(path).isFIFO() ? openSync(path, constants.O_RDWR) : undefined;
+        }),
+        (writer) => Effect.sync(() => (writer === undefined ? undefined : closeSync(writer))),
+      );
+      const error = yield* Effect.flip(readSmallFile(files, path));
+      assert.include(error.message, `${path} is not a small regular file`);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});
+
+describe("replaceFile", () => {
+  it.effect("replaces a link itself", () =>
+    Effect.gen(function* () {
+      const { files, show } = memoryFileSystem({
+        "/precious": "x",
+        "/a/file": { link: "/precious" },
+      });
+      yield* replaceFile(files, "/a/file", "text");
+      assert.deepStrictEqual(show(), { "/precious": "x", "/a": null, "/a/file": "text" });
+    }),
+  );
+
+  it.effect("writes to nothing that another process has put under its temporary name", () =>
+    Effect.gen(function* () {
+      const { files, precious } = plantingFileSystem({ "/a/file": "old" });
+      const error = yield* Effect.flip(replaceFile(files, "/a/file", "new"));
+      assert.strictEqual(codeOf(error), "EEXIST");
+      assert.strictEqual(precious(), "precious");
+      assert.strictEqual(yield* files.readFileString("/a/file"), "old");
+    }),
+  );
+});

@@ -1,0 +1,302 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Clock, Deferred, Effect, Fiber, Layer, Option } from "effect";
+import { TestClock } from "effect/testing";
+
+import { Delivery } from "../../src/queue/Delivery.ts";
+import { JobQueue, PostFailed } from "../../src/queue/JobQueue.ts";
+import type { JobResult } from "../../src/queue/JobResult.ts";
+import { ResultStore } from "../../src/queue/ResultStore.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { turns } from "../support/Interruption.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+const resultOf = (jobId: string, bytes = 0): JobResult => ({
+  jobId,
+  body: new Uint8Array(bytes),
+  isStream: false,
+});
+
+const ROOM = 256 * 1024 * 1024;
+
+interface Surroundings {
+  readonly complete?: JobQueue["Service"]["complete"];
+  /** Whether a store keeps what is not delivered. */
+  readonly isKept?: boolean;
+  /** What an earlier worker has kept. */
+  readonly earlier?: ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>;
+  /** How long a result is sent again, in seconds. */
+  readonly patience?: number;
+}
+
+/** Delivery to a service and a store that are given, with the results that were to be kept. */
+const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: Surroundings) => {
+  const logs = keptLogs();
+  const unsent: Array<JobResult> = [];
+  const store = ResultStore.of({
+    keep: (result) =>
+      Effect.sync(() => {
+        unsent.push(result);
+        return isKept;
+      }),
+    kept: Effect.succeed(earlier),
+  });
+  const layer = Delivery.layerNoDeps.pipe(
+    Layer.provide([
+      Layer.succeed(JobQueue, fakeJobQueue(complete === undefined ? {} : { complete })),
+      Layer.succeed(ResultStore, store),
+      Environment.layerOf({ WORKER_RESULT_RETRY: String(patience) }),
+    ]),
+    Layer.provideMerge(logs.layer),
+  );
+  return { layer, logs, unsent };
+};
+
+const ids = (results: ReadonlyArray<JobResult>) => results.map(({ jobId }) => jobId);
+
+describe("Delivery", () => {
+  it.effect("sends a result after what must come before it, and says when it is delivered", () => {
+    const seen: Array<string> = [];
+    const note = (what: string) => Effect.sync(() => void seen.push(what));
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId, body, isStream) => note(`${jobId} ${body.length} ${isStream}`),
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(
+        { ...resultOf("job", 3), isStream: true },
+        Effect.andThen(Effect.yieldNow, note("before")),
+        note("finished"),
+      );
+      yield* idle;
+      assert.deepStrictEqual(seen, ["before", "job 3 true", "finished"]);
+      assert.isEmpty([...unsent, ...logs.warnings(), ...logs.errors()]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect(
+    "gives each try more time for a larger result, and a share of the time that is left",
+    () =>
+      Effect.gen(function* () {
+        for (const [patience, bytes, expected] of [
+          [300, 0, 30],
+          [300, 2_000_000, 32],
+          [20, 0, 2],
+          [5, 0, 1],
+          [0, 0, 1],
+          [0, 500_000, 1.5],
+          [600, 0, 60],
+          [3600, 0, 60],
+          [3600, 30_000_000, 90],
+        ] as const) {
+          const limits: Array<number> = [];
+          const { layer } = surrounded({
+            patience,
+            complete: (_id, _body, _isStream, limit) => Effect.sync(() => void limits.push(limit)),
+          });
+          yield* Effect.gen(function* () {
+            const { accept, idle } = yield* Delivery;
+            yield* accept(resultOf("job", bytes), Effect.void, Effect.void);
+            yield* idle;
+          }).pipe(Effect.provide(layer));
+          assert.deepStrictEqual(limits, [expected]);
+        }
+      }),
+  );
+
+  it.effect.each([true, false])(
+    "sends a result again until its time is over, and then has it kept or logs its loss: %s",
+    (isKept) => {
+      const tries: Array<number> = [];
+      const finished: Array<number> = [];
+      const { layer, logs, unsent } = surrounded({
+        isKept,
+        complete: () =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            tries.push(now);
+            return Effect.fail(new PostFailed({ status: 503, reason: "it answered 503" }));
+          }),
+      });
+      return Effect.gen(function* () {
+        const { accept, idle } = yield* Delivery;
+        const done = Effect.map(Clock.currentTimeMillis, (now) => void finished.push(now));
+        yield* accept(resultOf("job", 99_999), Effect.void, done);
+        yield* TestClock.adjust("25 seconds");
+        assert.isEmpty([...unsent, ...finished]);
+        yield* TestClock.adjust("75 seconds");
+        yield* idle;
+        assert.isAbove(tries.at(-1) ?? 0, 25_000);
+        assert.deepStrictEqual(ids(unsent), ["job"]);
+        assert.deepStrictEqual(finished, tries.slice(-1));
+        const delays = logs.warnings().filter((line) => line.includes("not delivered yet"));
+        assert.lengthOf(delays, tries.length);
+        const [last] = isKept
+          ? logs.warnings().filter((line) => !delays.includes(line))
+          : logs.errors();
+        assert.include(last, "job (99999 bytes)");
+        assert.include(last, isKept ? "kept for the next start" : "lost");
+        assert.match(last ?? "", /60 seconds.*503/);
+        assert.lengthOf(logs.errors(), isKept ? 0 : 1);
+      }).pipe(Effect.provide(layer));
+    },
+  );
+
+  it.effect("sends a result once that RunPod does not want any more", () => {
+    const sent: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId) => {
+        sent.push(jobId);
+        return Effect.fail(new PostFailed({ status: 404, reason: "it answered 404" }));
+      },
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("job", 100_000), Effect.void, Effect.void);
+      yield* idle;
+      assert.deepStrictEqual(sent, ["job"]);
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+      assert.isEmpty(logs.warnings());
+      assert.match(logs.errors().join(), /job \(0\.1 MB\) is lost: .*not want.*404/);
+      assert.deepStrictEqual(logs.jobs(), ["job"]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps a result whose replacement is refused too", () => {
+    const sent: Array<number> = [];
+    const { layer, unsent } = surrounded({
+      complete: (_id, body) => {
+        sent.push(body.length);
+        return Effect.fail(new PostFailed({ status: 413, reason: "it answered 413" }));
+      },
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("job", 200_000), Effect.void, Effect.void);
+      yield* idle;
+      assert.lengthOf(sent, 2);
+      assert.strictEqual(sent[0], 200_000);
+      assert.isBelow(sent[1] ?? 0, 1000);
+      assert.deepStrictEqual(
+        unsent.map(({ body }) => body.length),
+        [200_000],
+      );
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps what it could not send when the worker ends", () => {
+    const finished: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({ complete: () => Effect.never });
+    return Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        const { accept } = yield* Delivery;
+        yield* accept(
+          resultOf("job"),
+          Effect.void,
+          Effect.sync(() => void finished.push("job")),
+        );
+      }).pipe(Effect.provide(layer));
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+      assert.deepStrictEqual(finished, ["job"]);
+      assert.match(logs.errors().join(), /job .* is lost: the worker ended/);
+    });
+  });
+
+  it.effect("keeps a result that it accepts right before the worker ends", () => {
+    const { layer, unsent } = surrounded({ complete: () => Effect.never });
+    return Effect.gen(function* () {
+      yield* Effect.gen(function* () {
+        const { accept } = yield* Delivery;
+        yield* Effect.forkChild(accept(resultOf("job"), Effect.void, Effect.void), {
+          startImmediately: true,
+        });
+      }).pipe(Effect.provide(layer));
+      assert.deepStrictEqual(ids(unsent), ["job"]);
+    });
+  });
+
+  it.effect("keeps a result whose delivery breaks down, and continues with others", () => {
+    const sent: Array<string> = [];
+    const { layer, logs, unsent } = surrounded({
+      complete: (jobId) =>
+        jobId === "broken"
+          ? Effect.die(new Error("boom"))
+          : Effect.sync(() => void sent.push(jobId)),
+    });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      yield* accept(resultOf("broken"), Effect.void, Effect.void);
+      yield* accept(resultOf("good"), Effect.void, Effect.void);
+      yield* idle;
+      assert.deepStrictEqual(ids(unsent), ["broken"]);
+      assert.deepStrictEqual(sent, ["good"]);
+      assert.match(logs.errors().join(), /broken .* is lost: .*boom/);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("sends small results side by side, and one that is larger than all the room", () => {
+    const sent: Array<string> = [];
+    const { layer } = surrounded({
+      complete: (jobId) =>
+        jobId === "slow" ? Effect.never : Effect.sync(() => void sent.push(jobId)),
+    });
+    return Effect.gen(function* () {
+      const { accept } = yield* Delivery;
+      for (const result of [resultOf("slow"), resultOf("next", 10), resultOf("huge", ROOM + 1)]) {
+        yield* accept(result, Effect.void, Effect.void);
+      }
+      yield* turns(50);
+      assert.deepStrictEqual(sent, ["next", "huge"]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("sends what an earlier worker kept, and loads no more than there is room for", () => {
+    const loaded: Array<string> = [];
+    const sent: Array<string> = [];
+    const gate = Deferred.makeUnsafe<void>();
+    const load = (result: JobResult) =>
+      Effect.sync(() => {
+        loaded.push(result.jobId);
+        return Option.some(result);
+      });
+    const { layer } = surrounded({
+      earlier: [
+        Effect.succeedNone,
+        load(resultOf("one", ROOM)),
+        load(resultOf("two", ROOM)),
+        load(resultOf("three")),
+      ],
+      complete: (jobId) =>
+        Effect.andThen(
+          Deferred.await(gate),
+          Effect.sync(() => void sent.push(jobId)),
+        ),
+    });
+    return Effect.gen(function* () {
+      const { resume, idle } = yield* Delivery;
+      const resuming = yield* Effect.forkChild(resume);
+      yield* turns(50);
+      assert.deepStrictEqual(loaded, ["one", "two"]);
+      yield* Deferred.succeed(gate, undefined);
+      yield* Fiber.join(resuming);
+      yield* idle;
+      assert.deepStrictEqual(sent, ["one", "two", "three"]);
+    }).pipe(Effect.provide(layer));
+  });
+
+  it.effect("keeps the slot of a job while there is no room for its result", () => {
+    const gate = Deferred.makeUnsafe<void>();
+    const { layer } = surrounded({ complete: () => Deferred.await(gate) });
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      const large = (jobId: string) =>
+        accept(resultOf(jobId, 200 * 1024 * 1024), Effect.void, Effect.void);
+      yield* large("one");
+      const waiting = yield* Effect.forkChild(large("two"));
+      yield* turns(50);
+      assert.isUndefined(waiting.pollUnsafe());
+      yield* Deferred.succeed(gate, undefined);
+      yield* Fiber.join(waiting);
+      yield* idle;
+    }).pipe(Effect.provide(layer));
+  });
+});

@@ -1,0 +1,233 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Layer, Option, Queue } from "effect";
+
+import { Delivery } from "../../src/queue/Delivery.ts";
+import { JobQueue } from "../../src/queue/JobQueue.ts";
+import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { ResultStore } from "../../src/queue/ResultStore.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import { fakeJobQueue } from "../support/FakeJobQueue.ts";
+import { inMemoryWorker } from "../support/InMemoryWorker.ts";
+import { interruptedAtEveryStep, turns } from "../support/Interruption.ts";
+import { keptLogs } from "../support/Logs.ts";
+
+/** The most steps of the scheduler that the interrupted effects take. */
+const STEPS = 40;
+
+const steps = Array.from({ length: STEPS }, (_, step) => step);
+
+const ROOM = 256 * 1024 * 1024;
+const large = new Uint8Array(ROOM);
+
+describe("an interruption at any step", { timeout: 60_000 }, () => {
+  it.effect(
+    "of a job by RunPod releases its slot, and the next job runs beside the other one",
+    () =>
+      Effect.forEach(
+        steps,
+        Effect.fnUntraced(function* (step) {
+          const offered = yield* Queue.unbounded<string>();
+          const stops = yield* Queue.unbounded<string>();
+          const gate = yield* Deferred.make<void>();
+          const wasTaken = yield* Deferred.make<void>();
+          const running = new Set<string>();
+          const results: Array<string> = [];
+          const layer = inMemoryWorker(
+            {
+              take: () =>
+                Effect.map(Queue.take(offered), (id) => {
+                  Deferred.doneUnsafe(wasTaken, Effect.void);
+                  return { jobs: [{ id }], unusable: [] };
+                }),
+              stops: Effect.map(Queue.take(stops), (id) => [id]),
+              complete: (id) => Effect.sync(() => results.push(id)),
+            },
+            { WORKER_CONCURRENCY: "2" },
+          );
+          yield* Effect.gen(function* () {
+            const worker = yield* QueueWorker;
+            const fiber = yield* Effect.forkChild(
+              worker.run(({ id }) =>
+                Effect.andThen(
+                  Effect.sync(() => running.add(id)),
+                  Deferred.await(gate),
+                ),
+              ),
+            );
+            yield* Queue.offer(offered, "first");
+            yield* Deferred.await(wasTaken);
+            yield* turns(step);
+            yield* Queue.offer(stops, "first");
+            yield* turns(2 * STEPS);
+            yield* Queue.offerAll(offered, ["second", "third"]);
+            yield* turns(4 * STEPS);
+            assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
+            yield* Deferred.succeed(gate, undefined);
+            yield* worker.drain;
+            yield* Fiber.join(fiber);
+            assert.sameMembers(
+              results.filter((id) => id !== "first"),
+              ["second", "third"],
+            );
+          }).pipe(Effect.provide(layer));
+        }),
+        { discard: true },
+      ),
+  );
+
+  it.effect("of the worker loses no job without logging it", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const logs = keptLogs();
+        const taken: Array<string> = [];
+        const results: Array<string> = [];
+        const layer = inMemoryWorker(
+          {
+            take: (count) =>
+              Effect.sync(() => {
+                const jobs = Array.from({ length: count }, (_, n) => ({
+                  id: `job-${taken.length + n}`,
+                }));
+                taken.push(...jobs.map(({ id }) => id));
+                return { jobs, unusable: [] };
+              }),
+            complete: (id) =>
+              Effect.andThen(
+                turns(3),
+                Effect.sync(() => results.push(id)),
+              ),
+          },
+          { WORKER_CONCURRENCY: "3" },
+        );
+        yield* Effect.gen(function* () {
+          const worker = yield* QueueWorker;
+          const fiber = yield* Effect.forkChild(
+            worker.run(({ id }) => Effect.as(turns(Number(id.slice(4)) % 9), id)),
+          );
+          yield* turns(step);
+          yield* Fiber.interrupt(fiber);
+        }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
+        const lost = logs
+          .errors()
+          .flatMap((line) => /result of job (job-\d+) .* is lost/.exec(line)?.[1] ?? []);
+        assert.sameMembers([...results, ...lost], taken, `interrupted after step ${step}`);
+      }),
+      { discard: true },
+    ),
+  );
+
+  it.effect("of Delivery.accept releases all room, and finishes each result once", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const gate = yield* Deferred.make<void>();
+        const finished: Array<string> = [];
+        const sent: Array<string> = [];
+        const layer = inMemoryWorker({
+          complete: (id) =>
+            Effect.andThen(
+              Deferred.await(gate),
+              Effect.sync(() => sent.push(id)),
+            ),
+        });
+        yield* Effect.gen(function* () {
+          const { accept, idle } = yield* Delivery;
+          const handOver = (jobId: string) =>
+            accept(
+              { jobId, body: large, isStream: false },
+              Effect.void,
+              Effect.sync(() => finished.push(jobId)),
+            );
+          const first = yield* Effect.forkChild(handOver("first"));
+          const second = yield* Effect.forkChild(handOver("second"));
+          yield* turns(step);
+          yield* Effect.all([Fiber.interrupt(first), Fiber.interrupt(second)]);
+          yield* Deferred.succeed(gate, undefined);
+          // It needs all the room.
+          yield* handOver("third");
+          yield* idle;
+          assert.deepStrictEqual(finished, sent, `interrupted after step ${step}`);
+          assert.include(sent, "third");
+        }).pipe(Effect.provide(layer));
+      }),
+      { discard: true },
+    ),
+  );
+
+  it.effect("of Delivery.accept leaves no delivery that the worker's end does not wait for", () =>
+    interruptedAtEveryStep((interrupted, about) => {
+      const begun: Array<string> = [];
+      const ended: Array<string> = [];
+      return Effect.gen(function* () {
+        const { accept, idle } = yield* Delivery;
+        yield* interrupted(
+          accept(
+            { jobId: "job", body: large, isStream: false },
+            Effect.andThen(
+              Effect.sync(() => begun.push("job")),
+              turns(5 * STEPS),
+            ),
+            Effect.sync(() => ended.push("job")),
+          ),
+        );
+        yield* idle;
+        yield* turns(2 * STEPS);
+        assert.deepStrictEqual(ended, begun, about);
+      }).pipe(Effect.provide(inMemoryWorker({ complete: () => Effect.void })));
+    }),
+  );
+
+  it.effect("of Delivery.resume loses no result that was loaded from the disk", () =>
+    interruptedAtEveryStep((interrupted, about) => {
+      const loaded: Array<string> = [];
+      const sent: Array<string> = [];
+      const load = (jobId: string) =>
+        Effect.sync(() => {
+          loaded.push(jobId);
+          return Option.some({ jobId, body: new Uint8Array(), isStream: false });
+        });
+      return Effect.gen(function* () {
+        const { resume, idle } = yield* Delivery;
+        yield* interrupted(resume);
+        yield* idle;
+        assert.deepStrictEqual(sent, loaded, about);
+      }).pipe(
+        Effect.provide(
+          Delivery.layerNoDeps.pipe(
+            Layer.provide([
+              Layer.mock(ResultStore, { kept: Effect.succeed([load("one"), load("two")]) }),
+              Layer.succeed(
+                JobQueue,
+                fakeJobQueue({ complete: (id) => Effect.sync(() => sent.push(id)) }),
+              ),
+              Environment.layerOf({}),
+            ]),
+            Layer.merge(keptLogs().layer),
+          ),
+        ),
+      );
+    }),
+  );
+});
+
+describe("a delivery that fails by a defect", () => {
+  it.effect("is logged as lost, and its bytes and its job are released", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const { accept, idle } = yield* Delivery;
+      let ended = 0;
+      const end = Effect.sync(() => (ended += 1));
+      yield* accept({ jobId: "one", body: large, isStream: false }, Effect.die("broken"), end);
+      yield* accept({ jobId: "two", body: large, isStream: false }, Effect.void, end);
+      yield* idle;
+      assert.strictEqual(ended, 2);
+      assert.match(
+        logs.errors().join(),
+        /result of job one .* is lost: sending it failed \(broken\)/,
+      );
+    }).pipe(
+      Effect.provide(Layer.merge(inMemoryWorker({ complete: () => Effect.void }), logs.layer)),
+    );
+  });
+});

@@ -1,0 +1,42 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import type { Handler } from "../../src/queue/QueueWorker.ts";
+import { atWork } from "../support/WorkerAtWork.ts";
+
+/** A job that goes through its stages slowly. */
+const slow: Handler = () =>
+  Effect.gen(function* () {
+    const events = yield* JobEvents;
+    events.stage?.("dependencies");
+    yield* Effect.sleep("1200 millis");
+    events.output?.("one\ntwo\n");
+    events.stage?.("running");
+    yield* Effect.sleep("1200 millis");
+    return "done";
+  });
+
+describe.concurrent("the progress of a job is told", () => {
+  it.live.each([
+    ["off", []],
+    ["stages", [{ stage: "dependencies" }, { stage: "running" }]],
+    [
+      "output",
+      [
+        { stage: "dependencies", output: "" },
+        { stage: "running", output: "one\ntwo\n" },
+      ],
+    ],
+  ] as const)("as %s says, and never after the result", ([mode, expected]) =>
+    Effect.gen(function* () {
+      const { service } = yield* atWork(slow, { variables: { WORKER_PROGRESS: mode } });
+      const id = service.submit(1);
+      yield* service.result(id);
+      assert.deepStrictEqual(
+        service.progress.map(({ body }) => body["output"]),
+        [...expected],
+      );
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,299 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber, Schema, Stream } from "effect";
+
+import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { inMemoryWorker } from "../support/InMemoryWorker.ts";
+import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
+
+class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schema.String }) {
+  override get message(): string {
+    return `${this.input} is odd`;
+  }
+}
+
+describe.concurrent("Worker", () => {
+  it.live("takes jobs, has them handled and brings the results back", () =>
+    Effect.gen(function* () {
+      const { service } = yield* atWork(echo);
+      const ids = [1, "two", [3], { four: 4 }, false, 0].map((input) => service.submit(input));
+      const posted = yield* Effect.forEach(ids, service.result);
+      assert.deepStrictEqual(
+        posted.map(({ body }) => body["output"]),
+        [1, "two", [3], { four: 4 }, false, 0],
+      );
+      const [first] = posted;
+      assert.strictEqual(first?.isStream, "false");
+      assert.deepInclude(first?.headers, {
+        authorization: "key-of-the-worker-itself",
+        "content-type": "application/x-www-form-urlencoded",
+        charset: "utf-8",
+        "x-request-id": "job-1",
+      });
+      const take = service.requests.find(({ route }) => route === "take");
+      assert.strictEqual(take?.url.pathname, "/job-take/pod-1");
+      assert.strictEqual(take?.url.search, "?gpu=test&job_in_progress=0");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("sends errors where the service wants them", () =>
+    Effect.gen(function* () {
+      const { service } = yield* atWork(({ input }) =>
+        input === "throws"
+          ? Effect.fail(new OddInput({ input: String(input) }))
+          : Effect.succeed({ success: false, error: "it broke", stdout: "…" }),
+      );
+      const told = yield* service.result(service.submit("told"));
+      assert.deepStrictEqual(told.body, {
+        output: { success: false, stdout: "…" },
+        error: "it broke",
+      });
+      const thrown = yield* service.result(service.submit("throws"));
+      assert.deepStrictEqual(thrown.body, { error: "OddInput: throws is odd" });
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("streams the values of a handler's stream in order, and sends them all at the end", () =>
+    Effect.gen(function* () {
+      const { service } = yield* atWork(() => Stream.make(1, 2, 3));
+      const id = service.submit("go");
+      const { body, isStream } = yield* service.result(id);
+      assert.deepStrictEqual(service.chunks(id), [1, 2, 3]);
+      assert.deepStrictEqual([body["output"], isStream], [[1, 2, 3], "true"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("runs as many jobs at once as it may, and asks for as many as it has room for", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      let running = 0;
+      let most = 0;
+      const { service } = yield* atWork(
+        () =>
+          Effect.gen(function* () {
+            running += 1;
+            most = Math.max(most, running);
+            yield* Deferred.await(gate);
+            running -= 1;
+          }),
+        { variables: { WORKER_CONCURRENCY: "3" } },
+      );
+      const ids = [1, 2, 3, 4, 5].map((input) => service.submit(input));
+      yield* eventually(() => running === 3);
+      const take = service.requests.find(({ route }) => route === "take");
+      assert.strictEqual(take?.url.pathname, "/job-take-batch/pod-1");
+      assert.strictEqual(take?.url.searchParams.get("batch_size"), "3");
+      yield* Deferred.succeed(gate, undefined);
+      yield* Effect.forEach(ids, service.result);
+      assert.strictEqual(most, 3);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("stops the job that it is told to stop, and no other, and reports nothing of it", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      const ended: Array<string> = [];
+      const { service } = yield* atWork(
+        ({ id }) =>
+          Deferred.await(gate).pipe(Effect.onInterrupt(() => Effect.sync(() => ended.push(id)))),
+        { variables: { WORKER_CONCURRENCY: "2" } },
+      );
+      const [one, other] = [service.submit(1), service.submit(2)];
+      yield* eventually(() => service.pings.at(-1)?.ids.length === 2);
+      service.stop(one);
+      yield* eventually(() => ended.length === 1);
+      // Its slot is free.
+      const third = service.submit(3);
+      yield* eventually(() => service.pings.at(-1)?.ids.join() === [other, third].join());
+      yield* Deferred.succeed(gate, undefined);
+      yield* Effect.forEach([other, third], service.result);
+      assert.deepStrictEqual(ended, [one]);
+      assert.notInclude(
+        service.results.map(({ id }) => id),
+        one,
+      );
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("runs a job again that comes back while its stopped run is still ending", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      let starts = 0;
+      const { service } = yield* atWork(
+        () =>
+          Effect.suspend(() => {
+            starts += 1;
+            return starts === 1
+              ? Effect.onInterrupt(Effect.never, () => Deferred.await(gate))
+              : Effect.succeed("second");
+          }),
+        { variables: { WORKER_CONCURRENCY: "3" } },
+      );
+      const id = service.submit(1);
+      yield* eventually(() => starts === 1);
+      service.stop(id);
+      yield* service.seen("stop", 2);
+      service.submit(1, id);
+      // It has been taken when the next is asked for.
+      yield* service.seen("take", 3);
+      yield* Deferred.succeed(gate, undefined);
+      assert.deepStrictEqual((yield* service.result(id)).body, { output: "second" });
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "finishes what it has when it is drained, takes no more, and goes on with its heartbeat",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>();
+        const { service, drain, ended } = yield* atWork(() => Deferred.await(gate), {
+          variables: { WORKER_CONCURRENCY: "2", RUNPOD_PING_INTERVAL: "50" },
+        });
+        const id = service.submit(1);
+        yield* eventually(() => service.pings.at(-1)?.ids.length === 1);
+        yield* drain;
+        const [takes, pings] = [
+          service.requests.filter(({ route }) => route === "take").length,
+          service.pings.length,
+        ];
+        yield* eventually(() => service.pings.length > pings + 3);
+        const late = service.submit(2);
+        assert.deepStrictEqual(service.pings.at(-1)?.ids, [id]);
+        yield* Deferred.succeed(gate, undefined);
+        yield* ended;
+        assert.deepStrictEqual(
+          service.results.map((one) => one.id),
+          [id],
+        );
+        assert.strictEqual(service.requests.filter(({ route }) => route === "take").length, takes);
+        assert.notInclude(
+          service.results.map((one) => one.id),
+          late,
+        );
+      }).pipe(Effect.scoped),
+  );
+
+  it.live("ends within a second when it is drained with a poll open", () =>
+    Effect.gen(function* () {
+      const { service, drain, ended } = yield* atWork(echo, { hold: 60_000 });
+      yield* service.seen("take", 1);
+      yield* service.seen("stop", 1);
+      yield* drain;
+      yield* Effect.timeout(ended, "1 second");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("ends jobs that do not end in time, and says so to their clients", () =>
+    Effect.gen(function* () {
+      const { service, drain, ended } = yield* atWork(() => Effect.never, {
+        variables: { WORKER_SHUTDOWN_GRACE: "0.2" },
+      });
+      const id = service.submit(1);
+      yield* eventually(() => service.pings.at(-1)?.ids.length === 1);
+      yield* drain;
+      yield* ended;
+      const { body } = yield* service.result(id);
+      assert.include(String(body["error"]), "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "runs a job once that is handed out twice while it has it, and again when that is over",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>();
+        let runs = 0;
+        const { service, logs } = yield* atWork(
+          () => {
+            runs += 1;
+            return Deferred.await(gate);
+          },
+          { variables: { WORKER_CONCURRENCY: "2" } },
+        );
+        service.submit(1, "same");
+        yield* eventually(() => runs === 1);
+        service.submit(1, "same");
+        yield* eventually(() => logs.warnings().some((line) => line.includes("same")));
+        assert.strictEqual(runs, 1);
+        yield* Deferred.succeed(gate, undefined);
+        yield* service.result("same");
+        yield* eventually(() => service.pings.at(-1)?.ids.length === 0);
+        service.submit(1, "same");
+        yield* eventually(() => service.results.length === 2);
+        assert.strictEqual(runs, 2);
+      }).pipe(Effect.scoped),
+  );
+
+  it.live("asks for a fresh container after one job when it is set to", () =>
+    Effect.gen(function* () {
+      const { service, ended } = yield* atWork(echo, { variables: { WORKER_REFRESH: "true" } });
+      const id = service.submit("x");
+      yield* ended;
+      assert.deepStrictEqual((yield* service.result(id)).body, { output: "x", stopPod: true });
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("passes on that a handler asks for a fresh container", () =>
+    Effect.gen(function* () {
+      const { service } = yield* atWork(() => Effect.succeed({ a: 1, refresh_worker: true }));
+      const { body } = yield* service.result(service.submit("x"));
+      assert.deepStrictEqual(body, { output: { a: 1 }, stopPod: true });
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "shows no secret of an error that a handler fails with, and one line of it in the log",
+    () =>
+      Effect.gen(function* () {
+        const secret = "a-secret-of-this-worker-0123456789";
+        const { service, logs } = yield* atWork(
+          () => Effect.fail(new OddInput({ input: `${secret}\nand more` })),
+          { variables: { THIRD_PARTY_TOKEN: secret } },
+        );
+        const { body } = yield* service.result(service.submit(1));
+        assert.include(String(body["error"]), "OddInput: ***");
+        const failed = logs.warnings().filter((line) => line.startsWith("Job failed"));
+        assert.match(failed.join("|"), /^Job failed after .* s: OddInput: \*\*\*$/);
+      }).pipe(Effect.scoped),
+  );
+
+  it.effect("passes all that happens in a job on to who listens outside of it", () =>
+    Effect.gen(function* () {
+      const heard: Array<string> = [];
+      const done = yield* Deferred.make<void>();
+      let isGiven = false;
+      const layer = inMemoryWorker({
+        take: () =>
+          Effect.suspend(() => {
+            if (isGiven) return Effect.interruptible(Effect.never);
+            isGiven = true;
+            return Effect.succeed({ jobs: [{ id: "job-1" }], unusable: [] });
+          }),
+        complete: () => Deferred.succeed(done, undefined),
+      });
+      const handler = Effect.fnUntraced(function* () {
+        const events = yield* JobEvents;
+        events.stage?.("running");
+        events.output?.("a line\n");
+        events.poisoned?.();
+        events.ended?.("cuda", "CUDA error");
+      });
+      yield* Effect.gen(function* () {
+        const worker = yield* QueueWorker;
+        const fiber = yield* Effect.forkChild(worker.run(() => handler()));
+        yield* Deferred.await(done);
+        yield* worker.drain;
+        yield* Fiber.join(fiber);
+      }).pipe(
+        Effect.provideService(JobEvents, {
+          stage: (stage) => heard.push(stage),
+          output: (lines) => heard.push(lines),
+          poisoned: () => heard.push("poisoned"),
+          ended: (end) => heard.push(end),
+        }),
+        Effect.provide(layer),
+      );
+      assert.deepStrictEqual(heard, ["running", "a line\n", "poisoned", "cuda"]);
+    }),
+  );
+});

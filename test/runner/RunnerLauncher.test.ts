@@ -1,0 +1,174 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Exit, Fiber, FileSystem, Layer } from "effect";
+import { TestClock } from "effect/testing";
+
+import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
+import { Environment } from "../../src/settings/Environment.ts";
+import {
+  type Behaviour,
+  fakeRunners,
+  fakeWorkspace,
+  surroundings,
+  well,
+} from "../support/FakeRunner.ts";
+import { leaksOf } from "../support/Leaks.ts";
+import { platformError } from "../support/MemoryFileSystem.ts";
+
+const setUp = (
+  behaviours: ReadonlyArray<Behaviour>,
+  variables: Readonly<Record<string, string>> = {},
+) => {
+  const runners = fakeRunners(...behaviours);
+  const workspace = fakeWorkspace();
+  const layer = RunnerLauncher.layerNoDeps.pipe(
+    Layer.provide([runners.layer, workspace.layer]),
+    Layer.provide(surroundings(variables)),
+  );
+  return { started: runners.started, evidence: workspace.evidence, provide: Effect.provide(layer) };
+};
+
+const launch = Effect.gen(function* () {
+  const launcher = yield* RunnerLauncher;
+  return yield* launcher.launch(yield* launcher.workspace);
+}).pipe(Effect.scoped);
+
+const fails = (code: number): Behaviour => ({
+  ...well,
+  start: (runner) => {
+    runner.print("ImportError: no");
+    runner.end({ code });
+  },
+});
+const outcome = (behaviours: ReadonlyArray<Behaviour>) => {
+  const { started, evidence, provide } = setUp(behaviours);
+  return Effect.gen(function* () {
+    const exit = yield* Effect.exit(launch);
+    return { exit, evidence, pythons: started.map(({ python }) => python) };
+  }).pipe(provide);
+};
+const own = "/workspace/.venv/bin/python";
+const base = "/usr/bin/python3.12";
+const rebuilt = "/rebuilt/bin/python";
+
+describe("RunnerLauncher", () => {
+  it.effect("rebuilds an environment that fails where the base interpreter works", () =>
+    Effect.gen(function* () {
+      const { exit, evidence, pythons } = yield* outcome([fails(1), well, well]);
+      assert.isTrue(Exit.isSuccess(exit));
+      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
+      assert.lengthOf(evidence, 1);
+      assert.include(evidence[0], "exit code 1");
+    }),
+  );
+
+  it.effect("takes a base interpreter without cloudpickle for one that works", () =>
+    Effect.gen(function* () {
+      const { evidence, pythons } = yield* outcome([fails(3), fails(3), well]);
+      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
+      assert.lengthOf(evidence, 1);
+    }),
+  );
+
+  it.effect("leaves the environment alone when the base interpreter fails alike", () =>
+    Effect.gen(function* () {
+      const { exit, evidence } = yield* outcome([fails(1), fails(1)]);
+      assert.isEmpty(evidence);
+      assert.isTrue(Exit.isFailure(exit));
+      assert.include(String(exit), "ImportError: no");
+    }),
+  );
+
+  it.effect("masks secrets in what a process says that does not start", () => {
+    const key = "rpa_Zq81mXw3Vt60bLk9Ys";
+    const { provide } = setUp(
+      [
+        {
+          ...well,
+          start: (runner) => {
+            runner.print(`no use for ${key}`);
+            runner.end({ code: 1 });
+          },
+        },
+      ],
+      { RUNPOD_API_KEY: key },
+    );
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(launch);
+      assert.include(error.message, "no use for ***");
+      assert.isEmpty(leaksOf(key, error.message));
+    }).pipe(provide);
+  });
+
+  it.effect("names a read-only disk that has no room for the pipes of a process", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(launch);
+      assert.include(error.message, "it is mounted read-only (EROFS)");
+      assert.include(error.message, "TMPDIR can name another folder");
+    }).pipe(
+      Effect.provide(
+        RunnerLauncher.layerNoDeps.pipe(
+          Layer.provide([
+            fakeRunners(well).layer,
+            fakeWorkspace().layer,
+            Environment.layerOf({}),
+            FileSystem.layerNoop({
+              makeTempDirectoryScoped: () =>
+                Effect.fail(platformError("EROFS", "makeTempDirectory", "/tmp")),
+            }),
+          ]),
+        ),
+      ),
+    ),
+  );
+
+  it.effect.each([
+    ["killed by a signal", { ...well, start: (runner) => runner.end({ signal: "SIGKILL" }) }],
+  ] satisfies ReadonlyArray<readonly [string, Behaviour]>)(
+    "leaves it alone when the process was %s",
+    ([, behaviour]) =>
+      Effect.gen(function* () {
+        const { exit, evidence, pythons } = yield* outcome([behaviour]);
+        assert.isEmpty(evidence);
+        assert.deepStrictEqual(pythons, [own]);
+        assert.isTrue(Exit.isFailure(exit));
+      }),
+  );
+
+  it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])("leaves it alone when the system said %s", (code) =>
+    Effect.gen(function* () {
+      const { evidence, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
+      const error = yield* Effect.flip(launch).pipe(provide);
+      assert.isEmpty(evidence);
+      assert.strictEqual(
+        error.message,
+        `The Python process that runs the code could not be started (${own}: spawn ${code}).`,
+      );
+    }),
+  );
+
+  it.effect("leaves it alone when the process is never ready", () => {
+    const { started, evidence, provide } = setUp([{ ...well, start: () => {} }]);
+    return Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(Effect.flip(launch));
+      while (started.length === 0) yield* Effect.yieldNow;
+      yield* TestClock.adjust("3 minutes");
+      const error = yield* Fiber.join(fiber);
+      assert.include(error.message, "not ready");
+      assert.isEmpty(evidence);
+    }).pipe(provide);
+  });
+
+  it.effect.each([{ prefix: "/somewhere/else" }, { python: "3.13.0" }])(
+    "rebuilds an environment whose interpreter is another one (%j)",
+    (changes) =>
+      Effect.gen(function* () {
+        const { exit, evidence, pythons } = yield* outcome([
+          { ...well, start: (runner) => runner.ready(changes) },
+          well,
+        ]);
+        assert.isTrue(Exit.isSuccess(exit));
+        assert.lengthOf(evidence, 1);
+        assert.deepStrictEqual(pythons, [own, rebuilt]);
+      }),
+  );
+});

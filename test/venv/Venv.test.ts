@@ -1,0 +1,36 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Path } from "effect";
+
+import { venvRecords } from "../../src/venv/Venv.ts";
+import { prepared } from "../support/FakeRunner.ts";
+import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+
+const { venv } = prepared;
+
+describe("the records of an environment", () => {
+  it.effect.each<readonly [string, Fault["method"]]>([
+    ["an install begins", "writeFile"],
+    ["an install ends", "rename"],
+    ["an install ends", "remove"],
+  ])("say that the disk is read-only when %s: %s", ([step, method]) =>
+    Effect.gen(function* () {
+      const { beginInstall, endInstall } = yield* venvRecords;
+      const install = step === "an install begins" ? beginInstall(venv) : endInstall(venv, ["one"]);
+      const error = yield* Effect.flip(install);
+      assert.strictEqual(
+        error.message,
+        `${venv.prefix} can't be written: it is mounted read-only (EROFS). Mount it writable.`,
+      );
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          faultyFileSystem(memoryFileSystem({ [venv.prefix]: null }).files, [
+            { method, code: "EROFS" },
+          ]).layer,
+          Path.layer,
+        ),
+      ),
+    ),
+  );
+});
