@@ -2,68 +2,76 @@ import { Context } from "effect";
 
 import type { FunctionAnswer } from "./FunctionAnswer.ts";
 
-/** Where a job is on its way. */
 type Stage = "workspace" | "dependencies" | "running";
 
 /**
  * What a job's end indicates about the machine: its code ran, CUDA failed in it, no Python process could be started for
- * it, or there was no workspace for one. A request that was refused before that says nothing, and has no such event.
+ * it, or there was no workspace for one. A request that is rejected before that indicates nothing, and has no such event.
  */
 export type JobEnd = "ran" | "cuda" | "launch" | "workspace";
 
-/** What happens while a job is carried out, told at once to whoever listens; a listener must not block. */
-export interface JobEvents {
-  readonly stage?: ((stage: Stage) => void) | undefined;
-  /** A Python process was started for the job; other jobs run in processes that earlier ones have left. */
-  readonly launched?: (() => void) | undefined;
+/** The fields of each kind of event. */
+interface Fields {
+  readonly StageStarted: { readonly stage: Stage };
+  /** A Python process was started for the job; other jobs run in processes that were started before. */
+  readonly ProcessStarted: object;
   /** Whole lines of the job's output with their line ends, as they come. */
-  readonly output?: ((lines: string) => void) | undefined;
+  readonly OutputWritten: { readonly lines: string };
   /** The job left a process that can't use its GPU any more; it was replaced. */
-  readonly poisoned?: (() => void) | undefined;
-  /**
-   * One value of a generator, in the shape of an answer, or undefined in place of one that is too large to be
-   * streamed; absent when nobody streams.
-   */
-  readonly chunk?: ((chunk: FunctionAnswer | undefined) => void) | undefined;
-  /** What the job's end indicates about the machine, and the error if there was one. */
-  readonly ended?: ((end: JobEnd, reason: string) => void) | undefined;
+  readonly GpuLost: object;
+  /** One value of a generator, in the shape of a response; undefined in place of one that is too large to be streamed. */
+  readonly ValueYielded: { readonly value: FunctionAnswer | undefined };
+  /** `reason` is the error, or empty if there was none. */
+  readonly Ended: { readonly end: JobEnd; readonly reason: string };
 }
 
-const silent: JobEvents = {};
+/** What happens while a job is carried out. */
+export type JobEvent<Tag extends keyof Fields = keyof Fields> = {
+  readonly [Each in Tag]: { readonly _tag: Each } & Fields[Each];
+}[Tag];
 
-type Listener<A extends ReadonlyArray<unknown>> = ((...event: A) => void) | undefined;
+/** Receives the events of a job. */
+export interface JobListener {
+  /** Called at once and in order, so it must not block. */
+  readonly notify: (event: JobEvent) => void;
+  /** Whether `OutputWritten` is wanted: without a listener, output is not split into lines. */
+  readonly wantsOutput: boolean;
+  /** Whether `ValueYielded` is wanted: without a listener, values are only sent at the end, in the result. */
+  readonly wantsValues: boolean;
+}
 
-const inTurn = <A extends ReadonlyArray<unknown>>(
-  first: Listener<A>,
-  second: Listener<A>,
-): Listener<A> =>
-  first !== undefined && second !== undefined
-    ? (...event) => {
-        first(...event);
-        second(...event);
-      }
-    : (first ?? second);
+type Handlers = { readonly [Tag in keyof Fields]?: (event: JobEvent<Tag>) => void };
 
-/** Both listeners get every event; an event that only one of them wants still reaches that one. */
-export const both = (first: JobEvents, second: JobEvents): JobEvents => {
-  // Every event must be listed here: one that is forgotten does not compile.
-  const joined: Required<JobEvents> = {
-    stage: inTurn(first.stage, second.stage),
-    launched: inTurn(first.launched, second.launched),
-    output: inTurn(first.output, second.output),
-    poisoned: inTurn(first.poisoned, second.poisoned),
-    chunk: inTurn(first.chunk, second.chunk),
-    ended: inTurn(first.ended, second.ended),
-  };
-  return joined;
+const dispatch = <Tag extends keyof Fields>(handlers: Handlers, event: JobEvent<Tag>): void => {
+  const handler: ((event: JobEvent<Tag>) => void) | undefined = handlers[event._tag];
+  handler?.(event);
 };
 
-/** The most lines of a job's output that its listener gets in one second; the rest are only counted. */
-export const OutputRate = Context.Reference<number>("worker-tetra/protocol/OutputRate", {
+/** A listener for some kinds of events. */
+export const listenerOf = (handlers: Handlers): JobListener => ({
+  notify: (event) => dispatch(handlers, event),
+  wantsOutput: handlers.OutputWritten !== undefined,
+  wantsValues: handlers.ValueYielded !== undefined,
+});
+
+/** A listener that passes every event on to two others. */
+export const both = (first: JobListener, second: JobListener): JobListener => ({
+  notify: (event) => {
+    first.notify(event);
+    second.notify(event);
+  },
+  wantsOutput: first.wantsOutput || second.wantsOutput,
+  wantsValues: first.wantsValues || second.wantsValues,
+});
+
+const silent = listenerOf({});
+
+/** The maximum number of lines per second in `OutputWritten`; more are only counted. */
+export const OutputRate = Context.Reference<number>("worker-tetra/domain/OutputRate", {
   defaultValue: () => 200,
 });
 
-/** The listener of the current job; nobody listens unless one is provided. */
-export const JobEvents = Context.Reference<JobEvents>("worker-tetra/domain/JobEvents", {
+/** The listener of the current job; by default events are dropped. */
+export const JobListener = Context.Reference<JobListener>("worker-tetra/domain/JobListener", {
   defaultValue: () => silent,
 });

@@ -6,7 +6,7 @@ import { HttpApiBuilder } from "effect/http-api";
 
 import type { FunctionAnswer } from "../domain/FunctionAnswer.ts";
 import { inputOf, type Job } from "../domain/Job.ts";
-import { JobEvents } from "../domain/JobEvents.ts";
+import { JobListener } from "../domain/JobEvents.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
 
@@ -23,14 +23,14 @@ export class LoadBalancer extends Context.Service<
   static readonly layer = <R>(
     handler: (job: Job) => Effect.Effect<FunctionAnswer, never, R>,
     ready: Latch.Latch,
-    events: JobEvents,
+    events: JobListener,
   ) =>
     Layer.effect(
       this,
       Effect.map(Effect.context<R>(), (services) => ({
         handle: (job: Job) =>
           handler(job).pipe(
-            Effect.provideService(JobEvents, events),
+            Effect.provideService(JobListener, events),
             Effect.provideContext(services),
           ),
         ready,

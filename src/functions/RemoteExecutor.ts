@@ -15,7 +15,7 @@ import {
   type SerializationFormat,
 } from "../domain/FunctionRequest.ts";
 import * as FunctionResponse from "../domain/FunctionResponse.ts";
-import { type JobEnd, JobEvents } from "../domain/JobEvents.ts";
+import { type JobEnd, JobListener } from "../domain/JobEvents.ts";
 import type { Call, CallFailed, CallOutcome } from "../runner/Runner.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
 import type { CallError, CallMeta } from "../runner/RunnerProtocol.ts";
@@ -182,32 +182,41 @@ export class RemoteExecutor extends Context.Service<
       };
 
       const carryOut = Effect.fnUntraced(function* (input: unknown, limit: AnswerLimit) {
-        const events = yield* JobEvents;
+        const events = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
-        events.stage?.("workspace");
+        events.notify({ _tag: "StageStarted", stage: "workspace" });
         yield* Effect.tapError(workspace.ready, ({ message }) =>
-          Effect.sync(() => events.ended?.("workspace", message)),
+          Effect.sync(() => events.notify({ _tag: "Ended", end: "workspace", reason: message })),
         );
-        events.stage?.("dependencies");
+        events.notify({ _tag: "StageStarted", stage: "dependencies" });
         const { workspace: place, installs } = yield* dependencies.ensure({
           python: request.dependencies,
           system: request.systemDependencies,
           accelerate: request.accelerateDownloads,
         });
-        events.stage?.("running");
-        const { chunk } = events;
+        events.notify({ _tag: "StageStarted", stage: "running" });
         const call: Call = {
-          meta: metaOf(request, limit, chunk !== undefined),
+          meta: metaOf(request, limit, events.wantsValues),
           blobs,
           workspace: place,
           installs,
-          ...(chunk === undefined ? {} : { chunk: (value) => chunk(chunkOf(value)) }),
+          ...(events.wantsValues
+            ? {
+                chunk: (value) => events.notify({ _tag: "ValueYielded", value: chunkOf(value) }),
+              }
+            : {}),
         };
         const outcome = yield* Effect.tapError(runner.call(call), (error) =>
-          Effect.sync(() => events.ended?.(endOfFailure(error), error.message)),
+          Effect.sync(() =>
+            events.notify({ _tag: "Ended", end: endOfFailure(error), reason: error.message }),
+          ),
         );
-        events.ended?.(endOf(outcome.result), outcome.result.error?.message ?? "");
+        events.notify({
+          _tag: "Ended",
+          end: endOf(outcome.result),
+          reason: outcome.result.error?.message ?? "",
+        });
         return answerOf(request.format, outcome, limit, shown);
       });
 

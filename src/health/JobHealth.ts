@@ -1,6 +1,6 @@
 import { Duration, Effect, Latch } from "effect";
 
-import type { JobEvents } from "../domain/JobEvents.ts";
+import { type JobListener, listenerOf } from "../domain/JobEvents.ts";
 import type { Admission } from "../queue/QueueWorker.ts";
 import { Fitness, Unfit } from "./Fitness.ts";
 
@@ -12,7 +12,7 @@ const FIRST_PAUSE = Duration.seconds(1);
 
 export interface JobHealth extends Admission {
   /** The listener for jobs. */
-  readonly events: JobEvents;
+  readonly events: JobListener;
   /** Checks the machine after suspicious failures; fails if it is unfit. */
   readonly watch: Effect.Effect<never, Unfit>;
 }
@@ -41,12 +41,12 @@ export const jobHealth = Effect.fnUntraced(function* (
     inDoubt.openUnsafe();
   };
 
-  const events: JobEvents = {
-    poisoned: doubt,
-    launched: () => {
+  const events = listenerOf({
+    GpuLost: doubt,
+    ProcessStarted: () => {
       failedStarts = 0;
     },
-    ended: (end, reason) => {
+    Ended: ({ end, reason }) => {
       failures = end === "ran" ? 0 : failures + 1;
       launchFailures = end === "launch" || end === "workspace" ? launchFailures + 1 : 0;
       if (end === "launch") failedStarts += 1;
@@ -60,7 +60,7 @@ export const jobHealth = Effect.fnUntraced(function* (
       }
       if (failures >= MAX_FAILURES_IN_A_ROW) doubt();
     },
-  };
+  });
 
   const verdict = Effect.gen(function* () {
     yield* inDoubt.close;

@@ -16,7 +16,7 @@ import {
 } from "effect";
 
 import type { Job } from "../domain/Job.ts";
-import { both, JobEvents } from "../domain/JobEvents.ts";
+import { both, JobListener, listenerOf } from "../domain/JobEvents.ts";
 import { CONCURRENCY } from "../settings/Concurrency.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
@@ -57,7 +57,7 @@ const COMPLAINT_INTERVAL = Duration.minutes(1);
 
 /**
  * What a worker does with a job: returns what goes back as its output, or a stream of values, each of which is
- * sent as it comes. It may tell of what happens on the way by `JobEvents`.
+ * sent as it comes. It may tell of what happens on the way by `JobListener`.
  */
 export type Handler<R = never> = (
   job: Job,
@@ -152,18 +152,18 @@ export class QueueWorker extends Context.Service<
         const atWork = yield* jobsAtWork(concurrency);
         const undelivered = new Set<string>();
         const fibers = yield* FiberSet.make<void>();
-        const outer = yield* JobEvents;
+        const outer = yield* JobListener;
         const summary = { done: 0, failed: 0, stopped: 0 };
 
         /** A handler from its first step to its outcome, with the channels that live as long as the job. */
         const handle = Effect.fnUntraced(function* (job: Job) {
           const stream = yield* chunkStream(queue, job.id);
           const progress = yield* progressReport(queue, job.id, progressMode);
-          const own: JobEvents = {
-            stage: progress.stage,
-            output: progress.output,
-            ...(queue.canStream ? { chunk: stream.offerAnswer } : {}),
-          };
+          const own = listenerOf({
+            StageStarted: ({ stage }) => progress.stage(stage),
+            OutputWritten: ({ lines }) => progress.output(lines),
+            ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerAnswer(value) } : {}),
+          });
           const handled = Effect.suspend(() => {
             const produced = handler(job);
             if (!Stream.isStream(produced)) return produced;
@@ -176,7 +176,7 @@ export class QueueWorker extends Context.Service<
             ).pipe(Effect.as(values));
           });
           return {
-            handled: Effect.provideService(handled, JobEvents, both(outer, own)),
+            handled: Effect.provideService(handled, JobListener, both(outer, own)),
             isStream: stream.isUsed,
             /** All that must be sent before the result is. */
             before: Effect.andThen(stream.end, progress.end),

@@ -252,12 +252,12 @@ export const makeRunner = Effect.gen(function* () {
     );
 
   const attempt = Effect.fnUntraced(function* (call: Call) {
-    const events = yield* JobEvents.JobEvents;
+    const events = yield* JobEvents.JobListener;
     const linesPerSecond = yield* JobEvents.OutputRate;
     const clock = yield* Clock.Clock;
     const before = live;
     const runner = yield* current(call.workspace);
-    if (runner !== before) events.launched?.();
+    if (runner !== before) events.notify({ _tag: "ProcessStarted" });
     const { session } = runner;
     const notes: Array<string> = farewell === undefined ? [] : [farewell];
     farewell = undefined;
@@ -271,11 +271,13 @@ export const makeRunner = Effect.gen(function* () {
     }
 
     const capture = new OutputCapture(outputLimit);
-    const { output: listener } = events;
-    const lines =
-      listener === undefined
-        ? undefined
-        : new LiveLines(listener, () => clock.currentTimeMillisUnsafe(), { linesPerSecond });
+    const lines = events.wantsOutput
+      ? new LiveLines(
+          (text) => events.notify({ _tag: "OutputWritten", lines: text }),
+          () => clock.currentTimeMillisUnsafe(),
+          { linesPerSecond },
+        )
+      : undefined;
     // Before anything is cut: a part of a secret may not be recognised.
     const masked = maskStream((bytes) => {
       capture.write(bytes);
@@ -353,7 +355,7 @@ export const makeRunner = Effect.gen(function* () {
       yield* retire(runner, "the Python process that held it was replaced");
     }
     if (result.poisoned !== null) {
-      events.poisoned?.();
+      events.notify({ _tag: "GpuLost" });
       notes.push(`The Python process was replaced, and its instances are gone: ${result.poisoned}`);
       yield* retire(runner, "the Python process that held it was replaced after a CUDA error");
       yield* respawn;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { Effect, FileSystem, Result } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { OutputCapture } from "../../src/runner/output/OutputCapture.ts";
 import { OutputPipe } from "../../src/runner/output/OutputPipe.ts";
@@ -150,7 +150,9 @@ export const flood = Effect.gen(function* () {
     control.write(".");
   });
   // Somebody listens, as in every use of the worker.
-  const call = succeeded("f", FLOOD).pipe(Effect.provideService(JobEvents, { output: () => {} }));
+  const call = succeeded("f", FLOOD).pipe(
+    Effect.provideService(JobListener, listenerOf({ OutputWritten: () => {} })),
+  );
   yield* Effect.all([call, bare]);
   const { ours, baseline, pairs } = yield* compare(30, timed(call), timed(bare));
   pipe.close();

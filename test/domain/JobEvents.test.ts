@@ -2,53 +2,56 @@ import { assert, describe, it } from "@effect/vitest";
 
 import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { success } from "../../src/domain/FunctionResponse.ts";
-import { both, type JobEvents } from "../../src/domain/JobEvents.ts";
+import { both, type JobEvent, type JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 
-const recorder = (said: Array<string>, name: string): Required<JobEvents> => ({
-  stage: (stage) => said.push(`${name} ${stage}`),
-  launched: () => said.push(`${name} launched`),
-  output: (lines) => said.push(`${name} ${lines}`),
-  poisoned: () => said.push(`${name} poisoned`),
-  chunk: () => said.push(`${name} chunk`),
-  ended: (end, reason) => said.push(`${name} ${end} ${reason}`),
+const EVENTS: ReadonlyArray<JobEvent> = [
+  { _tag: "StageStarted", stage: "running" },
+  { _tag: "ProcessStarted" },
+  { _tag: "OutputWritten", lines: "line\n" },
+  { _tag: "GpuLost" },
+  { _tag: "ValueYielded", value: FunctionAnswer.of(success({})) },
+  { _tag: "Ended", end: "cuda", reason: "why" },
+];
+
+/** A listener that records the kind of every event. */
+const recorder = (record: (tag: JobEvent["_tag"]) => void): JobListener => ({
+  notify: ({ _tag }) => record(_tag),
+  wantsOutput: false,
+  wantsValues: false,
 });
 
-const tellAll = ({ stage, launched, output, poisoned, chunk, ended }: JobEvents): void => {
-  stage?.("running");
-  launched?.();
-  output?.("line");
-  poisoned?.();
-  chunk?.(FunctionAnswer.of(success({})));
-  ended?.("cuda", "why");
-};
-
-const EVENTS = ["running", "launched", "line", "poisoned", "chunk", "cuda why"];
-
-describe("two listeners of a job", () => {
-  it("both get every event, in turn", () => {
-    const said: Array<string> = [];
-    tellAll(both(recorder(said, "a"), recorder(said, "b")));
+describe("both", () => {
+  it("passes every kind of event to the first and then to the second listener", () => {
+    const received: Array<string> = [];
+    const joined = both(
+      recorder((tag) => received.push(`first ${tag}`)),
+      recorder((tag) => received.push(`second ${tag}`)),
+    );
+    for (const event of EVENTS) joined.notify(event);
     assert.deepStrictEqual(
-      said,
-      EVENTS.flatMap((event) => [`a ${event}`, `b ${event}`]),
+      received,
+      EVENTS.flatMap(({ _tag }) => [`first ${_tag}`, `second ${_tag}`]),
     );
   });
 
-  it("lose no event that only one of them wants", () => {
-    for (const joined of [
-      (only: JobEvents) => both(only, {}),
-      (only: JobEvents) => both({}, only),
-    ]) {
-      const said: Array<string> = [];
-      tellAll(joined(recorder(said, "a")));
-      assert.deepStrictEqual(
-        said,
-        EVENTS.map((event) => `a ${event}`),
-      );
+  it("wants output and values if one of the two does", () => {
+    const nothing = listenerOf({});
+    const output = listenerOf({ OutputWritten: () => {} });
+    const values = listenerOf({ ValueYielded: () => {} });
+    for (const joined of [both(output, values), both(values, output)]) {
+      assert.isTrue(joined.wantsOutput);
+      assert.isTrue(joined.wantsValues);
     }
+    assert.isFalse(both(nothing, values).wantsOutput);
+    assert.isFalse(both(output, nothing).wantsValues);
   });
+});
 
-  it("have no listener for an event that neither of them wants", () => {
-    assert.isUndefined(both({ output: () => {} }, { stage: () => {} }).chunk);
+describe("listenerOf", () => {
+  it("calls the handler of an event's kind with the event, and ignores other events", () => {
+    const ends: Array<JobEvent> = [];
+    const listener = listenerOf({ Ended: (event) => ends.push(event) });
+    for (const event of EVENTS) listener.notify(event);
+    assert.deepStrictEqual(ends, EVENTS.slice(-1));
   });
 });

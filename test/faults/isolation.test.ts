@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
@@ -242,9 +242,12 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
           "import time\ndef f():\n    print('on')\n    time.sleep(600)",
           "f",
         ).pipe(
-          Effect.provideService(JobEvents, {
-            output: () => Deferred.doneUnsafe(started, Exit.void),
-          }),
+          Effect.provideService(
+            JobListener,
+            listenerOf({
+              OutputWritten: () => Deferred.doneUnsafe(started, Exit.void),
+            }),
+          ),
           Effect.forkChild,
         );
         yield* Deferred.await(started);

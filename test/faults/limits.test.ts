@@ -7,7 +7,7 @@ import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
 import type { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
@@ -142,7 +142,12 @@ def f(): return [A(n) for n in range(400)]
       const { json } = yield* answered(
         "def f():\n    yield 'a'\n    yield 'b' * 2_000_000\n    yield 'c'\n    yield 'd' * 30_000_000",
         JSON_FORMAT,
-      ).pipe(Effect.provideService(JobEvents, { chunk: (chunk) => chunks.push(chunk) }));
+      ).pipe(
+        Effect.provideService(
+          JobListener,
+          listenerOf({ ValueYielded: ({ value: chunk }) => chunks.push(chunk) }),
+        ),
+      );
       assert.include(json.error, "WORKER_RESULT_LIMIT");
       assert.deepStrictEqual(
         chunks.map((chunk) => chunk?.toResponse().json_result),

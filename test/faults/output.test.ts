@@ -2,7 +2,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, Layer, Result } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { ATTACKS } from "../support/Attacks.ts";
@@ -124,7 +124,7 @@ def f(unit, size, fails):
     if fails:
         raise ValueError((unit * (size // len(unit) + 1)).decode("latin1"))
 `;
-    const listening = Effect.provideService(JobEvents, { output: () => {} });
+    const listening = Effect.provideService(JobListener, listenerOf({ OutputWritten: () => {} }));
 
     it.effect.each(Object.entries(ATTACKS))(
       "or says in an error does not block the worker: nothing but %s",

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { LockTimeout } from "../../src/platform/BlockingLock.ts";
 import type { Runner } from "../../src/runner/Runner.ts";
@@ -79,9 +79,13 @@ const crashed = (output: string) => new RunnerCrashed({ exitCode: 1, instancesLo
 /** What a job's end indicates about the machine, and the error that it tells. */
 const endAfter = Effect.fnUntraced(function* (...of: Parameters<typeof responseAfter>) {
   const ends: Array<readonly [string, string]> = [];
-  yield* Effect.provideService(responseAfter(...of), JobEvents, {
-    ended: (end, reason) => ends.push([end, reason]),
-  });
+  yield* Effect.provideService(
+    responseAfter(...of),
+    JobListener,
+    listenerOf({
+      Ended: ({ end, reason }) => ends.push([end, reason]),
+    }),
+  );
   return ends;
 });
 

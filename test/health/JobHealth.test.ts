@@ -32,7 +32,8 @@ const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = 
   const ends = (...all: ReadonlyArray<JobEnd>) =>
     Effect.andThen(
       Effect.sync(() => {
-        for (const end of all) health.events.ended?.(end, `by ${end}`);
+        for (const end of all)
+          health.events.notify({ _tag: "Ended", end: end, reason: `by ${end}` });
       }),
       turns(20),
     );
@@ -46,7 +47,7 @@ describe("the health of a machine, judged by its jobs,", () => {
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const { events, beforeTake, looks } = yield* machine(Deferred.await(gate));
-      events.poisoned?.();
+      events.notify({ _tag: "GpuLost" });
       const taking = yield* Effect.forkChild(beforeTake);
       yield* TestClock.adjust("1 minute");
       assert.isUndefined(taking.pollUnsafe());
@@ -59,7 +60,7 @@ describe("the health of a machine, judged by its jobs,", () => {
   it.effect("is bad when the GPU fails that check", () =>
     Effect.gen(function* () {
       const { events, verdict } = yield* machine(Effect.fail(noGpu));
-      events.poisoned?.();
+      events.notify({ _tag: "GpuLost" });
       assert.deepStrictEqual(yield* Effect.flip(verdict), noGpu);
     }).pipe(Effect.scoped),
   );
@@ -110,7 +111,7 @@ describe("the health of a machine, judged by its jobs,", () => {
       const one = yield* machine();
       for (let turn = 0; turn < 3; turn += 1) {
         yield* one.ends("launch", "ran", "launch", "ran");
-        one.events.launched?.();
+        one.events.notify({ _tag: "ProcessStarted" });
         yield* one.ends("ran");
       }
       assert.isUndefined(one.watching.pollUnsafe());
@@ -131,7 +132,7 @@ describe("the health of a machine, judged by its jobs,", () => {
     Effect.gen(function* () {
       const one = yield* machine(Effect.fail(noGpu));
       yield* one.ends("launch", "cuda", "ran", "cuda", "launch", "ran");
-      one.events.launched?.();
+      one.events.notify({ _tag: "ProcessStarted" });
       yield* one.ends("launch", "launch", "ran");
       assert.strictEqual(one.looks(), 0);
       assert.isUndefined(one.watching.pollUnsafe());

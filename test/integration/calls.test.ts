@@ -2,7 +2,7 @@ import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { failure, type FunctionResponse } from "../../src/domain/FunctionResponse.ts";
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/RealWorker.ts";
 
@@ -247,9 +247,13 @@ class Model:
     Effect.gen(function* () {
       const chunks: Array<FunctionResponse> = [];
       const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
-        Effect.provideService(JobEvents, {
-          chunk: (chunk) => chunks.push(chunk?.toResponse() ?? failure("too large")),
-        }),
+        Effect.provideService(
+          JobListener,
+          listenerOf({
+            ValueYielded: ({ value: chunk }) =>
+              chunks.push(chunk?.toResponse() ?? failure("too large")),
+          }),
+        ),
       );
       assert.deepStrictEqual(
         chunks.map(({ json_result }) => json_result),

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { call, realWorker } from "../support/RealWorker.ts";
 
 const KEY = "rpa_secret_0123456789abcdef";
@@ -58,9 +58,12 @@ def f():
     Effect.gen(function* () {
       const live: Array<string> = [];
       const answer = yield* call("def f():\n    print('one')\n    print('two', end='')", "f").pipe(
-        Effect.provideService(JobEvents, {
-          output: (lines) => live.push(lines),
-        }),
+        Effect.provideService(
+          JobListener,
+          listenerOf({
+            OutputWritten: ({ lines }) => live.push(lines),
+          }),
+        ),
       );
       assert.strictEqual(live.join(""), "one\ntwo\n");
       assert.strictEqual(answer.stdout, "one\ntwo");
@@ -74,7 +77,12 @@ def f():
         "import os\ndef f(parts):\n    print('key', ''.join(parts))\n    print('RUNPOD_AI_API_KEY' in os.environ)\n    raise ValueError(''.join(parts))",
         "f",
         [[...KEY]],
-      ).pipe(Effect.provideService(JobEvents, { output: (lines) => live.push(lines) }));
+      ).pipe(
+        Effect.provideService(
+          JobListener,
+          listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
+        ),
+      );
       assert.include(answer.stdout, "key ***\nFalse");
       assert.include(answer.error, "ValueError: ***");
       assert.notInclude(JSON.stringify(answer) + live.join(""), KEY);

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { leaksOf } from "../support/Leaks.ts";
 import { call, realWorker } from "../support/RealWorker.ts";
@@ -38,7 +38,10 @@ interface Part {
 const printing = Effect.fnUntraced(function* (parts: ReadonlyArray<Part>) {
   const live: Array<string> = [];
   const answer = yield* call(PRINT, "f", [parts]).pipe(
-    Effect.provideService(JobEvents, { output: (lines) => live.push(lines) }),
+    Effect.provideService(
+      JobListener,
+      listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
+    ),
   );
   return { stdout: answer.stdout ?? "", live: live.join("") };
 });
@@ -93,7 +96,12 @@ def f(texts):
 `,
           "f",
           [[KEY, INDEX_PASSWORD, "https://me:pw1@first.example/simple"]],
-        ).pipe(Effect.provideService(JobEvents, { output: (lines) => live.push(lines) }));
+        ).pipe(
+          Effect.provideService(
+            JobListener,
+            listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
+          ),
+        );
         assert.strictEqual(answer.stdout, "***\n***\nhttps://***@first.example/simple\n");
         assert.strictEqual(live.join(""), answer.stdout);
       }),

@@ -3,7 +3,7 @@ import { Deferred, Effect } from "effect";
 
 import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { success } from "../../src/domain/FunctionResponse.ts";
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener } from "../../src/domain/JobEvents.ts";
 import { chunkStream } from "../../src/queue/ChunkStream.ts";
 import type { Handler } from "../../src/queue/QueueWorker.ts";
 import { fakeJobQueue } from "../support/FakeJobQueue.ts";
@@ -18,8 +18,9 @@ const yielding =
   (values: ReadonlyArray<string>): Handler =>
   () =>
     Effect.gen(function* () {
-      const events = yield* JobEvents;
-      for (const value of values) events.chunk?.(FunctionAnswer.of(chunk(value)));
+      const events = yield* JobListener;
+      for (const value of values)
+        events.notify({ _tag: "ValueYielded", value: FunctionAnswer.of(chunk(value)) });
       return success({ json_result: [...values] });
     });
 

@@ -1,18 +1,18 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener } from "../../src/domain/JobEvents.ts";
 import type { Handler } from "../../src/queue/QueueWorker.ts";
 import { atWork } from "../support/WorkerAtWork.ts";
 
 /** A job that goes through its stages slowly. */
 const slow: Handler = () =>
   Effect.gen(function* () {
-    const events = yield* JobEvents;
-    events.stage?.("dependencies");
+    const events = yield* JobListener;
+    events.notify({ _tag: "StageStarted", stage: "dependencies" });
     yield* Effect.sleep("1200 millis");
-    events.output?.("one\ntwo\n");
-    events.stage?.("running");
+    events.notify({ _tag: "OutputWritten", lines: "one\ntwo\n" });
+    events.notify({ _tag: "StageStarted", stage: "running" });
     yield* Effect.sleep("1200 millis");
     return "done";
   });

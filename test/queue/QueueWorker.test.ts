@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Schema, Stream } from "effect";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { inMemoryWorker } from "../support/InMemoryWorker.ts";
 import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
@@ -272,11 +272,11 @@ describe.concurrent("Worker", () => {
         complete: () => Deferred.succeed(done, undefined),
       });
       const handler = Effect.fnUntraced(function* () {
-        const events = yield* JobEvents;
-        events.stage?.("running");
-        events.output?.("a line\n");
-        events.poisoned?.();
-        events.ended?.("cuda", "CUDA error");
+        const events = yield* JobListener;
+        events.notify({ _tag: "StageStarted", stage: "running" });
+        events.notify({ _tag: "OutputWritten", lines: "a line\n" });
+        events.notify({ _tag: "GpuLost" });
+        events.notify({ _tag: "Ended", end: "cuda", reason: "CUDA error" });
       });
       yield* Effect.gen(function* () {
         const worker = yield* QueueWorker;
@@ -285,12 +285,15 @@ describe.concurrent("Worker", () => {
         yield* worker.drain;
         yield* Fiber.join(fiber);
       }).pipe(
-        Effect.provideService(JobEvents, {
-          stage: (stage) => heard.push(stage),
-          output: (lines) => heard.push(lines),
-          poisoned: () => heard.push("poisoned"),
-          ended: (end) => heard.push(end),
-        }),
+        Effect.provideService(
+          JobListener,
+          listenerOf({
+            StageStarted: ({ stage }) => heard.push(stage),
+            OutputWritten: ({ lines }) => heard.push(lines),
+            GpuLost: () => heard.push("poisoned"),
+            Ended: ({ end }) => heard.push(end),
+          }),
+        ),
         Effect.provide(layer),
       );
       assert.deepStrictEqual(heard, ["running", "a line\n", "poisoned", "cuda"]);

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import type { Call, CallOutcome } from "../../src/runner/Runner.ts";
 import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
@@ -164,7 +164,12 @@ describe("RunnerPool", () => {
       const runner = yield* RunnerPool;
       const outcome = yield* runner
         .call(call)
-        .pipe(Effect.provideService(JobEvents, { output: (text) => lines.push(text) }));
+        .pipe(
+          Effect.provideService(
+            JobListener,
+            listenerOf({ OutputWritten: ({ lines: text }) => lines.push(text) }),
+          ),
+        );
       assert.strictEqual(outcome.output, "one\ntwo\n[worker-tetra] Something to know.\n");
       assert.strictEqual(lines.join(""), "one\ntwo\n");
     }).pipe(provide);
@@ -259,9 +264,13 @@ describe("RunnerPool", () => {
     return Effect.gen(function* () {
       const runner = yield* RunnerPool;
       let launched = 0;
-      const next = Effect.provideService(runner.call(call), JobEvents, {
-        launched: () => (launched += 1),
-      });
+      const next = Effect.provideService(
+        runner.call(call),
+        JobListener,
+        listenerOf({
+          ProcessStarted: () => (launched += 1),
+        }),
+      );
       yield* next;
       yield* next;
       assert.strictEqual(launched, 1);
@@ -313,9 +322,13 @@ describe("RunnerPool", () => {
       return Effect.gen(function* () {
         const runner = yield* RunnerPool;
         let told = 0;
-        const first = Effect.provideService(runner.call(of("Model_1")), JobEvents, {
-          poisoned: () => (told += 1),
-        });
+        const first = Effect.provideService(
+          runner.call(of("Model_1")),
+          JobListener,
+          listenerOf({
+            GpuLost: () => (told += 1),
+          }),
+        );
         assert.include((yield* first).output, "device-side assert");
         assert.strictEqual(told, 1);
         assert.include(

@@ -5,7 +5,7 @@ import { takeJobs } from "../../src/cli/modes/QueueMode.ts";
 import { Shutdown } from "../../src/cli/process/Shutdown.ts";
 import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import * as FunctionResponse from "../../src/domain/FunctionResponse.ts";
-import { JobEvents } from "../../src/domain/JobEvents.ts";
+import { JobListener } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Fitness, Unfit } from "../../src/health/Fitness.ts";
 import { Delivery } from "../../src/queue/Delivery.ts";
@@ -97,11 +97,14 @@ type Plan = ReturnType<typeof planOf>;
 /** Runs no code, but takes its time, and ends as the input says. */
 const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
   const outcome = Effect.fnUntraced(function* (input: Input, number: number) {
-    const events = yield* JobEvents;
-    events.stage?.("running");
+    const events = yield* JobListener;
+    events.notify({ _tag: "StageStarted", stage: "running" });
     if (input.kind === "stream") {
       for (let value = 0; value < 3; value += 1) {
-        events.chunk?.(FunctionAnswer.of(FunctionResponse.success({ json_result: value })));
+        events.notify({
+          _tag: "ValueYielded",
+          value: FunctionAnswer.of(FunctionResponse.success({ json_result: value })),
+        });
         yield* Effect.sleep(input.duration / 3);
       }
     } else {
@@ -111,18 +114,18 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
       case "defect":
         return yield* Effect.die(new Error("the handler has a defect"));
       case "launch":
-        events.ended?.("launch", "spawn EAGAIN");
+        events.notify({ _tag: "Ended", end: "launch", reason: "spawn EAGAIN" });
         return FunctionResponse.failure("The Python process did not start: spawn EAGAIN");
       case "poison":
       case "cuda":
-        if (input.kind === "poison") events.poisoned?.();
-        events.ended?.("cuda", "CUDA error");
+        if (input.kind === "poison") events.notify({ _tag: "GpuLost" });
+        events.notify({ _tag: "Ended", end: "cuda", reason: "CUDA error" });
         return FunctionResponse.failure("RuntimeError: CUDA error");
       case "fail":
-        events.ended?.("ran", "ValueError");
+        events.notify({ _tag: "Ended", end: "ran", reason: "ValueError" });
         return FunctionResponse.failure("ValueError: no");
       default:
-        events.ended?.("ran", "");
+        events.notify({ _tag: "Ended", end: "ran", reason: "" });
         return FunctionResponse.success({ json_result: number });
     }
   });

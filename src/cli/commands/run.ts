@@ -1,7 +1,7 @@
 import { Clock, Console, Effect } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
-import { JobEvents, OutputRate } from "../../domain/JobEvents.ts";
+import { JobListener, listenerOf, OutputRate } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Failed } from "../process/CommandFailure.ts";
 import { judge, type Verdict } from "../requests/Expectation.ts";
@@ -22,7 +22,10 @@ const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines:
   const executor = yield* RemoteExecutor;
   const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
   const response = yield* executor.execute(request.input).pipe(
-    Effect.provideService(JobEvents, { output: output.output }),
+    Effect.provideService(
+      JobListener,
+      listenerOf({ OutputWritten: ({ lines }) => output.output(lines) }),
+    ),
     Effect.provideService(OutputRate, Number.POSITIVE_INFINITY),
     Effect.onInterrupt(() => Effect.sync(() => output.end(""))),
   );

@@ -2,7 +2,7 @@ import { Array, Console, Effect, Layer, Option, References } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import type { Job } from "../../domain/Job.ts";
-import { JobEvents } from "../../domain/JobEvents.ts";
+import { JobListener } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
@@ -34,7 +34,7 @@ const failing = (message: string) =>
 /** One job, and its answer as a line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const executor = yield* RemoteExecutor;
-  const answer = yield* Effect.provideService(executor.execute(job.input), JobEvents, liveOutput);
+  const answer = yield* Effect.provideService(executor.execute(job.input), JobListener, liveOutput);
   yield* Console.log(JSON.stringify(answer));
   if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
 });

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 
 import { Console, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
 
-import { JobEvents } from "../../domain/JobEvents.ts";
+import { JobListener } from "../../domain/JobEvents.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer } from "../../endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../endpoint/LocalEndpoint.ts";
@@ -133,7 +133,7 @@ const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boole
       onFailure: ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
     }),
   );
-  const run = Effect.provideService(worker.run(functionHandler), JobEvents, liveOutput);
+  const run = Effect.provideService(worker.run(functionHandler), JobListener, liveOutput);
   // What is kept is run again by the next process, so there is nothing to wait for.
   if (keeps) {
     yield* run;

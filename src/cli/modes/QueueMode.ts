@@ -1,7 +1,7 @@
 import { Effect, Latch, Option, Ref } from "effect";
 
 import manifest from "../../../package.json" with { type: "json" };
-import { both, JobEvents } from "../../domain/JobEvents.ts";
+import { both, JobListener } from "../../domain/JobEvents.ts";
 import { functionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness, type Unfit } from "../../health/Fitness.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
@@ -61,7 +61,7 @@ export const takeJobs = Effect.gen(function* () {
     worker.run(functionHandler, {
       beforeTake: Effect.andThen(ready.await, health.beforeTake),
     }),
-    JobEvents,
+    JobListener,
     both(liveOutput, health.events),
   );
   const unfit = yield* Ref.get(verdict);

@@ -7,7 +7,7 @@ import { TestConsole } from "effect/testing";
 import { run } from "../../../src/cli/commands/run.ts";
 import { ResultDisplay } from "../../../src/cli/results/ResultDisplay.ts";
 import { failure, type FunctionResponse, success } from "../../../src/domain/FunctionResponse.ts";
-import { JobEvents } from "../../../src/domain/JobEvents.ts";
+import { JobListener } from "../../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
 
 /** A pickle of 42. */
@@ -35,7 +35,8 @@ const fakes = Layer.mergeAll(
         Effect.gen(function* () {
           const name = String(Object.values(input ?? {})[0]);
           const answer = ANSWERS[name] ?? failure(`no ${name}`);
-          if (name === "good") (yield* JobEvents).output?.("printed\n");
+          if (name === "good")
+            (yield* JobListener).notify({ _tag: "OutputWritten", lines: "printed\n" });
           return answer;
         }),
     }),
