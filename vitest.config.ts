@@ -21,7 +21,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/{integration,faults,conformance,readme}/**/*.test.ts"],
-          globalSetup: ["test/support/globalSetup.ts"],
+          globalSetup: ["test/support/processes/globalSetup.ts"],
           // Real processes on a machine that others use too: one that was only late is tried once more.
           retry: 1,
           testTimeout: 120_000,

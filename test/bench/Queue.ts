@@ -9,7 +9,7 @@ import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { type Handler, QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
-import { fakeRunPod, type FakeRunPod } from "../support/FakeRunPod.ts";
+import { fakeRunPod, type FakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

@@ -14,7 +14,7 @@ import { LINK_MODE, Uv } from "../../src/venv/Uv.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
-const WORKER = fileURLToPath(new URL("../support/workspaceWorker.ts", import.meta.url));
+const WORKER = fileURLToPath(new URL("../support/processes/workspaceWorker.ts", import.meta.url));
 
 /** Workers that start together. */
 const CROWD = 16;

@@ -1,11 +1,11 @@
 import { assert, describe, expect, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { typed } from "../support/Typed.ts";
+import { runCommandLine } from "../support/processes/CommandLineRun.ts";
 
 const VARIABLES = { PATH: "/usr/bin", WORKER_WORKSPACE_PATH: "/dev/null/nowhere" };
 
-const see = (line: string) => typed(line.split(" ").filter(Boolean), VARIABLES);
+const see = (line: string) => runCommandLine(line.split(" ").filter(Boolean), VARIABLES);
 
 describe("the command line", () => {
   it.live.each(["", "start", "run", "serve", "invoke", "doctor", "prune"])(

@@ -11,7 +11,7 @@ import { inputOf } from "../../src/domain/Job.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
-import { realEnvironment } from "../support/RealWorker.ts";
+import { realEnvironment } from "../support/processes/RealWorker.ts";
 
 const CLIENT = join(import.meta.dirname, "client.py");
 

@@ -7,8 +7,8 @@ import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
-import { program } from "../support/Program.ts";
-import { serveProcess } from "../support/ServeProcess.ts";
+import { program } from "../support/processes/Program.ts";
+import { serveProcess } from "../support/processes/Serve.ts";
 
 const SCRIPT = join(import.meta.dirname, "remote.py");
 

@@ -5,7 +5,7 @@ import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
-import { prepared } from "../support/FakeRunner.ts";
+import { prepared } from "../support/fakes/FakeRunner.ts";
 
 const both = { python: ["numpy"], system: ["ffmpeg"] };
 

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { SystemInstallFailed } from "../../src/dependencies/apt/SystemInstallFailed.ts";
 import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
 import { ProgramFailed } from "../../src/platform/Programs.ts";
-import { ATTACKS } from "../support/Attacks.ts";
+import { ATTACKS } from "../support/values/Attacks.ts";
 
 /** The most characters that are kept of a program's two streams. */
 const LENGTH = 128 * 1024;

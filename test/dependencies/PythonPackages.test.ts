@@ -5,9 +5,9 @@ import { TestClock } from "effect/testing";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { Pip } from "../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { fakeMachine, inTime, type MachineOptions } from "../support/FakeMachine.ts";
-import type { Outcome } from "../support/FakePrograms.ts";
-import type { MemoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { fakeMachine, inTime, type MachineOptions } from "../support/fakes/FakeMachine.ts";
+import type { Outcome } from "../support/fakes/FakePrograms.ts";
+import type { MemoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const NOT_FOUND: Outcome = {
   exitCode: 1,

@@ -7,9 +7,9 @@ import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 import { Apt } from "../../src/dependencies/apt/Apt.ts";
 import { AptCache } from "../../src/dependencies/apt/AptCache.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { inTime } from "../support/FakeMachine.ts";
-import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
-import { turns } from "../support/Interruption.ts";
+import { turns } from "../support/effects/Interruption.ts";
+import { inTime } from "../support/fakes/FakeMachine.ts";
+import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
 
 type Answer = (line: string) => Outcome | undefined;
 

@@ -12,7 +12,7 @@ import {
   parseJson,
   stringMember,
 } from "../../src/domain/JsonLimits.ts";
-import { countsOf, LIMIT_NAMES } from "../support/JsonCounts.ts";
+import { countsOf, LIMIT_NAMES } from "../support/values/JsonCounts.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 

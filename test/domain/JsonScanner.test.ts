@@ -3,7 +3,7 @@ import { Effect, Result, Schema } from "effect";
 
 import { JsonInvalid, type JsonLimits, JsonTooComplex } from "../../src/domain/JsonLimits.ts";
 import { JsonScanner } from "../../src/domain/JsonScanner.ts";
-import { countsOf, LIMIT_NAMES } from "../support/JsonCounts.ts";
+import { countsOf, LIMIT_NAMES } from "../support/values/JsonCounts.ts";
 
 /** Scans a text that comes in pieces of this length, each a part of a larger buffer. */
 const problemOf = (text: string, piece = Math.max(1, text.length), limits?: JsonLimits) => {

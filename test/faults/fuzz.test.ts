@@ -3,7 +3,7 @@ import { Effect, Predicate, Schema } from "effect";
 
 import { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
-import { realWorker } from "../support/RealWorker.ts";
+import { realWorker } from "../support/processes/RealWorker.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 

@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Fiber } from "effect";
 
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
-import { call, callMethod, realWorker } from "../support/RealWorker.ts";
+import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
 
 const WELL = "def f():\n    print('printed')\n    return 'well'";
 

@@ -9,7 +9,7 @@ import { Effect } from "effect";
 import type { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
-import { call, callMethod, realWorker } from "../support/RealWorker.ts";
+import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
 
 const JSON_FORMAT = { serialization_format: "json" } as const;
 
@@ -292,7 +292,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
   );
 });
 
-const FORGE = readFileSync(join(import.meta.dirname, "../support/forge.py"), "utf8");
+const FORGE = readFileSync(join(import.meta.dirname, "../support/python/forge.py"), "utf8");
 
 /** A folder with a file that must not change. */
 const victim = Effect.acquireRelease(

@@ -5,10 +5,10 @@ import { Effect, Layer, Result } from "effect";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { ATTACKS } from "../support/Attacks.ts";
-import { bestOf, measured } from "../support/EventLoop.ts";
-import { keptLogs } from "../support/Logs.ts";
-import { call, realEnvironment, realWorker } from "../support/RealWorker.ts";
+import { bestOf, measured } from "../support/effects/EventLoop.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { call, realEnvironment, realWorker } from "../support/processes/RealWorker.ts";
+import { ATTACKS } from "../support/values/Attacks.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 

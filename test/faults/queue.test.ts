@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Random } from "effect";
 
-import { fakeRunPod, type Fault } from "../support/FakeRunPod.ts";
-import { eventually } from "../support/WorkerAtWork.ts";
-import { descendantsOf, workerProcess } from "../support/WorkerProcess.ts";
+import { fakeRunPod, type Fault } from "../support/fakes/FakeRunPod.ts";
+import { eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
 
 /** The full numbers take many minutes: a nightly run sets the variable. */
 const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";

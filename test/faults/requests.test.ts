@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Clock, Effect, Fiber, Schedule } from "effect";
 
-import { ask } from "../support/Http.ts";
-import { serveProcess } from "../support/ServeProcess.ts";
+import { ask } from "../support/http/HttpRequest.ts";
+import { serveProcess } from "../support/processes/Serve.ts";
 
 const request = (fields: string) =>
   `{"input":{"function_name":"f","function_code":"def f(*a, **k): return 1","serialization_format":"json"${fields}}}`;

@@ -1,7 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { call, realWorker } from "../support/RealWorker.ts";
+import { call, realWorker } from "../support/processes/RealWorker.ts";
 
 /** A fact that a job can change in its process: code that changes it, and an expression that reads it. */
 interface Fact {

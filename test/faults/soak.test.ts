@@ -4,8 +4,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
-import { call, callMethod, realWorker } from "../support/RealWorker.ts";
-import { descendantsOf } from "../support/WorkerProcess.ts";
+import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
+import { descendantsOf } from "../support/processes/WorkerProcess.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 

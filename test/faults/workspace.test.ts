@@ -1,9 +1,9 @@
 import { describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { killedInstalls } from "../support/PackageFaults.ts";
-import { killedBuilders, manyColdWorkers } from "../support/WorkspaceFaults.ts";
-import { findTools } from "../support/WorkspaceProcesses.ts";
+import { findTools } from "../support/processes/TestMachine.ts";
+import { killedInstalls } from "./KilledInstalls.ts";
+import { killedBuilders, manyColdWorkers } from "./WorkspaceFaults.ts";
 
 const tools = await Effect.runPromise(findTools);
 

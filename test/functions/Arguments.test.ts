@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import type { FunctionRequest, SerializationFormat } from "../../src/domain/FunctionRequest.ts";
 import { payloads } from "../../src/functions/Arguments.ts";
-import { bestOf } from "../support/EventLoop.ts";
+import { bestOf } from "../support/effects/EventLoop.ts";
 
 const requestOf = (
   args: ReadonlyArray<unknown>,

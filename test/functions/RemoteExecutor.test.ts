@@ -10,9 +10,9 @@ import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../../src/runner
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
-import { fakeWorkspace, prepared, result } from "../support/FakeRunner.ts";
-import { leaksOf } from "../support/Leaks.ts";
-import { keptLogs } from "../support/Logs.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { fakeWorkspace, prepared, result } from "../support/fakes/FakeRunner.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 

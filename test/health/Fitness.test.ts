@@ -8,10 +8,10 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import type { Place } from "../../src/venv/Place.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
-import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { fakePrograms } from "../support/FakePrograms.ts";
-import { keptLogs } from "../support/Logs.ts";
-import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
+import { fakePrograms } from "../support/fakes/FakePrograms.ts";
+import { plantingFileSystem } from "../support/files/PlantingFileSystem.ts";
 
 const place = (directory: string): Place => ({
   directory,

@@ -5,8 +5,8 @@ import { TestClock } from "effect/testing";
 import type { JobEnd } from "../../src/domain/JobEvents.ts";
 import { Fitness, Unfit } from "../../src/health/Fitness.ts";
 import { jobHealth } from "../../src/health/JobHealth.ts";
-import { turns } from "../support/Interruption.ts";
-import { keptLogs } from "../support/Logs.ts";
+import { turns } from "../support/effects/Interruption.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 
 const noGpu = new Unfit({ check: "gpu", reason: "the GPU is gone" });
 

@@ -4,8 +4,8 @@ import { TestClock } from "effect/testing";
 
 import { lockWaits, BlockingLock } from "../../src/platform/BlockingLock.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { type Behaviour, memoryFileLock } from "../support/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { type Behaviour, memoryFileLock } from "../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const FILE = "/volume/.initialization.lock";
 

@@ -21,10 +21,10 @@ import { Deferred, Effect, Exit, Fiber, FileSystem, Layer, Option, Scope } from 
 
 import { FileLock, type LockMode } from "../../src/platform/FileLock.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { memoryFileLock } from "../support/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
-import { failing, patchFiles } from "../support/PatchedFiles.ts";
-import { pythonLock } from "../support/PythonLock.ts";
+import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
+import { failing, patchFiles } from "../support/files/PatchedFiles.ts";
+import { pythonLock } from "../support/processes/PythonLock.ts";
 
 const inMemory = () => {
   const memory = memoryFileSystem();

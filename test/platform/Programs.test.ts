@@ -8,7 +8,7 @@ import { TestClock } from "effect/testing";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { leaksOf } from "../support/Leaks.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_0123456789abcdef";
 

@@ -6,10 +6,10 @@ import { success } from "../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../src/domain/JobEvents.ts";
 import { chunkStream } from "../../src/queue/ChunkStream.ts";
 import type { Handler } from "../../src/queue/QueueWorker.ts";
-import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { inTime } from "../support/FakeMachine.ts";
-import { keptLogs } from "../support/Logs.ts";
-import { atWork, eventually } from "../support/WorkerAtWork.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
+import { inTime } from "../support/fakes/FakeMachine.ts";
+import { atWork, eventually } from "../support/fakes/RunningQueueWorker.ts";
 
 const chunk = (value: string) => success({ json_result: value });
 

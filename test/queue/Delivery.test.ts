@@ -7,9 +7,9 @@ import { JobQueue, PostFailed } from "../../src/queue/JobQueue.ts";
 import type { JobResult } from "../../src/queue/JobResult.ts";
 import { ResultStore } from "../../src/queue/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { turns } from "../support/Interruption.ts";
-import { keptLogs } from "../support/Logs.ts";
+import { turns } from "../support/effects/Interruption.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
 
 const resultOf = (jobId: string, bytes = 0): JobResult => ({
   jobId,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
+import { atWork, echo, eventually } from "../support/fakes/RunningQueueWorker.ts";
 
 describe.concurrent("a result is delivered", () => {
   it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>

@@ -6,10 +6,10 @@ import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { ResultStore } from "../../src/queue/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { inMemoryWorker } from "../support/InMemoryWorker.ts";
-import { interruptedAtEveryStep, turns } from "../support/Interruption.ts";
-import { keptLogs } from "../support/Logs.ts";
+import { interruptedAtEveryStep, turns } from "../support/effects/Interruption.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
+import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
 
 /** The most steps of the scheduler that the interrupted effects take. */
 const STEPS = 40;

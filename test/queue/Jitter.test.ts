@@ -6,8 +6,8 @@ import { chunkStream } from "../../src/queue/ChunkStream.ts";
 import { Delivery } from "../../src/queue/Delivery.ts";
 import { PostFailed, TakeFailed } from "../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
-import { fakeJobQueue } from "../support/FakeJobQueue.ts";
-import { inMemoryWorker } from "../support/InMemoryWorker.ts";
+import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
+import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
 
 /** Notes when it is called, and gives what comes between two calls in milliseconds. */
 const recorder = () => {

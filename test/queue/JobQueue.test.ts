@@ -5,7 +5,7 @@ import { HttpClient, HttpClientResponse } from "effect/http";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { Webhooks } from "../../src/queue/Webhooks.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { atWork, echo } from "../support/WorkerAtWork.ts";
+import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
 
 describe.concurrent("a worker is told", () => {
   const NONSENSE: ReadonlyArray<readonly [string, string, string?]> = [

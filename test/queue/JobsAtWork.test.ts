@@ -3,7 +3,7 @@ import { Deferred, Duration, Effect, Exit, Fiber, Scope } from "effect";
 import { TestClock } from "effect/testing";
 
 import { jobsAtWork } from "../../src/queue/JobsAtWork.ts";
-import { turns } from "../support/Interruption.ts";
+import { turns } from "../support/effects/Interruption.ts";
 
 const isOver = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined;
 

@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { JobListener } from "../../src/domain/JobEvents.ts";
 import type { Handler } from "../../src/queue/QueueWorker.ts";
-import { atWork } from "../support/WorkerAtWork.ts";
+import { atWork } from "../support/fakes/RunningQueueWorker.ts";
 
 /** A job that goes through its stages slowly. */
 const slow: Handler = () =>

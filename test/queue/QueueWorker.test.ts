@@ -3,8 +3,8 @@ import { Deferred, Effect, Fiber, Schema, Stream } from "effect";
 
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
-import { inMemoryWorker } from "../support/InMemoryWorker.ts";
-import { atWork, echo, eventually } from "../support/WorkerAtWork.ts";
+import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
+import { atWork, echo, eventually } from "../support/fakes/RunningQueueWorker.ts";
 
 class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schema.String }) {
   override get message(): string {

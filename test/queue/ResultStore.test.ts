@@ -21,10 +21,10 @@ import { ByteSize, Effect, FileSystem, Layer, Option, Path } from "effect";
 
 import { ResultStore } from "../../src/queue/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { keptLogs } from "../support/Logs.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
-import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../support/files/PlantingFileSystem.ts";
 
 const GIBIBYTE = 1024 ** 3;
 

@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-import { typed } from "../support/Typed.ts";
+import { runCommandLine } from "../support/processes/CommandLineRun.ts";
 
 const BEGIN = "<!-- commands: made by `npm run readme` -->";
 const END = "<!-- /commands -->";
@@ -9,7 +9,7 @@ const COMMANDS = ["start", "run", "serve", "invoke", "doctor", "prune"];
 
 /** What a command says of itself, without what all of them share and without its title. */
 const helpOf = Effect.fnUntraced(function* (command: string) {
-  const { stdout } = yield* typed([command, "--help"], {});
+  const { stdout } = yield* runCommandLine([command, "--help"], {});
   return stdout
     .replace(/\nGLOBAL FLAGS\n[^]*?\n\n/, "\n")
     .replaceAll(/[ \t]+$/gm, "")

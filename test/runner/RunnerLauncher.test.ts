@@ -10,9 +10,9 @@ import {
   fakeWorkspace,
   surroundings,
   well,
-} from "../support/FakeRunner.ts";
-import { leaksOf } from "../support/Leaks.ts";
-import { platformError } from "../support/MemoryFileSystem.ts";
+} from "../support/fakes/FakeRunner.ts";
+import { platformError } from "../support/files/MemoryFileSystem.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
 
 const setUp = (
   behaviours: ReadonlyArray<Behaviour>,

@@ -7,6 +7,8 @@ import type { Call, CallOutcome } from "../../src/runner/Runner.ts";
 import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { FrameType } from "../../src/runner/RunnerProtocol.ts";
+import { interruptedAtEveryStep } from "../support/effects/Interruption.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import {
   type Behaviour,
   fakeRunners,
@@ -14,10 +16,8 @@ import {
   surroundings,
   textOf,
   well,
-} from "../support/FakeRunner.ts";
-import { interruptedAtEveryStep } from "../support/Interruption.ts";
-import { leaksOf } from "../support/Leaks.ts";
-import { keptLogs } from "../support/Logs.ts";
+} from "../support/fakes/FakeRunner.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 
 import { Redactor } from "../../src/settings/Redactor.ts";
 import { secretsOf } from "../../src/settings/Secrets.ts";
-import { leaksOf } from "../support/Leaks.ts";
-import { randomChoices } from "../support/Random.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
+import { randomChoices } from "../support/values/Random.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 const OTHER = "hf_GcHnFoTdUeQiPzJ";

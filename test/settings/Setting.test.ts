@@ -3,7 +3,7 @@ import { ConfigProvider, Effect, Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import * as Setting from "../../src/settings/Setting.ts";
-import { leaksOf } from "../support/Leaks.ts";
+import { leaksOf } from "../support/values/Leaks.ts";
 
 const PATIENCE = Setting.seconds({
   name: "TEST_PATIENCE",

@@ -3,7 +3,7 @@ import { Clock, Duration, Effect, Schedule } from "effect";
 import { TestClock } from "effect/testing";
 
 import { stopwatch, wallMillis } from "../../src/settings/SteadyClock.ts";
-import { steppedClock } from "../support/SteppedClock.ts";
+import { steppedClock } from "../support/fakes/SteppedClock.ts";
 
 const HOUR = 3_600_000;
 /** Not multiples of any interval below. */

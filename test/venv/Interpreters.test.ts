@@ -3,8 +3,8 @@ import { Effect, Layer, Option, Path } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
-import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
-import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
+import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
+import { memoryFileSystem, type Planted } from "../support/files/MemoryFileSystem.ts";
 
 interface Machine {
   readonly planted?: Readonly<Record<string, Planted>>;

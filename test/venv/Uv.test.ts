@@ -5,9 +5,9 @@ import { type ProgramOptions, Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import { Uv } from "../../src/venv/Uv.ts";
-import { fakePrograms, type Outcome } from "../support/FakePrograms.ts";
-import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
+import { type Fault, faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const TOOLS = "/home/me/.cache/worker-tetra/tools";
 const PYTHON = "/usr/bin/python3.12";

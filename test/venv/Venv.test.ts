@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Path } from "effect";
 
 import { venvRecords } from "../../src/venv/Venv.ts";
-import { prepared } from "../support/FakeRunner.ts";
-import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { prepared } from "../support/fakes/FakeRunner.ts";
+import { type Fault, faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const { venv } = prepared;
 

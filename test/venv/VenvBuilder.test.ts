@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Option } from "effect";
 
 import type { Place } from "../../src/venv/Place.ts";
-import { fakeMachine, there } from "../support/FakeMachine.ts";
+import { fakeMachine, there } from "../support/fakes/FakeMachine.ts";
 
 const place: Place = {
   directory: "/runpod-volume/runtimes/default",

@@ -6,9 +6,9 @@ import type { Place } from "../../src/venv/Place.ts";
 import { SurplusFinder } from "../../src/workspace/Surplus.ts";
 import { UvCache } from "../../src/workspace/UvCache.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
-import { faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { memoryFileLock } from "../support/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/MemoryFileSystem.ts";
+import { faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
+import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const place: Place = {
   directory: "/own",

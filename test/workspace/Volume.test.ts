@@ -3,9 +3,9 @@ import { Effect, Layer, Option, Path } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
-import { type Fault, faultyFileSystem } from "../support/FaultyFileSystem.ts";
-import { memoryFileSystem, type Planted } from "../support/MemoryFileSystem.ts";
-import { plantingFileSystem } from "../support/PlantingFileSystem.ts";
+import { type Fault, faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem, type Planted } from "../support/files/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../support/files/PlantingFileSystem.ts";
 
 interface Machine {
   readonly planted?: Readonly<Record<string, Planted>>;

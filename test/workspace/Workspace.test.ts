@@ -4,8 +4,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect, Exit, Metric, Option, Scope } from "effect";
 import { TestClock } from "effect/testing";
 
-import { fakeMachine, inTime, there } from "../support/FakeMachine.ts";
-import type { Fault } from "../support/FaultyFileSystem.ts";
+import { fakeMachine, inTime, there } from "../support/fakes/FakeMachine.ts";
+import type { Fault } from "../support/files/FaultyFileSystem.ts";
 
 const VOLUME = "/runpod-volume/runtimes/default";
 const LINK = `${VOLUME}/.venv`;

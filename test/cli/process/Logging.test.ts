@@ -3,7 +3,7 @@ import { Cause, Console, Effect, Layer } from "effect";
 
 import { Logging } from "../../../src/cli/process/Logging.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
-import { leaksOf } from "../../support/Leaks.ts";
+import { leaksOf } from "../../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 const ADDRESS = "https://api.example/v2/endpoint/job-take/";

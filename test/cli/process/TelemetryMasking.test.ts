@@ -5,7 +5,7 @@ import { Otlp, OtlpSerialization } from "effect/observability";
 
 import { maskedSerialization } from "../../../src/cli/process/TelemetryMasking.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
-import { leaksOf } from "../../support/Leaks.ts";
+import { leaksOf } from "../../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 

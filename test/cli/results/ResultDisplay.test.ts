@@ -9,7 +9,7 @@ import { Effect, Layer } from "effect";
 import { ResultDisplay } from "../../../src/cli/results/ResultDisplay.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
-import { prepared } from "../../support/FakeRunner.ts";
+import { prepared } from "../../support/fakes/FakeRunner.ts";
 
 /** Shows its arguments, its folder, its home and the names of its variables, in place of a value. */
 const PYTHON = `#!/bin/sh

@@ -10,7 +10,7 @@ import { TestClock } from "effect/testing";
 import { Apt } from "../../../src/dependencies/apt/Apt.ts";
 import { type Archive, AptCache } from "../../../src/dependencies/apt/AptCache.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
-import { fakePrograms, type Outcome } from "../../support/FakePrograms.ts";
+import { fakePrograms, type Outcome } from "../../support/fakes/FakePrograms.ts";
 
 /** What `apt-cache policy` says of all packages that there are, in the form of Debian 12. */
 const POLICY = `curl:

@@ -23,8 +23,8 @@ import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 import { AptCache } from "../../../src/dependencies/apt/AptCache.ts";
 import type { Place } from "../../../src/venv/Place.ts";
 import { Volume } from "../../../src/workspace/Volume.ts";
-import { openFilesBelow } from "../../support/OpenFiles.ts";
-import { patchFiles } from "../../support/PatchedFiles.ts";
+import { openFilesBelow } from "../../support/files/OpenFiles.ts";
+import { patchFiles } from "../../support/files/PatchedFiles.ts";
 
 const CONTENT = "the archive";
 const ARCHIVE = {

@@ -7,9 +7,9 @@ import { Duration, Effect } from "effect";
 import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { makeUnreadResponses, UnreadResponses } from "../../../src/endpoint/http/Connection.ts";
-import { endpoint } from "../../support/Endpoint.ts";
-import { ask } from "../../support/Http.ts";
-import { keptLogs } from "../../support/Logs.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { ask } from "../../support/http/HttpRequest.ts";
+import { endpoint } from "../../support/http/TestEndpoint.ts";
 
 /** More than the system takes of a response that nobody reads. */
 const SIZE = 12_000_000;

@@ -8,9 +8,9 @@ import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
-import { endpoint, serverOptions } from "../../support/Endpoint.ts";
-import { ask } from "../../support/Http.ts";
-import { eventually } from "../../support/WorkerAtWork.ts";
+import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { ask } from "../../support/http/HttpRequest.ts";
+import { endpoint, serverOptions } from "../../support/http/TestEndpoint.ts";
 
 const MIB = 1024 * 1024;
 

@@ -9,9 +9,9 @@ import {
   routeGuard,
   unknownRouteGuard,
 } from "../../../src/endpoint/http/HttpGuard.ts";
-import { endpoint } from "../../support/Endpoint.ts";
-import { ask, sendRaw } from "../../support/Http.ts";
-import { eventually } from "../../support/WorkerAtWork.ts";
+import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { ask, sendRaw } from "../../support/http/HttpRequest.ts";
+import { endpoint } from "../../support/http/TestEndpoint.ts";
 
 const KEY = "a-long-key-of-this-endpoint";
 const TOKEN = "the-token-that-jobs-are-given";

@@ -17,10 +17,10 @@ import {
 } from "../../../src/endpoint/http/RequestBody.ts";
 import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
-import { serverOptions } from "../../support/Endpoint.ts";
-import { inTime } from "../../support/FakeMachine.ts";
-import { interruptedAtEveryStep } from "../../support/Interruption.ts";
-import { keptLogs } from "../../support/Logs.ts";
+import { interruptedAtEveryStep } from "../../support/effects/Interruption.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { inTime } from "../../support/fakes/FakeMachine.ts";
+import { serverOptions } from "../../support/http/TestEndpoint.ts";
 
 const ROOM = 100 * 1024;
 

@@ -20,7 +20,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, Schedule } from "effect";
 
 import { JobStore, type KeptJob } from "../../../src/endpoint/jobs/JobStore.ts";
-import { keptLogs } from "../../support/Logs.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 /** A folder that is not there yet, in one that is removed at the end of the test. */
 const newFolder = Effect.acquireRelease(

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing";
 
 import { postToWebhook } from "../../../src/endpoint/jobs/JobWebhook.ts";
 import { LocalJob } from "../../../src/endpoint/jobs/LocalJob.ts";
-import { keptLogs } from "../../support/Logs.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 describe("the webhook of a job", () => {
   it.effect(

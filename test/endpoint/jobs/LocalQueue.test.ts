@@ -9,8 +9,8 @@ import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/Req
 import { JobStore, type JobStoreUnusable } from "../../../src/endpoint/jobs/JobStore.ts";
 import { type LocalJob, streamJson } from "../../../src/endpoint/jobs/LocalJob.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
-import { interruptedAtEveryStep, turns } from "../../support/Interruption.ts";
-import { keptLogs } from "../../support/Logs.ts";
+import { interruptedAtEveryStep, turns } from "../../support/effects/Interruption.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 /** A store whose disk takes its time. */
 const slowStore = Layer.succeed(

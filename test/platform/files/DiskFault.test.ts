@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { codeOf, diskFault } from "../../../src/platform/files/DiskFault.ts";
-import { platformError } from "../../support/MemoryFileSystem.ts";
+import { platformError } from "../../support/files/MemoryFileSystem.ts";
 
 const faultOf = (code: string) =>
   diskFault("/volume/x", "can't be written")(platformError(code, "writeFile", "/volume/x"));

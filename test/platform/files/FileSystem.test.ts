@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, type Layer, Option, Predicate } from "effect";
 
 import { diskFault } from "../../../src/platform/files/DiskFault.ts";
-import { faultyFileSystem } from "../../support/FaultyFileSystem.ts";
-import { memoryFileSystem } from "../../support/MemoryFileSystem.ts";
+import { faultyFileSystem } from "../../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 
 /** What went wrong, as Effect says it and as the system says it. */
 const wrong = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

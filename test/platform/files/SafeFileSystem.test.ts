@@ -26,8 +26,8 @@ import { Effect, FileSystem, Layer } from "effect";
 import { codeOf } from "../../../src/platform/files/DiskFault.ts";
 import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
-import { openFilesBelow } from "../../support/OpenFiles.ts";
-import { failing, patchFiles } from "../../support/PatchedFiles.ts";
+import { openFilesBelow } from "../../support/files/OpenFiles.ts";
+import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
 
 /** Many calls of the system, on a machine that may be busy. */
 const SLOW = { timeout: 60_000 };

@@ -27,8 +27,8 @@ import {
   openFile,
   removeAll,
 } from "../../../src/platform/files/SafePaths.ts";
-import { openFilesBelow } from "../../support/OpenFiles.ts";
-import { failing, patchFiles } from "../../support/PatchedFiles.ts";
+import { openFilesBelow } from "../../support/files/OpenFiles.ts";
+import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
 
 const isLinux = process.platform === "linux";
 

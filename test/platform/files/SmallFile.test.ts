@@ -16,8 +16,8 @@ import { Effect, FileSystem } from "effect";
 
 import { codeOf } from "../../../src/platform/files/DiskFault.ts";
 import { readSmallFile, replaceFile } from "../../../src/platform/files/SmallFile.ts";
-import { memoryFileSystem } from "../../support/MemoryFileSystem.ts";
-import { plantingFileSystem } from "../../support/PlantingFileSystem.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
 
 describe("readSmallFile", () => {
   it.effect("reads a regular file", () =>

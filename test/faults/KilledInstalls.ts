@@ -1,0 +1,93 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+
+import { assert } from "@effect/vitest";
+import { Effect, Random, Result, Schedule } from "effect";
+
+import { testMachine, type findTools } from "../support/processes/TestMachine.ts";
+
+type Tools = Effect.Success<typeof findTools>;
+
+/** Many small files, so that a kill often hits the middle. */
+const LIST = ["babel==2.15.0", "pytz==2024.1", "tzdata==2024.1"];
+const NAMES = ["babel", "pytz", "tzdata"];
+
+/** Imports them, and looks for every file that their records have. */
+const CHECK = `import importlib.metadata, babel, pytz, tzdata
+missing = [str(file) for name in ${JSON.stringify(NAMES)}
+           for file in importlib.metadata.files(name) if not file.locate().exists()]
+print(babel.__version__, pytz.__version__, tzdata.__version__, missing)`;
+
+const GOOD = ["2.15.0 2024.1 2024.1 []"];
+
+/** The uv that a worker has started, if it is there at this moment. */
+const uvOf = (worker: number): number | undefined => {
+  const isIts = (pid: string) => {
+    const stat = Result.getOrElse(
+      Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8")),
+      () => "",
+    );
+    return new RegExp(String.raw`^\d+ \(uv\) \S ${worker} `).test(stat);
+  };
+  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIts(name));
+  return found === undefined ? undefined : Number(found);
+};
+
+/** Until a process has ended, also where nobody has asked how. */
+const gone = (pid: number) =>
+  Effect.sync(() => Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))).pipe(
+    Effect.repeat({
+      until: (stat) => Result.isFailure(stat) || /\) [ZX] /.test(stat.success),
+      schedule: Schedule.spaced("5 millis"),
+    }),
+    Effect.timeout("30 seconds"),
+  );
+
+/** Workers and their uv are killed at any moment of an install: the next job always has whole packages. */
+export const killedInstalls = (tools: Tools, count: number) =>
+  Effect.gen(function* () {
+    const machine = yield* testMachine(tools);
+    const settings = { PACKAGES: JSON.stringify([LIST]), CODE: CHECK };
+    // The cache of packages is filled, so that it is the install that is hit and not the network.
+    const first = yield* machine.start(settings);
+    assert.deepStrictEqual((yield* first.ready).answers, GOOD);
+    yield* first.signal("SIGKILL");
+    yield* first.ended;
+    let hits = 0;
+    for (let kills = 0; kills < count; kills += 1) {
+      const prefix = machine.published();
+      execFileSync(machine.uv, [
+        "pip",
+        "uninstall",
+        "-q",
+        "--python",
+        `${prefix}/bin/python`,
+        ...NAMES,
+      ]);
+      yield* Effect.gen(function* () {
+        const worker = yield* machine.start(settings);
+        yield* worker.said("Installing babel");
+        // The first two are sure to hit it, one by the worker's end and one by its own.
+        const uv =
+          kills < 2
+            ? yield* Effect.repeat(
+                Effect.sync(() => uvOf(worker.pid)),
+                { until: (pid) => pid !== undefined, schedule: Schedule.spaced("1 millis") },
+              ).pipe(Effect.timeout("30 seconds"))
+            : yield* Effect.sync(() => uvOf(worker.pid)).pipe(
+                Effect.delay({ milliseconds: yield* Random.nextIntBetween(0, 300) }),
+              );
+        if (uv !== undefined) hits += 1;
+        if (kills % 2 === 0 || uv === undefined) yield* worker.signal("SIGKILL");
+        else Result.try(() => process.kill(uv, "SIGKILL"));
+        if (uv !== undefined && kills < 2) yield* gone(uv);
+        if (kills % 2 === 0) yield* worker.ended;
+        else yield* Effect.race(Effect.exit(worker.ready), worker.ended);
+      }).pipe(Effect.scoped);
+      const next = yield* machine.start(settings);
+      assert.deepStrictEqual((yield* next.ready).answers, GOOD, `kill ${kills}`);
+      yield* next.signal("SIGKILL");
+      yield* next.ended;
+    }
+    assert.isAbove(hits, 0, "no kill hit uv at work");
+  }).pipe(Effect.scoped);

@@ -1,0 +1,403 @@
+import { assert, layer } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { failure, type FunctionResponse } from "../../../src/domain/FunctionResponse.ts";
+import { JobListener, listenerOf } from "../../../src/domain/JobEvents.ts";
+import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
+import { call, callMethod, realWorker } from "../../support/processes/RealWorker.ts";
+
+const COUNTER = `
+class Counter:
+    def __init__(self, start=0):
+        print("built")
+        self.value = start
+    def add(self, n=1):
+        self.value += n
+        return self.value
+    async def add_later(self, n):
+        import asyncio
+        if not hasattr(self, "lock"):
+            self.lock = asyncio.Lock()
+        async with self.lock:
+            await asyncio.sleep(0)
+        return self.add(n)
+    def values(self):
+        yield self.value
+        yield self.value + 1
+    def fail(self):
+        raise KeyError("no key")
+    def __call__(self):
+        return "called"
+`;
+
+layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })("calls", (it) => {
+  it.effect("a function gets its arguments and gives back its value", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(a, *, b): return {'sum': a + b}", "f", [1], {
+        kwargs: { b: 2 },
+      });
+      assert.deepInclude(answer, { success: true, json_result: { sum: 3 }, error: null });
+    }),
+  );
+
+  it.effect.each([
+    ["async def f():\n    return 1", 1],
+    ["def f():\n    yield 1\n    yield 2", [1, 2]],
+    ["async def f():\n    yield 1\n    yield 2", [1, 2]],
+    [
+      "import asyncio\ndef f():\n    async def g():\n        return 3\n    return asyncio.run(g())",
+      3,
+    ],
+    ["import asyncio\ndef f():\n    async def g():\n        return 3\n    return g()", 3],
+    ["f = lambda: 4", 4],
+    ["def outer():\n    return 5\nf = outer", 5],
+    ["class f:\n    pass\nf = staticmethod(lambda: 6).__func__", 6],
+  ] as const)("%j answers %j", ([code, expected]) =>
+    Effect.gen(function* () {
+      const answer = yield* call(code, "f");
+      assert.deepStrictEqual([answer.json_result, answer.error], [expected, null]);
+    }),
+  );
+
+  it.effect("None is sent as a pickled None", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(): pass", "f", [], { serialization_format: "cloudpickle" });
+      assert.deepInclude(answer, { success: true, result: "gAVOLg==", json_result: null });
+    }),
+  );
+
+  it.effect("each call of a function begins with nothing left of the one before", () =>
+    Effect.gen(function* () {
+      const code = "seen = []\ndef f():\n    seen.append(1)\n    return len(seen)";
+      assert.strictEqual((yield* call(code, "f")).json_result, 1);
+      assert.strictEqual((yield* call(code, "f")).json_result, 1);
+    }),
+  );
+
+  it.effect("an instance keeps its state over calls, and its answer says how it fares", () =>
+    Effect.gen(function* () {
+      const first = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [5]);
+      assert.deepInclude(first, { json_result: 5, instance_id: "Counter_1", stdout: "built\n" });
+      const second = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [2]);
+      assert.deepInclude(second, { json_result: 7, stdout: "" });
+      assert.deepInclude(second.instance_info, { class_name: "Counter", method_calls: 2 });
+      assert.isFalse(Number.isNaN(Date.parse(second.instance_info?.last_used ?? "")));
+      assert.strictEqual(first.instance_info?.created_at, second.instance_info?.created_at);
+    }),
+  );
+
+  it.effect("an async method finds what earlier ones bound to their event loop", () =>
+    Effect.gen(function* () {
+      yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
+      const answer = yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
+      assert.deepStrictEqual([answer.json_result, answer.error], [2, null]);
+    }),
+  );
+
+  it.effect("methods may be generators, or __call__ by default", () =>
+    Effect.gen(function* () {
+      const values = yield* callMethod(COUNTER, "Counter", "Counter_2", "values");
+      assert.deepStrictEqual(values.json_result, [0, 1]);
+      const executor = yield* RemoteExecutor;
+      const called = yield* executor.execute({
+        execution_type: "class",
+        class_name: "Counter",
+        class_code: COUNTER,
+        serialization_format: "json",
+      });
+      assert.strictEqual(called.json_result, "called");
+      assert.match(called.instance_id ?? "", /^Counter_[0-9a-f]{8}$/);
+    }),
+  );
+
+  it.effect("create_new_instance builds anew", () =>
+    Effect.gen(function* () {
+      yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [5]);
+      const answer = yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [1], {
+        create_new_instance: true,
+      });
+      assert.deepInclude(answer, { json_result: 1 });
+    }),
+  );
+
+  it.effect(
+    "the same id with other code or other constructor arguments is built anew, and said",
+    () =>
+      Effect.gen(function* () {
+        yield* callMethod(COUNTER, "Counter", "Counter_code", "add", [5]);
+        const other = yield* callMethod(
+          `${COUNTER}\nX = 1\n`,
+          "Counter",
+          "Counter_code",
+          "add",
+          [1],
+        );
+        assert.strictEqual(other.json_result, 1);
+        assert.include(other.stdout, "[worker-tetra]");
+        const arguments_ = yield* callMethod(
+          `${COUNTER}\nX = 1\n`,
+          "Counter",
+          "Counter_code",
+          "add",
+          [1],
+          { constructor_args: [10] },
+        );
+        assert.strictEqual(arguments_.json_result, 11);
+        assert.include(arguments_.stdout, "[worker-tetra]");
+      }),
+  );
+
+  it.effect(
+    "the instance unused for longest goes when there are too many, and its return is explained",
+    () =>
+      Effect.gen(function* () {
+        for (const id of ["a", "b", "c", "d"]) {
+          yield* callMethod(COUNTER, "Counter", `lru_${id}`, "add", [1]);
+        }
+        const kept = yield* callMethod(COUNTER, "Counter", "lru_d", "add", [1]);
+        assert.strictEqual(kept.json_result, 2);
+        const dropped = yield* callMethod(COUNTER, "Counter", "lru_a", "add", [1]);
+        assert.strictEqual(dropped.json_result, 1);
+        assert.include(dropped.stdout, "[worker-tetra]");
+      }),
+  );
+
+  it.effect(
+    "a method that fails leaves its instance in place; a constructor that fails leaves none",
+    () =>
+      Effect.gen(function* () {
+        yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [5]);
+        const failed = yield* callMethod(COUNTER, "Counter", "Counter_fail", "fail");
+        assert.isFalse(failed.success);
+        assert.include(failed.error, "KeyError: 'no key'");
+        assert.strictEqual(
+          (yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [1])).json_result,
+          6,
+        );
+        const broken =
+          "class C:\n    def __init__(self):\n        raise OSError('no weights')\n    def f(self): pass";
+        const answer = yield* callMethod(broken, "C", "C_1", "f");
+        assert.include(answer.error, "OSError: no weights");
+        assert.isNull(answer.instance_id);
+      }),
+  );
+
+  it.effect(
+    "an instance whose constructor runs out of CUDA memory is tried again without the others",
+    () =>
+      Effect.gen(function* () {
+        yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
+        const hungry = `
+attempts = []
+class Model:
+    def __init__(self):
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    def tries(self):
+        return len(attempts)
+`;
+        const answer = yield* callMethod(hungry, "Model", "Model_1", "tries");
+        assert.strictEqual(answer.json_result, 2);
+        assert.include(answer.stdout, "CUDA");
+        assert.strictEqual(
+          (yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1])).json_result,
+          1,
+        );
+      }),
+  );
+
+  it.effect("local modules can be imported, packages too, and are gone in the next call", () =>
+    Effect.gen(function* () {
+      const modules = {
+        "settings_of_job.py": "SIZE = 3",
+        "package_of_job/__init__.py": "from .inner import twice",
+        "package_of_job/inner.py": "def twice(n): return 2 * n",
+      };
+      const code =
+        "def f():\n    import settings_of_job\n    from package_of_job import twice\n    return twice(settings_of_job.SIZE)";
+      assert.strictEqual((yield* call(code, "f", [], { modules })).json_result, 6);
+      const changed = { ...modules, "settings_of_job.py": "SIZE = 4" };
+      assert.strictEqual((yield* call(code, "f", [], { modules: changed })).json_result, 8);
+      const without = yield* call(code, "f");
+      assert.include(without.error, "ModuleNotFoundError: No module named 'settings_of_job'");
+    }),
+  );
+
+  it.effect.each([
+    "../outside.py",
+    "/abs.py",
+    "a/../../b.py",
+    "a\\b.py",
+    "",
+    "nul\0.py",
+    "a/./b.py",
+  ])("a module named %j is refused, and nothing is run", (path) =>
+    Effect.gen(function* () {
+      const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
+        modules: { [path]: "X = 1" },
+      });
+      assert.isFalse(answer.success);
+      assert.include(answer.error, "module");
+      assert.notInclude(answer.stdout, "ran");
+    }),
+  );
+
+  it.effect("the values of a generator stream as they come, and the answer has them all", () =>
+    Effect.gen(function* () {
+      const chunks: Array<FunctionResponse> = [];
+      const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
+        Effect.provideService(
+          JobListener,
+          listenerOf({
+            ValueYielded: ({ value: chunk }) =>
+              chunks.push(chunk?.toResponse() ?? failure("too large")),
+          }),
+        ),
+      );
+      assert.deepStrictEqual(
+        chunks.map(({ json_result }) => json_result),
+        ["a", { b: 1 }],
+      );
+      assert.isTrue(chunks.every(({ success }) => success));
+      assert.deepStrictEqual(answer.json_result, ["a", { b: 1 }]);
+    }),
+  );
+
+  it.effect("files written to the working directory are there for later jobs", () =>
+    Effect.gen(function* () {
+      yield* call("def f():\n    open('kept.txt', 'w').write('still here')", "f");
+      const answer = yield* call("def f(): return open('kept.txt').read()", "f");
+      assert.strictEqual(answer.json_result, "still here");
+    }),
+  );
+});
+
+layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
+  it.effect("show the user's own lines and none of the runner's", () =>
+    Effect.gen(function* () {
+      const answer = yield* call(
+        "def helper(x):\n    return 1 / x  # the culprit\n\ndef f():\n    print('before')\n    return helper(0)",
+        "f",
+      );
+      assert.deepInclude(answer, {
+        success: false,
+        result: null,
+        json_result: null,
+        stdout: "before\n",
+      });
+      assert.match(
+        answer.error ?? "",
+        /^ZeroDivisionError: division by zero\n\nTraceback \(most recent call last\):\n  File ".*f\.py", line 6, in f\n    return helper\(0\)\n[^]*line 2, in helper\n    return 1 \/ x  # the culprit\n/,
+      );
+      assert.notInclude(answer.error, "runner");
+    }),
+  );
+
+  it.effect("keep the causes of an exception", () =>
+    Effect.gen(function* () {
+      const answer = yield* call(
+        "def f():\n    try:\n        {}['k']\n    except KeyError as e:\n        raise ValueError('bad') from e",
+        "f",
+      );
+      assert.include(answer.error, "KeyError: 'k'");
+      assert.include(answer.error, "direct cause");
+    }),
+  );
+
+  it.effect("in async code end at the user's lines too", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("async def f():\n    raise ValueError('async')", "f");
+      assert.include(answer.error, "ValueError: async");
+      assert.notInclude(answer.error, "asyncio");
+    }),
+  );
+
+  it.effect.each([
+    ["def g(): pass", "f", /f.*g/s],
+    ["def f(:", "f", /SyntaxError/],
+    ["raise OSError('at import')", "f", /OSError: at import/],
+    ["f = 3", "f", /f/],
+    ["import sys\ndef f(): sys.exit(3)", "f", /sys\.exit\(3\)/],
+    ["def f(): raise KeyboardInterrupt", "f", /KeyboardInterrupt/],
+    ["def f(): return f()", "f", /RecursionError/],
+    ["def f(): raise MemoryError", "f", /memory/i],
+    ["def f(): return object()", "f", /object/],
+    ["def f(): return float('nan')", "f", /JSON/],
+    ["class E(BaseException): pass\ndef f(): raise E('own')", "f", /E: own/],
+    ["class E(Exception):\n    def __str__(self): raise ValueError\ndef f(): raise E", "f", /E/],
+    ["def f(a): pass", "f", /TypeError: .*missing 1 required positional argument/],
+  ] as const)("%j says why", ([code, name, reason]) =>
+    Effect.gen(function* () {
+      const answer = yield* call(code, name);
+      assert.isFalse(answer.success);
+      assert.isNull(answer.result);
+      assert.match(answer.error ?? "", reason);
+      assert.strictEqual((yield* call("def f(): return 'well'", "f")).json_result, "well");
+    }),
+  );
+
+  it.effect("name what the source does define when the class or method is not there", () =>
+    Effect.gen(function* () {
+      const answer = yield* callMethod(COUNTER, "Contour", "x", "add");
+      assert.include(answer.error, "Contour");
+      assert.include(answer.error, "Counter");
+      const method = yield* callMethod(COUNTER, "Counter", "x", "sum");
+      assert.include(method.error, "sum");
+      assert.include(method.error, "add_later");
+    }),
+  );
+
+  it.effect.each([
+    [["@@@"], {}, "args[0]"],
+    [["gAVLAS4=", 3], {}, "args[1]"],
+    [[], { x: "" }, "kwargs.x"],
+    [["AAAA"], {}, "args[0]"],
+    [[], { x: "gAVjX19tYWluX18KbWlzc2luZwou" }, "kwargs"],
+  ] as const)("arguments that are no pickles (%j, %j) are named", ([args, kwargs, name]) =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(*a, **k): pass", "f", args, {
+        kwargs,
+        serialization_format: "cloudpickle",
+      });
+      assert.isFalse(answer.success);
+      assert.include(answer.error, name);
+    }),
+  );
+
+  it.effect("of a result that can't be pickled name its type", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("import threading\ndef f(): return threading.Lock()", "f", [], {
+        serialization_format: "cloudpickle",
+      });
+      assert.match(answer.error ?? "", /lock/);
+    }),
+  );
+
+  it.effect("of an unusable request name the field, and nothing is run", () =>
+    Effect.gen(function* () {
+      const executor = yield* RemoteExecutor;
+      const answer = yield* executor.execute({ function_name: "f", execution_type: "notebook" });
+      assert.deepInclude(answer, { success: false, stdout: null });
+      assert.include(answer.error, "execution_type");
+    }),
+  );
+});
+
+layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true })(
+  "an instance that nobody calls",
+  (it) => {
+    it.effect("is dropped after its time, and its return is explained", () =>
+      Effect.gen(function* () {
+        yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
+        yield* call("import time\ndef f(): time.sleep(0.5)", "f");
+        const answer = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
+        assert.strictEqual(answer.json_result, 1);
+        assert.match(
+          answer.stdout ?? "",
+          /\[worker-tetra\] Instance Counter_idle was dropped after/,
+        );
+      }),
+    );
+  },
+);

@@ -1,0 +1,168 @@
+import { existsSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem, Result, Schema } from "effect";
+import { inject } from "vitest";
+
+import { readPickle, Text } from "../../../src/cli/results/Pickle.ts";
+import { pythonRepr } from "../../../src/cli/results/PythonRepr.ts";
+import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
+import { program } from "../../support/processes/Program.ts";
+import { realEnvironment } from "../../support/processes/RealWorker.ts";
+
+const decodeCases = Schema.decodeUnknownSync(
+  Schema.Array(
+    Schema.Struct({
+      pickle: Schema.String,
+      name: Schema.optionalKey(Schema.String),
+      repr: Schema.optionalKey(Schema.String),
+    }),
+  ),
+);
+
+/** Pickles that Python made. */
+const pickles = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
+  const python = join(inject("workspace"), ".venv/bin/python");
+  const text = yield* program(python, ["test/support/python/pickles.py", ...args]);
+  return decodeCases(
+    text
+      .trim()
+      .split("\n")
+      .map((line): unknown => JSON.parse(line)),
+  );
+});
+
+const folderOf = Effect.flatMap(FileSystem.FileSystem, (files) => files.makeTempDirectoryScoped());
+
+/** An endpoint whose jobs end at once, each with the result that it was handed in with. */
+const endpoint = Effect.acquireRelease(
+  Effect.callback<{ readonly url: string; readonly close: () => void }>((resume) => {
+    let last: unknown;
+    const server = createServer((request, response) => {
+      const parts: Array<Buffer> = [];
+      request.on("data", (part: Buffer) => parts.push(part));
+      request.once("end", () => {
+        if (parts.length > 0) last = JSON.parse(Buffer.concat(parts).toString()).input.result;
+        const output = { success: true, result: last, stdout: "" };
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end(JSON.stringify({ id: "a-job", status: "COMPLETED", output, stream: [] }));
+      });
+    }).listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      const port = typeof address === "object" ? address?.port : undefined;
+      resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, close: () => void server.close() }));
+    });
+  }),
+  ({ close }) => Effect.sync(close),
+);
+
+/** Text that would control a terminal. */
+// oxlint-disable-next-line no-control-regex
+const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
+/** A function of a job whose result runs this when it is loaded. */
+const returning = (call: string) => ({
+  function_name: "f",
+  function_code: `def f():\n    import os, time, subprocess\n    class Result:\n        def __reduce__(self):\n            return ${call}\n    return Result()`,
+});
+
+describe("a result", () => {
+  it.live("is shown by invoke without running any of 74 hostile pickles", () =>
+    Effect.gen(function* () {
+      const folder = yield* folderOf;
+      const marker = join(folder, "marker");
+      const cases = yield* pickles("hostile", marker);
+      assert.isAtLeast(cases.length, 35);
+      const file = join(folder, "requests.json");
+      writeFileSync(
+        file,
+        JSON.stringify(cases.map(({ pickle }) => ({ input: { result: pickle } }))),
+      );
+      const { url } = yield* endpoint;
+      const run = yield* runCommandLine(["invoke", "any", "--url", url, file], realEnvironment());
+      assert.strictEqual(run.code, 0, run.stderr);
+      const shown = run.stdout.split("\n").filter((line) => line.startsWith("  result: "));
+      assert.lengthOf(shown, cases.length);
+      for (const line of shown) assert.isBelow(line.length, 2100);
+      assert.notMatch(run.stdout + run.stderr, CONTROLS);
+      assert.isFalse(existsSync(marker));
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("is shown by run without running code that is in it", () =>
+    Effect.gen(function* () {
+      const folder = yield* folderOf;
+      const marker = join(folder, "marker");
+      const file = join(folder, "requests.json");
+      const calls = [
+        `(os.mkdir, (${JSON.stringify(marker)},))`,
+        `(os.system, ("touch ${marker}",))`,
+        `(subprocess.check_output, (["touch", ${JSON.stringify(marker)}],))`,
+        `(eval, ("open('${marker}', 'w')",))`,
+        `(time.sleep, (1000000,))`,
+      ];
+      writeFileSync(file, JSON.stringify(calls.map((call) => ({ input: returning(call) }))));
+      const run = yield* runCommandLine(["run", file], realEnvironment());
+      assert.strictEqual(run.code, 0, run.stderr);
+      assert.include(run.stdout, `result: posix.mkdir('${marker}')`);
+      assert.include(run.stdout, "result: time.sleep(1000000)");
+      assert.isFalse(existsSync(marker));
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("that is honest is shown as Python shows it", () =>
+    Effect.gen(function* () {
+      const cases = yield* pickles("honest");
+      assert.isAtLeast(cases.length, 300);
+      for (const { pickle, repr } of cases) {
+        const { value, limit } = Result.getOrThrow(readPickle(Buffer.from(pickle, "base64")));
+        assert.strictEqual(pythonRepr(value, 2000), repr);
+        assert.isUndefined(limit);
+      }
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it("that is one long text with escapes takes no time beyond what is shown", () => {
+    const pickle = Buffer.alloc(8 * 1024 * 1024, "\\u00e9");
+    pickle.write("V", 0);
+    pickle.write("\n.", pickle.length - 2);
+    const { value } = Result.getOrThrow(readPickle(pickle));
+    // The size tells more reliably than a clock: with all of its escapes read it would be some megabytes.
+    assert.instanceOf(value, Text);
+    assert.isAtMost(value.bytes.length, 1024 * 1024);
+    assert.match(pythonRepr(value, 2000), /^'u?.*é{100,} …$/);
+  });
+
+  it.live("is loaded on request in a process without secrets", () =>
+    Effect.gen(function* () {
+      const folder = yield* folderOf;
+      const marker = join(folder, "marker");
+      const file = join(folder, "requests.json");
+      const secret = "a-key-that-nobody-may-see";
+      const code = `__import__('os').mkdir(${JSON.stringify(marker)}) or dict(__import__('os').environ)`;
+      writeFileSync(
+        file,
+        JSON.stringify([
+          { input: returning(`(eval, (${JSON.stringify(code)},))`) },
+          { input: returning(`(eval, ("1/0",))`) },
+        ]),
+      );
+      const run = yield* runCommandLine(["run", "--load", file], {
+        ...realEnvironment(),
+        RUNPOD_API_KEY: secret,
+        ANOTHER_SECRET: secret,
+      });
+      assert.strictEqual(run.code, 0, run.stderr);
+      assert.isTrue(existsSync(marker));
+      assert.include(run.stdout, "  result: {'PATH': ");
+      assert.notInclude(run.stdout, secret);
+      assert.include(
+        run.stdout,
+        "a value that can't be shown: it can't be loaded here: ZeroDivisionError",
+      );
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});

@@ -1,0 +1,130 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { call, realWorker } from "../../support/processes/RealWorker.ts";
+
+/** A small package that nothing needs. */
+const PACKAGE = "hello";
+
+/** Only root of a Debian can install, and only where nobody uses the package. */
+const canInstall =
+  process.getuid?.() === 0 &&
+  spawnSync("apt-get", ["--version"]).status === 0 &&
+  spawnSync("dpkg-query", ["-W", PACKAGE]).status !== 0;
+
+const remove = Effect.sync(() => {
+  // What was interrupted within dpkg must be finished first.
+  execFileSync("dpkg", ["--configure", "-a"], { stdio: "ignore" });
+  execFileSync("apt-get", ["-qq", "-y", "-o", "DPkg::Lock::Timeout=60", "purge", PACKAGE], {
+    stdio: "ignore",
+  });
+});
+
+const SAY = `import subprocess
+def f(): return subprocess.check_output(["${PACKAGE}"], text=True)`;
+
+const sayWith = (name: string) => call(SAY, "f", [], { system_dependencies: [name] });
+
+const say = sayWith(PACKAGE);
+
+/** A container of its own as far as apt is concerned, on a volume that others have used. */
+const container = (folder: string, name: string, online: boolean) => {
+  const lists = join(folder, name, "lists");
+  mkdirSync(lists, { recursive: true });
+  const configuration = join(folder, name, "apt.conf");
+  const proxy = 'Acquire::http::Proxy "http://127.0.0.1:9";';
+  writeFileSync(
+    configuration,
+    `Dir::State::lists "${lists}";\nDir::Cache "${join(folder, name)}";\n${online ? "" : proxy}\n`,
+  );
+  return realWorker({
+    APT_CONFIG: configuration,
+    WORKER_APT_LISTS: lists,
+    RUNPOD_VOLUME_PATH: join(folder, "volume"),
+  });
+};
+
+describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
+  it.live("are there when the code runs, and are not fetched again by the next container", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-apt-test-"))),
+        (made) =>
+          Effect.andThen(
+            remove,
+            Effect.sync(() => rmSync(made, { recursive: true, force: true })),
+          ),
+      );
+      mkdirSync(join(folder, "volume"));
+      const answer = yield* Effect.provide(say, container(folder, "first", true));
+      assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);
+      const names = readdirSync(join(folder, "volume", ".apt-cache"));
+      const cache = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
+      const archives = join(folder, "volume", ".apt-cache", cache, "archives");
+      assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
+
+      yield* remove;
+      // It has its own lists, and no mirror.
+      cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), { recursive: true });
+      const again = yield* Effect.provide(say, container(folder, "second", false));
+      assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
+
+      // What the volume has may have been damaged: same size, other content.
+      yield* remove;
+      const [deb = ""] = readdirSync(archives);
+      const size = Number(
+        execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
+      );
+      writeFileSync(join(archives, deb), Buffer.alloc(size));
+      // Lists from there would be trusted, with any digest in them.
+      const lists = join(folder, "lists");
+      mkdirSync(join(lists, "partial"), { recursive: true });
+      writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
+      const tar = join(folder, "volume", ".apt-cache", cache, "lists.tar");
+      execFileSync("tar", ["-cf", tar, "-C", lists, "."]);
+      const [, version = ""] = deb.split("_");
+      const fetched = yield* Effect.provide(
+        sayWith(`${PACKAGE}=${version}`),
+        container(folder, "third", true),
+      );
+      assert.strictEqual(fetched.json_result, "Hello, world!\n");
+      assert.notInclude(readdirSync(join(folder, "third", "lists")), "evil_Packages");
+      // The unusable archive was replaced.
+      assert.isTrue(readFileSync(join(archives, deb)).some((byte) => byte !== 0));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["hell.", "hello+", "hello=9"])("are named exactly: %s selects nothing", (name) =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
+      assert.isFalse(answer.success);
+      assert.match(String(answer.error), /there is no package named|that version is not/);
+      assert.include(answer.error, name.replace(/[=:].*/, ""));
+      assert.notStrictEqual(spawnSync("dpkg-query", ["-W", PACKAGE]).status, 0);
+    }).pipe(Effect.provide(realWorker())),
+  );
+
+  it.live("that do not exist fail the job with apt's own words", () =>
+    Effect.gen(function* () {
+      const answer = yield* call("def f(): return 1", "f", [], {
+        system_dependencies: ["no-such-package-at-all"],
+      });
+      assert.isFalse(answer.success);
+      assert.include(answer.error, "there is no package named no-such-package-at-all");
+      assert.include(answer.error, "E: Unable to locate package");
+    }).pipe(Effect.provide(realWorker())),
+  );
+});

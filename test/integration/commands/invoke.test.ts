@@ -1,0 +1,285 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, FileSystem } from "effect";
+
+import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { ask } from "../../support/http/HttpRequest.ts";
+import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
+import { realEnvironment } from "../../support/processes/RealWorker.ts";
+import { serveProcess } from "../../support/processes/Serve.ts";
+import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+
+const KEY = "a-key-that-nobody-may-see";
+
+const FUNCTION = {
+  function_name: "f",
+  function_code: "def f(n):\n    print('got', n)\n    return [n] * 3",
+  args: [7],
+  serialization_format: "json",
+};
+
+const GENERATOR = {
+  ...FUNCTION,
+  function_code:
+    "import time\ndef f(n):\n    for i in range(3):\n        print('step', i)\n        time.sleep(0.7)\n        yield i * n",
+};
+
+const FAILING = { ...FUNCTION, function_code: "def f(n):\n    raise ValueError('not today')" };
+
+const LONG = { ...FUNCTION, function_code: "import time\ndef f(n):\n    time.sleep(100)" };
+
+const invoke = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
+  runCommandLine(["invoke", ...args], { ...realEnvironment(), RUNPOD_API_KEY: KEY, ...variables });
+
+const fileOf = Effect.fnUntraced(function* (content: unknown) {
+  const files = yield* FileSystem.FileSystem;
+  const file = `${yield* files.makeTempDirectoryScoped()}/request.json`;
+  yield* files.writeFileString(file, JSON.stringify(content));
+  return file;
+});
+
+/** What a person sees, with what differs from time to time replaced. */
+const steady = (text: string, port: number): string =>
+  text
+    .replaceAll(/\/\S+\/request\.json/g, "request.json")
+    .replaceAll(/[0-9a-f-]{36}-l1/g, "<id>")
+    .replaceAll(`:${port}`, ":<port>")
+    .replaceAll(/\d+\.\d\d s/g, "<time>");
+
+/** An endpoint that answers everything alike. */
+const answering = (status: number) =>
+  Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const server = createServer((_, response) => {
+        response.writeHead(status, { "content-type": "application/json" }).end("{}");
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
+    }),
+    (server) => Effect.sync(() => server.close()),
+  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+
+/** One of each kind of text that would control a terminal. */
+const CONTROLS = "\u001b]0;title\u0007\u001b[2J\r\u009b31m\u202e\u2028\u007f";
+
+/** An endpoint whose job runs for one poll and then ends as given, with such characters in all texts. */
+const controlling = (end: unknown) =>
+  Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      let looks = 0;
+      const server = createServer((request, response) => {
+        const path = request.url ?? "";
+        if (path.includes("/status/")) looks += 1;
+        const running = {
+          id: "a-job",
+          status: looks < 2 ? "IN_PROGRESS" : `x${CONTROLS}`,
+          output: { stage: `stage\n${CONTROLS}`, output: `line ${looks} ${CONTROLS}\n` },
+        };
+        const stream = [{ output: CONTROLS }, { output: { success: true, json_result: CONTROLS } }];
+        const answer = path.includes("/stream/")
+          ? { status: "COMPLETED", stream }
+          : looks < 3
+            ? running
+            : end;
+        response.writeHead(200, { "content-type": "application/json" });
+        response.end(JSON.stringify(answer));
+      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
+    }),
+    (server) => Effect.sync(() => server.close()),
+  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+
+// oxlint-disable-next-line no-control-regex
+const CONTROLLING = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]/;
+
+const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
+
+describe("invoke, when it reports an error,", () => {
+  it.live("shows no credentials of the address that it was given", () =>
+    Effect.gen(function* () {
+      const run = yield* workerProcess({ RUNPOD_API_KEY: "local" }, [
+        "invoke",
+        "x",
+        "fixtures/hello_world.json",
+        "--url",
+        "http://me:pw-of-mine@127.0.0.1:9/v2",
+      ]);
+      assert.strictEqual((yield* run.ended).code, 2);
+      assert.notInclude(run.stdout() + run.stderr(), "pw-of-mine");
+      assert.isNotEmpty(run.stderr());
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe("invoke", () => {
+  it.live("sends requests, shows what comes on the way, and how each ended", () =>
+    Effect.gen(function* () {
+      const { port, url } = yield* serveProcess();
+      const file = yield* fileOf([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
+      const run = yield* invoke(["any", file, "/nonexistent.json", "--url", url]);
+      assert.strictEqual(run.code, 2);
+      const lines = steady(run.stdout, port)
+        .replaceAll(/File "[^"]+"/g, 'File "f.py"')
+        .split("\n");
+      // They come from another place than the output, and may come before or after it.
+      assert.deepStrictEqual(lines.filter(isYielded), [
+        "  yielded: 0",
+        "  yielded: 7",
+        "  yielded: 14",
+      ]);
+      assert.deepStrictEqual(
+        lines.filter((line) => !isYielded(line)),
+        [
+          "▶ request.json (1 of 3)",
+          "got 7",
+          "✓ succeeded in <time>, after <time> in the queue",
+          "  result: [7,7,7]",
+          "▶ request.json (2 of 3)",
+          "step 0",
+          "step 1",
+          "step 2",
+          "✓ succeeded in <time>, after <time> in the queue",
+          "  result: [0,7,14]",
+          "▶ request.json (3 of 3)",
+          "✗ job <id> failed in <time>, after <time> in the queue: ValueError: not today",
+          "  Traceback (most recent call last):",
+          '    File "f.py", line 2, in f',
+          "      raise ValueError('not today')",
+          "  ValueError: not today",
+          "",
+        ],
+      );
+      assert.include(steady(run.stderr, port), "job <id> at http://127.0.0.1:<port>/v2/any");
+      assert.include(run.stderr, "/nonexistent.json: there is no such file");
+      assert.notInclude(run.stdout + run.stderr, KEY);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("prints answers for programs", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf([{ input: FUNCTION }, { input: FAILING }]);
+      const run = yield* invoke(["any", "--json", "--url", `${url}/v2/`, file]);
+      assert.strictEqual(run.code, 1);
+      const [good, bad, end] = run.stdout.split("\n");
+      assert.deepInclude(JSON.parse(good ?? ""), { success: true, json_result: [7, 7, 7] });
+      const { success, error } = JSON.parse(bad ?? "");
+      assert.isFalse(success);
+      assert.match(error, /^ValueError: not today\n/);
+      assert.strictEqual(end, "");
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live.each([
+    [
+      "succeeded",
+      {
+        id: "a-job",
+        status: "COMPLETED",
+        output: {
+          success: true,
+          json_result: { [CONTROLS]: CONTROLS },
+          stdout: `line ${CONTROLS}\n`,
+          instance_id: `i\n${CONTROLS}`,
+          instance_info: { class_name: "C", created_at: "", method_calls: 1, last_used: "" },
+        },
+      },
+    ],
+    ["failed", { id: "a-job", status: "FAILED", error: `first ${CONTROLS}\nsecond ${CONTROLS}` }],
+    ["was another worker's", { id: "a-job", status: "COMPLETED", output: CONTROLS }],
+    ["ended as nobody knows", { id: "a-job", status: "CANCELLED", error: { [CONTROLS]: 1 } }],
+  ] as const)("shows nothing that controls a terminal of a job that %s", ([, end]) =>
+    Effect.gen(function* () {
+      for (const flags of [[], ["--json"]]) {
+        const url = yield* controlling(end);
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION), ...flags]);
+        assert.notMatch(run.stdout + run.stderr, CONTROLLING);
+        assert.isAbove(run.stdout.length, 0);
+        if (flags.length > 0) assert.doesNotThrow(() => void JSON.parse(run.stdout));
+      }
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("reports a failed job on one line with its id and the reason", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf(FAILING);
+      const forPerson = yield* invoke(["any", "--url", url, file]);
+      assert.match(forPerson.stdout, /^✗ job \S+-l1 failed in .*: ValueError: not today$/m);
+      const forProgram = yield* invoke(["any", "--json", "--url", url, file]);
+      assert.match(forProgram.stderr, /^ {2}job \S+-l1 failed: ValueError: not today$/m);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("shows all that a job printed, however fast", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serveProcess();
+      const file = yield* fileOf({
+        ...FUNCTION,
+        function_code: "def f(n):\n    for i in range(5000):\n        print('line', i)",
+      });
+      const { stdout } = yield* invoke(["any", "--url", url, file]);
+      const lines = new Set(stdout.split("\n"));
+      for (let at = 0; at < 5000; at += 1) assert.isTrue(lines.has(`line ${at}`), `line ${at}`);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("cancels the job when it is interrupted", () =>
+    Effect.gen(function* () {
+      const { port, url } = yield* serveProcess();
+      const run = yield* workerProcess({}, ["invoke", "any", "--url", url, yield* fileOf(LONG)]);
+      yield* eventually(() => run.stderr().includes("running …"));
+      yield* run.signal("SIGINT");
+      assert.strictEqual((yield* run.ended).code, 130);
+      assert.match(run.stderr(), /job \S+ was cancelled/);
+      const { text } = yield* ask(port, "/health");
+      assert.include(text, '"inProgress":0');
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  describe("says what is wrong with an endpoint", () => {
+    it.live("that wants another key, and never shows the key", () =>
+      Effect.gen(function* () {
+        const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "refuses the API key. Set RUNPOD_API_KEY");
+        assert.notInclude(run.stdout + run.stderr, KEY);
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live.each([
+      [404, "is no endpoint"],
+      [413, "too large"],
+      [500, "answered 500"],
+    ] as const)("that answers %i", ([status, says]) =>
+      Effect.gen(function* () {
+        const url = yield* answering(status);
+        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, says);
+        assert.notInclude(run.stdout + run.stderr, KEY);
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live("that is not there", () =>
+      Effect.gen(function* () {
+        const spare = yield* serveProcess();
+        yield* spare.signal("SIGKILL");
+        yield* spare.ended;
+        const run = yield* invoke(["any", "--url", spare.url, yield* fileOf(FUNCTION)]);
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "ECONNREFUSED");
+        assert.include(run.stderr, "worker-tetra serve");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+
+    it.live("at RunPod when there is no key", () =>
+      Effect.gen(function* () {
+        const run = yield* invoke(["any", yield* fileOf(FUNCTION)], { RUNPOD_API_KEY: "" });
+        assert.strictEqual(run.code, 1);
+        assert.include(run.stderr, "There is no API key: set RUNPOD_API_KEY");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    );
+  });
+});

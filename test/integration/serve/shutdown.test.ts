@@ -1,0 +1,300 @@
+import { connect } from "node:net";
+
+import { NodeServices } from "@effect/platform-node";
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Fiber, FileSystem, Schedule } from "effect";
+
+import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { type Answer, ask } from "../../support/http/HttpRequest.ts";
+import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+
+/** Records that it has started, then waits until its gate is opened. */
+const GATED = `
+import os, time, uuid
+def f(folder):
+    open(os.path.join(folder, "begun-" + uuid.uuid4().hex), "w").close()
+    while not os.path.exists(os.path.join(folder, "gate")): time.sleep(0.01)
+    return "whole"
+`;
+
+/** Ends last, when the queue is empty already. */
+const GATED_AND_SLOW = GATED.replace("return", "time.sleep(0.5); return");
+
+const GATED_GENERATOR = `
+import os, time
+def f(folder):
+    yield "first"
+    open(os.path.join(folder, "begun-generator"), "w").close()
+    while not os.path.exists(os.path.join(folder, "gate")): time.sleep(0.01)
+    yield "last"
+`;
+
+const input = (code: string, folder: string) => ({
+  function_name: "f",
+  function_code: code,
+  args: [folder],
+  serialization_format: "json",
+});
+
+/** A folder through which a test sees which jobs have begun, and lets them end. */
+const gate = Effect.gen(function* () {
+  const files = yield* FileSystem.FileSystem;
+  const folder = yield* files.makeTempDirectoryScoped();
+  return {
+    folder,
+    begun: (count: number) =>
+      files.readDirectory(folder).pipe(
+        Effect.repeat({
+          schedule: Schedule.spaced("20 millis"),
+          until: (names) => names.filter((name) => name.startsWith("begun")).length === count,
+        }),
+        Effect.timeout("60 seconds"),
+      ),
+    open: files.writeFileString(`${folder}/gate`, ""),
+  };
+});
+
+const NPM = "exec npm start -s --";
+
+/** A listening worker in a separate process group. */
+const listening = Effect.fnUntraced(function* (
+  args: ReadonlyArray<string>,
+  command?: string,
+  variables: Readonly<Record<string, string>> = {},
+) {
+  const worker = yield* workerProcess(variables, args, command, true);
+  const port = () => Number(/istening (?:on|at) [^ ]+:(\d+)/.exec(worker.stderr())?.[1] ?? 0);
+  yield* eventually(() => port() > 0).pipe(Effect.retry({ times: 3 }));
+  return { ...worker, port: port() };
+});
+
+const says = (worker: { readonly logs: () => ReadonlyArray<{ readonly message: string }> }) =>
+  worker
+    .logs()
+    .map(({ message }) => message)
+    .join("\n");
+
+const draining = (worker: Parameters<typeof says>[0]) =>
+  eventually(() => says(worker).includes("Draining"));
+
+const idOf = (answer: Answer) => (answer.json as { readonly id: string }).id;
+
+/** A connection that never sends a request, or only the beginning of one. */
+const idleConnection = (port: number, bytes: string) =>
+  Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof connect>>((resume) => {
+      const socket = connect(port, "127.0.0.1", () => {
+        socket.write(bytes);
+        resume(Effect.succeed(socket));
+      });
+      socket.on("error", () => {});
+    }),
+    (socket) => Effect.sync(() => socket.destroy()),
+  );
+
+/** Everything a client of `run` polls for, as Flash does. */
+const polled = (port: number, id: string) =>
+  ask(port, `/status/${id}`).pipe(
+    Effect.repeat({
+      schedule: Schedule.spaced("500 millis"),
+      until: ({ json }) => (json as { readonly status: string }).status === "COMPLETED",
+    }),
+    Effect.timeout("60 seconds"),
+  );
+
+const assertRefused = (answer: Answer) => {
+  assert.strictEqual(answer.status, 503);
+  assert.include((answer.json as { readonly error: string }).error, "no new jobs");
+};
+
+describe("Ctrl-C of serve", () => {
+  it.live(
+    "started by npm loses no answer: every client that waits gets the result of its job",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun, open } = yield* gate;
+        const worker = yield* listening(["serve", "--port", "0", "--concurrency", "5"], NPM);
+        const { port } = worker;
+        const body = { input: input(GATED, folder) };
+        const runsync = yield* Effect.forkChild(ask(port, "/runsync?wait=300000", { body }));
+        const slow = { body: { input: input(GATED_AND_SLOW, folder) } };
+        const execute = yield* Effect.forkChild(ask(port, "/execute", slow));
+        const awaited = idOf(yield* ask(port, "/run", { body }));
+        const sync = yield* Effect.forkChild(ask(port, `/status-sync/${awaited}?wait=300000`));
+        const generator = { input: input(GATED_GENERATOR, folder) };
+        const streamed = idOf(yield* ask(port, "/run", { body: generator }));
+        const pollee = idOf(yield* ask(port, "/run", { body }));
+        const polling = yield* Effect.forkChild(polled(port, pollee));
+        yield* begun(5);
+        yield* idleConnection(port, "");
+        yield* idleConnection(port, "POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+
+        // As a terminal does: npm and the worker are sent one each, and npm forwards its own.
+        yield* worker.signalGroup("SIGINT");
+        yield* draining(worker);
+        for (const path of ["/run", "/runsync", "/v2/any/run", "/execute", `/retry/${pollee}`]) {
+          assertRefused(yield* ask(port, path, { body }));
+        }
+        const chunks: Array<unknown> = [];
+        const streaming = yield* ask(port, `/stream/${streamed}`).pipe(
+          Effect.map(({ json }) => json as { status: string; stream: ReadonlyArray<unknown> }),
+          Effect.tap(({ stream }) => Effect.sync(() => chunks.push(...stream))),
+          Effect.repeat({
+            until: ({ status, stream }) => status === "COMPLETED" && stream.length === 0,
+          }),
+          Effect.forkChild,
+        );
+        yield* open;
+
+        assert.deepNestedInclude((yield* Fiber.join(runsync)).json, {
+          "output.json_result": "whole",
+        });
+        assert.deepNestedInclude((yield* Fiber.join(execute)).json, { json_result: "whole" });
+        assert.deepNestedInclude((yield* Fiber.join(sync)).json, { "output.json_result": "whole" });
+        assert.deepNestedInclude((yield* Fiber.join(polling)).json, {
+          "output.json_result": "whole",
+        });
+        yield* Fiber.join(streaming);
+        assert.lengthOf(chunks, 2);
+        assert.strictEqual((yield* worker.ended).code, 0);
+        assert.match(says(worker), /Worker started: listening at http:\/\/127.0.0.1:\d+/);
+        assert.include(says(worker), "Worker stopped");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("pressed again by the user stops running jobs immediately", () =>
+    Effect.gen(function* () {
+      const { folder, begun } = yield* gate;
+      const worker = yield* listening(["serve", "--port", "0"]);
+      const waiting = yield* ask(worker.port, "/runsync", {
+        body: { input: input(GATED, folder) },
+      }).pipe(Effect.exit, Effect.forkChild);
+      yield* begun(1);
+      // All within milliseconds are one key press; the kernel may merge some of them.
+      yield* worker
+        .signal("SIGINT")
+        .pipe(Effect.repeat({ schedule: Schedule.spaced("5 millis"), times: 9 }));
+      yield* draining(worker);
+      assert.strictEqual((yield* ask(worker.port, "/health")).status, 200);
+      const pressed = worker.signal("SIGINT").pipe(Effect.repeat(Schedule.spaced("100 millis")));
+      const { code } = yield* Effect.raceFirst(worker.ended, Effect.andThen(pressed, Effect.never));
+      assert.strictEqual(code, 130);
+      yield* Fiber.join(waiting);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live(
+    "or a closed terminal cancels queued jobs, and tells the clients that wait for them",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun, open } = yield* gate;
+        const worker = yield* listening(["serve", "--port", "0", "--concurrency", "1"]);
+        const body = { input: input(GATED, folder) };
+        const first = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+        yield* begun(1);
+        const second = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+        yield* ask(worker.port, "/health").pipe(
+          Effect.repeat({
+            schedule: Schedule.spaced("20 millis"),
+            until: ({ text }) => text.includes('"inQueue":1'),
+          }),
+        );
+        // A terminal and its shell send one each.
+        yield* worker.signal("SIGHUP");
+        yield* draining(worker);
+        yield* worker.signal("SIGHUP");
+        assert.deepInclude((yield* Fiber.join(second)).json, { status: "CANCELLED" });
+        yield* open;
+        assert.deepInclude((yield* Fiber.join(first)).json, { status: "COMPLETED" });
+        assert.strictEqual((yield* worker.ended).code, 0);
+        assert.include(says(worker), "Cancelled 1 queued jobs");
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("of one that keeps its jobs answers waiting clients with the reason for no result", () =>
+    Effect.gen(function* () {
+      const { folder, begun } = yield* gate;
+      const args = ["serve", "--port", "0", "--keep", `${folder}/jobs`];
+      const worker = yield* listening(args, NPM);
+      const waiting = yield* ask(worker.port, "/runsync", {
+        body: { input: input(GATED, folder) },
+      }).pipe(Effect.forkChild);
+      yield* begun(1);
+      yield* worker.signalGroup("SIGINT");
+      const answer = yield* Fiber.join(waiting);
+      assert.strictEqual(answer.status, 503);
+      assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
+      assert.strictEqual((yield* worker.ended).code, 130);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});
+
+describe("SIGTERM of serve", () => {
+  it.live("ends what still runs at the end of its grace period, and answers with the reason", () =>
+    Effect.gen(function* () {
+      const { folder, begun } = yield* gate;
+      const worker = yield* listening(["serve", "--port", "0"], undefined, {
+        WORKER_SHUTDOWN_GRACE: "0.2",
+      });
+      const body = { input: input(GATED, folder) };
+      const queued = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+      const executed = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
+      yield* begun(2);
+      yield* worker.signal("SIGTERM");
+      const answer = yield* Fiber.join(queued);
+      assert.deepInclude(answer.json, { status: "FAILED" });
+      assert.include(answer.text, "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
+      assert.include((yield* Fiber.join(executed)).text, "The worker stopped");
+      assert.strictEqual((yield* worker.ended).code, 0);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});
+
+describe("SIGTERM of a worker behind a load balancer", () => {
+  it.live(
+    "lets requests end, refuses new ones with a reason, and waits for no idle connection",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun, open } = yield* gate;
+        const worker = yield* listening(["start"], undefined, {
+          PORT: "0",
+          WORKER_CONCURRENCY: "2",
+        });
+        const { port } = worker;
+        const body = { input: input(GATED, folder) };
+        const waiting = yield* Effect.forkChild(ask(port, "/execute", { body }));
+        yield* begun(1);
+        yield* idleConnection(port, "");
+        yield* idleConnection(port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+        yield* worker.signal("SIGTERM");
+        yield* draining(worker);
+        assertRefused(yield* ask(port, "/execute", { body }));
+        assert.strictEqual((yield* ask(port, "/ping")).status, 204);
+        yield* open;
+        assert.deepInclude((yield* Fiber.join(waiting)).json, { json_result: "whole" });
+        assert.strictEqual((yield* worker.ended).code, 0);
+        assert.match(
+          says(worker),
+          /Worker started[^]*Listening on 0\.0\.0\.0:\d+[^]*Worker stopped/,
+        );
+      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+
+  it.live("stops requests that still run at the end of its grace period, with a reason", () =>
+    Effect.gen(function* () {
+      const { folder, begun } = yield* gate;
+      const worker = yield* listening(["start"], undefined, {
+        PORT: "0",
+        WORKER_SHUTDOWN_GRACE: "0.2",
+      });
+      const body = { input: input(GATED, folder) };
+      const waiting = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
+      yield* begun(1);
+      yield* worker.signal("SIGTERM");
+      const answer = yield* Fiber.join(waiting);
+      assert.strictEqual(answer.status, 503);
+      assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
+      assert.strictEqual((yield* worker.ended).code, 0);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+  );
+});

@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
+import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { workerCommand, workerProcess } from "../../support/processes/WorkerProcess.ts";
+
+/** Heartbeats, and how far apart they are: milliseconds. */
+const BEATS = 10;
+const INTERVAL = 300;
+
+describe("a wall clock that is set back an hour while the worker runs", () => {
+  it.live("changes neither the pace of the heartbeat nor the duration of a job", () =>
+    Effect.gen(function* () {
+      const service = yield* fakeRunPod();
+      const worker = yield* workerProcess(
+        { ...service.variables, RUNPOD_PING_INTERVAL: String(INTERVAL) },
+        ["start"],
+        `exec ${workerCommand("--import", "./test/support/processes/stepClock.mjs")}`,
+      );
+      const beats = Effect.gen(function* () {
+        const before = performance.now();
+        yield* service.seen("ping", service.pings.length + BEATS);
+        return performance.now() - before;
+      });
+      yield* service.seen("ping", 1);
+      const usual = yield* beats;
+      const id = service.submit({
+        function_name: "f",
+        function_code:
+          "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(1)\n    return 1",
+        serialization_format: "json",
+      });
+      yield* eventually(() => worker.stdout().includes("begun"));
+      yield* worker.signal("SIGUSR2");
+      // Without a monotonic clock, every later interval would be twice as long.
+      assert.isBelow(yield* beats, 1.7 * usual);
+      yield* service.result(id);
+      const [duration] = worker
+        .logs()
+        .flatMap(({ message }) => /^Job done in (-?[\d.]+) s$/.exec(message)?.[1] ?? [])
+        .map(Number);
+      assert.isAtLeast(duration ?? 0, 0.9);
+      assert.isBelow(duration ?? 0, 600);
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,53 @@
+import { createServer } from "node:http";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+
+const JOB = JSON.stringify({
+  input: { function_name: "f", function_code: "def f(): return 1", serialization_format: "json" },
+});
+
+/** A collector on loopback that keeps what it is sent, by path. */
+const collector = Effect.gen(function* () {
+  const received = new Map<string, string>();
+  const server = yield* Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>>((resume) => {
+      const made = createServer((request, response) => {
+        const parts: Array<Buffer> = [];
+        request.on("data", (part: Buffer) => parts.push(part));
+        request.on("end", () => {
+          const path = request.url ?? "";
+          received.set(path, `${received.get(path) ?? ""}${Buffer.concat(parts).toString()}`);
+          response.end("{}");
+        });
+      });
+      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)));
+    }),
+    (made) => Effect.sync(() => made.close()),
+  );
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return { received, url: `http://127.0.0.1:${port}` };
+});
+
+describe("OpenTelemetry", () => {
+  it.live("gets traces, logs and metrics when its variables say where", () =>
+    Effect.gen(function* () {
+      const { received, url } = yield* collector;
+      const worker = yield* workerProcess({
+        RUNPOD_TEST_INPUT: JOB,
+        LOG_LEVEL: "debug",
+        OTEL_EXPORTER_OTLP_ENDPOINT: url,
+        OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+        OTEL_SERVICE_NAME: "my-endpoint",
+      });
+      assert.strictEqual((yield* worker.ended).code, 0);
+      assert.sameMembers([...received.keys()], ["/v1/traces", "/v1/logs", "/v1/metrics"]);
+      assert.include(received.get("/v1/traces"), "Workspace.ready");
+      assert.include(received.get("/v1/traces"), "my-endpoint");
+      assert.include(received.get("/v1/metrics"), "workspace_venv_reused");
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,65 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { call, realWorker } from "../../support/processes/RealWorker.ts";
+
+/** Enough for the environment of the runner (about 12 MB), not for much more. */
+const SIZE = "24m";
+
+/** A small disk of its own in the place of the volume; undefined where only root could mount one. */
+const smallDisk = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-small-"));
+    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", folder]);
+    return { folder, isMounted: mounted.status === 0 };
+  }),
+  ({ folder, isMounted }) =>
+    Effect.sync(() => {
+      if (isMounted) spawnSync("umount", ["-l", folder]);
+      rmSync(folder, { recursive: true, force: true });
+    }),
+);
+
+const canMount = await Effect.runPromise(
+  Effect.scoped(Effect.map(smallDisk, ({ isMounted }) => isMounted)),
+);
+
+describe.skipIf(!canMount)("a volume without space, where a disk can be mounted", () => {
+  it.live("sends packages that do not fit to the container's own disk", () =>
+    Effect.gen(function* () {
+      const { folder } = yield* smallDisk;
+      const own = mkdtempSync(join(tmpdir(), "worker-tetra-own-"));
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => rmSync(own, { recursive: true, force: true })),
+      );
+      const where = "import sys\ndef f(): return sys.prefix";
+      yield* Effect.gen(function* () {
+        const before = yield* call(where, "f");
+        assert.include(String(before.json_result ?? before.error), folder);
+        writeFileSync(join(folder, "model.bin"), Buffer.alloc(4_000_000));
+        const answer = yield* call("import sys, sympy\ndef f(): return sys.prefix", "f", [], {
+          dependencies: ["sympy==1.13.3"],
+        });
+        assert.include(String(answer.json_result ?? answer.error), own);
+        // Nothing is tried on the volume again, and nothing is installed again.
+        const again = yield* call("import sys, sympy\ndef f(): return sys.prefix", "f", [], {
+          dependencies: ["sympy==1.13.3"],
+        });
+        assert.strictEqual(again.json_result, answer.json_result);
+      }).pipe(
+        Effect.provide(
+          realWorker({
+            RUNPOD_VOLUME_PATH: folder,
+            WORKER_WORKSPACE_PATH: own,
+            UV_CACHE_DIR: join(own, "uv"),
+          }),
+        ),
+      );
+    }).pipe(Effect.scoped),
+  );
+});

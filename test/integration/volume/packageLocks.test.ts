@@ -1,0 +1,80 @@
+import { readFileSync } from "node:fs";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { killedInstalls } from "../../faults/KilledInstalls.ts";
+import { pythonLock } from "../../support/processes/PythonLock.ts";
+import { findTools, testMachine } from "../../support/processes/TestMachine.ts";
+
+const tools = await Effect.runPromise(findTools);
+
+const SIX = { CODE: "import six; print(six.__version__)" } as const;
+
+const lists = (...all: ReadonlyArray<string>) => ({
+  ...SIX,
+  PACKAGES: JSON.stringify(all.map((one) => [one])),
+});
+
+describe("packages of workers on one volume", () => {
+  it.live(
+    "with conflicting versions live side by side, and are not installed again and again",
+    () =>
+      Effect.gen(function* () {
+        const machine = yield* testMachine(tools);
+        const versions = ["1.15.0", "1.16.0", "1.15.0", "1.16.0", "1.15.0"];
+        const turns = (order: ReadonlyArray<string>) =>
+          machine.start(lists(...order.map((version) => `six==${version}`)));
+        const one = yield* turns(versions);
+        const other = yield* turns(versions.toReversed());
+        assert.deepStrictEqual((yield* one.ready).answers, versions);
+        assert.deepStrictEqual((yield* other.ready).answers, versions.toReversed());
+        const installs = () =>
+          machine.calls("uv pip install").filter((line) => !line.includes("--dry-run")).length;
+        const before = installs();
+        const third = yield* turns(versions);
+        assert.deepStrictEqual((yield* third.ready).answers, versions);
+        assert.strictEqual(installs(), before);
+        assert.isAtMost(machine.venvs().length, 3);
+      }).pipe(Effect.scoped),
+  );
+
+  it.live("are asked for by several at once and installed once", () =>
+    Effect.gen(function* () {
+      const machine = yield* testMachine(tools);
+      const workers = yield* Effect.all(
+        Array.from({ length: 4 }, () => machine.start(lists("six==1.16.0"))),
+      );
+      const all = yield* Effect.forEach(workers, ({ ready }) => ready, {
+        concurrency: "unbounded",
+      });
+      assert.deepStrictEqual(
+        all.map(({ answers }) => answers),
+        all.map(() => ["1.16.0"]),
+      );
+      const installs = machine
+        .calls("uv pip install")
+        .filter((line) => line.includes("six") && !line.includes("--dry-run"));
+      assert.lengthOf(installs, 1);
+      assert.lengthOf(machine.venvs(), 1);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("stay locked by a uv that outlives its worker, until it is gone", () =>
+    Effect.gen(function* () {
+      const machine = yield* testMachine(tools);
+      const worker = yield* machine.start(lists("six==1.16.0"), "gatedInstall");
+      yield* worker.said("Installing six");
+      yield* machine.called("uv pip install --python", "six==1.16.0");
+      assert.include(readFileSync(machine.installLock, "utf8"), `pid ${worker.pid} `);
+      yield* worker.signal("SIGKILL");
+      yield* worker.ended;
+      assert.strictEqual((yield* pythonLock(machine.installLock)).word, "busy");
+      const next = yield* machine.start(lists("six==1.16.0"));
+      yield* machine.open;
+      assert.deepStrictEqual((yield* next.ready).answers, ["1.16.0"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("are whole after each of 4 kills", () => killedInstalls(tools, 4), 120_000);
+});

@@ -1,0 +1,87 @@
+import { execFileSync } from "node:child_process";
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Schedule } from "effect";
+
+import { findTools, importAll, testMachine } from "../../support/processes/TestMachine.ts";
+
+const tools = await Effect.runPromise(findTools);
+
+/** A machine with a folder beside its volume, which must stay as it is. */
+const machineWithOutside = Effect.gen(function* () {
+  const machine = yield* testMachine(tools);
+  const outside = join(machine.folder, "outside");
+  mkdirSync(join(outside, ".building-x"), { recursive: true });
+  writeFileSync(join(outside, "file"), "precious");
+  writeFileSync(join(outside, ".building-x", "file"), "precious");
+  const assertUntouched = () => {
+    assert.deepStrictEqual(readdirSync(outside, { recursive: true }).toSorted(), [
+      ".building-x",
+      ".building-x/file",
+      "file",
+    ]);
+    assert.strictEqual(readFileSync(join(outside, "file"), "utf8"), "precious");
+  };
+  return { machine, outside, assertUntouched };
+});
+
+describe("a worker on a volume where another endpoint has planted links", () => {
+  it.live.each([
+    ["the endpoint's folder", "."],
+    ["the folder of environments", ".venvs"],
+    ["the lock", ".initialization.lock"],
+  ] as const)("works on its own disk when %s is one", ([, name]) =>
+    Effect.gen(function* () {
+      const { machine, outside, assertUntouched } = yield* machineWithOutside;
+      const place = join(machine.workspace, name);
+      mkdirSync(join(place, ".."), { recursive: true });
+      symlinkSync(name === ".initialization.lock" ? join(outside, "file") : outside, place);
+      const worker = yield* machine.start();
+      const { prefix, python } = yield* worker.ready;
+      assert.notInclude(prefix, machine.workspace);
+      assert.strictEqual(importAll(python), prefix);
+      assert.include(worker.warnings().join("\n"), "symbolic link");
+      assertUntouched();
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("writes its own files in the place of links, pipes and hard links, and reads none", () =>
+    Effect.gen(function* () {
+      const { machine, outside, assertUntouched } = yield* machineWithOutside;
+      const { prefix } = yield* (yield* machine.start()).ready;
+      const lastStart = join(machine.workspace, ".last-start.json");
+      rmSync(lastStart, { force: true });
+      symlinkSync(join(outside, "file"), lastStart);
+      symlinkSync(outside, join(machine.workspace, ".venvs", ".removing-x"));
+      symlinkSync(outside, join(machine.workspace, ".venvs", ".building-x"));
+      linkSync(join(outside, "file"), join(prefix, ".worker-tetra-installing"));
+      // An environment whose completeness is unknown is not used, and its pipe does not block.
+      rmSync(join(prefix, "pyvenv.cfg"));
+      execFileSync("mkfifo", [join(prefix, "pyvenv.cfg")]);
+      const later = yield* (yield* machine.start()).ready;
+      assert.notStrictEqual(later.prefix, prefix);
+      assert.include(later.prefix, machine.workspace);
+      assert.isFalse(existsSync(join(machine.workspace, ".venvs", ".building-x")));
+      yield* Effect.sync(() => lstatSync(lastStart).isFile()).pipe(
+        Effect.repeat({
+          until: (isFile) => isFile,
+          schedule: Schedule.spaced({ milliseconds: 20 }),
+        }),
+        Effect.timeout("20 seconds"),
+      );
+      assertUntouched();
+    }).pipe(Effect.scoped),
+  );
+});

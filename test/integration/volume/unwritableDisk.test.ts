@@ -1,0 +1,189 @@
+import { spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Schedule } from "effect";
+
+import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
+import { findTools } from "../../support/processes/TestMachine.ts";
+import {
+  workerCommand,
+  workerCommandOf,
+  workerProcess,
+} from "../../support/processes/WorkerProcess.ts";
+
+/** A user without a home, as `docker run --user 1000` has. */
+const USER = 1000;
+
+/** The start of a command line that sees all disks but the given folders read-only, in a separate mount namespace. */
+const onReadOnlyDisks = (writable: ReadonlyArray<string>) => {
+  const binds = writable.map((folder) => `mount --bind ${folder} ${folder}`);
+  const mounts = [
+    ...binds,
+    "mount -t tmpfs -o ro tmpfs /dev/shm",
+    "mount -o remount,bind,ro /",
+  ].join(" && ");
+  return `exec unshare -m --propagation private sh -c '${mounts} && exec "$@"' sh`;
+};
+
+const readOnly = (writable: ReadonlyArray<string>) =>
+  `${onReadOnlyDisks(writable)} ${workerCommand()}`;
+
+const canMount = spawnSync("sh", ["-c", `${onReadOnlyDisks([])} true`]);
+const isRoot = process.getuid?.() === 0;
+
+const { uv } = await Effect.runPromise(findTools);
+
+/** A volume, and a folder with uv that any user can run. */
+const folders = Effect.acquireRelease(
+  Effect.sync(() => {
+    const folder = realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-unwritable-")));
+    chmodSync(folder, 0o755);
+    const volume = join(folder, "volume");
+    const bin = join(folder, "bin");
+    for (const path of [volume, bin]) mkdirSync(path);
+    chownSync(volume, USER, USER);
+    copyFileSync(uv, join(bin, "uv"));
+    return { folder, volume, PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` };
+  }),
+  ({ folder }) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+);
+
+const INPUT = JSON.stringify({
+  input: {
+    function_name: "f",
+    function_code:
+      "def f():\n    import os, tempfile\n    with tempfile.TemporaryFile() as file: file.write(b'x')\n    return os.getcwd()",
+    serialization_format: "json",
+  },
+});
+
+const QUEUE = {
+  RUNPOD_WEBHOOK_GET_JOB: "http://127.0.0.1:9/job-take/x",
+  RUNPOD_WEBHOOK_POST_OUTPUT: "http://127.0.0.1:9/job-done/x",
+};
+
+describe.skipIf(!isRoot)("a worker whose user can't write to the container's disk", () => {
+  it.live("works on the network volume", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start", "--test_input", INPUT],
+        workerCommandOf(USER),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
+      assert.strictEqual(code, 0);
+      assert.notInclude(run.stderr(), "EACCES");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("passes its checks, and takes jobs", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { ...QUEUE, PATH, HOME: "/", RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start"],
+        workerCommandOf(USER),
+      );
+      const ready = Effect.sync(() => run.stderr().includes(`Workspace ${volume}`)).pipe(
+        Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 50 }) }),
+      );
+      const end = yield* Effect.raceFirst(Effect.asVoid(ready), run.ended);
+      assert.isUndefined(end, run.stderr());
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () => {
+  it.live("works on the network volume, with its temporary files too", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, RUNPOD_VOLUME_PATH: volume, WORKER_WORKSPACE_PATH: "" },
+        ["start", "--test_input", INPUT],
+        readOnly([volume]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), join(volume, "runtimes", "tests"), run.stderr());
+      assert.strictEqual(code, 0);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("works on its own disk where TMPDIR names a folder that can be written to", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const variables = { PATH, HOME: "/nonexistent", WORKER_WORKSPACE_PATH: "", TMPDIR: volume };
+      const run = yield* workerProcess(
+        variables,
+        ["start", "--test_input", INPUT],
+        readOnly([volume]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stdout(), volume, run.stderr());
+      assert.strictEqual(code, 0);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["takes no job from the queue", ["start"], QUEUE],
+    ["fails a job", ["start", "--test_input", INPUT], {}],
+  ] as const)("says that the disk is read-only where it has no other, and %s", ([, args, more]) =>
+    Effect.gen(function* () {
+      const { PATH } = yield* folders;
+      const run = yield* workerProcess(
+        { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/nonexistent", ...more },
+        args,
+        readOnly([]),
+      );
+      const { code } = yield* run.ended;
+      const said = run.stdout() + run.stderr();
+      assert.strictEqual(code, 1, said);
+      assert.include(said, "read-only (EROFS)");
+      assert.notInclude(said, "NotFound");
+      assert.notInclude(said, "ree some space");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["new", "can't be made"],
+    ["old", "can't be written to"],
+  ] as const)("keeps no jobs in a folder that is %s there, and says why", ([name, problem]) =>
+    Effect.gen(function* () {
+      const { folder, PATH } = yield* folders;
+      yield* Effect.scoped(Layer.build(JobStore.layerFolder(join(folder, "old"))));
+      const run = yield* workerProcess(
+        { PATH, WORKER_WORKSPACE_PATH: "" },
+        ["serve", "--port", "0", "--keep", join(folder, name)],
+        readOnly([]),
+      );
+      const { code } = yield* run.ended;
+      assert.include(run.stderr(), `${problem}: it is mounted read-only (EROFS)`);
+      assert.strictEqual(code, 2);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("prunes nothing on a read-only volume, and says why", () =>
+    Effect.gen(function* () {
+      const { volume, PATH } = yield* folders;
+      const variables = { PATH, RUNPOD_VOLUME_PATH: volume };
+      const run = yield* workerProcess(variables, ["prune", "--yes"], readOnly([]));
+      yield* run.ended;
+      assert.include(
+        run.stderr(),
+        `${volume} can't be written to: it is mounted read-only (EROFS)`,
+      );
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,60 @@
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { findTools, importAll, testMachine } from "../../support/processes/TestMachine.ts";
+
+const tools = await Effect.runPromise(findTools);
+
+describe("workers on one volume", () => {
+  it.live("never build together, also when a build takes longer than the others wait", () =>
+    Effect.gen(function* () {
+      const machine = yield* testMachine(tools);
+      const builder = yield* machine.start({}, "gated");
+      yield* builder.said("Building the virtual environment");
+      const impatient = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
+      const own = yield* impatient.ready;
+      assert.notInclude(own.prefix, machine.workspace);
+      assert.lengthOf(impatient.warnings(), 1);
+      assert.strictEqual(importAll(own.python), own.prefix);
+      // Nobody came in: the lock is the builder's yet, and so is the volume.
+      const another = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
+      assert.notInclude((yield* another.ready).prefix, machine.workspace);
+      yield* machine.open;
+      const built = yield* builder.ready;
+      assert.strictEqual(machine.published(), built.prefix);
+      assert.lengthOf(machine.venvs(), 1);
+      const later = yield* machine.start();
+      assert.strictEqual((yield* later.ready).prefix, built.prefix);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("put a broken environment of another worker program aside, however large", () =>
+    Effect.gen(function* () {
+      const machine = yield* testMachine(tools);
+      const old = join(machine.workspace, ".venv");
+      mkdirSync(join(old, "bin"), { recursive: true });
+      symlinkSync("/nonexistent/python3", join(old, "bin", "python3"));
+      for (let folder = 0; folder < 20; folder += 1) {
+        const packages = join(old, "lib", `package${folder}`);
+        mkdirSync(packages, { recursive: true });
+        for (let file = 0; file < 1000; file += 1) writeFileSync(join(packages, `${file}.py`), "");
+      }
+      const workers = yield* Effect.all(Array.from({ length: 8 }, () => machine.start()));
+      const all = yield* Effect.forEach(workers, ({ ready }) => ready, {
+        concurrency: "unbounded",
+      });
+      assert.lengthOf([...new Set(all.map(({ prefix }) => prefix))], 1);
+      assert.lengthOf(machine.calls("uv venv"), 1);
+      assert.strictEqual(machine.published(), all[0]?.prefix);
+      // It may be all that somebody has of an environment made by hand: moved, not removed.
+      const kept = readdirSync(machine.workspace).filter((name) =>
+        name.startsWith(".venv.replaced-"),
+      );
+      assert.lengthOf(kept, 1);
+      assert.lengthOf(readdirSync(join(machine.workspace, kept[0] ?? "", "lib")), 20);
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,169 @@
+import { Context, Effect, Fiber, Layer, Option, Path } from "effect";
+import { TestClock } from "effect/testing";
+
+import { BlockingLock } from "../../../src/platform/BlockingLock.ts";
+import { Programs } from "../../../src/platform/Programs.ts";
+import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { Interpreters } from "../../../src/venv/Interpreters.ts";
+import { Uv } from "../../../src/venv/Uv.ts";
+import { VenvBuilder } from "../../../src/venv/VenvBuilder.ts";
+import { LastStart } from "../../../src/workspace/LastStart.ts";
+import { Volume } from "../../../src/workspace/Volume.ts";
+import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { type Fault, faultyFileSystem } from "../files/FaultyFileSystem.ts";
+import { type Behaviour, memoryFileLock } from "../files/MemoryFileLock.ts";
+import {
+  memoryFileSystem,
+  type MemoryFileSystem,
+  type Planted,
+} from "../files/MemoryFileSystem.ts";
+import { keptLogs } from "./CapturedLogs.ts";
+import { fakePrograms, type Outcome } from "./FakePrograms.ts";
+
+/** The release of every fake interpreter, by its file. */
+const VERSIONS: Readonly<Record<string, string>> = {
+  "/usr/bin/python3.12": "3.12.1",
+  "/usr/bin/python3.11": "3.11.7",
+};
+
+/** What uv and interpreters do, as far as it shows on the disk. */
+const toolsOf = (memory: MemoryFileSystem) => {
+  const venv = (base: string, folder: string): Outcome => {
+    const version = VERSIONS[base];
+    if (version === undefined) return { exitCode: 2, output: `error: no interpreter at ${base}` };
+    const [major, minor] = version.split(".");
+    memory.plant({
+      [`${folder}/bin/python`]: { link: base },
+      [`${folder}/pyvenv.cfg`]: `home = /usr/bin\nversion_info = ${version}\nrelocatable = true\n`,
+      [`${folder}/lib/python${major}.${minor}/site-packages`]: null,
+    });
+    return "";
+  };
+  const install = (python: string, requirements: ReadonlyArray<string>): Outcome => {
+    const folder = python.slice(0, -"/bin/python".length);
+    memory.plant({ [`${folder}/installed`]: requirements.join("\n") });
+    return "";
+  };
+  return (line: string): Outcome | undefined => {
+    const words = line.split(" ");
+    const [command = "", verb] = words;
+    if (command === "uv" && verb === "--version") return "uv 0.13";
+    if (command === "uv" && verb === "venv") {
+      return venv(words[words.indexOf("--python") + 1] ?? "", words.at(-1) ?? "");
+    }
+    if (command === "uv" && verb === "pip") {
+      const python = words[words.indexOf("--python") + 1] ?? "";
+      return install(python, words.slice(words.indexOf("--") + 1));
+    }
+    const version = VERSIONS[command];
+    return version === undefined || verb !== "-I"
+      ? undefined
+      : JSON.stringify({ version, executable: command, sitePackages: [`${command}-packages`] });
+  };
+};
+
+export interface MachineOptions {
+  readonly planted?: Readonly<Record<string, Planted>>;
+  readonly locks?: Behaviour;
+  /** What programs do instead of what they are for. */
+  readonly programs?: (line: string, memory: MemoryFileSystem) => Outcome | undefined;
+}
+
+/** A machine in memory, with a network volume, on which workers can start. */
+export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: MachineOptions = {}) => {
+  const memory = memoryFileSystem({
+    "/usr/bin/python3.11": "ELF",
+    "/usr/bin/python3.12": "ELF",
+    "/runpod-volume": null,
+    ...planted,
+  });
+  const locks = memoryFileLock(memory, behaviour);
+  const tools = toolsOf(memory);
+  const { lines, layer: tracked } = fakePrograms((line) => programs?.(line, memory) ?? tools(line));
+  const environments: Array<Readonly<Record<string, string>>> = [];
+  const programsLayer = Layer.effect(
+    Programs,
+    Effect.map(Programs, ({ run }) =>
+      Programs.of({
+        run: (command, args, options) => {
+          if (options?.environment !== undefined) environments.push(options.environment);
+          return run(command, args, options);
+        },
+      }),
+    ),
+  ).pipe(Layer.provide(tracked));
+  const logs = keptLogs();
+
+  /** Starts a worker, which lives until the scope closes. */
+  const worker = Effect.fnUntraced(function* (
+    variables: Readonly<Record<string, string>> = {},
+    faults: ReadonlyArray<Fault> = [],
+  ) {
+    const files = faultyFileSystem(memory.contended, faults);
+    const context = yield* Layer.build(
+      Workspace.layerNoDeps.pipe(
+        Layer.provideMerge(VenvBuilder.layerNoDeps),
+        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer]),
+        Layer.provideMerge(Uv.layerNoDeps),
+        Layer.provideMerge(BlockingLock.layerNoDeps),
+        Layer.provide(Interpreters.layerNoDeps),
+        Layer.provideMerge(Volume.layer),
+        Layer.provideMerge(Path.layer),
+        Layer.provide([
+          files.layer,
+          locks.layer,
+          programsLayer,
+          Environment.layerOf({
+            PATH: "/usr/bin",
+            HOME: "/home/me",
+            WORKER_PYTHON: "python3.12",
+            WORKER_WORKSPACE_PATH: "/own",
+            ...variables,
+          }),
+        ]),
+      ),
+    );
+    return {
+      ...Context.get(context, Workspace),
+      venvs: Context.get(context, VenvBuilder),
+      volume: Context.get(context, Volume),
+      faultsMet: files.met,
+      /** All of these services, for layers above them. */
+      services: Layer.succeedContext(context),
+    };
+  });
+
+  return {
+    memory,
+    locks,
+    /** Programs that were run. */
+    lines,
+    /** What programs got into their environment. */
+    environments,
+    /** How many environments were begun. */
+    builds: () => lines.filter((line) => line.startsWith("uv venv ")).length,
+    worker,
+    warnings: logs.warnings,
+    notices: logs.notices,
+    /** What a link says, if there is one. */
+    linkAt: (path: string): string | undefined => {
+      const node = memory.show()[path];
+      return typeof node === "object" && node !== null ? node.link : undefined;
+    },
+    provide: Effect.provide(logs.layer),
+  };
+};
+
+/** Lets time pass until something is done. */
+export const inTime = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const fiber = yield* Effect.forkChild(effect);
+  while (fiber.pollUnsafe() === undefined) {
+    yield* TestClock.adjust({ milliseconds: 100 });
+    for (let turns = 0; turns < 100; turns += 1) yield* Effect.yieldNow;
+  }
+  return yield* Fiber.join(fiber);
+});
+
+/** Fails a test that has nothing where something must be. */
+export const there = <A>(value: Option.Option<A>): A => Option.getOrThrow(value);

@@ -1,0 +1,195 @@
+import { Effect, FileSystem, Layer } from "effect";
+
+import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
+import {
+  type RunnerCommand,
+  type RunnerExit,
+  type RunnerListener,
+  RunnerProcesses,
+  RunnerSpawnFailed,
+} from "../../../src/runner/RunnerProcess.ts";
+import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { type PreparedWorkspace, Workspace } from "../../../src/workspace/Workspace.ts";
+
+/** How a fake runner behaves: what it does when it is started, called (by the number of the call), and so on. */
+export interface Behaviour {
+  readonly start?: (runner: FakeProcess) => void;
+  readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
+  readonly interrupt?: (runner: FakeProcess, call: number) => void;
+  readonly kill?: (runner: FakeProcess) => void;
+  readonly spawnError?: string;
+}
+
+/** The fake's own side of a runner. */
+interface FakeProcess {
+  readonly command: RunnerCommand;
+  readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
+  readonly answer: (
+    call: number,
+    changes?: Readonly<Record<string, unknown>>,
+    value?: string,
+  ) => void;
+  /** The most bytes that the value of a frame of a call may have now. */
+  readonly limitOf: (type: number, call: number) => number | undefined;
+  readonly print: (text: string) => void;
+  readonly end: (exit: Partial<RunnerExit>) => void;
+}
+
+export const prepared: PreparedWorkspace = {
+  directory: "/workspace",
+  python: "/workspace/.venv/bin/python",
+  prefix: "/workspace/.venvs/3.12.1-abc-1",
+  version: "3.12.1",
+  basePython: "/usr/bin/python3.12",
+  environment: { PATH: "/usr/bin" },
+  venv: {
+    prefix: "/workspace/.venvs/3.12.1-abc-1",
+    python: "/workspace/.venv/bin/python",
+    version: "3.12.1",
+    number: 1,
+    base: { executable: "/usr/bin/python3.12", identity: "python" },
+  },
+};
+
+export const result = {
+  ok: true,
+  error: null,
+  instance: null,
+  instances: 1000,
+  lives: true,
+  notes: [],
+  poisoned: null,
+  threads: [],
+  output: false,
+};
+
+/** A value as the runner sends it. */
+const encoded = (text: string): EncodedValue => {
+  const value = new EncodedValue("cloudpickle", Buffer.byteLength(text));
+  value.write(Buffer.from(text));
+  return value;
+};
+
+/** The bytes of a value, as text. */
+export const textOf = (value: EncodedValue | undefined): string =>
+  Buffer.from(value?.text() ?? "", "base64").toString();
+
+/** A runner that answers every call with the pickle of its name. */
+export const well: Behaviour = {
+  start: (runner) => runner.ready(),
+  call: (runner, call) => runner.answer(call),
+  kill: (runner) => runner.end({ signal: "SIGKILL" }),
+};
+
+/** Starts fake runners, each with the next of the behaviours, the last one for all further ones. */
+export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
+  const started: Array<RunnerCommand> = [];
+  const layer = Layer.succeed(
+    RunnerProcesses,
+    RunnerProcesses.of({
+      spawn: (command: RunnerCommand, listener: RunnerListener) => {
+        const behaviour = behaviours[Math.min(started.length, behaviours.length - 1)] ?? well;
+        started.push(command);
+        if (behaviour.spawnError !== undefined) {
+          return Effect.fail(
+            new RunnerSpawnFailed({
+              command: command.python,
+              code: behaviour.spawnError,
+              reason: `spawn ${behaviour.spawnError}`,
+            }),
+          );
+        }
+        let ended = false;
+        const calls: Array<number> = [];
+        let words = "";
+        const fake: FakeProcess = {
+          command,
+          ready: (changes = {}) =>
+            listener.frame({
+              type: FrameType.ready,
+              call: 0,
+              value: undefined,
+              meta: {
+                pid: 1,
+                python: prepared.version,
+                prefix: prepared.prefix,
+                executable: command.python,
+                cloudpickle: "3.1.2",
+                ...changes,
+              },
+            }),
+          answer: (number, changes = {}, value = "pickle") =>
+            listener.frame({
+              type: FrameType.result,
+              call: calls[number - 1] ?? 0,
+              meta: { ...result, ...changes },
+              value: changes["ok"] === false ? undefined : encoded(value),
+            }),
+          limitOf: (type, number) => listener.limitOf(type, calls[number - 1] ?? 0),
+          print: (text) => {
+            words += text;
+            listener.output(Buffer.from(text));
+          },
+          end: ({ code, signal }) => {
+            if (ended) return;
+            ended = true;
+            listener.exit({ code, signal });
+          },
+        };
+        return Effect.acquireRelease(
+          Effect.sync(() => {
+            queueMicrotask(() => behaviour.start?.(fake));
+            return {
+              pid: started.length,
+              send: (type: number, call: number, meta: object) => {
+                calls.push(call);
+                if (type === FrameType.call) {
+                  behaviour.call?.(fake, calls.length, meta);
+                }
+              },
+              attach: () => true,
+              drain: () => {},
+              interrupt: () => behaviour.interrupt?.(fake, calls.length),
+              kill: () => (behaviour.kill ?? well.kill)?.(fake),
+              end: Effect.void,
+              bootOutput: () => words,
+            };
+          }),
+          () => Effect.sync(() => fake.end({ code: 0 })),
+        );
+      },
+    }),
+  );
+  return { started, layer };
+};
+
+/** A workspace that is ready, and counts what is held against it. */
+export const fakeWorkspace = () => {
+  const evidence: Array<string> = [];
+  const layer = Layer.succeed(
+    Workspace,
+    Workspace.of({
+      ready: Effect.sync(() => (evidence.length === 0 ? prepared : rebuilt)),
+      rebuild: (reason) =>
+        Effect.sync(() => {
+          evidence.push(reason);
+          return rebuilt;
+        }),
+      environments: Effect.succeed([prepared.venv]),
+      use: () => Effect.succeedNone,
+      extend: () => Effect.succeed(prepared),
+      retreat: () => Effect.succeed(prepared),
+      usage: Effect.succeed(""),
+    }),
+  );
+  const rebuilt = { ...prepared, python: "/rebuilt/bin/python" };
+  return { evidence, layer };
+};
+
+/** What else the execution services need: an environment, and somewhere to put temporary folders. */
+export const surroundings = (variables: Readonly<Record<string, string>> = {}) =>
+  Layer.merge(
+    Environment.layerOf(variables),
+    FileSystem.layerNoop({ makeTempDirectoryScoped: () => Effect.succeed("/scratch") }),
+  );

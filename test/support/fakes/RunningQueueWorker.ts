@@ -1,0 +1,53 @@
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
+import { Effect, Fiber, Layer, Schedule } from "effect";
+
+import { type Handler, QueueWorker } from "../../../src/queue/QueueWorker.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { keptLogs } from "./CapturedLogs.ts";
+import { fakeRunPod, type FakeRunPod, type FakeRunPodOptions } from "./FakeRunPod.ts";
+
+interface Setting extends FakeRunPodOptions {
+  readonly variables?: Readonly<Record<string, string>>;
+}
+
+/** Gives back what it gets. */
+export const echo: Handler = ({ input }) => Effect.succeed(input);
+
+/** A worker with a handler of TypeScript, at work until the test ends. */
+export const atWork = Effect.fnUntraced(function* (
+  handler: Handler,
+  { variables = {}, ...options }: Setting = {},
+  prepare: (service: FakeRunPod) => void = () => {},
+) {
+  const service = yield* fakeRunPod(options);
+  prepare(service);
+  const logs = keptLogs();
+  const context = yield* Layer.build(
+    QueueWorker.layer.pipe(
+      Layer.provide([
+        Environment.layerOf({ ...service.variables, WORKER_RESULT_RETRY: "20", ...variables }),
+        NodeHttpClient.layerUndici,
+      ]),
+      Layer.provide(NodeServices.layer),
+    ),
+  );
+  const fiber = yield* Effect.forkScoped(
+    Effect.flatMap(QueueWorker, (worker) => worker.run(handler)).pipe(
+      Effect.provide(context),
+      Effect.provide(logs.layer),
+    ),
+  );
+  return {
+    service,
+    logs,
+    drain: Effect.flatMap(QueueWorker, (worker) => worker.drain).pipe(Effect.provide(context)),
+    ended: Fiber.join(fiber),
+  };
+});
+
+/** Waits for what will be, looking often. */
+export const eventually = (isSo: () => boolean) =>
+  Effect.sync(isSo).pipe(
+    Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: (so) => so }),
+    Effect.timeout("60 seconds"),
+  );

@@ -1,0 +1,62 @@
+import { Effect, Layer, Option } from "effect";
+
+import { FileLock, type LockMode, LockUnavailable } from "../../../src/platform/FileLock.ts";
+import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
+
+export interface Behaviour {
+  /** Where a lock keeps nobody out, as on some mounts. */
+  readonly withoutEffect?: RegExp;
+  /** Why no lock can be had at all. */
+  readonly refusal?: string;
+}
+
+/** Locks on the files of a file system in memory. */
+export const memoryFileLock = (
+  memory: MemoryFileSystem,
+  { withoutEffect, refusal }: Behaviour = {},
+) => {
+  const holders = new Map<string, Array<LockMode>>();
+  /** Every try, in order. */
+  const tries: Array<string> = [];
+
+  const tryLock: FileLock["Service"]["tryLock"] = Effect.fnUntraced(function* (path, mode) {
+    tries.push(`${mode} ${path}`);
+    if (refusal !== undefined) return yield* new LockUnavailable({ path, reason: refusal });
+    yield* memory.files
+      .writeFileString(path, "", { flag: "a" })
+      .pipe(Effect.mapError((error) => new LockUnavailable({ path, reason: error.message })));
+    const held = holders.get(path) ?? [];
+    const isBusy = mode === "exclusive" ? held.length > 0 : held.includes("exclusive");
+    if (isBusy && withoutEffect?.test(path) !== true) return Option.none();
+    holders.set(path, held);
+    yield* Effect.acquireRelease(
+      Effect.sync(() => held.push(mode)),
+      () => Effect.sync(() => held.splice(held.indexOf(mode), 1)),
+    );
+    return Option.some({
+      descriptor: undefined,
+      sign: (text: string) => memory.plant({ [path]: text }),
+    });
+  });
+
+  const layer = Layer.succeed(
+    FileLock,
+    FileLock.of({
+      tryLock,
+      holder: (path) => {
+        const text = memory.show()[path];
+        return typeof text === "string" && text !== "" ? Option.some(text) : Option.none();
+      },
+    }),
+  );
+  return {
+    layer,
+    tries,
+    tryLock,
+    /** How a file is held at this moment. */
+    held: (path: string): ReadonlyArray<LockMode> => holders.get(path) ?? [],
+    /** Files that are held by anybody. */
+    paths: (): ReadonlyArray<string> =>
+      [...holders].filter(([, modes]) => modes.length > 0).map(([path]) => path),
+  };
+};

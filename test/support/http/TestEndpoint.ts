@@ -1,0 +1,58 @@
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
+import { Effect, Latch, Layer, Option } from "effect";
+
+import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { success } from "../../../src/domain/FunctionResponse.ts";
+import type { Job } from "../../../src/domain/Job.ts";
+import { Drain } from "../../../src/endpoint/Drain.ts";
+import { LoadBalancer } from "../../../src/endpoint/LoadBalancer.ts";
+import { localEndpointRoutes } from "../../../src/endpoint/LocalEndpoint.ts";
+import {
+  endpointServer,
+  type EndpointServerOptions,
+} from "../../../src/endpoint/http/EndpointServer.ts";
+import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
+import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
+
+export const serverOptions: EndpointServerOptions = {
+  host: "127.0.0.1",
+  port: Option.some(0),
+  keys: [],
+  isBehindGateway: false,
+};
+
+/** An endpoint whose worker gives back what it gets, until the test ends; `gate` holds up what is executed. */
+export const endpoint = Effect.fnUntraced(function* (
+  changes: Partial<EndpointServerOptions> = {},
+  handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
+    Effect.succeed(FunctionAnswer.of(success({ stdout: JSON.stringify(input) }))),
+) {
+  const ready = Latch.makeUnsafe();
+  const context = yield* Layer.build(
+    Layer.merge(LocalQueue.layer, Drain.layer).pipe(
+      Layer.provide([JobStore.layerNone, NodeHttpClient.layerUndici]),
+      Layer.provideMerge(NodeServices.layer),
+    ),
+  );
+  const { port, serve } = yield* endpointServer({ ...serverOptions, ...changes });
+  yield* serve(
+    localEndpointRoutes.pipe(
+      Layer.provide(Layer.succeed(LoadBalancer, { handle, ready })),
+      Layer.provide(Layer.succeedContext(context)),
+    ),
+  );
+  const queue = yield* Effect.provide(LocalQueue, context);
+  const drain = yield* Effect.provide(Drain, context);
+  const give = ({ id, input }: Job) =>
+    queue.forWorker.complete(
+      id,
+      Buffer.from(JSON.stringify(input === "fail" ? { error: "no" } : { output: input })),
+      false,
+      1,
+    );
+  const work = queue.forWorker.take(1, false).pipe(
+    Effect.flatMap(({ jobs }) => Effect.forEach(jobs, give)),
+    Effect.forever,
+  );
+  return { port, ready, queue, drain, work };
+});

@@ -1,0 +1,75 @@
+import { NodeHttpClient, NodeServices } from "@effect/platform-node";
+import { Console, Context, Effect, Fiber, Layer, Runtime } from "effect";
+
+import { commandLine } from "../../../src/cli/CommandLine.ts";
+import { unforeseen } from "../../../src/cli/process/CommandFailure.ts";
+import { Shutdown } from "../../../src/cli/process/Shutdown.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { keptLogs } from "../fakes/CapturedLogs.ts";
+
+const textOf = (lines: ReadonlyArray<string>) => lines.map((line) => `${line}\n`).join("");
+
+/**
+ * A command line at work in this process, as `main.ts` runs it, until it ends or the scope closes. What a person
+ * sees of it is kept, and so are its logs.
+ */
+export const startCommandLine = Effect.fnUntraced(function* (
+  args: ReadonlyArray<string>,
+  variables: Readonly<Record<string, string | undefined>>,
+) {
+  const lines = { stdout: new Array<string>(), stderr: new Array<string>() };
+  const shutdown = Shutdown.make();
+  const logs = keptLogs();
+  // A run of its own: services of another command line must not be taken for its own.
+  const runFork = Effect.runForkWith(Context.empty());
+  const fiber = yield* Effect.acquireRelease(
+    Effect.sync(() =>
+      runFork(
+        commandLine(args).pipe(
+          Effect.catchCause(unforeseen),
+          Effect.provideService(Console.Console, {
+            ...globalThis.console,
+            log: (line: unknown) => lines.stdout.push(String(line)),
+            error: (line: unknown) => lines.stderr.push(String(line)),
+          }),
+          Effect.provide(
+            Layer.mergeAll(
+              NodeServices.layer,
+              NodeHttpClient.layerUndici,
+              Layer.succeed(Shutdown, shutdown),
+              logs.layer,
+              Environment.layerOf(variables),
+            ),
+          ),
+        ),
+      ),
+    ),
+    Fiber.interrupt,
+  );
+  return {
+    stdout: () => textOf(lines.stdout),
+    stderr: () => textOf(lines.stderr),
+    logs,
+    /** As the first signal does. */
+    signal: Effect.sync(shutdown.request),
+    /** The exit code. */
+    ended: Effect.map(Fiber.await(fiber), (exit) => {
+      let code = 0;
+      Runtime.defaultTeardown(exit, (status) => {
+        code = status;
+      });
+      return code;
+    }),
+  };
+});
+
+/** The same to its end. */
+export const runCommandLine = (
+  args: ReadonlyArray<string>,
+  variables: Readonly<Record<string, string | undefined>>,
+) =>
+  Effect.gen(function* () {
+    const { stdout, stderr, ended } = yield* startCommandLine(args, variables);
+    const code = yield* ended;
+    return { code, stdout: stdout(), stderr: stderr() };
+  }).pipe(Effect.scoped);

@@ -1,0 +1,63 @@
+import { NodeServices } from "@effect/platform-node";
+import { Effect, Layer } from "effect";
+import { inject } from "vitest";
+
+import type { FunctionResponse } from "../../../src/domain/FunctionResponse.ts";
+import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
+import { RunnerPool } from "../../../src/runner/RunnerPool.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+
+/** The environment of a worker in the workspace that the tests share, with further settings. */
+export const realEnvironment = (settings: Readonly<Record<string, string>> = {}) => ({
+  ...process.env,
+  RUNPOD_VOLUME_PATH: "/nonexistent",
+  WORKER_WORKSPACE_PATH: inject("workspace"),
+  ...settings,
+});
+
+/** The whole worker with real Python, as `run` and `start` have it. */
+export const realWorker = (settings?: Readonly<Record<string, string>>) =>
+  Layer.mergeAll(RemoteExecutor.layer, RunnerPool.layer).pipe(
+    Layer.provide(Environment.layerOf(realEnvironment(settings))),
+    Layer.provide(NodeServices.layer),
+  );
+
+/** Calls a function of the source with plain values. */
+export const call = Effect.fnUntraced(function* (
+  code: string,
+  name: string,
+  args: ReadonlyArray<unknown> = [],
+  more: Readonly<Record<string, unknown>> = {},
+): Effect.fn.Return<FunctionResponse, never, RemoteExecutor> {
+  const executor = yield* RemoteExecutor;
+  return yield* executor.execute({
+    function_name: name,
+    function_code: code,
+    args,
+    serialization_format: "json",
+    ...more,
+  });
+});
+
+/** Calls a method of an instance with plain values. */
+export const callMethod = Effect.fnUntraced(function* (
+  code: string,
+  name: string,
+  instance: string,
+  method: string,
+  args: ReadonlyArray<unknown> = [],
+  more: Readonly<Record<string, unknown>> = {},
+): Effect.fn.Return<FunctionResponse, never, RemoteExecutor> {
+  const executor = yield* RemoteExecutor;
+  return yield* executor.execute({
+    execution_type: "class",
+    class_name: name,
+    class_code: code,
+    instance_id: instance,
+    create_new_instance: false,
+    method_name: method,
+    args,
+    serialization_format: "json",
+    ...more,
+  });
+});

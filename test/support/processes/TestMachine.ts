@@ -1,0 +1,243 @@
+import { execFileSync, spawn } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { appendFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { NodeServices } from "@effect/platform-node";
+import { Deferred, Effect, Exit, Layer, Schedule, Result } from "effect";
+
+import { Environment } from "../../../src/settings/Environment.ts";
+import { Interpreters } from "../../../src/venv/Interpreters.ts";
+import { Uv } from "../../../src/venv/Uv.ts";
+
+const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+const WORKSPACE_WORKER = script("workspaceWorker.ts");
+const PACKAGES_WORKER = script("packagesWorker.ts");
+
+/** What a worker says that it has. */
+interface Ready {
+  readonly directory: string;
+  readonly prefix: string;
+  readonly python: string;
+  readonly version: string;
+  /** What a line of Python said for each list of packages. */
+  readonly answers: ReadonlyArray<string>;
+}
+
+const interpreterOf = (name: string | undefined) =>
+  Effect.option(
+    Effect.gen(function* () {
+      const python = yield* Interpreters;
+      const { executable } = yield* python.base;
+      return { executable, version: (yield* python.facts(executable)).version };
+    }).pipe(
+      Effect.provide(
+        Layer.provide(
+          Interpreters.layer,
+          Environment.layerOf({ ...process.env, WORKER_PYTHON: name }),
+        ),
+      ),
+    ),
+  );
+
+/** The uv and the interpreters of this machine, no two of one version. */
+export const findTools = Effect.gen(function* () {
+  const uv = yield* Effect.flatMap(Uv, ({ command }) => command).pipe(
+    Effect.provide(Layer.provide(Uv.layer, Environment.layer)),
+  );
+  const names = [
+    undefined,
+    "/usr/bin/python3",
+    ...[9, 10, 11, 12, 13, 14].map((minor) => `python3.${minor}`),
+  ];
+  const found = (yield* Effect.forEach(names, interpreterOf, { concurrency: 2 })).flatMap(
+    (option) => (option._tag === "Some" ? [option.value] : []),
+  );
+  const pythons = new Map(
+    found.toReversed().map(({ version, executable }) => [version, executable]),
+  );
+  const [first] = found;
+  if (first === undefined) return yield* Effect.die(new Error("no Python is there"));
+  return {
+    uv: execFileSync("/bin/sh", ["-c", `command -v ${uv}`], { encoding: "utf8" }).trim(),
+    python: first.executable,
+    otherPython: [...pythons].find(([version]) => version !== first.version)?.[1],
+  };
+}).pipe(Effect.provide(NodeServices.layer));
+
+type Tools = Effect.Success<typeof findTools>;
+
+/** A worker's process. */
+export interface WorkerProcess {
+  readonly pid: number;
+  /** What it has, once it has it; dies with what it wrote when it ends before. */
+  readonly ready: Effect.Effect<Ready>;
+  /** Until it has said something on stderr; fails when it ended before. */
+  readonly said: (words: string) => Effect.Effect<void>;
+  readonly warnings: () => ReadonlyArray<string>;
+  readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>;
+  readonly ended: Effect.Effect<void>;
+}
+
+const startProcess = (variables: Readonly<Record<string, string | undefined>>) =>
+  Effect.sync((): WorkerProcess => {
+    const program = variables["PACKAGES"] === undefined ? WORKSPACE_WORKER : PACKAGES_WORKER;
+    const child = spawn(process.execPath, [program], {
+      env: { ...process.env, ...variables },
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    const ready = Deferred.makeUnsafe<Ready>();
+    const ended = Deferred.makeUnsafe<void>();
+    let output = "";
+    let words = "";
+    const awaited: Array<readonly [words: string, said: Deferred.Deferred<void>]> = [];
+    child.stdout.on("data", (bytes: Buffer) => {
+      output += bytes.toString();
+      // What is no answer is told at the end, with what it wrote beside it.
+      const answer = Result.try(() => JSON.parse(output));
+      if (Result.isSuccess(answer)) Deferred.doneUnsafe(ready, Exit.succeed(answer.success));
+    });
+    child.stderr.on("data", (bytes: Buffer) => {
+      words += bytes.toString();
+      for (const [expected, said] of awaited) {
+        if (words.includes(expected)) Deferred.doneUnsafe(said, Exit.void);
+      }
+    });
+    child.once("close", (code, signal) => {
+      const end = Exit.die(new Error(`the worker ended (${code ?? signal}): ${words}`));
+      Deferred.doneUnsafe(ready, end);
+      for (const [, said] of awaited) Deferred.doneUnsafe(said, end);
+      Deferred.doneUnsafe(ended, Exit.void);
+    });
+    return {
+      pid: child.pid ?? 0,
+      ready: Deferred.await(ready),
+      said: (expected) =>
+        Effect.suspend(() => {
+          if (words.includes(expected)) return Effect.void;
+          const said = Deferred.makeUnsafe<void>();
+          awaited.push([expected, said]);
+          return Deferred.await(said);
+        }),
+      warnings: () => words.split("\n").filter((line) => line.startsWith("Warn: ")),
+      signal: (name) => Effect.sync(() => void child.kill(name)),
+      ended: Deferred.await(ended),
+    };
+  });
+
+/** A folder with an empty network volume and all that workers on this machine need beside it. */
+export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-volume-")))),
+    // What a killed worker started may still be writing for a moment.
+    (path) =>
+      Effect.sync(() =>
+        rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }),
+      ),
+  );
+  const volume = join(folder, "volume");
+  const workspace = join(volume, "runtimes", "default");
+  const log = join(folder, "programs.log");
+  const gate = join(folder, "gate");
+  const cache = execFileSync(uv, ["cache", "dir"], { encoding: "utf8" }).trim();
+
+  /** Programs of a folder that is put first on PATH; each call is a line of the log. */
+  const script = (bin: string, name: string, lines: string) => {
+    mkdirSync(join(folder, bin), { recursive: true });
+    const file = join(folder, bin, name);
+    writeFileSync(file, `#!/bin/sh\necho "${name} $*" >> ${log}\n${lines}\n`);
+    chmodSync(file, 0o755);
+  };
+  script("bin", "uv", `exec ${uv} "$@"`);
+  script("bin", "python3", `exec ${python} "$@"`);
+  execFileSync("mkfifo", [gate]);
+  script("gated", "uv", `if [ "$1" = venv ]; then read line < ${gate}; fi\nexec ${uv} "$@"`);
+  script(
+    "gatedInstall",
+    "uv",
+    `case "$*" in *--dry-run*) ;; *six*) read line < ${gate};; esac\nexec ${uv} "$@"`,
+  );
+  // As where there is no such program: what a worker started outlives it.
+  script("gatedInstall", "setpriv", "exit 1");
+  mkdirSync(volume);
+  writeFileSync(log, "");
+
+  let started = 0;
+  /** Starts a worker, which is ended when the scope closes. */
+  const start = (
+    variables: Readonly<Record<string, string>> = {},
+    bin: "bin" | "gated" | "gatedInstall" = "bin",
+  ) => {
+    started += 1;
+    return Effect.acquireRelease(
+      startProcess({
+        PATH: `${join(folder, bin)}:${process.env["PATH"]}`,
+        RUNPOD_VOLUME_PATH: volume,
+        RUNPOD_ENDPOINT_ID: undefined,
+        WORKER_WORKSPACE_PATH: join(folder, `own-${started}`),
+        WORKER_APP_PATH: join(folder, "app"),
+        WORKER_PYTHON: python,
+        WORKER_IMAGE_PYTHON: undefined,
+        WORKSPACE_INIT_TIMEOUT: "100",
+        WORKSPACE_LOCK_POLL_INTERVAL: "0.1",
+        UV_CACHE_DIR: cache,
+        ...variables,
+      }),
+      (worker) => Effect.andThen(worker.signal("SIGKILL"), worker.ended),
+    );
+  };
+
+  return {
+    folder,
+    workspace,
+    lock: join(workspace, ".initialization.lock"),
+    installLock: join(workspace, ".venvs", ".install.lock"),
+    uv,
+    start,
+    /** Lets a worker go on whose uv waits before it builds. */
+    open: Effect.promise(() => appendFile(gate, "go\n")),
+    /** Calls of programs so far. */
+    calls: (start: string) =>
+      readFileSync(log, "utf8")
+        .split("\n")
+        .filter((line) => line.startsWith(start)),
+    /** Until a program was called with these words. */
+    called: (start: string, words: string) =>
+      Effect.sync(() =>
+        readFileSync(log, "utf8")
+          .split("\n")
+          .some(
+            (line) => line.startsWith(start) && line.includes(words) && !line.includes("--dry-run"),
+          ),
+      ).pipe(Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 20 }) })),
+    /** Where `.venv` leads. */
+    published: () => join(workspace, readlinkSync(join(workspace, ".venv"))),
+    /** Environments and what is on the way to be one. */
+    venvs: () =>
+      existsSync(join(workspace, ".venvs"))
+        ? readdirSync(join(workspace, ".venvs"))
+            .filter((name) => !name.endsWith(".lock"))
+            .toSorted()
+        : [],
+  };
+});
+
+/** Fails unless the interpreter runs and has what the runner needs. */
+export const importAll = (python: string) =>
+  execFileSync(python, ["-c", "import sys, cloudpickle, aiohttp; print(sys.prefix, end='')"], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });

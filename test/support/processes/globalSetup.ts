@@ -1,0 +1,63 @@
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { NodeServices } from "@effect/platform-node";
+import { Effect, Layer } from "effect";
+import type { TestProject } from "vitest/node";
+
+import { Environment } from "../../../src/settings/Environment.ts";
+import { Workspace } from "../../../src/workspace/Workspace.ts";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** A workspace with a virtual environment that is ready, shared by the tests with real Python. */
+    readonly workspace: string;
+    /** The start file of the bundled program, as the images have it: it loads in a fraction of the sources' time. */
+    readonly program: string;
+  }
+}
+
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+
+/** Bundles the program into a folder; returns its start file. */
+const bundle = (folder: string): string => {
+  const config = ["-c", ".rolldown.mjs", "-d", join(folder, "lib")];
+  execFileSync(join(ROOT, "node_modules/.bin/rolldown"), config, { cwd: ROOT, stdio: "inherit" });
+  cpSync(join(ROOT, "src/python"), join(folder, "python"), { recursive: true });
+  for (const name of ["bin.mjs", "preflight.mjs"]) {
+    cpSync(join(ROOT, "src", name), join(folder, name));
+  }
+  return join(folder, "bin.mjs");
+};
+
+/** Builds the program and the shared workspace once, the latter as a worker does at its first start. */
+export default async function setup(project: TestProject) {
+  const program = mkdtempSync(join(tmpdir(), "worker-tetra-program-"));
+  project.provide("program", bundle(program));
+  const workspace = mkdtempSync(join(tmpdir(), "worker-tetra-tests-"));
+  project.provide("workspace", workspace);
+  await Effect.runPromise(
+    Effect.gen(function* () {
+      yield* (yield* Workspace).ready;
+    }).pipe(
+      Effect.provide(
+        Workspace.layer.pipe(
+          Layer.provide(
+            Environment.layerOf({
+              ...process.env,
+              RUNPOD_VOLUME_PATH: "/nonexistent",
+              WORKER_WORKSPACE_PATH: workspace,
+            }),
+          ),
+          Layer.provide(NodeServices.layer),
+        ),
+      ),
+    ),
+  );
+  return () => {
+    for (const folder of [program, workspace]) rmSync(folder, { recursive: true, force: true });
+  };
+}
