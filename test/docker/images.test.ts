@@ -1,11 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
+
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -28,10 +29,7 @@ esac`,
 
 /** Runs `smoke.sh` in an image in which some programs are different. */
 const smoke = Effect.fnUntraced(function* (changes: Readonly<Record<string, string>> = {}) {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-smoke-"))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true })),
-  );
+  const folder = yield* temporaryFolder;
   for (const [name, script] of Object.entries({ ...PROGRAMS, ...changes })) {
     mkdirSync(join(folder, name, ".."), { recursive: true });
     writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });

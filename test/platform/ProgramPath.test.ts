@@ -1,20 +1,20 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, beforeEach, describe, it } from "@effect/vitest";
 
 import { findProgram, programFolders } from "../../src/platform/ProgramPath.ts";
+import { makeTemporaryFolder, removeFolder } from "../support/files/TemporaryFolder.ts";
 
 let root: string;
 
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "worker-tetra-path-"));
+  root = makeTemporaryFolder();
   for (const folder of ["bin", "venv/bin", "volume/bin", "volume2/bin"]) {
     mkdirSync(join(root, folder), { recursive: true });
   }
   writeFileSync(join(root, "venv", "pyvenv.cfg"), "");
-  return () => rmSync(root, { recursive: true });
+  return () => removeFolder(root);
 });
 
 describe("the folders of the worker's own programs", () => {

@@ -1,5 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it, vi } from "@effect/vitest";
@@ -8,6 +7,7 @@ import { TestClock } from "effect/testing";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_0123456789abcdef";
@@ -53,8 +53,7 @@ describe("Programs", () => {
 
   it.live("are found on the worker's own PATH, never in a folder that a job can write to", () =>
     Effect.gen(function* () {
-      const root = mkdtempSync(join(tmpdir(), "worker-tetra-path-"));
-      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(root, { recursive: true })));
+      const root = yield* temporaryFolder;
       /** A folder with a program in it that says which one it is. */
       const plant = (folder: string) => {
         mkdirSync(join(root, folder), { recursive: true });

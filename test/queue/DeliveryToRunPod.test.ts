@@ -1,11 +1,11 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { atWork, echo, eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 describe.concurrent("a result is delivered", () => {
   it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>
@@ -71,15 +71,10 @@ describe.concurrent("a result is delivered", () => {
   );
 });
 
-const folder = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-results-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true })),
-);
-
 describe.concurrent("results that could not be delivered", () => {
   it.live("are kept where somebody wants that, and delivered by the next worker", () =>
     Effect.gen(function* () {
-      const store = join(yield* folder, "results");
+      const store = join(yield* temporaryFolder, "results");
       const variables = { WORKER_RESULT_STORE: store, WORKER_RESULT_RETRY: "0.3" };
       yield* Effect.gen(function* () {
         const { service } = yield* atWork(echo, { variables }, ({ faults }) =>
@@ -108,7 +103,7 @@ describe.concurrent("results that could not be delivered", () => {
 
   it.live("are kept too when their worker has to end", () =>
     Effect.gen(function* () {
-      const store = yield* folder;
+      const store = yield* temporaryFolder;
       yield* Effect.gen(function* () {
         const { service } = yield* atWork(
           echo,

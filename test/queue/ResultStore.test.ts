@@ -3,16 +3,13 @@ import { createHash } from "node:crypto";
 import {
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -25,13 +22,9 @@ import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
 import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 import { plantingFileSystem } from "../support/files/PlantingFileSystem.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const GIBIBYTE = 1024 ** 3;
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-results-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true })),
-);
 
 /** The store in a folder; without one nobody wants results to be kept. */
 const storeAt = (
@@ -77,7 +70,7 @@ describe("a folder of results that others can write to", () => {
     plant: (store: string, outside: string) => void,
     use: (store: ResultStore["Service"], where: string) => Effect.Effect<A, E>,
   ) {
-    const root = yield* folder;
+    const root = yield* temporaryFolder;
     const where = join(root, "store");
     const outside = join(root, "outside");
     mkdirSync(where);
@@ -169,7 +162,7 @@ describe("a folder of results that others can write to", () => {
         [GIBIBYTE, 1],
         [GIBIBYTE + 1, 0],
       ] as const) {
-        const where = yield* folder;
+        const where = yield* temporaryFolder;
         yield* Effect.flatMap(storeAt(where), (store) => store.keep(result));
         // A real file of this size would be in memory as a whole.
         const store = yield* storeAt(where, diskWithSize(size));
@@ -236,7 +229,7 @@ describe("a folder of results that others can write to", () => {
 describe("a store of results", () => {
   it.live("gives each result back as it was, and once", () =>
     Effect.gen(function* () {
-      const where = yield* folder;
+      const where = yield* temporaryFolder;
       const results = [
         { jobId: "job/../1", isStream: true, body: Buffer.from("a\nb\n\u00e9\n") },
         { jobId: "2\n", isStream: false, body: Buffer.alloc(0) },
@@ -261,7 +254,7 @@ describe("a store of results", () => {
 
   it.live("is empty where its folder does not exist yet, and makes one that is private", () =>
     Effect.gen(function* () {
-      const where = join(yield* folder, "a", "b");
+      const where = join(yield* temporaryFolder, "a", "b");
       const store = yield* storeAt(where);
       assert.isEmpty(yield* store.kept);
       const result = { jobId: "job", isStream: false, body: Buffer.from("1") };

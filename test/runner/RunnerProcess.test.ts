@@ -1,20 +1,15 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, it } from "@effect/vitest";
 import { Deferred, Effect, Exit } from "effect";
 
 import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
-
-const folderOf = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-runner-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true })),
-);
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 it.live("what a runner says before it is ready is kept up to a limit, both ends of it", () =>
   Effect.gen(function* () {
-    const folder = yield* folderOf;
+    const folder = yield* temporaryFolder;
     const python = join(folder, "python");
     writeFileSync(
       python,

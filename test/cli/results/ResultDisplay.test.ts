@@ -1,5 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -10,6 +9,7 @@ import { ResultDisplay } from "../../../src/cli/results/ResultDisplay.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { prepared } from "../../support/fakes/FakeRunner.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 /** Shows its arguments, its folder, its home and the names of its variables, in place of a value. */
 const PYTHON = `#!/bin/sh
@@ -22,10 +22,7 @@ const OF_SHELL = new Set(["OLDPWD", "PWD", "SHLVL", "_"]);
 describe("a result that is loaded", () => {
   it.live("is loaded by an isolated Python in a new folder, without variables of the user", () =>
     Effect.gen(function* () {
-      const folder = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-python-"))),
-        (path) => Effect.sync(() => rmSync(path, { recursive: true })),
-      );
+      const folder = yield* temporaryFolder;
       const python = join(folder, "python");
       writeFileSync(python, PYTHON);
       chmodSync(python, 0o755);

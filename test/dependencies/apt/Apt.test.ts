@@ -1,5 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -11,6 +10,7 @@ import { Apt } from "../../../src/dependencies/apt/Apt.ts";
 import { type Archive, AptCache } from "../../../src/dependencies/apt/AptCache.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { fakePrograms, type Outcome } from "../../support/fakes/FakePrograms.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 /** What `apt-cache policy` says of all packages that there are, in the form of Debian 12. */
 const POLICY = `curl:
@@ -84,10 +84,7 @@ const machine = (answer: typeof debian = debian, lists = "/nonexistent") => {
 
 /** A folder of lists with these files, which were last asked for at the start of 1970. */
 const listsWith = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-lists-"))),
-    (made) => Effect.sync(() => rmSync(made, { recursive: true })),
-  );
+  const folder = yield* temporaryFolder;
   for (const name of names) writeFileSync(join(folder, name), "");
   mkdirSync(join(folder, "partial"));
   utimesSync(join(folder, "partial"), 0, 0);

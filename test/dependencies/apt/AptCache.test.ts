@@ -4,7 +4,6 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   promises,
   readdirSync,
   readFileSync,
@@ -13,7 +12,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -25,6 +23,7 @@ import type { Place } from "../../../src/venv/Place.ts";
 import { Volume } from "../../../src/workspace/Volume.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { patchFiles } from "../../support/files/PatchedFiles.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 const CONTENT = "the archive";
 const ARCHIVE = {
@@ -37,10 +36,7 @@ const ARCHIVE = {
 const sceneOf = Effect.fnUntraced(function* (
   change: (files: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>,
 ) {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-apt-cache-"))),
-    (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true })),
-  );
+  const folder = yield* temporaryFolder;
   const [volume, source, target] = ["volume", "source", "target"].map((name) => join(folder, name));
   if (volume === undefined || source === undefined || target === undefined) {
     return yield* Effect.die("unreachable");

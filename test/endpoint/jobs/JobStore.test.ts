@@ -4,7 +4,6 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
@@ -12,7 +11,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
@@ -21,12 +19,10 @@ import { Effect, Fiber, Schedule } from "effect";
 
 import { JobStore, type KeptJob } from "../../../src/endpoint/jobs/JobStore.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 /** A folder that is not there yet, in one that is removed at the end of the test. */
-const newFolder = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "job-store-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true })),
-).pipe(Effect.map((parent) => join(parent, "jobs")));
+const newFolder = temporaryFolder.pipe(Effect.map((parent) => join(parent, "jobs")));
 
 const job = (id: string, changes: Partial<KeptJob> = {}): KeptJob => ({
   state: { id, status: "IN_QUEUE", submitted: 1, started: null, ended: null, retries: 0 },

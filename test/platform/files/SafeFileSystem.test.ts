@@ -4,7 +4,6 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   promises,
   readdirSync,
   readFileSync,
@@ -16,7 +15,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -28,16 +26,14 @@ import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 /** Many calls of the system, on a machine that may be busy. */
 const SLOW = { timeout: 60_000 };
 
 /** A volume that others can write to, and a folder beside it that must stay as it is. */
 const machine = Effect.gen(function* () {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-safe-")))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true })),
-  );
+  const folder = yield* temporaryFolder;
   const volume = join(folder, "volume");
   const outside = join(folder, "outside");
   for (const path of [volume, join(outside, "sub")]) mkdirSync(path, { recursive: true });

@@ -5,17 +5,14 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   promises,
   readdirSync,
   readFileSync,
-  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest";
@@ -29,12 +26,13 @@ import {
 } from "../../../src/platform/files/SafePaths.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
+import { makeTemporaryFolder, removeFolder } from "../../support/files/TemporaryFolder.ts";
 
 const isLinux = process.platform === "linux";
 
 /** Folders of a volume, and one outside of it with a file that nobody may touch. */
 const setUp = () => {
-  const root = realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-paths-")));
+  const root = makeTemporaryFolder();
   const volume = join(root, "volume");
   const folder = join(volume, "endpoint");
   const outside = join(root, "outside");
@@ -65,7 +63,7 @@ const patch = (...patches: Parameters<typeof patchFiles>) => {
 
 beforeEach(() => {
   made = setUp();
-  return () => rmSync(made.root, { recursive: true });
+  return () => removeFolder(made.root);
 });
 
 afterEach(() => {

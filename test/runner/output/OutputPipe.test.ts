@@ -4,27 +4,20 @@ import {
   constants,
   existsSync,
   lstatSync,
-  mkdtempSync,
   openSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Result } from "effect";
 
 import { OutputPipe } from "../../../src/runner/output/OutputPipe.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 const MIB = 1024 * 1024;
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-pipe-"))),
-  (path) => Effect.sync(() => rmSync(path, { recursive: true })),
-);
 
 const makePipe = (path: string) => execFileSync("mkfifo", [path]);
 
@@ -39,7 +32,7 @@ const FILES = 64;
 describe("the pipe of a job's output", () => {
   it.live("loses its name when it is opened, and is read until then and later", () =>
     Effect.gen(function* () {
-      const path = join(yield* folder, "output");
+      const path = join(yield* temporaryFolder, "output");
       makePipe(path);
       const writer = openSync(path, constants.O_RDWR);
       writeSync(writer, "one ");
@@ -56,7 +49,7 @@ describe("the pipe of a job's output", () => {
 
   it.live("never has what is in a file that gets its descriptor once the last writer is gone", () =>
     Effect.gen(function* () {
-      const root = yield* folder;
+      const root = yield* temporaryFolder;
       const foreign = join(root, "foreign");
       writeFileSync(foreign, "a request of somebody else");
       const path = join(root, "output");
@@ -86,7 +79,7 @@ describe("the pipe of a job's output", () => {
     ["a link to a device", (path) => symlinkSync("/dev/null", path)],
   ])("is not taken from a job that puts %s in its place", ([, plant]) =>
     Effect.gen(function* () {
-      const root = yield* folder;
+      const root = yield* temporaryFolder;
       const path = join(root, "output");
       makePipe(join(root, "other"));
       plant(path, join(root, "other"));
@@ -100,7 +93,7 @@ describe("the pipe of a job's output", () => {
 
   it.live("is drained no longer than a moment, although somebody writes to it for ever", () =>
     Effect.gen(function* () {
-      const path = join(yield* folder, "output");
+      const path = join(yield* temporaryFolder, "output");
       makePipe(path);
       // Reading and writing, as opening for writing alone would wait for a reader.
       const writer = openSync(path, constants.O_RDWR);
