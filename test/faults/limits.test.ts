@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
@@ -9,6 +8,7 @@ import { Effect } from "effect";
 import type { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
 
 const JSON_FORMAT = { serialization_format: "json" } as const;
@@ -295,13 +295,8 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
 const FORGE = readFileSync(join(import.meta.dirname, "../support/python/forge.py"), "utf8");
 
 /** A folder with a file that must not change. */
-const victim = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-victim-"));
-    writeFileSync(join(folder, "file"), "precious");
-    return folder;
-  }),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+const victim = Effect.tap(temporaryFolder, (folder) =>
+  Effect.sync(() => writeFileSync(join(folder, "file"), "precious")),
 );
 
 layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })(

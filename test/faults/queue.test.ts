@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
@@ -7,6 +6,7 @@ import { Effect, Random } from "effect";
 
 import { fakeRunPod, type Fault } from "../support/fakes/FakeRunPod.ts";
 import { eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
 
 /** The full numbers take many minutes: a nightly run sets the variable. */
@@ -20,17 +20,11 @@ const request = (code: string, args: ReadonlyArray<unknown> = []) => ({
 });
 
 /** A file that is empty and goes with the test. */
-const journal = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-journal-"))),
-    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-  ),
-  (folder) => {
-    const file = join(folder, "journal");
-    writeFileSync(file, "");
-    return { file, lines: () => readFileSync(file, "utf8").split("\n").slice(0, -1) };
-  },
-);
+const journal = Effect.map(temporaryFolder, (folder) => {
+  const file = join(folder, "journal");
+  writeFileSync(file, "");
+  return { file, lines: () => readFileSync(file, "utf8").split("\n").slice(0, -1) };
+});
 
 /** Every so often something goes wrong, in turn. */
 const now =

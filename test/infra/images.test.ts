@@ -1,11 +1,11 @@
 import { execFile, execFileSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { chmodSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { assert, beforeAll, describe, it } from "@effect/vitest";
 import { Effect, Result, Schedule } from "effect";
+
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const IMAGE = "worker-tetra-infra:cpu";
@@ -133,13 +133,8 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
   );
 
   /** A folder that every user can write to, as a network volume. */
-  const volume = Effect.acquireRelease(
-    Effect.sync(() => {
-      const folder = mkdtempSync(join(tmpdir(), "worker-tetra-volume-"));
-      chmodSync(folder, 0o777);
-      return folder;
-    }),
-    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
+  const volume = Effect.tap(temporaryFolder, (folder) =>
+    Effect.sync(() => chmodSync(folder, 0o777)),
   );
 
   it.live.each([

@@ -1,19 +1,11 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 
 /** A small package that nothing needs. */
@@ -60,14 +52,8 @@ const container = (folder: string, name: string, online: boolean) => {
 describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
   it.live("are there when the code runs, and are not fetched again by the next container", () =>
     Effect.gen(function* () {
-      const folder = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-apt-test-"))),
-        (made) =>
-          Effect.andThen(
-            remove,
-            Effect.sync(() => rmSync(made, { recursive: true, force: true })),
-          ),
-      );
+      const folder = yield* temporaryFolder;
+      yield* Effect.addFinalizer(() => remove);
       mkdirSync(join(folder, "volume"));
       const answer = yield* Effect.provide(say, container(folder, "first", true));
       assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);

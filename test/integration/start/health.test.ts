@@ -1,14 +1,5 @@
 import { execFile, spawn } from "node:child_process";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -17,14 +8,10 @@ import { Effect } from "effect";
 
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
-
-const scratch = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-health-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-);
 
 /** The text of an import's address. */
 const module = (path: string) => JSON.stringify(join(ROOT, path));
@@ -57,7 +44,7 @@ const health = (pid: number, folder: string) =>
 describe("the images' health check", () => {
   it.live("fails for a stopped worker, and not while a job uses all CPU", () =>
     Effect.gen(function* () {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       const program = programOf(
         folder,
         `await import(${JSON.stringify(join(ROOT, "src/main.ts"))});`,
@@ -109,7 +96,7 @@ describe("the images' health check", () => {
 
   it.live("fails for a worker whose event loop is blocked, and for none at all", () =>
     Effect.gen(function* () {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       const program = programOf(
         folder,
         `import { Effect } from ${module("node_modules/effect/dist/index.js")};
@@ -147,7 +134,7 @@ describe("the images' health check", () => {
 /** The images' smoke test with a program of this shell code in the worker's place. */
 const smoke = (code: string) =>
   Effect.gen(function* () {
-    const folder = yield* scratch;
+    const folder = yield* temporaryFolder;
     cpSync(join(ROOT, "docker/smoke.sh"), join(folder, "smoke.sh"));
     writeFileSync(join(folder, "worker-tetra"), `#!/bin/sh\n${code}`, { mode: 0o755 });
     return yield* Effect.callback<Verdict>((resume) => {

@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
@@ -7,6 +6,7 @@ import { Effect } from "effect";
 
 import { fakeRunPod, type FakeRunPodOptions } from "../../support/fakes/FakeRunPod.ts";
 import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../../support/processes/WorkerProcess.ts";
 
 /** A request of a function with plain values. */
@@ -17,12 +17,6 @@ const request = (
 ) => ({ function_name: "f", function_code: code, args, serialization_format: "json", ...more });
 
 const hello = JSON.parse(readFileSync("fixtures/hello_world.json", "utf8")).input;
-
-/** An empty folder that is removed after the test. */
-const scratch = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-start-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-);
 
 /** RunPod and a worker of its own process. */
 const deployed = Effect.fnUntraced(function* (
@@ -125,7 +119,7 @@ describe("start", () => {
       Effect.gen(function* () {
         const { service } = yield* deployed({ WORKER_CONCURRENCY: "3" });
         // Each waits until all three have begun.
-        const folder = yield* scratch;
+        const folder = yield* temporaryFolder;
         const code = `import os, time
 def f(n):
     open(os.path.join("${folder}", str(n)), "w").close()
@@ -292,7 +286,7 @@ def f():
 
   it.live("ends where nvidia-smi has a GPU and CUDA can't use it", () =>
     Effect.gen(function* () {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       writeFileSync(join(folder, "nvidia-smi"), "#!/bin/sh\necho 'GPU 0: Test'\n", { mode: 0o755 });
       // A driver that is none.
       writeFileSync(join(folder, "libcuda.so.1"), "");

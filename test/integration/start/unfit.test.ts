@@ -1,11 +1,11 @@
-import { chownSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chownSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { fakeRunPod, type FakeRunPod } from "../../support/fakes/FakeRunPod.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { workerCommandOf, workerProcess } from "../../support/processes/WorkerProcess.ts";
 
 const request = (code: string) => ({
@@ -13,12 +13,6 @@ const request = (code: string) => ({
   function_code: code,
   serialization_format: "json",
 });
-
-/** An empty folder that is removed after the test. */
-const scratch = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-unfit-"))),
-  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-);
 
 const errorsOf = ({ results }: FakeRunPod) => results.map(({ body }) => String(body["error"]));
 
@@ -38,7 +32,7 @@ const NOBODY = 54_321;
 describe("a worker whose machine can't do the work", () => {
   it.live("answers a job that lost the GPU, takes no other job, and ends", () =>
     Effect.gen(function* () {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       const service = yield* fakeRunPod();
       const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
       service.submit(
@@ -57,7 +51,7 @@ describe("a worker whose machine can't do the work", () => {
 
   it.live("checks the GPU after three jobs in a row that failed because of CUDA, and ends", () =>
     Effect.gen(function* () {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       const service = yield* fakeRunPod();
       const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
       const failing = 'def f(): raise RuntimeError("No CUDA GPUs are available")';
@@ -81,7 +75,10 @@ describe("a worker whose machine can't do the work", () => {
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       const id = service.submit(request("def f(): return 1"));
-      yield* workerProcess({ ...service.variables, TMPDIR: join(yield* scratch, "missing") });
+      yield* workerProcess({
+        ...service.variables,
+        TMPDIR: join(yield* temporaryFolder, "missing"),
+      });
       assert.deepInclude((yield* service.result(id)).body["output"], { json_result: 1 });
     }).pipe(Effect.scoped),
   );
@@ -89,7 +86,7 @@ describe("a worker whose machine can't do the work", () => {
   // Only root may start a process of another user, which has a separate limit of processes.
   describe.skipIf(process.getuid?.() !== 0)("whose processes are limited", () => {
     const limited = Effect.fnUntraced(function* (service: FakeRunPod, limit: string) {
-      const folder = yield* scratch;
+      const folder = yield* temporaryFolder;
       for (const name of ["workspace", "temporary"]) {
         mkdirSync(join(folder, name));
         chownSync(join(folder, name), NOBODY, NOBODY);

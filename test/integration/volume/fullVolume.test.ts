@@ -1,28 +1,25 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 
 /** Enough for the environment of the runner (about 12 MB), not for much more. */
 const SIZE = "24m";
 
 /** A small disk of its own in the place of the volume; undefined where only root could mount one. */
-const smallDisk = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-small-"));
-    const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", folder]);
-    return { folder, isMounted: mounted.status === 0 };
-  }),
-  ({ folder, isMounted }) =>
+const smallDisk = Effect.flatMap(temporaryFolder, (folder) =>
+  Effect.acquireRelease(
     Effect.sync(() => {
-      if (isMounted) spawnSync("umount", ["-l", folder]);
-      rmSync(folder, { recursive: true, force: true });
+      const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", folder]);
+      return { folder, isMounted: mounted.status === 0 };
     }),
+    ({ isMounted }) => Effect.sync(() => isMounted && void spawnSync("umount", ["-l", folder])),
+  ),
 );
 
 const canMount = await Effect.runPromise(
@@ -33,10 +30,7 @@ describe.skipIf(!canMount)("a volume without space, where a disk can be mounted"
   it.live("sends packages that do not fit to the container's own disk", () =>
     Effect.gen(function* () {
       const { folder } = yield* smallDisk;
-      const own = mkdtempSync(join(tmpdir(), "worker-tetra-own-"));
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => rmSync(own, { recursive: true, force: true })),
-      );
+      const own = yield* temporaryFolder;
       const where = "import sys\ndef f(): return sys.prefix";
       yield* Effect.gen(function* () {
         const before = yield* call(where, "f");

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -8,6 +7,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer } from "effect";
 
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
 
@@ -52,10 +52,7 @@ const wheels = (folder: string, all: Readonly<Record<string, Wheel>>) => {
 /** An image with packages of its own, and an index that has none of them. */
 const image = Effect.gen(function* () {
   const { uv, python } = yield* findTools;
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => mkdtempSync(join(tmpdir(), "worker-tetra-image-"))),
-    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true })),
-  );
+  const folder = yield* temporaryFolder;
   const base = join(folder, "base");
   const ofImage = join(base, "bin", "python");
   const packages = wheels(join(folder, "image"), IMAGE);

@@ -1,13 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber } from "effect";
 
 import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { serveInProcess } from "../../support/processes/Serve.ts";
@@ -22,27 +22,22 @@ const HOLD = `def f(begun, gate):
 const VERSION = "def f():\n    import besides\n    return besides.VERSION";
 
 /** A fresh workspace, wheels to install, and a gate that jobs can wait at. */
-const scene = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-beside-"));
-    const gate = join(folder, "gate");
-    execFileSync("mkfifo", [gate]);
-    const begun = join(folder, "begun");
-    return {
-      folder,
-      gate,
-      begun,
-      isHeld: eventually(() => existsSync(begun)),
-      open: Effect.promise(() => appendFile(gate, "opened")),
-      settings: {
-        WORKER_WORKSPACE_PATH: join(folder, "workspace"),
-        UV_FIND_LINKS: makeWheels(join(folder, "wheels"), { "besides-1.0": {}, "besides-2.0": {} }),
-      },
-    };
-  }),
-  ({ folder }) =>
-    Effect.sync(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 })),
-);
+const scene = Effect.map(temporaryFolder, (folder) => {
+  const gate = join(folder, "gate");
+  execFileSync("mkfifo", [gate]);
+  const begun = join(folder, "begun");
+  return {
+    folder,
+    gate,
+    begun,
+    isHeld: eventually(() => existsSync(begun)),
+    open: Effect.promise(() => appendFile(gate, "opened")),
+    settings: {
+      WORKER_WORKSPACE_PATH: join(folder, "workspace"),
+      UV_FIND_LINKS: makeWheels(join(folder, "wheels"), { "besides-1.0": {}, "besides-2.0": {} }),
+    },
+  };
+});
 
 const input = (code: string, args: ReadonlyArray<string>, dependencies: ReadonlyArray<string>) => ({
   input: {

@@ -1,38 +1,33 @@
-import { mkdirSync, mkdtempSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { makeWheels } from "../../support/python/Wheels.ts";
 
 const VERSION = "def f():\n    import shared\n    return shared.VERSION";
 
-const scene = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = mkdtempSync(join(tmpdir(), "worker-tetra-shared-"));
-    const volume = join(folder, "volume");
-    mkdirSync(volume);
-    return {
-      folder,
-      volume,
-      /** A worker of one of the endpoints that share the volume. */
-      worker: (endpoint: string, settings: Readonly<Record<string, string>>) =>
-        realWorker({
-          RUNPOD_VOLUME_PATH: volume,
-          RUNPOD_ENDPOINT_ID: endpoint,
-          WORKER_WORKSPACE_PATH: join(folder, "own"),
-          WORKER_APP_PATH: join(folder, "app"),
-          ...settings,
-        }),
-    };
-  }),
-  ({ folder }) =>
-    Effect.sync(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 })),
-);
+const scene = Effect.map(temporaryFolder, (folder) => {
+  const volume = join(folder, "volume");
+  mkdirSync(volume);
+  return {
+    folder,
+    volume,
+    /** A worker of one of the endpoints that share the volume. */
+    worker: (endpoint: string, settings: Readonly<Record<string, string>>) =>
+      realWorker({
+        RUNPOD_VOLUME_PATH: volume,
+        RUNPOD_ENDPOINT_ID: endpoint,
+        WORKER_WORKSPACE_PATH: join(folder, "own"),
+        WORKER_APP_PATH: join(folder, "app"),
+        ...settings,
+      }),
+  };
+});
 
 /** A server on loopback that keeps the address and the credentials of each request. */
 const listening = (answer: RequestListener) =>

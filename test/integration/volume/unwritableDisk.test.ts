@@ -1,20 +1,12 @@
 import { spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  realpathSync,
-  rmSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Schedule } from "effect";
 
 import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
 import {
   workerCommand,
@@ -45,19 +37,15 @@ const isRoot = process.getuid?.() === 0;
 const { uv } = await Effect.runPromise(findTools);
 
 /** A volume, and a folder with uv that any user can run. */
-const folders = Effect.acquireRelease(
-  Effect.sync(() => {
-    const folder = realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-unwritable-")));
-    chmodSync(folder, 0o755);
-    const volume = join(folder, "volume");
-    const bin = join(folder, "bin");
-    for (const path of [volume, bin]) mkdirSync(path);
-    chownSync(volume, USER, USER);
-    copyFileSync(uv, join(bin, "uv"));
-    return { folder, volume, PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` };
-  }),
-  ({ folder }) => Effect.sync(() => rmSync(folder, { recursive: true, force: true })),
-);
+const folders = Effect.map(temporaryFolder, (folder) => {
+  chmodSync(folder, 0o755);
+  const volume = join(folder, "volume");
+  const bin = join(folder, "bin");
+  for (const path of [volume, bin]) mkdirSync(path);
+  chownSync(volume, USER, USER);
+  copyFileSync(uv, join(bin, "uv"));
+  return { folder, volume, PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` };
+});
 
 const INPUT = JSON.stringify({
   input: {

@@ -3,16 +3,12 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   readlinkSync,
-  realpathSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
 import { appendFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -22,6 +18,7 @@ import { Deferred, Effect, Exit, Layer, Schedule, Result } from "effect";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
+import { temporaryFolder } from "../files/TemporaryFolder.ts";
 
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const WORKSPACE_WORKER = script("workspaceWorker.ts");
@@ -140,14 +137,7 @@ const startProcess = (variables: Readonly<Record<string, string | undefined>>) =
 
 /** A folder with an empty network volume and all that workers on this machine need beside it. */
 export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
-  const folder = yield* Effect.acquireRelease(
-    Effect.sync(() => realpathSync(mkdtempSync(join(tmpdir(), "worker-tetra-volume-")))),
-    // What a killed worker started may still be writing for a moment.
-    (path) =>
-      Effect.sync(() =>
-        rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }),
-      ),
-  );
+  const folder = yield* temporaryFolder;
   const volume = join(folder, "volume");
   const workspace = join(volume, "runtimes", "default");
   const log = join(folder, "programs.log");

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -10,6 +9,7 @@ import type { TestProject } from "vitest/node";
 
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { makeTemporaryFolder, removeFolder } from "../files/TemporaryFolder.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -35,9 +35,9 @@ const bundle = (folder: string): string => {
 
 /** Builds the program and the shared workspace once, the latter as a worker does at its first start. */
 export default async function setup(project: TestProject) {
-  const program = mkdtempSync(join(tmpdir(), "worker-tetra-program-"));
+  const program = makeTemporaryFolder();
   project.provide("program", bundle(program));
-  const workspace = mkdtempSync(join(tmpdir(), "worker-tetra-tests-"));
+  const workspace = makeTemporaryFolder();
   project.provide("workspace", workspace);
   await Effect.runPromise(
     Effect.gen(function* () {
@@ -58,6 +58,6 @@ export default async function setup(project: TestProject) {
     ),
   );
   return () => {
-    for (const folder of [program, workspace]) rmSync(folder, { recursive: true, force: true });
+    for (const folder of [program, workspace]) removeFolder(folder);
   };
 }
