@@ -5,7 +5,8 @@ import { TestClock } from "effect/testing";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { Pip } from "../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { fakeMachine, inTime, type MachineOptions } from "../support/fakes/FakeMachine.ts";
+import { advanceUntilDone } from "../support/effects/Waiting.ts";
+import { fakeMachine, type MachineOptions } from "../support/fakes/FakeMachine.ts";
 import type { Outcome } from "../support/fakes/FakePrograms.ts";
 import type { MemoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
@@ -172,7 +173,7 @@ describe("PythonPackages", () => {
     return Effect.gen(function* () {
       const [one, other] = [yield* machine.start(), yield* machine.start()];
       const asked = [one.ensure(["six==1"]), one.ensure(["six==1"]), other.ensure(["six==1"])];
-      yield* inTime(Effect.all(asked, { concurrency: "unbounded" }));
+      yield* advanceUntilDone(Effect.all(asked, { concurrency: "unbounded" }));
       assert.deepStrictEqual(machine.installs(), ["six==1"]);
     }).pipe(Effect.scoped, machine.provide);
   });
@@ -384,7 +385,7 @@ describe("PythonPackages", () => {
     );
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start(slow);
-      const error = yield* inTime(Effect.flip(ensure(["six==1"])));
+      const error = yield* advanceUntilDone(Effect.flip(ensure(["six==1"])));
       assert.include(error.message, "WORKER_INSTALL_TIMEOUT");
       // Nothing was changed, so nothing is in doubt.
       assert.isEmpty(machine.memory.paths(new RegExp(MARKER)));

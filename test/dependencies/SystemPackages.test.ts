@@ -8,7 +8,7 @@ import { Apt } from "../../src/dependencies/apt/Apt.ts";
 import { AptCache } from "../../src/dependencies/apt/AptCache.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { turns } from "../support/effects/Interruption.ts";
-import { inTime } from "../support/fakes/FakeMachine.ts";
+import { advanceUntilDone } from "../support/effects/Waiting.ts";
 import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
 
 type Answer = (line: string) => Outcome | undefined;
@@ -195,8 +195,10 @@ describe("SystemPackages", () => {
     const short = setUp(first(3, HELD));
     const long = setUp(first(1000, HELD));
     return Effect.gen(function* () {
-      assert.deepStrictEqual(yield* inTime(ensure("ffmpeg").pipe(short.provide)), ["ffmpeg"]);
-      const error = yield* inTime(Effect.flip(ensure("ffmpeg").pipe(long.provide)));
+      assert.deepStrictEqual(yield* advanceUntilDone(ensure("ffmpeg").pipe(short.provide)), [
+        "ffmpeg",
+      ]);
+      const error = yield* advanceUntilDone(Effect.flip(ensure("ffmpeg").pipe(long.provide)));
       assert.include(error.message, "process 7 (apt-get)");
     });
   });

@@ -4,12 +4,11 @@ import { HttpServerResponse } from "effect/http";
 import { TestClock } from "effect/testing";
 
 import { Drain, MAX_WAITING } from "../../src/endpoint/Drain.ts";
+import { isDone } from "../support/effects/Waiting.ts";
 
 /** The fiber of an effect that has had time to do all that it can without waiting. */
 const begun = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.tap(Effect.forkChild(effect), () => TestClock.adjust(0));
-
-const isOver = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined;
 
 describe("Drain", () => {
   it.effect("runs what starts a job until it begins, and then answers 503 in its place", () =>
@@ -42,10 +41,10 @@ describe("Drain", () => {
         yield* begun(drain.attend(Deferred.await(gate)));
       }
       const answered = yield* begun(drain.answered);
-      assert.isFalse(isOver(answered));
+      assert.isFalse(isDone(answered));
       yield* Deferred.succeed(gates[0], undefined);
       yield* TestClock.adjust("1 hour");
-      assert.isFalse(isOver(answered));
+      assert.isFalse(isDone(answered));
       yield* Deferred.succeed(gates[1], undefined);
       yield* Fiber.join(answered);
     }).pipe(Effect.provide(Drain.layer)),
@@ -76,7 +75,7 @@ describe("Drain", () => {
       const waiting = yield* begun(collected);
       yield* follow("one", "COMPLETED");
       yield* TestClock.adjust(0);
-      assert.isFalse(isOver(waiting));
+      assert.isFalse(isDone(waiting));
       yield* follow("other", "FAILED");
       yield* Fiber.join(waiting);
     }).pipe(Effect.provide(Drain.layer)),
@@ -89,11 +88,11 @@ describe("Drain", () => {
       const waiting = yield* begun(collected);
       for (let poll = 0; poll < 3; poll += 1) {
         yield* TestClock.adjust("9 seconds");
-        assert.isFalse(isOver(waiting));
+        assert.isFalse(isDone(waiting));
         yield* follow("polled", "IN_PROGRESS");
       }
       yield* TestClock.adjust("9 seconds");
-      assert.isFalse(isOver(waiting));
+      assert.isFalse(isDone(waiting));
       yield* TestClock.adjust("1 second");
       yield* Fiber.join(waiting);
     }).pipe(Effect.provide(Drain.layer)),

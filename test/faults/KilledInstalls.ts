@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { assert } from "@effect/vitest";
 import { Effect, Random, Result, Schedule } from "effect";
 
+import { poll } from "../support/effects/Waiting.ts";
 import { testMachine, type findTools } from "../support/processes/TestMachine.ts";
 
 type Tools = Effect.Success<typeof findTools>;
@@ -35,12 +36,9 @@ const uvOf = (worker: number): number | undefined => {
 
 /** Until a process has ended, also where nobody has asked how. */
 const gone = (pid: number) =>
-  Effect.sync(() => Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))).pipe(
-    Effect.repeat({
-      until: (stat) => Result.isFailure(stat) || /\) [ZX] /.test(stat.success),
-      schedule: Schedule.spaced("5 millis"),
-    }),
-    Effect.timeout("30 seconds"),
+  poll(
+    Effect.sync(() => Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))),
+    (stat) => Result.isFailure(stat) || /\) [ZX] /.test(stat.success),
   );
 
 /** Workers and their uv are killed at any moment of an install: the next job always has whole packages. */

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Random } from "effect";
 
+import { eventually } from "../support/effects/Waiting.ts";
 import { fakeRunPod, type Fault } from "../support/fakes/FakeRunPod.ts";
-import { eventually } from "../support/fakes/RunningQueueWorker.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
 

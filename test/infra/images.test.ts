@@ -3,8 +3,9 @@ import { chmodSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { assert, beforeAll, describe, it } from "@effect/vitest";
-import { Effect, Result, Schedule } from "effect";
+import { Effect, Result } from "effect";
 
+import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -49,13 +50,7 @@ const container = (...args: ReadonlyArray<string>) =>
 
 /** Waits until a Docker command prints this. */
 const until = (expected: string, ...args: ReadonlyArray<string>) =>
-  docker(...args).pipe(
-    Effect.repeat({
-      schedule: Schedule.spaced("200 millis"),
-      until: ({ said }) => said.trim() === expected,
-    }),
-    Effect.timeout("60 seconds"),
-  );
+  poll(docker(...args), ({ said }) => said.trim() === expected);
 
 // Needs a Docker engine.
 describe.skipIf(!hasDocker)("the CPU image", () => {
@@ -150,13 +145,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
         docker("exec", id, "/opt/worker-tetra/base/bin/python", "-c", code);
       const url = "http://127.0.0.1:18084";
       const ping = `import urllib.request as u; print(u.urlopen("${url}/ping").status)`;
-      yield* exec(ping).pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("200 millis"),
-          until: ({ said }) => said.trim() === "200",
-        }),
-        Effect.timeout("60 seconds"),
-      );
+      yield* poll(exec(ping), ({ said }) => said.trim() === "200");
       const body = JSON.stringify({
         function_name: "f",
         function_code: "import os\ndef f(): return os.getcwd()",

@@ -2,11 +2,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it, vi } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Layer, Logger, Schedule } from "effect";
+import { Deferred, Effect, Fiber, Layer, Logger } from "effect";
 import { TestClock } from "effect/testing";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
@@ -234,12 +235,9 @@ process.stdout.write(text, () => process.exit(1));`;
       const pids = (lines[0] ?? "").replace("pids: ", "").split(" ").map(Number);
       assert.lengthOf(pids, 2);
       // A grandchild is gone when init has taken notice.
-      const left = yield* Effect.sync(() => pids.filter(isAlive)).pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("20 millis"),
-          until: ({ length }) => length === 0,
-        }),
-        Effect.timeout("5 seconds"),
+      const left = yield* poll(
+        Effect.sync(() => pids.filter(isAlive)),
+        ({ length }) => length === 0,
       );
       assert.isEmpty(left);
     }),

@@ -6,10 +6,10 @@ import { success } from "../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../src/domain/JobEvents.ts";
 import { chunkStream } from "../../src/queue/ChunkStream.ts";
 import type { Handler } from "../../src/queue/QueueWorker.ts";
+import { eventually, advanceUntilDone } from "../support/effects/Waiting.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
-import { inTime } from "../support/fakes/FakeMachine.ts";
-import { atWork, eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { atWork } from "../support/fakes/RunningQueueWorker.ts";
 
 const chunk = (value: string) => success({ json_result: value });
 
@@ -93,7 +93,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
         );
         const value = "x".repeat(900_000);
         for (let number = 0; number < 30; number += 1) offer(value);
-        yield* inTime(end);
+        yield* advanceUntilDone(end);
         const [warning] = logs.warnings();
         assert.match(String(warning), /^\d+ of 30 values .* RunPod was too slow/);
       }).pipe(Effect.scoped, Effect.provide(logs.layer));

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { atWork, echo, eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { eventually } from "../support/effects/Waiting.ts";
+import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 describe.concurrent("a result is delivered", () => {

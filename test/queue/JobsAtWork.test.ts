@@ -4,8 +4,7 @@ import { TestClock } from "effect/testing";
 
 import { jobsAtWork } from "../../src/queue/JobsAtWork.ts";
 import { turns } from "../support/effects/Interruption.ts";
-
-const isOver = (fiber: Fiber.Fiber<unknown, unknown>): boolean => fiber.pollUnsafe() !== undefined;
+import { isDone } from "../support/effects/Waiting.ts";
 
 /** Code that runs until it is stopped, which takes until `gate` opens. */
 const code = Effect.fnUntraced(function* (gate: Effect.Effect<void> = Effect.void) {
@@ -43,7 +42,7 @@ describe("JobsAtWork", () => {
       assert.strictEqual(atWork.find("same"), later);
       const removal = yield* Effect.forkChild(earlier.awaitRemoval);
       yield* turns(20);
-      assert.isFalse(isOver(removal));
+      assert.isFalse(isDone(removal));
       yield* earlier.remove;
       yield* Fiber.join(removal);
       assert.deepStrictEqual(atWork.all(), [later]);
@@ -63,7 +62,7 @@ describe("JobsAtWork", () => {
       const waiting = yield* Effect.forkChild(atWork.freeSlots);
       yield* tooMany.remove;
       yield* turns(20);
-      assert.isFalse(isOver(waiting));
+      assert.isFalse(isDone(waiting));
       yield* one.remove;
       assert.strictEqual(yield* Fiber.join(waiting), 1);
       yield* two.remove;
@@ -79,7 +78,7 @@ describe("JobsAtWork", () => {
       yield* atWork.acquireSlot;
       const waiting = yield* Effect.forkChild(Effect.scoped(atWork.acquireSlot));
       yield* turns(20);
-      assert.isFalse(isOver(waiting));
+      assert.isFalse(isDone(waiting));
       yield* Scope.close(first, Exit.void);
       yield* Fiber.join(waiting);
     }).pipe(Effect.scoped),
@@ -96,15 +95,15 @@ describe("JobsAtWork", () => {
       const running = yield* code(Deferred.await(gate));
       yield* job.setCode(running);
       yield* turns(20);
-      assert.isFalse(isOver(running));
+      assert.isFalse(isDone(running));
       assert.isUndefined(job.stopReason());
       const stopping = yield* Effect.forkChild(job.stop("stopped by RunPod"));
       yield* turns(20);
       assert.strictEqual(job.stopReason(), "stopped by RunPod");
-      assert.isFalse(isOver(stopping));
+      assert.isFalse(isDone(stopping));
       yield* Deferred.succeed(gate, undefined);
       yield* Fiber.join(stopping);
-      assert.isTrue(isOver(running));
+      assert.isTrue(isDone(running));
       yield* job.stop("shut down");
       assert.strictEqual(job.stopReason(), "stopped by RunPod");
     }),
@@ -117,7 +116,7 @@ describe("JobsAtWork", () => {
       yield* job.stop("shut down");
       const running = yield* code();
       yield* job.setCode(running);
-      assert.isTrue(isOver(running));
+      assert.isTrue(isDone(running));
       assert.strictEqual(job.stopReason(), "shut down");
     }),
   );

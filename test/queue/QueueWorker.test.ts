@@ -3,8 +3,9 @@ import { Deferred, Effect, Fiber, Schema, Stream } from "effect";
 
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { eventually } from "../support/effects/Waiting.ts";
 import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
-import { atWork, echo, eventually } from "../support/fakes/RunningQueueWorker.ts";
+import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
 
 class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schema.String }) {
   override get message(): string {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Option } from "effect";
 
 import type { Place } from "../../src/venv/Place.ts";
-import { fakeMachine, there } from "../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../support/fakes/FakeMachine.ts";
 
 const place: Place = {
   directory: "/runpod-volume/runtimes/default",
@@ -72,7 +72,7 @@ describe("VenvBuilder", () => {
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
       for (let turn = 0; turn < 10; turn += 1) yield* venvs.build(place, []);
-      const found = there(yield* venvs.find(place));
+      const found = Option.getOrThrow(yield* venvs.find(place));
       assert.strictEqual(found.number, 10);
       const numbers = (yield* venvs.all(place)).map(({ number }) => number);
       assert.deepStrictEqual(numbers, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
@@ -113,7 +113,7 @@ describe("VenvBuilder", () => {
       machine.memory.plant({ [`${VENVS}/3.12.1-zzz-9/x`]: "", [`${VENVS}/backup/x`]: "" });
       const before = machine.lines.length;
       const fresh = yield* machine.worker();
-      assert.strictEqual(there(yield* fresh.venvs.find(place)).number, 1);
+      assert.strictEqual(Option.getOrThrow(yield* fresh.venvs.find(place)).number, 1);
       assert.lengthOf(machine.lines, before);
     }).pipe(Effect.scoped, machine.provide);
   });

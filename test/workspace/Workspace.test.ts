@@ -4,7 +4,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect, Exit, Metric, Option, Scope } from "effect";
 import { TestClock } from "effect/testing";
 
-import { fakeMachine, inTime, there } from "../support/fakes/FakeMachine.ts";
+import { advanceUntilDone } from "../support/effects/Waiting.ts";
+import { fakeMachine } from "../support/fakes/FakeMachine.ts";
 import type { Fault } from "../support/files/FaultyFileSystem.ts";
 
 const VOLUME = "/runpod-volume/runtimes/default";
@@ -20,7 +21,7 @@ const assertSound = (machine: Machine) =>
     const shown = machine.memory.show();
     assert.isEmpty(machine.memory.paths(/\.building-|\.removing-|\/\.venv-|\.write-probe/));
     const { venvs, volume } = yield* machine.worker();
-    const place = there(yield* volume.shared);
+    const place = Option.getOrThrow(yield* volume.shared);
     const whole = (yield* venvs.all(place)).map(({ prefix }) => prefix);
     assert.deepStrictEqual(
       machine.memory.paths(/^\/runpod-volume\/runtimes\/default\/\.venvs\/[^/]+[0-9]$/).toSorted(),
@@ -40,7 +41,7 @@ const count = (name: string) =>
 const holdLock = Effect.fnUntraced(function* (machine: Machine, path: string) {
   machine.memory.plant({ [path]: "" });
   const held = yield* machine.locks.tryLock(path, "exclusive");
-  there(held).sign("another worker");
+  Option.getOrThrow(held).sign("another worker");
 });
 
 describe("Workspace", () => {
@@ -100,7 +101,9 @@ describe("Workspace", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { ready } = yield* machine.worker();
-      const all = yield* inTime(Effect.all([ready, ready, ready], { concurrency: "unbounded" }));
+      const all = yield* advanceUntilDone(
+        Effect.all([ready, ready, ready], { concurrency: "unbounded" }),
+      );
       assert.lengthOf([...new Set(all)], 1);
       assert.strictEqual(machine.builds(), 1);
     }).pipe(Effect.scoped, machine.provide);
@@ -142,7 +145,7 @@ describe("Workspace", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const workers = yield* Effect.all(Array.from({ length: 8 }, () => machine.worker()));
-      const all = yield* inTime(
+      const all = yield* advanceUntilDone(
         Effect.forEach(workers, ({ ready }) => ready, { concurrency: "unbounded" }),
       );
       assert.strictEqual(machine.builds(), 1);
@@ -161,7 +164,7 @@ describe("Workspace", () => {
     return Effect.gen(function* () {
       yield* holdLock(machine, LOCK);
       const worker = yield* machine.worker();
-      const prepared = yield* inTime(worker.ready);
+      const prepared = yield* advanceUntilDone(worker.ready);
       assert.strictEqual(prepared.directory, "/own");
       assert.notProperty(machine.memory.show(), LINK);
       yield* TestClock.adjust(Duration.minutes(1));
@@ -289,7 +292,7 @@ describe("Workspace", () => {
         const machine = fakeMachine();
         return Effect.gen(function* () {
           const worker = yield* machine.worker({}, [fault]);
-          const prepared = yield* inTime(worker.ready);
+          const prepared = yield* advanceUntilDone(worker.ready);
           assert.isTrue(yield* worker.venvs.isWhole(prepared.venv));
           if (fault.from === 1) assert.isAbove(worker.faultsMet(), 0);
           if (prepared.directory === "/own") {
@@ -451,7 +454,7 @@ describe("Workspace", () => {
           (yield* worker.environments).map(({ prefix }) => prefix),
           [second.prefix, first.prefix],
         );
-        assert.strictEqual(there(yield* worker.use(first.venv)).prefix, first.prefix);
+        assert.strictEqual(Option.getOrThrow(yield* worker.use(first.venv)).prefix, first.prefix);
         assert.strictEqual((yield* worker.ready).prefix, first.prefix);
         machine.memory.uproot(second.prefix);
         assert.deepStrictEqual(yield* worker.use(second.venv), Option.none());

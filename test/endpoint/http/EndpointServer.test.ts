@@ -2,13 +2,13 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Option, Predicate, Schedule } from "effect";
+import { Deferred, Effect, Fiber, Option, Predicate } from "effect";
 
 import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually, poll } from "../../support/effects/Waiting.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { endpoint, serverOptions } from "../../support/http/TestEndpoint.ts";
 
@@ -171,12 +171,7 @@ describe("a local endpoint", () => {
         assert.strictEqual((yield* ask(port, "/run", { body: { input: 1 } })).status, 200);
         assert.strictEqual((yield* ask(port, "/health")).status, 200);
         yield* Effect.forkScoped(work);
-        const again = yield* ask(port, "/runsync", half).pipe(
-          Effect.repeat({
-            schedule: Schedule.spaced("20 millis"),
-            until: ({ status }) => status === 200,
-          }),
-        );
+        const again = yield* poll(ask(port, "/runsync", half), ({ status }) => status === 200);
         assert.deepInclude(again.json, { status: "COMPLETED" });
       }).pipe(Effect.scoped, withRoom),
     );

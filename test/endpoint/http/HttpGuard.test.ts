@@ -9,7 +9,7 @@ import {
   routeGuard,
   unknownRouteGuard,
 } from "../../../src/endpoint/http/HttpGuard.ts";
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually } from "../../support/effects/Waiting.ts";
 import { ask, sendRaw } from "../../support/http/HttpRequest.ts";
 import { endpoint } from "../../support/http/TestEndpoint.ts";
 

@@ -18,8 +18,8 @@ import {
 import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
 import { interruptedAtEveryStep } from "../../support/effects/Interruption.ts";
+import { advanceUntilDone } from "../../support/effects/Waiting.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
-import { inTime } from "../../support/fakes/FakeMachine.ts";
 import { serverOptions } from "../../support/http/TestEndpoint.ts";
 
 const ROOM = 100 * 1024;
@@ -142,7 +142,7 @@ describe("the parts of a body", () => {
     ["comes in small parts for long", Stream.map(Stream.tick("10 seconds"), () => part(1)), 120],
   ] as const)("are refused with 408 when the body %s", ([, body, seconds]) =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* inTime(handling(body)), 408);
+      assert.strictEqual(yield* advanceUntilDone(handling(body)), 408);
       assert.closeTo((yield* Clock.currentTimeMillis) / 1000, seconds, 1);
     }),
   );

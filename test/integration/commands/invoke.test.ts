@@ -5,7 +5,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem } from "effect";
 
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually } from "../../support/effects/Waiting.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";

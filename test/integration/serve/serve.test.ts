@@ -6,11 +6,11 @@ import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Fiber, FileSystem, Schedule } from "effect";
+import { Effect, Fiber, FileSystem } from "effect";
 import runpodSdk from "runpod-sdk";
 
 import manifest from "../../../package.json" with { type: "json" };
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually, poll } from "../../support/effects/Waiting.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { runCommandLine, startCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
@@ -48,11 +48,7 @@ const jobIs = (
   port: number,
   id: string,
   isSo: (view: Readonly<Record<string, unknown>>) => boolean,
-) =>
-  viewOf(port, id).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: isSo }),
-    Effect.timeout("20 seconds"),
-  );
+) => poll(viewOf(port, id), isSo);
 
 const inState = (status: string) => (view: Readonly<Record<string, unknown>>) =>
   view["status"] === status;
@@ -66,14 +62,7 @@ const listening = (
   index = 0,
 ) => portOf({ stderr: () => logs.notices().join("\n") }, index);
 
-const ready = (port: number) =>
-  ask(port, "/ping").pipe(
-    Effect.repeat({
-      schedule: Schedule.spaced("20 millis"),
-      until: ({ status }) => status === 200,
-    }),
-    Effect.timeout("20 seconds"),
-  );
+const ready = (port: number) => poll(ask(port, "/ping"), ({ status }) => status === 200);
 
 describe("serve", () => {
   it.live("is an endpoint for the JavaScript SDK", () =>
@@ -176,12 +165,7 @@ describe("serve", () => {
       const { port } = worker;
       const short = input("import time\ndef f():\n    time.sleep(1.5)\n    return 'whole'");
       const waiting = yield* Effect.forkChild(ask(port, "/runsync", { body: { input: short } }));
-      yield* ask(port, "/health").pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("20 millis"),
-          until: ({ text: body }) => body.includes('"inProgress":1'),
-        }),
-      );
+      yield* poll(ask(port, "/health"), ({ text: body }) => body.includes('"inProgress":1'));
       yield* submit(port, HELLO);
       yield* worker.signal;
       const answer = yield* Fiber.join(waiting);
@@ -207,9 +191,7 @@ describe("serve", () => {
       yield* jobIs(first.port, done, inState("COMPLETED"));
       const running = yield* submit(first.port, twice);
       const waiting = yield* submit(first.port, HELLO);
-      yield* files
-        .exists(marker)
-        .pipe(Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (there) => there }));
+      yield* eventually(() => existsSync(marker));
       yield* first.signal(signal);
       yield* first.ended;
 
@@ -352,9 +334,7 @@ describe("start behind a load balancer", () => {
         [marker],
       );
       const waiting = yield* Effect.forkChild(ask(port, "/execute", { body: long }));
-      yield* files
-        .exists(marker)
-        .pipe(Effect.repeat({ schedule: Schedule.spaced("20 millis"), until: (there) => there }));
+      yield* eventually(() => existsSync(marker));
       yield* Fiber.interrupt(waiting);
       const next = yield* ask(port, "/execute", { body: HELLO });
       assert.deepInclude(next.json, { json_result: "Hello you" });

@@ -4,7 +4,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, FileSystem, Schedule } from "effect";
 
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually, poll } from "../../support/effects/Waiting.ts";
 import { type Answer, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 
@@ -43,12 +43,9 @@ const gate = Effect.gen(function* () {
   return {
     folder,
     begun: (count: number) =>
-      files.readDirectory(folder).pipe(
-        Effect.repeat({
-          schedule: Schedule.spaced("20 millis"),
-          until: (names) => names.filter((name) => name.startsWith("begun")).length === count,
-        }),
-        Effect.timeout("60 seconds"),
+      poll(
+        files.readDirectory(folder),
+        (names) => names.filter((name) => name.startsWith("begun")).length === count,
       ),
     open: files.writeFileString(`${folder}/gate`, ""),
   };
@@ -193,12 +190,7 @@ describe("Ctrl-C of serve", () => {
         const first = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
         yield* begun(1);
         const second = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
-        yield* ask(worker.port, "/health").pipe(
-          Effect.repeat({
-            schedule: Schedule.spaced("20 millis"),
-            until: ({ text }) => text.includes('"inQueue":1'),
-          }),
-        );
+        yield* poll(ask(worker.port, "/health"), ({ text }) => text.includes('"inQueue":1'));
         // A terminal and its shell send one each.
         yield* worker.signal("SIGHUP");
         yield* draining(worker);

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
 import { workerCommand, workerProcess } from "../../support/processes/WorkerProcess.ts";
 
 /** Heartbeats, and how far apart they are: milliseconds. */

@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber } from "effect";
 
-import { eventually } from "../../support/fakes/RunningQueueWorker.ts";
+import { eventually } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";

@@ -13,8 +13,9 @@ import {
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Schedule } from "effect";
+import { Effect } from "effect";
 
+import { eventually } from "../../support/effects/Waiting.ts";
 import { findTools, importAll, testMachine } from "../../support/processes/TestMachine.ts";
 
 const tools = await Effect.runPromise(findTools);
@@ -74,13 +75,7 @@ describe("a worker on a volume where another endpoint has planted links", () => 
       assert.notStrictEqual(later.prefix, prefix);
       assert.include(later.prefix, machine.workspace);
       assert.isFalse(existsSync(join(machine.workspace, ".venvs", ".building-x")));
-      yield* Effect.sync(() => lstatSync(lastStart).isFile()).pipe(
-        Effect.repeat({
-          until: (isFile) => isFile,
-          schedule: Schedule.spaced({ milliseconds: 20 }),
-        }),
-        Effect.timeout("20 seconds"),
-      );
+      yield* eventually(() => lstatSync(lastStart).isFile());
       assertUntouched();
     }).pipe(Effect.scoped),
   );

@@ -3,9 +3,10 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer, Schedule } from "effect";
+import { Effect, Layer } from "effect";
 
 import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
+import { eventually } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
 import {
@@ -85,9 +86,7 @@ describe.skipIf(!isRoot)("a worker whose user can't write to the container's dis
         ["start"],
         workerCommandOf(USER),
       );
-      const ready = Effect.sync(() => run.stderr().includes(`Workspace ${volume}`)).pipe(
-        Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 50 }) }),
-      );
+      const ready = eventually(() => run.stderr().includes(`Workspace ${volume}`));
       const end = yield* Effect.raceFirst(Effect.asVoid(ready), run.ended);
       assert.isUndefined(end, run.stderr());
     }).pipe(Effect.scoped),

@@ -1,5 +1,4 @@
-import { Context, Effect, Fiber, Layer, Option, Path } from "effect";
-import { TestClock } from "effect/testing";
+import { Context, Effect, Layer, Path } from "effect";
 
 import { BlockingLock } from "../../../src/platform/BlockingLock.ts";
 import { Programs } from "../../../src/platform/Programs.ts";
@@ -154,16 +153,3 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     provide: Effect.provide(logs.layer),
   };
 };
-
-/** Lets time pass until something is done. */
-export const inTime = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const fiber = yield* Effect.forkChild(effect);
-  while (fiber.pollUnsafe() === undefined) {
-    yield* TestClock.adjust({ milliseconds: 100 });
-    for (let turns = 0; turns < 100; turns += 1) yield* Effect.yieldNow;
-  }
-  return yield* Fiber.join(fiber);
-});
-
-/** Fails a test that has nothing where something must be. */
-export const there = <A>(value: Option.Option<A>): A => Option.getOrThrow(value);

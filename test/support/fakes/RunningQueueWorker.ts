@@ -1,5 +1,5 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
-import { Effect, Fiber, Layer, Schedule } from "effect";
+import { Effect, Fiber, Layer } from "effect";
 
 import { type Handler, QueueWorker } from "../../../src/queue/QueueWorker.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
@@ -44,10 +44,3 @@ export const atWork = Effect.fnUntraced(function* (
     ended: Fiber.join(fiber),
   };
 });
-
-/** Waits for what will be, looking often. */
-export const eventually = (isSo: () => boolean) =>
-  Effect.sync(isSo).pipe(
-    Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: (so) => so }),
-    Effect.timeout("60 seconds"),
-  );

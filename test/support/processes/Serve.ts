@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-import { eventually } from "../fakes/RunningQueueWorker.ts";
+import { eventually } from "../effects/Waiting.ts";
 import { startCommandLine } from "./CommandLineRun.ts";
 import { realEnvironment } from "./RealWorker.ts";
 import { workerProcess } from "./WorkerProcess.ts";

@@ -13,11 +13,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
-import { Deferred, Effect, Exit, Layer, Schedule, Result } from "effect";
+import { Deferred, Effect, Exit, Layer, Result } from "effect";
 
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
+import { eventually } from "../effects/Waiting.ts";
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
 
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
@@ -206,13 +207,13 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
         .filter((line) => line.startsWith(start)),
     /** Until a program was called with these words. */
     called: (start: string, words: string) =>
-      Effect.sync(() =>
+      eventually(() =>
         readFileSync(log, "utf8")
           .split("\n")
           .some(
             (line) => line.startsWith(start) && line.includes(words) && !line.includes("--dry-run"),
           ),
-      ).pipe(Effect.repeat({ until: (is) => is, schedule: Schedule.spaced({ milliseconds: 20 }) })),
+      ),
     /** Where `.venv` leads. */
     published: () => join(workspace, readlinkSync(join(workspace, ".venv"))),
     /** Environments and what is on the way to be one. */

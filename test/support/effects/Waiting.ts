@@ -1,0 +1,27 @@
+import { Effect, Fiber, Schedule } from "effect";
+import { TestClock } from "effect/testing";
+
+/** Reads the state of other processes or connections until it is as expected; fails after a minute. */
+export const poll = <A, E, R>(effect: Effect.Effect<A, E, R>, isExpected: (value: A) => boolean) =>
+  effect.pipe(
+    Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: isExpected }),
+    Effect.timeout("60 seconds"),
+  );
+
+/** Polls a condition that other processes or connections make true. */
+export const eventually = (isSo: () => boolean) => poll(Effect.sync(isSo), (so) => so);
+
+export const isDone = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  fiber.pollUnsafe() !== undefined;
+
+/** Runs an effect and adjusts TestClock in steps of 100 ms until it is done. */
+export const advanceUntilDone = Effect.fnUntraced(function* <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+) {
+  const fiber = yield* Effect.forkChild(effect);
+  while (!isDone(fiber)) {
+    yield* TestClock.adjust({ milliseconds: 100 });
+    for (let turns = 0; turns < 100; turns += 1) yield* Effect.yieldNow;
+  }
+  return yield* Fiber.join(fiber);
+});
