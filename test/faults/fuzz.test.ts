@@ -4,6 +4,7 @@ import { Effect, Predicate, Schema } from "effect";
 import { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { realWorker } from "../support/processes/RealWorker.ts";
+import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
@@ -12,17 +13,6 @@ const ROUNDS = IS_FULL ? 5000 : 300;
 
 /** Told when a run fails: the same number makes the same requests again. */
 const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000);
-
-/** Numbers from 0 to 1, the same ones for a seed (mulberry32). */
-const numbers = (seed: number) => {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d_2b_79_f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-};
 
 const FUNCTION = {
   function_name: "f",
@@ -65,8 +55,7 @@ const ODD: ReadonlyArray<unknown> = [
   "__import__('os')",
 ];
 
-const mutated = (random: () => number): unknown => {
-  const below = (limit: number) => Math.floor(random() * limit);
+const mutated = ({ below }: SeededRandom): unknown => {
   const oneOf = <A>(items: ReadonlyArray<A>): A | undefined => items[below(items.length)];
   const request: Record<string, unknown> = { ...oneOf<object>([FUNCTION, CLASS, PLAIN]) };
   for (let count = 1 + below(3); count > 0; count -= 1) {
@@ -112,7 +101,7 @@ describe("requests that no client would send", () => {
     () =>
       Effect.gen(function* () {
         const executor = yield* RemoteExecutor;
-        const random = numbers(SEED);
+        const random = seededRandom(SEED);
         for (let round = 0; round < ROUNDS; round += 1) {
           const request = mutated(random);
           const answer = yield* executor.execute(request);

@@ -10,6 +10,7 @@ import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
+import { functionInput } from "../support/values/JobInputs.ts";
 
 const JSON_FORMAT = { serialization_format: "json" } as const;
 
@@ -19,7 +20,7 @@ const answered = Effect.fnUntraced(function* (
   more: Readonly<Record<string, unknown>> = {},
 ) {
   const executor = yield* RemoteExecutor;
-  const request = { function_name: "f", function_code: code, ...more };
+  const request = functionInput(code, [], { serialization_format: "cloudpickle", ...more });
   const body = (yield* executor.answer(request)).toJson();
   return { size: body.byteLength, json: JSON.parse(Buffer.from(body).toString()) };
 });

@@ -8,16 +8,10 @@ import { eventually } from "../support/effects/Waiting.ts";
 import { fakeRunPod, type Fault } from "../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
+import { functionInput } from "../support/values/JobInputs.ts";
 
 /** The full numbers take many minutes: a nightly run sets the variable. */
 const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
-
-const request = (code: string, args: ReadonlyArray<unknown> = []) => ({
-  function_name: "f",
-  function_code: code,
-  args,
-  serialization_format: "json",
-});
 
 /** A file that is empty and goes with the test. */
 const journal = Effect.map(temporaryFolder, (folder) => {
@@ -72,9 +66,9 @@ describe("a worker on a bad day", () => {
         file.write("%d\\n" % n)
     return n`;
         const ids = Array.from({ length: JOBS }, (_, n) => {
-          const id = service.submit(request(code, [n]));
+          const id = service.submit(functionInput(code, [n]));
           // Handed out a second time while the first may still be at work.
-          if (n % 10 === 0) service.submit(request("def f(): return 'twice'"), id);
+          if (n % 10 === 0) service.submit(functionInput("def f(): return 'twice'"), id);
           return id;
         });
         const posted = yield* Effect.forEach(ids, service.result);
@@ -102,7 +96,7 @@ describe("a worker on a bad day", () => {
         yield* workerProcess(service.variables);
         const ids = [1, 2, 3, 4, 5].map((n) => {
           since = performance.now();
-          return service.submit(request("def f(n): return n", [n]));
+          return service.submit(functionInput("def f(n): return n", [n]));
         });
         const posted = yield* Effect.forEach(ids, service.result);
         assert.deepStrictEqual(
@@ -125,7 +119,9 @@ describe("a worker on a bad day", () => {
           yield* Effect.gen(function* () {
             const worker = yield* workerProcess(service.variables);
             service.submit(
-              request("import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)"),
+              functionInput(
+                "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
+              ),
             );
             if (kill % 2 === 0) yield* eventually(() => worker.stdout().includes("begun"));
             else yield* service.seen("take", 1);
@@ -137,7 +133,7 @@ describe("a worker on a bad day", () => {
           }).pipe(Effect.scoped);
           const next = yield* fakeRunPod();
           yield* workerProcess(next.variables);
-          const { body } = yield* next.result(next.submit(request("def f(): return 1")));
+          const { body } = yield* next.result(next.submit(functionInput("def f(): return 1")));
           assert.isUndefined(body["error"]);
         }
       }).pipe(Effect.scoped),
@@ -150,7 +146,7 @@ describe("a worker on a bad day", () => {
       Effect.gen(function* () {
         const service = yield* fakeRunPod({ hold: 500 });
         const worker = yield* workerProcess(service.variables);
-        yield* service.result(service.submit(request("def f(): return 0")));
+        yield* service.result(service.submit(functionInput("def f(): return 0")));
         yield* worker.signal("SIGSTOP");
         yield* Effect.sleep(FREEZE);
         const takes = service.requests.filter(({ route }) => route === "take").length;
@@ -158,7 +154,7 @@ describe("a worker on a bad day", () => {
         const thawed = performance.now();
         yield* service.seen("take", takes + 1);
         assert.isBelow(performance.now() - thawed, full ? 5000 : 50_000);
-        const ids = [1, 2].map((n) => service.submit(request("def f(n): return n", [n])));
+        const ids = [1, 2].map((n) => service.submit(functionInput("def f(n): return n", [n])));
         yield* Effect.forEach(ids, service.result);
         assert.lengthOf(service.results, 3);
       }).pipe(Effect.scoped),
@@ -172,7 +168,7 @@ describe("a worker on a bad day", () => {
       const worker = yield* workerProcess({ ...service.variables, RUNPOD_PING_INTERVAL: "20" });
       yield* service.seen("ping", 20);
       const ids = Array.from({ length: 20 }, (_, n) =>
-        service.submit(request("def f(n): return n", [n])),
+        service.submit(functionInput("def f(n): return n", [n])),
       );
       yield* Effect.forEach(ids, service.result);
       const complaints = worker.logs().filter(({ message }) => /heartbeat/i.test(message));
@@ -190,7 +186,7 @@ def f():
     while time.time() < end:
         print("so far", time.time(), flush=True)
         time.sleep(0.001)`;
-      const ids = [1, 2].map(() => service.submit(request(code)));
+      const ids = [1, 2].map(() => service.submit(functionInput(code)));
       const posted = yield* Effect.forEach(ids, service.result);
       assert.isNotEmpty(service.progress);
       for (const { id, at } of posted) {

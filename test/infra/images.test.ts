@@ -7,6 +7,7 @@ import { Effect, Result } from "effect";
 
 import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
+import { functionInput } from "../support/values/JobInputs.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const IMAGE = "worker-tetra-infra:cpu";
@@ -146,11 +147,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
       const url = "http://127.0.0.1:18084";
       const ping = `import urllib.request as u; print(u.urlopen("${url}/ping").status)`;
       yield* poll(exec(ping), ({ said }) => said.trim() === "200");
-      const body = JSON.stringify({
-        function_name: "f",
-        function_code: "import os\ndef f(): return os.getcwd()",
-        serialization_format: "json",
-      });
+      const body = JSON.stringify(functionInput("import os\ndef f(): return os.getcwd()"));
       const { said } = yield* exec(
         `import urllib.request as u; print(u.urlopen(u.Request("${url}/execute", data=${JSON.stringify(body)}.encode(), headers={"content-type": "application/json"})).read().decode())`,
       );

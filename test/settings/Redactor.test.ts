@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Redactor } from "../../src/settings/Redactor.ts";
 import { secretsOf } from "../../src/settings/Secrets.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
-import { randomChoices } from "../support/values/Random.ts";
+import { seededRandom } from "../support/values/Random.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 const OTHER = "hf_GcHnFoTdUeQiPzJ";
@@ -168,7 +168,7 @@ describe("Redactor", () => {
 
   it("leaves texts without secrets as they are, byte by byte, in a stream", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY, UV_INDEX_URL: "https://me:pw@host/" });
-    const random = randomChoices(1);
+    const random = seededRandom(1);
     for (let round = 0; round < 200; round += 1) {
       const text = random.text(`${ODD}${KEY.slice(0, 6)}`, random.below(200));
       const pieces = random.pieces(Buffer.from(text), 7);
@@ -178,7 +178,7 @@ describe("Redactor", () => {
   });
 
   it("finds secrets in a stream wherever it was cut, and in whatever characters they have", () => {
-    const random = randomChoices(2);
+    const random = seededRandom(2);
     for (let round = 0; round < ROUNDS; round += 1) {
       const alphabet = round % 2 === 0 ? LETTERS : LETTERS + ODD;
       const secret = random.text(alphabet, 16 + random.below(60));
@@ -326,7 +326,7 @@ describe("Redactor", () => {
   });
 
   it("takes time in proportion to the text, whatever the text is", () => {
-    const long = randomChoices(3).text(LETTERS, 4096);
+    const long = seededRandom(3).text(LETTERS, 4096);
     const redactor = redactorOf({
       RUNPOD_API_KEY: KEY,
       MY_PASSWORD: "a".repeat(4096),

@@ -6,7 +6,7 @@ import {
   HttpClientResponse,
 } from "effect/http";
 
-import type { Chance } from "./Chance.ts";
+import type { SeededRandom } from "../support/values/Random.ts";
 import type { Journal } from "./Journal.ts";
 
 /** How often what goes wrong: probabilities. */
@@ -54,7 +54,7 @@ const textOf = (request: HttpClientRequest.HttpClientRequest): string =>
   request.body._tag === "Uint8Array" ? Buffer.from(request.body.body).toString() : "";
 
 /** RunPod's side of the queue in memory, which has its time from the fiber's clock and its faults from the seed. */
-export const simulatedRunPod = (journal: Journal, dice: Chance, faults: Faults) => {
+export const simulatedRunPod = (journal: Journal, dice: SeededRandom, faults: Faults) => {
   const queued: Array<SimulatedJob> = [];
   const given: Array<SimulatedJob> = [];
   const stops: Array<string> = [];

@@ -19,7 +19,7 @@ import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { fakeWorkspace } from "../support/fakes/FakeRunner.ts";
 import { steppedClock } from "../support/fakes/SteppedClock.ts";
-import { chance, type Chance } from "./Chance.ts";
+import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
 import { Journal } from "./Journal.ts";
 import { ROOM_CHECK, simulatedRunPod } from "./SimulatedRunPod.ts";
 
@@ -47,7 +47,7 @@ interface Input {
 }
 
 /** What happens in one schedule, and when: all that follows from its seed. */
-const planOf = (dice: Chance) => {
+const planOf = (dice: SeededRandom) => {
   const grace = dice.hits(0.4) ? dice.between(0, 60) : undefined;
   const machineFails = dice.hits(0.3);
   const end = dice.hits(0.6) ? dice.between(0, 150) * SECOND : undefined;
@@ -244,7 +244,7 @@ interface Outcome {
 
 /** The real queue worker with its Delivery, Heartbeat and drain through one schedule. */
 export const simulate = Effect.fnUntraced(function* (seed: number) {
-  const dice = chance(seed);
+  const dice = seededRandom(seed);
   const plan = planOf(dice);
   const wall = yield* Clock.Clock;
   // Time by the test's own clock, which no step changes.

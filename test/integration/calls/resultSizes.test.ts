@@ -7,14 +7,13 @@ import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { serveProcess } from "../../support/processes/Serve.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const MIB = 1024 * 1024;
 
-const request = (code: string, more: Readonly<Record<string, unknown>> = {}) => ({
-  function_name: "f",
-  function_code: code,
-  ...more,
-});
+/** Of jobs whose result is a pickle. */
+const request = (code: string, more: Readonly<Record<string, unknown>> = {}) =>
+  functionInput(code, [], { serialization_format: "cloudpickle", ...more });
 
 const deployed = Effect.fnUntraced(function* (variables: Readonly<Record<string, string>> = {}) {
   const service = yield* fakeRunPod();

@@ -2,7 +2,6 @@ import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { JobListener, listenerOf } from "../../../src/domain/JobEvents.ts";
-import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { leaksOf } from "../../support/values/Leaks.ts";
 
@@ -165,22 +164,15 @@ def f(key):
 
   it.effect("are not in what is shown of a requirement that is refused", () =>
     Effect.gen(function* () {
-      const executor = yield* RemoteExecutor;
       for (const offset of OFFSETS) {
         for (const address of ["", "https://me:"]) {
           const requirement = `${"x".repeat(200 - offset - address.length)}${address}${KEY}@host/x y`;
-          const answer = yield* executor.execute({
-            function_name: "f",
-            function_code: "def f(): pass",
-            dependencies: [requirement],
-          });
+          const answer = yield* call("def f(): pass", "f", [], { dependencies: [requirement] });
           assert.include(answer.error, "can't be installed");
           assert.isEmpty(leaksOf(KEY, answer.error ?? ""), `${address} ${offset}`);
         }
       }
-      const unknown = yield* executor.execute({
-        function_name: "f",
-        function_code: "def f(): pass",
+      const unknown = yield* call("def f(): pass", "f", [], {
         dependencies: [`${"x".repeat(180)} https://me:a-password-that-is-cut-in-two@host/y z`],
       });
       assert.notInclude(unknown.error, "a-pass");

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { inject } from "vitest";
 
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 interface Finished {
   readonly code: number | null;
@@ -75,11 +76,11 @@ describe("worker-tetra", () => {
     async (flags) => {
       const { code, out, err } = await program(
         ["run", ...flags, "-"],
-        JSON.stringify({
-          function_name: "f",
-          function_code:
+        JSON.stringify(
+          functionInput(
             "def f():\n    for i in range(5000):\n        print('line', i)\n    print('\\x1b[31mred\\x1b[2J\\r\\u202e')",
-        }),
+          ),
+        ),
       );
       assert.strictEqual(code, 0);
       const shown = flags.length === 0 ? out : err;
@@ -97,12 +98,7 @@ describe("worker-tetra", () => {
   it("reads a request from stdin", async () => {
     const { code, out } = await program(
       ["run", "--json", "-"],
-      JSON.stringify({
-        function_name: "f",
-        function_code: "def f(a): return a",
-        args: [{ deep: [1, null, "é"] }],
-        serialization_format: "json",
-      }),
+      JSON.stringify(functionInput("def f(a): return a", [{ deep: [1, null, "é"] }])),
     );
     assert.strictEqual(code, 0);
     assert.include(out, '"json_result":{"deep":[1,null,"é"]}');
@@ -159,11 +155,11 @@ describe("worker-tetra", () => {
     });
     const end = finished(child);
     child.stdin.end(
-      JSON.stringify({
-        function_name: "f",
-        function_code:
+      JSON.stringify(
+        functionInput(
           "import os, time\ndef f():\n    print('pid', os.getpid())\n    time.sleep(600)",
-      }),
+        ),
+      ),
     );
     const python = await pid;
     child.kill(signal);
@@ -185,13 +181,12 @@ describe("worker-tetra", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const address = server.address();
     child.stdin.end(
-      JSON.stringify({
-        function_name: "f",
-        function_code:
+      JSON.stringify(
+        functionInput(
           "import socket, time\ndef f(port):\n    held = socket.create_connection(('127.0.0.1', port))\n    time.sleep(600)",
-        args: [typeof address === "object" ? address?.port : undefined],
-        serialization_format: "json",
-      }),
+          [typeof address === "object" ? address?.port : undefined],
+        ),
+      ),
     );
     await gone;
     server.close();

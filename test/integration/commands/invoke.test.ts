@@ -11,15 +11,11 @@ import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { serveProcess } from "../../support/processes/Serve.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const KEY = "a-key-that-nobody-may-see";
 
-const FUNCTION = {
-  function_name: "f",
-  function_code: "def f(n):\n    print('got', n)\n    return [n] * 3",
-  args: [7],
-  serialization_format: "json",
-};
+const FUNCTION = functionInput("def f(n):\n    print('got', n)\n    return [n] * 3", [7]);
 
 const GENERATOR = {
   ...FUNCTION,

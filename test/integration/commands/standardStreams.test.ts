@@ -9,6 +9,7 @@ import { Effect, FileSystem, type Scope } from "effect";
 
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { workerCommand } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const SIZE = 5_000_113;
 
@@ -17,11 +18,7 @@ const AROUND =
   '{"success":true,"result":null,"json_result":"","error":null,"stdout":"","instance_id":null,"instance_info":null}\n'
     .length;
 
-const LONG = {
-  function_name: "f",
-  function_code: `def f():\n    return "x" * ${SIZE - AROUND}`,
-  serialization_format: "json",
-};
+const LONG = functionInput(`def f():\n    return "x" * ${SIZE - AROUND}`);
 
 interface Finished {
   readonly status: number | null;

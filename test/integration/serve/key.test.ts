@@ -5,14 +5,9 @@ import { ask } from "../../support/http/HttpRequest.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { serveInProcess } from "../../support/processes/Serve.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const KEY = "a-key-of-this-endpoint-that-nobody-may-see";
-
-const input = (code: string) => ({
-  function_name: "f",
-  function_code: code,
-  serialization_format: "json",
-});
 
 /** Calls the endpoint that serve names in a job's environment as generated code of Flash does. */
 const CALLER = `
@@ -49,7 +44,7 @@ interface Seen {
 /** What a job sees of an endpoint, and can do there. */
 const seenByJob = Effect.fnUntraced(function* (port: number) {
   const answer = yield* ask(port, "/runsync", {
-    body: { input: input(CALLER) },
+    body: { input: functionInput(CALLER) },
     headers: { authorization: `Bearer ${KEY}` },
   });
   assert.deepInclude(answer.json, { status: "COMPLETED" }, answer.text);
@@ -104,7 +99,7 @@ describe("serve with a key", () => {
   it.live("runs no job of a request whose query or path only looks public, and logs no key", () =>
     Effect.gen(function* () {
       const { port, stderr, logs } = yield* serveInProcess([], { WORKER_SERVE_KEY: KEY });
-      const body = { input: input("def f(): return 'I ran'") };
+      const body = { input: functionInput("def f(): return 'I ran'") };
       for (const path of ["/runsync?x=/ping", "/execute?/docs", "//run?/ping", "/v2/x/run;/ping"]) {
         assert.strictEqual((yield* ask(port, path, { body })).status, 401, path);
       }

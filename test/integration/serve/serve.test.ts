@@ -16,21 +16,17 @@ import { runCommandLine, startCommandLine } from "../../support/processes/Comman
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { serveProcess, serveInProcess } from "../../support/processes/Serve.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
-const input = (code: string, args: ReadonlyArray<unknown> = []) => ({
-  function_name: "f",
-  function_code: code,
-  args,
-  serialization_format: "json",
-});
+const HELLO = functionInput("def f(name):\n    print('for', name)\n    return f'Hello {name}'", [
+  "you",
+]);
 
-const HELLO = input("def f(name):\n    print('for', name)\n    return f'Hello {name}'", ["you"]);
-
-const LARGE = input("def f(): return 'x' * 200_000");
+const LARGE = functionInput("def f(): return 'x' * 200_000");
 const TOO_LARGE = "WORKER_RESULT_LIMIT allows at most 97.7 KiB";
 
 /** Prints a line and then does nothing for long. */
-const LONG = input("import time\ndef f():\n    print('begun')\n    time.sleep(100)");
+const LONG = functionInput("import time\ndef f():\n    print('begun')\n    time.sleep(100)");
 
 const text = (value: unknown): Readonly<Record<string, unknown>> =>
   value as Readonly<Record<string, unknown>>;
@@ -79,7 +75,10 @@ describe("serve", () => {
         stdout: "for you\n",
       });
 
-      const generator = input("def f(n):\n    for i in range(n):\n        yield i * i", [4]);
+      const generator = functionInput(
+        "def f(n):\n    for i in range(n):\n        yield i * i",
+        [4],
+      );
       const { id } = yield* Effect.promise(() => endpoint.run({ input: generator }));
       const values = yield* Effect.promise(async () => {
         const found = [];
@@ -90,7 +89,7 @@ describe("serve", () => {
       const done = yield* Effect.promise(() => endpoint.status(id));
       assert.deepNestedInclude(done, { status: "COMPLETED", "output.json_result": [0, 1, 4, 9] });
 
-      const failing = input("def f():\n    return 1 / 0");
+      const failing = functionInput("def f():\n    return 1 / 0");
       const failed = yield* Effect.promise(() => endpoint.runSync({ input: failing }));
       assert.strictEqual(failed.status, "FAILED");
       assert.match(String(text(failed)["error"]), /^ZeroDivisionError: division by zero\n/);
@@ -147,7 +146,7 @@ describe("serve", () => {
       const files = yield* FileSystem.FileSystem;
       const marker = `${yield* files.makeTempDirectoryScoped()}/marker`;
       const { port } = yield* serveInProcess();
-      const once = input("def f(path):\n    open(path)\n    return 'there'", [marker]);
+      const once = functionInput("def f(path):\n    open(path)\n    return 'there'", [marker]);
       const id = yield* submit(port, once);
       const failed = yield* jobIs(port, id, inState("FAILED"));
       assert.include(String(failed["error"]), "FileNotFoundError");
@@ -163,7 +162,7 @@ describe("serve", () => {
     Effect.gen(function* () {
       const worker = yield* serveInProcess(["--concurrency", "1"]);
       const { port } = worker;
-      const short = input("import time\ndef f():\n    time.sleep(1.5)\n    return 'whole'");
+      const short = functionInput("import time\ndef f():\n    time.sleep(1.5)\n    return 'whole'");
       const waiting = yield* Effect.forkChild(ask(port, "/runsync", { body: { input: short } }));
       yield* poll(ask(port, "/health"), ({ text: body }) => body.includes('"inProgress":1'));
       yield* submit(port, HELLO);
@@ -183,7 +182,7 @@ describe("serve", () => {
       const args = ["--concurrency", "1", "--keep", folder];
       const first = yield* serveProcess(args);
       // Endless at its first run, done at its second.
-      const twice = input(
+      const twice = functionInput(
         "import os, time\ndef f(path):\n    if os.path.exists(path): return 'second run'\n    open(path, 'w').close()\n    time.sleep(100)",
         [marker],
       );
@@ -305,7 +304,7 @@ describe("start behind a load balancer", () => {
       yield* eventually(() => portOf(worker) > 0);
       const port = portOf(worker);
       yield* ready(port);
-      const slow = input("import time\ndef f():\n    time.sleep(2)\n    return 'slow'");
+      const slow = functionInput("import time\ndef f():\n    time.sleep(2)\n    return 'slow'");
       const waiting = yield* Effect.forkChild(ask(port, "/execute", { body: slow }));
       const quick = yield* ask(port, "/execute", { body: { input: HELLO } });
       assert.deepInclude(quick.json, { success: true, json_result: "Hello you", error: null });
@@ -329,7 +328,7 @@ describe("start behind a load balancer", () => {
       const worker = yield* startCommandLine(["start"], { ...realEnvironment(), PORT: "0" });
       yield* eventually(() => listening(worker) > 0);
       const port = listening(worker);
-      const long = input(
+      const long = functionInput(
         "import time\ndef f(path):\n    open(path, 'w').close()\n    time.sleep(100)",
         [marker],
       );

@@ -7,6 +7,7 @@ import { Effect, Fiber, FileSystem, Schedule } from "effect";
 import { eventually, poll } from "../../support/effects/Waiting.ts";
 import { type Answer, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 /** Records that it has started, then waits until its gate is opened. */
 const GATED = `
@@ -28,13 +29,6 @@ def f(folder):
     while not os.path.exists(os.path.join(folder, "gate")): time.sleep(0.01)
     yield "last"
 `;
-
-const input = (code: string, folder: string) => ({
-  function_name: "f",
-  function_code: code,
-  args: [folder],
-  serialization_format: "json",
-});
 
 /** A folder through which a test sees which jobs have begun, and lets them end. */
 const gate = Effect.gen(function* () {
@@ -112,13 +106,13 @@ describe("Ctrl-C of serve", () => {
         const { folder, begun, open } = yield* gate;
         const worker = yield* listening(["serve", "--port", "0", "--concurrency", "5"], NPM);
         const { port } = worker;
-        const body = { input: input(GATED, folder) };
+        const body = { input: functionInput(GATED, [folder]) };
         const runsync = yield* Effect.forkChild(ask(port, "/runsync?wait=300000", { body }));
-        const slow = { body: { input: input(GATED_AND_SLOW, folder) } };
+        const slow = { body: { input: functionInput(GATED_AND_SLOW, [folder]) } };
         const execute = yield* Effect.forkChild(ask(port, "/execute", slow));
         const awaited = idOf(yield* ask(port, "/run", { body }));
         const sync = yield* Effect.forkChild(ask(port, `/status-sync/${awaited}?wait=300000`));
-        const generator = { input: input(GATED_GENERATOR, folder) };
+        const generator = { input: functionInput(GATED_GENERATOR, [folder]) };
         const streamed = idOf(yield* ask(port, "/run", { body: generator }));
         const pollee = idOf(yield* ask(port, "/run", { body }));
         const polling = yield* Effect.forkChild(polled(port, pollee));
@@ -164,7 +158,7 @@ describe("Ctrl-C of serve", () => {
       const { folder, begun } = yield* gate;
       const worker = yield* listening(["serve", "--port", "0"]);
       const waiting = yield* ask(worker.port, "/runsync", {
-        body: { input: input(GATED, folder) },
+        body: { input: functionInput(GATED, [folder]) },
       }).pipe(Effect.exit, Effect.forkChild);
       yield* begun(1);
       // All within milliseconds are one key press; the kernel may merge some of them.
@@ -186,7 +180,7 @@ describe("Ctrl-C of serve", () => {
       Effect.gen(function* () {
         const { folder, begun, open } = yield* gate;
         const worker = yield* listening(["serve", "--port", "0", "--concurrency", "1"]);
-        const body = { input: input(GATED, folder) };
+        const body = { input: functionInput(GATED, [folder]) };
         const first = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
         yield* begun(1);
         const second = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
@@ -209,7 +203,7 @@ describe("Ctrl-C of serve", () => {
       const args = ["serve", "--port", "0", "--keep", `${folder}/jobs`];
       const worker = yield* listening(args, NPM);
       const waiting = yield* ask(worker.port, "/runsync", {
-        body: { input: input(GATED, folder) },
+        body: { input: functionInput(GATED, [folder]) },
       }).pipe(Effect.forkChild);
       yield* begun(1);
       yield* worker.signalGroup("SIGINT");
@@ -228,7 +222,7 @@ describe("SIGTERM of serve", () => {
       const worker = yield* listening(["serve", "--port", "0"], undefined, {
         WORKER_SHUTDOWN_GRACE: "0.2",
       });
-      const body = { input: input(GATED, folder) };
+      const body = { input: functionInput(GATED, [folder]) };
       const queued = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
       const executed = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
       yield* begun(2);
@@ -253,7 +247,7 @@ describe("SIGTERM of a worker behind a load balancer", () => {
           WORKER_CONCURRENCY: "2",
         });
         const { port } = worker;
-        const body = { input: input(GATED, folder) };
+        const body = { input: functionInput(GATED, [folder]) };
         const waiting = yield* Effect.forkChild(ask(port, "/execute", { body }));
         yield* begun(1);
         yield* idleConnection(port, "");
@@ -279,7 +273,7 @@ describe("SIGTERM of a worker behind a load balancer", () => {
         PORT: "0",
         WORKER_SHUTDOWN_GRACE: "0.2",
       });
-      const body = { input: input(GATED, folder) };
+      const body = { input: functionInput(GATED, [folder]) };
       const waiting = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
       yield* begun(1);
       yield* worker.signal("SIGTERM");

@@ -4,6 +4,7 @@ import { Effect } from "effect";
 import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { workerCommand, workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 /** Heartbeats, and how far apart they are: milliseconds. */
 const BEATS = 10;
@@ -25,12 +26,11 @@ describe("a wall clock that is set back an hour while the worker runs", () => {
       });
       yield* service.seen("ping", 1);
       const usual = yield* beats;
-      const id = service.submit({
-        function_name: "f",
-        function_code:
+      const id = service.submit(
+        functionInput(
           "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(1)\n    return 1",
-        serialization_format: "json",
-      });
+        ),
+      );
       yield* eventually(() => worker.stdout().includes("begun"));
       yield* worker.signal("SIGUSR2");
       // Without a monotonic clock, every later interval would be twice as long.

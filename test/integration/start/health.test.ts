@@ -10,6 +10,7 @@ import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
@@ -61,20 +62,20 @@ describe("the images' health check", () => {
 
       const busy = join(folder, "busy");
       const end = join(folder, "end");
-      const id = service.submit({
-        function_name: "f",
-        function_code: [
-          "import os, subprocess, sys",
-          "def f(busy, end):",
-          "    burn = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(8)]",
-          "    open(busy, 'w').close()",
-          "    while not os.path.exists(end): pass",
-          "    for one in burn: one.kill()",
-          "    return [one.wait() for one in burn][0]",
-        ].join("\n"),
-        args: [busy, end],
-        serialization_format: "json",
-      });
+      const id = service.submit(
+        functionInput(
+          [
+            "import os, subprocess, sys",
+            "def f(busy, end):",
+            "    burn = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(8)]",
+            "    open(busy, 'w').close()",
+            "    while not os.path.exists(end): pass",
+            "    for one in burn: one.kill()",
+            "    return [one.wait() for one in burn][0]",
+          ].join("\n"),
+          [busy, end],
+        ),
+      );
       yield* eventually(() => existsSync(busy));
       for (let check = 0; check < 3; check += 1) {
         assert.deepStrictEqual(yield* health(pid, folder), { code: 0, said: "" });

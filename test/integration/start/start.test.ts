@@ -8,13 +8,7 @@ import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod, type FakeRunPodOptions } from "../../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../../support/processes/WorkerProcess.ts";
-
-/** A request of a function with plain values. */
-const request = (
-  code: string,
-  args: ReadonlyArray<unknown> = [],
-  more: Readonly<Record<string, unknown>> = {},
-) => ({ function_name: "f", function_code: code, args, serialization_format: "json", ...more });
+import { functionInput, methodInput } from "../../support/values/JobInputs.ts";
 
 const hello = JSON.parse(readFileSync("fixtures/hello_world.json", "utf8")).input;
 
@@ -31,7 +25,7 @@ const deployed = Effect.fnUntraced(function* (
 const output = (posted: { readonly body: Readonly<Record<string, unknown>> }) =>
   posted.body["output"] as Record<string, unknown>;
 
-const job = (code: string) => JSON.stringify({ input: request(code) });
+const job = (code: string) => JSON.stringify({ input: functionInput(code) });
 const once = (variables: Readonly<Record<string, string>>, ...args: ReadonlyArray<string>) =>
   Effect.gen(function* () {
     const worker = yield* workerProcess(variables, ["start", ...args]);
@@ -40,15 +34,13 @@ const once = (variables: Readonly<Record<string, string>>, ...args: ReadonlyArra
   }).pipe(Effect.scoped);
 
 /** A call of an instance that counts. */
-const add = (instance: string) => ({
-  execution_type: "class",
-  class_name: "C",
-  class_code: "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n",
-  instance_id: instance,
-  create_new_instance: false,
-  method_name: "add",
-  serialization_format: "json",
-});
+const add = (instance: string) =>
+  methodInput(
+    "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n",
+    "C",
+    instance,
+    "add",
+  );
 
 describe("start", () => {
   it.live("runs jobs of the queue in real Python, with their output live and raw", () =>
@@ -59,17 +51,19 @@ describe("start", () => {
       assert.isUndefined(first.body["error"]);
       assert.include(worker.stdout(), `${output(first)["stdout"]}`);
       const failing = yield* service.result(
-        service.submit(request("def f():\n    raise ValueError('no way')")),
+        service.submit(functionInput("def f():\n    raise ValueError('no way')")),
       );
       assert.match(String(failing.body["error"]), /^ValueError: no way\n\nTraceback/);
       const crashing = yield* service.result(
         service.submit(
-          request("import os\ndef f():\n    print('bye', flush=True)\n    os._exit(3)"),
+          functionInput("import os\ndef f():\n    print('bye', flush=True)\n    os._exit(3)"),
         ),
       );
       assert.include(String(crashing.body["error"]), "exit code 3");
       assert.strictEqual(output(crashing)["stdout"], "bye\n");
-      const next = yield* service.result(service.submit(request("def f(x): return x + 1", [41])));
+      const next = yield* service.result(
+        service.submit(functionInput("def f(x): return x + 1", [41])),
+      );
       assert.strictEqual(output(next)["json_result"], 42);
       const done = worker.logs().filter(({ message }) => /^Job (done|failed) /.test(message));
       assert.deepStrictEqual(
@@ -102,7 +96,7 @@ describe("start", () => {
   it.live("streams the values of a generator, and returns them all", () =>
     Effect.gen(function* () {
       const { service } = yield* deployed();
-      const id = service.submit(request("def f():\n    for n in range(3):\n        yield n"));
+      const id = service.submit(functionInput("def f():\n    for n in range(3):\n        yield n"));
       const posted = yield* service.result(id);
       assert.deepStrictEqual(output(posted)["json_result"], [0, 1, 2]);
       assert.strictEqual(posted.isStream, "true");
@@ -128,7 +122,7 @@ def f(n):
     for i in range(200):
         print("job", n)
     return os.getpid()`;
-        const ids = [1, 2, 3].map((n) => service.submit(request(code, [n])));
+        const ids = [1, 2, 3].map((n) => service.submit(functionInput(code, [n])));
         const posted = yield* Effect.forEach(ids, service.result);
         assert.strictEqual(new Set(posted.map((one) => output(one)["json_result"])).size, 3);
         for (const [index, one] of posted.entries()) {
@@ -155,7 +149,7 @@ def f():
     subprocess.Popen(["sleep", "777"])
     print("begun", flush=True)
     time.sleep(777)`;
-      const id = service.submit(request(deaf));
+      const id = service.submit(functionInput(deaf));
       yield* eventually(() => worker.stdout().includes("begun"));
       const before = descendantsOf(worker.pid);
       service.stop(id);
@@ -196,7 +190,7 @@ def f():
       Effect.gen(function* () {
         const { service, worker } = yield* deployed();
         const id = service.submit(
-          request(
+          functionInput(
             "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(1.5)\n    return 7",
           ),
         );
@@ -219,7 +213,9 @@ def f():
           WORKER_CANCEL_GRACE: "0.3",
         });
         const id = service.submit(
-          request("import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)"),
+          functionInput(
+            "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
+          ),
         );
         yield* eventually(() => worker.stdout().includes("begun"));
         yield* worker.signal("SIGTERM");
@@ -233,7 +229,9 @@ def f():
       Effect.gen(function* () {
         const { service, worker } = yield* deployed();
         service.submit(
-          request("import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)"),
+          functionInput(
+            "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
+          ),
         );
         yield* eventually(() => worker.stdout().includes("begun"));
         const below = descendantsOf(worker.pid);
@@ -252,7 +250,7 @@ def f():
       const { service, worker } = yield* deployed({}, { hold: 300 });
       yield* service.result(service.submit(hello));
       yield* worker.signal("SIGSTOP");
-      const id = service.submit(request("def f(): return 1"));
+      const id = service.submit(functionInput("def f(): return 1"));
       yield* service.seen("take", service.requests.filter(({ route }) => route === "take").length);
       yield* worker.signal("SIGCONT");
       yield* service.result(id);

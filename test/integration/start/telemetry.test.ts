@@ -4,10 +4,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
-const JOB = JSON.stringify({
-  input: { function_name: "f", function_code: "def f(): return 1", serialization_format: "json" },
-});
+const JOB = JSON.stringify({ input: functionInput("def f(): return 1") });
 
 /** A collector on loopback that keeps what it is sent, by path. */
 const collector = Effect.gen(function* () {

@@ -7,12 +7,7 @@ import { Effect } from "effect";
 import { fakeRunPod, type FakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { workerCommandOf, workerProcess } from "../../support/processes/WorkerProcess.ts";
-
-const request = (code: string) => ({
-  function_name: "f",
-  function_code: code,
-  serialization_format: "json",
-});
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 const errorsOf = ({ results }: FakeRunPod) => results.map(({ body }) => String(body["error"]));
 
@@ -36,11 +31,11 @@ describe("a worker whose machine can't do the work", () => {
       const service = yield* fakeRunPod();
       const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
       service.submit(
-        request(
+        functionInput(
           `def f():\n    ${loseGpu(folder)}\n    raise RuntimeError("CUDA error: device-side assert triggered")`,
         ),
       );
-      for (let n = 0; n < 10; n += 1) service.submit(request("def f(): return 1"));
+      for (let n = 0; n < 10; n += 1) service.submit(functionInput("def f(): return 1"));
       assert.strictEqual((yield* worker.ended).code, 1);
       assert.lengthOf(service.results, 1);
       assert.match(errorsOf(service).join(), /device-side assert/);
@@ -55,15 +50,15 @@ describe("a worker whose machine can't do the work", () => {
       const service = yield* fakeRunPod();
       const worker = yield* workerProcess({ ...service.variables, LD_LIBRARY_PATH: folder });
       const failing = 'def f(): raise RuntimeError("No CUDA GPUs are available")';
-      service.submit(request(failing));
-      service.submit(request(failing));
-      service.submit(request("def f(): return 1"));
+      service.submit(functionInput(failing));
+      service.submit(functionInput(failing));
+      service.submit(functionInput("def f(): return 1"));
       service.submit(
-        request(
+        functionInput(
           `def f():\n    ${loseGpu(folder)}\n    raise RuntimeError("No CUDA GPUs are available")`,
         ),
       );
-      for (let n = 0; n < 10; n += 1) service.submit(request(failing));
+      for (let n = 0; n < 10; n += 1) service.submit(functionInput(failing));
       assert.strictEqual((yield* worker.ended).code, 1);
       // The third success in between has set the count back.
       assert.lengthOf(service.results, 6);
@@ -74,7 +69,7 @@ describe("a worker whose machine can't do the work", () => {
   it.live("works where only the temporary folder is missing, in another one", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
-      const id = service.submit(request("def f(): return 1"));
+      const id = service.submit(functionInput("def f(): return 1"));
       yield* workerProcess({
         ...service.variables,
         TMPDIR: join(yield* temporaryFolder, "missing"),
@@ -107,7 +102,7 @@ describe("a worker whose machine can't do the work", () => {
     it.live("takes no job where none is left for Python", () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod();
-        service.submit(request("def f(): return 1"));
+        service.submit(functionInput("def f(): return 1"));
         const worker = yield* limited(service, "prlimit --nproc=14");
         assert.strictEqual((yield* worker.ended).code, 1);
         assert.deepStrictEqual(reportsOf(service), ["python"]);
@@ -121,11 +116,11 @@ describe("a worker whose machine can't do the work", () => {
         Effect.gen(function* () {
           const service = yield* fakeRunPod();
           service.submit(
-            request(
+            functionInput(
               "import os, resource\ndef f():\n    resource.prlimit(os.getppid(), resource.RLIMIT_NPROC, (1, 1))\n    os._exit(3)",
             ),
           );
-          for (let n = 0; n < 20; n += 1) service.submit(request("def f(): return 1"));
+          for (let n = 0; n < 20; n += 1) service.submit(functionInput("def f(): return 1"));
           const worker = yield* limited(service, "");
           assert.strictEqual((yield* worker.ended).code, 1);
           const errors = errorsOf(service);

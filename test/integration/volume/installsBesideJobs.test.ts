@@ -12,6 +12,7 @@ import { ask } from "../../support/http/HttpRequest.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { serveInProcess } from "../../support/processes/Serve.ts";
 import { makeWheels } from "../../support/python/Wheels.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 /** Reports that it has started, and runs until the gate is opened. */
 const HOLD = `def f(begun, gate):
@@ -37,16 +38,6 @@ const scene = Effect.map(temporaryFolder, (folder) => {
       UV_FIND_LINKS: makeWheels(join(folder, "wheels"), { "besides-1.0": {}, "besides-2.0": {} }),
     },
   };
-});
-
-const input = (code: string, args: ReadonlyArray<string>, dependencies: ReadonlyArray<string>) => ({
-  input: {
-    function_name: "f",
-    function_code: code,
-    args,
-    dependencies,
-    serialization_format: "json",
-  },
 });
 
 describe("an install beside running jobs", () => {
@@ -105,11 +96,11 @@ def f(): return [finder.told for finder in sys.meta_path if type(finder).__name_
       const { begun, gate, isHeld, open, settings } = yield* scene;
       const { port } = yield* serveInProcess(["--concurrency", "2"], settings);
       const held = yield* Effect.forkChild(
-        ask(port, "/runsync", { body: input(HOLD, [begun, gate], []) }),
+        ask(port, "/runsync", { body: { input: functionInput(HOLD, [begun, gate]) } }),
       );
       yield* isHeld;
       const answer = yield* ask(port, "/runsync", {
-        body: input(VERSION, [], ["besides==1.0"]),
+        body: { input: functionInput(VERSION, [], { dependencies: ["besides==1.0"] }) },
       }).pipe(Effect.timeout("60 seconds"));
       assert.deepNestedInclude(answer.json, { "output.json_result": "1.0" });
       assert.isUndefined(held.pollUnsafe(), "the first job still runs");

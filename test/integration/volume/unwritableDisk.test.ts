@@ -14,6 +14,7 @@ import {
   workerCommandOf,
   workerProcess,
 } from "../../support/processes/WorkerProcess.ts";
+import { functionInput } from "../../support/values/JobInputs.ts";
 
 /** A user without a home, as `docker run --user 1000` has. */
 const USER = 1000;
@@ -49,12 +50,9 @@ const folders = Effect.map(temporaryFolder, (folder) => {
 });
 
 const INPUT = JSON.stringify({
-  input: {
-    function_name: "f",
-    function_code:
-      "def f():\n    import os, tempfile\n    with tempfile.TemporaryFile() as file: file.write(b'x')\n    return os.getcwd()",
-    serialization_format: "json",
-  },
+  input: functionInput(
+    "def f():\n    import os, tempfile\n    with tempfile.TemporaryFile() as file: file.write(b'x')\n    return os.getcwd()",
+  ),
 });
 
 const QUEUE = {

@@ -6,6 +6,7 @@ import type { FunctionResponse } from "../../../src/domain/FunctionResponse.ts";
 import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
 import { RunnerPool } from "../../../src/runner/RunnerPool.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import { functionInput, methodInput } from "../values/JobInputs.ts";
 
 /** The environment of a worker in the workspace that the tests share, with further settings. */
 export const realEnvironment = (settings: Readonly<Record<string, string>> = {}) => ({
@@ -30,13 +31,7 @@ export const call = Effect.fnUntraced(function* (
   more: Readonly<Record<string, unknown>> = {},
 ): Effect.fn.Return<FunctionResponse, never, RemoteExecutor> {
   const executor = yield* RemoteExecutor;
-  return yield* executor.execute({
-    function_name: name,
-    function_code: code,
-    args,
-    serialization_format: "json",
-    ...more,
-  });
+  return yield* executor.execute(functionInput(code, args, { function_name: name, ...more }));
 });
 
 /** Calls a method of an instance with plain values. */
@@ -49,15 +44,5 @@ export const callMethod = Effect.fnUntraced(function* (
   more: Readonly<Record<string, unknown>> = {},
 ): Effect.fn.Return<FunctionResponse, never, RemoteExecutor> {
   const executor = yield* RemoteExecutor;
-  return yield* executor.execute({
-    execution_type: "class",
-    class_name: name,
-    class_code: code,
-    instance_id: instance,
-    create_new_instance: false,
-    method_name: method,
-    args,
-    serialization_format: "json",
-    ...more,
-  });
+  return yield* executor.execute(methodInput(code, name, instance, method, args, more));
 });

@@ -1,5 +1,21 @@
-/** Numbers from 0 to 1, the same ones for a seed (mulberry32), and choices made by them. */
-export const randomChoices = (seed: number) => {
+/** Random decisions that are the same for the same seed (mulberry32). */
+export interface SeededRandom {
+  /** At least 0, below 1. */
+  readonly next: () => number;
+  /** A whole number from 0, below a limit. */
+  readonly below: (limit: number) => number;
+  /** A number from a range. */
+  readonly between: (least: number, most: number) => number;
+  /** Whether something with this probability happens. */
+  readonly hits: (probability: number) => boolean;
+  readonly pick: <A>(choices: readonly [A, ...ReadonlyArray<A>]) => A;
+  /** A text of this many characters of an alphabet. */
+  readonly text: (alphabet: string, length: number) => string;
+  /** Bytes in pieces of random length, at least one byte each. */
+  readonly pieces: (bytes: Buffer, longest: number) => ReadonlyArray<Buffer>;
+}
+
+export const seededRandom = (seed: number): SeededRandom => {
   let state = seed;
   const next = (): number => {
     state = (state + 0x6d_2b_79_f5) | 0;
@@ -8,19 +24,24 @@ export const randomChoices = (seed: number) => {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
   const below = (limit: number) => Math.floor(next() * limit);
-  const text = (alphabet: string, length: number): string => {
-    const characters = [...alphabet];
-    return Array.from({ length }, () => characters[below(characters.length)]).join("");
+  return {
+    next,
+    below,
+    between: (least, most) => least + next() * (most - least),
+    hits: (probability) => next() < probability,
+    pick: (choices) => choices[below(choices.length)] ?? choices[0],
+    text: (alphabet, length) => {
+      const characters = [...alphabet];
+      return Array.from({ length }, () => characters[below(characters.length)]).join("");
+    },
+    pieces: (bytes, longest) => {
+      const cut: Array<Buffer> = [];
+      for (let at = 0; at < bytes.length;) {
+        const length = 1 + below(longest);
+        cut.push(bytes.subarray(at, at + length));
+        at += length;
+      }
+      return cut;
+    },
   };
-  /** A text in pieces of random length, at least one byte each. */
-  const pieces = (bytes: Buffer, longest: number): ReadonlyArray<Buffer> => {
-    const cut: Array<Buffer> = [];
-    for (let at = 0; at < bytes.length;) {
-      const length = 1 + below(longest);
-      cut.push(bytes.subarray(at, at + length));
-      at += length;
-    }
-    return cut;
-  };
-  return { next, below, text, pieces };
 };
