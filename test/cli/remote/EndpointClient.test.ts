@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type IncomingMessage, type ServerResponse } from "node:http";
 import { gzipSync } from "node:zlib";
 
 import { NodeHttpClient } from "@effect/platform-node";
@@ -9,6 +9,7 @@ import { TestClock } from "effect/testing";
 
 import { EndpointClient } from "../../../src/cli/remote/EndpointClient.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import { loopbackServer } from "../../support/http/LoopbackServer.ts";
 
 const KEY = "a-key-that-nobody-may-see";
 
@@ -19,29 +20,17 @@ interface Seen {
 
 /** A server that answers each request with a given handler, and records the requests. */
 const serverOf = (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
-  Effect.acquireRelease(
-    Effect.callback<{
-      readonly url: string;
-      readonly seen: ReadonlyArray<Seen>;
-      readonly close: () => void;
-    }>((resume) => {
-      const seen: Array<Seen> = [];
-      const server = createServer((request, response) => {
+  Effect.suspend(() => {
+    const seen: Array<Seen> = [];
+    return Effect.map(
+      loopbackServer((request, response) => {
         seen.push({ path: request.url ?? "", key: request.headers.authorization });
         request.resume();
         answer(request, response);
-      }).listen(0, "127.0.0.1", () => {
-        const address = server.address();
-        const port = typeof address === "object" ? address?.port : undefined;
-        const close = () => {
-          server.closeAllConnections();
-          server.close();
-        };
-        resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, seen, close }));
-      });
-    }),
-    ({ close }) => Effect.sync(close),
-  );
+      }),
+      ({ url }) => ({ url, seen }),
+    );
+  });
 
 const saying =
   (body: string | Buffer, headers: Readonly<Record<string, string>> = {}, status = 200) =>

@@ -1,5 +1,4 @@
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Option, Predicate } from "effect";
@@ -10,6 +9,7 @@ import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
 import { eventually, poll } from "../../support/effects/Waiting.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
+import { loopbackServer } from "../../support/http/LoopbackServer.ts";
 import { endpoint, serverOptions } from "../../support/http/TestEndpoint.ts";
 
 const MIB = 1024 * 1024;
@@ -292,16 +292,9 @@ describe("a local endpoint", () => {
   );
 
   describe("listens", () => {
-    const taken = Effect.acquireRelease(
-      Effect.callback<ReturnType<typeof createServer>>((resume) => {
-        const server = createServer().listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
-      }),
-      (server) => Effect.sync(() => server.close()),
-    ).pipe(Effect.map((server) => (server.address() as AddressInfo).port));
-
     it.live("on the port that it is told, or says why not", () =>
       Effect.gen(function* () {
-        const port = yield* taken;
+        const { port } = yield* loopbackServer(() => {});
         const busy = yield* Effect.flip(endpoint({ port: Option.some(port) }));
         assert.strictEqual(busy._tag, "ListenFailed");
         assert.include(busy.message, `127.0.0.1:${port} is taken`);

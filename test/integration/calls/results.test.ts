@@ -1,5 +1,4 @@
 import { existsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
@@ -9,6 +8,7 @@ import { inject } from "vitest";
 
 import { readPickle, Text } from "../../../src/cli/results/Pickle.ts";
 import { pythonRepr } from "../../../src/cli/results/PythonRepr.ts";
+import { loopbackServer, bodyOf, respondJson } from "../../support/http/LoopbackServer.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { program } from "../../support/processes/Program.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
@@ -38,26 +38,15 @@ const pickles = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
 const folderOf = Effect.flatMap(FileSystem.FileSystem, (files) => files.makeTempDirectoryScoped());
 
 /** An endpoint whose jobs end at once, each with the result that it was handed in with. */
-const endpoint = Effect.acquireRelease(
-  Effect.callback<{ readonly url: string; readonly close: () => void }>((resume) => {
-    let last: unknown;
-    const server = createServer((request, response) => {
-      const parts: Array<Buffer> = [];
-      request.on("data", (part: Buffer) => parts.push(part));
-      request.once("end", () => {
-        if (parts.length > 0) last = JSON.parse(Buffer.concat(parts).toString()).input.result;
-        const output = { success: true, result: last, stdout: "" };
-        response.writeHead(200, { "content-type": "application/json" });
-        response.end(JSON.stringify({ id: "a-job", status: "COMPLETED", output, stream: [] }));
-      });
-    }).listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" ? address?.port : undefined;
-      resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, close: () => void server.close() }));
-    });
-  }),
-  ({ close }) => Effect.sync(close),
-);
+const endpoint = Effect.suspend(() => {
+  let last: unknown;
+  return loopbackServer(async (request, response) => {
+    const body = await bodyOf(request);
+    if (body !== "") last = JSON.parse(body).input.result;
+    const output = { success: true, result: last, stdout: "" };
+    respondJson(response, { id: "a-job", status: "COMPLETED", output, stream: [] });
+  });
+});
 
 /** Text that would control a terminal. */
 // oxlint-disable-next-line no-control-regex

@@ -1,12 +1,10 @@
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem } from "effect";
 
 import { eventually } from "../../support/effects/Waiting.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
+import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { serveProcess } from "../../support/processes/Serve.ts";
@@ -47,43 +45,35 @@ const steady = (text: string, port: number): string =>
 
 /** An endpoint that answers everything alike. */
 const answering = (status: number) =>
-  Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      const server = createServer((_, response) => {
-        response.writeHead(status, { "content-type": "application/json" }).end("{}");
-      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
-    }),
-    (server) => Effect.sync(() => server.close()),
-  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+  Effect.map(
+    loopbackServer((_, response) => respondJson(response, {}, status)),
+    ({ url }) => url,
+  );
 
 /** One of each kind of text that would control a terminal. */
 const CONTROLS = "\u001b]0;title\u0007\u001b[2J\r\u009b31m\u202e\u2028\u007f";
 
 /** An endpoint whose job runs for one poll and then ends as given, with such characters in all texts. */
 const controlling = (end: unknown) =>
-  Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      let looks = 0;
-      const server = createServer((request, response) => {
-        const path = request.url ?? "";
-        if (path.includes("/status/")) looks += 1;
-        const running = {
-          id: "a-job",
-          status: looks < 2 ? "IN_PROGRESS" : `x${CONTROLS}`,
-          output: { stage: `stage\n${CONTROLS}`, output: `line ${looks} ${CONTROLS}\n` },
-        };
-        const stream = [{ output: CONTROLS }, { output: { success: true, json_result: CONTROLS } }];
-        const answer = path.includes("/stream/")
-          ? { status: "COMPLETED", stream }
-          : looks < 3
-            ? running
-            : end;
-        response.writeHead(200, { "content-type": "application/json" });
-        response.end(JSON.stringify(answer));
-      }).listen(0, "127.0.0.1", () => resume(Effect.succeed(server)));
-    }),
-    (server) => Effect.sync(() => server.close()),
-  ).pipe(Effect.map((server) => `http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+  Effect.suspend(() => {
+    let looks = 0;
+    return loopbackServer((request, response) => {
+      const path = request.url ?? "";
+      if (path.includes("/status/")) looks += 1;
+      const running = {
+        id: "a-job",
+        status: looks < 2 ? "IN_PROGRESS" : `x${CONTROLS}`,
+        output: { stage: `stage\n${CONTROLS}`, output: `line ${looks} ${CONTROLS}\n` },
+      };
+      const stream = [{ output: CONTROLS }, { output: { success: true, json_result: CONTROLS } }];
+      const answer = path.includes("/stream/")
+        ? { status: "COMPLETED", stream }
+        : looks < 3
+          ? running
+          : end;
+      respondJson(response, answer);
+    });
+  }).pipe(Effect.map(({ url }) => url));
 
 // oxlint-disable-next-line no-control-regex
 const CONTROLLING = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]/;

@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, type Scope } from "effect";
 
+import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { workerCommand } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
@@ -69,22 +69,10 @@ const requestFile = Effect.fnUntraced(function* (content: unknown) {
 
 /** An endpoint at which each job has ended with this output. */
 const endpoint = (output: unknown) =>
-  Effect.acquireRelease(
-    Effect.callback<{ readonly url: string; readonly close: () => void }>((resume) => {
-      const server = createServer((request, response) => {
-        request.resume();
-        response.writeHead(200, { "content-type": "application/json" });
-        response.end(JSON.stringify({ id: "a-job", status: "COMPLETED", output }));
-      }).listen(0, "127.0.0.1", () => {
-        const address = server.address();
-        const port = typeof address === "object" ? address?.port : undefined;
-        resume(
-          Effect.succeed({ url: `http://127.0.0.1:${port}`, close: () => void server.close() }),
-        );
-      });
-    }),
-    ({ close }) => Effect.sync(close),
-  );
+  loopbackServer((request, response) => {
+    request.resume();
+    respondJson(response, { id: "a-job", status: "COMPLETED", output });
+  });
 
 const scoped = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem | Scope.Scope>) =>
   effect.pipe(Effect.scoped, Effect.provide(NodeServices.layer));

@@ -1,8 +1,7 @@
-import { createServer } from "node:http";
-
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { loopbackServer, bodyOf } from "../../support/http/LoopbackServer.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
 
@@ -11,24 +10,13 @@ const JOB = JSON.stringify({ input: functionInput("def f(): return 1") });
 /** A collector on loopback that keeps what it is sent, by path. */
 const collector = Effect.gen(function* () {
   const received = new Map<string, string>();
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      const made = createServer((request, response) => {
-        const parts: Array<Buffer> = [];
-        request.on("data", (part: Buffer) => parts.push(part));
-        request.on("end", () => {
-          const path = request.url ?? "";
-          received.set(path, `${received.get(path) ?? ""}${Buffer.concat(parts).toString()}`);
-          response.end("{}");
-        });
-      });
-      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)));
-    }),
-    (made) => Effect.sync(() => made.close()),
-  );
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  return { received, url: `http://127.0.0.1:${port}` };
+  const { url } = yield* loopbackServer(async (request, response) => {
+    const path = request.url ?? "";
+    const body = await bodyOf(request);
+    received.set(path, `${received.get(path) ?? ""}${body}`);
+    response.end("{}");
+  });
+  return { received, url };
 });
 
 describe("OpenTelemetry", () => {

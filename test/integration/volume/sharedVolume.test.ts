@@ -1,11 +1,12 @@
 import { mkdirSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer, type RequestListener } from "node:http";
+import { type RequestListener } from "node:http";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { loopbackServer } from "../../support/http/LoopbackServer.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { makeWheels } from "../../support/python/Wheels.ts";
 
@@ -31,29 +32,16 @@ const scene = Effect.map(temporaryFolder, (folder) => {
 
 /** A server on loopback that keeps the address and the credentials of each request. */
 const listening = (answer: RequestListener) =>
-  Effect.acquireRelease(
-    Effect.callback<{
-      readonly port: number;
-      readonly requests: Array<string>;
-      readonly close: () => void;
-    }>((resume) => {
-      const requests: Array<string> = [];
-      const server = createServer((request, response) => {
+  Effect.suspend(() => {
+    const requests: Array<string> = [];
+    return Effect.map(
+      loopbackServer((request, response) => {
         requests.push(`${request.url} ${request.headers.authorization ?? "nobody"}`);
         answer(request, response);
-      });
-      server.listen(0, "127.0.0.1", () => {
-        const address = server.address();
-        const port = typeof address === "object" && address !== null ? address.port : 0;
-        const close = () => {
-          server.closeAllConnections();
-          server.close();
-        };
-        resume(Effect.succeed({ port, requests, close }));
-      });
-    }),
-    ({ close }) => Effect.sync(close),
-  );
+      }),
+      ({ port }) => ({ port, requests }),
+    );
+  });
 
 describe("endpoints on one volume", () => {
   it.live("share no file of an installed package", () =>

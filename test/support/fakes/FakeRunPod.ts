@@ -1,7 +1,8 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type IncomingMessage, type ServerResponse } from "node:http";
 
 import { Deferred, Effect, Exit } from "effect";
+
+import { loopbackServer, bodyOf, respondJson } from "../http/LoopbackServer.ts";
 
 /** What goes wrong with one request. */
 export type Fault =
@@ -71,18 +72,9 @@ const ROUTES: ReadonlyArray<readonly [string, Route]> = [
   ["/ping/", "ping"],
 ];
 
-const bodyOf = async (request: IncomingMessage): Promise<string> => {
-  const parts: Array<Buffer> = [];
-  for await (const part of request) parts.push(part);
-  return Buffer.concat(parts).toString();
-};
-
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const json = (response: ServerResponse, value: unknown) => {
-  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(value));
-};
 const nothing = (response: ServerResponse) => {
   response.writeHead(204).end();
 };
@@ -161,30 +153,30 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
         return response.writeHead(200, { "content-type": next.contentType }).end(next.text);
       }
       const batch = url.searchParams.get("batch_size");
-      if (batch === null) return json(response, queued.shift());
-      return json(response, queued.splice(0, Number(batch)));
+      if (batch === null) return respondJson(response, queued.shift());
+      return respondJson(response, queued.splice(0, Number(batch)));
     },
     stop: async (_, __, ___, response) => {
       if (!(await held(response, () => stops.length > 0))) {
         return response.destroyed ? undefined : nothing(response);
       }
-      return json(response, { jobsToStop: stops.splice(0) });
+      return respondJson(response, { jobsToStop: stops.splice(0) });
     },
     done: (url, text, request, response) => {
       const posted = post(url, text, request);
       if (posted.body["status"] === "IN_PROGRESS") progress.push(posted);
       else keep(posted);
-      json(response, {});
+      respondJson(response, {});
     },
     stream: (url, text, request, response) => {
       const { id, body } = post(url, text, request);
       chunks.set(id, [...(chunks.get(id) ?? []), body["output"]]);
-      json(response, {});
+      respondJson(response, {});
     },
     ping: (url, _, __, response) => {
       const ids = url.searchParams.get("job_id")?.split(",") ?? [];
       pings.push({ ids, query: url.searchParams });
-      json(response, {});
+      respondJson(response, {});
     },
   };
 
@@ -226,23 +218,11 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     happened();
   };
 
-  const server = yield* Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof createServer>>((resume) => {
-      const made = createServer((request, response) => {
-        serve(request, response).catch((error: unknown) => {
-          response.destroy(error instanceof Error ? error : new Error(String(error)));
-        });
-      });
-      made.listen(0, "127.0.0.1", () => resume(Effect.succeed(made)));
-    }),
-    (made) =>
-      Effect.callback<void>((resume) => {
-        made.close(() => resume(Effect.void));
-        made.closeAllConnections();
-      }),
-  );
-  const address = server.address() as AddressInfo;
-  const base = `http://127.0.0.1:${address.port}`;
+  const { url: base } = yield* loopbackServer((request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      response.destroy(error instanceof Error ? error : new Error(String(error)));
+    });
+  });
 
   const until = (isDone: () => boolean) =>
     Effect.suspend(() => {
