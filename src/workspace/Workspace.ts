@@ -10,6 +10,7 @@ import {
   Metric,
   Option,
   Path,
+  Ref,
   Scope,
   Semaphore,
 } from "effect";
@@ -84,6 +85,11 @@ export interface PreparedWorkspace {
   readonly environment: Readonly<Record<string, string>>;
   /** The virtual environment itself. */
   readonly venv: Venv;
+  /**
+   * Increases when packages were added to the current virtual environment or another one was activated. A Python
+   * process that has seen a lower number has to invalidate its import caches before the next call.
+   */
+  readonly generation: number;
 }
 
 export type WorkspaceError = VenvError | LockTimeout | LockUnavailable;
@@ -134,6 +140,11 @@ export class Workspace extends Context.Service<
     readonly retreat: (
       requirements: ReadonlyArray<string>,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /**
+     * To be called after packages were added to a virtual environment: returns it with a new generation, which
+     * `ready` has from then on too if that environment is the current one.
+     */
+    readonly packagesAdded: (prepared: PreparedWorkspace) => Effect.Effect<PreparedWorkspace>;
     /** How full the disks are that it can use, and with what, in lines. */
     readonly usage: Effect.Effect<string>;
   }
@@ -161,6 +172,8 @@ export class Workspace extends Context.Service<
         checkedAt: number;
       }
       let state: State | undefined;
+      const generation = yield* Ref.make(0);
+      const nextGeneration = Ref.updateAndGet(generation, (number) => number + 1);
       /** Why the network volume did not serve. */
       let trouble: string | null = null;
 
@@ -299,6 +312,7 @@ export class Workspace extends Context.Service<
           basePython: venv.base.executable,
           environment: variables,
           venv,
+          generation: yield* nextGeneration,
         };
         const checkedAt = yield* Clock.currentTimeMillis;
         state = { place, venv, checkedAt, prepared };
@@ -432,6 +446,12 @@ export class Workspace extends Context.Service<
           : established(),
       );
 
+      const packagesAdded = Effect.fnUntraced(function* (prepared: PreparedWorkspace) {
+        const updated = { ...prepared, generation: yield* nextGeneration };
+        if (state?.venv.prefix === prepared.prefix) state = { ...state, prepared: updated };
+        return updated;
+      });
+
       return Workspace.of({
         ready,
         rebuild: (evidence) =>
@@ -463,6 +483,7 @@ export class Workspace extends Context.Service<
             Effect.suspend(() => settle(state?.place ?? volume.own, requirements, cache)),
           ),
         retreat: (requirements) => turn.withPermit(settle(volume.own, requirements)),
+        packagesAdded,
         usage: Effect.gen(function* () {
           const places = new Set([state?.place ?? volume.own, volume.own]);
           const reports = yield* Effect.forEach(places, ({ directory, caches }) =>

@@ -481,6 +481,49 @@ describe("Workspace", () => {
     });
   });
 
+  describe("generation", () => {
+    it.effect("increases when packages were added to the current environment", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker();
+        const first = yield* worker.ready;
+        const second = yield* worker.packagesAdded(first);
+        assert.deepStrictEqual(second, { ...first, generation: first.generation + 1 });
+        assert.strictEqual(yield* worker.ready, second);
+        yield* TestClock.adjust(Duration.minutes(1));
+        assert.strictEqual(yield* worker.ready, second);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+
+    it.effect(
+      "increases with every other environment, also with one that was current before",
+      () => {
+        const machine = fakeMachine();
+        return Effect.gen(function* () {
+          const worker = yield* machine.worker();
+          const first = yield* worker.ready;
+          const second = yield* worker.extend(["numpy>=2"]);
+          const third = there(yield* worker.use(first.venv));
+          const fourth = yield* worker.rebuild("evidence");
+          const all = [first, second, third, fourth].map(({ generation }) => generation);
+          assert.deepStrictEqual(all, [1, 2, 3, 4]);
+        }).pipe(Effect.scoped, machine.provide);
+      },
+    );
+
+    it.effect("of packages added elsewhere is not that of the current environment", () => {
+      const machine = fakeMachine();
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker();
+        const first = yield* worker.ready;
+        const second = yield* worker.extend(["numpy>=2"]);
+        const changed = yield* worker.packagesAdded(first);
+        assert.isAbove(changed.generation, second.generation);
+        assert.strictEqual(yield* worker.ready, second);
+      }).pipe(Effect.scoped, machine.provide);
+    });
+  });
+
   it.effect("holds nothing when its worker ends", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {

@@ -50,6 +50,7 @@ export const prepared: PreparedWorkspace = {
     number: 1,
     base: { executable: "/usr/bin/python3.12", identity: "python" },
   },
+  generation: 1,
 };
 
 export const result = {
@@ -180,6 +181,7 @@ export const fakeWorkspace = () => {
       use: () => Effect.succeedNone,
       extend: () => Effect.succeed(prepared),
       retreat: () => Effect.succeed(prepared),
+      packagesAdded: Effect.succeed,
       usage: Effect.succeed(""),
     }),
   );
