@@ -215,12 +215,12 @@ export class PythonPackages extends Context.Service<
           yield* add(prepared, venv, requirements, options);
           return prepared;
         }
-        for (const other of yield* workspace.environments) {
+        for (const other of yield* workspace.listVenvs) {
           if (other.prefix === prefix || (yield* venvs.isInstalling(other))) continue;
           const otherPlan = yield* planFor(prepared, other, requirements, options);
           if (otherPlan === "changes") continue;
           if (otherPlan === "additions") yield* add(prepared, other, requirements, options);
-          const used = yield* workspace.use(other);
+          const used = yield* workspace.activate(other);
           if (Option.isSome(used)) return used.value;
         }
         yield* Effect.logInfo(
@@ -237,7 +237,7 @@ export class PythonPackages extends Context.Service<
           if (venv === undefined) return Option.none();
           return venv.prefix === prepared.prefix
             ? Option.some(prepared)
-            : yield* workspace.use(venv);
+            : yield* workspace.activate(venv);
         });
 
       const install = Effect.fn("PythonPackages.install")(function* (
@@ -277,7 +277,9 @@ export class PythonPackages extends Context.Service<
         if (!isFull(second.failure)) return yield* second.failure;
         const usage = yield* workspace.usage;
         const before = yield* venvs.requirements((yield* workspace.ready).venv);
-        const third = yield* Effect.result(renew(requirements, before, workspace.retreat));
+        const third = yield* Effect.result(
+          renew(requirements, before, workspace.fallBackToOwnDisk),
+        );
         if (third._tag === "Success") {
           yield* Effect.logWarning(
             `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,

@@ -126,18 +126,18 @@ export class Workspace extends Context.Service<
     readonly ready: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A new environment in place of the current one, against which there is evidence. */
     readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** All environments of this image in the workspace, the newest first. */
-    readonly environments: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
-    /** Goes over to another environment, unless it is gone by now. */
-    readonly use: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
-    /** Goes over to a new environment that has these requirements. */
+    /** All virtual environments of this image in the workspace, the newest first. */
+    readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
+    /** Makes another virtual environment the current one; none if it was removed or condemned. */
+    readonly activate: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
+    /** Builds a virtual environment that has these requirements, and activates it. */
     readonly extend: (
       requirements: ReadonlyArray<string>,
       /** Whether what is fetched may be kept; true unless said otherwise. */
       cache?: boolean,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** The same on the container's own disk, where this worker then stays. */
-    readonly retreat: (
+    /** The same on the container's own disk, which this worker then uses until it ends. */
+    readonly fallBackToOwnDisk: (
       requirements: ReadonlyArray<string>,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /**
@@ -468,10 +468,10 @@ export class Workspace extends Context.Service<
               return yield* enter(place, requirements);
             }),
           ),
-        environments: Effect.suspend(() =>
+        listVenvs: Effect.suspend(() =>
           state === undefined ? Effect.succeed([]) : venvs.all(state.place),
         ),
-        use: (venv) =>
+        activate: (venv) =>
           turn.withPermit(
             Effect.gen(function* () {
               if (state === undefined || !(yield* venvs.canBeTaken(venv))) return Option.none();
@@ -482,7 +482,7 @@ export class Workspace extends Context.Service<
           turn.withPermit(
             Effect.suspend(() => settle(state?.place ?? volume.own, requirements, cache)),
           ),
-        retreat: (requirements) => turn.withPermit(settle(volume.own, requirements)),
+        fallBackToOwnDisk: (requirements) => turn.withPermit(settle(volume.own, requirements)),
         packagesAdded,
         usage: Effect.gen(function* () {
           const places = new Set([state?.place ?? volume.own, volume.own]);

@@ -218,7 +218,7 @@ describe("Workspace", () => {
         { method: "makeDirectory", code: "EROFS", path: /^\/own$/ },
       ]);
       yield* worker.ready;
-      const error = yield* Effect.flip(worker.retreat(["one"]));
+      const error = yield* Effect.flip(worker.fallBackToOwnDisk(["one"]));
       assert.strictEqual(
         error.message,
         "/own can't be made: it is mounted read-only (EROFS). Mount it writable.",
@@ -451,13 +451,13 @@ describe("Workspace", () => {
         assert.strictEqual(yield* worker.ready, second);
         assert.deepStrictEqual(yield* worker.venvs.requirements(second.venv), ["numpy>=2"]);
         assert.deepStrictEqual(
-          (yield* worker.environments).map(({ prefix }) => prefix),
+          (yield* worker.listVenvs).map(({ prefix }) => prefix),
           [second.prefix, first.prefix],
         );
-        assert.strictEqual(Option.getOrThrow(yield* worker.use(first.venv)).prefix, first.prefix);
+        assert.strictEqual(Option.getOrThrow(yield* worker.activate(first.venv)).prefix, first.prefix);
         assert.strictEqual((yield* worker.ready).prefix, first.prefix);
         machine.memory.uproot(second.prefix);
-        assert.deepStrictEqual(yield* worker.use(second.venv), Option.none());
+        assert.deepStrictEqual(yield* worker.activate(second.venv), Option.none());
         assert.strictEqual((yield* worker.ready).prefix, first.prefix);
       }).pipe(Effect.scoped, machine.provide);
     });
@@ -472,7 +472,7 @@ describe("Workspace", () => {
         const worker = yield* machine.worker();
         yield* worker.ready;
         for (let turn = 0; turn < 10; turn += 1) yield* worker.extend([`package${turn}`]);
-        const numbers = (yield* worker.environments).map(({ number }) => number);
+        const numbers = (yield* worker.listVenvs).map(({ number }) => number);
         // Its own last ones stay as well: processes may still run from them.
         assert.deepStrictEqual(numbers, [11, 10, 9, 8, 7, 6, 5, 4, 3, 1]);
         assert.property(machine.memory.show(), held.python);
@@ -503,7 +503,7 @@ describe("Workspace", () => {
           const worker = yield* machine.worker();
           const first = yield* worker.ready;
           const second = yield* worker.extend(["numpy>=2"]);
-          const third = there(yield* worker.use(first.venv));
+          const third = there(yield* worker.activate(first.venv));
           const fourth = yield* worker.rebuild("evidence");
           const all = [first, second, third, fourth].map(({ generation }) => generation);
           assert.deepStrictEqual(all, [1, 2, 3, 4]);

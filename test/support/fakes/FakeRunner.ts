@@ -177,10 +177,10 @@ export const fakeWorkspace = () => {
           evidence.push(reason);
           return rebuilt;
         }),
-      environments: Effect.succeed([prepared.venv]),
-      use: () => Effect.succeedNone,
+      listVenvs: Effect.succeed([prepared.venv]),
+      activate: () => Effect.succeedNone,
       extend: () => Effect.succeed(prepared),
-      retreat: () => Effect.succeed(prepared),
+      fallBackToOwnDisk: () => Effect.succeed(prepared),
       packagesAdded: Effect.succeed,
       usage: Effect.succeed(""),
     }),
