@@ -1,7 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { Programs } from "../platform/Programs.ts";
 import { diskFault } from "../platform/files/DiskFault.ts";
@@ -102,7 +102,6 @@ export class Fitness extends Context.Service<
     this,
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const programs = yield* Programs;
       const python = yield* Interpreters;
       const volume = yield* Volume;
@@ -116,11 +115,7 @@ export class Fitness extends Context.Service<
         ({ message }) => new Unfit({ check: "python", reason: message }),
       );
 
-      const canWrite = (folder: string) =>
-        probeWrite(folder).pipe(
-          Effect.provideService(FileSystem.FileSystem, files),
-          Effect.provideService(Path.Path, path),
-        );
+      const canWrite = (folder: string) => probeWrite(files, folder);
 
       /** The container's disk is needed only where the network volume can't be used. */
       const hasDisk = Effect.gen(function* () {

@@ -1,7 +1,8 @@
 import { Effect, FileSystem, Option, Path, Schema } from "effect";
 
+import { replaceFile } from "../platform/files/AtomicFile.ts";
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
-import { readSmallFile, replaceFile } from "../platform/files/SmallFile.ts";
+import { readSmallFile } from "../platform/files/SmallFile.ts";
 import { LINKS } from "./ImagePackages.ts";
 import { type Interpreter } from "./Interpreters.ts";
 

@@ -3,6 +3,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { Context, Effect, FileSystem, Layer, Metric, Option, Path, Schema } from "effect";
 
 import type { ProgramFailed } from "../platform/Programs.ts";
+import { replaceAtomically } from "../platform/files/AtomicFile.ts";
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { REMOVING } from "../platform/files/Removal.ts";
 import { withoutCredentials } from "../settings/Credentials.ts";
@@ -140,17 +141,16 @@ export class VenvBuilder extends Context.Service<
         const target = path.join(".venvs", path.basename(venv.prefix));
         const current = yield* Effect.option(files.readLink(link));
         if (Option.contains(current, target)) return;
-        const temporary = `${link}-${randomUUID()}`;
-        yield* Effect.gen(function* () {
-          yield* files.symlink(target, temporary);
-          // A folder in the link's place was made by another worker program: it is kept under another name.
-          const isFolder = Option.isNone(current) && (yield* files.exists(link));
-          if (isFolder) yield* files.rename(link, `${link}.replaced-${randomUUID()}`);
-          yield* files.rename(temporary, link);
-        }).pipe(
-          Effect.mapError(diskFault(link, "can't be made a link")),
-          Effect.onError(() => Effect.ignore(files.remove(temporary))),
-        );
+        yield* replaceAtomically(
+          files,
+          link,
+          Effect.fnUntraced(function* (temporary) {
+            yield* files.symlink(target, temporary);
+            // A folder in the link's place was made by another worker program: it is kept under another name.
+            const isFolder = Option.isNone(current) && (yield* files.exists(link));
+            if (isFolder) yield* files.rename(link, `${link}.replaced-${randomUUID()}`);
+          }),
+        ).pipe(Effect.mapError(diskFault(link, "can't be made a link")));
       });
 
       /** Removes what builders that were killed left; under the lock nobody else is building. */

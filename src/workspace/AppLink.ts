@@ -1,30 +1,25 @@
-import { randomUUID } from "node:crypto";
+import { join, resolve } from "node:path";
 
-import { Effect, FileSystem, Option, Path } from "effect";
+import { Effect, type FileSystem, Option } from "effect";
 
+import { replaceLink } from "../platform/files/AtomicFile.ts";
 import { diskFault } from "../platform/files/DiskFault.ts";
 
 /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
 export const linkApp = Effect.fn("Workspace.linkApp")(
-  function* (appPath: string, directory: string) {
-    const files = yield* FileSystem.FileSystem;
-    const path = yield* Path.Path;
-    if (path.resolve(appPath) === path.resolve(directory)) return;
+  function* (files: FileSystem.FileSystem, appPath: string, directory: string) {
+    if (resolve(appPath) === resolve(directory)) return;
     if (!(yield* files.exists(appPath))) return;
-    const link = path.join(appPath, ".venv");
-    const target = path.join(directory, ".venv");
+    const link = join(appPath, ".venv");
+    const target = join(directory, ".venv");
     const current = yield* Effect.option(files.readLink(link));
     if (Option.contains(current, target)) return;
     if (Option.isNone(current) && (yield* files.exists(link))) {
       return yield* Effect.logWarning(`${link} is a folder of its own and stays as it is`);
     }
-    const temporary = `${link}-${randomUUID()}`;
-    yield* files.symlink(target, temporary);
-    yield* files
-      .rename(temporary, link)
-      .pipe(Effect.onError(() => Effect.ignore(files.remove(temporary))));
+    yield* replaceLink(files, link, target);
   },
-  (effect, appPath) =>
+  (effect, _files, appPath) =>
     Effect.catch(effect, (error) =>
       Effect.logWarning(diskFault(`${appPath}/.venv`, "can't be made a link")(error).message),
     ),

@@ -1,7 +1,8 @@
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import manifest from "../../package.json" with { type: "json" };
-import { readSmallFile, replaceFile } from "../platform/files/SmallFile.ts";
+import { replaceFile } from "../platform/files/AtomicFile.ts";
+import { readSmallFile } from "../platform/files/SmallFile.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
 import type { Place } from "../venv/Place.ts";
 

@@ -1,4 +1,6 @@
-import { Effect, FileSystem, Option, Path } from "effect";
+import { join } from "node:path";
+
+import { Effect, type FileSystem, Option } from "effect";
 
 import type { Place } from "../venv/Place.ts";
 import { makeCache } from "./CacheTag.ts";
@@ -18,11 +20,10 @@ const hubOf = (environment: Readonly<Record<string, string>>): string | undefine
  */
 export const linkModels = Effect.fn("ModelCache.linkModels")(
   function* (
+    files: FileSystem.FileSystem,
     place: Place,
     environment: Readonly<Record<string, string>>,
-  ): Effect.fn.Return<void, unknown, FileSystem.FileSystem | Path.Path> {
-    const files = yield* FileSystem.FileSystem;
-    const path = yield* Path.Path;
+  ): Effect.fn.Return<void, unknown> {
     const hub = hubOf(environment);
     if (hub === undefined || !(place.shared || Option.isSome(place.cachedModels))) return;
 
@@ -39,18 +40,18 @@ export const linkModels = Effect.fn("ModelCache.linkModels")(
         );
     });
 
-    const home = path.join(place.caches, ".hf-cache");
-    if (hub.startsWith(`${home}/`)) yield* makeCache(home);
+    const home = join(place.caches, ".hf-cache");
+    if (hub.startsWith(`${home}/`)) yield* makeCache(files, home);
     yield* files.makeDirectory(hub, { recursive: true });
     const { TRANSFORMERS_CACHE } = environment;
-    if (TRANSFORMERS_CACHE === path.join(place.caches, ".hf-cache", "transformers")) {
+    if (TRANSFORMERS_CACHE === join(place.caches, ".hf-cache", "transformers")) {
       yield* link("hub", TRANSFORMERS_CACHE);
     }
     if (Option.isNone(place.cachedModels)) return;
     const source = place.cachedModels.value;
     for (const name of yield* files.readDirectory(source)) {
       if (name.startsWith("models--")) {
-        yield* link(path.join(source, name), path.join(hub, name));
+        yield* link(join(source, name), join(hub, name));
       }
     }
   },

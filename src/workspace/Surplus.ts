@@ -181,9 +181,7 @@ export class SurplusFinder extends Context.Service<
           const taken = yield* Effect.orElseSucceed(locks.tryLock(lock, "exclusive"), Option.none);
           if (Option.isNone(taken)) return false;
         }
-        yield* Effect.forEach(parts, removeWhole, { discard: true }).pipe(
-          Effect.provideService(FileSystem.FileSystem, files),
-          Effect.provideService(Path.Path, path),
+        yield* Effect.forEach(parts, (part) => removeWhole(files, part), { discard: true }).pipe(
           Effect.mapError(diskFault(where, "can't be removed")),
         );
         return true;

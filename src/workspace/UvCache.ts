@@ -103,13 +103,7 @@ export class UvCache extends Context.Service<
           if (info.value.type !== "Directory") {
             return yield* skipped("is not a folder (links are not followed)");
           }
-          const isTagged = yield* Effect.orElseSucceed(
-            isCache(cache).pipe(
-              Effect.provideService(FileSystem.FileSystem, files),
-              Effect.provideService(Path.Path, path),
-            ),
-            () => false,
-          );
+          const isTagged = yield* Effect.orElseSucceed(isCache(files, cache), () => false);
           if (!isTagged) {
             return yield* skipped(
               "has no CACHEDIR.TAG, so it may be something else than uv's cache. If it is one, any run of uv with it adds the file",

@@ -62,12 +62,6 @@ export class Volume extends Context.Service<
           Effect.orElseSucceed(() => false),
         );
 
-      const probe = (folder: string) =>
-        probeWrite(folder).pipe(
-          Effect.provideService(FileSystem.FileSystem, files),
-          Effect.provideService(Path.Path, path),
-        );
-
       const models = path.join(root, ...CACHED_MODELS);
       const cachedModels = (yield* isDirectory(models)) ? Option.some(models) : Option.none();
 
@@ -94,7 +88,7 @@ export class Volume extends Context.Service<
         if (kind.success.type !== "Directory") return Option.none<Place>();
         const onlyModels = yield* holdsOnlyModels;
         if (onlyModels && !(yield* isMount)) return Option.none<Place>();
-        const writable = yield* Effect.result(probe(root));
+        const writable = yield* Effect.result(probeWrite(files, root));
         if (writable._tag === "Failure") {
           if (onlyModels) return Option.none<Place>();
           return yield* new VolumeNotWritable({ path: root, fault: writable.failure });
@@ -109,7 +103,7 @@ export class Volume extends Context.Service<
 
       const ownDirectory = Option.isSome(chosen)
         ? chosen.value
-        : (yield* Effect.isSuccess(probe(APP)))
+        : (yield* Effect.isSuccess(probeWrite(files, APP)))
           ? APP
           : path.join(cache, "workspace");
 

@@ -223,10 +223,7 @@ export class Workspace extends Context.Service<
             Effect.gen(function* () {
               const held = yield* locks.tryLock(lockOf(prefix), "exclusive");
               if (Option.isNone(held)) return;
-              yield* removeWhole(prefix).pipe(
-                Effect.provideService(FileSystem.FileSystem, files),
-                Effect.provideService(Path.Path, path),
-              );
+              yield* removeWhole(files, prefix);
             }),
           ).pipe(Effect.catch((error) => Effect.logDebug(`${prefix} stays: ${error.message}`)));
         }
@@ -267,7 +264,7 @@ export class Workspace extends Context.Service<
       /** Programs of jobs need a folder for temporary files, which a read-only container does not have. */
       const temporaryFolder = Effect.fnUntraced(
         function* ({ directory }: Place) {
-          if (yield* isWritable(tmpdir())) return {};
+          if (yield* isWritable(files, tmpdir())) return {};
           const folder = path.join(directory, ".tmp");
           yield* files.makeDirectory(folder, { recursive: true });
           yield* Effect.logWarning(`${tmpdir()} can't be written to: jobs get TMPDIR=${folder}`);
@@ -279,8 +276,6 @@ export class Workspace extends Context.Service<
             {},
           ),
         ),
-        Effect.provideService(FileSystem.FileSystem, files),
-        Effect.provideService(Path.Path, path),
       );
 
       /** Takes an environment for this worker's own, unless it is gone by now. */
@@ -293,14 +288,8 @@ export class Workspace extends Context.Service<
         yield* Effect.all(
           [
             Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
-            linkApp(appPath, place.directory).pipe(
-              Effect.provideService(FileSystem.FileSystem, files),
-              Effect.provideService(Path.Path, path),
-            ),
-            linkModels(place, variables).pipe(
-              Effect.provideService(FileSystem.FileSystem, files),
-              Effect.provideService(Path.Path, path),
-            ),
+            linkApp(files, appPath, place.directory),
+            linkModels(files, place, variables),
           ],
           { concurrency: "unbounded" },
         );

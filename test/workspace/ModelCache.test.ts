@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer, Option, Path } from "effect";
+import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import type { Place } from "../../src/venv/Place.ts";
@@ -34,10 +34,10 @@ const setUp = (
   const memory = memoryFileSystem(planted);
   const logs = keptLogs();
   const link = (place: Place = volume, variables: Readonly<Record<string, string>> = {}) =>
-    linkModels(place, jobEnvironment(Environment.make(variables), place, "/venv")).pipe(
-      Effect.provide(
-        Layer.mergeAll(faultyFileSystem(memory.contended, faults).layer, Path.layer, logs.layer),
-      ),
+    Effect.flatMap(FileSystem.FileSystem, (files) =>
+      linkModels(files, place, jobEnvironment(Environment.make(variables), place, "/venv")),
+    ).pipe(
+      Effect.provide(Layer.merge(faultyFileSystem(memory.contended, faults).layer, logs.layer)),
     );
   return { memory, link, logs };
 };

@@ -454,7 +454,10 @@ describe("Workspace", () => {
           (yield* worker.listVenvs).map(({ prefix }) => prefix),
           [second.prefix, first.prefix],
         );
-        assert.strictEqual(Option.getOrThrow(yield* worker.activate(first.venv)).prefix, first.prefix);
+        assert.strictEqual(
+          Option.getOrThrow(yield* worker.activate(first.venv)).prefix,
+          first.prefix,
+        );
         assert.strictEqual((yield* worker.ready).prefix, first.prefix);
         machine.memory.uproot(second.prefix);
         assert.deepStrictEqual(yield* worker.activate(second.venv), Option.none());

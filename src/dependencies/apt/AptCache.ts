@@ -73,7 +73,6 @@ export class AptCache extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const volume = yield* Volume;
-      const services = yield* Effect.context<FileSystem.FileSystem | Path.Path>();
 
       /**
        * Runs `use` with the folder of archives for this release of the distribution; does nothing without a volume,
@@ -86,7 +85,7 @@ export class AptCache extends Context.Service<
           const release = yield* files.readFileString("/etc/os-release");
           const name = `${valueOf(release, "ID")}-${valueOf(release, "VERSION_ID")}-${process.arch}`;
           let folder = yield* files.realPath(place.value.caches);
-          yield* Effect.ignore(Effect.provide(makeCache(path.join(folder, CACHE)), services));
+          yield* Effect.ignore(makeCache(files, path.join(folder, CACHE)));
           for (const part of [CACHE, name, "archives"]) {
             folder = path.join(folder, part);
             yield* Effect.ignore(files.makeDirectory(folder));

@@ -1,20 +1,23 @@
 import { randomUUID } from "node:crypto";
+import { basename, dirname, join } from "node:path";
 
-import { Effect, FileSystem, Path } from "effect";
+import { Effect, type FileSystem } from "effect";
 
-/** Folders with such names are on their way out, and nobody's. */
+/** Folders whose names start with this are being removed; nobody uses them. */
 export const REMOVING = ".removing-";
 
-/** The lock of an environment is beside it, so that it can be removed while its lock is held. */
-export const lockOf = (environment: string): string => `${environment}.lock`;
+/** The lock of a virtual environment is beside it, so that it can be removed while its lock is held. */
+export const lockOf = (prefix: string): string => `${prefix}.lock`;
 
-/** Removes a folder, renamed first, so that nobody ever finds half of it. */
-export const removeWhole = Effect.fnUntraced(function* (folder: string) {
-  const files = yield* FileSystem.FileSystem;
-  const path = yield* Path.Path;
-  const name = path.basename(folder);
-  if (name.startsWith(REMOVING)) return yield* files.remove(folder, { recursive: true });
-  const aside = path.join(path.dirname(folder), `${REMOVING}${randomUUID()}`);
-  yield* files.rename(folder, aside);
-  yield* files.remove(aside, { recursive: true });
+/** Removes a folder. It is renamed first, so that nobody finds a part of it under its own name. */
+export const removeWhole = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  folder: string,
+) {
+  if (basename(folder).startsWith(REMOVING)) {
+    return yield* files.remove(folder, { recursive: true });
+  }
+  const renamed = join(dirname(folder), `${REMOVING}${randomUUID()}`);
+  yield* files.rename(folder, renamed);
+  yield* files.remove(renamed, { recursive: true });
 });

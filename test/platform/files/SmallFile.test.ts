@@ -14,10 +14,8 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem } from "effect";
 
-import { codeOf } from "../../../src/platform/files/DiskFault.ts";
-import { readSmallFile, replaceFile } from "../../../src/platform/files/SmallFile.ts";
+import { readSmallFile } from "../../../src/platform/files/SmallFile.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
-import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
 
 describe("readSmallFile", () => {
   it.effect("reads a regular file", () =>
@@ -54,28 +52,5 @@ describe("readSmallFile", () => {
       const error = yield* Effect.flip(readSmallFile(files, path));
       assert.include(error.message, `${path} is not a small regular file`);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
-  );
-});
-
-describe("replaceFile", () => {
-  it.effect("replaces a link itself", () =>
-    Effect.gen(function* () {
-      const { files, show } = memoryFileSystem({
-        "/precious": "x",
-        "/a/file": { link: "/precious" },
-      });
-      yield* replaceFile(files, "/a/file", "text");
-      assert.deepStrictEqual(show(), { "/precious": "x", "/a": null, "/a/file": "text" });
-    }),
-  );
-
-  it.effect("writes to nothing that another process has put under its temporary name", () =>
-    Effect.gen(function* () {
-      const { files, precious } = plantingFileSystem({ "/a/file": "old" });
-      const error = yield* Effect.flip(replaceFile(files, "/a/file", "new"));
-      assert.strictEqual(codeOf(error), "EEXIST");
-      assert.strictEqual(precious(), "precious");
-      assert.strictEqual(yield* files.readFileString("/a/file"), "old");
-    }),
   );
 });

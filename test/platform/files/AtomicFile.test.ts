@@ -1,0 +1,66 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import {
+  replaceAtomically,
+  replaceFile,
+  replaceLink,
+} from "../../../src/platform/files/AtomicFile.ts";
+import { codeOf } from "../../../src/platform/files/DiskFault.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
+
+describe("replaceFile", () => {
+  it.effect("replaces a link itself, not the file that the link leads to", () =>
+    Effect.gen(function* () {
+      const { files, show } = memoryFileSystem({
+        "/precious": "x",
+        "/a/file": { link: "/precious" },
+      });
+      yield* replaceFile(files, "/a/file", "text");
+      assert.deepStrictEqual(show(), { "/precious": "x", "/a": null, "/a/file": "text" });
+    }),
+  );
+
+  it.effect("writes to nothing that another process has put under its temporary name", () =>
+    Effect.gen(function* () {
+      const { files, precious } = plantingFileSystem({ "/a/file": "old" });
+      const error = yield* Effect.flip(replaceFile(files, "/a/file", "new"));
+      assert.strictEqual(codeOf(error), "EEXIST");
+      assert.strictEqual(precious(), "precious");
+      assert.strictEqual(yield* files.readFileString("/a/file"), "old");
+    }),
+  );
+});
+
+describe("replaceLink", () => {
+  it.effect("replaces a link by another one", () =>
+    Effect.gen(function* () {
+      const { files, show } = memoryFileSystem({ "/a/link": { link: "/old" } });
+      yield* replaceLink(files, "/a/link", "/new");
+      assert.deepStrictEqual(show(), { "/a": null, "/a/link": { link: "/new" } });
+    }),
+  );
+
+  it.effect("leaves a folder in its place as it is, and nothing beside it", () =>
+    Effect.gen(function* () {
+      const { files, show } = memoryFileSystem({ "/a/link/file": "text" });
+      yield* Effect.flip(replaceLink(files, "/a/link", "/new"));
+      assert.deepStrictEqual(show(), { "/a": null, "/a/link": null, "/a/link/file": "text" });
+    }),
+  );
+});
+
+describe("replaceAtomically", () => {
+  it.effect("removes the temporary file when its creation fails or is interrupted", () =>
+    Effect.gen(function* () {
+      const { files, show } = memoryFileSystem({ "/a/file": "old" });
+      for (const end of [Effect.fail("half written"), Effect.interrupt]) {
+        yield* replaceAtomically(files, "/a/file", (temporary) =>
+          Effect.andThen(files.writeFileString(temporary, "half"), end),
+        ).pipe(Effect.exit);
+        assert.deepStrictEqual(show(), { "/a": null, "/a/file": "old" });
+      }
+    }),
+  );
+});
