@@ -506,7 +506,7 @@ describe("Workspace", () => {
           const worker = yield* machine.worker();
           const first = yield* worker.ready;
           const second = yield* worker.extend(["numpy>=2"]);
-          const third = there(yield* worker.activate(first.venv));
+          const third = Option.getOrThrow(yield* worker.activate(first.venv));
           const fourth = yield* worker.rebuild("evidence");
           const all = [first, second, third, fourth].map(({ generation }) => generation);
           assert.deepStrictEqual(all, [1, 2, 3, 4]);

@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Path } from "effect";
+import { Context, Effect, FileSystem, Layer, Path } from "effect";
 
 import { BlockingLock } from "../../../src/platform/BlockingLock.ts";
 import { Programs } from "../../../src/platform/Programs.ts";
@@ -135,6 +135,8 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
 
   return {
     memory,
+    /** The file system of a worker that has no faults. */
+    files: Layer.succeed(FileSystem.FileSystem, memory.contended),
     locks,
     /** Programs that were run. */
     lines,

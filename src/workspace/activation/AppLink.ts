@@ -2,8 +2,8 @@ import { join, resolve } from "node:path";
 
 import { Effect, type FileSystem, Option } from "effect";
 
-import { replaceLink } from "../platform/files/AtomicFile.ts";
-import { diskFault } from "../platform/files/DiskFault.ts";
+import { replaceLink } from "../../platform/files/AtomicFile.ts";
+import { diskFault } from "../../platform/files/DiskFault.ts";
 
 /** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
 export const linkApp = Effect.fn("Workspace.linkApp")(

@@ -2,8 +2,8 @@ import { join } from "node:path";
 
 import { Effect, type FileSystem, Option } from "effect";
 
-import type { Place } from "../venv/Place.ts";
-import { makeCache } from "./CacheTag.ts";
+import type { Place } from "../../venv/Place.ts";
+import { makeCache } from "../CacheTag.ts";
 
 /** Where the hub's libraries will look, by the variables that they go by. */
 const hubOf = (environment: Readonly<Record<string, string>>): string | undefined => {

@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option } from "effect";
 
-import { Environment } from "../../src/settings/Environment.ts";
-import type { Place } from "../../src/venv/Place.ts";
-import { jobEnvironment } from "../../src/workspace/JobEnvironment.ts";
-import { linkModels } from "../../src/workspace/ModelCache.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
-import { type Fault, faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
-import { memoryFileSystem, type Planted } from "../support/files/MemoryFileSystem.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import type { Place } from "../../../src/venv/Place.ts";
+import { jobEnvironment } from "../../../src/workspace/JobEnvironment.ts";
+import { linkModels } from "../../../src/workspace/activation/ModelCache.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { type Fault, faultyFileSystem } from "../../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem, type Planted } from "../../support/files/MemoryFileSystem.ts";
 
 const SOURCE = "/runpod-volume/huggingface-cache/hub";
 const CACHE = "/runpod-volume/.hf-cache";

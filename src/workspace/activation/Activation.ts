@@ -1,0 +1,70 @@
+import { Effect, FileSystem, Option } from "effect";
+
+import { Environment } from "../../settings/Environment.ts";
+import * as Setting from "../../settings/Setting.ts";
+import type { Place } from "../../venv/Place.ts";
+import type { Venv } from "../../venv/Venv.ts";
+import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { jobEnvironment } from "../JobEnvironment.ts";
+import type { PreparedWorkspace } from "../PreparedWorkspace.ts";
+import { activeWorkspace } from "./ActiveWorkspace.ts";
+import { linkApp } from "./AppLink.ts";
+import { linkModels } from "./ModelCache.ts";
+import { temporaryFolder } from "./TemporaryFolder.ts";
+import { venvLeases } from "./VenvLeases.ts";
+
+const APP_PATH = Setting.text({
+  name: "WORKER_APP_PATH",
+  doc: "The folder whose .venv programs expect that were made for the image (vLLM, say): a link is put there.",
+  expected: "a path",
+  fallback: "/app",
+});
+
+/** Makes a virtual environment the one that jobs run in: leased, published and linked. */
+export const activation = Effect.gen(function* () {
+  const files = yield* FileSystem.FileSystem;
+  const venvs = yield* VenvBuilder;
+  const environment = yield* Environment;
+  const appPath = yield* APP_PATH.value;
+  const leases = yield* venvLeases;
+  const active = yield* activeWorkspace;
+
+  /** None if the venv was removed before it could be leased. */
+  const activate = Effect.fn("Workspace.activate")(function* (place: Place, venv: Venv) {
+    if (!(yield* leases.acquire(venv))) return Option.none<PreparedWorkspace>();
+    const variables = {
+      ...jobEnvironment(environment, place, venv.prefix),
+      ...(yield* temporaryFolder(files, place)),
+    };
+    yield* Effect.all(
+      [
+        Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
+        linkApp(files, appPath, place.directory),
+        linkModels(files, place, variables),
+      ],
+      { concurrency: "unbounded" },
+    );
+    return Option.some(
+      yield* active.set(place, {
+        directory: place.directory,
+        python: venv.python,
+        prefix: venv.prefix,
+        version: venv.version,
+        basePython: venv.base.executable,
+        environment: variables,
+        venv,
+      }),
+    );
+  });
+
+  /** Whatever is wrong with the active venv, it is neither used nor kept from being removed any more. */
+  const deactivate = Effect.gen(function* () {
+    const before = yield* active.get;
+    yield* active.invalidate;
+    if (Option.isSome(before)) yield* leases.release(before.value.prepared.prefix);
+  });
+
+  return { active, activate, deactivate };
+});
+
+export type Activation = Effect.Success<typeof activation>;

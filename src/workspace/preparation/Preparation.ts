@@ -1,0 +1,94 @@
+import { Clock, Effect, FileSystem, Option, Ref } from "effect";
+
+import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
+import type { PythonNotFound } from "../../venv/Interpreters.ts";
+import type { Place } from "../../venv/Place.ts";
+import type { UvUnavailable } from "../../venv/Uv.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../PreparedWorkspace.ts";
+import { Volume } from "../Volume.ts";
+import type { Activation } from "../activation/Activation.ts";
+import { startReport } from "./StartReport.ts";
+import { workspaceVenvs } from "./WorkspaceVenvs.ts";
+
+/** A venv may be removed by another worker between being found and being leased, but not forever. */
+const MAX_FIND_ATTEMPTS = 5;
+
+/** Whether another disk may do better. */
+const isAboutPlace = (
+  error: WorkspaceError,
+): error is Exclude<WorkspaceError, PythonNotFound | UvUnavailable> =>
+  error._tag !== "PythonNotFound" && error._tag !== "UvUnavailable";
+
+/** Finds or builds the virtual environment of a workspace, and activates it. */
+export const preparation = Effect.fnUntraced(function* ({ activate }: Activation) {
+  const files = yield* FileSystem.FileSystem;
+  const volume = yield* Volume;
+  const report = yield* startReport;
+  const { build, findOrBuild } = yield* workspaceVenvs;
+  /** Why the network volume is not used, where there is one. */
+  const volumeFault = yield* Ref.make<string | null>(null);
+
+  const makeFolder = ({ directory }: Place) =>
+    Effect.mapError(
+      files.makeDirectory(directory, { recursive: true }),
+      diskFault(directory, "can't be made"),
+    );
+
+  /** In a given place; with the requirements of the broken venv that it replaces, if there is one. */
+  const prepareIn = Effect.fn("Workspace.prepareIn")(function* (
+    place: Place,
+    ofBroken?: ReadonlyArray<string>,
+  ) {
+    const started = yield* Clock.currentTimeMillis;
+    yield* makeFolder(place);
+    for (let attempt = 1; ; attempt += 1) {
+      const [venv, origin] = yield* findOrBuild(place, ofBroken);
+      const prepared = yield* activate(place, venv);
+      if (Option.isSome(prepared)) {
+        const milliseconds = (yield* Clock.currentTimeMillis) - started;
+        const fault = yield* Ref.get(volumeFault);
+        yield* report({ place, venv, origin, milliseconds, volumeFault: fault });
+        return prepared.value;
+      }
+      if (attempt < MAX_FIND_ATTEMPTS) continue;
+      return yield* new DiskFault({
+        path: venv.prefix,
+        code: "ESTALE",
+        problem: "vanishes each time that it is about to be used",
+        detail: "other workers keep removing it",
+      });
+    }
+  });
+
+  const warnOfVolume = ({ message }: { readonly message: string }) =>
+    Ref.set(volumeFault, message).pipe(
+      Effect.andThen(
+        Effect.logWarning(
+          `${message}\nThis worker goes on in ${volume.own.directory}, on its own disk.`,
+        ),
+      ),
+      Effect.as(Option.none<never>()),
+    );
+
+  /** On the network volume, else on the container's disk. */
+  const prepare = Effect.fn("Workspace.prepare")(function* () {
+    const shared = yield* Effect.catch(volume.shared, warnOfVolume);
+    const onVolume: Option.Option<PreparedWorkspace> = Option.isNone(shared)
+      ? Option.none()
+      : yield* Effect.catchIf(Effect.asSome(prepareIn(shared.value)), isAboutPlace, warnOfVolume);
+    return Option.isSome(onVolume) ? onVolume.value : yield* prepareIn(volume.own);
+  });
+
+  /** Builds a new venv with these requirements and activates it. */
+  const buildIn = Effect.fn("Workspace.buildIn")(function* (
+    place: Place,
+    requirements: ReadonlyArray<string>,
+    cache?: boolean,
+  ) {
+    yield* makeFolder(place);
+    const prepared = yield* activate(place, yield* build(place, requirements, cache));
+    return Option.isSome(prepared) ? prepared.value : yield* prepareIn(place);
+  });
+
+  return { prepare, prepareIn, buildIn };
+});
