@@ -3,12 +3,12 @@ import { Clock, Duration, Effect, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
 import { activeWorkspace } from "../../../src/workspace/activation/ActiveWorkspace.ts";
-import { fakeMachine, there } from "../../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../../support/fakes/FakeMachine.ts";
 
 /** The state of a workspace in which nothing is active, and two workspaces that may become active. */
 const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachine>) {
   const worker = yield* machine.worker();
-  const place = there(yield* worker.volume.shared);
+  const place = Option.getOrThrow(yield* worker.volume.shared);
   const first = yield* worker.ready;
   const second = yield* worker.extend(["numpy"]);
   const active = yield* activeWorkspace.pipe(

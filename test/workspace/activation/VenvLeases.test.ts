@@ -1,14 +1,14 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer } from "effect";
+import { Effect, Layer, Option } from "effect";
 
 import { lockOf } from "../../../src/platform/files/Removal.ts";
 import { MAX_LEASES, venvLeases } from "../../../src/workspace/activation/VenvLeases.ts";
-import { fakeMachine, there } from "../../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../../support/fakes/FakeMachine.ts";
 
 /** The leases of a worker, with virtual environments that it may acquire. */
 const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachine>, count = 1) {
   const worker = yield* machine.worker();
-  const place = there(yield* worker.volume.shared);
+  const place = Option.getOrThrow(yield* worker.volume.shared);
   const leases = yield* venvLeases.pipe(
     Effect.provide(Layer.merge(worker.services, machine.locks.layer)),
   );
@@ -62,7 +62,7 @@ describe("venvLeases", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const worker = yield* machine.worker();
-      const venv = yield* worker.venvs.build(there(yield* worker.volume.shared), []);
+      const venv = yield* worker.venvs.build(Option.getOrThrow(yield* worker.volume.shared), []);
       const withoutLocks = fakeMachine({ locks: { refusal: "no locks here" } });
       const leases = yield* venvLeases.pipe(
         Effect.provide(Layer.merge(worker.services, withoutLocks.locks.layer)),
