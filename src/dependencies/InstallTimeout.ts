@@ -1,9 +1,11 @@
+import { Duration } from "effect";
+
 import * as Setting from "../settings/Setting.ts";
 
 /** One limit for both kinds of packages. */
 export const INSTALL_TIMEOUT = Setting.seconds({
   name: "WORKER_INSTALL_TIMEOUT",
   doc: "How long the packages of a job may take to be installed, waiting for other workers included.",
-  minimum: 1,
-  fallback: 1800,
+  minimum: Duration.seconds(1),
+  fallback: Duration.minutes(30),
 });

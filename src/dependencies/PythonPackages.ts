@@ -299,7 +299,7 @@ export class PythonPackages extends Context.Service<
         if (Option.isSome(settled)) return settled.value;
         return yield* turn.withPermit(
           Effect.timeoutOrElse(installSomewhere(key, requirements), {
-            duration: { seconds: timeout },
+            duration: timeout,
             orElse: () =>
               Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
           }),

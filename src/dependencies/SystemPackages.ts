@@ -70,7 +70,7 @@ export class SystemPackages extends Context.Service<
         // A job that is called off must not leave packages half unpacked: dpkg goes on to its end.
         const fiber = yield* Effect.forkIn(installing, layerScope);
         return yield* Effect.timeoutOrElse(Fiber.join(fiber), {
-          duration: { seconds: timeout },
+          duration: timeout,
           orElse: () =>
             Effect.fail(
               new SystemInstallFailed({

@@ -21,15 +21,15 @@ import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
 const INIT_TIMEOUT = Setting.seconds({
   name: "WORKSPACE_INIT_TIMEOUT",
   doc: "How long to wait for another worker that prepares the shared workspace.",
-  minimum: 0,
-  fallback: 30,
+  minimum: Duration.zero,
+  fallback: Duration.seconds(30),
 });
 
 const POLL_INTERVAL = Setting.seconds({
   name: "WORKSPACE_LOCK_POLL_INTERVAL",
   doc: "Time between two tries to lock the shared workspace.",
-  minimum: 0.01,
-  fallback: 0.5,
+  minimum: Duration.millis(10),
+  fallback: Duration.millis(500),
 });
 
 /** The lock stayed with somebody else for too long. */
@@ -68,8 +68,8 @@ export class BlockingLock extends Context.Service<
     readonly acquireUnless: <A, E, R>(
       path: string,
       settled: Effect.Effect<Option.Option<A>, E, R>,
-      /** Seconds to wait in any case, whatever the setting says. */
-      atLeast?: number,
+      /** How long to wait in any case, whatever the setting says. */
+      atLeast?: Duration.Duration,
     ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
   }
 >()("worker-tetra/platform/BlockingLock") {
@@ -99,9 +99,9 @@ export class BlockingLock extends Context.Service<
       const acquireUnless = Effect.fn("BlockingLock.acquireUnless")(function* <A, E, R>(
         path: string,
         settled: Effect.Effect<Option.Option<A>, E, R>,
-        atLeast = 0,
+        atLeast = Duration.zero,
       ) {
-        const patience = Math.max(timeout, atLeast);
+        const patience = Duration.max(timeout, atLeast);
         const scope = yield* Scope.Scope;
         const started = yield* Clock.currentTimeMillis;
 
@@ -133,9 +133,9 @@ export class BlockingLock extends Context.Service<
         const outcome = Option.isSome(first)
           ? first
           : yield* attempt.pipe(
-              Effect.delay({ seconds: interval }),
+              Effect.delay(interval),
               Effect.repeat({ until: (tried) => Option.isSome(tried) }),
-              Effect.timeoutOption({ seconds: patience }),
+              Effect.timeoutOption(patience),
               Effect.map(Option.flatten),
             );
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
@@ -145,7 +145,7 @@ export class BlockingLock extends Context.Service<
           const holder = locks.holder(path);
           return yield* new LockTimeout({
             path,
-            waited: patience,
+            waited: Duration.toSeconds(patience),
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }

@@ -1,6 +1,7 @@
 import {
   Cause,
   Context,
+  Duration,
   Effect,
   FiberSet,
   Latch,
@@ -18,8 +19,8 @@ import { ResultStore } from "./ResultStore.ts";
 const RESULT_RETRY = Setting.seconds({
   name: "WORKER_RESULT_RETRY",
   doc: "How long a result is sent again when RunPod does not take it; meanwhile the next jobs run.",
-  minimum: 0,
-  fallback: 300,
+  minimum: Duration.zero,
+  fallback: Duration.minutes(5),
 });
 
 /** Results that wait for the service, in bytes; with more than this, a job keeps its slot until there is room. */
@@ -69,11 +70,12 @@ export class Delivery extends Context.Service<
       const pauses = Schedule.min([
         Schedule.exponential(FIRST_PAUSE),
         Schedule.spaced(LONGEST_PAUSE),
-      ]).pipe(Schedule.jittered, Schedule.upTo({ duration: { seconds: patience } }));
+      ]).pipe(Schedule.jittered, Schedule.upTo({ duration: patience }));
 
       const send = ({ jobId, body, isStream }: JobResult) => {
         const limit =
-          Math.min(LONGEST_TRY, Math.max(SHORTEST_TRY, patience / 10)) + body.length / SLOWEST;
+          Math.min(LONGEST_TRY, Math.max(SHORTEST_TRY, Duration.toSeconds(patience) / 10)) +
+          body.length / SLOWEST;
         return queue.complete(jobId, body, isStream, limit).pipe(
           Effect.tapError((error) =>
             error.isRetryable
@@ -95,7 +97,7 @@ export class Delivery extends Context.Service<
         lose(
           result,
           error.isRetryable
-            ? `RunPod did not take it for ${patience} seconds, and at last ${error.message}`
+            ? `RunPod did not take it for ${Duration.toSeconds(patience)} seconds, and at last ${error.message}`
             : `RunPod does not want it any more (${error.message})`,
         );
 

@@ -33,7 +33,6 @@ import { PROGRESS, progressReport } from "./ProgressReport.ts";
 export const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",
   doc: "How long jobs may run on after SIGTERM; then they are ended and reported as failed.",
-  minimum: 0,
 });
 
 const REFRESH = Setting.flag({
@@ -132,7 +131,7 @@ export class QueueWorker extends Context.Service<
       const interruptedBody = (reason: StopReason | undefined) =>
         failureBody(
           reason === "shut down"
-            ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Option.getOrElse(grace, () => 0)} seconds). Run it again.`
+            ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Duration.toSeconds(Option.getOrElse(grace, () => Duration.zero))} seconds). Run it again.`
             : "The worker ended before the job did. Run it again.",
         );
 
@@ -361,7 +360,7 @@ export class QueueWorker extends Context.Service<
           }
           const done = FiberSet.awaitEmpty(fibers);
           if (Option.isSome(grace)) {
-            const inTime = yield* Effect.timeoutOption(done, { seconds: grace.value });
+            const inTime = yield* Effect.timeoutOption(done, grace.value);
             if (Option.isNone(inTime)) {
               yield* Effect.logWarning(
                 `${atWork.count()} jobs did not end within WORKER_SHUTDOWN_GRACE: stopping them`,

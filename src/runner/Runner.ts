@@ -1,6 +1,7 @@
 import {
   Clock,
   Deferred,
+  Duration,
   Effect,
   Exit,
   Option,
@@ -35,14 +36,13 @@ const OUTPUT_LIMIT = Setting.integer({
 const JOB_TIMEOUT = Setting.optionalSeconds({
   name: "WORKER_JOB_TIMEOUT",
   doc: "How long a job's code may run before it is stopped.",
-  minimum: 0,
 });
 
 const CANCEL_GRACE = Setting.seconds({
   name: "WORKER_CANCEL_GRACE",
   doc: "Time between asking code to stop (SIGINT) and killing its process (SIGKILL).",
-  minimum: 0,
-  fallback: 5,
+  minimum: Duration.zero,
+  fallback: Duration.seconds(5),
 });
 
 /** The most notes of an answer, and the longest note, in characters. */
@@ -145,7 +145,7 @@ export const makeRunner = Effect.gen(function* () {
   const { mask, maskStream } = yield* Environment;
   const outputLimit = yield* OUTPUT_LIMIT.value;
   const jobTimeout = yield* JOB_TIMEOUT.value;
-  const cancelGrace = { seconds: yield* CANCEL_GRACE.value };
+  const cancelGrace = yield* CANCEL_GRACE.value;
   const layerScope = yield* Effect.scope;
   const turn = Semaphore.makeUnsafe(1);
 
@@ -209,7 +209,7 @@ export const makeRunner = Effect.gen(function* () {
     // Asked a second time half-way: the first may have come before the code began, and was lost.
     const asking = Effect.repeat(
       Effect.sync(() => session.process.interrupt()),
-      Schedule.spaced({ seconds: cancelGrace.seconds / 2 }),
+      Schedule.spaced(Duration.times(cancelGrace, 0.5)),
     );
     const end = yield* Deferred.await(begun.end).pipe(
       Effect.raceFirst(Effect.andThen(asking, Effect.never)),
@@ -234,7 +234,7 @@ export const makeRunner = Effect.gen(function* () {
         const ended = Deferred.await(begun.end);
         const waited = Option.isNone(jobTimeout)
           ? Effect.map(ended, (end) => ({ end, late: false }))
-          : Effect.timeoutOption(ended, { seconds: jobTimeout.value }).pipe(
+          : Effect.timeoutOption(ended, jobTimeout.value).pipe(
               Effect.flatMap((end) =>
                 Option.isSome(end)
                   ? Effect.succeed({ end: end.value, late: false })
@@ -308,7 +308,7 @@ export const makeRunner = Effect.gen(function* () {
       yield* respawn;
       if (late) {
         return yield* new CallTimedOut({
-          seconds: Option.getOrElse(jobTimeout, () => 0),
+          seconds: Duration.toSeconds(Option.getOrElse(jobTimeout, () => Duration.zero)),
           killed: true,
           output,
         });
@@ -335,7 +335,7 @@ export const makeRunner = Effect.gen(function* () {
     const result = decoded.success;
     if (late && result.error?.kind === "cancelled") {
       return yield* new CallTimedOut({
-        seconds: Option.getOrElse(jobTimeout, () => 0),
+        seconds: Duration.toSeconds(Option.getOrElse(jobTimeout, () => Duration.zero)),
         killed: false,
         output,
       });

@@ -1,4 +1,4 @@
-import { Context, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
+import { Context, Duration, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
 
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { Environment } from "../settings/Environment.ts";
@@ -19,7 +19,6 @@ const MAX_INSTANCES = Setting.integer({
 const INSTANCE_IDLE = Setting.optionalSeconds({
   name: "WORKER_INSTANCE_IDLE",
   doc: "How long an instance is kept while nobody calls it.",
-  minimum: 0,
 });
 
 /**
@@ -45,7 +44,9 @@ export class RunnerLauncher extends Context.Service<
       const files = yield* FileSystem.FileSystem;
       const { mask } = yield* Environment;
       const maxInstances = yield* MAX_INSTANCES.value;
-      const instanceIdle = Option.getOrElse(yield* INSTANCE_IDLE.value, () => 0);
+      const instanceIdle = Duration.toSeconds(
+        Option.getOrElse(yield* INSTANCE_IDLE.value, () => Duration.zero),
+      );
 
       const start = (python: string, { directory, environment }: PreparedWorkspace) =>
         boot({ python, environment, directory, maxInstances, instanceIdle }).pipe(

@@ -1,4 +1,12 @@
-import { Config, Effect, Option, type Redacted, Schema, SchemaTransformation } from "effect";
+import {
+  Config,
+  Duration,
+  Effect,
+  Option,
+  type Redacted,
+  Schema,
+  SchemaTransformation,
+} from "effect";
 
 import { withoutCredentials } from "./Credentials.ts";
 import { Environment } from "./Environment.ts";
@@ -111,37 +119,57 @@ interface Numeric {
 const number = (minimum: number) =>
   Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(minimum)));
 
-/** A number of seconds; fractions are welcome. */
-export const seconds = (options: Numeric & { readonly fallback: number }): Setting<number> =>
-  declare(
-    {
-      ...options,
-      expected: `a number of seconds, ${options.minimum} or more`,
-      fallback: String(options.fallback),
-    },
-    Config.schema(number(options.minimum), options.name).pipe(Config.withDefault(options.fallback)),
-  );
+interface Timing {
+  readonly name: string;
+  readonly doc: string;
+}
 
-/** A number of seconds, or `off` (also `0`) for no limit; off when unset. */
-export const optionalSeconds = (
-  options: Numeric & { readonly fallback?: number },
-): Setting<Option.Option<number>> => {
-  const off = Schema.Literals(["off", "0"]);
+/** A duration that is written as a number of seconds, also with a fraction. */
+export const seconds = ({
+  minimum,
+  fallback,
+  ...options
+}: Timing & {
+  readonly minimum: Duration.Duration;
+  readonly fallback: Duration.Duration;
+}): Setting<Duration.Duration> => {
+  const least = Duration.toSeconds(minimum);
   return declare(
     {
       ...options,
-      expected: `a number of seconds above ${options.minimum}, or "off"`,
-      fallback: options.fallback === undefined ? "off" : String(options.fallback),
+      expected: `a number of seconds, ${least} or more`,
+      fallback: String(Duration.toSeconds(fallback)),
+    },
+    Config.schema(number(least), options.name).pipe(
+      Config.map(Duration.seconds),
+      Config.withDefault(fallback),
+    ),
+  );
+};
+
+/** A duration above zero that is written as a number of seconds, or `off` (also `0`) for no limit; off when unset. */
+export const optionalSeconds = ({
+  fallback,
+  ...options
+}: Timing & {
+  readonly fallback?: Duration.Duration;
+}): Setting<Option.Option<Duration.Duration>> => {
+  const off = Schema.Literals(["off", "0"]);
+  const positive = Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThan(0)));
+  return declare(
+    {
+      ...options,
+      expected: 'a number of seconds above 0, or "off"',
+      fallback: fallback === undefined ? "off" : String(Duration.toSeconds(fallback)),
     },
     Config.schema(off, options.name).pipe(
-      Config.map(() => Option.none<number>()),
+      Config.map(() => Option.none<Duration.Duration>()),
       Config.orElse(() =>
-        Config.schema(
-          Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThan(options.minimum))),
-          options.name,
-        ).pipe(Config.map(Option.some)),
+        Config.map(Config.schema(positive, options.name), (value) =>
+          Option.some(Duration.seconds(value)),
+        ),
       ),
-      Config.withDefault(Option.fromUndefinedOr(options.fallback)),
+      Config.withDefault(Option.fromUndefinedOr(fallback)),
     ),
   );
 };

@@ -29,7 +29,7 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
 
 const never = Effect.succeedNone;
 
-const wait = (settled: Effect.Effect<Option.Option<string>> = never, atLeast?: number) =>
+const wait = (settled: Effect.Effect<Option.Option<string>> = never, atLeast?: Duration.Duration) =>
   Effect.gen(function* () {
     const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, settled, atLeast);
     return acquired._tag === "Held" ? Option.none() : Option.some(acquired.value);
@@ -120,7 +120,7 @@ describe("BlockingLock", () => {
     const { byOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "7" });
     return Effect.gen(function* () {
       const other = yield* byOther;
-      const fiber = yield* Effect.forkScoped(wait(never, 60));
+      const fiber = yield* Effect.forkScoped(wait(never, Duration.minutes(1)));
       yield* TestClock.adjust(Duration.seconds(50));
       assert.isUndefined(fiber.pollUnsafe());
       yield* Scope.close(other, Exit.void);

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { ConfigProvider, Effect, Option } from "effect";
+import { ConfigProvider, Duration, Effect, Option } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import * as Setting from "../../src/settings/Setting.ts";
@@ -8,10 +8,10 @@ import { leaksOf } from "../support/values/Leaks.ts";
 const PATIENCE = Setting.seconds({
   name: "TEST_PATIENCE",
   doc: "How long.",
-  minimum: 0,
-  fallback: 30,
+  minimum: Duration.zero,
+  fallback: Duration.seconds(30),
 });
-const LIMIT = Setting.optionalSeconds({ name: "TEST_LIMIT", doc: "At most.", minimum: 0 });
+const LIMIT = Setting.optionalSeconds({ name: "TEST_LIMIT", doc: "At most." });
 const COUNT = Setting.integer({ name: "TEST_COUNT", doc: "How many.", minimum: 1, fallback: 4 });
 const LEVEL = Setting.choice({
   name: "TEST_LEVEL",
@@ -42,7 +42,7 @@ const given = (variables: Record<string, string>) =>
 describe("Setting", () => {
   it.effect("has its default when the variable is not set", () =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* PATIENCE.value, 30);
+      assert.deepStrictEqual(yield* PATIENCE.value, Duration.seconds(30));
       assert.deepStrictEqual(yield* LIMIT.value, Option.none());
       assert.strictEqual(yield* COUNT.value, 4);
       assert.strictEqual(yield* LEVEL.value, "low");
@@ -52,8 +52,8 @@ describe("Setting", () => {
 
   it.effect("reads fractions of seconds, words for no limit, and texts", () =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* PATIENCE.value, 0.5);
-      assert.deepStrictEqual(yield* LIMIT.value, Option.some(2));
+      assert.deepStrictEqual(yield* PATIENCE.value, Duration.millis(500));
+      assert.deepStrictEqual(yield* LIMIT.value, Option.some(Duration.seconds(2)));
       assert.strictEqual(yield* LEVEL.value, "high");
       assert.deepStrictEqual(yield* PLACE.value, Option.some("/x"));
     }).pipe(given({ TEST_PATIENCE: "0.5", TEST_LIMIT: "2", TEST_LEVEL: "high", TEST_PLACE: "/x" })),

@@ -56,7 +56,7 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   const inTime = yield* Option.match(grace, {
     onNone: () => Effect.asSome(drain.answered),
-    onSome: (seconds) => Effect.timeoutOption(drain.answered, { seconds }),
+    onSome: (limit) => Effect.timeoutOption(drain.answered, limit),
   });
   if (Option.isNone(inTime)) {
     yield* Effect.logWarning(

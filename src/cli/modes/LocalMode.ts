@@ -119,7 +119,7 @@ const patience = Effect.gen(function* () {
   const grace = yield* SHUTDOWN_GRACE.value;
   if (Option.isNone(grace)) return yield* Effect.never;
   yield* (yield* Shutdown).requested;
-  yield* Effect.sleep(Duration.sum(Duration.seconds(grace.value), ANSWER_TIMEOUT));
+  yield* Effect.sleep(Duration.sum(grace.value, ANSWER_TIMEOUT));
 });
 
 /** Works on the queue until somebody asks for an end; what is at work is finished first. */
