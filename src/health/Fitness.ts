@@ -1,85 +1,33 @@
-import { statfs } from "node:fs/promises";
-import { tmpdir } from "node:os";
-
-import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
+import { Context, Duration, Effect, type FileSystem, Layer } from "effect";
 
 import { Programs } from "../platform/Programs.ts";
-import { diskFault } from "../platform/files/DiskFault.ts";
-import { probeWrite } from "../platform/files/Writability.ts";
+import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { PROTOCOL_VERSION } from "../queue/Heartbeat.ts";
 import { JobQueue } from "../queue/JobQueue.ts";
-import * as Setting from "../settings/Setting.ts";
 import { Interpreters } from "../venv/Interpreters.ts";
 import { Volume } from "../workspace/Volume.ts";
+import type { RequiredCheck } from "./Check.ts";
+import { MACHINE_CHECKS } from "./MachineChecks.ts";
+import { Unfit } from "./Unfit.ts";
+import { cudaOf } from "./checks/Cuda.ts";
+import { MIN_DISK } from "./checks/Disk.ts";
+import { REQUIRE_GPU } from "./checks/Gpu.ts";
+import { MIN_MEMORY } from "./checks/Memory.ts";
 
-export const REQUIRE_GPU = Setting.flag({
-  name: "WORKER_REQUIRE_GPU",
-  doc: "Do not start without a GPU that works.",
-});
+/** How long the report to RunPod may take; it is dropped then. */
+const REPORT_LIMIT = Duration.seconds(2);
 
-const MIN_MEMORY = Setting.optionalNumber({
-  name: "RUNPOD_MIN_MEMORY_GB",
-  doc: "Do not start with less free memory than this.",
-  unit: "GB",
-  fallback: "none: below 1 GB there is a warning",
-});
+/** Characters of the reason in the report to RunPod. */
+const MAX_REASON = 256;
 
-const MIN_DISK = Setting.optionalNumber({
-  name: "RUNPOD_MIN_DISK_PERCENT",
-  doc: "Do not start with less free space than this on the container's disk.",
-  unit: "percent",
-  fallback: "none: below 5 percent there is a warning",
-});
+/** What the required checks look with. */
+type Machine = Programs | DiskUsage | Interpreters | Volume | FileSystem.FileSystem;
 
-/** Below these there is a warning: GB of memory, percent of the disk. */
-const LOW_MEMORY = 1;
-const LOW_DISK = 5;
+type MachineCheck = (typeof MACHINE_CHECKS)[number];
 
-/** A check that takes longer than this has failed, in seconds. */
-const PATIENCE = 10;
-
-/** CUDA takes a while to start on a machine with many GPUs; a driver that hangs never does, in seconds. */
-const CUDA_PATIENCE = 60;
-
-/** The service hears of it within this, or not: seconds, characters. */
-const REPORT_LIMIT = 2;
-const REASON_LENGTH = 256;
-
-/** This machine can't do the work. */
-export class Unfit extends Schema.TaggedError<Unfit>()("Unfit", {
-  /** What was looked at. */
-  check: Schema.Literals(["python", "disk", "gpu", "memory"]),
-  reason: Schema.String,
-}) {
-  override get message(): string {
-    return `This worker can't take jobs: ${this.reason}`;
-  }
-}
-
-const inTime =
-  (check: Unfit["check"], seconds = PATIENCE) =>
-  (effect: Effect.Effect<unknown, Unfit>) =>
-    Effect.timeoutOrElse(Effect.asVoid(effect), {
-      duration: { seconds },
-      orElse: () =>
-        Effect.fail(
-          new Unfit({ check, reason: `the check of ${check} took more than ${seconds} seconds` }),
-        ),
-    });
-
-/** How it says that there is none, as on a machine without a GPU. */
-const NO_DRIVER = "no driver: ";
-
-/** Asks the driver itself, in a process of its own, so that jobs may still choose their devices. */
-const CUDA = `import ctypes, sys
-try:
-    cuda = ctypes.CDLL("libcuda.so.1")
-except OSError as error:
-    sys.exit("no driver: %s" % error)
-count = ctypes.c_int()
-code = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
-assert code == 0, "CUDA error %d" % code
-assert count.value > 0, "no device"`;
+const isRequired = (
+  check: MachineCheck,
+): check is Extract<MachineCheck, RequiredCheck<never, never>> => "refusal" in check;
 
 /** What a machine must have before it takes a job; a few milliseconds' work. */
 export class Fitness extends Context.Service<
@@ -101,108 +49,20 @@ export class Fitness extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const programs = yield* Programs;
-      const python = yield* Interpreters;
-      const volume = yield* Volume;
       const queue = yield* JobQueue;
-      const requireGpu = yield* REQUIRE_GPU.value;
-      const minMemory = yield* MIN_MEMORY.value;
-      const minDisk = yield* MIN_DISK.value;
+      const machine = yield* Effect.context<Machine>();
+      // Settings that can't be used are refused before anything else happens.
+      const requiresGpu = yield* REQUIRE_GPU.value;
+      yield* Effect.all([MIN_MEMORY.value, MIN_DISK.value]);
 
-      const hasPython = Effect.mapError(
-        python.base,
-        ({ message }) => new Unfit({ check: "python", reason: message }),
-      );
-
-      const canWrite = (folder: string) => probeWrite(files, folder);
-
-      /** The container's disk is needed only where the network volume can't be used. */
-      const hasDisk = Effect.gen(function* () {
-        const { directory } = volume.own;
-        const own = yield* files
-          .makeDirectory(directory, { recursive: true })
-          .pipe(
-            Effect.mapError(diskFault(directory, "can't be made")),
-            Effect.andThen(canWrite(directory)),
-            Effect.result,
-          );
-        if (own._tag === "Success") return;
-        const shared = yield* Effect.orElseSucceed(volume.shared, Option.none);
-        if (Option.isSome(shared)) return;
-        return yield* new Unfit({ check: "disk", reason: own.failure.message });
+      const refuseOn = Effect.fnUntraced(function* <R>({
+        refusal,
+        quickLook,
+      }: RequiredCheck<R, Machine>) {
+        const { state, detail, reason = detail } = yield* Effect.provide(quickLook, machine);
+        if (state === "missing") return yield* new Unfit({ check: refusal, reason });
+        if (state === "warning") yield* Effect.logWarning(detail);
       });
-
-      /** Every Python process has its pipes and sources in one: in the usual place, or in a fallback. */
-      const hasTemporaryFolder = Effect.scoped(
-        files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }),
-      ).pipe(
-        Effect.mapError(
-          (error) =>
-            new Unfit({
-              check: "disk",
-              reason: `the temporary folder is not usable: ${diskFault(tmpdir(), "can't be written to")(error).message} Or set TMPDIR to a writable folder.`,
-            }),
-        ),
-      );
-
-      /** Fails below a limit that somebody set, else warns below ours. */
-      const enough = Effect.fnUntraced(function* (
-        check: "memory" | "disk",
-        have: number,
-        limit: Option.Option<number>,
-        low: number,
-        shown: (value: number) => string,
-      ) {
-        if (Option.isSome(limit) && have < limit.value) {
-          return yield* new Unfit({
-            check,
-            reason: `${shown(have)} free, and ${shown(limit.value)} are required. Choose a bigger machine or lower the limit.`,
-          });
-        }
-        if (have < low) yield* Effect.logWarning(`Only ${shown(have)} free: jobs may fail`);
-      });
-
-      const hasMemory = Effect.suspend(() =>
-        enough(
-          "memory",
-          process.availableMemory() / 1e9,
-          minMemory,
-          LOW_MEMORY,
-          (gigabytes) => `${gigabytes.toFixed(1)} GB of memory`,
-        ),
-      );
-
-      const hasSpace = Effect.option(Effect.tryPromise(() => statfs("/"))).pipe(
-        Effect.flatMap(
-          Option.match({
-            onNone: () => Effect.void,
-            onSome: ({ bavail, blocks }) =>
-              enough(
-                "disk",
-                (100 * bavail) / blocks,
-                minDisk,
-                LOW_DISK,
-                (percent) => `${percent.toFixed(0)} percent of the container's disk`,
-              ),
-          }),
-        ),
-      );
-
-      const hasGpu = Effect.suspend(() =>
-        requireGpu
-          ? programs.run("nvidia-smi", ["-L"]).pipe(
-              Effect.mapError(
-                ({ output }) =>
-                  new Unfit({
-                    check: "gpu",
-                    reason: `WORKER_REQUIRE_GPU is set, and nvidia-smi does not find a GPU: ${output.trim()}`,
-                  }),
-              ),
-              Effect.asVoid,
-            )
-          : Effect.void,
-      );
 
       const report = ({ check, reason }: Unfit) =>
         Effect.ignore(
@@ -210,37 +70,21 @@ export class Fitness extends Context.Service<
             {
               status: "unhealthy",
               check,
-              reason: reason.slice(0, REASON_LENGTH),
+              reason: reason.slice(0, MAX_REASON),
               runpod_version: PROTOCOL_VERSION,
             },
-            REPORT_LIMIT,
+            Duration.toSeconds(REPORT_LIMIT),
           ),
         );
 
       return Fitness.of({
-        requiresGpu: requireGpu,
-        check: Effect.all(
-          [
-            inTime("python")(hasPython),
-            inTime("disk")(hasDisk),
-            inTime("disk")(hasTemporaryFolder),
-            inTime("gpu")(hasGpu),
-            hasMemory,
-            hasSpace,
-          ],
-          { concurrency: "unbounded", discard: true },
-        ).pipe(Effect.tapError(report), Effect.withSpan("Fitness.check")),
+        requiresGpu,
+        check: Effect.forEach(MACHINE_CHECKS.filter(isRequired), refuseOn, {
+          concurrency: "unbounded",
+          discard: true,
+        }).pipe(Effect.tapError(report), Effect.withSpan("Fitness.check")),
         checkCuda: Effect.fn("Fitness.checkCuda")(
-          function* (executable: string) {
-            yield* hasGpu;
-            const outcome = yield* Effect.result(programs.run(executable, ["-I", "-c", CUDA]));
-            if (outcome._tag === "Success") return;
-            const { output } = outcome.failure;
-            if (!requireGpu && output.includes(NO_DRIVER)) return;
-            const reason = `the GPU can't be used: ${output.trim().split("\n").at(-1)}`;
-            return yield* new Unfit({ check: "gpu", reason });
-          },
-          inTime("gpu", CUDA_PATIENCE),
+          (python: string) => refuseOn(cudaOf(python)),
           Effect.tapError(report),
         ),
         refuse: (unfit) => Effect.andThen(report(unfit), Effect.fail(unfit)),
@@ -249,6 +93,12 @@ export class Fitness extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([Programs.layer, Interpreters.layer, Volume.layer, JobQueue.layer]),
+    Layer.provide([
+      Programs.layer,
+      DiskUsage.layer,
+      Interpreters.layer,
+      Volume.layer,
+      JobQueue.layer,
+    ]),
   );
 }

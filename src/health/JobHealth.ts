@@ -2,7 +2,8 @@ import { Duration, Effect, Latch } from "effect";
 
 import { type JobListener, listenerOf } from "../domain/JobEvents.ts";
 import type { Admission } from "../queue/QueueWorker.ts";
-import { Fitness, Unfit } from "./Fitness.ts";
+import { Fitness } from "./Fitness.ts";
+import { Unfit } from "./Unfit.ts";
 
 /** Failures in a row that the machine may have caused, after which the machine is checked. */
 export const MAX_FAILURES_IN_A_ROW = 3;

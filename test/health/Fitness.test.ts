@@ -3,11 +3,14 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 
 import { Fitness } from "../../src/health/Fitness.ts";
+import { Programs } from "../../src/platform/Programs.ts";
+import { DiskUsage } from "../../src/platform/files/DiskUsage.ts";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import type { Place } from "../../src/venv/Place.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
+import { advanceUntilDone } from "../support/effects/Waiting.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
 import { fakePrograms } from "../support/fakes/FakePrograms.ts";
@@ -49,9 +52,11 @@ const fitness = (
   {
     pings = [],
     programs = fakePrograms(() => ""),
+    variables = {},
   }: {
     readonly pings?: Array<Readonly<Record<string, string>>>;
     readonly programs?: ReturnType<typeof fakePrograms>;
+    readonly variables?: Readonly<Record<string, string>>;
   } = {},
 ) =>
   Fitness.layerNoDeps.pipe(
@@ -66,7 +71,8 @@ const fitness = (
         JobQueue,
         fakeJobQueue({ ping: (parameters) => Effect.sync(() => void pings.push(parameters)) }),
       ),
-      Environment.layerOf({}),
+      Layer.mock(DiskUsage, { space: () => Effect.succeedNone }),
+      Environment.layerOf(variables),
     ]),
     Layer.provide([NodeServices.layer, keptLogs().layer]),
   );
@@ -123,6 +129,61 @@ describe("a machine is fit for jobs", () => {
       );
       assert.lengthOf(programs.lines, 1);
       assert.isTrue(programs.lines[0]?.startsWith("/venv/bin/python -I -c "));
+    }),
+  );
+
+  it.effect("only with the GPU that WORKER_REQUIRE_GPU asks for", () =>
+    Effect.gen(function* () {
+      const pings: Array<Readonly<Record<string, string>>> = [];
+      const programs = fakePrograms(() => ({ exitCode: 9, output: "no driver\n" }));
+      const variables = { WORKER_REQUIRE_GPU: "true" };
+      const unfit = yield* Effect.flip(
+        Effect.provide(check, fitness(readOnly([]), Option.none(), { programs, variables, pings })),
+      );
+      assert.include(
+        unfit.message,
+        "WORKER_REQUIRE_GPU is set, and nvidia-smi does not find a GPU: no driver",
+      );
+      assert.deepInclude(pings[0], { check: "gpu" });
+    }),
+  );
+
+  it.effect("without a look at GPUs if none is required", () =>
+    Effect.gen(function* () {
+      const programs = fakePrograms(() => undefined);
+      yield* Effect.provide(check, fitness(readOnly([]), Option.none(), { programs }));
+      assert.isEmpty(programs.lines);
+    }),
+  );
+
+  it.effect("not if a check hangs, and reports which one", () =>
+    Effect.gen(function* () {
+      const pings: Array<Readonly<Record<string, string>>> = [];
+      const hanging = {
+        ...fakePrograms(() => ""),
+        layer: Layer.mock(Programs, { run: () => Effect.never }),
+      };
+      const variables = { WORKER_REQUIRE_GPU: "true" };
+      const unfit = yield* check.pipe(
+        Effect.provide(
+          fitness(readOnly([]), Option.none(), { programs: hanging, variables, pings }),
+        ),
+        Effect.flip,
+        advanceUntilDone,
+      );
+      assert.include(unfit.message, "the check of gpu took more than 10 seconds");
+      assert.deepInclude(pings[0], { check: "gpu" });
+    }),
+  );
+
+  it.effect("only with valid limits, before anything is looked at", () =>
+    Effect.gen(function* () {
+      const programs = fakePrograms(() => undefined);
+      const variables = { RUNPOD_MIN_DISK_PERCENT: "half" };
+      const error = yield* Effect.flip(
+        Effect.provide(Fitness, fitness(readOnly([]), Option.none(), { programs, variables })),
+      );
+      assert.include(error.message, "RUNPOD_MIN_DISK_PERCENT");
     }),
   );
 });

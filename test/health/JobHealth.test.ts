@@ -3,8 +3,9 @@ import { Deferred, Effect, Fiber } from "effect";
 import { TestClock } from "effect/testing";
 
 import type { JobEnd } from "../../src/domain/JobEvents.ts";
-import { Fitness, Unfit } from "../../src/health/Fitness.ts";
+import { Fitness } from "../../src/health/Fitness.ts";
 import { jobHealth } from "../../src/health/JobHealth.ts";
+import { Unfit } from "../../src/health/Unfit.ts";
 import { turns } from "../support/effects/Interruption.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 

@@ -4,7 +4,8 @@ import { Console, Effect, Layer, Option, Path } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import manifest from "../../../package.json" with { type: "json" };
-import { checkup, checkupLayer, type Finding, missing } from "../../health/Checkup.ts";
+import { type Finding, missing } from "../../health/Check.ts";
+import { checkup, checkupLayer } from "../../health/Checkup.ts";
 import { DiskUsage, gigabytes } from "../../platform/files/DiskUsage.ts";
 import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";

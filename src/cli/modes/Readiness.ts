@@ -1,7 +1,8 @@
 import { Effect, Schedule } from "effect";
 
-import { Fitness, Unfit } from "../../health/Fitness.ts";
+import { Fitness } from "../../health/Fitness.ts";
 import { jobHealth, MAX_FAILURES_IN_A_ROW } from "../../health/JobHealth.ts";
+import { Unfit } from "../../health/Unfit.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 

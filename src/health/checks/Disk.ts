@@ -1,0 +1,66 @@
+import { Effect, Option } from "effect";
+
+import { DiskUsage, gigabytes } from "../../platform/files/DiskUsage.ts";
+import * as Setting from "../../settings/Setting.ts";
+import { check, type Outcome, required } from "../Check.ts";
+import { enough } from "./Limits.ts";
+import { CurrentPlace } from "./Volume.ts";
+
+export const MIN_DISK = Setting.optionalNumber({
+  name: "RUNPOD_MIN_DISK_PERCENT",
+  doc: "Do not start with less free space than this on the container's disk.",
+  unit: "percent",
+  fallback: "none: below 5 percent there is a warning",
+});
+
+const LOW_DISK_PERCENT = 5;
+
+/** Free space of the workspace's disk below this is worth a warning. */
+const LOW_SPACE_BYTES = 5e9;
+
+/** The disk of the workspace. */
+export const disk = check(
+  "Disk",
+  Effect.gen(function* () {
+    const { directory, shared } = (yield* CurrentPlace).place;
+    const space = yield* (yield* DiskUsage).space(directory);
+    if (Option.isNone(space)) {
+      return { state: "warning", detail: `${directory} can't be looked at` } satisfies Outcome;
+    }
+    const { free, total } = space.value;
+    const quota = shared
+      ? "; a network volume's quota does not show here: RunPod's console has it"
+      : "";
+    const detail = `${gigabytes(free)} free of ${gigabytes(total)}${quota}`;
+    return free < LOW_SPACE_BYTES
+      ? ({
+          state: "warning",
+          detail,
+          advice: "Packages and models may not fit. `worker-tetra prune` shows what can go.",
+        } satisfies Outcome)
+      : ({ state: "ok", detail } satisfies Outcome);
+  }),
+);
+
+const findContainerDisk = Effect.gen(function* () {
+  const limit = yield* MIN_DISK.value;
+  const space = yield* (yield* DiskUsage).space("/");
+  return Option.match(space, {
+    onNone: (): Outcome => ({ state: "ok", detail: "unknown" }),
+    onSome: ({ free, total }) =>
+      enough(
+        (100 * free) / total,
+        limit,
+        LOW_DISK_PERCENT,
+        (percent) => `${percent.toFixed(0)} percent of the container's disk`,
+      ),
+  });
+});
+
+export const containerDisk = required({
+  subject: "Root disk",
+  refusal: "disk",
+  look: findContainerDisk,
+  quickLook: findContainerDisk,
+  showsOk: false,
+});
