@@ -1,7 +1,8 @@
 import { Context, Effect, Layer } from "effect";
 
+import type { PreparedWorkspace } from "../workspace/Workspace.ts";
 import { bothEnds } from "./LastWords.ts";
-import { type Ensured, PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
+import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import { SystemPackages } from "./SystemPackages.ts";
 import type { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
@@ -23,10 +24,11 @@ const NO_COMPILER =
 export class DependencyInstaller extends Context.Service<
   DependencyInstaller,
   {
-    /** Sees to it that all of it is there, in the environment that it says. */
+    /** Installs what is missing, and returns the workspace to run in: the given one if nothing was. */
     readonly ensure: (
       needed: Dependencies,
-    ) => Effect.Effect<Ensured, PythonPackagesError | SystemInstallFailed>;
+      prepared: PreparedWorkspace,
+    ) => Effect.Effect<PreparedWorkspace, PythonPackagesError | SystemInstallFailed>;
   }
 >()("worker-tetra/dependencies/DependencyInstaller") {
   static readonly layerNoDeps = Layer.effect(
@@ -36,8 +38,11 @@ export class DependencyInstaller extends Context.Service<
       const system = yield* SystemPackages;
 
       /** Some packages bring their own source: a compiler comes when it turns out to be missing. */
-      const pythonWithCompiler = (requirements: ReadonlyArray<string>) =>
-        python.ensure(requirements).pipe(
+      const pythonWithCompiler = (
+        requirements: ReadonlyArray<string>,
+        prepared: PreparedWorkspace,
+      ) =>
+        python.ensure(requirements, prepared).pipe(
           Effect.catchIf(
             (error) =>
               error._tag === "PythonInstallFailed" &&
@@ -46,24 +51,27 @@ export class DependencyInstaller extends Context.Service<
             (error) =>
               Effect.logInfo("A package has to be compiled: build-essential is installed").pipe(
                 Effect.andThen(Effect.mapError(system.ensure(["build-essential"]), () => error)),
-                Effect.andThen(python.ensure(requirements)),
+                Effect.andThen(python.ensure(requirements, prepared)),
               ),
           ),
         );
 
-      const ensure = Effect.fn("DependencyInstaller.ensure")(function* (needed: Dependencies) {
+      const ensure = Effect.fn("DependencyInstaller.ensure")(function* (
+        needed: Dependencies,
+        prepared: PreparedWorkspace,
+      ) {
         const [, ensured] = yield* Effect.all(
-          [system.ensure(needed.system), pythonWithCompiler(needed.python)],
+          [system.ensure(needed.system), pythonWithCompiler(needed.python, prepared)],
           { concurrency: needed.accelerate ? 2 : 1 },
         );
         return ensured;
       });
 
       return DependencyInstaller.of({
-        ensure: (needed) =>
+        ensure: (needed, prepared) =>
           needed.python.length === 0 && needed.system.length === 0
-            ? python.ensure([])
-            : ensure(needed),
+            ? Effect.succeed(prepared)
+            : ensure(needed, prepared),
       });
     }),
   );

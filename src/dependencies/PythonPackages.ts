@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 
-import { Clock, Context, Effect, Layer, Option, Path, Ref, Semaphore } from "effect";
+import { Clock, Context, Effect, Layer, Option, Path, Semaphore } from "effect";
 
 import { type LockTimeout, BlockingLock } from "../platform/BlockingLock.ts";
 import type { HeldLock, LockUnavailable } from "../platform/FileLock.ts";
@@ -35,13 +35,6 @@ const isFull = (error: PythonPackagesError): boolean =>
   (error._tag === "PythonInstallFailed" && error.reason === "full") ||
   (error._tag === "DiskFault" && (error.code === "ENOSPC" || error.code === "EDQUOT"));
 
-/** Where requirements are satisfied. */
-export interface Ensured {
-  readonly workspace: PreparedWorkspace;
-  /** The number of installs so far: running processes look for modules again when it has grown. */
-  readonly installs: number;
-}
-
 /** What installing would do, as seen without a lock, and when the environment had changed last. */
 interface Foreseen {
   readonly venv: Venv;
@@ -59,10 +52,11 @@ const shown = (requirements: ReadonlyArray<string>): string =>
 export class PythonPackages extends Context.Service<
   PythonPackages,
   {
-    /** Finds or makes an environment that satisfies the requirements. */
+    /** Returns the workspace that satisfies the requirements: the given one if nothing had to be installed. */
     readonly ensure: (
       requirements: ReadonlyArray<string>,
-    ) => Effect.Effect<Ensured, PythonPackagesError>;
+      prepared: PreparedWorkspace,
+    ) => Effect.Effect<PreparedWorkspace, PythonPackagesError>;
   }
 >()("worker-tetra/dependencies/PythonPackages") {
   static readonly layerNoDeps = Layer.effect(
@@ -80,32 +74,40 @@ export class PythonPackages extends Context.Service<
         readonly venv: Venv;
         /** When its packages had changed last. */
         readonly changed: number;
+        /** The generation of the workspace that first had them. */
+        readonly generation: number;
         /** When that was seen last. */
         seen: number;
       }
       /** Which environment satisfied a list. */
       const satisfied = new Map<string, Satisfied>();
-      /** Also counts packages found installed for the first time: another worker may have just installed them. */
-      const installs = yield* Ref.make(0);
 
-      const remember = Effect.fnUntraced(function* (key: string, venv: Venv) {
-        yield* Ref.update(installs, (count) => count + 1);
+      /**
+       * The workspace has a new generation also when the packages were found installed: another worker may have just
+       * installed them.
+       */
+      const remember = Effect.fnUntraced(function* (key: string, prepared: PreparedWorkspace) {
+        const updated = yield* workspace.packagesAdded(prepared);
+        const { venv, generation } = updated;
         const changed = yield* venvs.changedAt(venv);
         const seen = yield* Clock.currentTimeMillis;
         satisfied.delete(key);
-        if (Option.isSome(changed)) satisfied.set(key, { venv, changed: changed.value, seen });
+        if (Option.isSome(changed)) {
+          satisfied.set(key, { venv, changed: changed.value, generation, seen });
+        }
         for (const old of [...satisfied.keys()].slice(0, -LISTS_REMEMBERED)) satisfied.delete(old);
+        return updated;
       });
 
-      /** The environment that is known to satisfy a list, if it is as it was. */
+      /** What is known of the environment that satisfies a list, if it is as it was. */
       const known = Effect.fnUntraced(function* (key: string) {
         const memo = satisfied.get(key);
         if (memo === undefined) return undefined;
         const now = yield* Clock.currentTimeMillis;
-        if (now - memo.seen < FACTS_AGE) return memo.venv;
+        if (now - memo.seen < FACTS_AGE) return memo;
         if (!Option.contains(yield* venvs.changedAt(memo.venv), memo.changed)) return undefined;
         memo.seen = now;
-        return memo.venv;
+        return memo;
       });
 
       /**
@@ -229,16 +231,18 @@ export class PythonPackages extends Context.Service<
         return yield* anew([]);
       });
 
-      /** The environment that satisfies a list is the one in use, or becomes it. */
-      const settledFor = (key: string) =>
-        Effect.gen(function* () {
-          const prepared = yield* workspace.ready;
-          const venv = yield* known(key);
-          if (venv === undefined) return Option.none();
-          return venv.prefix === prepared.prefix
-            ? Option.some(prepared)
-            : yield* workspace.activate(venv);
-        });
+      /** The environment that is known to satisfy a list is that of the given workspace, or becomes the current one. */
+      const settledFor = Effect.fnUntraced(function* (key: string, prepared: PreparedWorkspace) {
+        const memo = yield* known(key);
+        if (memo === undefined) return Option.none();
+        if (memo.venv.prefix !== prepared.prefix) return yield* workspace.activate(memo.venv);
+        // Another job may have installed the list since the workspace was looked up for this one.
+        return Option.some(
+          prepared.generation < memo.generation
+            ? { ...prepared, generation: memo.generation }
+            : prepared,
+        );
+      });
 
       const install = Effect.fn("PythonPackages.install")(function* (
         key: string,
@@ -249,18 +253,17 @@ export class PythonPackages extends Context.Service<
         const file = path.join(path.dirname(prepared.prefix), ".install.lock");
         const foreseen = yield* foresee(prepared, requirements, { cache });
         if (foreseen?.plan === "nothing") {
-          yield* remember(key, foreseen.venv);
-          return prepared;
+          return yield* remember(key, prepared);
         }
-        const acquired = yield* lock.acquireUnless(file, settledFor(key), timeout);
+        const settled = Effect.flatMap(workspace.ready, (current) => settledFor(key, current));
+        const acquired = yield* lock.acquireUnless(file, settled, timeout);
         if (acquired._tag === "Settled") return acquired.value;
         const held: HeldLock = acquired.lock;
         const provided = yield* provide(requirements, foreseen, {
           cache,
           descriptor: held.descriptor,
         });
-        yield* remember(key, provided.venv);
-        return provided;
+        return yield* remember(key, provided);
       }, Effect.scoped);
 
       /** Where space ran out: without the cache, then on the container's own disk, or a report of what is where. */
@@ -284,18 +287,20 @@ export class PythonPackages extends Context.Service<
           yield* Effect.logWarning(
             `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,
           );
-          yield* remember(key, third.success.venv);
-          return third.success;
+          return yield* remember(key, third.success);
         }
         if (!isFull(third.failure)) return yield* third.failure;
         return yield* new PythonInstallFailed({ requirements, reason: "full", output: usage });
       });
 
-      const satisfy = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
+      const ensure = Effect.fn("PythonPackages.ensure")(function* (
+        names: ReadonlyArray<string>,
+        prepared: PreparedWorkspace,
+      ) {
         const requirements = yield* pythonRequirements(names);
-        if (requirements.length === 0) return yield* workspace.ready;
+        if (requirements.length === 0) return prepared;
         const key = createHash("sha256").update(JSON.stringify(requirements)).digest("base64");
-        const settled = yield* settledFor(key);
+        const settled = yield* settledFor(key, prepared);
         if (Option.isSome(settled)) return settled.value;
         return yield* turn.withPermit(
           Effect.timeoutOrElse(installSomewhere(key, requirements), {
@@ -304,11 +309,6 @@ export class PythonPackages extends Context.Service<
               Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
           }),
         );
-      });
-
-      const ensure = Effect.fn("PythonPackages.ensure")(function* (names: ReadonlyArray<string>) {
-        const place = yield* satisfy(names);
-        return { workspace: place, installs: yield* Ref.get(installs) };
       });
 
       return PythonPackages.of({ ensure });

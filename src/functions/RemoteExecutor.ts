@@ -186,21 +186,21 @@ export class RemoteExecutor extends Context.Service<
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
         events.notify({ _tag: "StageStarted", stage: "workspace" });
-        yield* Effect.tapError(workspace.ready, ({ message }) =>
+        const prepared = yield* Effect.tapError(workspace.ready, ({ message }) =>
           Effect.sync(() => events.notify({ _tag: "Ended", end: "workspace", reason: message })),
         );
         events.notify({ _tag: "StageStarted", stage: "dependencies" });
-        const { workspace: place, installs } = yield* dependencies.ensure({
+        const needed = {
           python: request.dependencies,
           system: request.systemDependencies,
           accelerate: request.accelerateDownloads,
-        });
+        };
+        const workspaceOfCall = yield* dependencies.ensure(needed, prepared);
         events.notify({ _tag: "StageStarted", stage: "running" });
         const call: Call = {
           meta: metaOf(request, limit, events.wantsValues),
           blobs,
-          workspace: place,
-          installs,
+          workspace: workspaceOfCall,
           ...(events.wantsValues
             ? {
                 chunk: (value) => events.notify({ _tag: "ValueYielded", value: chunkOf(value) }),

@@ -62,10 +62,8 @@ const LONGEST_NAME = 100;
 export interface Call {
   readonly meta: CallMeta;
   readonly blobs: ReadonlyArray<Uint8Array>;
-  /** Where it runs; the workspace's current environment unless said. */
-  readonly workspace?: PreparedWorkspace;
-  /** The number of installs that it must see: a process that has seen fewer looks for modules again first. */
-  readonly installs?: number;
+  /** Where it runs. A process that has seen a lower generation of it invalidates its import caches first. */
+  readonly workspace: PreparedWorkspace;
   /** Gets each value of a generator as it comes; undefined in place of one that is above its limit. */
   readonly chunk?: (value: EncodedValue | undefined) => void;
 }
@@ -153,8 +151,8 @@ export const makeRunner = Effect.gen(function* () {
     readonly session: RunnerSession;
     readonly scope: Scope.Closeable;
     readonly instances: Set<string>;
-    /** The most installs that any of its calls had to see. */
-    installs: number;
+    /** The newest generation of the workspace that it has seen. */
+    generation: number;
     /** Threads that an earlier call left running. */
     threads: ReadonlyArray<string>;
   }
@@ -196,7 +194,7 @@ export const makeRunner = Effect.gen(function* () {
       Scope.provide(scope),
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
     );
-    live = { session, scope, instances: new Set(), installs: 0, threads: [] };
+    live = { session, scope, instances: new Set(), generation: workspace.generation, threads: [] };
     return live;
   });
 
@@ -283,9 +281,9 @@ export const makeRunner = Effect.gen(function* () {
       capture.write(bytes);
       lines?.write(bytes);
     });
-    const { installs = 0 } = call;
-    const refresh = installs > runner.installs;
-    runner.installs = Math.max(installs, runner.installs);
+    const { generation } = call.workspace;
+    const refresh = generation > runner.generation;
+    runner.generation = Math.max(generation, runner.generation);
     const { end, late } = yield* exchange(session, () =>
       session.begin({ ...call.meta, refresh }, call.blobs, {
         output: masked.write,

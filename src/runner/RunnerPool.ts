@@ -37,7 +37,7 @@ export class RunnerPool extends Context.Service<
         const least = Math.min(...runners.map(loadOf));
         const free = runners.filter((one) => loadOf(one) === least);
         return (
-          free.find((one) => workspace !== undefined && one.prefix() === workspace.prefix) ??
+          free.find((one) => one.prefix() === workspace.prefix) ??
           free.find((one) => one.prefix() !== undefined && instance === null) ??
           free.find((one) => one.prefix() === undefined) ??
           free[0] ??

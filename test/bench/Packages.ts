@@ -51,7 +51,10 @@ const worker = (workspace: string, settings: Readonly<Record<string, string>> = 
     ),
   );
 
-const ensure = Effect.flatMap(PythonPackages, (packages) => packages.ensure(LIST));
+const ensure = Effect.gen(function* () {
+  const packages = yield* PythonPackages;
+  return yield* packages.ensure(LIST, yield* (yield* Workspace).ready);
+});
 
 /** `uv pip install` of the list, by hand. */
 const plain = Effect.fnUntraced(function* (python: string) {

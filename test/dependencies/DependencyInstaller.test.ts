@@ -19,11 +19,10 @@ const setUp = (
         Layer.succeed(
           PythonPackages,
           PythonPackages.of({
-            ensure: (list) =>
-              Effect.map(python(list), (added) => ({
-                installs: added ? 1 : 0,
-                workspace: prepared,
-              })),
+            ensure: (list, given) =>
+              Effect.map(python(list), (added) =>
+                added ? { ...given, generation: given.generation + 1 } : given,
+              ),
           }),
         ),
         Layer.succeed(SystemPackages, SystemPackages.of({ ensure: system })),
@@ -33,7 +32,10 @@ const setUp = (
 
 const ensure = (needed: { python: Array<string>; system: Array<string>; accelerate: boolean }) =>
   Effect.flatMap(DependencyInstaller, (installer) =>
-    Effect.map(installer.ensure(needed), ({ installs }) => installs > 0),
+    Effect.map(
+      installer.ensure(needed, prepared),
+      ({ generation }) => generation > prepared.generation,
+    ),
   );
 
 const unbuildable = (output: string) =>

@@ -72,16 +72,19 @@ const setUp = (options: MachineOptions = {}) => {
         ),
       );
       const packages = Context.get(context, PythonPackages);
+      const satisfy = (list: ReadonlyArray<string>) =>
+        Effect.flatMap(worker.ready, (prepared) => packages.ensure(list, prepared));
       return {
         ...worker,
-        /** The worker's count of installs afterwards. */
+        packages,
+        /** How often the packages of the workspace have changed after the first time that it was ready. */
         seen: (list: ReadonlyArray<string>) =>
-          Effect.map(packages.ensure(list), (ensured) => ensured.installs),
+          Effect.map(satisfy(list), ({ generation }) => generation - 1),
         /** Whether packages were added to an environment. */
         ensure: (list: ReadonlyArray<string>) =>
           Effect.suspend(() => {
             const before = installs().length;
-            return Effect.map(packages.ensure(list), () => installs().length > before);
+            return Effect.map(satisfy(list), () => installs().length > before);
           }),
       };
     }),
@@ -118,6 +121,21 @@ describe("PythonPackages", () => {
         assert.strictEqual(yield* other.seen([]), 0);
         assert.strictEqual(yield* other.seen(["six==1"]), 1);
         assert.strictEqual(yield* other.seen(["six==1"]), 1);
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
+
+  it.effect(
+    "returns the generation of an install that came after the workspace was looked up",
+    () => {
+      const machine = setUp();
+      return Effect.gen(function* () {
+        const { packages, ready } = yield* machine.start();
+        const before = yield* ready;
+        const installed = yield* packages.ensure(["six==1"], before);
+        assert.isAbove(installed.generation, before.generation);
+        assert.deepStrictEqual(yield* packages.ensure(["six==1"], before), installed);
+        assert.strictEqual(yield* packages.ensure(["six==1"], installed), installed);
       }).pipe(Effect.scoped, machine.provide);
     },
   );

@@ -11,7 +11,7 @@ import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
-import { fakeWorkspace, prepared, result } from "../support/fakes/FakeRunner.ts";
+import { fakeWorkspace, result } from "../support/fakes/FakeRunner.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
@@ -33,7 +33,7 @@ const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) 
         Layer.provide([
           workspace,
           Layer.mock(DependencyInstaller, {
-            ensure: () => Effect.succeed({ workspace: prepared, installs: 0 }),
+            ensure: (_, given) => Effect.succeed(given),
           }),
           Layer.mock(RunnerPool, { call }),
           Environment.layerOf({ RUNPOD_API_KEY: KEY }),

@@ -13,6 +13,7 @@ import {
   type Behaviour,
   fakeRunners,
   fakeWorkspace,
+  prepared,
   surroundings,
   textOf,
   well,
@@ -38,7 +39,14 @@ const call: Call = {
     limit: 1_000_000,
   },
   blobs: [],
+  workspace: prepared,
 };
+
+/** The call when so many installs came after the process was started. */
+const after = (installs: number): Call => ({
+  ...call,
+  workspace: { ...prepared, generation: prepared.generation + installs },
+});
 
 const setUp = (
   behaviours: ReadonlyArray<Behaviour>,
@@ -117,7 +125,7 @@ describe("RunnerPool", () => {
     ]);
     return Effect.gen(function* () {
       const runner = yield* RunnerPool;
-      for (const installs of [0, 1, 1, 3, 2]) yield* runner.call({ ...call, installs });
+      for (const installs of [0, 1, 1, 3, 2]) yield* runner.call(after(installs));
       yield* runner.call(call);
       assert.deepStrictEqual(told, [false, true, false, true, false, false]);
     }).pipe(provide);
@@ -622,9 +630,10 @@ describe("RunnerPool", () => {
         );
         yield* Effect.gen(function* () {
           const runner = yield* RunnerPool;
+          yield* runner.warm;
           const running = yield* Effect.forkChild(runner.call(call));
           yield* Deferred.await(begun);
-          yield* runner.call({ ...call, installs: 1 });
+          yield* runner.call(after(1));
           assert.deepStrictEqual(refreshed, [true]);
           assert.isUndefined(running.pollUnsafe());
         }).pipe(provide);

@@ -27,7 +27,9 @@ NodeRuntime.runMain(
     const lists = yield* decodeLists(process.env["PACKAGES"] ?? "[]");
     const answers: Array<string> = [];
     for (const list of lists) {
-      const failure = yield* Effect.flip(packages.ensure(list)).pipe(Effect.option);
+      const failure = yield* Effect.flatMap(workspace.ready, (prepared) =>
+        packages.ensure(list, prepared),
+      ).pipe(Effect.flip, Effect.option);
       if (failure._tag === "Some") {
         answers.push(failure.value.message);
         continue;
