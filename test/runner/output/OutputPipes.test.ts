@@ -1,0 +1,83 @@
+import { execFileSync } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { OutputPipes } from "../../../src/runner/output/OutputPipes.ts";
+
+const folderOfPipes = Effect.acquireRelease(
+  Effect.sync(() => {
+    const root = mkdtempSync(join(tmpdir(), "worker-tetra-pipes-"));
+    mkdirSync(join(root, "scratch"));
+    return root;
+  }),
+  (root) => Effect.sync(() => rmSync(root, { recursive: true })),
+);
+
+/** Makes the pipe with this number, and opens it for writing. */
+const makePipe = (folder: string, number: number): number => {
+  const path = join(folder, `output-${number}`);
+  execFileSync("mkfifo", [path]);
+  return openSync(path, constants.O_RDWR);
+};
+
+describe("the output pipes of a runner", () => {
+  it.live("receive what is written to the newest one only", () =>
+    Effect.gen(function* () {
+      const folder = join(yield* folderOfPipes, "scratch");
+      const pipes = new OutputPipes(folder);
+      const received: Array<string> = [];
+      const receive = (bytes: Buffer) => received.push(String(bytes));
+      assert.isFalse(pipes.isAttached);
+      const first = makePipe(folder, 1);
+      assert.isTrue(pipes.attach(receive));
+      assert.isTrue(pipes.isAttached);
+      writeSync(first, "one ");
+      pipes.drain();
+      const second = makePipe(folder, 2);
+      assert.isTrue(pipes.attach(receive));
+      writeSync(first, "of an earlier job");
+      writeSync(second, "two");
+      pipes.drain();
+      assert.strictEqual(received.join(""), "one two");
+      pipes.close();
+      for (const writer of [first, second]) closeSync(writer);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("are found in a folder that was moved, and not in one that took its place", () =>
+    Effect.gen(function* () {
+      const root = yield* folderOfPipes;
+      const pipes = new OutputPipes(join(root, "scratch"));
+      renameSync(join(root, "scratch"), join(root, "moved"));
+      mkdirSync(join(root, "other"));
+      symlinkSync(join(root, "other"), join(root, "scratch"));
+      const planted = makePipe(join(root, "other"), 1);
+      assert.isFalse(pipes.attach(() => {}));
+      const own = makePipe(join(root, "moved"), 1);
+      assert.isTrue(pipes.attach(() => {}));
+      pipes.close();
+      for (const writer of [planted, own]) closeSync(writer);
+    }).pipe(Effect.scoped),
+  );
+
+  it("are refused in a folder that is a link", () => {
+    const root = mkdtempSync(join(tmpdir(), "worker-tetra-pipes-"));
+    symlinkSync("/tmp", join(root, "scratch"));
+    assert.throws(() => new OutputPipes(join(root, "scratch")));
+    rmSync(root, { recursive: true });
+  });
+});
