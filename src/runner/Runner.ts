@@ -22,7 +22,8 @@ import type { PreparedWorkspace, WorkspaceError } from "../workspace/Workspace.t
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
 import { type CallMeta, CallResult, type Frame } from "./RunnerProtocol.ts";
-import type { Exchange, ExchangeEnd, RunnerSession } from "./RunnerSession.ts";
+import type { RunnerSession } from "./RunnerSession.ts";
+import type { Exchange, ExchangeEnd } from "./call/Exchanges.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";
 
 const OUTPUT_LIMIT = Setting.integer({

@@ -1,27 +1,21 @@
-import { randomInt } from "node:crypto";
 import { tmpdir } from "node:os";
 
-import { Deferred, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
+import { Deferred, Duration, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
 
 import { diskFault } from "../platform/files/DiskFault.ts";
 import {
   type RunnerCommand,
   type RunnerExit,
+  type RunnerListener,
   type RunnerProcess,
   RunnerProcesses,
   type RunnerSpawnFailed,
 } from "./RunnerProcess.ts";
-import { type Frame, FrameType, nothingPending, Ready } from "./RunnerProtocol.ts";
-import { OutputCapture } from "./output/OutputCapture.ts";
+import { type Frame, FrameType, Ready } from "./RunnerProtocol.ts";
+import { type Exchange, type ExchangeListener, Exchanges } from "./call/Exchanges.ts";
 
 /** How long a fresh interpreter may take until it is ready; a cold network volume is slow. */
-const BOOT_LIMIT = { seconds: 120 };
-
-/** What is kept of what leftover threads write between calls, in bytes. */
-const IDLE_OUTPUT_LIMIT = 64 * 1024;
-
-/** Numbers of calls are below this: they have 32 bits in a frame. */
-const CALL_NUMBERS = 2 ** 32;
+const BOOT_TIMEOUT = Duration.seconds(120);
 
 /** The runner's exit code when cloudpickle can't be imported. */
 const CLOUDPICKLE_MISSING = 3;
@@ -43,28 +37,6 @@ export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   }
 }
 
-/** How an exchange ended: with an answer, or with the process. */
-export type ExchangeEnd =
-  | { readonly answer: Frame; readonly exit?: never }
-  | { readonly exit: RunnerExit; readonly answer?: never };
-
-/** How large the values of an exchange's frames may be, in bytes; no chunks where there is no limit for them. */
-interface ValueLimits {
-  readonly result: number;
-  readonly chunk?: number | undefined;
-}
-
-/** One request to the runner; there is one at a time. */
-export interface Exchange {
-  readonly call: number;
-  readonly limits: ValueLimits;
-  /** Whether its outcome is known; anything that arrives later is ignored. */
-  isAnswered: boolean;
-  readonly end: Deferred.Deferred<ExchangeEnd>;
-  readonly output: (bytes: Buffer) => void;
-  readonly chunk: (frame: Frame) => void;
-}
-
 /** A runner that is ready for calls. */
 export interface RunnerSession {
   readonly ready: Ready;
@@ -75,7 +47,7 @@ export interface RunnerSession {
   readonly begin: (
     meta: object,
     blobs: ReadonlyArray<Uint8Array>,
-    hooks: Pick<Exchange, "limits" | "output" | "chunk">,
+    listener: ExchangeListener,
   ) => Exchange;
   /** The exchange is over, whatever came of it. */
   readonly finish: () => void;
@@ -85,17 +57,22 @@ export interface RunnerSession {
 
 const decodeReady = Schema.decodeUnknownOption(Ready);
 
-/** Starts a runner in the scope and waits until it is ready. */
-export const boot = Effect.fn("RunnerSession.boot")(function* (
-  command: Omit<RunnerCommand, "scratch">,
-): Effect.fn.Return<
-  RunnerSession,
-  BootFailed | RunnerSpawnFailed,
-  RunnerProcesses | FileSystem.FileSystem | Scope.Scope
-> {
-  const processes = yield* RunnerProcesses;
+/** How a runner ended before it was ready. */
+const endedEarly = (exit: RunnerExit | undefined, output: string): BootFailed => {
+  const { code, signal } = exit ?? { code: undefined, signal: undefined };
+  return new BootFailed({
+    reason:
+      signal === undefined
+        ? `ended before it was ready, with exit code ${code ?? "unknown"}`
+        : `was killed by ${signal} before it was ready`,
+    output,
+    ...(code === undefined ? {} : { exitCode: code }),
+  });
+};
+
+const scratchFolder = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
-  const scratch = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }).pipe(
+  return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }).pipe(
     Effect.mapError(
       (error) =>
         new BootFailed({
@@ -104,100 +81,92 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
         }),
     ),
   );
+});
 
-  let current: Exchange | undefined;
-  /** The previous exchange: if a job forges the runner's answer, the real one arrives later. */
-  let previous: Pick<Exchange, "call" | "limits"> | undefined;
-  let ended: RunnerExit | undefined;
-  let isReady = false;
-  let idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
+/** A process that was started, before and after it is ready. */
+interface Booting {
+  readonly process: RunnerProcess;
+  readonly exchanges: Exchanges;
+  /** Its first frame; none if it ended before. */
+  readonly readyFrame: Deferred.Deferred<Option.Option<Frame>>;
+  readonly exit: () => RunnerExit | undefined;
+}
+
+const startProcess = Effect.fnUntraced(function* (command: RunnerCommand) {
+  const exchanges = new Exchanges();
   const readyFrame = yield* Deferred.make<Option.Option<Frame>>();
-  const settle = (end: ExchangeEnd) => {
-    if (current !== undefined) Deferred.doneUnsafe(current.end, Exit.succeed(end));
-  };
-  const runner = yield* processes.spawn(
-    { ...command, scratch },
-    {
-      limitOf: (type, call) => {
-        if (type === FrameType.ready) return isReady ? undefined : 0;
-        const limits = [current, previous].find((exchange) => exchange?.call === call)?.limits;
-        if (type === FrameType.chunk) return limits?.chunk;
-        return type === FrameType.result ? limits?.result : undefined;
-      },
-      frame: (frame) => {
-        if (frame.type === FrameType.ready) {
-          isReady = true;
-          Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
-        } else if (frame.call === current?.call && !current.isAnswered) {
-          if (frame.type === FrameType.chunk) return current.chunk(frame);
-          current.isAnswered = true;
-          // All that the call wrote is in the pipe by now, if it was not read before.
-          if (!nothingPending(frame.meta)) runner.drain();
-          settle({ answer: frame });
-        }
-      },
-      output: (bytes) => (current === undefined ? idle.write(bytes) : current.output(bytes)),
-      exit: (exit) => {
-        ended = exit;
-        Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.none()));
-        settle({ exit });
-      },
+  let isReady = false;
+  let ended: RunnerExit | undefined;
+  const listener: RunnerListener = {
+    limitOf: (type, call) => {
+      if (type === FrameType.ready) return isReady ? undefined : 0;
+      return exchanges.limitOf(type, call);
     },
-  );
+    frame: (frame) => {
+      if (frame.type === FrameType.ready) {
+        isReady = true;
+        Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
+      } else exchanges.receive(frame, runner.drain);
+    },
+    output: (bytes) => exchanges.write(bytes),
+    exit: (exit) => {
+      ended = exit;
+      Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.none()));
+      exchanges.end({ exit });
+    },
+  };
+  const runner = yield* (yield* RunnerProcesses).spawn(command, listener);
+  const booting: Booting = { process: runner, exchanges, readyFrame, exit: () => ended };
+  return booting;
+});
 
-  const frame = yield* Effect.timeoutOption(Deferred.await(readyFrame), BOOT_LIMIT);
+/** What the process says of itself once it is ready. */
+const awaitReady = Effect.fnUntraced(function* ({ process, readyFrame, exit }: Booting) {
+  const frame = yield* Effect.timeoutOption(Deferred.await(readyFrame), BOOT_TIMEOUT);
   if (Option.isNone(frame)) {
     return yield* new BootFailed({
-      reason: `was not ready after ${BOOT_LIMIT.seconds} seconds: the disk or the machine is very slow, or overloaded`,
-      output: runner.bootOutput(),
+      reason: `was not ready after ${Duration.toSeconds(BOOT_TIMEOUT)} seconds: the disk or the machine is very slow, or overloaded`,
+      output: process.bootOutput(),
     });
   }
   const ready = Option.flatMap(frame.value, ({ meta }) => decodeReady(meta));
-  if (Option.isNone(ready)) {
-    const { code, signal } = ended ?? { code: undefined, signal: undefined };
-    return yield* new BootFailed({
-      reason:
-        signal === undefined
-          ? `ended before it was ready, with exit code ${code ?? "unknown"}`
-          : `was killed by ${signal} before it was ready`,
-      output: runner.bootOutput(),
-      ...(code === undefined ? {} : { exitCode: code }),
-    });
-  }
-  if (!runner.attach()) {
+  if (Option.isNone(ready)) return yield* endedEarly(exit(), process.bootOutput());
+  return ready.value;
+});
+
+/** Starts a runner in the scope and waits until it is ready. */
+export const boot = Effect.fn("RunnerSession.boot")(function* (
+  command: Omit<RunnerCommand, "scratch">,
+): Effect.fn.Return<
+  RunnerSession,
+  BootFailed | RunnerSpawnFailed,
+  RunnerProcesses | FileSystem.FileSystem | Scope.Scope
+> {
+  const scratch = yield* scratchFolder;
+  const booting = yield* startProcess({ ...command, scratch });
+  const { process, exchanges, exit } = booting;
+  const ready = yield* awaitReady(booting);
+  if (!process.attach()) {
     return yield* new BootFailed({
       reason: `has an output that can't be opened (in ${scratch})`,
-      output: runner.bootOutput(),
+      output: process.bootOutput(),
     });
   }
-
   return {
-    ready: ready.value,
-    process: runner,
-    exit: () => ended,
-    begin: (meta, blobs, hooks) => {
-      // Random, so that a job can't forge the answer to a later call in advance.
-      const call = randomInt(CALL_NUMBERS);
-      const exchange: Exchange = {
-        call,
-        end: Deferred.makeUnsafe(),
-        isAnswered: false,
-        ...hooks,
-      };
-      current = exchange;
-      if (ended === undefined) runner.send(FrameType.call, call, meta, blobs);
-      else settle({ exit: ended });
+    ready,
+    process,
+    exit,
+    begin: (meta, blobs, listener) => {
+      const exchange = exchanges.begin(listener);
+      const ended = exit();
+      if (ended === undefined) process.send(FrameType.call, exchange.call, meta, blobs);
+      else exchanges.end({ exit: ended });
       return exchange;
     },
-    finish: () => {
-      previous = current === undefined ? undefined : { call: current.call, limits: current.limits };
-      current = undefined;
-    },
+    finish: () => exchanges.finish(),
     takeIdleOutput: () => {
-      runner.drain();
-      const text = idle.text();
-      if (text !== "") idle = new OutputCapture(IDLE_OUTPUT_LIMIT);
-      return text;
+      process.drain();
+      return exchanges.takeIdleOutput();
     },
   };
 });
