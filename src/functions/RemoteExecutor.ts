@@ -16,9 +16,9 @@ import {
 } from "../domain/FunctionRequest.ts";
 import * as FunctionResponse from "../domain/FunctionResponse.ts";
 import { type JobEnd, JobListener } from "../domain/JobEvents.ts";
-import type { Call, CallFailed, CallOutcome } from "../runner/Runner.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
 import type { CallError, CallMeta } from "../runner/RunnerProtocol.ts";
+import type { Call, CallFailed, CallOutcome } from "../runner/call/Call.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import * as Setting from "../settings/Setting.ts";

@@ -1,8 +1,9 @@
 import { Context, Effect, Layer } from "effect";
 
 import { CONCURRENCY } from "../settings/Concurrency.ts";
-import { type Call, makeRunner, type Runner } from "./Runner.ts";
+import { makeRunner, type Runner } from "./Runner.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
+import type { Call } from "./call/Call.ts";
 
 /**
  * The Python processes of this worker, one for each job at a time. Calls of an instance go to the process that

@@ -3,12 +3,11 @@ import { Deferred, Effect, Exit, Fiber, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
-import type { Call, CallOutcome } from "../../src/runner/Runner.ts";
 import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { FrameType } from "../../src/runner/RunnerProtocol.ts";
-import { interruptedAtEveryStep } from "../support/effects/Interruption.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import type { Call, CallOutcome } from "../../src/runner/call/Call.ts";
+import { callMeta, instanceOf } from "../support/FakeCalls.ts";
 import {
   type Behaviour,
   fakeRunners,
@@ -22,25 +21,7 @@ import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
-const call: Call = {
-  meta: {
-    kind: "function",
-    name: "f",
-    source: "",
-    format: "cloudpickle",
-    args: 0,
-    kwargs: [],
-    constructorArgs: 0,
-    constructorKwargs: [],
-    method: "",
-    instance: null,
-    fresh: false,
-    modules: {},
-    limit: 1_000_000,
-  },
-  blobs: [],
-  workspace: prepared,
-};
+const call: Call = { meta: callMeta, blobs: [], workspace: prepared };
 
 /** The call when so many installs came after the process was started. */
 const after = (installs: number): Call => ({
@@ -67,14 +48,6 @@ const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour 
   ...well,
   call: () => Deferred.doneUnsafe(begun, Exit.void),
   ...more,
-});
-
-const instanceOf = (id: string) => ({
-  id,
-  class_name: "C",
-  created_at: "2030-01-01T00:00:00Z",
-  method_calls: 1,
-  last_used: "2030-01-01T00:00:00Z",
 });
 
 /** A call of an instance. */

@@ -1,0 +1,83 @@
+import { Duration, Option, Result, Schema } from "effect";
+
+import type { EncodedValue } from "../../domain/EncodedValue.ts";
+import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
+import type { RunnerExit } from "../RunnerProcess.ts";
+import { type CallMeta, CallResult } from "../RunnerProtocol.ts";
+import type { FinishedExchange } from "./CallExchange.ts";
+
+/** What the end of an exchange means. */
+export type CallEnd =
+  | {
+      readonly _tag: "Completed";
+      readonly result: CallResult;
+      readonly value: EncodedValue | undefined;
+    }
+  | { readonly _tag: "ProcessEnded"; readonly exit: RunnerExit; readonly isLate: boolean }
+  /** The answer is not that of the runner, so the process can't be trusted. */
+  | { readonly _tag: "AnswerInvalid" }
+  /** The code stopped when it was asked to at its time limit. */
+  | { readonly _tag: "StoppedLate" };
+
+const decodeResult = Schema.decodeUnknownResult(CallResult);
+
+/** Whether a result can belong to a call: any code in the process can write one. */
+const isResultOf = (
+  meta: CallMeta,
+  { ok, error, instance }: CallResult,
+  value: EncodedValue | undefined,
+): boolean =>
+  ok === (error === null) &&
+  ok === (value !== undefined) &&
+  (value === undefined || value.format === meta.format) &&
+  (instance === null ||
+    (meta.kind === "class" && (meta.instance === null || meta.instance === instance.id)));
+
+/** Interprets how the exchange of a call ended. A value that came after the time limit still counts. */
+export const interpretEnd = (meta: CallMeta, { end, isLate }: FinishedExchange): CallEnd => {
+  if (end.exit !== undefined) return { _tag: "ProcessEnded", exit: end.exit, isLate };
+  const { value } = end.answer;
+  const decoded = decodeResult(end.answer.meta);
+  if (Result.isFailure(decoded) || !isResultOf(meta, decoded.success, value)) {
+    return { _tag: "AnswerInvalid" };
+  }
+  const result = decoded.success;
+  if (isLate && result.error?.kind === "cancelled") return { _tag: "StoppedLate" };
+  return { _tag: "Completed", result, value };
+};
+
+/** What failures are made of, beside the end of the call. */
+interface FailureContext {
+  readonly output: string;
+  readonly timeout: Option.Option<Duration.Duration>;
+  /** How many instances lived in the process. */
+  readonly instances: number;
+}
+
+/** The error of a call that did not complete. */
+export const failureOf = (
+  end: Exclude<CallEnd, { _tag: "Completed" }>,
+  { output, timeout, instances }: FailureContext,
+): RunnerCrashed | CallTimedOut | RunnerUnavailable => {
+  const timedOut = (killed: boolean) => {
+    const seconds = Option.match(timeout, { onNone: () => 0, onSome: Duration.toSeconds });
+    return new CallTimedOut({ seconds, killed, output });
+  };
+  if (end._tag === "StoppedLate") return timedOut(false);
+  if (end._tag === "AnswerInvalid") {
+    return new RunnerUnavailable({
+      reason: "answered with something that is no result",
+      output,
+      hasStarted: true,
+    });
+  }
+  if (end.isLate) return timedOut(true);
+  const { code, signal, fault } = end.exit;
+  return new RunnerCrashed({
+    ...(fault === undefined ? {} : { fault }),
+    ...(code === undefined ? {} : { exitCode: code }),
+    ...(signal === undefined ? {} : { signal }),
+    instancesLost: instances,
+    output,
+  });
+};

@@ -1,0 +1,88 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Duration, Option } from "effect";
+
+import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
+import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
+import { type CallEnd, failureOf, interpretEnd } from "../../../src/runner/call/CallEnd.ts";
+import { callMeta, instanceOf } from "../../support/FakeCalls.ts";
+import { result } from "../../support/fakes/FakeRunner.ts";
+
+const value = new EncodedValue("cloudpickle", 0);
+const asJson = new EncodedValue("json", 0);
+
+/** The answer of a runner, with the changes in its meta. */
+const answerOf = (changes: object = {}, carried: EncodedValue | undefined = value) => ({
+  answer: { type: FrameType.result, call: 1, meta: { ...result, ...changes }, value: carried },
+});
+
+const error = { kind: "exception", type: "ValueError", message: "no", traceback: "" } as const;
+const cancelled = { ...error, kind: "cancelled" } as const;
+const ofClass = { ...callMeta, kind: "class" } as const;
+
+describe("the end of an exchange", () => {
+  it.each([
+    ["a value", callMeta, answerOf()],
+    [
+      "an error",
+      callMeta,
+      { answer: { ...answerOf({ ok: false, error }).answer, value: undefined } },
+    ],
+    ["a value and a new instance", ofClass, answerOf({ instance: instanceOf("a") })],
+    [
+      "a value and the instance that was asked for",
+      { ...ofClass, instance: "a" },
+      answerOf({ instance: instanceOf("a") }),
+    ],
+  ] as const)("completes the call with %s", (_, meta, end) => {
+    assert.strictEqual(interpretEnd(meta, { end, isLate: false })._tag, "Completed");
+  });
+
+  it.each([
+    ["is no result", callMeta, answerOf({ ok: "perhaps" })],
+    ["has both a value and an error", callMeta, answerOf({ error })],
+    ["fails without an error", callMeta, answerOf({ ok: false })],
+    ["succeeds without a value", callMeta, { answer: { ...answerOf().answer, value: undefined } }],
+    ["has a value in another format", callMeta, answerOf({}, asJson)],
+    ["has an instance after a function", callMeta, answerOf({ instance: instanceOf("a") })],
+    [
+      "has another instance than was asked for",
+      { ...ofClass, instance: "b" },
+      answerOf({ instance: instanceOf("a") }),
+    ],
+  ] as const)("is no answer when it %s", (_, meta, end) => {
+    assert.deepStrictEqual(interpretEnd(meta, { end, isLate: false }), { _tag: "AnswerInvalid" });
+  });
+
+  it("after the time limit is a value if there is one, or that the code was stopped", () => {
+    const stopped = {
+      answer: { ...answerOf({ ok: false, error: cancelled }).answer, value: undefined },
+    };
+    assert.strictEqual(interpretEnd(callMeta, { end: answerOf(), isLate: true })._tag, "Completed");
+    assert.strictEqual(interpretEnd(callMeta, { end: stopped, isLate: true })._tag, "StoppedLate");
+    assert.strictEqual(interpretEnd(callMeta, { end: stopped, isLate: false })._tag, "Completed");
+  });
+});
+
+describe("the error of a call that did not complete", () => {
+  const exit = { code: undefined, signal: "SIGKILL" };
+  const context = { output: "last", timeout: Option.some(Duration.minutes(1)), instances: 2 };
+
+  it.each<readonly [Exclude<CallEnd, { _tag: "Completed" }>, object]>([
+    [{ _tag: "StoppedLate" }, { _tag: "CallTimedOut", seconds: 60, killed: false }],
+    [
+      { _tag: "ProcessEnded", exit, isLate: true },
+      { _tag: "CallTimedOut", seconds: 60, killed: true },
+    ],
+    [
+      { _tag: "ProcessEnded", exit, isLate: false },
+      { _tag: "RunnerCrashed", signal: "SIGKILL", instancesLost: 2 },
+    ],
+    [
+      { _tag: "ProcessEnded", exit: { ...exit, fault: "no frame" }, isLate: false },
+      { _tag: "RunnerCrashed", fault: "no frame" },
+    ],
+    [{ _tag: "AnswerInvalid" }, { _tag: "RunnerUnavailable", hasStarted: true }],
+  ])("%j is %j, with the output", (end, expected) => {
+    assert.deepInclude(failureOf(end, context), { ...expected, output: "last" });
+  });
+});

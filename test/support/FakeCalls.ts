@@ -1,0 +1,61 @@
+import { Effect } from "effect";
+
+import type { CallMeta } from "../../src/runner/RunnerProtocol.ts";
+import type { RunnerSession } from "../../src/runner/RunnerSession.ts";
+import { Exchanges } from "../../src/runner/call/Exchanges.ts";
+import { prepared } from "./fakes/FakeRunner.ts";
+
+/** The meta of a call of a function without arguments. */
+export const callMeta: CallMeta = {
+  kind: "function",
+  name: "f",
+  source: "",
+  format: "cloudpickle",
+  args: 0,
+  kwargs: [],
+  constructorArgs: 0,
+  constructorKwargs: [],
+  method: "",
+  instance: null,
+  fresh: false,
+  modules: {},
+  limit: 1_000_000,
+};
+
+/** What the runner says of an instance. */
+export const instanceOf = (id: string) => ({
+  id,
+  class_name: "C",
+  created_at: "2030-01-01T00:00:00Z",
+  method_calls: 1,
+  last_used: "2030-01-01T00:00:00Z",
+});
+
+/** A ready session of a process that does nothing and does not end. */
+export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerSession => {
+  const exchanges = new Exchanges();
+  return {
+    ready: {
+      pid: 1,
+      python: prepared.version,
+      prefix: prepared.prefix,
+      executable: prepared.python,
+      cloudpickle: "3.1.2",
+      ...changes,
+    },
+    process: {
+      pid: 1,
+      send: () => {},
+      attach: () => true,
+      drain: () => {},
+      interrupt: () => {},
+      kill: () => {},
+      end: Effect.void,
+      bootOutput: () => "",
+    },
+    exit: () => undefined,
+    begin: (_meta, _blobs, listener) => exchanges.begin(listener),
+    finish: () => exchanges.finish(),
+    takeIdleOutput: () => exchanges.takeIdleOutput(),
+  };
+};
