@@ -7,7 +7,9 @@ import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { FrameType } from "../../src/runner/RunnerProtocol.ts";
 import type { Call, CallOutcome } from "../../src/runner/call/Call.ts";
-import { callMeta, instanceOf } from "../support/FakeCalls.ts";
+import { interruptedAtEveryStep } from "../support/effects/Interruption.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { callMeta, instanceOf } from "../support/fakes/FakeCalls.ts";
 import {
   type Behaviour,
   fakeRunners,

@@ -7,14 +7,13 @@ import type { Exchange, ExchangeEnd } from "./Exchanges.ts";
 const JOB_TIMEOUT = Setting.optionalSeconds({
   name: "WORKER_JOB_TIMEOUT",
   doc: "How long a job's code may run before it is stopped.",
-  minimum: 0,
 });
 
 const CANCEL_GRACE = Setting.seconds({
   name: "WORKER_CANCEL_GRACE",
   doc: "Time between asking code to stop (SIGINT) and killing its process (SIGKILL).",
-  minimum: 0,
-  fallback: 5,
+  minimum: Duration.zero,
+  fallback: Duration.seconds(5),
 });
 
 /** SIGKILL takes effect at once, unless the process is stuck in a driver. */
@@ -29,8 +28,8 @@ interface TimeLimits {
 
 export const timeLimits = Effect.gen(function* () {
   const limits: TimeLimits = {
-    timeout: Option.map(yield* JOB_TIMEOUT.value, Duration.seconds),
-    cancelGrace: Duration.seconds(yield* CANCEL_GRACE.value),
+    timeout: yield* JOB_TIMEOUT.value,
+    cancelGrace: yield* CANCEL_GRACE.value,
   };
   return limits;
 });

@@ -4,7 +4,7 @@ import { Duration, Option } from "effect";
 import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
 import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
 import { type CallEnd, failureOf, interpretEnd } from "../../../src/runner/call/CallEnd.ts";
-import { callMeta, instanceOf } from "../../support/FakeCalls.ts";
+import { callMeta, instanceOf } from "../../support/fakes/FakeCalls.ts";
 import { result } from "../../support/fakes/FakeRunner.ts";
 
 const value = new EncodedValue("cloudpickle", 0);

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { Assignments } from "../../../src/runner/state/Assignments.ts";
-import { prepared } from "../../support/FakeRunner.ts";
+import { prepared } from "../../support/fakes/FakeRunner.ts";
 
 /** A runner whose process runs from the prefix, if it has one, and has these instances. */
 const runnerOf = (name: string, prefix?: string, instances: ReadonlyArray<string> = []) => ({

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { LiveInstances, LostInstances } from "../../../src/runner/state/Instances.ts";
-import { instanceOf } from "../../support/FakeCalls.ts";
+import { instanceOf } from "../../support/fakes/FakeCalls.ts";
 import { result } from "../../support/fakes/FakeRunner.ts";
 
 /** Follows calls that use or make these instances, in a process that keeps so many. */

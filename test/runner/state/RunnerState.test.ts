@@ -4,7 +4,7 @@ import { Deferred, Effect, Fiber, Layer } from "effect";
 import { RunnerUnavailable } from "../../../src/runner/RunnerError.ts";
 import { RunnerLauncher } from "../../../src/runner/RunnerLauncher.ts";
 import { LiveProcess, makeRunnerState } from "../../../src/runner/state/RunnerState.ts";
-import { fakeSession, instanceOf } from "../../support/FakeCalls.ts";
+import { fakeSession, instanceOf } from "../../support/fakes/FakeCalls.ts";
 import { prepared, result } from "../../support/fakes/FakeRunner.ts";
 
 const elsewhere = { ...prepared, prefix: "/elsewhere" };

@@ -1,9 +1,9 @@
 import { Effect } from "effect";
 
-import type { CallMeta } from "../../src/runner/RunnerProtocol.ts";
-import type { RunnerSession } from "../../src/runner/RunnerSession.ts";
-import { Exchanges } from "../../src/runner/call/Exchanges.ts";
-import { prepared } from "./fakes/FakeRunner.ts";
+import type { CallMeta } from "../../../src/runner/RunnerProtocol.ts";
+import type { RunnerSession } from "../../../src/runner/RunnerSession.ts";
+import { Exchanges } from "../../../src/runner/call/Exchanges.ts";
+import { prepared } from "./FakeRunner.ts";
 
 /** The meta of a call of a function without arguments. */
 export const callMeta: CallMeta = {
