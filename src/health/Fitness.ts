@@ -73,7 +73,7 @@ export class Fitness extends Context.Service<
               reason: reason.slice(0, MAX_REASON),
               runpod_version: PROTOCOL_VERSION,
             },
-            Duration.toSeconds(REPORT_LIMIT),
+            REPORT_LIMIT,
           ),
         );
 

@@ -1,20 +1,21 @@
-import { Cause, Effect, Fiber, Queue, Result, Schedule, Scope } from "effect";
+import { Cause, Duration, Effect, Fiber, Queue, Result, Scope } from "effect";
 
 import { CHUNK_LIMIT, type FunctionAnswer } from "../domain/FunctionAnswer.ts";
+import { backoff } from "../platform/Backoff.ts";
 import type { JobQueue } from "./JobQueue.ts";
 
-/** What may wait for the service, in bytes. */
-const BUFFER = 16 * 1024 * 1024;
+/** The most bytes of values that wait to be sent. */
+const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
-/** Tries to send one value after the first, and the first pause between them in milliseconds. */
+/** Tries to send one value after the first one; with so few of them the pauses do not reach the longest. */
 const RETRIES = 4;
-const FIRST_PAUSE = 250;
+const RETRY_PAUSES = backoff(Duration.millis(250), Duration.seconds(30));
 
-/** One try, in seconds. */
-const LIMIT = 20;
+/** The limit for one try. */
+const SEND_TIMEOUT = Duration.seconds(20);
 
-/** How long the result waits for the values before it, in seconds. */
-const FAREWELL = 60;
+/** How long the result waits for the values before it. */
+const END_TIMEOUT = Duration.minutes(1);
 
 /** The values of one job's generator on their way to the service. */
 export interface ChunkStream {
@@ -42,10 +43,10 @@ export const chunkStream = Effect.fnUntraced(function* (
   let left = { large: 0, late: 0, refused: 0 };
 
   const send = (body: Uint8Array) =>
-    queue.chunk(jobId, body, LIMIT).pipe(
+    queue.chunk(jobId, body, SEND_TIMEOUT).pipe(
       Effect.retry({
         while: (error) => error.isRetryable,
-        schedule: Schedule.jittered(Schedule.exponential(FIRST_PAUSE)),
+        schedule: RETRY_PAUSES,
         times: RETRIES,
       }),
       Effect.catch((error) => {
@@ -63,7 +64,7 @@ export const chunkStream = Effect.fnUntraced(function* (
     offered += 1;
     if (body === undefined || body.length > CHUNK_LIMIT) {
       left.large += 1;
-    } else if (bytes + body.length > BUFFER) {
+    } else if (bytes + body.length > MAX_WAITING_BYTES) {
       left.late += 1;
     } else {
       bytes += body.length;
@@ -78,7 +79,7 @@ export const chunkStream = Effect.fnUntraced(function* (
 
   const end = Effect.gen(function* () {
     Queue.endUnsafe(waiting);
-    const done = yield* Effect.timeoutOption(Fiber.await(sending), { seconds: FAREWELL });
+    const done = yield* Effect.timeoutOption(Fiber.await(sending), END_TIMEOUT);
     if (done._tag === "None") {
       left.late += Queue.sizeUnsafe(waiting);
       yield* Fiber.interrupt(sending);

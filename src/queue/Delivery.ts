@@ -11,6 +11,7 @@ import {
   Semaphore,
 } from "effect";
 
+import { backoff } from "../platform/Backoff.ts";
 import * as Setting from "../settings/Setting.ts";
 import { JobQueue, type PostFailed } from "./JobQueue.ts";
 import { type JobResult, refusedBody } from "./JobResult.ts";
@@ -23,17 +24,20 @@ const RESULT_RETRY = Setting.seconds({
   fallback: Duration.minutes(5),
 });
 
-/** Results that wait for the service, in bytes; with more than this, a job keeps its slot until there is room. */
-const ROOM = 256 * 1024 * 1024;
+/** The most bytes of results that wait for delivery; above this, a job keeps its slot until there is room. */
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 
-/** The first pause between two tries, and the longest, in milliseconds. */
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 30_000;
+/** The pauses between two tries. */
+const FIRST_PAUSE = Duration.millis(500);
+const LONGEST_PAUSE = Duration.seconds(30);
 
-/** One try must not take up all the time that there is, but big results take longer: seconds, bytes a second. */
-const SHORTEST_TRY = 1;
-const LONGEST_TRY = 60;
-const SLOWEST = 1_000_000;
+/**
+ * The limit for one try is a share of the whole time for retries, within bounds, and more for large results: as much as
+ * the slowest connection needs.
+ */
+const TRY_SHARE = 0.1;
+const TRY_BOUNDS = { minimum: Duration.seconds(1), maximum: Duration.minutes(1) };
+const MIN_BYTES_PER_SECOND = 1_000_000;
 
 const megabytes = (bytes: number): string =>
   bytes < 100_000 ? `${bytes} bytes` : `${(bytes / 1e6).toFixed(1)} MB`;
@@ -63,19 +67,20 @@ export class Delivery extends Context.Service<
     Effect.gen(function* () {
       const queue = yield* JobQueue;
       const store = yield* ResultStore;
-      const patience = yield* RESULT_RETRY.value;
-      const room = Semaphore.makeUnsafe(ROOM);
+      const retryTime = yield* RESULT_RETRY.value;
+      const room = Semaphore.makeUnsafe(MAX_WAITING_BYTES);
       const sending = yield* FiberSet.make<void>();
 
-      const pauses = Schedule.min([
-        Schedule.exponential(FIRST_PAUSE),
-        Schedule.spaced(LONGEST_PAUSE),
-      ]).pipe(Schedule.jittered, Schedule.upTo({ duration: patience }));
+      const pauses = backoff(FIRST_PAUSE, LONGEST_PAUSE).pipe(
+        Schedule.upTo({ duration: retryTime }),
+      );
+      const minimumTry = Duration.clamp(Duration.times(retryTime, TRY_SHARE), TRY_BOUNDS);
 
       const send = ({ jobId, body, isStream }: JobResult) => {
-        const limit =
-          Math.min(LONGEST_TRY, Math.max(SHORTEST_TRY, Duration.toSeconds(patience) / 10)) +
-          body.length / SLOWEST;
+        const limit = Duration.sum(
+          minimumTry,
+          Duration.seconds(body.length / MIN_BYTES_PER_SECOND),
+        );
         return queue.complete(jobId, body, isStream, limit).pipe(
           Effect.tapError((error) =>
             error.isRetryable
@@ -97,7 +102,7 @@ export class Delivery extends Context.Service<
         lose(
           result,
           error.isRetryable
-            ? `RunPod did not take it for ${Duration.toSeconds(patience)} seconds, and at last ${error.message}`
+            ? `RunPod did not take it for ${Duration.toSeconds(retryTime)} seconds, and at last ${error.message}`
             : `RunPod does not want it any more (${error.message})`,
         );
 
@@ -135,7 +140,7 @@ export class Delivery extends Context.Service<
         const work = hasRoom.open.pipe(
           Effect.andThen(before),
           Effect.andThen(deliver(result)),
-          room.withPermits(Math.min(result.body.length, ROOM)),
+          room.withPermits(Math.min(result.body.length, MAX_WAITING_BYTES)),
           Effect.interruptible,
         );
         // Begins uninterruptible, so that an interruption before its first step loses nothing either.

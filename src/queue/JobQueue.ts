@@ -1,4 +1,4 @@
-import { Context, Effect, Fiber, Layer, Option, Redacted, Result, Schema } from "effect";
+import { Context, Duration, Effect, Fiber, Layer, Option, Redacted, Result, Schema } from "effect";
 import {
   HttpBody,
   HttpClient,
@@ -14,14 +14,14 @@ import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { Webhooks } from "./Webhooks.ts";
 
-/** The service holds a poll open for as long as it likes; it counts as lost after this: seconds. */
-const POLL_LIMIT = 90;
+/** How long a poll may stay without a response; RunPod holds it open until there is a job. */
+const POLL_TIMEOUT = Duration.seconds(90);
 
-/** A body that has begun is read to its end, within this: seconds. */
-const BODY_LIMIT = 30;
+/** The limit for reading the body of a response to a poll. */
+const BODY_TIMEOUT = Duration.seconds(30);
 
-/** The most characters of an invalid job that are shown. */
-const SHOWN_OF_JOB = 200;
+/** The most characters of an invalid job that are logged. */
+const MAX_JOB_CHARACTERS = 200;
 
 /** Jobs could not be asked for. */
 export class TakeFailed extends Schema.TaggedError<TakeFailed>()("TakeFailed", {
@@ -112,7 +112,7 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
       continue;
     }
     const id = Option.map(decodeId(one), (named) => named.id);
-    const shown = excerpt(mask(JSON.stringify(one) ?? ""), SHOWN_OF_JOB);
+    const shown = excerpt(mask(JSON.stringify(one) ?? ""), MAX_JOB_CHARACTERS);
     unusable.push({
       id: Option.getOrUndefined(id),
       problem: `Received an invalid job from RunPod: ${shown}`,
@@ -146,15 +146,13 @@ export class JobQueue extends Context.Service<
       jobId: string,
       body: Uint8Array,
       isStream: boolean,
-      /** In seconds. */
-      limit: number,
+      limit: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
     /** Sends one value of a generator. */
     readonly chunk: (
       jobId: string,
       body: Uint8Array,
-      /** In seconds. */
-      limit: number,
+      limit: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
     /** Whether the service tells of jobs to stop. */
     readonly canStop: boolean;
@@ -164,8 +162,7 @@ export class JobQueue extends Context.Service<
     readonly canStream: boolean;
     readonly ping: (
       parameters: Readonly<Record<string, string>>,
-      /** In seconds. */
-      limit: number,
+      limit: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
   }
 >()("worker-tetra/queue/JobQueue") {
@@ -197,7 +194,7 @@ export class JobQueue extends Context.Service<
               )
               .pipe(
                 Effect.timeoutOrElse({
-                  duration: { seconds: POLL_LIMIT },
+                  duration: POLL_TIMEOUT,
                   orElse: () => Effect.void,
                 }),
                 Effect.catchTag("HttpClientError", (error) =>
@@ -211,7 +208,7 @@ export class JobQueue extends Context.Service<
         const reading = yield* Effect.forkIn(
           Effect.interruptible(
             response.text.pipe(
-              Effect.timeout({ seconds: BODY_LIMIT }),
+              Effect.timeout(BODY_TIMEOUT),
               Effect.mapError(() => new TakeFailed({ reason: "an answer broke off" })),
             ),
           ),
@@ -250,7 +247,7 @@ export class JobQueue extends Context.Service<
       }).pipe(Effect.withSpan("JobQueue.stops"));
 
       /** Sends a request and reads nothing but its status. */
-      const send = (request: HttpClientRequest.HttpClientRequest, limit: number) =>
+      const send = (request: HttpClientRequest.HttpClientRequest, limit: Duration.Duration) =>
         client.execute(request).pipe(
           Effect.flatMap((response) =>
             // The body is read so that the connection can be used again.
@@ -260,10 +257,12 @@ export class JobQueue extends Context.Service<
             Effect.fail(new PostFailed({ reason: transportReason(error) })),
           ),
           Effect.timeoutOrElse({
-            duration: { seconds: limit },
+            duration: limit,
             orElse: () =>
               Effect.fail(
-                new PostFailed({ reason: `there was no answer within ${limit} seconds` }),
+                new PostFailed({
+                  reason: `there was no answer within ${Duration.toSeconds(limit)} seconds`,
+                }),
               ),
           }),
           Effect.flatMap((status) =>
@@ -277,7 +276,7 @@ export class JobQueue extends Context.Service<
         url: Option.Option<string>,
         jobId: string,
         body: Uint8Array,
-        limit: number,
+        limit: Duration.Duration,
       ): Effect.Effect<void, PostFailed> =>
         Option.match(url, {
           onNone: () =>

@@ -1,4 +1,4 @@
-import { Effect, Latch, Schedule, Scope, Semaphore } from "effect";
+import { Duration, Effect, Latch, Schedule, Scope, Semaphore } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
 import type { JobQueue } from "./JobQueue.ts";
@@ -11,14 +11,14 @@ export const PROGRESS = Setting.choice({
   fallback: "off",
 });
 
-/** Short jobs have no progress; and the service is told no more often than this: seconds. */
-const INTERVAL = 1;
+/** The time before the first report, so that short jobs send none, and between two of them. */
+const INTERVAL = Duration.seconds(1);
 
-/** One try, in seconds; there is no second one. */
-const LIMIT = 5;
+/** The limit for sending a report, which is not retried. */
+const SEND_TIMEOUT = Duration.seconds(5);
 
-/** Lines of output that are shown, the last ones. */
-const LINES_SHOWN = 20;
+/** The number of last lines of output in a report. */
+const MAX_LINES = 20;
 
 /** The progress of one job on its way to the service. */
 export interface ProgressReport {
@@ -49,7 +49,7 @@ export const progressReport = Effect.fnUntraced(function* (
       news.closeUnsafe();
       const output = mode === "output" ? { stage, output: lines.join("") } : { stage };
       const body = Buffer.from(JSON.stringify({ status: "IN_PROGRESS", output }));
-      return Effect.catch(queue.complete(jobId, body, false, LIMIT), (error) =>
+      return Effect.catch(queue.complete(jobId, body, false, SEND_TIMEOUT), (error) =>
         Effect.logDebug(`Progress could not be told: ${error.message}`),
       );
     }),
@@ -57,8 +57,8 @@ export const progressReport = Effect.fnUntraced(function* (
 
   yield* news.await.pipe(
     Effect.andThen(send),
-    Effect.repeat(Schedule.spaced({ seconds: INTERVAL })),
-    Effect.delay({ seconds: INTERVAL }),
+    Effect.repeat(Schedule.spaced(INTERVAL)),
+    Effect.delay(INTERVAL),
     Effect.forkScoped,
   );
 
@@ -69,7 +69,7 @@ export const progressReport = Effect.fnUntraced(function* (
     },
     output: (more) => {
       if (mode !== "output") return;
-      lines = [...lines, ...more.split(/(?<=\n)/)].slice(-LINES_SHOWN);
+      lines = [...lines, ...more.split(/(?<=\n)/)].slice(-MAX_LINES);
       news.openUnsafe();
     },
     // What is on its way is waited for, or it might come after the result.

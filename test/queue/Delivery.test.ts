@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Clock, Deferred, Effect, Fiber, Layer, Option } from "effect";
+import { Duration, Clock, Deferred, Effect, Fiber, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
 import { Delivery } from "../../src/queue/Delivery.ts";
@@ -92,7 +92,8 @@ describe("Delivery", () => {
           const limits: Array<number> = [];
           const { layer } = surrounded({
             patience,
-            complete: (_id, _body, _isStream, limit) => Effect.sync(() => void limits.push(limit)),
+            complete: (_id, _body, _isStream, limit) =>
+              Effect.sync(() => void limits.push(Duration.toSeconds(limit))),
           });
           yield* Effect.gen(function* () {
             const { accept, idle } = yield* Delivery;

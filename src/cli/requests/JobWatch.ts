@@ -1,14 +1,25 @@
-import { Console, Effect, Fiber, Option, Predicate, Schedule, Schema, Stream } from "effect";
+import {
+  Console,
+  Duration,
+  Effect,
+  Fiber,
+  Option,
+  Predicate,
+  Schedule,
+  Schema,
+  Stream,
+} from "effect";
 
 import { isFinal, JobStatus } from "../../domain/EndpointJob.ts";
 import { FunctionResponse } from "../../domain/FunctionResponse.ts";
+import { backoff } from "../../platform/Backoff.ts";
 import { EndpointClient, type RemoteJob } from "../remote/EndpointClient.ts";
 import { reprOf } from "../results/ResponsePrinter.ts";
 import { visibleWord } from "../results/TerminalText.ts";
 
-/** Pauses between looks at a job: they grow from the first to the longest, in milliseconds. */
-const FIRST_PAUSE = 100;
-const LONGEST_PAUSE = 2000;
+/** Pauses between looks at a job: they grow from the first to the longest. */
+const FIRST_PAUSE = Duration.millis(100);
+const LONGEST_PAUSE = Duration.seconds(2);
 
 /** An endpoint that does not answer is asked again for so long, while the job goes on there: seconds. */
 const PATIENCE = 60;
@@ -86,7 +97,7 @@ export const watch = Effect.fn("invoke.watch")(function* (id: string, isQuiet: b
   const look = client.status(id).pipe(
     Effect.retry({
       while: ({ isRetryable }) => isRetryable,
-      schedule: Schedule.spaced({ milliseconds: LONGEST_PAUSE }).pipe(
+      schedule: Schedule.spaced(LONGEST_PAUSE).pipe(
         Schedule.upTo({ duration: { seconds: PATIENCE } }),
       ),
     }),
@@ -117,11 +128,10 @@ export const watch = Effect.fn("invoke.watch")(function* (id: string, isQuiet: b
 
   // With --json, the values come with the result.
   const streaming = yield* Effect.forkScoped(isQuiet ? Effect.void : values);
-  const pauses = Schedule.min([
-    Schedule.exponential(FIRST_PAUSE),
-    Schedule.spaced({ milliseconds: LONGEST_PAUSE }),
-  ]);
-  const job = yield* Effect.repeat(look, { until: hasEnded, schedule: pauses });
+  const job = yield* Effect.repeat(look, {
+    until: hasEnded,
+    schedule: backoff(FIRST_PAUSE, LONGEST_PAUSE),
+  });
   if (!isQuiet) yield* Effect.timeoutOption(streaming.pipe(Fiber.await), { seconds: 5 });
   return { job, rest: (stdout: string) => show(lines.rest(stdout)) };
 }, Effect.scoped);

@@ -1,6 +1,6 @@
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, vi } from "@effect/vitest";
-import { Effect, Fiber, FileSystem, Layer } from "effect";
+import { Duration, Effect, Fiber, FileSystem, Layer } from "effect";
 import { HttpClient, HttpClientResponse } from "effect/http";
 import { TestClock } from "effect/testing";
 
@@ -11,6 +11,9 @@ import { type LocalJob, streamJson } from "../../../src/endpoint/jobs/LocalJob.t
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
 import { interruptedAtEveryStep, turns } from "../../support/effects/Interruption.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+
+/** How long the worker waits for the queue; it has no effect here. */
+const LIMIT = Duration.seconds(1);
 
 /** A store whose disk takes its time. */
 const slowStore = Layer.succeed(
@@ -73,7 +76,7 @@ const carryOutWith = Effect.fnUntraced(function* (result: Uint8Array) {
   const { jobs } = yield* forWorker.take(1, false);
   const [job] = jobs;
   if (job === undefined) return assert.fail("there was no job");
-  yield* forWorker.complete(job.id, result, false, 1);
+  yield* forWorker.complete(job.id, result, false, LIMIT);
   return job;
 });
 
@@ -103,14 +106,14 @@ describe("the queue of a local endpoint", () => {
       assert.strictEqual((yield* queue.status(first.id)).status, "IN_PROGRESS");
 
       yield* TestClock.adjust("2 seconds");
-      yield* queue.forWorker.complete(first.id, body({ output: { success: true } }), false, 1);
+      yield* queue.forWorker.complete(first.id, body({ output: { success: true } }), false, LIMIT);
       assert.deepInclude(shown(yield* queue.status(first.id)), {
         status: "COMPLETED",
         executionTime: 2000,
         output: { success: true },
       });
       const failed = { output: { success: false, stdout: "x" }, error: "ValueError: no" };
-      yield* queue.forWorker.complete(second.id, body(failed), false, 1);
+      yield* queue.forWorker.complete(second.id, body(failed), false, LIMIT);
       assert.deepInclude(shown(yield* queue.status(second.id)), { status: "FAILED", ...failed });
       assert.deepInclude(yield* queue.counts, {
         IN_QUEUE: 0,
@@ -127,12 +130,12 @@ describe("the queue of a local endpoint", () => {
       const { id } = yield* queue.submit(asked("a"));
       yield* queue.forWorker.take(1, false);
       const progress = body({ status: "IN_PROGRESS", output: { stage: "running" } });
-      yield* queue.forWorker.complete(id, progress, false, 1);
+      yield* queue.forWorker.complete(id, progress, false, LIMIT);
       const view = shown(yield* queue.status(id));
       assert.strictEqual(view.status, "IN_PROGRESS");
       assert.deepStrictEqual(view.output, { stage: "running" });
-      yield* queue.forWorker.complete(id, body({ output: 1 }), false, 1);
-      yield* queue.forWorker.complete(id, progress, false, 1);
+      yield* queue.forWorker.complete(id, body({ output: 1 }), false, LIMIT);
+      yield* queue.forWorker.complete(id, progress, false, LIMIT);
       assert.deepInclude(shown(yield* queue.status(id)), { status: "COMPLETED", output: 1 });
     }).pipe(Effect.provide(withQueue().layer)),
   );
@@ -157,14 +160,14 @@ describe("the queue of a local endpoint", () => {
       const waiting = yield* Effect.forkChild(queue.stream(id, 5000));
       yield* TestClock.adjust("1 second");
       yield* queue.forWorker.take(1, false);
-      yield* queue.forWorker.chunk(id, body({ output: 1 }), 1);
+      yield* queue.forWorker.chunk(id, body({ output: 1 }), LIMIT);
       assert.deepStrictEqual(streamed(yield* Fiber.join(waiting)), {
         status: "IN_PROGRESS",
         stream: [{ output: 1 }],
       });
-      yield* queue.forWorker.chunk(id, body({ output: 2 }), 1);
-      yield* queue.forWorker.chunk(id, body({ output: 3 }), 1);
-      yield* queue.forWorker.complete(id, body({ output: [1, 2, 3] }), true, 1);
+      yield* queue.forWorker.chunk(id, body({ output: 2 }), LIMIT);
+      yield* queue.forWorker.chunk(id, body({ output: 3 }), LIMIT);
+      yield* queue.forWorker.complete(id, body({ output: [1, 2, 3] }), true, LIMIT);
       assert.deepStrictEqual(streamed(yield* queue.stream(id, 5000)), {
         status: "COMPLETED",
         stream: [{ output: 2 }, { output: 3 }],
@@ -189,7 +192,7 @@ describe("the queue of a local endpoint", () => {
       assert.strictEqual((yield* queue.cancel(running.id)).status, "CANCELLED");
       assert.deepStrictEqual(yield* queue.forWorker.stops, [running.id]);
       // A result that was on its way changes nothing any more.
-      yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, 1);
+      yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, LIMIT);
       assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
       const after = yield* queue.submit(asked("c"));
       assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
@@ -397,7 +400,7 @@ describe("the queue of a local endpoint", () => {
         const { id } = yield* queue.submit(asked("a"));
         yield* queue.forWorker.take(1, false);
         for (let index = 0; index < 30; index += 1) {
-          yield* queue.forWorker.chunk(id, value, 1);
+          yield* queue.forWorker.chunk(id, value, LIMIT);
         }
         // Each is about a megabyte, so that each comes alone.
         for (let fetched = 0; fetched < 15; fetched += 1) {
@@ -406,7 +409,7 @@ describe("the queue of a local endpoint", () => {
         assert.isEmpty((yield* queue.stream(id, 0)).chunks);
         assert.lengthOf(logs.warnings(), 1);
         assert.include(logs.warnings()[0], id);
-        yield* queue.forWorker.chunk(id, body({ output: "later" }), 1);
+        yield* queue.forWorker.chunk(id, body({ output: "later" }), LIMIT);
         assert.deepInclude(streamed(yield* queue.stream(id, 0)), { stream: [{ output: "later" }] });
       }).pipe(Effect.provide(Layer.merge(withQueue().layer, logs.layer)));
     });
@@ -419,9 +422,9 @@ describe("the queue of a local endpoint", () => {
           const { id } = yield* queue.submit(asked("a"));
           yield* queue.forWorker.take(1, false);
           for (let index = 0; index < 2500; index += 1) {
-            yield* queue.forWorker.chunk(id, body({ output: index }), 1);
+            yield* queue.forWorker.chunk(id, body({ output: index }), LIMIT);
           }
-          yield* queue.forWorker.complete(id, body({ output: "done" }), true, 1);
+          yield* queue.forWorker.complete(id, body({ output: "done" }), true, LIMIT);
           const parts = yield* Effect.replicateEffect(queue.stream(id, 0), 3);
           assert.deepStrictEqual(
             parts.map(({ status, chunks }) => [status, chunks.length, chunks[0]?.toString()]),
@@ -489,7 +492,7 @@ describe("the queue of a local endpoint", () => {
         (queue, id) =>
           Effect.andThen(
             take(queue, id),
-            queue.forWorker.complete(id, body({ error: "no" }), false, 1),
+            queue.forWorker.complete(id, body({ error: "no" }), false, LIMIT),
           ),
         ({ retry }, id) => retry(id),
         nothing,
@@ -497,7 +500,7 @@ describe("the queue of a local endpoint", () => {
       [
         "while it gets a result",
         take,
-        ({ forWorker }, id) => forWorker.complete(id, body({ output: 1 }), false, 1),
+        ({ forWorker }, id) => forWorker.complete(id, body({ output: 1 }), false, LIMIT),
         cancel,
       ],
     ])("%s", ([, before, act, after]) =>
@@ -538,7 +541,7 @@ describe("the queue of a local endpoint", () => {
       yield* queue.forWorker.take(1, false);
       const output = '{"status": "FAILED", "error": 1.50, "a": [1e400, "\\"}", {"output": []}]}';
       const result = Buffer.from(`{"stopPod":true,"output":${output}}`);
-      yield* queue.forWorker.complete(id, result, false, 1);
+      yield* queue.forWorker.complete(id, result, false, LIMIT);
       const text = Buffer.from((yield* queue.status(id)).toJson()).toString();
       assert.include(text, `"retries":0,"output":${output}}`);
       assert.deepInclude(JSON.parse(text), { id, status: "COMPLETED" });
@@ -572,7 +575,7 @@ describe("the queue of a local endpoint", () => {
       const { id } = yield* queue.submit(asked("a"));
       yield* queue.forWorker.take(1, false);
       for (const text of ["", "1", "[]", "{}", '{"stopPod":true}', "<html>"]) {
-        const refused = queue.forWorker.complete(id, Buffer.from(text), false, 1);
+        const refused = queue.forWorker.complete(id, Buffer.from(text), false, LIMIT);
         assert.strictEqual((yield* Effect.flip(refused))._tag, "PostFailed", text);
       }
       assert.strictEqual((yield* queue.status(id)).status, "IN_PROGRESS");

@@ -1,5 +1,5 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
-import { Effect, Latch, Layer, Option } from "effect";
+import { Duration, Effect, Latch, Layer, Option } from "effect";
 
 import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
@@ -48,7 +48,7 @@ export const endpoint = Effect.fnUntraced(function* (
       id,
       Buffer.from(JSON.stringify(input === "fail" ? { error: "no" } : { output: input })),
       false,
-      1,
+      Duration.seconds(1),
     );
   const work = queue.forWorker.take(1, false).pipe(
     Effect.flatMap(({ jobs }) => Effect.forEach(jobs, give)),

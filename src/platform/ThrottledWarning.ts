@@ -1,0 +1,27 @@
+import { Duration, Effect, Option, Ref } from "effect";
+
+import { stopwatch } from "../settings/SteadyClock.ts";
+
+/** The shortest time between two warnings of the same kind. */
+const MIN_INTERVAL = Duration.minutes(1);
+
+interface Last {
+  readonly kind: string;
+  readonly elapsed: Effect.Effect<Duration.Duration>;
+}
+
+/**
+ * Makes a function that logs warnings, but not another one of the same kind within a minute. The kind is the message
+ * itself if none is given.
+ */
+export const makeThrottledWarning = Effect.gen(function* () {
+  const last = yield* Ref.make(Option.none<Last>());
+  return Effect.fnUntraced(function* (message: string, kind = message) {
+    const previous = Option.filter(yield* Ref.get(last), (one) => one.kind === kind);
+    if (Option.isSome(previous)) {
+      if (Duration.isLessThan(yield* previous.value.elapsed, MIN_INTERVAL)) return;
+    }
+    yield* Ref.set(last, Option.some({ kind, elapsed: yield* stopwatch }));
+    yield* Effect.logWarning(message);
+  });
+});

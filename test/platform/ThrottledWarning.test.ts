@@ -1,0 +1,36 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+import { TestClock } from "effect/testing";
+
+import { makeThrottledWarning } from "../../src/platform/ThrottledWarning.ts";
+import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+
+describe("a throttled warning", () => {
+  it.effect("is logged once a minute, and another message at once", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const warn = yield* makeThrottledWarning;
+      yield* warn("a");
+      yield* TestClock.adjust("59 seconds");
+      yield* warn("a");
+      yield* warn("b");
+      yield* warn("a");
+      assert.deepStrictEqual(logs.warnings(), ["a", "b", "a"]);
+      yield* TestClock.adjust("1 minute");
+      yield* warn("a");
+      assert.deepStrictEqual(logs.warnings(), ["a", "b", "a", "a"]);
+    }).pipe(Effect.provide(logs.layer));
+  });
+
+  it.effect("is logged once a minute for a kind, whatever its messages are", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const warn = yield* makeThrottledWarning;
+      yield* warn("a", "kind");
+      yield* warn("b", "kind");
+      yield* TestClock.adjust("1 minute");
+      yield* warn("c", "kind");
+      assert.deepStrictEqual(logs.warnings(), ["a", "c"]);
+    }).pipe(Effect.provide(logs.layer));
+  });
+});
