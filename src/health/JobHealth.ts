@@ -1,7 +1,7 @@
 import { Duration, Effect, Latch } from "effect";
 
 import { type JobListener, listenerOf } from "../domain/JobEvents.ts";
-import type { Admission } from "../queue/QueueWorker.ts";
+import type { Admission } from "../queue/TakeLoop.ts";
 import { Fitness } from "./Fitness.ts";
 import { Unfit } from "./Unfit.ts";
 

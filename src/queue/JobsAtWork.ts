@@ -42,6 +42,12 @@ export interface JobsAtWork {
   readonly freeSlots: Effect.Effect<number>;
   /** Holds a slot for the rest of the scope; waits if a job arrived although no slot was free. */
   readonly acquireSlot: Effect.Effect<void, never, Scope.Scope>;
+  /** Records that the result of a job waits for delivery. */
+  readonly addUndelivered: (id: string) => Effect.Effect<void>;
+  readonly removeUndelivered: (id: string) => Effect.Effect<void>;
+  readonly isUndelivered: (id: string) => boolean;
+  /** The ids of all jobs that are at work or whose results wait for delivery. */
+  readonly ids: () => ReadonlyArray<string>;
 }
 
 export const jobsAtWork = Effect.fnUntraced(function* (
@@ -49,6 +55,7 @@ export const jobsAtWork = Effect.fnUntraced(function* (
 ): Effect.fn.Return<JobsAtWork> {
   const jobs = yield* SubscriptionRef.make<ReadonlyArray<JobAtWork>>([]);
   const running = yield* Semaphore.make(slots);
+  const undelivered = new Set<string>();
   const all = () => SubscriptionRef.getUnsafe(jobs);
 
   const add = Effect.fnUntraced(function* (id: string) {
@@ -95,5 +102,9 @@ export const jobsAtWork = Effect.fnUntraced(function* (
       Effect.map(Option.getOrThrow),
     ),
     acquireSlot: running.takeScoped(1),
+    addUndelivered: (id) => Effect.sync(() => undelivered.add(id)),
+    removeUndelivered: (id) => Effect.sync(() => undelivered.delete(id)),
+    isUndelivered: (id) => undelivered.has(id),
+    ids: () => [...new Set([...all().map(({ id }) => id), ...undelivered])],
   };
 });

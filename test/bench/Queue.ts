@@ -6,7 +6,8 @@ import { Effect, Layer, References } from "effect";
 
 import { functionHandler } from "../../src/functions/FunctionHandler.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
-import { type Handler, QueueWorker } from "../../src/queue/QueueWorker.ts";
+import type { Handler } from "../../src/queue/Handler.ts";
+import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { fakeRunPod, type FakeRunPod } from "../support/fakes/FakeRunPod.ts";

@@ -5,7 +5,7 @@ import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { success } from "../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../src/domain/JobEvents.ts";
 import { chunkStream } from "../../src/queue/ChunkStream.ts";
-import type { Handler } from "../../src/queue/QueueWorker.ts";
+import type { Handler } from "../../src/queue/Handler.ts";
 import { eventually, advanceUntilDone } from "../support/effects/Waiting.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";

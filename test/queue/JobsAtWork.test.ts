@@ -34,6 +34,22 @@ describe("JobsAtWork", () => {
     }),
   );
 
+  it.effect("names each job once whose result is not delivered, at work or not", () =>
+    Effect.gen(function* () {
+      const atWork = yield* jobsAtWork(3);
+      const one = yield* atWork.add("one");
+      yield* atWork.add("two");
+      yield* atWork.addUndelivered("one");
+      assert.deepStrictEqual(atWork.ids(), ["one", "two"]);
+      yield* one.remove;
+      assert.isTrue(atWork.isUndelivered("one"));
+      assert.sameMembers([...atWork.ids()], ["one", "two"]);
+      yield* atWork.removeUndelivered("one");
+      assert.isFalse(atWork.isUndelivered("one"));
+      assert.deepStrictEqual(atWork.ids(), ["two"]);
+    }),
+  );
+
   it.effect("finds the latest job of an id, and removes each one by itself", () =>
     Effect.gen(function* () {
       const atWork = yield* jobsAtWork(3);

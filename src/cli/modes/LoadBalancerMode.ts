@@ -6,7 +6,7 @@ import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts
 import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { functionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
-import { SHUTDOWN_GRACE } from "../../queue/QueueWorker.ts";
+import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";

@@ -1,7 +1,8 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Fiber, Layer } from "effect";
 
-import { type Handler, QueueWorker } from "../../../src/queue/QueueWorker.ts";
+import type { Handler } from "../../../src/queue/Handler.ts";
+import { QueueWorker } from "../../../src/queue/QueueWorker.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { keptLogs } from "./CapturedLogs.ts";
 import { fakeRunPod, type FakeRunPod, type FakeRunPodOptions } from "./FakeRunPod.ts";

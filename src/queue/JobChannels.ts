@@ -1,0 +1,51 @@
+import { Effect, Stream } from "effect";
+
+import type { Job } from "../domain/Job.ts";
+import { both, JobListener, listenerOf } from "../domain/JobEvents.ts";
+import { chunkStream } from "./ChunkStream.ts";
+import type { Handler } from "./Handler.ts";
+import { JobQueue } from "./JobQueue.ts";
+import { PROGRESS, progressReport } from "./ProgressReport.ts";
+
+/**
+ * Makes a function that connects a handler to the channels of a job, over which RunPod gets its progress and its values
+ * while it runs. The channels stay open until the scope closes.
+ */
+export const makeJobChannels = Effect.gen(function* () {
+  const queue = yield* JobQueue;
+  const mode = yield* PROGRESS.value;
+
+  return Effect.fnUntraced(function* <R>(handler: Handler<R>, job: Job) {
+    const stream = yield* chunkStream(queue, job.id);
+    const progress = yield* progressReport(queue, job.id, mode);
+    const own = listenerOf({
+      StageStarted: ({ stage }) => progress.stage(stage),
+      OutputWritten: ({ lines }) => progress.output(lines),
+      ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerAnswer(value) } : {}),
+    });
+
+    const collect = (produced: Stream.Stream<unknown, unknown, R>) => {
+      const values: Array<unknown> = [];
+      return Stream.runForEach(produced, (value) =>
+        Effect.sync(() => {
+          values.push(value);
+          stream.offer(value);
+        }),
+      ).pipe(Effect.as(values));
+    };
+
+    const handled = Effect.suspend(() => {
+      const produced = handler(job);
+      return Stream.isStream(produced) ? collect(produced) : produced;
+    });
+
+    return {
+      /** Runs the handler. */
+      handled: Effect.provideService(handled, JobListener, both(yield* JobListener, own)),
+      /** Whether values were streamed. */
+      isStream: stream.isUsed,
+      /** Sends what must arrive before the result. */
+      flush: Effect.andThen(stream.end, progress.end),
+    };
+  });
+});

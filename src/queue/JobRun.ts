@@ -1,0 +1,123 @@
+import { Effect, Exit, Fiber, Latch, Metric, Ref, Scope } from "effect";
+
+import type { Job } from "../domain/Job.ts";
+import { Environment } from "../settings/Environment.ts";
+import { Delivery } from "./Delivery.ts";
+import type { Handler } from "./Handler.ts";
+import { makeJobChannels } from "./JobChannels.ts";
+import { errorIn, firstLine, inSeconds } from "./JobLog.ts";
+import { makeJobOutcome } from "./JobOutcome.ts";
+import type { JobAtWork, JobsAtWork } from "./JobsAtWork.ts";
+
+const jobsDone = Metric.counter("worker_jobs_done", { incremental: true });
+const jobsStopped = Metric.counter("worker_jobs_stopped", { incremental: true });
+const jobTimes = Metric.timer("worker_job_duration");
+
+/** For jobs without a result: it is open. */
+const NO_DELIVERY = Latch.makeUnsafe(true);
+
+/** The numbers of jobs of a worker by how they ended. */
+export interface Summary {
+  readonly done: number;
+  readonly failed: number;
+  readonly stopped: number;
+}
+
+/** What the jobs of one worker share. */
+export interface WorkerState<R> {
+  readonly handler: Handler<R>;
+  readonly atWork: JobsAtWork;
+  readonly summary: Ref.Ref<Summary>;
+}
+
+const increment = (summary: Ref.Ref<Summary>, what: keyof Summary) =>
+  Ref.update(summary, (counts) => ({ ...counts, [what]: counts[what] + 1 }));
+
+/**
+ * Waits for a slot and runs a job's code in a fiber of its own, which can be stopped. An interruption of the caller ends
+ * the code, and is not passed on: the job still has an outcome.
+ */
+const runCode = Effect.fnUntraced(function* <R>(
+  code: Effect.Effect<unknown, unknown, R>,
+  entry: JobAtWork,
+  acquireSlot: Effect.Effect<void>,
+) {
+  const running = yield* acquireSlot.pipe(
+    Effect.andThen(Effect.logInfo("Job started")),
+    Effect.andThen(code),
+    Effect.forkChild,
+  );
+  yield* entry.setCode(running);
+  yield* Effect.interruptible(Fiber.await(running)).pipe(
+    Effect.onInterrupt(() => Fiber.interrupt(running)),
+    Effect.exit,
+  );
+  return yield* Fiber.await(running);
+});
+
+/** Makes a function that runs a job until Delivery has its result; `afterReport` runs after each result. */
+export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effect<unknown>) {
+  const delivery = yield* Delivery;
+  const { mask } = yield* Environment;
+  const openChannels = yield* makeJobChannels;
+  const outcomeOf = yield* makeJobOutcome;
+
+  const logEnd = Effect.fnUntraced(function* (
+    summary: Ref.Ref<Summary>,
+    { elapsed }: JobAtWork,
+    exit: Exit.Exit<unknown, unknown>,
+    body: Uint8Array,
+  ) {
+    const duration = yield* elapsed;
+    const error = errorIn(Exit.isSuccess(exit) ? exit.value : undefined, body);
+    yield* Metric.update(jobTimes, duration);
+    yield* Metric.update(jobsDone, 1);
+    yield* increment(summary, error === undefined ? "done" : "failed");
+    yield* error === undefined
+      ? Effect.logInfo(`Job done in ${inSeconds(duration)}`)
+      : Effect.logWarning(`Job failed after ${inSeconds(duration)}: ${firstLine(mask(error))}`);
+  });
+
+  /**
+   * Releases the job's slot and entry at its end. The channels belong to `jobScope`, since they are needed until the
+   * result is delivered. Returns a latch that opens at that point.
+   */
+  return Effect.fnUntraced(function* <R>(
+    { handler, atWork, summary }: WorkerState<R>,
+    job: Job,
+    entry: JobAtWork,
+    earlier: Effect.Effect<void>,
+    jobScope: Scope.Scope,
+  ): Effect.fn.Return<Latch.Latch, never, R | Scope.Scope> {
+    yield* Effect.addFinalizer(() => entry.remove);
+    const slot = Scope.provide(atWork.acquireSlot, yield* Effect.scope);
+    const channels = yield* Scope.provide(openChannels(handler, job), jobScope);
+    const exit = yield* runCode(channels.handled, entry, Effect.andThen(earlier, slot));
+    const outcome = outcomeOf(exit, entry.stopReason());
+    switch (outcome._tag) {
+      case "Stopped": {
+        yield* increment(summary, "stopped");
+        yield* Metric.update(jobsStopped, 1);
+        yield* Effect.logInfo(`Job stopped by RunPod after ${inSeconds(yield* entry.elapsed)}`);
+        return NO_DELIVERY;
+      }
+      case "Requeued": {
+        yield* Effect.logInfo("The worker ends before the job: the queue runs it again");
+        return NO_DELIVERY;
+      }
+      case "Ended": {
+        const { body } = outcome;
+        yield* logEnd(summary, entry, exit, body);
+        yield* atWork.addUndelivered(job.id);
+        const delivered = yield* Latch.make();
+        yield* delivery.accept(
+          { jobId: job.id, body, isStream: channels.isStream() },
+          channels.flush,
+          Effect.andThen(atWork.removeUndelivered(job.id), delivered.open),
+        );
+        yield* afterReport;
+        return delivered;
+      }
+    }
+  }, Effect.scoped);
+});

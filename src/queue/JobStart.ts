@@ -1,0 +1,67 @@
+import { Effect, FiberSet, Metric } from "effect";
+
+import type { Job } from "../domain/Job.ts";
+import { Delivery } from "./Delivery.ts";
+import type { Taken } from "./JobQueue.ts";
+import { failureBody } from "./JobResult.ts";
+import { makeJobRun, type WorkerState } from "./JobRun.ts";
+
+const jobsTaken = Metric.counter("worker_jobs_taken", { incremental: true });
+
+/**
+ * Makes a function that starts the jobs of a take, each in a fiber of `fibers`, which is uninterruptible from its first
+ * step, except while it waits. Must run uninterruptible itself, so that no job is lost.
+ */
+export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Effect<unknown>) {
+  const delivery = yield* Delivery;
+  const runJob = yield* makeJobRun(afterReport);
+
+  return <R>(state: WorkerState<R>, fibers: FiberSet.FiberSet<void>) => {
+    const { atWork } = state;
+
+    const launch = (fiber: Effect.Effect<void, never, R>) =>
+      fiber.pipe(
+        Effect.forkDetach({ uninterruptible: true }),
+        Effect.flatMap((forked) => FiberSet.add(fibers, forked)),
+      );
+
+    const reject = Effect.fnUntraced(function* ({ id, problem }: Taken["unusable"][number]) {
+      yield* Effect.logError(problem);
+      if (id === undefined) return;
+      const body = failureBody(`The job can't be used. ${problem}`);
+      yield* launch(
+        delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void),
+      );
+    });
+
+    const start = Effect.fnUntraced(function* (job: Job) {
+      const { id } = job;
+      const earlier = atWork.find(id);
+      const isStopping = earlier?.stopReason() === "stopped by RunPod";
+      if ((earlier !== undefined && !isStopping) || atWork.isUndelivered(id)) {
+        return yield* Effect.logWarning(
+          `Ignoring a duplicate delivery of job ${id}: this worker has it already`,
+        );
+      }
+      const entry = yield* atWork.add(id);
+      yield* Metric.update(jobsTaken, 1);
+      const untilDelivered = Effect.scopedWith((scope) =>
+        Effect.flatMap(
+          runJob(state, job, entry, earlier?.awaitRemoval ?? Effect.void, scope),
+          (delivered) => Effect.interruptible(delivered.await),
+        ),
+      );
+      yield* launch(
+        untilDelivered.pipe(
+          Effect.withSpan("Worker.job", { attributes: { "job.id": id } }),
+          Effect.annotateLogs({ requestId: id }),
+        ),
+      );
+    });
+
+    return Effect.fnUntraced(function* ({ jobs, unusable }: Taken) {
+      yield* Effect.forEach(unusable, reject, { discard: true });
+      yield* Effect.forEach(jobs, start, { discard: true });
+    });
+  };
+});

@@ -1,0 +1,40 @@
+import { Duration, Effect, FiberSet } from "effect";
+
+import { jittered, requestBackoff } from "../platform/Backoff.ts";
+import { makeThrottledWarning } from "../platform/ThrottledWarning.ts";
+import type { JobQueue } from "./JobQueue.ts";
+import type { JobsAtWork } from "./JobsAtWork.ts";
+
+/** The pause after an empty response. */
+const EMPTY_PAUSE = Duration.seconds(1);
+
+const RETRY_PAUSES = requestBackoff(Duration.seconds(1), Duration.seconds(30));
+
+/** Stops jobs on RunPod's request, for ever. */
+export const stopLoop = Effect.fnUntraced(function* (
+  queue: JobQueue["Service"],
+  atWork: JobsAtWork,
+  fibers: FiberSet.FiberSet<void>,
+) {
+  const warn = yield* makeThrottledWarning;
+
+  const stopOnce = Effect.gen(function* () {
+    const ids = yield* queue.stops;
+    for (const id of ids) {
+      const job = atWork.find(id);
+      // Code may stop slowly, and the next id must not wait for it.
+      if (job !== undefined) yield* FiberSet.run(fibers, job.stop("stopped by RunPod"));
+    }
+    if (ids.length === 0) yield* Effect.sleep(yield* jittered(EMPTY_PAUSE));
+  });
+
+  return yield* stopOnce.pipe(
+    Effect.tapError(({ reason }) =>
+      warn(`Could not ask RunPod for jobs to stop: ${reason}. Retrying.`),
+    ),
+    Effect.retry(RETRY_PAUSES),
+    // The schedule never ends, which its type does not say.
+    Effect.orDie,
+    Effect.forever,
+  );
+});
