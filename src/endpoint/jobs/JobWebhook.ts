@@ -1,15 +1,19 @@
-import { Effect, Schedule } from "effect";
+import { Duration, Effect, Schedule, Semaphore } from "effect";
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
 import { PostFailed, transportReason } from "../../queue/JobQueue.ts";
 import type { LocalJob } from "./LocalJob.ts";
 
-/** As RunPod does it: two more tries, this far apart. The limit of one try is ours. */
+/** As on RunPod: two more tries with this pause. The limit for one try is ours. */
 const RETRIES = 2;
-const PAUSE = "10 seconds";
-const LIMIT = "10 seconds";
+const PAUSE = Duration.seconds(10);
+const TIMEOUT = Duration.seconds(10);
 
-/** Tells the address that a client gave how its job ended. Only 200 counts as heard; never fails. */
+/** The most bytes of results that wait for their webhooks, and the overhead that is counted for each. */
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
+const OVERHEAD_BYTES = 4096;
+
+/** Posts the end of a job to the address that its client gave. Only status 200 is a success; never fails. */
 export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
   address: string,
   job: LocalJob,
@@ -22,7 +26,7 @@ export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
         ? Effect.void
         : Effect.fail(new PostFailed({ status, reason: `it answered ${status}` })),
     ),
-    Effect.timeout(LIMIT),
+    Effect.timeout(TIMEOUT),
     Effect.retry({ times: RETRIES, schedule: Schedule.spaced(PAUSE) }),
     Effect.catch((error) => {
       // The error's message contains the address, and anyone who knows it can post there.
@@ -30,4 +34,25 @@ export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
       return Effect.logWarning(`Could not call the webhook of job ${job.id}: ${reason}`);
     }),
   );
+});
+
+/** Makes a function that calls webhooks in the background, within a limit of memory. */
+export const makeWebhooks = Effect.gen(function* () {
+  const client = yield* HttpClient.HttpClient;
+  const scope = yield* Effect.scope;
+  const room = Semaphore.makeUnsafe(MAX_WAITING_BYTES);
+
+  return Effect.fnUntraced(function* (address: string, job: LocalJob) {
+    const size = Math.min(job.resultSize + OVERHEAD_BYTES, MAX_WAITING_BYTES);
+    if (!(yield* room.takeIfAvailable(size))) {
+      return yield* Effect.logWarning(
+        `The webhook of job ${job.id} is not called: the results of too many others are still on their way`,
+      );
+    }
+    yield* postToWebhook(address, job).pipe(
+      Effect.provideService(HttpClient.HttpClient, client),
+      Effect.ensuring(room.release(size)),
+      Effect.forkIn(scope),
+    );
+  });
 });

@@ -62,6 +62,11 @@ export class LocalJob {
     return this.state.status;
   }
 
+  /** The bytes of the result. */
+  get resultSize(): number {
+    return this.result?.bytes.length ?? 0;
+  }
+
   /** The JSON text of a `JobView`. */
   toJson(): Uint8Array {
     const parts: Array<Uint8Array> = [Buffer.from(JSON.stringify(this.state).slice(0, -1))];

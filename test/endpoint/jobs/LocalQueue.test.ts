@@ -218,6 +218,25 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
+  it.effect("does not run a job that is cancelled while its retry is being stored", () =>
+    Effect.gen(function* () {
+      const queue = yield* LocalQueue;
+      const { id } = yield* queue.submit(asked("a"));
+      yield* carryOut({ error: "no" });
+      const retrying = yield* Effect.forkChild(queue.retry(id));
+      yield* turns(1);
+      assert.strictEqual((yield* queue.cancel(id)).status, "CANCELLED");
+      yield* Fiber.join(retrying);
+      yield* queue.submit(asked("b"));
+      const { jobs } = yield* queue.forWorker.take(9, false);
+      assert.deepStrictEqual(
+        jobs.map(({ input }) => input),
+        ["b"],
+      );
+      assert.strictEqual((yield* queue.status(id)).status, "CANCELLED");
+    }).pipe(Effect.provide(withQueue([], slowStore).layer)),
+  );
+
   it.effect("empties the queue and leaves alone what runs", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;

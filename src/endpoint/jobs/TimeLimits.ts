@@ -1,0 +1,46 @@
+import { Clock, Duration, Effect, FiberMap, Queue } from "effect";
+
+import { type JobEntry, RETENTION } from "./JobEntry.ts";
+
+/** Shorter limits count as this one. */
+const MIN_LIMIT = Duration.seconds(1);
+
+/** What is over for a job: the time for its result, the time from its arrival to its end, or the time to run. */
+export type Expiry = "retention" | "ttl" | "executionTimeout";
+
+/** The limit of a job in its current state that is reached first, and when, in Unix milliseconds. */
+export const nextLimit = ({
+  submitted,
+  started,
+  ended,
+  ttl,
+  executionTimeout,
+}: JobEntry): { readonly expiry: Expiry; readonly at: number } => {
+  if (ended !== undefined) {
+    return { expiry: "retention", at: ended + Duration.toMillis(RETENTION) };
+  }
+  const ttlEnd = submitted + Duration.toMillis(ttl);
+  const runEnd = started === undefined ? Infinity : started + Duration.toMillis(executionTimeout);
+  return runEnd < ttlEnd
+    ? { expiry: "executionTimeout", at: runEnd }
+    : { expiry: "ttl", at: ttlEnd };
+};
+
+/** The time limits of the jobs of a queue, each in a fiber that waits for it. */
+export const makeTimeLimits = Effect.gen(function* () {
+  const clock = yield* Clock.Clock;
+  const reached = yield* Queue.unbounded<JobEntry>();
+  const fibers = yield* FiberMap.make<string>();
+  // Not a child of the current fiber: that of a request would keep its body in memory for as long as the limit.
+  const run = yield* FiberMap.runtime(fibers)();
+  return {
+    /** Starts the limit for a job's current state, in place of an earlier one. */
+    start: (entry: JobEntry): void => {
+      const rest = Duration.millis(nextLimit(entry).at - clock.currentTimeMillisUnsafe());
+      run(entry.id, Effect.delay(Queue.offer(reached, entry), Duration.max(rest, MIN_LIMIT)));
+    },
+    stop: ({ id }: JobEntry) => FiberMap.remove(fibers, id),
+    /** Waits for the next job whose limit was reached; meanwhile it may be in another state. */
+    next: Queue.take(reached),
+  };
+});
