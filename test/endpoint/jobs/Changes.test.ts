@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber } from "effect";
 
 import { Changes } from "../../../src/endpoint/jobs/Changes.ts";
-import { turns } from "../../support/Interruption.ts";
+import { turns } from "../../support/effects/Interruption.ts";
 
 describe("waiting for changes", () => {
   it.effect("ends at the change that meets the condition, for each one that waits", () =>

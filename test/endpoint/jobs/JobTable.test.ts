@@ -6,7 +6,7 @@ import { entryOf, type JobEntry, sizeOf } from "../../../src/endpoint/jobs/JobEn
 import { JobTable } from "../../../src/endpoint/jobs/JobTable.ts";
 import { SentResult } from "../../../src/endpoint/jobs/LocalJob.ts";
 import { nextLimit } from "../../../src/endpoint/jobs/TimeLimits.ts";
-import { chance } from "../../simulation/Chance.ts";
+import { seededRandom } from "../../support/values/Random.ts";
 
 let numbers = 0;
 
@@ -95,7 +95,7 @@ describe("the jobs of a local queue", () => {
   });
 
   it("have a sum of their memory that is right after any changes", () => {
-    const dice = chance(1);
+    const dice = seededRandom(1);
     const table = new JobTable();
     const pick = (isWanted: (entry: JobEntry) => boolean) =>
       table.all().find((entry) => isWanted(entry) && dice.hits(0.3));
