@@ -7,7 +7,8 @@ import { Effect, FileSystem, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
-import { program } from "../support/processes/Program.ts";
+import { stdoutOf } from "../support/processes/ChildProcess.ts";
+import { realEnvironment } from "../support/processes/RealWorker.ts";
 import { serveProcess } from "../support/processes/Serve.ts";
 
 const SCRIPT = join(import.meta.dirname, "remote.py");
@@ -43,8 +44,11 @@ describe("a local endpoint", () => {
       const report = join(folder, "report.json");
       const python = yield* interpreterWith(requirement);
       const { url } = yield* serveProcess();
-      const shown = yield* program(python, [SCRIPT, name, report], {
-        variables: { RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`, RUNPOD_API_KEY: "local" },
+      const shown = yield* stdoutOf(python, [SCRIPT, name, report], {
+        environment: realEnvironment({
+          RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
+          RUNPOD_API_KEY: "local",
+        }),
       });
 
       const { exception, ...rest } = JSON.parse(readFileSync(report, "utf8"));

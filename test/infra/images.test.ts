@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { chmodSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -7,6 +7,7 @@ import { Effect, Result } from "effect";
 
 import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
+import { runProcess } from "../support/processes/ChildProcess.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -16,47 +17,33 @@ const hasDocker = Result.isSuccess(
   Result.try(() => execFileSync("docker", ["version"], { stdio: "ignore" })),
 );
 
-interface Ended {
-  readonly code: number;
-  /** stdout and stderr, one after the other. */
-  readonly said: string;
-}
-
 const docker = (...args: ReadonlyArray<string>) =>
-  Effect.callback<Ended>((resume) => {
-    const child = execFile(
-      "docker",
-      args,
-      { cwd: ROOT, maxBuffer: 64 * 1024 * 1024, env: { ...process.env, DOCKER_BUILDKIT: "1" } },
-      (error, stdout, stderr) =>
-        resume(
-          Effect.succeed({
-            code: error === null ? 0 : Number(error.code ?? 1),
-            said: stdout + stderr,
-          }),
-        ),
-    );
-    return Effect.sync(() => child.kill());
-  });
+  Effect.map(
+    runProcess("docker", args, {
+      directory: ROOT,
+      environment: { ...process.env, DOCKER_BUILDKIT: "1" },
+    }),
+    ({ code, stdout, stderr }) => ({ code, output: stdout + stderr }),
+  );
 
 /** Starts a container that is removed with the scope; returns its id. */
 const container = (...args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
-    Effect.map(docker("run", "--detach", "--network", "host", ...args), ({ code, said }) => {
-      assert.strictEqual(code, 0, said);
-      return said.trim();
+    Effect.map(docker("run", "--detach", "--network", "host", ...args), ({ code, output }) => {
+      assert.strictEqual(code, 0, output);
+      return output.trim();
     }),
     (id) => docker("rm", "--force", id),
   );
 
 /** Waits until a Docker command prints this. */
 const until = (expected: string, ...args: ReadonlyArray<string>) =>
-  poll(docker(...args), ({ said }) => said.trim() === expected);
+  poll(docker(...args), ({ output }) => output.trim() === expected);
 
 // Needs a Docker engine.
 describe.skipIf(!hasDocker)("the CPU image", () => {
   beforeAll(async () => {
-    const { code, said } = await Effect.runPromise(
+    const { code, output } = await Effect.runPromise(
       docker(
         ..."build --network host --platform linux/amd64 --file docker/Dockerfile-cpu".split(" "),
         "--tag",
@@ -64,22 +51,22 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
         ".",
       ),
     );
-    assert.strictEqual(code, 0, said);
+    assert.strictEqual(code, 0, output);
   });
 
   it.live("runs jobs on the interpreter of its base image", () =>
     Effect.gen(function* () {
       const print = "import sys; print(sys.base_prefix, '%d.%d' % sys.version_info[:2])";
       const python = "/opt/worker-tetra/base/bin/python";
-      const { said } = yield* docker("run", "--rm", IMAGE, python, "-c", print);
-      assert.match(said, /^\/usr\/local 3\.12\n/);
+      const { output } = yield* docker("run", "--rm", IMAGE, python, "-c", print);
+      assert.match(output, /^\/usr\/local 3\.12\n/);
     }),
   );
 
   it.live("stores Node once", () =>
     Effect.gen(function* () {
       const format = "{{.Size}}\t{{.CreatedBy}}";
-      const { said } = yield* docker(
+      const { output } = yield* docker(
         "history",
         "--no-trunc",
         "--human=false",
@@ -87,17 +74,17 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
         format,
         IMAGE,
       );
-      const worker = said.split("\n").find((line) => line.includes("install.sh worker"));
-      assert.isBelow(Number(worker?.split("\t")[0]), 80e6, said);
+      const worker = output.split("\n").find((line) => line.includes("install.sh worker"));
+      assert.isBelow(Number(worker?.split("\t")[0]), 80e6, output);
     }),
   );
 
   it.live("passes its smoke test", () =>
     Effect.gen(function* () {
       const smoke = "/opt/worker-tetra/smoke.sh";
-      const { code, said } = yield* docker("run", "--rm", "--network", "host", IMAGE, smoke);
-      assert.strictEqual(code, 0, said);
-      assert.include(said, "== everything works");
+      const { code, output } = yield* docker("run", "--rm", "--network", "host", IMAGE, smoke);
+      assert.strictEqual(code, 0, output);
+      assert.include(output, "== everything works");
     }),
   );
 
@@ -123,8 +110,8 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
       yield* signal("CONT");
       yield* until("healthy", ...status);
       assert.strictEqual((yield* docker("stop", "--time", "20", id)).code, 0);
-      const { said } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
-      assert.strictEqual(said.trim(), "0");
+      const { output } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
+      assert.strictEqual(output.trim(), "0");
     }).pipe(Effect.scoped),
   );
 
@@ -146,13 +133,13 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
         docker("exec", id, "/opt/worker-tetra/base/bin/python", "-c", code);
       const url = "http://127.0.0.1:18084";
       const ping = `import urllib.request as u; print(u.urlopen("${url}/ping").status)`;
-      yield* poll(exec(ping), ({ said }) => said.trim() === "200");
+      yield* poll(exec(ping), ({ output }) => output.trim() === "200");
       const body = JSON.stringify(functionInput("import os\ndef f(): return os.getcwd()"));
-      const { said } = yield* exec(
+      const { output } = yield* exec(
         `import urllib.request as u; print(u.urlopen(u.Request("${url}/execute", data=${JSON.stringify(body)}.encode(), headers={"content-type": "application/json"})).read().decode())`,
       );
-      assert.include(said, '"json_result":"/runpod-volume/runtimes/default"');
-      assert.include((yield* docker("logs", id)).said, ready);
+      assert.include(output, '"json_result":"/runpod-volume/runtimes/default"');
+      assert.include((yield* docker("logs", id)).output, ready);
     }).pipe(Effect.scoped),
   );
 
@@ -163,7 +150,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
     Effect.gen(function* () {
       const id = yield* container("--env", "PORT=18085", ...options, IMAGE);
       yield* until("1", "wait", id);
-      assert.include((yield* docker("logs", id)).said, reason);
+      assert.include((yield* docker("logs", id)).output, reason);
     }).pipe(Effect.scoped),
   );
 });

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
@@ -24,6 +24,7 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
 import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 import { failing, patchFiles } from "../support/files/PatchedFiles.ts";
+import { startProcess } from "../support/processes/ChildProcess.ts";
 import { pythonLock } from "../support/processes/PythonLock.ts";
 
 const inMemory = () => {
@@ -257,13 +258,10 @@ describe("a file lock of the system", () => {
         const locks = yield* FileLock;
         const scope = yield* Scope.make();
         yield* Scope.provide(locks.tryLock(path, "exclusive"), scope);
-        const child = spawn("cat", { stdio: ["pipe", "ignore", "ignore"] });
-        yield* Effect.promise(() => once(child, "spawn"));
+        yield* startProcess("cat", [], { hasOpenStdin: true });
         yield* Scope.close(scope, Exit.void);
         assert.isTrue(yield* isFree(path, "exclusive"));
-        child.stdin.end();
-        yield* Effect.promise(() => once(child, "exit"));
-      }),
+      }).pipe(Effect.scoped),
     ).pipe(Effect.provide(onDisk())),
   );
 

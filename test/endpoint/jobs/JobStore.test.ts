@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -20,6 +20,7 @@ import { Effect, Fiber, Schedule } from "effect";
 import { JobStore, type KeptJob } from "../../../src/endpoint/jobs/JobStore.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { startProcess } from "../../support/processes/ChildProcess.ts";
 
 /** A folder that is not there yet, in one that is removed at the end of the test. */
 const newFolder = temporaryFolder.pipe(Effect.map((parent) => join(parent, "jobs")));
@@ -44,15 +45,7 @@ const refusal = (folder: string) =>
 
 /** A process that reports when it has done something, killed when the scope closes. */
 const otherProcess = (program: string) =>
-  Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof spawn>>((resume) => {
-      const child = spawn(process.execPath, ["-e", program], {
-        stdio: ["ignore", "pipe", "ignore"],
-      });
-      child.stdout.once("data", () => resume(Effect.succeed(child)));
-    }),
-    (child) => Effect.sync(() => child.kill("SIGKILL")),
-  );
+  Effect.tap(startProcess(process.execPath, ["-e", program]), ({ wrote }) => wrote(/\n/));
 
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
@@ -200,7 +193,7 @@ describe("the store of jobs", () => {
       // The store waits for a process that is about to exit.
       const third = yield* Effect.forkChild(keptIn(folder));
       yield* Effect.yieldNow;
-      holder.kill("SIGKILL");
+      yield* holder.signal("SIGKILL");
       assert.lengthOf(yield* Fiber.join(third), 1);
     }).pipe(Effect.scoped),
   );

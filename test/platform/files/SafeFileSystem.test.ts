@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   linkSync,
@@ -27,6 +27,7 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { startProcess } from "../../support/processes/ChildProcess.ts";
 
 /** Many calls of the system, on a machine that may be busy. */
 const SLOW = { timeout: 60_000 };
@@ -336,27 +337,16 @@ describe("the file system for folders that jobs can write to", () => {
         const { files, volume, outside, assertUntouched } = yield* machine;
         const swapped = join(volume, "gone", "a", "swapped");
         const aside = join(volume, "aside");
-        const swapper = yield* Effect.acquireRelease(
-          Effect.sync(() =>
-            spawn(
-              "python3",
-              [
-                "-I",
-                "-c",
-                // Swaps the folder and the link as fast as possible, for as long as this process lives.
-                "import os, sys\nswapped, aside, outside = sys.argv[1:]\ntests = os.getppid()\nprint('ready', flush=True)\nwhile os.getppid() == tests:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
-                swapped,
-                aside,
-                outside,
-              ],
-              { stdio: ["ignore", "pipe", "inherit"] },
-            ),
-          ),
-          (child) => Effect.sync(() => child.kill("SIGKILL")),
-        );
-        yield* Effect.callback<void>((resume) => {
-          swapper.stdout.once("data", () => resume(Effect.void));
-        });
+        const swapper = yield* startProcess("python3", [
+          "-I",
+          "-c",
+          // Swaps the folder and the link as fast as possible, for as long as this process lives.
+          "import os, sys\nswapped, aside, outside = sys.argv[1:]\ntests = os.getppid()\nprint('ready', flush=True)\nwhile os.getppid() == tests:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
+          swapped,
+          aside,
+          outside,
+        ]);
+        yield* swapper.wrote("ready");
         for (let tries = 0; tries < 30; tries += 1) {
           // The removal may fail while another process keeps writing, but must not remove anything else.
           yield* Effect.ignore(

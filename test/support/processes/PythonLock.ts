@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
-
 import { Effect } from "effect";
+
+import { startProcess } from "./ChildProcess.ts";
 
 const HOLD = `import fcntl, sys
 file = open(sys.argv[1], "a+")
@@ -18,30 +18,13 @@ sys.stdin.read()
 `;
 
 /** A Python process that asks for a lock as workers written in Python do, and keeps it until the scope closes. */
-export const pythonLock = (path: string, mode: "LOCK_EX" | "LOCK_SH" = "LOCK_EX") =>
-  Effect.acquireRelease(
-    Effect.callback<{
-      readonly word: string;
-      readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>;
-      readonly ended: Effect.Effect<void>;
-    }>((resume) => {
-      // Its stdin ends with this process, and so does it.
-      const child = spawn("python3", ["-c", HOLD, path, mode], {
-        stdio: ["pipe", "pipe", "inherit"],
-      });
-      const ended = new Promise<void>((resolve) => {
-        child.once("close", () => resolve());
-      });
-      child.once("error", (error) => resume(Effect.die(error)));
-      child.stdout.once("data", (bytes: Buffer) =>
-        resume(
-          Effect.succeed({
-            word: bytes.toString().trim(),
-            signal: (name) => Effect.sync(() => void child.kill(name)),
-            ended: Effect.promise(() => ended),
-          }),
-        ),
-      );
-    }),
-    ({ signal, ended }) => Effect.andThen(signal("SIGKILL"), ended),
-  );
+export const pythonLock = Effect.fnUntraced(function* (
+  path: string,
+  mode: "LOCK_EX" | "LOCK_SH" = "LOCK_EX",
+) {
+  const { wrote, signal, ended } = yield* startProcess("python3", ["-c", HOLD, path, mode], {
+    hasOpenStdin: true,
+  });
+  const [, word = ""] = yield* wrote(/^(held|busy)\n/);
+  return { word, signal, ended };
+});

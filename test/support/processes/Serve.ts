@@ -5,7 +5,11 @@ import { startCommandLine } from "./CommandLineRun.ts";
 import { realEnvironment } from "./RealWorker.ts";
 import { workerProcess } from "./WorkerProcess.ts";
 
-const portIn = (text: string) => Number(/on http:\/\/[^ ]+:(\d+)/.exec(text)?.[1] ?? 0);
+const ADDRESS = /on http:\/\/[^ ]+:(\d+)\D/;
+
+const portIn = (text: string) => Number(ADDRESS.exec(text)?.[1] ?? 0);
+
+const urlOf = (port: number) => `http://127.0.0.1:${port}`;
 
 /** `serve` in this process on a free port, until the scope closes. */
 export const serveInProcess = Effect.fnUntraced(function* (
@@ -18,7 +22,7 @@ export const serveInProcess = Effect.fnUntraced(function* (
   });
   yield* eventually(() => portIn(command.stderr()) > 0);
   const port = portIn(command.stderr());
-  return { ...command, port, url: `http://127.0.0.1:${port}` };
+  return { ...command, port, url: urlOf(port) };
 });
 
 /** `serve` as a program of its own on a free port, killed when the scope closes. */
@@ -26,9 +30,7 @@ export const serveProcess = Effect.fnUntraced(function* (
   args: ReadonlyArray<string> = [],
   variables: Readonly<Record<string, string>> = {},
 ) {
-  const process = yield* workerProcess(variables, ["serve", "--port", "0", ...args]);
-  // A program loads for long on a machine that is busy with other tests.
-  yield* eventually(() => portIn(process.stderr()) > 0).pipe(Effect.retry({ times: 4 }));
-  const port = portIn(process.stderr());
-  return { ...process, port, url: `http://127.0.0.1:${port}` };
+  const worker = yield* workerProcess(variables, ["serve", "--port", "0", ...args]);
+  const [, port] = yield* worker.wrote(ADDRESS);
+  return { ...worker, port: Number(port), url: urlOf(Number(port)) };
 });

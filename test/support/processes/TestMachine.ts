@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -13,13 +13,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
-import { Deferred, Effect, Exit, Layer, Result } from "effect";
+import { Effect, Layer, type Scope } from "effect";
 
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
 import { eventually } from "../effects/Waiting.ts";
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
+import { startProcess } from "./ChildProcess.ts";
 
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const WORKSPACE_WORKER = script("workspaceWorker.ts");
@@ -90,51 +91,26 @@ export interface WorkerProcess {
   readonly ended: Effect.Effect<void>;
 }
 
-const startProcess = (variables: Readonly<Record<string, string | undefined>>) =>
-  Effect.sync((): WorkerProcess => {
-    const program = variables["PACKAGES"] === undefined ? WORKSPACE_WORKER : PACKAGES_WORKER;
-    const child = spawn(process.execPath, [program], {
-      env: { ...process.env, ...variables },
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    const ready = Deferred.makeUnsafe<Ready>();
-    const ended = Deferred.makeUnsafe<void>();
-    let output = "";
-    let words = "";
-    const awaited: Array<readonly [words: string, said: Deferred.Deferred<void>]> = [];
-    child.stdout.on("data", (bytes: Buffer) => {
-      output += bytes.toString();
-      // What is no answer is told at the end, with what it wrote beside it.
-      const answer = Result.try(() => JSON.parse(output));
-      if (Result.isSuccess(answer)) Deferred.doneUnsafe(ready, Exit.succeed(answer.success));
-    });
-    child.stderr.on("data", (bytes: Buffer) => {
-      words += bytes.toString();
-      for (const [expected, said] of awaited) {
-        if (words.includes(expected)) Deferred.doneUnsafe(said, Exit.void);
-      }
-    });
-    child.once("close", (code, signal) => {
-      const end = Exit.die(new Error(`the worker ended (${code ?? signal}): ${words}`));
-      Deferred.doneUnsafe(ready, end);
-      for (const [, said] of awaited) Deferred.doneUnsafe(said, end);
-      Deferred.doneUnsafe(ended, Exit.void);
-    });
-    return {
-      pid: child.pid ?? 0,
-      ready: Deferred.await(ready),
-      said: (expected) =>
-        Effect.suspend(() => {
-          if (words.includes(expected)) return Effect.void;
-          const said = Deferred.makeUnsafe<void>();
-          awaited.push([expected, said]);
-          return Deferred.await(said);
-        }),
-      warnings: () => words.split("\n").filter((line) => line.startsWith("Warn: ")),
-      signal: (name) => Effect.sync(() => void child.kill(name)),
-      ended: Deferred.await(ended),
-    };
+const startWorker = Effect.fnUntraced(function* (
+  variables: Readonly<Record<string, string | undefined>>,
+): Effect.fn.Return<WorkerProcess, never, Scope.Scope> {
+  const program = variables["PACKAGES"] === undefined ? WORKSPACE_WORKER : PACKAGES_WORKER;
+  const { pid, wrote, stderr, signal, ended } = yield* startProcess(process.execPath, [program], {
+    environment: { ...process.env, ...variables },
+    hasOpenStdin: true,
   });
+  return {
+    pid,
+    ready: Effect.map(wrote(/^\{.*\}$/m), ([answer = ""]): Ready => JSON.parse(answer)),
+    said: (words) => Effect.asVoid(wrote(words)),
+    warnings: () =>
+      stderr()
+        .split("\n")
+        .filter((line) => line.startsWith("Warn: ")),
+    signal,
+    ended: Effect.asVoid(ended),
+  };
+});
 
 /** A folder with an empty network volume and all that workers on this machine need beside it. */
 export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
@@ -173,22 +149,19 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
     bin: "bin" | "gated" | "gatedInstall" = "bin",
   ) => {
     started += 1;
-    return Effect.acquireRelease(
-      startProcess({
-        PATH: `${join(folder, bin)}:${process.env["PATH"]}`,
-        RUNPOD_VOLUME_PATH: volume,
-        RUNPOD_ENDPOINT_ID: undefined,
-        WORKER_WORKSPACE_PATH: join(folder, `own-${started}`),
-        WORKER_APP_PATH: join(folder, "app"),
-        WORKER_PYTHON: python,
-        WORKER_IMAGE_PYTHON: undefined,
-        WORKSPACE_INIT_TIMEOUT: "100",
-        WORKSPACE_LOCK_POLL_INTERVAL: "0.1",
-        UV_CACHE_DIR: cache,
-        ...variables,
-      }),
-      (worker) => Effect.andThen(worker.signal("SIGKILL"), worker.ended),
-    );
+    return startWorker({
+      PATH: `${join(folder, bin)}:${process.env["PATH"]}`,
+      RUNPOD_VOLUME_PATH: volume,
+      RUNPOD_ENDPOINT_ID: undefined,
+      WORKER_WORKSPACE_PATH: join(folder, `own-${started}`),
+      WORKER_APP_PATH: join(folder, "app"),
+      WORKER_PYTHON: python,
+      WORKER_IMAGE_PYTHON: undefined,
+      WORKSPACE_INIT_TIMEOUT: "100",
+      WORKSPACE_LOCK_POLL_INTERVAL: "0.1",
+      UV_CACHE_DIR: cache,
+      ...variables,
+    });
   };
 
   return {

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-import { Deferred, Effect, Exit, Option, Result, Schema } from "effect";
+import { Effect, Option, Result, Schema } from "effect";
 import { inject } from "vitest";
 
+import { startProcess } from "./ChildProcess.ts";
 import { realEnvironment } from "./RealWorker.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -17,16 +17,6 @@ export const workerCommand = (...options: ReadonlyArray<string>): string =>
 export const workerCommandOf = (user: number, limit = ""): string =>
   `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${limit} ${workerCommand()}`;
 
-export interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-}
-
-/** Signals every process of a group; ignores processes that have ended. */
-const signalGroup = ({ pid }: ChildProcess, name: NodeJS.Signals): void => {
-  if (pid !== undefined) Result.try(() => process.kill(-pid, name));
-};
-
 const decodeLine = Schema.decodeUnknownOption(
   Schema.fromJsonString(
     Schema.Struct({
@@ -38,8 +28,8 @@ const decodeLine = Schema.decodeUnknownOption(
 );
 
 /**
- * The program itself, as RunPod starts it, or by another command; killed when the scope closes. As in a terminal it
- * can be the leader of a process group, whose members a Ctrl-C reaches all at once.
+ * The program itself, as RunPod starts it, or by another command; killed when the scope closes. It can be the leader
+ * of a process group.
  */
 export const workerProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>>,
@@ -47,40 +37,19 @@ export const workerProcess = Effect.fnUntraced(function* (
   command = `exec ${workerCommand()}`,
   leadsGroup = false,
 ) {
-  const ended = Deferred.makeUnsafe<Ended>();
-  const output = { stdout: "", stderr: "" };
-  const child = yield* Effect.acquireRelease(
-    Effect.sync(() =>
-      spawn("sh", ["-c", `${command} "$@"`, "sh", ...args], {
-        cwd: ROOT,
-        env: { ...realEnvironment(), RUNPOD_ENDPOINT_ID: "tests", ...variables },
-        stdio: ["ignore", "pipe", "pipe"],
-        detached: leadsGroup,
-      }),
-    ),
-    (started) =>
-      Effect.andThen(
-        Effect.sync(() => (leadsGroup ? signalGroup(started, "SIGKILL") : started.kill("SIGKILL"))),
-        Effect.asVoid(Deferred.await(ended)),
-      ),
-  );
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name].on("data", (bytes: Buffer) => {
-      output[name] += bytes.toString();
-    });
-  }
-  child.once("close", (code, signal) => {
-    Deferred.doneUnsafe(ended, Exit.succeed({ code, signal }));
+  const worker = yield* startProcess("sh", ["-c", `${command} "$@"`, "sh", ...args], {
+    directory: ROOT,
+    environment: { ...realEnvironment(), RUNPOD_ENDPOINT_ID: "tests", ...variables },
+    leadsGroup,
   });
   return {
-    pid: child.pid ?? 0,
-    stdout: () => output.stdout,
-    stderr: () => output.stderr,
-    /** Its own messages, as RunPod's console reads them. */
-    logs: () => output.stderr.split("\n").flatMap((line) => Option.toArray(decodeLine(line))),
-    signal: (name: NodeJS.Signals) => Effect.sync(() => child.kill(name)),
-    signalGroup: (name: NodeJS.Signals) => Effect.sync(() => signalGroup(child, name)),
-    ended: Deferred.await(ended),
+    ...worker,
+    /** Its log messages, as RunPod's console reads them. */
+    logs: () =>
+      worker
+        .stderr()
+        .split("\n")
+        .flatMap((line) => Option.toArray(decodeLine(line))),
   };
 });
 

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from "node:child_process";
+
+import { Deferred, Effect, Exit, Result } from "effect";
+
+export interface ProcessOptions {
+  readonly directory?: string;
+  /** The whole environment; that of the tests unless given. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Written to stdin, which then ends. */
+  readonly input?: string;
+  /** Keeps stdin open while the tests' process lives. */
+  readonly hasOpenStdin?: boolean;
+  /** Starts a process group of its own, as a terminal does: a Ctrl-C reaches all members at once. */
+  readonly leadsGroup?: boolean;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+/** What a text has of a pattern: the match and its groups. */
+type Match = ReadonlyArray<string>;
+
+const matchOf = (text: string, pattern: string | RegExp): Match | null =>
+  typeof pattern === "string" ? (text.includes(pattern) ? [pattern] : null) : pattern.exec(text);
+
+/** Signals every process of a group; ignores processes that have ended. */
+const signalGroup = ({ pid }: ChildProcess, name: NodeJS.Signals): void => {
+  if (pid !== undefined) Result.try(() => process.kill(-pid, name));
+};
+
+const spawnWith = (command: string, args: ReadonlyArray<string>, options: ProcessOptions) => {
+  const hasStdin = options.input !== undefined || options.hasOpenStdin === true;
+  const child = spawn(command, args, {
+    cwd: options.directory,
+    env: options.environment ?? process.env,
+    stdio: [hasStdin ? "pipe" : "ignore", "pipe", "pipe"],
+    detached: options.leadsGroup ?? false,
+  });
+  // A process that ends before it has read its input.
+  child.stdin?.on("error", () => {});
+  if (options.input !== undefined) child.stdin?.end(options.input);
+  return child;
+};
+
+/** Starts a program whose output is kept; it is killed when the scope closes. */
+export const startProcess = Effect.fnUntraced(function* (
+  command: string,
+  args: ReadonlyArray<string>,
+  options: ProcessOptions = {},
+) {
+  const ended = Deferred.makeUnsafe<Ended>();
+  const output = { stdout: "", stderr: "" };
+  let isClosed = false;
+  const waiting = new Map<Deferred.Deferred<Match>, string | RegExp>();
+  const find = (pattern: string | RegExp) =>
+    matchOf(output.stdout, pattern) ?? matchOf(output.stderr, pattern);
+  const notify = () => {
+    for (const [found, pattern] of waiting) {
+      const match = find(pattern);
+      if (match !== null) Deferred.doneUnsafe(found, Exit.succeed(match));
+    }
+  };
+  const describe = (what: string, pattern: string | RegExp) =>
+    new Error(`${command} ${what} ${pattern}:\n${output.stdout}\n${output.stderr}`);
+  const child = yield* Effect.acquireRelease(
+    Effect.sync(() => spawnWith(command, args, options)),
+    (started) =>
+      Effect.andThen(
+        Effect.sync(() =>
+          options.leadsGroup === true ? signalGroup(started, "SIGKILL") : started.kill("SIGKILL"),
+        ),
+        Effect.asVoid(Deferred.await(ended)),
+      ),
+  );
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name]?.on("data", (bytes: Buffer) => {
+      output[name] += bytes.toString();
+      notify();
+    });
+  }
+  child.once("error", (error) => (output.stderr += `${error.message}\n`));
+  child.once("close", (code, signal) => {
+    isClosed = true;
+    Deferred.doneUnsafe(ended, Exit.succeed({ code, signal }));
+    for (const [found, pattern] of waiting) {
+      Deferred.doneUnsafe(found, Exit.die(describe("ended before it wrote", pattern)));
+    }
+  });
+  return {
+    pid: child.pid ?? 0,
+    stdout: () => output.stdout,
+    stderr: () => output.stderr,
+    /** Waits until it has written something to stdout or stderr; returns the match and its groups. */
+    wrote: (pattern: string | RegExp) =>
+      Effect.suspend(() => {
+        const match = find(pattern);
+        if (match !== null) return Effect.succeed(match);
+        if (isClosed) {
+          return Effect.die(describe("ended before it wrote", pattern));
+        }
+        const found = Deferred.makeUnsafe<Match>();
+        waiting.set(found, pattern);
+        return Deferred.await(found).pipe(
+          Effect.timeoutOrElse({
+            duration: "100 seconds",
+            orElse: () => Effect.die(describe("has not written", pattern)),
+          }),
+          Effect.ensuring(Effect.sync(() => waiting.delete(found))),
+        );
+      }),
+    signal: (name: NodeJS.Signals) => Effect.sync(() => void child.kill(name)),
+    signalGroup: (name: NodeJS.Signals) => Effect.sync(() => signalGroup(child, name)),
+    ended: Deferred.await(ended),
+  };
+});
+
+/** Runs a program to its end. */
+export const runProcess = (
+  command: string,
+  args: ReadonlyArray<string>,
+  options: ProcessOptions = {},
+) =>
+  Effect.gen(function* () {
+    const { ended, stdout, stderr } = yield* startProcess(command, args, options);
+    const { code, signal } = yield* ended;
+    return { code, signal, stdout: stdout(), stderr: stderr() };
+  }).pipe(Effect.scoped);
+
+/** What a program writes to stdout; dies with all that it wrote when it fails. */
+export const stdoutOf = (
+  command: string,
+  args: ReadonlyArray<string>,
+  options: ProcessOptions = {},
+) =>
+  Effect.flatMap(runProcess(command, args, options), ({ code, stdout, stderr }) =>
+    code === 0
+      ? Effect.succeed(stdout)
+      : Effect.die(new Error(`${command} ${args.join(" ")}\n${stdout}\n${stderr}`)),
+  );
