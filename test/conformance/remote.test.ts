@@ -3,10 +3,11 @@ import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem, Layer } from "effect";
+import { Effect, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../support/processes/RealWorker.ts";
 import { serveProcess } from "../support/processes/Serve.ts";
@@ -27,8 +28,7 @@ const layer = Layer.mergeAll(
 /** A user's interpreter with one package and what that needs. */
 const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
   const uv = yield* Uv;
-  const files = yield* FileSystem.FileSystem;
-  const directory = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-client-" });
+  const directory = yield* temporaryFolder;
   const options = { directory, into: directory, environment: {} };
   const python = join(directory, "bin", "python");
   yield* uv.run(["venv", "--allow-existing", directory], options);
@@ -39,8 +39,7 @@ const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
 describe("a local endpoint", () => {
   it.live.each(CLIENTS)("serves the real client %s", ([name, requirement]) =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const folder = yield* files.makeTempDirectoryScoped();
+      const folder = yield* temporaryFolder;
       const report = join(folder, "report.json");
       const python = yield* interpreterWith(requirement);
       const { url } = yield* serveProcess();

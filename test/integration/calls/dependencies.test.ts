@@ -4,6 +4,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, FileSystem, Path } from "effect";
 
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, callMethod, realWorker } from "../../support/processes/RealWorker.ts";
 
 const VERSION = "def f():\n    import six\n    return six.__version__";
@@ -16,8 +17,7 @@ const inFreshWorkspace = <A, E, R>(
   ) => Effect.Effect<A, E, R>,
 ) =>
   Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem;
-    const directory = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-packages-" });
+    const directory = yield* temporaryFolder;
     return yield* use(
       (settings) => realWorker({ ...settings, WORKER_WORKSPACE_PATH: directory }),
       directory,

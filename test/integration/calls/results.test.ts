@@ -1,13 +1,13 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem, Result, Schema } from "effect";
+import { Effect, Result, Schema } from "effect";
 import { inject } from "vitest";
 
 import { readPickle, Text } from "../../../src/cli/results/Pickle.ts";
 import { pythonRepr } from "../../../src/cli/results/PythonRepr.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { loopbackServer, bodyOf, respondJson } from "../../support/http/LoopbackServer.ts";
 import { stdoutOf } from "../../support/processes/ChildProcess.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
@@ -35,8 +35,6 @@ const pickles = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
   );
 });
 
-const folderOf = Effect.flatMap(FileSystem.FileSystem, (files) => files.makeTempDirectoryScoped());
-
 /** An endpoint whose jobs end at once, each with the result that it was handed in with. */
 const endpoint = Effect.suspend(() => {
   let last: unknown;
@@ -61,7 +59,7 @@ const returning = (call: string) => ({
 describe("a result", () => {
   it.live("is shown by invoke without running any of 74 hostile pickles", () =>
     Effect.gen(function* () {
-      const folder = yield* folderOf;
+      const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
       const cases = yield* pickles("hostile", marker);
       assert.isAtLeast(cases.length, 35);
@@ -78,12 +76,12 @@ describe("a result", () => {
       for (const line of shown) assert.isBelow(line.length, 2100);
       assert.notMatch(run.stdout + run.stderr, CONTROLS);
       assert.isFalse(existsSync(marker));
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("is shown by run without running code that is in it", () =>
     Effect.gen(function* () {
-      const folder = yield* folderOf;
+      const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
       const file = join(folder, "requests.json");
       const calls = [
@@ -99,7 +97,7 @@ describe("a result", () => {
       assert.include(run.stdout, `result: posix.mkdir('${marker}')`);
       assert.include(run.stdout, "result: time.sleep(1000000)");
       assert.isFalse(existsSync(marker));
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("that is honest is shown as Python shows it", () =>
@@ -111,7 +109,7 @@ describe("a result", () => {
         assert.strictEqual(pythonRepr(value, 2000), repr);
         assert.isUndefined(limit);
       }
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it("that is one long text with escapes takes no time beyond what is shown", () => {
@@ -127,7 +125,7 @@ describe("a result", () => {
 
   it.live("is loaded on request in a process without secrets", () =>
     Effect.gen(function* () {
-      const folder = yield* folderOf;
+      const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
       const file = join(folder, "requests.json");
       const secret = "a-key-that-nobody-may-see";
@@ -152,6 +150,6 @@ describe("a result", () => {
         run.stdout,
         "a value that can't be shown: it can't be loaded here: ZeroDivisionError",
       );
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 });

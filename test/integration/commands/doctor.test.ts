@@ -20,6 +20,7 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { FileLock } from "../../../src/platform/FileLock.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
@@ -80,11 +81,6 @@ const left = (cache: string) =>
 const program = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
   runCommandLine(args, { ...realEnvironment(), ...variables });
 
-const temporary = Effect.gen(function* () {
-  const files = yield* FileSystem.FileSystem;
-  return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-volume-" });
-});
-
 /** What a person sees, with what differs between machines replaced. */
 const steady = (text: string, volume: string): string =>
   text
@@ -105,7 +101,7 @@ const steady = (text: string, volume: string): string =>
 describe("doctor", () => {
   it.live("shows what there is and what the last start of a worker did", () =>
     Effect.gen(function* () {
-      const volume = yield* temporary;
+      const volume = yield* temporaryFolder;
       const variables = {
         RUNPOD_VOLUME_PATH: volume,
         RUNPOD_ENDPOINT_ID: "mine",
@@ -178,7 +174,7 @@ describe("doctor", () => {
 
   it.live("runs no code that PYTHON variables or the current directory name", () =>
     Effect.gen(function* () {
-      const folder = yield* temporary;
+      const folder = yield* temporaryFolder;
       const ran = join(folder, "ran");
       for (const name of ["sitecustomize", "usercustomize", "cloudpickle", "json", "fcntl"]) {
         writeFileSync(
@@ -209,7 +205,7 @@ describe("prune", () => {
   /** A volume with what can go, and what must stay. */
   const planted = Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem;
-    const volume = yield* temporary;
+    const volume = yield* temporaryFolder;
     const runtimes = join(volume, "runtimes");
     const old = new Date(Date.now() - 40 * DAY);
     const plant = Effect.fnUntraced(function* (
@@ -334,7 +330,7 @@ describe("prune", () => {
 
   it.live("removes nothing outside while another endpoint swaps folders for links", () =>
     Effect.gen(function* () {
-      const volume = yield* temporary;
+      const volume = yield* temporaryFolder;
       const { outside, assertUntouched } = outsideOf(volume);
       const cache = join(volume, ".uv-cache");
       mkdirSync(cache);
@@ -351,7 +347,7 @@ describe("prune", () => {
 
   describe("of uv's cache", () => {
     const withCache = Effect.gen(function* () {
-      const volume = yield* temporary;
+      const volume = yield* temporaryFolder;
       const cache = join(volume, ".uv-cache");
       for (const folder of [
         "archive-v0/used",

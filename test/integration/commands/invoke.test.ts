@@ -1,8 +1,8 @@
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem } from "effect";
+import { Effect } from "effect";
 
 import { eventually } from "../../support/effects/Waiting.ts";
+import { requestFile } from "../../support/files/RequestFile.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
 import { runCommandLine } from "../../support/processes/CommandLineRun.ts";
@@ -27,13 +27,6 @@ const LONG = { ...FUNCTION, function_code: "import time\ndef f(n):\n    time.sle
 
 const invoke = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>> = {}) =>
   runCommandLine(["invoke", ...args], { ...realEnvironment(), RUNPOD_API_KEY: KEY, ...variables });
-
-const fileOf = Effect.fnUntraced(function* (content: unknown) {
-  const files = yield* FileSystem.FileSystem;
-  const file = `${yield* files.makeTempDirectoryScoped()}/request.json`;
-  yield* files.writeFileString(file, JSON.stringify(content));
-  return file;
-});
 
 /** What a person sees, with what differs from time to time replaced. */
 const steady = (text: string, port: number): string =>
@@ -101,7 +94,7 @@ describe("invoke", () => {
   it.live("sends requests, shows what comes on the way, and how each ended", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serveProcess();
-      const file = yield* fileOf([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
+      const file = yield* requestFile([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
       const run = yield* invoke(["any", file, "/nonexistent.json", "--url", url]);
       assert.strictEqual(run.code, 2);
       const lines = steady(run.stdout, port)
@@ -138,13 +131,13 @@ describe("invoke", () => {
       assert.include(steady(run.stderr, port), "job <id> at http://127.0.0.1:<port>/v2/any");
       assert.include(run.stderr, "/nonexistent.json: there is no such file");
       assert.notInclude(run.stdout + run.stderr, KEY);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("prints answers for programs", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
-      const file = yield* fileOf([{ input: FUNCTION }, { input: FAILING }]);
+      const file = yield* requestFile([{ input: FUNCTION }, { input: FAILING }]);
       const run = yield* invoke(["any", "--json", "--url", `${url}/v2/`, file]);
       assert.strictEqual(run.code, 1);
       const [good, bad, end] = run.stdout.split("\n");
@@ -153,7 +146,7 @@ describe("invoke", () => {
       assert.isFalse(success);
       assert.match(error, /^ValueError: not today\n/);
       assert.strictEqual(end, "");
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live.each([
@@ -178,60 +171,66 @@ describe("invoke", () => {
     Effect.gen(function* () {
       for (const flags of [[], ["--json"]]) {
         const url = yield* controlling(end);
-        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION), ...flags]);
+        const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION), ...flags]);
         assert.notMatch(run.stdout + run.stderr, CONTROLLING);
         assert.isAbove(run.stdout.length, 0);
         if (flags.length > 0) assert.doesNotThrow(() => void JSON.parse(run.stdout));
       }
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("reports a failed job on one line with its id and the reason", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
-      const file = yield* fileOf(FAILING);
+      const file = yield* requestFile(FAILING);
       const forPerson = yield* invoke(["any", "--url", url, file]);
       assert.match(forPerson.stdout, /^✗ job \S+-l1 failed in .*: ValueError: not today$/m);
       const forProgram = yield* invoke(["any", "--json", "--url", url, file]);
       assert.match(forProgram.stderr, /^ {2}job \S+-l1 failed: ValueError: not today$/m);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("shows all that a job printed, however fast", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
-      const file = yield* fileOf({
+      const file = yield* requestFile({
         ...FUNCTION,
         function_code: "def f(n):\n    for i in range(5000):\n        print('line', i)",
       });
       const { stdout } = yield* invoke(["any", "--url", url, file]);
       const lines = new Set(stdout.split("\n"));
       for (let at = 0; at < 5000; at += 1) assert.isTrue(lines.has(`line ${at}`), `line ${at}`);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("cancels the job when it is interrupted", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serveProcess();
-      const run = yield* workerProcess({}, ["invoke", "any", "--url", url, yield* fileOf(LONG)]);
+      const run = yield* workerProcess({}, [
+        "invoke",
+        "any",
+        "--url",
+        url,
+        yield* requestFile(LONG),
+      ]);
       yield* eventually(() => run.stderr().includes("running …"));
       yield* run.signal("SIGINT");
       assert.strictEqual((yield* run.ended).code, 130);
       assert.match(run.stderr(), /job \S+ was cancelled/);
       const { text } = yield* ask(port, "/health");
       assert.include(text, '"inProgress":0');
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   describe("says what is wrong with an endpoint", () => {
     it.live("that wants another key, and never shows the key", () =>
       Effect.gen(function* () {
         const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
-        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION)]);
         assert.strictEqual(run.code, 1);
         assert.include(run.stderr, "refuses the API key. Set RUNPOD_API_KEY");
         assert.notInclude(run.stdout + run.stderr, KEY);
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
     );
 
     it.live.each([
@@ -241,11 +240,11 @@ describe("invoke", () => {
     ] as const)("that answers %i", ([status, says]) =>
       Effect.gen(function* () {
         const url = yield* answering(status);
-        const run = yield* invoke(["any", "--url", url, yield* fileOf(FUNCTION)]);
+        const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION)]);
         assert.strictEqual(run.code, 1);
         assert.include(run.stderr, says);
         assert.notInclude(run.stdout + run.stderr, KEY);
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
     );
 
     it.live("that is not there", () =>
@@ -253,19 +252,19 @@ describe("invoke", () => {
         const spare = yield* serveProcess();
         yield* spare.signal("SIGKILL");
         yield* spare.ended;
-        const run = yield* invoke(["any", "--url", spare.url, yield* fileOf(FUNCTION)]);
+        const run = yield* invoke(["any", "--url", spare.url, yield* requestFile(FUNCTION)]);
         assert.strictEqual(run.code, 1);
         assert.include(run.stderr, "ECONNREFUSED");
         assert.include(run.stderr, "worker-tetra serve");
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
     );
 
     it.live("at RunPod when there is no key", () =>
       Effect.gen(function* () {
-        const run = yield* invoke(["any", yield* fileOf(FUNCTION)], { RUNPOD_API_KEY: "" });
+        const run = yield* invoke(["any", yield* requestFile(FUNCTION)], { RUNPOD_API_KEY: "" });
         assert.strictEqual(run.code, 1);
         assert.include(run.stderr, "There is no API key: set RUNPOD_API_KEY");
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
     );
   });
 });

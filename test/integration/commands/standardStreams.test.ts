@@ -1,10 +1,10 @@
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, FileSystem, type Scope } from "effect";
+import { Effect } from "effect";
 
+import { requestFile } from "../../support/files/RequestFile.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
 import { runProcess } from "../../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
@@ -39,20 +39,12 @@ const readLate = Effect.fnUntraced(function* (
   pipeSize = 65_536,
   variables: Readonly<Record<string, string>> = {},
 ) {
-  const files = yield* FileSystem.FileSystem;
-  const folder = yield* files.makeTempDirectoryScoped();
+  const folder = yield* temporaryFolder;
   return yield* shell(
     `mkfifo "$PID"; worker "$@" | python3 test/support/python/late_reader.py ${pipeSize} "$PID"; exit \${PIPESTATUS[0]}`,
     args,
     { PID: join(folder, "pid"), ...variables },
   );
-});
-
-const requestFile = Effect.fnUntraced(function* (content: unknown) {
-  const files = yield* FileSystem.FileSystem;
-  const file = join(yield* files.makeTempDirectoryScoped(), "request.json");
-  writeFileSync(file, JSON.stringify(content));
-  return file;
 });
 
 /** An endpoint at which each job has ended with this output. */
@@ -62,9 +54,6 @@ const endpoint = (output: unknown) =>
     respondJson(response, { id: "a-job", status: "COMPLETED", output });
   });
 
-const scoped = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem | Scope.Scope>) =>
-  effect.pipe(Effect.scoped, Effect.provide(NodeServices.layer));
-
 describe("a reader that begins late gets everything", () => {
   it.live("that run --json prints", () =>
     Effect.gen(function* () {
@@ -72,7 +61,7 @@ describe("a reader that begins late gets everything", () => {
       assert.strictEqual(code, 0, stderr);
       assert.lengthOf(stdout, SIZE);
       assert.deepInclude(JSON.parse(stdout), { success: true });
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 
   it.live("that invoke --json prints", () =>
@@ -88,7 +77,7 @@ describe("a reader that begins late gets everything", () => {
       assert.strictEqual(code, 0, stderr);
       assert.lengthOf(stdout, SIZE);
       assert.deepInclude(JSON.parse(stdout), { success: true });
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 
   it.live("that start --test_input prints", () =>
@@ -101,7 +90,7 @@ describe("a reader that begins late gets everything", () => {
       assert.strictEqual(code, 0, stderr);
       assert.isAtLeast(stdout.length, SIZE);
       assert.isTrue(stdout.endsWith("}\n"));
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 
   it.live.each([
@@ -112,12 +101,12 @@ describe("a reader that begins late gets everything", () => {
       const { stdout, stderr } = yield* readLate(line.split(" "), 4096);
       assert.isAbove(stdout.length, 4096, stderr);
       assert.match(stdout, whole);
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 
   it.live("that stderr gets", () =>
     Effect.gen(function* () {
-      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
+      const folder = yield* temporaryFolder;
       const { code, stdout } = yield* shell(
         `mkfifo "$PID"; worker "$@" 2>&1 >/dev/null | python3 test/support/python/late_reader.py 65536 "$PID"; exit \${PIPESTATUS[0]}`,
         ["run", `/${"n".repeat(70_000)}`],
@@ -125,7 +114,7 @@ describe("a reader that begins late gets everything", () => {
       );
       assert.strictEqual(code, 2);
       assert.isAbove(stdout.length, 70_000);
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 });
 
@@ -133,7 +122,7 @@ describe("a reader that goes away", () => {
   it.live("ends no command with a stack trace, nor changes its exit code", () =>
     Effect.gen(function* () {
       const file = yield* requestFile([LONG, LONG]);
-      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
+      const folder = yield* temporaryFolder;
       const { code, stdout, stderr } = yield* shell(
         `worker "$@" | head -c 10; exit \${PIPESTATUS[0]}`,
         ["run", "--json", file],
@@ -142,14 +131,14 @@ describe("a reader that goes away", () => {
       assert.strictEqual(stdout, '{"success"');
       assert.notMatch(stderr, /EPIPE|\n\s+at /);
       assert.strictEqual(code, 0);
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 });
 
 describe("an output that can't be written", () => {
   it.live("is reported, and the exit code is not 0", () =>
     Effect.gen(function* () {
-      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
+      const folder = yield* temporaryFolder;
       const { code, stderr } = yield* shell(
         `worker "$@" > /dev/full`,
         ["run", "--json", yield* requestFile(LONG)],
@@ -158,12 +147,12 @@ describe("an output that can't be written", () => {
       assert.strictEqual(code, 1);
       assert.include(stderr, "stdout could not be written");
       assert.notMatch(stderr, /\n\s+at /);
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 
   it.live("is said, also where the command ends right after its only write", () =>
     Effect.gen(function* () {
-      const folder = yield* (yield* FileSystem.FileSystem).makeTempDirectoryScoped();
+      const folder = yield* temporaryFolder;
       for (const flag of ["--help", "--version"]) {
         const { code, stderr } = yield* shell(`worker "$@" > /dev/full`, [flag], {
           PID: join(folder, "pid"),
@@ -171,6 +160,6 @@ describe("an output that can't be written", () => {
         assert.strictEqual(code, 1, flag);
         assert.include(stderr, "stdout could not be written", flag);
       }
-    }).pipe(scoped),
+    }).pipe(Effect.scoped),
   );
 });

@@ -1,16 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Fiber, FileSystem } from "effect";
+import { Effect, Fiber } from "effect";
 import runpodSdk from "runpod-sdk";
 
 import manifest from "../../../package.json" with { type: "json" };
 import { eventually, poll } from "../../support/effects/Waiting.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { runCommandLine, startCommandLine } from "../../support/processes/CommandLineRun.ts";
 import { realEnvironment } from "../../support/processes/RealWorker.ts";
@@ -143,19 +143,18 @@ describe("serve", () => {
 
   it.live("runs a failed job again under its id", () =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const marker = `${yield* files.makeTempDirectoryScoped()}/marker`;
+      const marker = `${yield* temporaryFolder}/marker`;
       const { port } = yield* serveInProcess();
       const once = functionInput("def f(path):\n    open(path)\n    return 'there'", [marker]);
       const id = yield* submit(port, once);
       const failed = yield* jobIs(port, id, inState("FAILED"));
       assert.include(String(failed["error"]), "FileNotFoundError");
-      yield* files.writeFileString(marker, "");
+      writeFileSync(marker, "");
       yield* ask(port, `/v2/any/retry/${id}`, { method: "POST" });
       const done = yield* jobIs(port, id, inState("COMPLETED"));
       assert.deepNestedInclude(done, { retries: 1, "output.json_result": "there" });
       assert.notProperty(done, "error");
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("finishes what it has begun when it is told to end, and says what it left", () =>
@@ -176,8 +175,7 @@ describe("serve", () => {
 
   it.live.each(["SIGKILL", "SIGTERM"] as const)("that keeps its jobs loses none by %s", (signal) =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
+      const folder = `${yield* temporaryFolder}/jobs`;
       const marker = `${folder}.marker`;
       const args = ["--concurrency", "1", "--keep", folder];
       const first = yield* serveProcess(args);
@@ -202,30 +200,28 @@ describe("serve", () => {
         status: "COMPLETED",
         "output.json_result": "Hello you",
       });
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("refuses a folder that another server uses, or whose database is a pipe", () =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const parent = yield* files.makeTempDirectoryScoped();
+      const parent = yield* temporaryFolder;
       const args = ["serve", "--port", "0", "--keep"];
       yield* serveProcess(["--keep", `${parent}/used`]);
       const second = yield* runCommandLine([...args, `${parent}/used`], realEnvironment());
       assert.strictEqual(second.code, 2);
       assert.include(second.stderr, `${parent}/used/jobs.sqlite: another server uses it`);
-      yield* files.makeDirectory(`${parent}/pipe`);
+      mkdirSync(`${parent}/pipe`);
       execFileSync("mkfifo", [`${parent}/pipe/jobs.sqlite`]);
       const blocked = yield* runCommandLine([...args, `${parent}/pipe`], realEnvironment());
       assert.strictEqual(blocked.code, 2);
       assert.include(blocked.stderr, "not a regular file of this user");
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("that is developed begins again when its sources change, with its jobs", () =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
+      const folder = `${yield* temporaryFolder}/jobs`;
       const worker = yield* workerProcess(
         {},
         ["--port", "0", "--concurrency", "1"],
@@ -239,7 +235,7 @@ describe("serve", () => {
       const waiting = yield* submit(before, HELLO);
       yield* eventually(() => worker.stdout().includes("begun"));
       const source = fileURLToPath(new URL("../../../src/cli/commands/serve.ts", import.meta.url));
-      yield* files.utimes(source, new Date(), new Date());
+      utimesSync(source, new Date(), new Date());
       yield* eventually(() => ports().length === 2);
       const [, after = 0] = ports();
       yield* jobIs(after, running, inState("IN_PROGRESS"));
@@ -247,7 +243,7 @@ describe("serve", () => {
       yield* jobIs(after, waiting, inState("COMPLETED"));
       yield* worker.signal("SIGTERM");
       yield* worker.ended;
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("fails jobs and requests whose answers are above WORKER_RESULT_LIMIT", () =>
@@ -323,8 +319,7 @@ describe("start behind a load balancer", () => {
 
   it.live("stops code whose client has hung up", () =>
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const marker = `${yield* files.makeTempDirectoryScoped()}/marker`;
+      const marker = `${yield* temporaryFolder}/marker`;
       const worker = yield* startCommandLine(["start"], { ...realEnvironment(), PORT: "0" });
       yield* eventually(() => listening(worker) > 0);
       const port = listening(worker);
@@ -337,7 +332,7 @@ describe("start behind a load balancer", () => {
       yield* Fiber.interrupt(waiting);
       const next = yield* ask(port, "/execute", { body: HELLO });
       assert.deepInclude(next.json, { json_result: "Hello you" });
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live("fails requests whose answers are above WORKER_RESULT_LIMIT", () =>

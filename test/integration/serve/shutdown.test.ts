@@ -1,10 +1,12 @@
+import { readdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Fiber, FileSystem, Schedule } from "effect";
+import { Effect, Fiber, Schedule } from "effect";
 
 import { eventually, poll } from "../../support/effects/Waiting.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { type Answer, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
@@ -32,16 +34,15 @@ def f(folder):
 
 /** A folder through which a test sees which jobs have begun, and lets them end. */
 const gate = Effect.gen(function* () {
-  const files = yield* FileSystem.FileSystem;
-  const folder = yield* files.makeTempDirectoryScoped();
+  const folder = yield* temporaryFolder;
   return {
     folder,
     begun: (count: number) =>
       poll(
-        files.readDirectory(folder),
+        Effect.sync(() => readdirSync(folder)),
         (names) => names.filter((name) => name.startsWith("begun")).length === count,
       ),
-    open: files.writeFileString(`${folder}/gate`, ""),
+    open: Effect.sync(() => writeFileSync(join(folder, "gate"), "")),
   };
 });
 
@@ -150,7 +151,7 @@ describe("Ctrl-C of serve", () => {
         assert.strictEqual((yield* worker.ended).code, 0);
         assert.match(says(worker), /Worker started: listening at http:\/\/127.0.0.1:\d+/);
         assert.include(says(worker), "Worker stopped");
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
   );
 
   it.live("pressed again by the user stops running jobs immediately", () =>
@@ -171,7 +172,7 @@ describe("Ctrl-C of serve", () => {
       const { code } = yield* Effect.raceFirst(worker.ended, Effect.andThen(pressed, Effect.never));
       assert.strictEqual(code, 130);
       yield* Fiber.join(waiting);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 
   it.live(
@@ -194,7 +195,7 @@ describe("Ctrl-C of serve", () => {
         assert.deepInclude((yield* Fiber.join(first)).json, { status: "COMPLETED" });
         assert.strictEqual((yield* worker.ended).code, 0);
         assert.include(says(worker), "Cancelled 1 queued jobs");
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
   );
 
   it.live("of one that keeps its jobs answers waiting clients with the reason for no result", () =>
@@ -211,7 +212,7 @@ describe("Ctrl-C of serve", () => {
       assert.strictEqual(answer.status, 503);
       assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
       assert.strictEqual((yield* worker.ended).code, 130);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 });
 
@@ -232,7 +233,7 @@ describe("SIGTERM of serve", () => {
       assert.include(answer.text, "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
       assert.include((yield* Fiber.join(executed)).text, "The worker stopped");
       assert.strictEqual((yield* worker.ended).code, 0);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 });
 
@@ -263,7 +264,7 @@ describe("SIGTERM of a worker behind a load balancer", () => {
           says(worker),
           /Worker started[^]*Listening on 0\.0\.0\.0:\d+[^]*Worker stopped/,
         );
-      }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+      }).pipe(Effect.scoped),
   );
 
   it.live("stops requests that still run at the end of its grace period, with a reason", () =>
@@ -281,6 +282,6 @@ describe("SIGTERM of a worker behind a load balancer", () => {
       assert.strictEqual(answer.status, 503);
       assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
       assert.strictEqual((yield* worker.ended).code, 0);
-    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
+    }).pipe(Effect.scoped),
   );
 });

@@ -1,26 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
-import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer } from "effect";
+import { Effect } from "effect";
 
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
-
-const WHEELS = fileURLToPath(new URL("../../support/python/wheels.py", import.meta.url));
-
-interface Wheel {
-  readonly requires?: ReadonlyArray<string>;
-  readonly files?: Readonly<Record<string, string>>;
-  readonly entry_points?: string;
-}
+import { makeWheels, type Wheels } from "../../support/python/Wheels.ts";
 
 /** Stand-ins for what an image has: a framework, what depends on its very version, and a bystander. */
-const IMAGE: Readonly<Record<string, Wheel>> = {
+const IMAGE: Wheels = {
   "torchlet-1.0+image": {
     files: {
       "torchlet/__init__.py": "VERSION = '1.0+image'\n",
@@ -37,16 +27,10 @@ const IMAGE: Readonly<Record<string, Wheel>> = {
 };
 
 /** What the index of the tests has. */
-const INDEX: Readonly<Record<string, Wheel>> = {
+const INDEX: Wheels = {
   "torchlet-2.0": { files: { "torchlet/__init__.py": "VERSION = '2.0'\n" } },
   "user-1.0": { requires: ["torchlet>=1", "bystander"] },
   "visionlet-2.0": { requires: ["torchlet==2.0"] },
-};
-
-const wheels = (folder: string, all: Readonly<Record<string, Wheel>>) => {
-  mkdirSync(folder);
-  execFileSync("python3", [WHEELS, folder], { input: JSON.stringify(all) });
-  return folder;
 };
 
 /** An image with packages of its own, and an index that has none of them. */
@@ -55,7 +39,7 @@ const image = Effect.gen(function* () {
   const folder = yield* temporaryFolder;
   const base = join(folder, "base");
   const ofImage = join(base, "bin", "python");
-  const packages = wheels(join(folder, "image"), IMAGE);
+  const packages = makeWheels(join(folder, "image"), IMAGE);
   const run = (...args: ReadonlyArray<string>) => execFileSync(uv, args, { stdio: "ignore" });
   run("venv", "--python", python, base);
   const files = Object.keys(IMAGE).map((name) => join(packages, `${name}-py3-none-any.whl`));
@@ -65,12 +49,12 @@ const image = Effect.gen(function* () {
       WORKER_WORKSPACE_PATH: join(folder, "workspace"),
       WORKER_PYTHON: python,
       WORKER_IMAGE_PYTHON: ofImage,
-      UV_FIND_LINKS: wheels(join(folder, "index"), INDEX),
+      UV_FIND_LINKS: makeWheels(join(folder, "index"), INDEX),
       UV_CACHE_DIR: execFileSync(uv, ["cache", "dir"], { encoding: "utf8" }).trim(),
     }),
     base,
   };
-}).pipe(Effect.provide(Layer.mergeAll(NodeServices.layer)));
+});
 
 /** What a fresh process of the environment can import, and from where. */
 const LOOK = `import subprocess, sys

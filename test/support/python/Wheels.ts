@@ -11,8 +11,11 @@ interface Wheel {
   readonly entry_points?: string;
 }
 
-/** Makes a folder with small wheels, by `name-version`, and returns it; `UV_FIND_LINKS` can name it. */
-export const makeWheels = (folder: string, wheels: Readonly<Record<string, Wheel>>): string => {
+/** Small wheels by `name-version`. */
+export type Wheels = Readonly<Record<string, Wheel>>;
+
+/** Makes a folder with small wheels and returns it; `UV_FIND_LINKS` can name it. */
+export const makeWheels = (folder: string, wheels: Wheels): string => {
   mkdirSync(folder, { recursive: true });
   execFileSync("python3", [MAKER, folder], { input: JSON.stringify(wheels) });
   return folder;
