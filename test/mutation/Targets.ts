@@ -17,6 +17,10 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/dependencies/apt/Apt.ts",
     tests: ["test/dependencies/apt/Apt.test.ts", "test/dependencies/SystemPackages.test.ts"],
   },
+  ...["AptGet", "AptOutput"].map((name) => ({
+    module: `src/dependencies/apt/${name}.ts`,
+    tests: ["test/dependencies/apt/Apt.test.ts", "test/dependencies/SystemPackages.test.ts"],
+  })),
   { module: "src/dependencies/apt/AptCache.ts", tests: ["test/dependencies/apt/AptCache.test.ts"] },
   {
     module: "src/dependencies/SystemPackages.ts",

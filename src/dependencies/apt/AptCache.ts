@@ -1,10 +1,12 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { constants, createWriteStream } from "node:fs";
 import { open } from "node:fs/promises";
+import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
-import { Context, Effect, FileSystem, Layer, Option, Path, type PlatformError } from "effect";
+import { Context, Effect, FileSystem, Layer, Option, type PlatformError } from "effect";
 
+import { replaceAtomically } from "../../platform/files/AtomicFile.ts";
 import { makeCache } from "../../workspace/CacheTag.ts";
 import { Volume } from "../../workspace/Volume.ts";
 
@@ -53,6 +55,43 @@ const valueOf = (text: string, name: string): string =>
 /** The folder of the cache, beside those of other caches. */
 const CACHE = ".apt-cache";
 
+/** The name of a folder for this release of the distribution. */
+const releaseOf = (osRelease: string): string =>
+  `${valueOf(osRelease, "ID")}-${valueOf(osRelease, "VERSION_ID")}-${process.arch}`;
+
+/** The folder of archives on the volume; none without a volume, or if a part of its path is a link. */
+const findFolder = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  volume: Volume["Service"],
+) {
+  const place = yield* volume.shared;
+  if (Option.isNone(place)) return Option.none<string>();
+  const release = releaseOf(yield* files.readFileString("/etc/os-release"));
+  let folder = yield* files.realPath(place.value.caches);
+  yield* Effect.ignore(makeCache(files, join(folder, CACHE)));
+  for (const part of [CACHE, release, "archives"]) {
+    folder = join(folder, part);
+    yield* Effect.ignore(files.makeDirectory(folder));
+    if ((yield* files.realPath(folder)) === folder) continue;
+    yield* Effect.logWarning(`Ignoring apt's cache on the volume: ${folder} is a link`);
+    return Option.none<string>();
+  }
+  return Option.some(folder);
+});
+
+/** Copies an archive from the volume to a target that is not there; false unless it is exactly this archive. */
+const restoreArchive = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  kept: string,
+  target: string,
+  { size, sha256 }: Archive,
+) {
+  const copied = yield* Effect.option(copyOf(kept, target, size));
+  if (Option.contains(copied, sha256)) return true;
+  yield* files.remove(target, { force: true });
+  return false;
+});
+
 /**
  * Keeps archives that apt downloaded on the network volume for later containers. Other endpoints can write to the
  * volume, so only archives with the digests in the signed lists are used. apt itself works on the container's disk,
@@ -71,59 +110,23 @@ export class AptCache extends Context.Service<
     this,
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const volume = yield* Volume;
 
-      /**
-       * Runs `use` with the folder of archives for this release of the distribution; does nothing without a volume,
-       * or if the folder is behind a link.
-       */
+      /** Runs `use` with the folder of archives if there is one. */
       const inCache = (use: (folder: string) => Effect.Effect<void, PlatformError.PlatformError>) =>
-        Effect.gen(function* () {
-          const place = yield* volume.shared;
-          if (Option.isNone(place)) return;
-          const release = yield* files.readFileString("/etc/os-release");
-          const name = `${valueOf(release, "ID")}-${valueOf(release, "VERSION_ID")}-${process.arch}`;
-          let folder = yield* files.realPath(place.value.caches);
-          yield* Effect.ignore(makeCache(files, path.join(folder, CACHE)));
-          for (const part of [CACHE, name, "archives"]) {
-            folder = path.join(folder, part);
-            yield* Effect.ignore(files.makeDirectory(folder));
-            if ((yield* files.realPath(folder)) === folder) continue;
-            return yield* Effect.logWarning(
-              `Ignoring apt's cache on the volume: ${folder} is a link`,
-            );
-          }
-          yield* use(folder);
-        }).pipe(
+        findFolder(files, volume).pipe(
+          Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: use })),
           Effect.catch((error) =>
             Effect.logWarning(`Ignoring apt's cache on the volume: ${error.message}`),
           ),
         );
 
-      /** Creates a file atomically: under another name first, then renamed. */
-      const publish = <E>(file: string, make: (aside: string) => Effect.Effect<unknown, E>) => {
-        const aside = `${file}.${randomUUID()}`;
-        return make(aside).pipe(
-          Effect.andThen(files.rename(aside, file)),
-          Effect.onError(() => Effect.ignore(files.remove(aside))),
-        );
-      };
-
-      /** Copies an archive from the volume; false if the volume does not have exactly this archive. */
-      const restoreOne = Effect.fnUntraced(function* (kept: string, target: string, of: Archive) {
-        const copied = yield* Effect.option(copyOf(kept, target, of.size));
-        if (Option.contains(copied, of.sha256)) return true;
-        yield* files.remove(target, { force: true });
-        return false;
-      });
-
       const restore = (archives: ReadonlyArray<Archive>, target: string) =>
         inCache(
           Effect.fnUntraced(function* (folder) {
             for (const archive of archives) {
-              const kept = path.join(folder, archive.file);
-              if (yield* restoreOne(kept, path.join(target, archive.file), archive)) continue;
+              const kept = join(folder, archive.file);
+              if (yield* restoreArchive(files, kept, join(target, archive.file), archive)) continue;
               // Makes room for the archive that apt downloads instead.
               yield* Effect.ignore(files.remove(kept));
             }
@@ -135,9 +138,11 @@ export class AptCache extends Context.Service<
           Effect.fnUntraced(function* (folder) {
             for (const file of yield* files.readDirectory(source)) {
               if (!file.endsWith(".deb")) continue;
-              const kept = path.join(folder, file);
+              const kept = join(folder, file);
               if (yield* files.exists(kept)) continue;
-              yield* publish(kept, (aside) => files.copyFile(path.join(source, file), aside));
+              yield* replaceAtomically(files, kept, (temporary) =>
+                files.copyFile(join(source, file), temporary),
+              );
             }
           }),
         );
