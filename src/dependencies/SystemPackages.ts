@@ -1,4 +1,4 @@
-import { Context, Effect, Fiber, Layer, Semaphore } from "effect";
+import { Context, Effect, Fiber, Layer, SynchronizedRef } from "effect";
 
 import { Programs } from "../platform/Programs.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
@@ -11,6 +11,38 @@ const parts = (wanted: string): readonly [name: string, version: string | undefi
   const [name = wanted, version] = wanted.split("=");
   return [name, version];
 };
+
+/** The packages that dpkg has of these, with their versions. */
+const findInstalled = Effect.fnUntraced(function* (
+  programs: Programs["Service"],
+  names: ReadonlyArray<string>,
+) {
+  const found = new Map<string, string>();
+  for (const name of names) {
+    const line = yield* programs
+      .run("dpkg-query", ["-W", "-f", "${db:Status-Status} ${Version}", "--", name])
+      .pipe(Effect.orElseSucceed(() => ""));
+    const [status, version = ""] = line.split(" ");
+    if (status === "installed") found.set(name, version);
+  }
+  return found;
+});
+
+/** The packages that are not installed, or not in the version that is wanted. */
+const findMissing = Effect.fnUntraced(function* (
+  programs: Programs["Service"],
+  wanted: ReadonlyArray<string>,
+) {
+  const found = yield* findInstalled(
+    programs,
+    wanted.map((one) => parts(one)[0]),
+  );
+  return wanted.filter((one) => {
+    const [name, version] = parts(one);
+    const have = found.get(name);
+    return have === undefined || (version !== undefined && have !== version);
+  });
+});
 
 /** Debian packages by apt, as root in a container. */
 export class SystemPackages extends Context.Service<
@@ -29,46 +61,26 @@ export class SystemPackages extends Context.Service<
       const apt = yield* Apt;
       const timeout = yield* INSTALL_TIMEOUT.value;
       const layerScope = yield* Effect.scope;
-      const turn = Semaphore.makeUnsafe(1);
-      /** Packages of a container do not go away by themselves. */
-      const known = new Set<string>();
+      /** Packages found or installed so far: those of a container are not removed. One install at a time changes it. */
+      const known = yield* SynchronizedRef.make<ReadonlySet<string>>(new Set());
 
-      /** What dpkg has of these, with their versions. */
-      const installed = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
-        const found = new Map<string, string>();
-        for (const name of names) {
-          const line = yield* programs
-            .run("dpkg-query", ["-W", "-f", "${db:Status-Status} ${Version}", "--", name])
-            .pipe(Effect.orElseSucceed(() => ""));
-          const [status, version = ""] = line.split(" ");
-          if (status === "installed") found.set(name, version);
-        }
-        return found;
-      });
-
-      const missingOf = Effect.fnUntraced(function* (wanted: ReadonlyArray<string>) {
-        const found = yield* installed(wanted.map((one) => parts(one)[0]));
-        return wanted.filter((one) => {
-          const [name, version] = parts(one);
-          const have = found.get(name);
-          return have === undefined || (version !== undefined && have !== version);
-        });
-      });
+      const install = (names: ReadonlyArray<string>) =>
+        SynchronizedRef.modifyEffect(
+          known,
+          Effect.fnUntraced(function* (before) {
+            const missing = yield* findMissing(programs, names);
+            if (missing.length > 0) yield* apt.install(missing);
+            return [missing, new Set([...before, ...names])] as const;
+          }),
+        );
 
       const ensure = Effect.fn("SystemPackages.ensure")(function* (names: ReadonlyArray<string>) {
         const wanted = yield* systemPackages(names);
-        const unknown = wanted.filter((name) => !known.has(name));
+        const before = yield* SynchronizedRef.get(known);
+        const unknown = wanted.filter((name) => !before.has(name));
         if (unknown.length === 0) return [];
-        const installing = turn.withPermit(
-          Effect.gen(function* () {
-            const missing = yield* missingOf(unknown);
-            if (missing.length > 0) yield* apt.install(missing);
-            for (const name of unknown) known.add(name);
-            return missing;
-          }),
-        );
-        // A job that is called off must not leave packages half unpacked: dpkg goes on to its end.
-        const fiber = yield* Effect.forkIn(installing, layerScope);
+        // A job that is cancelled must not leave packages half unpacked, so dpkg is not interrupted.
+        const fiber = yield* Effect.forkIn(install(unknown), layerScope);
         return yield* Effect.timeoutOrElse(Fiber.join(fiber), {
           duration: timeout,
           orElse: () =>
