@@ -26,6 +26,13 @@ const decodeChanges = Schema.decodeUnknownOption(
 /** How uv says that what it needs is not in its cache. */
 const WITHOUT_NETWORK = /network (?:connectivity is|was) disabled/i;
 
+/** A plan by the output of `uv pip install --dry-run --output-format json`; none if it is something else. */
+const planOf = (output: string): Option.Option<Plan> =>
+  Option.map(decodeChanges(output), ({ changes }) => {
+    if (changes.length === 0) return "nothing";
+    return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
+  });
+
 /** `uv pip install` for an environment of the workspace. */
 export class Pip extends Context.Service<
   Pip,
@@ -69,51 +76,45 @@ export class Pip extends Context.Service<
             ),
           );
 
-      const plan = Effect.fn("Pip.plan")(function* (
-        workspace: PreparedWorkspace,
-        venv: Venv,
-        requirements: ReadonlyArray<string>,
-        options: PipOptions,
-      ) {
-        const words = yield* pip(workspace, venv, requirements, options, [
-          "--dry-run",
-          "--output-format",
-          "json",
-        ]);
-        const decoded = decodeChanges(words);
-        if (Option.isNone(decoded)) {
+      const plan: Pip["Service"]["plan"] = Effect.fn("Pip.plan")(
+        function* (
+          workspace,
+          venv,
+          requirements,
+          options,
+        ): Effect.fn.Return<Plan, PythonInstallFailed | UvUnavailable> {
+          const asked = ["--dry-run", "--output-format", "json"];
+          const output = yield* pip(workspace, venv, requirements, options, asked);
+          const found = planOf(output);
+          if (Option.isSome(found)) return found.value;
           return yield* new PythonInstallFailed({
             requirements,
             reason: "other",
             output: "uv printed its plan in an unknown format",
           });
-        }
-        const { changes } = decoded.value;
-        if (changes.length === 0) return "nothing";
-        return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
-      });
+        },
+      );
 
-      return Pip.of({
-        plan,
-        install: Effect.fn("Pip.install")(
-          function* (
-            workspace,
-            venv,
-            requirements,
-            options,
-          ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
-            const online = Effect.asVoid(pip(workspace, venv, requirements, options, []));
-            if (!options.cache) return yield* online;
-            // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
-            yield* Effect.catchIf(
-              pip(workspace, venv, requirements, options, ["--offline"]),
-              // For no other reason: uv may have been killed half-way.
-              (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
-              () => online,
-            );
-          },
-        ),
-      });
+      const install: Pip["Service"]["install"] = Effect.fn("Pip.install")(
+        function* (
+          workspace,
+          venv,
+          requirements,
+          options,
+        ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
+          const online = Effect.asVoid(pip(workspace, venv, requirements, options, []));
+          if (!options.cache) return yield* online;
+          // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
+          yield* Effect.catchIf(
+            pip(workspace, venv, requirements, options, ["--offline"]),
+            // For no other reason: uv may have been killed half-way.
+            (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
+            () => online,
+          );
+        },
+      );
+
+      return Pip.of({ plan, install });
     }),
   );
 
