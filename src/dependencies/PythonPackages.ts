@@ -202,7 +202,7 @@ export class PythonPackages extends Context.Service<
           yield* Effect.logWarning(
             `An install into ${prefix} was cut off; a new environment takes its place`,
           );
-          yield* venvs.condemn(venv);
+          yield* venvs.invalidate(venv);
           return yield* anew(yield* venvs.requirements(venv));
         }
         const isAsSeen =

@@ -1,24 +1,26 @@
-import { Effect, FileSystem, Option, Path, Schema } from "effect";
+import { join } from "node:path";
+
+import { Effect, FileSystem, Option, Schema } from "effect";
 
 import { replaceFile } from "../platform/files/AtomicFile.ts";
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { readSmallFile } from "../platform/files/SmallFile.ts";
-import { LINKS } from "./ImagePackages.ts";
-import { type Interpreter } from "./Interpreters.ts";
+import type { Interpreter } from "./Interpreters.ts";
+import { LINKS } from "./image/ReplacedPackages.ts";
 
-/** A whole environment has this file, written last: the list of what was asked to be installed in it. */
+/** A whole virtual environment has this file, written last: the list of requirements that are installed in it. */
 const COMPLETE = ".worker-tetra-complete";
 
-/** It must not be taken any more. */
-const CONDEMNED = ".worker-tetra-condemned";
+/** Marks a virtual environment that must not be activated any more. */
+const INVALID = ".worker-tetra-condemned";
 
-/** An install is at work in it, or was when its worker was killed. */
+/** Marks an install that is running, or was when its worker was killed. */
 const INSTALLING = ".worker-tetra-installing";
 
-/** Addresses among the requirements may have credentials: nobody else's business. */
-const PRIVATE = 0o600;
+/** The permissions of the list of requirements: URLs among them may have credentials. */
+const PRIVATE_FILE = 0o600;
 
-/** A virtual environment that is ready, by all that its files tell. */
+/** A virtual environment that is whole according to its files. */
 export interface Venv {
   /** Its folder, as Python reports it in `sys.prefix`. */
   readonly prefix: string;
@@ -43,59 +45,58 @@ const decodeRequirements = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Array(Schema.String)),
 );
 
-/** What is written in environments about themselves, for workers of every process. */
+/** Files in virtual environments that tell workers of all processes about their state. */
 export const venvRecords = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
-  const path = yield* Path.Path;
 
   const has = (venv: Venv, name: string) =>
-    Effect.orElseSucceed(files.exists(path.join(venv.prefix, name)), () => false);
+    Effect.orElseSucceed(files.exists(join(venv.prefix, name)), () => false);
 
   /** Whether an environment is still what it was. */
   const isWhole = (venv: Venv) =>
     Effect.gen(function* () {
       // `stat` follows links, so an interpreter that is gone shows here.
       yield* files.stat(venv.python);
-      yield* files.stat(path.join(venv.prefix, COMPLETE));
-      const configuration = yield* readSmallFile(files, path.join(venv.prefix, "pyvenv.cfg"));
+      yield* files.stat(join(venv.prefix, COMPLETE));
+      const configuration = yield* readSmallFile(files, join(venv.prefix, "pyvenv.cfg"));
       return versionOf(configuration) === venv.version;
     }).pipe(Effect.orElseSucceed(() => false));
 
-  /** Writes the list of what was asked for, which makes an environment whole. */
+  /** Writes the list of requirements, which makes an environment whole. */
   const complete = (prefix: string, requirements: ReadonlyArray<string>) =>
-    replaceFile(files, path.join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE);
+    replaceFile(files, join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE_FILE);
 
   return {
     isWhole,
-    /** Whether it is whole, and nothing is held against it. */
-    canBeTaken: Effect.fnUntraced(function* (venv: Venv) {
-      return (yield* isWhole(venv)) && !(yield* has(venv, CONDEMNED));
+    /** Whether it is whole and was not invalidated. */
+    isUsable: Effect.fnUntraced(function* (venv: Venv) {
+      return (yield* isWhole(venv)) && !(yield* has(venv, INVALID));
     }),
     complete,
-    /** What was asked to be installed in an environment. */
+    /** The requirements that are installed in an environment. */
     requirements: (venv: Venv): Effect.Effect<ReadonlyArray<string>> =>
-      readSmallFile(files, path.join(venv.prefix, COMPLETE)).pipe(
+      readSmallFile(files, join(venv.prefix, COMPLETE)).pipe(
         Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
         Effect.orElseSucceed((): ReadonlyArray<string> => []),
       ),
-    /** From now on nobody takes this environment; those who run from it are left alone. */
-    condemn: (venv: Venv): Effect.Effect<void> =>
-      Effect.catch(replaceFile(files, path.join(venv.prefix, CONDEMNED), ""), (error) =>
+    /** From now on no worker activates this environment; processes that run from it are not affected. */
+    invalidate: (venv: Venv): Effect.Effect<void> =>
+      Effect.catch(replaceFile(files, join(venv.prefix, INVALID), ""), (error) =>
         Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
       ),
-    /** Says that an install is at work in an environment; while that stands, it may be half done. */
+    /** Records that an install is running in an environment, which may be half done until `endInstall`. */
     beginInstall: (venv: Venv): Effect.Effect<void, DiskFault> =>
       Effect.mapError(
-        replaceFile(files, path.join(venv.prefix, INSTALLING), ""),
+        replaceFile(files, join(venv.prefix, INSTALLING), ""),
         diskFault(venv.prefix, "can't be written"),
       ),
-    /** The install is done, and this is what was asked for in all. */
+    /** Records that the install is done, and all requirements that are installed now. */
     endInstall: Effect.fn("Venv.endInstall")(function* (
       venv: Venv,
       requirements: ReadonlyArray<string>,
     ) {
       yield* complete(venv.prefix, requirements).pipe(
-        Effect.andThen(files.remove(path.join(venv.prefix, INSTALLING))),
+        Effect.andThen(files.remove(join(venv.prefix, INSTALLING))),
         Effect.mapError(diskFault(venv.prefix, "can't be written")),
       );
     }),
@@ -111,3 +112,5 @@ export const venvRecords = Effect.gen(function* () {
       ),
   };
 });
+
+export type VenvRecords = Effect.Success<typeof venvRecords>;

@@ -7,7 +7,7 @@ import { lockOf, REMOVING, removeWhole } from "../platform/files/Removal.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
 import type { Place } from "../venv/Place.ts";
-import { BUILDING } from "../venv/VenvBuilder.ts";
+import { BUILDING, parseVenvName } from "../venv/VenvNames.ts";
 import { LAST_START } from "./LastStart.ts";
 import { UvCache } from "./UvCache.ts";
 import { Volume, type VolumeNotWritable } from "./Volume.ts";
@@ -103,7 +103,7 @@ export class SurplusFinder extends Context.Service<
       const ofEndpoint = Effect.fnUntraced(function* (root: string, days: number) {
         const parent = path.join(root, ".venvs");
         const names = yield* namesIn(parent);
-        const environments = names.filter((name) => /^[\d.]+-[0-9a-f]+-\d+$/.test(name));
+        const environments = names.filter((name) => parseVenvName(name) !== undefined);
         const own = path.join(root, ".initialization.lock");
         const unused = yield* idle([path.join(root, LAST_START), own, parent]);
         if (Option.isSome(unused) && unused.value > days) {

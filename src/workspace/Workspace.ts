@@ -46,7 +46,7 @@ export class Workspace extends Context.Service<
     readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** All virtual environments of this image in the workspace, the newest first. */
     readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
-    /** Makes another virtual environment the current one; none if it was removed or condemned. */
+    /** Makes another virtual environment the current one; none if it was removed or invalidated. */
     readonly activate: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
     /** Builds a virtual environment that has these requirements, and activates it. */
     readonly extend: (
@@ -108,14 +108,14 @@ export class Workspace extends Context.Service<
           `The virtual environment ${prepared.prefix} is broken (${evidence}); a new one takes its place`,
         );
         const requirements = yield* venvs.requirements(prepared.venv);
-        yield* venvs.condemn(prepared.venv);
+        yield* venvs.invalidate(prepared.venv);
         yield* deactivate;
         return yield* prepareIn(place, requirements);
       }, exclusively);
 
       const activateInPlace = Effect.fnUntraced(function* (venv: Venv) {
         const place = yield* currentPlace;
-        if (Option.isNone(place) || !(yield* venvs.canBeTaken(venv))) return Option.none();
+        if (Option.isNone(place) || !(yield* venvs.isUsable(venv))) return Option.none();
         return yield* activate(place.value, venv);
       }, exclusively);
 

@@ -1,0 +1,63 @@
+import { join } from "node:path";
+
+import { Effect, FileSystem } from "effect";
+
+import type { PythonNotFound } from "./Interpreters.ts";
+import type { Place } from "./Place.ts";
+import type { Venv, VenvRecords } from "./Venv.ts";
+import { formatVenvName, parseVenvName, type VenvName } from "./VenvNames.ts";
+import type { VenvSource } from "./VenvSource.ts";
+
+/** Virtual environments that differ in what jobs required, kept side by side so that none is built again and again. */
+const MAX_KEPT = 8;
+
+/** The folder of a place's virtual environments. */
+export const venvsFolder = ({ directory }: Place): string => join(directory, ".venvs");
+
+/** A virtual environment of this worker's image, by its name. */
+export const venvAt = (place: Place, name: VenvName, { base }: VenvSource): Venv => {
+  const prefix = join(venvsFolder(place), formatVenvName(name));
+  const { version, number } = name;
+  return { prefix, python: join(prefix, "bin", "python"), version, number, base };
+};
+
+/** Finds the virtual environments of this worker's image without starting a process. */
+export const venvFinder = Effect.fnUntraced(function* (
+  source: Effect.Effect<VenvSource, PythonNotFound>,
+  { isUsable }: VenvRecords,
+) {
+  const files = yield* FileSystem.FileSystem;
+
+  /** All with a fitting name, the newest first. */
+  const list = Effect.fnUntraced(function* (place: Place) {
+    const own = yield* source;
+    const names = yield* Effect.orElseSucceed(
+      files.readDirectory(venvsFolder(place)),
+      (): ReadonlyArray<string> => [],
+    );
+    return names
+      .flatMap((name) => parseVenvName(name) ?? [])
+      .filter(({ fingerprint }) => fingerprint === own.fingerprint)
+      .map((name) => venvAt(place, name, own))
+      .toSorted((a, b) => b.number - a.number);
+  });
+
+  return {
+    list,
+    find: Effect.fn("VenvBuilder.find")(function* (place: Place) {
+      return yield* Effect.findFirst(yield* list(place), isUsable);
+    }),
+    all: Effect.fn("VenvBuilder.all")(function* (place: Place) {
+      return yield* Effect.filter(yield* list(place), isUsable);
+    }),
+    surplus: Effect.fnUntraced(
+      function* (place: Place) {
+        const venvs = yield* list(place);
+        const usable = yield* Effect.filter(venvs, isUsable);
+        const kept = new Set(usable.slice(0, MAX_KEPT));
+        return venvs.filter((venv) => !kept.has(venv));
+      },
+      Effect.orElseSucceed((): ReadonlyArray<Venv> => []),
+    ),
+  };
+});

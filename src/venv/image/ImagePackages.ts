@@ -1,0 +1,143 @@
+import { join } from "node:path";
+
+import { Effect, type FileSystem, Option } from "effect";
+
+/**
+ * The packages of an image, such as PyTorch, are used by virtual environments without being copied. A `.pth` file in
+ * the venv's site-packages adds the image's folders to `sys.path`, after the venv's own packages. And each package
+ * of the image is registered in the venv by a `.dist-info` folder that lists no files, so uv takes it for installed
+ * and downloads it only if a requirement needs another version. When uv does replace one, it removes only that
+ * folder, which is how a replaced package is recognised.
+ *
+ * Packages of the image that were built against a replaced one (torchvision against torch) would then break. They
+ * are found by `uv pip check` and unregistered too, until nothing more is found. The replaced packages must also not
+ * be importable in part (a submodule that only the image's version has): the `.pth` file then names a folder of
+ * links to everything in the image but their files.
+ */
+const PATH_FILE = "worker_tetra_image.pth";
+
+/** The installer that is named in the `.dist-info` folder of a registered package. */
+const INSTALLER = "worker-tetra-image";
+
+/** The files of a `.dist-info` folder that other tools read: dependencies and plug-ins. */
+const COPIED = ["METADATA", "WHEEL", "entry_points.txt", "top_level.txt"] as const;
+
+/** Concurrent requests to a network volume, which is slow for each file. */
+export const FILES_AT_ONCE = 16;
+
+/** A package that the image has. */
+export interface Distribution {
+  /** As PEP 503 spells it. */
+  readonly name: string;
+  /** The name of its `.dist-info` folder, such as `torch-2.9.1+cu128.dist-info`. */
+  readonly record: string;
+  /** The folder that it is installed in. */
+  readonly folder: string;
+}
+
+/** The name of a package as PEP 503 spells it. */
+export const normalizeName = (name: string): string =>
+  name.toLowerCase().replaceAll(/[-_.]+/g, "-");
+
+export const readIfPresent = (files: FileSystem.FileSystem, file: string) =>
+  Effect.option(files.readFileString(file));
+
+/** All packages that are installed in some folders of the image; the first of two with the same name wins. */
+const distributionsIn = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  folders: ReadonlyArray<string>,
+) {
+  const found = new Map<string, Distribution>();
+  for (const folder of folders) {
+    const records = yield* Effect.orElseSucceed(
+      files.readDirectory(folder),
+      (): ReadonlyArray<string> => [],
+    );
+    for (const record of records) {
+      const [, spelled] = /^(.+)-[^-]+\.dist-info$/.exec(record) ?? [];
+      if (spelled === undefined || found.has(normalizeName(spelled))) continue;
+      // The code of an editable package is elsewhere, found by a .pth file that works only in the image's own venv.
+      const origin = yield* readIfPresent(files, join(folder, record, "direct_url.json"));
+      if (Option.exists(origin, (text) => /"editable"\s*:\s*true/.test(text))) continue;
+      found.set(normalizeName(spelled), { name: normalizeName(spelled), record, folder });
+    }
+  }
+  return [...found.values()];
+});
+
+const register = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  { record, folder }: Distribution,
+) {
+  const target = join(sitePackages, record);
+  yield* files.makeDirectory(target);
+  const listed = ["INSTALLER", "RECORD"];
+  for (const name of COPIED) {
+    const text = yield* readIfPresent(files, join(folder, record, name));
+    if (Option.isNone(text)) continue;
+    yield* files.writeFileString(join(target, name), text.value);
+    listed.push(name);
+  }
+  yield* files.writeFileString(join(target, "INSTALLER"), `${INSTALLER}\n`);
+  yield* files.writeFileString(
+    join(target, "RECORD"),
+    listed.map((name) => `${record}/${name},,\n`).join(""),
+  );
+});
+
+const isRegistered = (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  { record }: Distribution,
+) =>
+  Effect.map(readIfPresent(files, join(sitePackages, record, "INSTALLER")), (text) =>
+    Option.exists(text, (words) => words.trim() === INSTALLER),
+  );
+
+/** Folders of a .pth file come after the venv's own packages in `sys.path`, so those win. */
+export const writePathFile = (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  folders: ReadonlyArray<string>,
+) => files.writeFileString(join(sitePackages, PATH_FILE), `${folders.join("\n")}\n`);
+
+/** Makes the packages visible to a new virtual environment, before anything is installed in it. */
+export const registerImagePackages = Effect.fn("ImagePackages.register")(function* (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  folders: ReadonlyArray<string>,
+) {
+  yield* Effect.forEach(
+    yield* distributionsIn(files, folders),
+    (one) => register(files, sitePackages, one),
+    { concurrency: FILES_AT_ONCE, discard: true },
+  );
+  yield* writePathFile(files, sitePackages, folders);
+});
+
+/** The packages of the image that are not registered any more, since the virtual environment has something else. */
+export const findReplaced = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  folders: ReadonlyArray<string>,
+) {
+  return yield* Effect.filter(
+    yield* distributionsIn(files, folders),
+    (one) => Effect.map(isRegistered(files, sitePackages, one), (is) => !is),
+    { concurrency: FILES_AT_ONCE },
+  );
+});
+
+/** Unregisters packages by their names. */
+export const unregister = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  sitePackages: string,
+  names: ReadonlyArray<string>,
+  folders: ReadonlyArray<string>,
+) {
+  for (const one of yield* distributionsIn(files, folders)) {
+    if (!names.includes(one.name) || !(yield* isRegistered(files, sitePackages, one))) continue;
+    yield* files.remove(join(sitePackages, one.record), { recursive: true });
+  }
+});
