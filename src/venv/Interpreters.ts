@@ -1,5 +1,8 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+import { resolve } from "node:path";
 
+import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
+
+import { absoluteFolders, findFile } from "../platform/ProgramPath.ts";
 import { Programs } from "../platform/Programs.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
@@ -72,6 +75,19 @@ const minorOf = (version: string): number => {
   return major === 3 ? minor : -1;
 };
 
+/** A shim (a script that picks an interpreter) must be asked which one it stands for. */
+const isScript = Effect.fnUntraced(function* (files: FileSystem.FileSystem, file: string) {
+  const handle = yield* files.open(file);
+  const start = yield* handle.readAlloc(2);
+  return Option.exists(start, (bytes) => Buffer.from(bytes).toString() === "#!");
+}, Effect.scoped);
+
+const identify = Effect.fnUntraced(function* (files: FileSystem.FileSystem, executable: string) {
+  const { size, mtime } = yield* files.stat(executable);
+  const changed = Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() });
+  return { executable, identity: `${executable} ${size} ${changed}` };
+});
+
 /** Finds the interpreters that this machine has for jobs, as far as possible without starting them. */
 export class Interpreters extends Context.Service<
   Interpreters,
@@ -89,13 +105,10 @@ export class Interpreters extends Context.Service<
     Effect.gen(function* () {
       const programs = yield* Programs;
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const { forPrograms } = yield* Environment;
       const chosen = yield* PYTHON.value;
       const imageChosen = yield* IMAGE_PYTHON.value;
-      const folders = (forPrograms["PATH"] ?? "")
-        .split(":")
-        .filter((folder) => path.isAbsolute(folder));
+      const folders = absoluteFolders(forPrograms["PATH"] ?? "");
 
       const facts = Effect.fn("Python.facts")(function* (executable: string) {
         return yield* programs.run(executable, ["-I", "-c", PROBE]).pipe(
@@ -106,44 +119,22 @@ export class Interpreters extends Context.Service<
         );
       });
 
-      const onPath = Effect.fnUntraced(function* (command: string) {
-        if (command.includes("/")) return Option.some(path.resolve(command));
-        for (const folder of folders) {
-          const file = path.join(folder, command);
-          if (yield* Effect.orElseSucceed(files.exists(file), () => false)) {
-            return Option.some(file);
-          }
-        }
-        return Option.none<string>();
-      });
-
-      const identify = Effect.fnUntraced(function* (executable: string) {
-        const { size, mtime } = yield* files.stat(executable);
-        const changed = Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() });
-        return { executable, identity: `${executable} ${size} ${changed}` };
-      });
-
-      /** A shim (a script that picks an interpreter) must be asked which one it stands for. */
-      const isScript = (file: string) =>
-        Effect.scoped(
-          Effect.gen(function* () {
-            const handle = yield* files.open(file);
-            const start = yield* handle.readAlloc(2);
-            return Option.exists(start, (bytes) => Buffer.from(bytes).toString() === "#!");
-          }),
-        );
+      const pathOf = (command: string) =>
+        command.includes("/")
+          ? Effect.succeedSome(resolve(command))
+          : findFile(files, folders, command);
 
       const examine = Effect.fnUntraced(function* (candidate: string) {
-        const file = yield* onPath(candidate);
+        const file = yield* pathOf(candidate);
         if (Option.isNone(file)) return "is not there";
         const real = yield* files.realPath(file.value);
-        const minor = (yield* isScript(real)) ? undefined : minorInName(real);
+        const minor = (yield* isScript(files, real)) ? undefined : minorInName(real);
         if (minor !== undefined) {
-          return minor >= OLDEST_MINOR ? yield* identify(real) : `is Python 3.${minor}`;
+          return minor >= OLDEST_MINOR ? yield* identify(files, real) : `is Python 3.${minor}`;
         }
         const { version, executable } = yield* facts(file.value);
         return minorOf(version) >= OLDEST_MINOR
-          ? yield* identify(executable)
+          ? yield* identify(files, executable)
           : `is Python ${version}`;
       });
 
@@ -165,7 +156,7 @@ export class Interpreters extends Context.Service<
       /** Its packages are those of its own virtual environment, so that its path must stay as it is. */
       const ofImage = Effect.fnUntraced(function* (command: string) {
         const { identity } = yield* find([command]);
-        const executable = Option.getOrElse(yield* onPath(command), () => command);
+        const executable = Option.getOrElse(yield* pathOf(command), () => command);
         return { executable, identity: `${executable} ${identity}` };
       });
 

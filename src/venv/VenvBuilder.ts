@@ -3,13 +3,14 @@ import { Context, Effect, FileSystem, Layer, Metric, type Option } from "effect"
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { Interpreters, type PythonNotFound } from "./Interpreters.ts";
 import type { Place } from "./Place.ts";
-import { Uv, type UvUnavailable } from "./Uv.ts";
+import { Uv } from "./Uv.ts";
 import { type Venv, type VenvRecords, venvRecords } from "./Venv.ts";
 import { venvFinder, venvsFolder } from "./VenvFinder.ts";
 import { publish } from "./VenvLink.ts";
 import { venvSource } from "./VenvSource.ts";
 import { venvBuild } from "./build/VenvBuild.ts";
 import type { VenvCreationFailed } from "./build/VenvCreationFailed.ts";
+import type { UvUnavailable } from "./uv/UvInstallation.ts";
 
 export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
 

@@ -2,7 +2,7 @@ import { Option } from "effect";
 
 import type { Environment } from "../settings/Environment.ts";
 import type { Place } from "../venv/Place.ts";
-import { LINK_MODE } from "../venv/Uv.ts";
+import { LINK_MODE } from "../venv/uv/UvEnvironment.ts";
 
 type Variables = Readonly<Record<string, string>>;
 

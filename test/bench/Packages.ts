@@ -9,7 +9,8 @@ import { Effect, FileSystem, Layer } from "effect";
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { LINK_MODE, Uv } from "../../src/venv/Uv.ts";
+import { Uv } from "../../src/venv/Uv.ts";
+import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 

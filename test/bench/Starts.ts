@@ -10,7 +10,8 @@ import { Programs } from "../../src/platform/Programs.ts";
 import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
 import { boot } from "../../src/runner/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { LINK_MODE, Uv } from "../../src/venv/Uv.ts";
+import { Uv } from "../../src/venv/Uv.ts";
+import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";
 import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 

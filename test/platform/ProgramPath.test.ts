@@ -2,8 +2,16 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, beforeEach, describe, it } from "@effect/vitest";
+import { Effect, Option } from "effect";
 
-import { findProgram, programFolders } from "../../src/platform/ProgramPath.ts";
+import {
+  absoluteFolders,
+  findFile,
+  findProgram,
+  isFile,
+  programFolders,
+} from "../../src/platform/ProgramPath.ts";
+import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 import { makeTemporaryFolder, removeFolder } from "../support/files/TemporaryFolder.ts";
 
 let root: string;
@@ -77,4 +85,36 @@ describe("a program", () => {
   it("is not looked for when its path is given", () => {
     assert.strictEqual(findProgram("./tool", [plant("bin-2", script)]), "./tool");
   });
+});
+
+describe("absoluteFolders", () => {
+  it("leaves out entries that would mean the current directory", () => {
+    assert.deepStrictEqual(absoluteFolders("/a::.:bin:/b:"), ["/a", "/b"]);
+    assert.deepStrictEqual(absoluteFolders(""), []);
+  });
+});
+
+describe("findFile", () => {
+  const { files } = memoryFileSystem({
+    "/a/uv": null,
+    "/b/uv": { link: "/c/uv" },
+    "/c/uv": "uv",
+    "/d/uv": { link: "/nowhere" },
+  });
+
+  it.effect("finds a file, or a link to one, in the first folder that has it", () =>
+    Effect.gen(function* () {
+      const found = yield* findFile(files, ["/missing", "/a", "/d", "/b", "/c"], "uv");
+      assert.deepStrictEqual(found, Option.some("/b/uv"));
+    }),
+  );
+
+  it.effect("finds neither folders nor links that lead nowhere", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* findFile(files, ["/a", "/d"], "uv"), Option.none());
+      assert.isFalse(yield* isFile(files, "/a/uv"));
+      assert.isFalse(yield* isFile(files, "/d/uv"));
+      assert.isTrue(yield* isFile(files, "/b/uv"));
+    }),
+  );
 });

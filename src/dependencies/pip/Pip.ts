@@ -1,7 +1,8 @@
 import { Context, Effect, Layer, Option, Schema } from "effect";
 
-import { Uv, type UvUnavailable } from "../../venv/Uv.ts";
+import { Uv } from "../../venv/Uv.ts";
 import type { Venv } from "../../venv/Venv.ts";
+import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace } from "../../workspace/Workspace.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 

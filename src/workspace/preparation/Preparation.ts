@@ -3,7 +3,7 @@ import { Clock, Effect, FileSystem, Option, Ref } from "effect";
 import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
-import type { UvUnavailable } from "../../venv/Uv.ts";
+import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../PreparedWorkspace.ts";
 import { Volume } from "../Volume.ts";
 import type { Activation } from "../activation/Activation.ts";
