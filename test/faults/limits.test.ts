@@ -437,7 +437,7 @@ def f():
         `
 import socket, sys
 def f():
-    wire = sys.modules["runner_wire"]
+    wire = sys.modules["tetra_runner.wire"]
     here, there = socket.socketpair()
     there.close()
     wire.Channel(here).send(wire.RESULT, 1, {"notes": "x" * wire.MAX_META})`,

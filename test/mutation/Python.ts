@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,6 +39,12 @@ const decodeItem = Schema.decodeUnknownSync(
 /** The line that a diff puts in place of another. */
 const replacementIn = (diff: string): string => (/^\+(?!\+\+)(.*)$/m.exec(diff)?.[1] ?? "").trim();
 
+/** The interpreter that has pytest. */
+const python = () =>
+  execFileSync("sh", ["test/python/tool.sh", "--path"], { stdio: ["ignore", "pipe", "inherit"] })
+    .toString()
+    .trim();
+
 /** Tries every mutant of a module with cosmic-ray (installed by `uv`) in a copy of the project: it edits files in place. */
 export const mutantsOf = (uv: string, target: Target): ReadonlyArray<Mutant> => {
   const folder = mkdtempSync(join(tmpdir(), "worker-tetra-mutation-"));
@@ -57,7 +63,7 @@ export const mutantsOf = (uv: string, target: Target): ReadonlyArray<Mutant> => 
         `module-path = ${JSON.stringify(target.module)}`,
         `timeout = ${TIMEOUT_SECONDS}.0`,
         "excluded-modules = []",
-        `test-command = ${JSON.stringify(`sh -c '${target.tests.map((test) => `python3 -I -B ${test} --failfast`).join(" && ")}'`)}`,
+        `test-command = ${JSON.stringify(`${python()} -B -m pytest -q -x -c src/python/pyproject.toml ${target.tests.join(" ")}`)}`,
         "[cosmic-ray.distributor]",
         'name = "local"',
       ].join("\n"),

@@ -75,11 +75,15 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/cli/results/TerminalText.ts", tests: ["test/cli/results/TerminalText.test.ts"] },
 ];
 
-/** Python, whose tests are programs of Python. */
+/** Python, tested by pytest. */
 export const PYTHON: ReadonlyArray<Target> = [
   {
-    module: "src/python/runner_process.py",
-    tests: ["test/python/test_runner_process.py"],
+    module: "src/python/tetra_runner/process.py",
+    tests: ["test/python/tetra_runner/test_process.py"],
+  },
+  {
+    module: "src/python/tetra_runner/calls/cancel.py",
+    tests: ["test/python/tetra_runner/calls/test_cancel.py"],
   },
 ];
 

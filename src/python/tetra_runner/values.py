@@ -1,13 +1,21 @@
 """Arguments in and results out: pickles (by cloudpickle) or JSON."""
 
+from __future__ import annotations
+
 import json
 import pickle
 import sys
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from runner_errors import ArgumentsError, ResultError, SizeError, safe_message, type_name
+from .errors import ArgumentsError, ResultError, SizeError, safe_message, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .wire import Buffer
 
 _loads, _dumps, _dump_any = pickle.loads, pickle.dumps, cloudpickle.dump
 _decode_json = json.JSONDecoder().decode
@@ -18,12 +26,12 @@ _MOST_ITEMS = 1000
 _SMALL = 1000
 
 # For exactly these, pickle's own C code does the same as cloudpickle, without setting up a pickler in Python.
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str, bytes))
 
-_PYTHON = "%d.%d" % sys.version_info[:2]
+_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def load(blob, as_json, place):
+def load(blob: Buffer, as_json: bool, place: str) -> Any:
     """One argument; `place` names it in the message when it cannot be loaded."""
     try:
         return _decode_json(str(blob, "utf-8")) if as_json else _loads(blob)
@@ -31,16 +39,16 @@ def load(blob, as_json, place):
         raise
     except Exception as error:
         message = safe_message(error)
-        text = "%s could not be loaded: %s: %s" % (place, type_name(type(error)), message)
+        text = f"{place} could not be loaded: {type_name(type(error))}: {message}"
         if not as_json and _from_other_python(error, message):
             text += (
-                " (it seems to be pickled by another version of Python than the %s that runs here; functions and "
-                "classes can only be loaded by the version that pickled them)" % _PYTHON
+                f" (it seems to be pickled by another version of Python than the {_PYTHON} that runs here; functions "
+                "and classes can only be loaded by the version that pickled them)"
             )
         raise ArgumentsError(text) from error
 
 
-def _from_other_python(error, message):
+def _from_other_python(error: Exception, message: str) -> bool:
     return (
         "unsupported pickle protocol" in message
         or (isinstance(error, (TypeError, ValueError)) and "code" in message and "argument" in message)
@@ -48,14 +56,16 @@ def _from_other_python(error, message):
     )
 
 
-def load_arguments(blobs, as_json, prefix, count, names):
+def load_arguments(
+    blobs: Iterator[Buffer], as_json: bool, prefix: str, count: int, names: Sequence[str]
+) -> tuple[list[Any], dict[str, Any]]:
     """Positional and keyword arguments from the next items of the iterator `blobs`."""
-    args = [load(next(blobs), as_json, "%sargs[%d]" % (prefix, index)) for index in range(count)]
-    kwargs = {name: load(next(blobs), as_json, "%skwargs[%r]" % (prefix, name)) for name in names}
+    args = [load(next(blobs), as_json, f"{prefix}args[{index}]") for index in range(count)]
+    kwargs = {name: load(next(blobs), as_json, f"{prefix}kwargs[{name!r}]") for name in names}
     return args, kwargs
 
 
-def dump(value, as_json, limit):
+def dump(value: Any, as_json: bool, limit: int) -> list[Buffer]:
     """The result as a list of byte buffers, which share memory with the value.
 
     Raises SizeError as soon as it is certain that they would have more than `limit` bytes in all.
@@ -65,7 +75,7 @@ def dump(value, as_json, limit):
         size.add(item)
     try:
         if as_json:
-            parts = [_encode_json(value).encode("ascii")]
+            parts: list[Buffer] = [_encode_json(value).encode("ascii")]
         elif type(value) in _PLAIN:
             parts = [_dumps(value, 5)]
         else:
@@ -82,7 +92,7 @@ def dump(value, as_json, limit):
     return parts
 
 
-def _items(value):
+def _items(value: Any) -> Iterable[Any]:
     if type(value) is list:
         return value
     return value.values() if type(value) is dict else (value,)
@@ -95,27 +105,27 @@ class LeastSize:
     are added up while it runs, and encoded together at its end.
     """
 
-    def __init__(self, limit):
+    def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._seen = set()
+        self._seen: set[int] = set()
 
-    def add(self, value):
-        """Adds a value, which the caller keeps; raises SizeError when there is more than the limit by now."""
+    def add(self, value: Any) -> None:
+        """Adds a value, which the caller keeps; raises SizeError once the sum is above the limit."""
         for leaf in islice(value, _MOST_ITEMS) if type(value) is tuple else (value,):
             size = _size_of_leaf(leaf)
             if size > _SMALL and id(leaf) not in self._seen:
                 self._seen.add(id(leaf))
                 self._size += size
         if self._size > self._limit:
-            raise SizeError("at least %s" % _size_text(self._size))
+            raise SizeError(f"at least {_size_text(self._size)}")
 
 
-def _size_text(size):
-    return "%.1f MiB" % (size / 2**20) if size >= 2**20 else "%d bytes" % size
+def _size_text(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size} bytes"
 
 
-def _size_of_leaf(value):
+def _size_of_leaf(value: Any) -> int:
     kind = type(value)
     if kind is bytes or kind is str:
         return len(value)
@@ -127,29 +137,29 @@ def _size_of_leaf(value):
 class _Parts:
     """A file for picklers that keeps what is written in pieces, and fails once it is too much."""
 
-    def __init__(self, limit):
-        self.parts = []
+    def __init__(self, limit: int) -> None:
+        self.parts: list[Buffer] = []
         self._limit = limit
         self._size = 0
 
-    def write(self, data):
+    def write(self, data: Buffer | pickle.PickleBuffer) -> int:
         if type(data) is not bytes:
             # A view, so that the size stays what it is now.
             view = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
             data = view.cast("B")
         self._size += len(data)
         if self._size > self._limit:
-            raise SizeError("more than %s" % _size_text(self._limit))
+            raise SizeError(f"more than {_size_text(self._limit)}")
         self.parts.append(data)
         return len(data)
 
 
-def _why_not(value, error, as_json):
-    what = "the result, of type %s, " % type_name(type(value))
-    why = "%s: %s" % (type_name(type(error)), safe_message(error))
+def _why_not(value: Any, error: Exception, as_json: bool) -> str:
+    what = f"the result, of type {type_name(type(value))},"
+    why = f"{type_name(type(error))}: {safe_message(error)}"
     if as_json:
         return (
-            what + "is not JSON: %s. With the json format a function can return None, booleans, finite numbers, "
-            "strings, lists, tuples and dictionaries of these." % why
+            f"{what} is not JSON: {why}. With the json format a function can return None, booleans, finite numbers, "
+            "strings, lists, tuples and dictionaries of these."
         )
-    return what + "cannot be pickled: %s" % why
+    return f"{what} cannot be pickled: {why}"

@@ -1,9 +1,19 @@
 """Awaitables and generators that jobs return. asyncio is imported only when a job needs it: that takes 30 ms."""
 
+from __future__ import annotations
+
 import os
 import selectors
 import sys
 import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+    Emit = Callable[[Any], None]
+    RunAwaitable = Callable[[Awaitable[Any]], Any]
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
@@ -11,29 +21,29 @@ _HELPERS = (selectors.__file__,)
 _MACHINERY = frozenset(("_run_once", "_run", "run_forever", "run_until_complete"))
 
 # The loop and the task of the call, while one of our loops runs.
-_current = None
+_current: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
 
-def plain_value(value, loop_runner, emit):
-    """The value that is sent: awaited when it can be, and a list of its items when it is a generator.
+def plain_value(value: Any, run_awaitable: RunAwaitable, emit: Emit) -> Any:
+    """The value that is sent: an awaitable's result, and a list of the items of a generator.
 
-    `loop_runner(awaitable)` runs an awaitable to its end. `emit(item)` gets each item as it comes.
+    `run_awaitable(awaitable)` runs an awaitable to its end. `emit(item)` gets each item when it is produced.
     """
     if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
-        value = loop_runner(value)
+        value = run_awaitable(value)
     if isinstance(value, types.GeneratorType):
-        items = []
+        items: list[Any] = []
         for item in value:
             items.append(item)
             emit(item)
         return items
     if isinstance(value, types.AsyncGeneratorType):
-        return loop_runner(_collect(value, emit))
+        return run_awaitable(_collect(value, emit))
     return value
 
 
-async def _collect(generator, emit):
-    items = []
+async def _collect(generator: AsyncGenerator[Any, Any], emit: Emit) -> list[Any]:
+    items: list[Any] = []
     try:
         async for item in generator:
             items.append(item)
@@ -43,17 +53,18 @@ async def _collect(generator, emit):
     return items
 
 
-async def _awaited(awaitable):
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def cancel_softly(frame):
-    """Cancels the running task if a signal hit the inside of an event loop; False if it hit anything else.
+def cancel_softly(frame: types.FrameType | None) -> bool:
+    """Cancels the running task if a signal interrupted the code of an event loop itself; False for any other code.
 
-    An exception there would lose what the loop holds in its hands, such as the step of another task, and the loops
-    of instances must work on. In the code of a task an exception is right: that may not come back to the loop soon.
+    An exception there would lose what the loop has taken off its queues, such as the step of another task, and the
+    loops of instances must stay usable. In the code of a task an exception is right: it may not return to the loop for
+    a long time.
     """
-    events = sys.modules.get("asyncio.events")
+    events: Any = sys.modules.get("asyncio.events")
     if events is None:
         return False
     while True:
@@ -75,34 +86,35 @@ def cancel_softly(frame):
             running.call_soon_threadsafe(_cancel_all, running)
         else:
             return False
-    except RuntimeError:  # it has just been closed
+    except RuntimeError:  # the loop has just been closed
         return False
     return True
 
 
-def _cancel_all(loop):
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in sys.modules["asyncio"].all_tasks(loop):
         task.cancel()
 
 
 class Loop:
-    """An event loop that can be used many times; `asyncio.run` closes its loop, and with it what is bound to it.
+    """An event loop for many calls; `asyncio.run` closes its loop, and with it what is bound to that loop.
 
     The SIGINT handler of asyncio's own runners is not wanted either: the runner's handler cancels calls.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         import asyncio
 
-        self._asyncio = asyncio
-        self._loop = asyncio.new_event_loop()
+        self._asyncio: Any = asyncio
+        # Not AbstractEventLoop: `_mend` sets private attributes.
+        self._loop: Any = asyncio.new_event_loop()
         self.enter()
 
-    def enter(self):
+    def enter(self) -> None:
         """Makes it the loop that code outside of coroutines gets."""
         self._asyncio.set_event_loop(self._loop)
 
-    def run(self, awaitable):
+    def run(self, awaitable: Awaitable[Any]) -> Any:
         global _current
         task = self._loop.create_task(_awaited(awaitable))
         try:
@@ -111,10 +123,10 @@ class Loop:
         finally:
             _current = None
             self._mend()
-            if not task.done():  # a cancelled call: the task must not go on in the next one
+            if not task.done():  # a cancelled call: the task must not continue in the next one
                 self._cancel([task])
 
-    def close(self, wait=True):
+    def close(self, wait: bool = True) -> None:
         """Ends what still runs; `wait=False` leaves threads of the loop's executor alone."""
         loop = self._loop
         try:
@@ -127,22 +139,22 @@ class Loop:
             self._asyncio.set_event_loop(None)
             loop.close()
 
-    def _mend(self):
-        """Completes what asyncio does when a loop stops: a cancel can hit it between its own try and finally."""
+    def _mend(self) -> None:
+        """Completes what asyncio does when a loop stops: a cancel can interrupt it between its own try and finally."""
         loop = self._loop
         if loop.is_running() or getattr(loop, "_stopping", False):
             self._asyncio._set_running_loop(None)
             loop._thread_id = None
             loop._stopping = False
 
-    def _cancel(self, tasks):
+    def _cancel(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in tasks:
             task.cancel()
         if tasks:
             self._loop.run_until_complete(self._asyncio.gather(*tasks, return_exceptions=True))
 
 
-def run_once(awaitable):
+def run_once(awaitable: Awaitable[Any]) -> Any:
     """Runs an awaitable in a loop of its own."""
     loop = Loop()
     try:
@@ -154,6 +166,6 @@ def run_once(awaitable):
     return value
 
 
-def loop_if_wanted():
+def loop_if_wanted() -> Loop | None:
     """A loop when the job has imported asyncio, else None; the constructor of an object may bind it to the loop."""
     return Loop() if "asyncio" in sys.modules else None

@@ -4,12 +4,14 @@ Loading a pickle can run any code, so this is done only on request. Descriptors 
 meanwhile: what the code prints is not the value.
 """
 
+from __future__ import annotations
+
 import os
 import resource
 import sys
 
 
-def main():
+def main() -> None:
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
@@ -22,7 +24,7 @@ def main():
 
         text = repr(cloudpickle.loads(blob))
     except BaseException as error:
-        text = "it can't be loaded here: %s: %s" % (type(error).__name__, error)
+        text = f"it can't be loaded here: {type(error).__name__}: {error}"
         status = 1
     else:
         status = 0
@@ -31,4 +33,5 @@ def main():
     os._exit(status)
 
 
-main()
+if __name__ == "__main__":
+    main()

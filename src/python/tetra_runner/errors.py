@@ -1,8 +1,14 @@
-"""Exceptions as text for the caller, and what they tell about the state of CUDA."""
+"""Exceptions as text for the caller, and what they indicate about the state of CUDA."""
+
+from __future__ import annotations
 
 import os
 import sys
 import traceback
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .wire import ErrorKind, ErrorMeta
 
 _MAX_MESSAGE = 8 << 10
 _MAX_TRACEBACK = 64 << 10
@@ -32,9 +38,9 @@ _BROKEN_CUDA_TEXTS = (
 
 
 class RunnerError(Exception):
-    """A failure that the runner itself finds; `kind` is the kind of the answer's error."""
+    """A failure that the runner itself finds; `kind` is the kind of the response's error."""
 
-    kind = "exception"
+    kind: ErrorKind = "exception"
 
 
 class RequestError(RunnerError):
@@ -55,7 +61,7 @@ class SizeError(RunnerError):
     kind = "size"
 
 
-def printable(text, limit):
+def printable(text: str, limit: int) -> str:
     """The text as it can be sent: no lone surrogates, at most `limit` bytes of UTF-8, the end kept if it is cut."""
     # Only the ends of a text are encoded: it may have gigabytes.
     hidden = max(0, len(text) - 2 * limit)
@@ -67,30 +73,30 @@ def printable(text, limit):
     half = limit // 2 - 32
     head = data[:half].decode("utf-8", "ignore")
     tail = data[-half:].decode("utf-8", "ignore")
-    return "%s\n... [%d bytes left out] ...\n%s" % (head, hidden + len(data) - 2 * half, tail)
+    return f"{head}\n... [{hidden + len(data) - 2 * half} bytes left out] ...\n{tail}"
 
 
-def one_line(text, limit=_MAX_NAME):
+def one_line(text: str, limit: int = _MAX_NAME) -> str:
     """A name from a job, for use in a sentence: characters that are not printable are replaced."""
     short = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
-def safe_message(error):
+def safe_message(error: BaseException) -> str:
     """str(error), also when that itself fails."""
     try:
         return str(error)
     except Exception:
-        return "<%s whose message cannot be shown>" % type(error).__name__
+        return f"<{type(error).__name__} whose message cannot be shown>"
 
 
-def type_name(kind):
+def type_name(kind: type) -> str:
     module = kind.__module__
-    name = kind.__qualname__ if module in ("builtins", "__main__") else "%s.%s" % (module, kind.__qualname__)
+    name = kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
     return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
 
 
-def error_meta(kind, name, message, trace=""):
+def error_meta(kind: ErrorKind, name: str, message: str, trace: str = "") -> ErrorMeta:
     return {
         "kind": kind,
         "type": one_line(name),
@@ -99,8 +105,8 @@ def error_meta(kind, name, message, trace=""):
     }
 
 
-def describe(error, cancelled=False):
-    """The "error" of an answer. May run code of the job: an exception's own __str__."""
+def describe(error: BaseException, cancelled: bool = False) -> ErrorMeta:
+    """The "error" of a RESULT. May run code of the job: an exception's own __str__."""
     name = type_name(type(error))
     message = safe_message(error)
     if isinstance(error, RunnerError):
@@ -112,28 +118,26 @@ def describe(error, cancelled=False):
     if cancelled:
         return error_meta("cancelled", name, "the call was cancelled", trace)
     if isinstance(error, SystemExit):
-        return error_meta("exit", name, "the code called sys.exit(%r)" % (error.code,), trace)
+        return error_meta("exit", name, f"the code called sys.exit({error.code!r})", trace)
     if isinstance(error, MemoryError):
         return error_meta("memory", name, message or "Python ran out of memory", trace)
     return error_meta("exception", name, message, trace)
 
 
-def describe_briefly(error, cancelled=False):
+def describe_briefly(error: BaseException, cancelled: bool = False) -> ErrorMeta:
     """For an exception that `describe` fails on; runs nothing of the job."""
-    kind = "cancelled" if cancelled else "exception"
+    kind: ErrorKind = "cancelled" if cancelled else "exception"
     return error_meta(kind, type.__getattribute__(type(error), "__name__"), "an error that cannot be shown")
 
 
-def format_trace(error):
+def format_trace(error: BaseException) -> str:
     """The traceback as Python prints it, without the frames of the runner, and of asyncio above the job's."""
+    options: dict[str, Any] = {} if sys.version_info < (3, 10) else {"compact": True}
     # A negative limit keeps the innermost frames.
-    options = {} if sys.version_info < (3, 10) else {"compact": True}
-    whole = traceback.TracebackException(
-        type(error), error, error.__traceback__, limit=-_MAX_FRAMES, **options
-    )
+    whole = traceback.TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES, **options)
     level = [whole]
     for depth in range(_MAX_CHAIN):
-        below = []
+        below: list[traceback.TracebackException] = []
         for part in level:
             _drop_our_frames(part)
             below += [link for link in (part.__cause__, part.__context__) if link is not None]
@@ -144,21 +148,23 @@ def format_trace(error):
     return "".join(whole.format())
 
 
-def _drop_our_frames(part):
+def _drop_our_frames(part: traceback.TracebackException) -> None:
     if not part.stack:
         return
-    frames = []
+    frames: list[traceback.FrameSummary] = []
     for frame in part.stack:
         ours = frame.filename.startswith(_HERE) or (not frames and frame.filename.startswith(_ASYNCIO))
         if not ours:
             frames.append(frame)
     # None and not an empty stack: that would print the heading of a traceback with nothing under it.
-    part.stack = traceback.StackSummary.from_list(frames) if frames else None
+    stack: Any = traceback.StackSummary.from_list(frames) if frames else None
+    part.stack = stack
 
 
-def _chain(error):
+def _chain(error: BaseException) -> list[BaseException]:
     """The exception and those behind it."""
-    found, waiting = [], [error]
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
     while waiting and len(found) < _MAX_CHAIN:
         current = waiting.pop(0)
         if current is None or any(current is other for other in found):
@@ -168,7 +174,7 @@ def _chain(error):
     return found
 
 
-def is_cuda_out_of_memory(error):
+def is_cuda_out_of_memory(error: BaseException) -> bool:
     for link in _chain(error):
         if type(link).__name__ == "OutOfMemoryError":
             return True
@@ -177,7 +183,7 @@ def is_cuda_out_of_memory(error):
     return False
 
 
-def broken_cuda(error):
+def broken_cuda(error: BaseException) -> str | None:
     """Why CUDA cannot be used in this process any more, or None."""
     texts = [safe_message(link) for link in _chain(error)]
     for text in texts:

@@ -10,6 +10,8 @@ no one else holds the first one. If not, a new FIFO is created and Node is notif
 FIFOs, output-1, output-2 and so on.
 """
 
+from __future__ import annotations
+
 import ctypes
 import faulthandler
 import fcntl
@@ -18,6 +20,7 @@ import os
 import resource
 import sys
 import termios
+from typing import Any
 
 _PIPE_SIZE = 1 << 20
 _LINE_BUFFERED = 1  # _IOLBF of <stdio.h>, the same on Linux and macOS
@@ -32,29 +35,32 @@ _from_bytes = int.from_bytes
 _fault_enable, _cancel_fault_timer = faulthandler.enable, faulthandler.cancel_dump_traceback_later
 
 
-def _make_stream(fd):
+def _make_stream(fd: int) -> io.TextIOWrapper:
     """A line buffered stream: each line is out before a crash, and in order with what children write."""
-    stream = io.open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    stream.buffer.raw.name = _NAMES[fd]
+    stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    buffer: Any = stream.buffer
+    buffer.raw.name = _NAMES[fd]
     return stream
 
 
-def _same_file(status, other):
+def _same_file(status: os.stat_result, other: os.stat_result) -> bool:
     return status.st_ino == other.st_ino and status.st_dev == other.st_dev
 
 
 class Output:
     """Owner of descriptors 0, 1 and 2 and of everything in this process that writes to them."""
 
-    def __init__(self, directory, high_fd):
+    def __init__(self, directory: str, high_fd: int) -> None:
         self._directory = directory
         self._high_fd = high_fd
         self._count = 0
-        # These keep their numbers for good; a new file takes the place of the old one under the same number.
-        self._null = self._high(_open(os.devnull, os.O_RDWR))
-        self._reader = None  # so that a writer never blocks in open, and the FIFO can be opened again once unlinked
-        self._main = None  # the locked description, as on 1 and 2, to put it back there
-        self._spare = None
+        # These keep their numbers; a new file replaces the old one under the same number.
+        self._null = self._reserve()
+        # Kept open so that a writer never blocks in open, and that the FIFO can be opened again once it is unlinked.
+        self._reader = self._reserve()
+        # The locked description, as on 1 and 2, to restore it there.
+        self._main = self._reserve()
+        self._spare = self._reserve()
         self._open_fifo()
         _dup2(self._null, 0)
 
@@ -73,43 +79,47 @@ class Output:
 
     # --- the FIFO ---------------------------------------------------------------------------------------------
 
-    def _high(self, fd, at=None):
-        """Moves a descriptor to a high number (to `at`, replacing what is there), closed in programs that it runs."""
-        if at is None:
-            moved = _fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._high_fd)
-        else:
-            moved = _dup2(fd, at, False)
+    def _reserve(self) -> int:
+        """A high descriptor number, open on /dev/null, and closed in programs that the process runs."""
+        fd = _open(os.devnull, os.O_RDWR)
+        reserved = _fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._high_fd)
         _close(fd)
-        return moved
+        return reserved
 
-    def _open_fifo(self):
+    @staticmethod
+    def _move(fd: int, at: int) -> None:
+        """Moves a descriptor to a reserved number, replacing what is there."""
+        _dup2(fd, at, False)
+        _close(fd)
+
+    def _open_fifo(self) -> None:
         self._count += 1
-        path = os.path.join(self._directory, "output-%d" % self._count)
+        path = os.path.join(self._directory, f"output-{self._count}")
         os.mkfifo(path, 0o600)
-        self._reader = self._high(_open(path, os.O_RDONLY | os.O_NONBLOCK), self._reader)
+        self._move(_open(path, os.O_RDONLY | os.O_NONBLOCK), self._reader)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             try:
                 _fcntl(self._reader, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
             except OSError:
                 pass  # a user over the pipe quota keeps the normal size
-        self._main = self._high(_open(path, os.O_WRONLY), self._main)
+        self._move(_open(path, os.O_WRONLY), self._main)
         self._lock(self._main)
         _dup2(self._main, 1)
         _dup2(self._main, 2)
-        self._spare = self._high(_open(path, os.O_WRONLY), self._spare)
+        self._move(_open(path, os.O_WRONLY), self._spare)
         self._status = _fstat(self._spare)
 
     @staticmethod
-    def _lock(fd):
-        """Takes the lock that tells whether others hold this description; False when it cannot be had."""
+    def _lock(fd: int) -> bool:
+        """Acquires the lock that tells whether others hold this description; False when that is impossible."""
         try:
             _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:  # held by somebody else, or a system that has no flock on a FIFO
+        except OSError:  # held by another process, or a system that has no flock on a FIFO
             return False
 
-    def _children_possible(self):
-        """Whether a child process exists, or one has come and gone since the last time this was asked.
+    def _children_possible(self) -> bool:
+        """Whether a child process exists, or one existed since the last time this was called.
 
         Reading counters of the kernel finds children of C libraries as well as those that Python started.
         """
@@ -125,14 +135,14 @@ class Output:
         except ChildProcessError:
             return False
 
-    def pending(self):
+    def pending(self) -> int:
         """How many bytes are in the FIFO that Node has not read yet; -1 when the job has closed our reader."""
         try:
             return _from_bytes(_ioctl(self._reader, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
         except OSError:
             return -1
 
-    def release(self):
+    def release(self) -> bool:
         """After a call: whether there is a new FIFO, as another process still holds the one before."""
         if not self._children_possible():
             return False
@@ -142,8 +152,8 @@ class Output:
         if self._lock(self._spare):
             try:
                 # Node has unlinked the path; the file behind the kept reader is still the same.
-                reopened = _open("/proc/self/fd/%d" % self._reader, os.O_WRONLY | os.O_CLOEXEC)
-                self._high(reopened, self._spare)
+                reopened = _open(f"/proc/self/fd/{self._reader}", os.O_WRONLY | os.O_CLOEXEC)
+                self._move(reopened, self._spare)
                 return False
             except OSError:
                 pass
@@ -152,7 +162,7 @@ class Output:
 
     # --- streams ----------------------------------------------------------------------------------------------
 
-    def _buffer_c_lines(self):
+    def _buffer_c_lines(self) -> None:
         """Makes the stdout of C line buffered, so that it stays in order with what Python writes."""
         name = "__stdoutp" if sys.platform == "darwin" else "stdout"
         try:
@@ -161,12 +171,12 @@ class Output:
             return
         self._libc.setvbuf(c_stdout, None, ctypes.c_int(_LINE_BUFFERED), ctypes.c_size_t(0))
 
-    def _install_streams(self):
+    def _install_streams(self) -> None:
         sys.stdout = sys.__stdout__ = self._stdout
         sys.stderr = sys.__stderr__ = self._stderr
         sys.stdin = sys.__stdin__ = self._stdin
 
-    def flush(self):
+    def flush(self) -> None:
         """Flushes whatever streams are in place now, Python's and C's."""
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -175,7 +185,7 @@ class Output:
                 pass  # closed, None or an object of the job that has no flush
         self._flush_c(None)
 
-    def settle(self):
+    def settle(self) -> None:
         """After a call: everything written is in the FIFO, and descriptors and streams are as they were."""
         self._repair_descriptors()
         try:
@@ -190,14 +200,14 @@ class Output:
             self._stdout, self._stderr = _make_stream(1), _make_stream(2)
             self._install_streams()
         if sys.stdin is not self._stdin or self._stdin is None or self._stdin.closed:
-            self._stdin = io.open(0, encoding="utf-8", errors="replace", closefd=False)
+            self._stdin = open(0, encoding="utf-8", errors="replace", closefd=False)
             self._install_streams()
         self._flush_c(None)
         # A job may have disabled or redirected it, and its timer could end the process in a later call.
         _fault_enable(self._spare)
         _cancel_fault_timer()
 
-    def _repair_descriptors(self):
+    def _repair_descriptors(self) -> None:
         for fd in (1, 2):
             try:
                 if _same_file(_fstat(fd), self._status):
@@ -215,7 +225,7 @@ class Output:
             pass
         _dup2(self._null, 0)
 
-    def close(self):
+    def close(self) -> None:
         """In a forked child: only descriptors 0, 1 and 2 stay."""
         _fault_enable(2)
         for fd in (self._null, self._reader, self._main, self._spare):

@@ -1,0 +1,132 @@
+"""Objects of jobs' classes that stay alive between calls."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import OrderedDict
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .. import aio
+from ..errors import one_line
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Awaitable, Iterable
+
+    from ..process import LoggingSetting
+    from ..wire import InstanceMeta
+    from .job import Job
+
+# Bound now: jobs may replace functions of these modules.
+_monotonic = time.monotonic
+_utc_now = partial(datetime.now, timezone.utc)
+
+
+class Instance:
+    """An object of a job's class, with the state of the process that belongs to it."""
+
+    def __init__(self, identifier: str, job: Job, fingerprint: bytes, main: types.ModuleType) -> None:
+        self.id = identifier
+        self.class_name = job.name
+        self.fingerprint = fingerprint
+        self.source = job.source
+        self.modules = job.modules
+        self.main = main
+        self.value: Any = None
+        self.loop: aio.Loop | None = None
+        self.logging: LoggingSetting | None = None
+        self.created_at = self.last_used = _utc_now()
+        self.used_at = _monotonic()
+        self.method_calls = 0
+
+    def touch(self) -> None:
+        self.method_calls += 1
+        self.last_used = _utc_now()
+        self.used_at = _monotonic()
+
+    def run_awaitable(self, awaitable: Awaitable[Any]) -> Any:
+        """Runs an awaitable in the instance's loop: what its methods bind to the loop works in the next call too."""
+        if self.loop is None:
+            self.loop = aio.Loop()
+        return self.loop.run(awaitable)
+
+    def info(self) -> InstanceMeta:
+        return {
+            "id": self.id,
+            "class_name": one_line(self.class_name),
+            "created_at": self.created_at.isoformat(),
+            "method_calls": self.method_calls,
+            "last_used": self.last_used.isoformat(),
+        }
+
+
+class Instances:
+    """The instances of this process, in the order of their last use."""
+
+    _REMEMBERED = 256
+
+    def __init__(self, limit: int, idle_seconds: float) -> None:
+        self._limit = max(1, limit)
+        self._idle_seconds = idle_seconds
+        self._living: OrderedDict[str, Instance] = OrderedDict()
+        # Why instances were dropped, by id, for the call that asks for one again.
+        self._dropped: OrderedDict[str, str] = OrderedDict()
+
+    def uses(self, attribute: str, thing: object) -> bool:
+        return any(getattr(instance, attribute) is thing for instance in self._living.values())
+
+    def count(self) -> int:
+        return len(self._living)
+
+    def has(self, identifier: str | None) -> bool:
+        return identifier in self._living
+
+    def find(self, identifier: str) -> Instance | None:
+        instance = self._living.get(identifier)
+        if instance is not None:
+            self._living.move_to_end(identifier)
+        return instance
+
+    def add(self, instance: Instance) -> None:
+        self._living[instance.id] = instance
+
+    def why_dropped(self, identifier: str) -> str | None:
+        """Why an instance was dropped; None the second time."""
+        return self._dropped.pop(identifier, None)
+
+    def drop(self, identifier: str) -> None:
+        instance = self._living.pop(identifier)
+        instance.value = None
+        if instance.loop is not None:
+            instance.loop.close(wait=False)
+
+    def drop_idle(self) -> None:
+        """Drops those that have not been used for too long."""
+        if not self._idle_seconds or not self._living:
+            return
+        before = _monotonic() - self._idle_seconds
+        idle = [instance.id for instance in self._living.values() if instance.used_at < before]
+        self._drop_all(idle, f"after {self._idle_seconds:g} seconds without a call")
+
+    def make_room(self) -> None:
+        """Drops those that were used longest ago until there is room for one more."""
+        surplus = list(self._living)[: max(0, len(self._living) - self._limit + 1)]
+        self._drop_all(surplus, f"as there were more than {self._limit} instances")
+
+    def drop_every(self, reason: str) -> int:
+        """Drops all; returns how many there were."""
+        identifiers = list(self._living)
+        self._drop_all(identifiers, reason)
+        return len(identifiers)
+
+    def _drop_all(self, identifiers: Iterable[str], reason: str) -> None:
+        for identifier in identifiers:
+            self._dropped[identifier] = reason
+            self.drop(identifier)
+        while len(self._dropped) > self._REMEMBERED:
+            self._dropped.popitem(last=False)
+        if identifiers:
+            gc.collect()  # a model is often part of a cycle, and its memory is needed now

@@ -1,0 +1,76 @@
+"""A call as it is carried out: what it asks for, and what it has come to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from .. import values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..local_modules import LocalModules
+    from ..sources import Source
+    from ..wire import Buffer, ErrorMeta, Format, Frame
+    from .instances import Instance
+
+    Arguments = tuple[list[Any], dict[str, Any]]
+
+_blake2b = hashlib.blake2b
+
+
+class Job:
+    """A CALL frame, with its source and local modules."""
+
+    def __init__(self, frame: Frame, source: Source, modules: LocalModules | None) -> None:
+        meta = frame.meta
+        self.call_id = frame.call_id
+        self.is_class = meta["kind"] == "class"
+        self.name = meta["name"]
+        self.source = source
+        self.modules = modules
+        self.format: Format = meta["format"]
+        self.as_json = self.format == "json"
+        self.limit = meta["limit"]  # of the result, in bytes
+        self.chunk_limit = meta.get("chunkLimit")  # of each item of a generator; None when items are not streamed
+        self.instance_id = meta["instance"]
+        self.fresh = meta["fresh"]
+        self.method = meta["method"] or "__call__"
+        self._arguments = meta["args"], meta["kwargs"]
+        self._constructor = meta["constructorArgs"], meta["constructorKwargs"]
+        split = meta["args"] + len(meta["kwargs"])
+        self._blobs, self._constructor_blobs = frame.blobs[:split], frame.blobs[split:]
+
+    def arguments(self) -> Arguments:
+        count, names = self._arguments
+        return values.load_arguments(iter(self._blobs), self.as_json, "", count, names)
+
+    def constructor_arguments(self) -> Arguments:
+        count, names = self._constructor
+        return values.load_arguments(iter(self._constructor_blobs), self.as_json, "constructor_", count, names)
+
+    def fingerprint(self) -> bytes:
+        """Equal for calls that would construct the same object."""
+        digest = _blake2b(digest_size=16)
+        folder = self.modules.folder if self.modules is not None else ""
+        names = "\0".join(self._constructor[1])
+        for part in (self.source.text, self.name, folder, names):
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+        for blob in self._constructor_blobs:
+            digest.update(b"%d:" % len(blob))
+            digest.update(blob)
+        return digest.digest()
+
+
+class Outcome:
+    """What a call comes to, filled in while it runs."""
+
+    def __init__(self) -> None:
+        self.value: Sequence[Buffer] = ()
+        self.error: ErrorMeta | None = None
+        self.instance: Instance | None = None
+        self.notes: list[str] = []
+        self.poisoned: str | None = None

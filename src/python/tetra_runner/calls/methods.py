@@ -1,0 +1,141 @@
+"""Calls of methods, on instances that are built for the call or found from an earlier one."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .. import aio, errors, values
+from ..errors import RequestError, one_line
+from ..sources import defined_names
+from .instances import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..process import ProcessState
+    from .instances import Instances
+    from .job import Arguments, Job, Outcome
+    from .streams import Streams
+
+_urandom = os.urandom
+
+
+class Methods:
+    """Runs methods."""
+
+    def __init__(self, instances: Instances, state: ProcessState, streams: Streams) -> None:
+        self._instances = instances
+        self._state = state
+        self._streams = streams
+
+    def run(self, job: Job, outcome: Outcome) -> None:
+        self._instances.drop_idle()
+        fingerprint = job.fingerprint()
+        instance = self._reusable(job, fingerprint, outcome.notes)
+        if instance is None:
+            instance, arguments = self._build(job, fingerprint, outcome.notes)
+        else:
+            self._enter(instance)
+            arguments = job.arguments()
+        outcome.instance = instance
+        method = _method(instance, job.method)
+        instance.touch()
+        args, kwargs = arguments
+        value = method(*args, **kwargs)
+        value = aio.plain_value(value, instance.run_awaitable, self._streams.emitter(job))
+        outcome.value = values.dump(value, job.as_json, job.limit)
+
+    def _enter(self, instance: Instance) -> None:
+        """Sets the state of the process that belongs to an instance."""
+        sys.modules["__main__"] = instance.main
+        if instance.logging is not None:
+            self._state.set_logging(instance.logging)
+        if instance.loop is not None:
+            instance.loop.enter()
+
+    def _reusable(self, job: Job, fingerprint: bytes, notes: list[str]) -> Instance | None:
+        """The instance that the call names, or None when one has to be built."""
+        identifier = job.instance_id
+        if identifier is None:
+            return None
+        instance = self._instances.find(identifier)
+        reason = self._instances.why_dropped(identifier)
+        if instance is None:
+            if reason is not None and not job.fresh:
+                notes.append(f"Instance {identifier} was dropped {reason} and is built anew.")
+            return None
+        if not job.fresh and instance.fingerprint == fingerprint:
+            return instance
+        if not job.fresh:
+            notes.append(
+                f"Instance {identifier} is built anew: the code of its class, its local modules or its constructor "
+                "arguments have changed."
+            )
+        del instance  # the last reference but one, so that the memory is free before the new one is built
+        self._instances.drop(identifier)
+        gc.collect()
+        return None
+
+    def _build(self, job: Job, fingerprint: bytes, notes: list[str]) -> tuple[Instance, Arguments]:
+        """A new instance, and the arguments of the method, which are loaded first: if that fails, no model is lost."""
+        main = job.source.execute()
+        cls = vars(main).get(job.name)
+        if not isinstance(cls, type):
+            raise RequestError(
+                f"the source does not define a class named {job.name!r}; it defines: {defined_names(main)}"
+            )
+        arguments = job.arguments()
+        identifier = job.instance_id
+        if identifier is None:
+            identifier = f"{one_line(job.name)}_{_urandom(4).hex()}"
+        instance = Instance(identifier, job, fingerprint, main)
+        self._instances.make_room()
+        instance.loop = aio.loop_if_wanted()
+        try:
+            instance.value = self._construct(cls, job, notes)
+        except BaseException:
+            if instance.loop is not None:
+                instance.loop.close(wait=False)
+            raise
+        self._instances.add(instance)
+        return instance, arguments
+
+    def _construct(self, cls: Callable[..., Any], job: Job, notes: list[str]) -> Any:
+        args, kwargs = job.constructor_arguments()
+        try:
+            return cls(*args, **kwargs)
+        except Exception as error:
+            if not errors.is_cuda_out_of_memory(error):
+                raise
+        # Outside of the handler: the exception holds the frames, and those hold what was loaded so far.
+        count = self._instances.drop_every("as CUDA memory ran out")
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.cuda.empty_cache()
+        notes.append(
+            f"CUDA ran out of memory in the constructor of {job.name}: {count} other instances were dropped and it was "
+            "tried once more."
+        )
+        return cls(*args, **kwargs)
+
+
+def _method(instance: Instance, name: str) -> Callable[..., Any]:
+    cls: type = type(instance.value)
+    try:
+        method = getattr(instance.value, name)
+    except AttributeError:
+        if hasattr(cls, name):
+            raise  # a property that fails in itself
+        method = None
+    if callable(method):
+        return method
+    public = [
+        key for key in dir(cls) if (not key.startswith("_") or key == "__call__") and callable(getattr(cls, key, None))
+    ]
+    raise RequestError(
+        f"the class {instance.class_name} has no method named {name!r}; it has: {', '.join(public) or 'none'}"
+    )

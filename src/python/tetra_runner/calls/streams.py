@@ -1,0 +1,50 @@
+"""The items of generators, sent while the generator runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import values
+from ..errors import SizeError
+from ..wire import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..wire import Buffer, Channel, ChunkMeta
+    from .cancel import CancelGate
+    from .job import Job
+
+
+class Streams:
+    """Sends items as CHUNK frames."""
+
+    def __init__(self, channel: Channel, gate: CancelGate) -> None:
+        self._channel = channel
+        self._gate = gate
+
+    def emitter(self, job: Job) -> Callable[[Any], None]:
+        """A function that takes the items of a job's generator, and sends each if Node wants them.
+
+        Raises SizeError once all items together are certain to be too large for the result, instead of at the end of
+        the generator.
+        """
+        size = values.LeastSize(job.limit)
+
+        def emit(item: Any) -> None:
+            size.add(item)
+            if job.chunk_limit is None:
+                return
+            value: Sequence[Buffer]
+            try:
+                value = values.dump(item, job.as_json, job.chunk_limit)
+            except SizeError:
+                value = ()  # it is in the result all the same
+            meta: ChunkMeta = {"value": job.format if value else None}
+            self._gate.hold()
+            try:
+                self._channel.send(CHUNK, job.call_id, meta, value)
+            finally:
+                self._gate.release()
+
+        return emit

@@ -1,0 +1,157 @@
+"""A call from its frame to its result."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .. import errors, process
+from ..errors import one_line, printable
+from ..local_modules import ModuleStore
+from ..sources import Sources, mend_imports
+from .functions import Functions
+from .instances import Instances
+from .job import Job, Outcome
+from .methods import Methods
+from .streams import Streams
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from ..output import Output
+    from ..process import ProcessState
+    from ..wire import Buffer, Channel, Config, Frame, ResultMeta
+    from .cancel import CancelGate
+
+# Limits of what is sent about a call beside its value.
+_MAX_NOTES, _MAX_NOTE_BYTES = 20, 2000
+_MAX_THREADS, _MAX_THREAD_NAME = 20, 100
+_MAX_POISONED = 500
+
+
+def _bounded(notes: list[str]) -> list[str]:
+    """Notes within limits: they contain names from a job, which can be many and long."""
+    bounded = [printable(note, _MAX_NOTE_BYTES) for note in notes[:_MAX_NOTES]]
+    if len(notes) > _MAX_NOTES:
+        bounded.append(f"{len(notes) - _MAX_NOTES} more notes were left out.")
+    return bounded
+
+
+def _names(threads: list[threading.Thread]) -> list[str]:
+    """Names of threads for a sentence. Properties of a job's class are not read: they may hang or fail."""
+    names = [one_line(vars(thread).get("_name", "?"), _MAX_THREAD_NAME) for thread in threads[:_MAX_THREADS]]
+    if len(threads) > _MAX_THREADS:
+        names.append(f"{len(threads) - _MAX_THREADS} more")
+    return names
+
+
+class Worker:
+    """Carries out calls, one at a time."""
+
+    def __init__(
+        self,
+        config: Config,
+        channel: Channel,
+        output: Output,
+        gate: CancelGate,
+        state: ProcessState,
+        startup_modules: frozenset[str],
+    ) -> None:
+        directory = config["dir"]
+        self._output = output
+        self._gate = gate
+        self._state = state
+        self._sources = Sources(os.path.join(directory, "src"))
+        self._module_store = ModuleStore(os.path.join(directory, "modules"), startup_modules, config["cwd"])
+        self._instances = Instances(config["maxInstances"], config["instanceIdle"])
+        streams = Streams(channel, gate)
+        self._functions = Functions(self._instances, streams)
+        self._methods = Methods(self._instances, state, streams)
+        self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
+        self._threads = process.living_threads()  # as of the end of the last call
+        process.flush_before_exit(output)
+
+    def call(self, frame: Frame) -> tuple[ResultMeta, Sequence[Buffer]]:
+        """Carries out a CALL; returns the metadata and the value of its RESULT."""
+        outcome = Outcome()
+        try:
+            job = self._prepare(frame, outcome)
+        except Exception as error:
+            outcome.error = errors.describe(error)
+        else:
+            self._perform(job, outcome)
+        self._output.settle()
+        pending = self._output.pending()
+        threads_before, self._threads = self._threads, process.living_threads()
+        meta: ResultMeta = {
+            "ok": outcome.error is None,
+            "error": outcome.error,
+            "instance": None if outcome.instance is None else outcome.instance.info(),
+            "instances": self._instances.count(),
+            "lives": self._instances.has(frame.meta["instance"]),
+            "notes": _bounded(outcome.notes),
+            "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
+            "threads": _names([thread for thread in self._threads if thread not in threads_before]),
+            "pending": pending,
+            "output": self._output.release(),
+            "value": frame.meta["format"] if outcome.value else None,
+        }
+        return meta, outcome.value
+
+    def repair(self) -> None:
+        """Restores what a call has changed in the process; after its result is sent, so that nobody waits for it."""
+        self._state.repair()
+
+    def _prepare(self, frame: Frame, outcome: Outcome) -> Job:
+        """Everything before code of the job runs."""
+        meta = frame.meta
+        if meta["refresh"]:
+            importlib.invalidate_caches()
+        modules = self._module_store.get(meta["modules"], partial(self._instances.uses, "modules"), outcome.notes)
+        source = self._sources.get(meta["source"], meta["name"], partial(self._instances.uses, "source"))
+        return Job(frame, source, modules)
+
+    def _perform(self, job: Job, outcome: Outcome) -> None:
+        if job.modules is not None:
+            job.modules.enter()
+        run = self._methods.run if job.is_class else self._functions.run
+        self._gate.run(partial(run, job, outcome), partial(self._failed, outcome))
+        if self._state.in_fork():
+            self._leave_fork(1 if outcome.error else 0)
+        if outcome.instance is not None:
+            outcome.instance.logging = self._state.logging_setting()
+        self._state.reset_logging()
+        sys.modules["__main__"] = self._idle_main
+        if job.modules is not None:
+            job.modules.leave()
+
+    def _failed(self, outcome: Outcome, error: BaseException) -> None:
+        if isinstance(error, SystemExit) and self._state.in_fork():
+            self._leave_fork(error.code if isinstance(error.code, int) else int(error.code is not None))
+        cancelled = self._gate.fired
+        outcome.value = ()
+
+        def examine() -> None:
+            outcome.error = errors.describe(error, cancelled)
+            outcome.poisoned = errors.broken_cuda(error)
+
+        def give_up(_: BaseException) -> None:
+            if outcome.error is None:
+                outcome.error = errors.describe_briefly(error, cancelled or self._gate.fired)
+
+        # An exception's __str__ is code of the job as well: it may hang, and may fail.
+        self._gate.run(examine, give_up)
+        if cancelled:
+            broken = mend_imports()
+            if broken is not None:
+                outcome.poisoned = f"the cancel cut the import of {broken} short, which cannot be repeated"
+
+    def _leave_fork(self, status: int) -> None:
+        """Ends a child whose code has returned out of the job: only the parent sends a result."""
+        self._output.flush()
+        process.exit_now(status & 0xFF)

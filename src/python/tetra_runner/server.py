@@ -1,0 +1,90 @@
+"""Start-up, and the loop that answers incoming frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import cloudpickle
+
+from . import aio, process, wire
+from .calls.cancel import CancelGate
+from .calls.worker import Worker
+from .output import Output
+
+if TYPE_CHECKING:
+    from .wire import Config, ReadyMeta
+
+CONTROL_FD = 3
+PROTOCOL_BROKEN = 70
+
+
+def ready_meta() -> ReadyMeta:
+    major, minor, micro = sys.version_info[:3]
+    return {
+        "pid": os.getpid(),
+        "python": f"{major}.{minor}.{micro}",
+        "prefix": sys.prefix,
+        "executable": sys.executable,
+        "cloudpickle": cloudpickle.__version__,
+        "value": None,
+    }
+
+
+def serve(channel: wire.Channel, worker: Worker) -> int:
+    """Answers calls until Node ends the conversation; returns the status to exit with."""
+    while True:
+        try:
+            frame = channel.receive()
+        except (OSError, ValueError):
+            # A job closed or replaced the control descriptor, or the bytes are not a frame: no answer can be sent.
+            return PROTOCOL_BROKEN
+        if frame is None:
+            return 0
+        meta, value = worker.call(frame)
+        try:
+            channel.send(wire.RESULT, frame.call_id, meta, value)
+        except (OSError, ValueError):
+            return PROTOCOL_BROKEN
+        del frame, meta, value  # so that the memory of a job is free while the runner waits for the next one
+        worker.repair()
+
+
+def start(config: Config, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
+    """Everything up to READY."""
+    high_fd = process.high_descriptor_base()
+    control = process.move_descriptor(CONTROL_FD, high_fd)
+    process.die_with_parent(config["parent"])
+    cwd = config["cwd"]
+    os.makedirs(cwd, exist_ok=True)
+    os.chdir(cwd)
+    sys.path.append(cwd)  # last: a file of the workspace never hides an installed package
+
+    channel = wire.Channel(socket.socket(fileno=control))
+    output = Output(config["dir"], high_fd)
+    gate = CancelGate(aio.cancel_softly)
+    state = process.ProcessState(cwd, gate)
+    worker = Worker(config, channel, output, gate, state, startup_modules)
+    process.prepare_for_forks([channel, output])
+    channel.send(wire.READY, 0, ready_meta())
+    return channel, output, worker
+
+
+def main(startup_modules: frozenset[str]) -> None:
+    config: Config = json.loads(sys.argv[1])
+    sys.argv[:] = [""]
+    boot_stderr = os.dup(2)
+    try:
+        channel, output, worker = start(config, startup_modules)
+    except BaseException:
+        # Node reads the FIFO only after READY: until then errors have to go to the stderr that it started with.
+        os.dup2(boot_stderr, 2)
+        sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
+        raise
+    os.close(boot_stderr)
+    status = serve(channel, worker)
+    output.flush()
+    process.exit_now(status)

@@ -1,0 +1,126 @@
+"""The source of jobs as real files, which tracebacks, inspect.getsource and multiprocessing's spawn read again."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.machinery
+import linecache
+import os
+import shutil
+import sys
+import types
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from .errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    InUse = Callable[["Source"], bool]
+
+_exec = exec
+
+
+class Source:
+    """One text of source, compiled, in a file of its own."""
+
+    __slots__ = ("code", "path", "text")
+
+    def __init__(self, text: str, path: str, code: types.CodeType) -> None:
+        self.text = text
+        self.path = path
+        self.code = code
+
+    def execute(self) -> types.ModuleType:
+        """Runs the source in a new module `__main__`, which replaces the one before in sys.modules.
+
+        That name, because cloudpickle sends classes of `__main__` by value, so that a client that never saw them can
+        load them, and because the children of multiprocessing look for the job's functions there.
+        """
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        main.__file__ = self.path
+        names = vars(main)
+        names["__builtins__"] = builtins
+        _exec(self.code, names)
+        return main
+
+
+class Sources:
+    """The sources used last, by their text."""
+
+    def __init__(self, directory: str, limit: int = 64) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._count = 0
+        self._known: OrderedDict[str, Source] = OrderedDict()
+
+    def get(self, text: str, name: str, in_use: InUse) -> Source:
+        """The compiled source. `in_use(source)` says which ones must stay."""
+        source = self._known.get(text)
+        if source is not None:
+            self._known.move_to_end(text)
+            return source
+        source = self._add(text, name)
+        self._known[text] = source
+        if len(self._known) > self._limit:
+            unused = (key for key, old in self._known.items() if old is not source and not in_use(old))
+            oldest = next(unused, None)
+            if oldest is not None:
+                self._remove(self._known.pop(oldest))
+        return source
+
+    def _add(self, text: str, name: str) -> Source:
+        self._count += 1
+        stem = name if name.isidentifier() and name.isascii() and len(name) <= 100 else "job"
+        path = os.path.join(self._directory, str(self._count), stem + ".py")
+        try:
+            code = compile(text, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            raise RequestError(f"{type(error).__name__}: {error}") from error
+        # No modification time: the entry stays valid if the file changes or is removed.
+        linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+        except OSError:
+            pass  # a full disk: the code runs all the same, and tracebacks have the lines from linecache
+        return Source(text, path, code)
+
+    def _remove(self, source: Source) -> None:
+        linecache.cache.pop(source.path, None)
+        shutil.rmtree(os.path.dirname(source.path), ignore_errors=True)
+
+
+def mend_imports() -> str | None:
+    """After a cancelled call: removes what interrupted imports have left in sys.modules.
+
+    Python removes a package whose import fails, but not the modules below it, and with those in place the next import
+    of the package can fail. Returns the name of such a module if it is a compiled one, as most of those cannot be
+    loaded a second time; else None.
+    """
+    compiled = None
+    while True:
+        names: list[Any] = list(sys.modules)  # a job can put other objects there too
+        remains = [
+            name
+            for name in names
+            if isinstance(name, str) and "." in name and name.rpartition(".")[0] not in sys.modules
+        ]
+        if not remains:
+            return compiled
+        for name in remains:
+            module = sys.modules.pop(name)
+            if isinstance(getattr(module, "__loader__", None), importlib.machinery.ExtensionFileLoader):
+                compiled = name
+
+
+def defined_names(main: types.ModuleType) -> str:
+    """What the source defines, for messages about a name that it does not define."""
+    names = [
+        name
+        for name, value in vars(main).items()
+        if callable(value) and getattr(value, "__module__", None) == "__main__"
+    ]
+    return ", ".join(names) or "nothing"
