@@ -9,8 +9,11 @@ import { JSON_LIMITS, parseJson } from "../domain/JsonLimits.ts";
  *
  * A frame is a header of 12 bytes, little endian (length of the body u32, type u8, 3 bytes of padding,
  * number of the call u32), then the body: length of the meta u32, the meta as JSON, and blobs back to back.
- * Arguments and results are blobs, so that pickles travel raw. Frames to the runner list the lengths of their blobs
+ * Arguments and results are blobs, so that pickles are sent raw. Frames to the runner list the lengths of their blobs
  * in `blobs`; those from it have at most one, the value, whose format the meta names in `value`.
+ *
+ * The other side of this contract is src/python/tetra_runner/wire.py. The golden messages in test/runner/golden have to
+ * fit both.
  */
 export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, bye: 5 } as const;
 
@@ -20,7 +23,12 @@ const META_LENGTH = 4;
 /** The most bytes of meta in a frame from the runner; the runner's own limits are lower. */
 const META_LIMIT = 1024 * 1024;
 
-/** What the runner says of itself once it can take calls. */
+const Format = Schema.Literals(["cloudpickle", "json"]);
+
+/** The meta of a frame from the runner, beside what its type adds: the format of the value, if there is one. */
+const ValueMeta = Schema.Struct({ value: Schema.NullOr(Format) });
+
+/** What the runner reports about itself once it can take calls. */
 export const Ready = Schema.Struct({
   pid: Schema.Int,
   /** Version of Python, such as `3.12.1`. */
@@ -32,7 +40,13 @@ export const Ready = Schema.Struct({
 });
 export type Ready = typeof Ready.Type;
 
-/** Why a call did not answer with a value. */
+/** The whole meta of a `ready` frame. */
+export const ReadyMeta = Schema.Struct({ ...Ready.fields, ...ValueMeta.fields });
+
+/** The whole meta of a `chunk` frame: an item of a generator, without a value if it is above its limit. */
+export const ChunkMeta = ValueMeta;
+
+/** Why a call has no value. */
 export const CallError = Schema.Struct({
   kind: Schema.Literals([
     "exception",
@@ -50,7 +64,7 @@ export const CallError = Schema.Struct({
 });
 export type CallError = typeof CallError.Type;
 
-/** The id of an instance: a client's is shorter, and so is one that the runner makes. It is kept after the call. */
+/** The id of an instance, which is kept after the call. Those of clients and those that the runner makes are shorter. */
 const InstanceId = Schema.String.pipe(Schema.check(Schema.isMaxLength(512)));
 
 /** How a call ended. */
@@ -58,7 +72,7 @@ export const CallResult = Schema.Struct({
   ok: Schema.Boolean,
   error: Schema.NullOr(CallError),
   instance: Schema.NullOr(Schema.Struct({ id: InstanceId, ...InstanceInfo.fields })),
-  /** How many instances live in the process. */
+  /** How many instances there are in the process. */
   instances: Schema.Int,
   /** Whether the instance that the call named is one of them. */
   lives: Schema.Boolean,
@@ -68,35 +82,56 @@ export const CallResult = Schema.Struct({
   poisoned: Schema.NullOr(Schema.String),
   /** Threads that the call left running. */
   threads: Schema.Array(Schema.String),
-  /** There is a new pipe for the output from now on, as leftover processes may still hold the old one. */
+  /** The output continues in a new pipe, because leftover processes may still hold the old one. */
   output: Schema.Boolean,
 });
 export type CallResult = typeof CallResult.Type;
 
-/** Whether a result says that nothing of its output is left in the pipe, so that a read of it can be spared. */
+/** The whole meta of a `result` frame. */
+export const ResultMeta = Schema.Struct({
+  ...CallResult.fields,
+  ...ValueMeta.fields,
+  /** Bytes of output that are still in the pipe; -1 if the runner does not know. */
+  pending: Schema.Int,
+});
+
+/** Whether nothing of a call's output is left in the pipe, so that it need not be read again. */
 export const nothingPending = (meta: unknown): boolean =>
   Predicate.hasProperty(meta, "pending") && meta.pending === 0;
 
-/** The meta of a call; the blobs are arguments, keyword arguments and the constructor's, in this order. */
-export interface CallMeta {
-  readonly kind: "function" | "class";
-  readonly name: string;
-  readonly source: string;
-  readonly format: "cloudpickle" | "json";
-  readonly args: number;
-  readonly kwargs: ReadonlyArray<string>;
-  readonly constructorArgs: number;
-  readonly constructorKwargs: ReadonlyArray<string>;
-  readonly method: string;
-  readonly instance: string | null;
+/** What a call asks for; the blobs are arguments, keyword arguments and the constructor's, in this order. */
+export const CallMeta = Schema.Struct({
+  kind: Schema.Literals(["function", "class"]),
+  name: Schema.String,
+  source: Schema.String,
+  format: Format,
+  args: Schema.Int,
+  kwargs: Schema.Array(Schema.String),
+  constructorArgs: Schema.Int,
+  constructorKwargs: Schema.Array(Schema.String),
+  method: Schema.String,
+  instance: Schema.NullOr(Schema.String),
   /** Build the instance anew, whether or not there is one. */
-  readonly fresh: boolean;
-  readonly modules: Readonly<Record<string, string>>;
+  fresh: Schema.Boolean,
+  /** Local modules: relative path to source. */
+  modules: Schema.Record(Schema.String, Schema.String),
   /** The most bytes of the result as Python encodes it. */
-  readonly limit: number;
-  /** The same for each value of a generator that is sent as a chunk; absent if values are not streamed. */
-  readonly chunkLimit?: number;
-}
+  limit: Schema.Int,
+  /** The same for each item of a generator that is sent as a chunk; absent if items are not streamed. */
+  chunkLimit: Schema.optionalKey(Schema.Int),
+});
+export type CallMeta = typeof CallMeta.Type;
+
+/** The whole meta of a `call` frame. */
+export const CallFrameMeta = Schema.Struct({
+  ...CallMeta.fields,
+  /** Packages were installed since the last call. */
+  refresh: Schema.Boolean,
+  blobs: Schema.Array(Schema.Int),
+});
+
+/** The whole meta of a `bye` frame. */
+export const ByeMeta = Schema.Struct({ blobs: CallFrameMeta.fields.blobs });
 
 /** A frame from the runner. */
 export interface Frame {
@@ -134,9 +169,7 @@ export class FrameInvalid extends Schema.TaggedError<FrameInvalid>()("FrameInval
   }
 }
 
-const valueOf = Schema.decodeUnknownOption(
-  Schema.Struct({ value: Schema.Literals(["cloudpickle", "json"]) }),
-);
+const valueOf = Schema.decodeUnknownOption(Schema.Struct({ value: Format }));
 
 const META_LIMITS = { ...JSON_LIMITS, depth: 10, keys: 1000, items: 1000 };
 

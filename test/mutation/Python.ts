@@ -39,6 +39,10 @@ const decodeItem = Schema.decodeUnknownSync(
 /** The line that a diff puts in place of another. */
 const replacementIn = (diff: string): string => (/^\+(?!\+\+)(.*)$/m.exec(diff)?.[1] ?? "").trim();
 
+/** Whether a change can't matter: annotations and the imports for them are not evaluated. */
+const isOfTypes = (line: string, operator: string): boolean =>
+  line === "if TYPE_CHECKING:" || (line.startsWith("def ") && operator.includes("_BitOr_"));
+
 /** The interpreter that has pytest. */
 const python = () =>
   execFileSync("sh", ["test/python/tool.sh", "--path"], { stdio: ["ignore", "pipe", "inherit"] })
@@ -86,12 +90,18 @@ export const mutantsOf = (uv: string, target: Target): ReadonlyArray<Mutant> => 
       .filter((text) => text.trim() !== "")
       .map((text) => decodeItem(text))
       .flatMap(([{ mutations }, result]) =>
-        mutations.map(({ operator_name, start_pos: [line] }) => ({
-          module: target.module,
-          line: (lines[line - 1] ?? "").trim(),
-          change: `${operator_name.replace("core/", "")}: ${replacementIn(result?.diff ?? "")}`,
-          isKilled: result !== null && result.test_outcome !== "survived",
-        })),
+        mutations.flatMap(({ operator_name, start_pos: [number] }) => {
+          const line = (lines[number - 1] ?? "").trim();
+          if (isOfTypes(line, operator_name)) return [];
+          return [
+            {
+              module: target.module,
+              line,
+              change: `${operator_name.replace("core/", "")}: ${replacementIn(result?.diff ?? "")}`,
+              isKilled: result !== null && result.test_outcome !== "survived",
+            },
+          ];
+        }),
       );
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -70,7 +70,10 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     tests: ["test/queue/JobsAtWork.test.ts"],
   },
   { module: "src/queue/ResultStore.ts", tests: ["test/queue/ResultStore.test.ts"] },
-  { module: "src/runner/RunnerProtocol.ts", tests: ["test/runner/RunnerProtocol.test.ts"] },
+  {
+    module: "src/runner/RunnerProtocol.ts",
+    tests: ["test/runner/RunnerProtocol.test.ts", "test/runner/GoldenMessages.test.ts"],
+  },
   { module: "src/cli/process/Shutdown.ts", tests: ["test/cli/process/Shutdown.test.ts"] },
   { module: "src/cli/results/TerminalText.ts", tests: ["test/cli/results/TerminalText.test.ts"] },
 ];

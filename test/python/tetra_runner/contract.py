@@ -1,0 +1,58 @@
+"""Whether messages have the types of wire.py, at run time."""
+
+import typing
+
+
+def _is_typed_dict(hint):
+    return isinstance(hint, type) and hasattr(hint, "__required_keys__")
+
+
+def problems(value, hint, place):
+    """Where a value does not have a type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union:
+        options = [list(problems(value, argument, place)) for argument in arguments]
+        if all(options):
+            yield from options[0]
+    elif origin is typing.Literal:
+        if value not in arguments:
+            yield f"{place} is {value!r}"
+    elif type(value) is not (dict if _is_typed_dict(hint) else origin or hint):
+        yield f"{place} is of type {type(value).__name__}"
+    elif _is_typed_dict(hint):
+        hints = typing.get_type_hints(hint)
+        yield from (f"{place}.{key} is unknown" for key in value if key not in hints)
+        yield from (f"{place}.{key} is missing" for key in hint.__required_keys__ if key not in value)
+        for key in value:
+            if key in hints:
+                yield from problems(value[key], hints[key], f"{place}.{key}")
+    elif origin is list:
+        for index, item in enumerate(value):
+            yield from problems(item, arguments[0], f"{place}[{index}]")
+    elif origin is dict:
+        for key, item in value.items():
+            yield from problems(key, arguments[0], f"{place} key")
+            yield from problems(item, arguments[1], f"{place}[{key!r}]")
+
+
+def _nested(hint):
+    """The typed dictionary that a field has, if it has one."""
+    return next((option for option in (hint, *typing.get_args(hint)) if _is_typed_dict(option)), None)
+
+
+def all_fields(hint):
+    """The fields of a type, those of nested types too."""
+    for key, inner in typing.get_type_hints(hint).items():
+        yield key
+        if _nested(inner) is not None:
+            yield from (f"{key}.{name}" for name in all_fields(_nested(inner)))
+
+
+def used_fields(hint, values):
+    """The fields that values of a type have."""
+    hints = typing.get_type_hints(hint)
+    for value in values:
+        for key, inner in value.items():
+            yield key
+            if _nested(hints.get(key)) is not None and inner is not None:
+                yield from (f"{key}.{name}" for name in used_fields(_nested(hints[key]), [inner]))

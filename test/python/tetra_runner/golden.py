@@ -1,0 +1,45 @@
+"""The golden messages in test/runner/golden, which the tests of both sides of the wire read.
+
+Each file has a frame's type, who sends it, the number of its call, its metadata and blobs, and the whole frame as
+base64. After a change of a file's metadata, `python3 test/python/tetra_runner/golden.py` writes its frame again.
+"""
+
+import base64
+import json
+import struct
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[3] / "test" / "runner" / "golden"
+TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5}
+
+
+class Message:
+    def __init__(self, path):
+        self.path = path
+        self.name = path.stem
+        self.fields = json.loads(path.read_text())
+        self.type = self.fields["type"]
+        self.sender = self.fields["from"]
+        self.call = self.fields["call"]
+        self.meta = self.fields["meta"]
+        self.blobs = [blob.encode() for blob in self.fields["blobs"]]
+        self.frame = base64.b64decode(self.fields["frame"])
+
+    def expected_frame(self):
+        """The frame by the description of the format, without the code of either side."""
+        text = json.dumps(self.meta, separators=(",", ":")).encode()
+        body = struct.pack("<I", len(text)) + text + b"".join(self.blobs)
+        return struct.pack("<IBxxxI", len(body), TYPES[self.type], self.call) + body
+
+
+MESSAGES = [Message(path) for path in sorted(FOLDER.glob("*.json"))]
+
+
+def main():
+    for message in MESSAGES:
+        message.fields["frame"] = base64.b64encode(message.expected_frame()).decode()
+        message.path.write_text(json.dumps(message.fields, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

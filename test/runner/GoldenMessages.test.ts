@@ -1,0 +1,112 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Result, Schema } from "effect";
+
+import {
+  ByeMeta,
+  CallError,
+  CallFrameMeta,
+  CallResult,
+  ChunkMeta,
+  encode,
+  FrameReader,
+  FrameType,
+  ReadyMeta,
+  ResultMeta,
+} from "../../src/runner/RunnerProtocol.ts";
+
+/** Read by the tests of the Python side too (test/python/tetra_runner/test_wire.py). */
+const FOLDER = join(import.meta.dirname, "golden");
+
+const Message = Schema.Struct({
+  type: Schema.Literals(["ready", "call", "chunk", "result", "bye"]),
+  from: Schema.Literals(["node", "runner"]),
+  call: Schema.Int,
+  meta: Schema.Record(Schema.String, Schema.Unknown),
+  blobs: Schema.Array(Schema.String),
+  frame: Schema.String,
+});
+
+const messages = readdirSync(FOLDER).map((file) => ({
+  name: file.replace(".json", ""),
+  message: Schema.decodeSync(Schema.fromJsonString(Message))(
+    readFileSync(join(FOLDER, file), "utf8"),
+  ),
+}));
+
+const sentBy = (sender: "node" | "runner") =>
+  messages.filter(({ message }) => message.from === sender);
+
+const SCHEMAS = {
+  ready: ReadyMeta,
+  call: CallFrameMeta,
+  chunk: ChunkMeta,
+  result: ResultMeta,
+  bye: ByeMeta,
+} as const;
+
+const strict = { onExcessProperty: "error" } as const;
+
+const keys = (...objects: ReadonlyArray<object>) =>
+  [...new Set(objects.flatMap((object) => Object.keys(object)))].toSorted();
+
+describe("golden messages", () => {
+  it.each(messages)("$name has exactly the fields of its schema", ({ message }) => {
+    const schema: Schema.Codec<unknown> = SCHEMAS[message.type];
+    const decoded = Schema.decodeSync(schema, strict)(message.meta);
+    assert.deepStrictEqual(Schema.encodeSync(schema)(decoded), message.meta);
+  });
+
+  it.each(["ready", "call", "chunk", "result", "bye"] as const)(
+    "of type %s use every field of its schema",
+    (type) => {
+      const metas = messages.flatMap(({ message }) =>
+        message.type === type ? [message.meta] : [],
+      );
+      assert.deepStrictEqual(keys(...metas), keys(SCHEMAS[type].fields));
+    },
+  );
+
+  it("use every kind of error", () => {
+    const kinds = messages.flatMap(({ message }) =>
+      message.type === "result"
+        ? [Schema.decodeUnknownSync(CallResult)(message.meta).error?.kind]
+        : [],
+    );
+    assert.includeMembers(kinds, [...CallError.fields.kind.literals]);
+  });
+
+  it.each(sentBy("node"))("$name is written byte for byte", ({ message }) => {
+    const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(
+      message.type === "call" ? CallFrameMeta : ByeMeta,
+    )(message.meta);
+    const blobs = message.blobs.map((blob) => Buffer.from(blob));
+    assert.deepStrictEqual(
+      blobs.map((blob) => blob.byteLength),
+      [...lengths],
+    );
+    const frame = Buffer.concat(encode(FrameType[message.type], message.call, meta, blobs));
+    assert.strictEqual(frame.toString("latin1"), bytesOf(message.frame).toString("latin1"));
+  });
+
+  it.each(sentBy("runner"))("$name is read from its bytes", ({ message }) => {
+    const frames = new FrameReader(() => 1000).read(bytesOf(message.frame));
+    assert.strictEqual(frames.length, 1);
+    const frame = frames.map(Result.getOrThrow)[0];
+    assert.deepInclude(frame, {
+      type: FrameType[message.type],
+      call: message.call,
+      meta: message.meta,
+    });
+    assert.strictEqual(
+      frame?.value?.text(),
+      frame?.value?.format === "json"
+        ? message.blobs.join("")
+        : message.blobs.map((blob) => Buffer.from(blob).toString("base64"))[0],
+    );
+  });
+});
+
+const bytesOf = (base64: string) => Buffer.from(base64, "base64");
