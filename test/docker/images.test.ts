@@ -104,7 +104,7 @@ describe("the images", () => {
   it.each([
     ["docker/Dockerfile", /^# Recommended in the template.*(?:\n#.*)*/m],
     ["docker/Dockerfile-cpu", /^# Recommended in the template.*(?:\n#.*)*/m],
-    ["README.md", /^\d\. \*\*Template\*\*.*recommended.*/m],
+    ["docs/deployment.md", /^\d\. \*\*Template\*\*.*recommended.*(?:\n {3}- .*)*/m],
   ])("come with recommended limits for jobs and for the end: %s", (file, paragraph) => {
     const [recommended = ""] = paragraph.exec(textOf(file)) ?? [];
     assert.include(recommended, "WORKER_JOB_TIMEOUT");
