@@ -40,7 +40,7 @@ done
 echo "== the program"
 npm run -s bundle
 mkdir -p "$root/opt/worker-tetra/fixtures" "$root/opt/worker-tetra/bin"
-cp docker/install.sh docker/requirements.txt docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
+cp docker/install.sh docker/requirements.txt src/venv/versions.json docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
 cp fixtures/*.json "$root/opt/worker-tetra/fixtures/"
 
 echo "== install.sh base"

@@ -6,8 +6,10 @@
 set -eu
 
 ROOT=/opt/worker-tetra
-UV_VERSION=0.13.9
 TINI_VERSION=0.19.0
+
+# The version of a program or package that the worker also installs by itself.
+version_of() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$ROOT/versions.json"; }
 
 base() {
     version=$1
@@ -37,13 +39,14 @@ base() {
 
     # A variable, not the flag of that name: pip 22.0 (Ubuntu 22.04) does not know the flag.
     PIP_ROOT_USER_ACTION=ignore "$any" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
-        --target "$ROOT/uv" "uv==$UV_VERSION"
+        --target "$ROOT/uv" "uv==$(version_of uv)"
     ln -sf "$ROOT/uv/bin/uv" /usr/local/bin/uv
 
     # Packages that the image already has, PyTorch above all, stay visible to jobs.
     export UV_PYTHON_INSTALL_DIR="$ROOT/python" UV_NO_CACHE=1 UV_LINK_MODE=copy
     uv venv --quiet --python "${python:-$version}" --system-site-packages "$ROOT/base"
-    uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode -r "$ROOT/requirements.txt"
+    uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode \
+        "cloudpickle==$(version_of cloudpickle)" -r "$ROOT/requirements.txt"
 }
 
 worker() {

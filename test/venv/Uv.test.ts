@@ -5,6 +5,7 @@ import { type ProgramOptions, Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import { Uv } from "../../src/venv/Uv.ts";
+import versions from "../../src/venv/versions.json" with { type: "json" };
 import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
 import { type Fault, faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
 import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
@@ -280,7 +281,7 @@ describe("Uv", () => {
 
   it.effect("that does not run is noticed when it fails, and another takes its place", () => {
     const { memory, provide } = setUp({ uv: true });
-    memory.plant({ [`${TOOLS}/uv-0.13.9/bin/uv`]: "broken" });
+    memory.plant({ [`${TOOLS}/uv-${versions.uv}/bin/uv`]: "broken" });
     return Effect.gen(function* () {
       const error = yield* Effect.flip(run);
       assert.include(error.message, "uv pip check");

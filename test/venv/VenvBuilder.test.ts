@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Option } from "effect";
 
 import type { Place } from "../../src/venv/Place.ts";
+import versions from "../../src/venv/versions.json" with { type: "json" };
 import { fakeMachine } from "../support/fakes/FakeMachine.ts";
 
 const place: Place = {
@@ -135,7 +136,11 @@ describe("VenvBuilder", () => {
 
   it.effect.each([
     ["uv venv", "uv venv", "uv venv failed. no space"],
-    ["uv pip", "uv pip", "installing cloudpickle==3.1.2, aiohttp>=3.9, nope failed. no space"],
+    [
+      "uv pip",
+      "uv pip",
+      `installing cloudpickle==${versions.cloudpickle}, aiohttp>=3.9, nope failed. no space`,
+    ],
   ] as const)(
     "that %s can't build is an error in its words, and leaves nothing",
     ([, start, words]) => {

@@ -1,5 +1,10 @@
+import versions from "../versions.json" with { type: "json" };
+
 /** What the runner and the clients' generated code import; the only place that names the versions. */
-export const BASE_PACKAGES = { cloudpickle: "==3.1.2", aiohttp: ">=3.9" } as const;
+export const BASE_PACKAGES = {
+  cloudpickle: `==${versions.cloudpickle}`,
+  aiohttp: ">=3.9",
+} as const;
 
 /** The name that a requirement begins with, if it does. */
 const nameOf = (requirement: string): string =>

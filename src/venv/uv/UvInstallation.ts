@@ -8,9 +8,10 @@ import { diskFault } from "../../platform/files/DiskFault.ts";
 import { writableCache } from "../../platform/files/Writability.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Interpreters } from "../Interpreters.ts";
+import versions from "../versions.json" with { type: "json" };
 
 /** The version that is installed where there is none; the only place that names it. */
-const VERSION = "0.13.9";
+const VERSION = versions.uv;
 
 /**
  * The current directory of uv and pip. Programs find files by it (configuration, names of archives, Python's

@@ -93,7 +93,7 @@ const steady = (text: string, volume: string): string =>
     .replace(/. Disk {9}.*?; (.*)(\n {15}.*)?/, "Disk         <space>; $1")
     .replaceAll(/^ +\d+\.\d [MG]B {2}/gm, "  <size>  ")
     .replaceAll(/\d+\.\d+\.\d+-[0-9a-f]{8}-1/g, "<environment>")
-    .replaceAll(/Python \d+\.\d+\.\d+/g, "Python <version>")
+    .replaceAll(/(Python|cloudpickle) \d+\.\d+\.\d+/g, "$1 <version>")
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z, version [\d.]+/g, "<time>, version <version>")
     .replaceAll(/in \d+\.\d\d s/g, "in <seconds>")
     .replace(/Settings[^]*/, "Settings …");
