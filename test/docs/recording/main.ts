@@ -11,16 +11,25 @@ const SCENES = [
   { title: "A crash fails one call, and the next call works", requests: ["export", "train"] },
 ] as const;
 
+/** How these requests end. */
+const EXPECTED = "✓✗✗✓";
+
 /** A pause before each request, in seconds, so that a reader can follow. */
 const PAUSE = 1.5;
 
+/** The lines of a source, with one empty line at most between others. */
 const sourceOf = (name: string) =>
   readFileSync(new URL(`${name}.py`, import.meta.url), "utf8")
     .trimEnd()
+    .replaceAll(/\n{3,}/g, "\n\n")
     .split("\n")
     .filter((line) => !line.startsWith("# fixture:"));
 
 const lines = await recordRun(SCENES.flatMap(({ requests }) => requests));
+const marks = lines.map(({ text }) => /^[✓✗]/u.exec(text)?.[0] ?? "").join("");
+if (marks !== EXPECTED) {
+  throw new Error(`The run ended differently: ${lines.map(({ text }) => text).join("\n")}`);
+}
 const outputs: Array<Array<TimedLine>> = [];
 for (const { seconds, text } of lines) {
   if (text.startsWith("▶")) outputs.push([]);

@@ -1,6 +1,7 @@
 # fixture: {"function": "train", "args": [3]}
 import time
 
+
 def train(epochs):
     loss = 1.0
     for epoch in range(1, epochs + 1):
