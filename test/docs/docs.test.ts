@@ -39,10 +39,11 @@ describe("the documentation", () => {
     }
   });
 
-  it("names only npm scripts that exist", () => {
-    const named = [...documentation.matchAll(/npm run (?:-s )?([a-z][a-z:-]*)/g)].map(
-      ([, script]) => script ?? "",
-    );
+  it("and the workflows name only npm scripts that exist", () => {
+    const workflows = [".ci/run", ...globSync(".github/workflows/*.yml")].map(textOf).join("\n");
+    const named = [
+      ...`${documentation}\n${workflows}`.matchAll(/npm run (?:-s )?([a-z][a-z:-]*)/g),
+    ].map(([, script]) => script ?? "");
     assert.isNotEmpty(named);
     assert.includeMembers(Object.keys(manifest.scripts), named);
   });
