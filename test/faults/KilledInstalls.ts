@@ -64,7 +64,7 @@ export const killedInstalls = (tools: Tools, count: number) =>
       ]);
       yield* Effect.gen(function* () {
         const worker = yield* machine.start(settings);
-        yield* worker.said("Installing babel");
+        yield* worker.wrote("Installing babel");
         // The first two are sure to hit it, one by the worker's end and one by its own.
         const uv =
           kills < 2

@@ -37,7 +37,7 @@ export const killedBuilders = (tools: Tools, count: number) =>
       yield* Effect.gen(function* () {
         const machine = yield* testMachine(tools);
         const builder = yield* machine.start();
-        yield* builder.said("Building the virtual environment");
+        yield* builder.wrote("Building the virtual environment");
         // The first is sure to hit a build, which takes longer than this.
         const delay = kills === 0 ? 0 : yield* Random.nextIntBetween(0, 1500);
         const built = yield* Effect.timeoutOption(builder.ready, { milliseconds: delay });

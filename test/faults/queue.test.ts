@@ -123,7 +123,7 @@ describe("a worker on a bad day", () => {
                 "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
               ),
             );
-            if (kill % 2 === 0) yield* eventually(() => worker.stdout().includes("begun"));
+            if (kill % 2 === 0) yield* worker.wrote("begun");
             else yield* service.seen("take", 1);
             yield* Effect.sleep({ milliseconds: yield* Random.nextIntBetween(0, 100) });
             const below = descendantsOf(worker.pid);

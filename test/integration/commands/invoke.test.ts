@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { eventually } from "../../support/effects/Waiting.ts";
 import { requestFile } from "../../support/files/RequestFile.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { loopbackServer, respondJson } from "../../support/http/LoopbackServer.ts";
@@ -213,7 +212,7 @@ describe("invoke", () => {
         url,
         yield* requestFile(LONG),
       ]);
-      yield* eventually(() => run.stderr().includes("running …"));
+      yield* run.wrote("running …");
       yield* run.signal("SIGINT");
       assert.strictEqual((yield* run.ended).code, 130);
       assert.match(run.stderr(), /job \S+ was cancelled/);

@@ -49,14 +49,21 @@ const jobIs = (
 const inState = (status: string) => (view: Readonly<Record<string, unknown>>) =>
   view["status"] === status;
 
-const portOf = (worker: { readonly stderr: () => string }, index = 0) =>
-  Number([...worker.stderr().matchAll(/Listening on 0\.0\.0\.0:(\d+)/g)][index]?.[1] ?? 0);
-
-/** The same of a command line in this process. */
-const listening = (
-  { logs }: { readonly logs: { readonly notices: () => ReadonlyArray<string> } },
-  index = 0,
-) => portOf({ stderr: () => logs.notices().join("\n") }, index);
+/** Waits until a command line in this process listens on so many ports; returns the last of them. */
+const listening = Effect.fnUntraced(function* (
+  { logs }: Effect.Success<ReturnType<typeof startCommandLine>>,
+  count = 1,
+) {
+  const ports = () =>
+    [
+      ...logs
+        .notices()
+        .join("\n")
+        .matchAll(/Listening on 0\.0\.0\.0:(\d+)/g),
+    ].map(([, port]) => Number(port));
+  yield* logs.until(() => ports().length >= count);
+  return ports()[count - 1] ?? 0;
+});
 
 const ready = (port: number) => poll(ask(port, "/ping"), ({ status }) => status === 200);
 
@@ -233,7 +240,7 @@ describe("serve", () => {
       const [before = 0] = ports();
       const running = yield* submit(before, LONG);
       const waiting = yield* submit(before, HELLO);
-      yield* eventually(() => worker.stdout().includes("begun"));
+      yield* worker.wrote("begun");
       const source = fileURLToPath(new URL("../../../src/cli/commands/serve.ts", import.meta.url));
       utimesSync(source, new Date(), new Date());
       yield* eventually(() => ports().length === 2);
@@ -285,9 +292,8 @@ describe("serve", () => {
         "--rp_api_concurrency",
         "1",
       ]);
-      const port = () => Number(/http:\/\/localhost:(\d+)/.exec(worker.stderr())?.[1] ?? 0);
-      yield* eventually(() => port() > 0);
-      const answer = yield* ask(port(), "/runsync", { body: { input: HELLO } });
+      const [, port] = yield* worker.wrote(/http:\/\/localhost:(\d+)\D/);
+      const answer = yield* ask(Number(port), "/runsync", { body: { input: HELLO } });
       assert.deepNestedInclude(text(answer.json), { "output.json_result": "Hello you" });
     }).pipe(Effect.scoped),
   );
@@ -297,8 +303,8 @@ describe("start behind a load balancer", () => {
   it.live("carries out requests and answers pings meanwhile; at the end it finishes first", () =>
     Effect.gen(function* () {
       const worker = yield* workerProcess({ PORT: "0", WORKER_CONCURRENCY: "2" });
-      yield* eventually(() => portOf(worker) > 0);
-      const port = portOf(worker);
+      const [, shown] = yield* worker.wrote(/Listening on 0\.0\.0\.0:(\d+)\D/);
+      const port = Number(shown);
       yield* ready(port);
       const slow = functionInput("import time\ndef f():\n    time.sleep(2)\n    return 'slow'");
       const waiting = yield* Effect.forkChild(ask(port, "/execute", { body: slow }));
@@ -321,8 +327,7 @@ describe("start behind a load balancer", () => {
     Effect.gen(function* () {
       const marker = `${yield* temporaryFolder}/marker`;
       const worker = yield* startCommandLine(["start"], { ...realEnvironment(), PORT: "0" });
-      yield* eventually(() => listening(worker) > 0);
-      const port = listening(worker);
+      const port = yield* listening(worker);
       const long = functionInput(
         "import time\ndef f(path):\n    open(path, 'w').close()\n    time.sleep(100)",
         [marker],
@@ -342,8 +347,8 @@ describe("start behind a load balancer", () => {
         PORT: "0",
         WORKER_RESULT_LIMIT: "100000",
       });
-      yield* eventually(() => listening(worker) > 0);
-      const answer = yield* ask(listening(worker), "/execute", { body: LARGE });
+      const port = yield* listening(worker);
+      const answer = yield* ask(port, "/execute", { body: LARGE });
       assert.include(String(text(answer.json)["error"]), TOO_LARGE);
       assert.isBelow(answer.text.length, 100_000);
     }).pipe(Effect.scoped),
@@ -360,9 +365,10 @@ describe("start behind a load balancer", () => {
         PORT: "0",
         PORT_HEALTH: String(spare.port),
       });
-      yield* eventually(() => listening(worker, 1) > 0);
+      const port = yield* listening(worker);
+      yield* listening(worker, 2);
       yield* ready(spare.port);
-      const answer = yield* ask(listening(worker), "/execute", { body: HELLO });
+      const answer = yield* ask(port, "/execute", { body: HELLO });
       assert.deepInclude(answer.json, { json_result: "Hello you" });
     }).pipe(Effect.scoped),
   );

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, Schedule } from "effect";
 
-import { eventually, poll } from "../../support/effects/Waiting.ts";
+import { poll } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { type Answer, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
@@ -55,9 +55,8 @@ const listening = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>> = {},
 ) {
   const worker = yield* workerProcess(variables, args, command, true);
-  const port = () => Number(/istening (?:on|at) [^ ]+:(\d+)/.exec(worker.stderr())?.[1] ?? 0);
-  yield* eventually(() => port() > 0).pipe(Effect.retry({ times: 3 }));
-  return { ...worker, port: port() };
+  const [, port] = yield* worker.wrote(/istening (?:on|at) [^ ]+:(\d+)\D/);
+  return { ...worker, port: Number(port) };
 });
 
 const says = (worker: { readonly logs: () => ReadonlyArray<{ readonly message: string }> }) =>
@@ -65,9 +64,6 @@ const says = (worker: { readonly logs: () => ReadonlyArray<{ readonly message: s
     .logs()
     .map(({ message }) => message)
     .join("\n");
-
-const draining = (worker: Parameters<typeof says>[0]) =>
-  eventually(() => says(worker).includes("Draining"));
 
 const idOf = (answer: Answer) => (answer.json as { readonly id: string }).id;
 
@@ -123,7 +119,7 @@ describe("Ctrl-C of serve", () => {
 
         // As a terminal does: npm and the worker are sent one each, and npm forwards its own.
         yield* worker.signalGroup("SIGINT");
-        yield* draining(worker);
+        yield* worker.wrote("Draining");
         for (const path of ["/run", "/runsync", "/v2/any/run", "/execute", `/retry/${pollee}`]) {
           assertRefused(yield* ask(port, path, { body }));
         }
@@ -166,7 +162,7 @@ describe("Ctrl-C of serve", () => {
       yield* worker
         .signal("SIGINT")
         .pipe(Effect.repeat({ schedule: Schedule.spaced("5 millis"), times: 9 }));
-      yield* draining(worker);
+      yield* worker.wrote("Draining");
       assert.strictEqual((yield* ask(worker.port, "/health")).status, 200);
       const pressed = worker.signal("SIGINT").pipe(Effect.repeat(Schedule.spaced("100 millis")));
       const { code } = yield* Effect.raceFirst(worker.ended, Effect.andThen(pressed, Effect.never));
@@ -188,7 +184,7 @@ describe("Ctrl-C of serve", () => {
         yield* poll(ask(worker.port, "/health"), ({ text }) => text.includes('"inQueue":1'));
         // A terminal and its shell send one each.
         yield* worker.signal("SIGHUP");
-        yield* draining(worker);
+        yield* worker.wrote("Draining");
         yield* worker.signal("SIGHUP");
         assert.deepInclude((yield* Fiber.join(second)).json, { status: "CANCELLED" });
         yield* open;
@@ -254,7 +250,7 @@ describe("SIGTERM of a worker behind a load balancer", () => {
         yield* idleConnection(port, "");
         yield* idleConnection(port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
         yield* worker.signal("SIGTERM");
-        yield* draining(worker);
+        yield* worker.wrote("Draining");
         assertRefused(yield* ask(port, "/execute", { body }));
         assert.strictEqual((yield* ask(port, "/ping")).status, 204);
         yield* open;

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { eventually } from "../../support/effects/Waiting.ts";
 import { fakeRunPod } from "../../support/fakes/FakeRunPod.ts";
 import { workerCommand, workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
@@ -31,7 +30,7 @@ describe("a wall clock that is set back an hour while the worker runs", () => {
           "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(1)\n    return 1",
         ),
       );
-      yield* eventually(() => worker.stdout().includes("begun"));
+      yield* worker.wrote("begun");
       yield* worker.signal("SIGUSR2");
       // Without a monotonic clock, every later interval would be twice as long.
       assert.isBelow(yield* beats, 1.7 * usual);

@@ -150,7 +150,7 @@ def f():
     print("begun", flush=True)
     time.sleep(777)`;
       const id = service.submit(functionInput(deaf));
-      yield* eventually(() => worker.stdout().includes("begun"));
+      yield* worker.wrote("begun");
       const before = descendantsOf(worker.pid);
       service.stop(id);
       const next = yield* service.result(service.submit(hello));
@@ -194,7 +194,7 @@ def f():
             "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(1.5)\n    return 7",
           ),
         );
-        yield* eventually(() => worker.stdout().includes("begun"));
+        yield* worker.wrote("begun");
         yield* worker.signal("SIGTERM");
         const pings = service.pings.length;
         const posted = yield* service.result(id);
@@ -217,7 +217,7 @@ def f():
             "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
           ),
         );
-        yield* eventually(() => worker.stdout().includes("begun"));
+        yield* worker.wrote("begun");
         yield* worker.signal("SIGTERM");
         const { body } = yield* service.result(id);
         assert.include(String(body["error"]), "The worker was shut down");
@@ -233,11 +233,11 @@ def f():
             "import time\ndef f():\n    print('begun', flush=True)\n    time.sleep(777)",
           ),
         );
-        yield* eventually(() => worker.stdout().includes("begun"));
+        yield* worker.wrote("begun");
         const below = descendantsOf(worker.pid);
         assert.isNotEmpty(below);
         yield* worker.signal("SIGTERM");
-        yield* eventually(() => worker.stderr().includes("Draining: waiting"));
+        yield* worker.wrote("Draining: waiting");
         yield* worker.signal("SIGTERM");
         assert.strictEqual((yield* worker.ended).code, 143);
         yield* eventually(() => below.every((pid) => !existsSync(`/proc/${pid}/cwd`)));

@@ -64,7 +64,7 @@ describe("packages of workers on one volume", () => {
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const worker = yield* machine.start(lists("six==1.16.0"), "gatedInstall");
-      yield* worker.said("Installing six");
+      yield* worker.wrote("Installing six");
       yield* machine.called("uv pip install --python", "six==1.16.0");
       assert.include(readFileSync(machine.installLock, "utf8"), `pid ${worker.pid} `);
       yield* worker.signal("SIGKILL");

@@ -78,7 +78,7 @@ describe("workers on one volume", () => {
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const builder = yield* machine.start({}, "gated");
-      yield* builder.said("Building the virtual environment");
+      yield* builder.wrote("Building the virtual environment");
       yield* builder.signal("SIGSTOP");
       const others = yield* Effect.all([
         machine.start({ WORKSPACE_INIT_TIMEOUT: "0.5" }),

@@ -13,7 +13,7 @@ describe("workers on one volume", () => {
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const builder = yield* machine.start({}, "gated");
-      yield* builder.said("Building the virtual environment");
+      yield* builder.wrote("Building the virtual environment");
       const impatient = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
       const own = yield* impatient.ready;
       assert.notInclude(own.prefix, machine.workspace);

@@ -1,7 +1,8 @@
 import { type IncomingMessage, type ServerResponse } from "node:http";
 
-import { Deferred, Effect, Exit } from "effect";
+import { Effect } from "effect";
 
+import { makeCondition } from "../effects/Condition.ts";
 import { loopbackServer, bodyOf, respondJson } from "../http/LoopbackServer.ts";
 
 /** What goes wrong with one request. */
@@ -52,6 +53,8 @@ export interface FakeRunPod {
     readonly url: URL;
     readonly at: number;
   }>;
+  /** Waits for a condition of what came in. */
+  readonly until: (isSo: () => boolean) => Effect.Effect<void>;
   /** Until so many requests of a route have come in all. */
   readonly seen: (route: Route, count: number) => Effect.Effect<void>;
   /** Says for each further request of a route what goes wrong with it; the first has number 0. */
@@ -104,7 +107,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
   const requests: Array<FakeRunPod["requests"][number]> = [];
   const faults = new Map<Route, { count: number; fault: (number: number) => Fault | undefined }>();
   const wakers = new Set<() => void>();
-  const awaited = new Map<Deferred.Deferred<void>, () => boolean>();
+  const condition = makeCondition();
   const firsts = new Map<string, Posted>();
 
   const keep = (posted: Posted): void => {
@@ -114,11 +117,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
 
   const happened = (): void => {
     for (const wake of wakers) wake();
-    for (const [done, isDone] of awaited) {
-      if (!isDone()) continue;
-      awaited.delete(done);
-      Deferred.doneUnsafe(done, Exit.void);
-    }
+    condition.notify();
   };
 
   /** Until there is something, nobody waits any more, or it has taken too long. */
@@ -224,14 +223,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     });
   });
 
-  const until = (isDone: () => boolean) =>
-    Effect.suspend(() => {
-      if (isDone()) return Effect.void;
-      const done = Deferred.makeUnsafe<void>();
-      awaited.set(done, isDone);
-      return Deferred.await(done);
-    });
-
+  const { until } = condition;
   const service: FakeRunPod = {
     variables: {
       RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$RUNPOD_POD_ID?gpu=test`,
@@ -268,6 +260,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     chunks: (id) => chunks.get(id) ?? [],
     pings,
     requests,
+    until,
     seen: (route, count) =>
       until(() => requests.filter((request) => request.route === route).length >= count),
     faults: (route, fault) => {

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 
 import { Deferred, Effect, Exit, Result } from "effect";
 
+import { makeCondition } from "../effects/Condition.ts";
+
 export interface ProcessOptions {
   readonly directory?: string;
   /** The whole environment; that of the tests unless given. */
@@ -53,15 +55,9 @@ export const startProcess = Effect.fnUntraced(function* (
   const ended = Deferred.makeUnsafe<Ended>();
   const output = { stdout: "", stderr: "" };
   let isClosed = false;
-  const waiting = new Map<Deferred.Deferred<Match>, string | RegExp>();
+  const { notify, until } = makeCondition();
   const find = (pattern: string | RegExp) =>
     matchOf(output.stdout, pattern) ?? matchOf(output.stderr, pattern);
-  const notify = () => {
-    for (const [found, pattern] of waiting) {
-      const match = find(pattern);
-      if (match !== null) Deferred.doneUnsafe(found, Exit.succeed(match));
-    }
-  };
   const describe = (what: string, pattern: string | RegExp) =>
     new Error(`${command} ${what} ${pattern}:\n${output.stdout}\n${output.stderr}`);
   const child = yield* Effect.acquireRelease(
@@ -84,32 +80,24 @@ export const startProcess = Effect.fnUntraced(function* (
   child.once("close", (code, signal) => {
     isClosed = true;
     Deferred.doneUnsafe(ended, Exit.succeed({ code, signal }));
-    for (const [found, pattern] of waiting) {
-      Deferred.doneUnsafe(found, Exit.die(describe("ended before it wrote", pattern)));
-    }
+    notify();
   });
   return {
     pid: child.pid ?? 0,
     stdout: () => output.stdout,
     stderr: () => output.stderr,
     /** Waits until it has written something to stdout or stderr; returns the match and its groups. */
-    wrote: (pattern: string | RegExp) =>
-      Effect.suspend(() => {
-        const match = find(pattern);
-        if (match !== null) return Effect.succeed(match);
-        if (isClosed) {
-          return Effect.die(describe("ended before it wrote", pattern));
-        }
-        const found = Deferred.makeUnsafe<Match>();
-        waiting.set(found, pattern);
-        return Deferred.await(found).pipe(
-          Effect.timeoutOrElse({
-            duration: "100 seconds",
-            orElse: () => Effect.die(describe("has not written", pattern)),
-          }),
-          Effect.ensuring(Effect.sync(() => waiting.delete(found))),
-        );
-      }),
+    wrote: Effect.fnUntraced(function* (pattern: string | RegExp) {
+      yield* until(() => isClosed || find(pattern) !== null).pipe(
+        Effect.timeoutOrElse({
+          duration: "100 seconds",
+          orElse: () => Effect.die(describe("has not written", pattern)),
+        }),
+      );
+      const match = find(pattern);
+      if (match === null) return yield* Effect.die(describe("ended before it wrote", pattern));
+      return match;
+    }),
     signal: (name: NodeJS.Signals) => Effect.sync(() => void child.kill(name)),
     signalGroup: (name: NodeJS.Signals) => Effect.sync(() => signalGroup(child, name)),
     ended: Deferred.await(ended),

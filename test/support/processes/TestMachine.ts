@@ -84,8 +84,8 @@ export interface WorkerProcess {
   readonly pid: number;
   /** What it has, once it has it; dies with what it wrote when it ends before. */
   readonly ready: Effect.Effect<Ready>;
-  /** Until it has said something on stderr; fails when it ended before. */
-  readonly said: (words: string) => Effect.Effect<void>;
+  /** Waits until it has written these words; dies when it ends before. */
+  readonly wrote: (words: string) => Effect.Effect<void>;
   readonly warnings: () => ReadonlyArray<string>;
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>;
   readonly ended: Effect.Effect<void>;
@@ -102,7 +102,7 @@ const startWorker = Effect.fnUntraced(function* (
   return {
     pid,
     ready: Effect.map(wrote(/^\{.*\}$/m), ([answer = ""]): Ready => JSON.parse(answer)),
-    said: (words) => Effect.asVoid(wrote(words)),
+    wrote: (words) => Effect.asVoid(wrote(words)),
     warnings: () =>
       stderr()
         .split("\n")
