@@ -36,6 +36,112 @@ const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
 const pathOf = (handle: FileHandle, path: string): string =>
   process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path;
 
+type Roots = ReadonlyArray<string>;
+
+/** Opens a file to be written from its start. */
+const openEmpty = async (roots: Roots, path: string, isNew: boolean, mode?: number) => {
+  const flags = constants.O_WRONLY | constants.O_CREAT | (isNew ? constants.O_EXCL : 0);
+  const handle = await openFile(roots, path, flags, mode);
+  await handle.truncate(0);
+  return handle;
+};
+
+/** Follows links as usual, but reading a pipe would block, and a device has no end. */
+const readRegularFile = async (path: string) => {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    await assertFile(handle, path);
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+};
+
+const copyOpened = async (roots: Roots, from: string, to: string) => {
+  const source = await openFile(roots, from, constants.O_RDONLY);
+  try {
+    const target = await openEmpty(roots, to, false);
+    try {
+      await copyFile(pathOf(source, from), pathOf(target, to));
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+};
+
+const chmodOpened = (roots: Roots, path: string, mode: number) =>
+  inParent(roots, path, async (at) => {
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const handle = await open(at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      await handle.chmod(mode);
+    } finally {
+      await handle.close();
+    }
+  });
+
+const removeIn =
+  (roots: Roots): FileSystem.FileSystem["remove"] =>
+  (path, { recursive, force } = {}) =>
+    attempt("remove", path, () =>
+      (recursive === true ? removeAll(roots, path) : inParent(roots, path, unlink)).catch(
+        (error: unknown) => {
+          if (force !== true || codeOf(error) !== "ENOENT") throw error;
+        },
+      ),
+    );
+
+const writeFileIn =
+  (roots: Roots): FileSystem.FileSystem["writeFile"] =>
+  (path, bytes, options = {}) => {
+    const { flag = "w", mode } = options;
+    if (flag !== "w" && flag !== "wx") {
+      return Effect.fail(
+        PlatformError.badArgument({
+          module: "FileSystem",
+          method: "writeFile",
+          description: `the flag ${flag} is not supported`,
+        }),
+      );
+    }
+    return attempt("writeFile", path, async () => {
+      const handle = await openEmpty(roots, path, flag === "wx", mode);
+      try {
+        await handle.writeFile(bytes);
+      } finally {
+        // A quota often shows only here.
+        await handle.close();
+      }
+    });
+  };
+
+/** Makes a temporary folder in the usual place, or in one of the others if that can't be written to. */
+const makeTemporaryIn =
+  (
+    roots: Roots,
+    files: FileSystem.FileSystem,
+    others: ReadonlyArray<string>,
+  ): FileSystem.FileSystem["makeTempDirectory"] =>
+  (options = {}) => {
+    const usual = files.makeTempDirectory(options);
+    if (options.directory !== undefined) return usual;
+    const elsewhere = others.map((directory) =>
+      Effect.andThen(
+        attempt("makeTempDirectory", directory, () =>
+          inParent(roots, directory, (at) => mkdir(at)).catch((error: unknown) => {
+            if (codeOf(error) !== "EEXIST") throw error;
+          }),
+        ),
+        files.makeTempDirectory({ ...options, directory }),
+      ),
+    );
+    return Effect.catch(usual, (error) =>
+      Effect.mapError(Effect.firstSuccessOf(elsewhere), () => error),
+    );
+  };
+
 /**
  * Effect's file system for folders that jobs and other endpoints can write to: whatever is written, renamed or
  * removed is in the folder that its path names, and links on the way or in its place are not followed. Reading and
@@ -46,65 +152,8 @@ export const safeFileSystem = Layer.effect(
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem;
     const roots = yield* jobFolders;
-    const fallbacks = yield* scratchFolders;
-
-    const remove: FileSystem.FileSystem["remove"] = (path, { recursive, force } = {}) =>
-      attempt("remove", path, () =>
-        (recursive === true ? removeAll(roots, path) : inParent(roots, path, unlink)).catch(
-          (error: unknown) => {
-            if (force !== true || codeOf(error) !== "ENOENT") throw error;
-          },
-        ),
-      );
-
-    /** Opens a file to be written from its start. */
-    const openEmpty = async (path: string, isNew: boolean, mode?: number) => {
-      const flags = constants.O_WRONLY | constants.O_CREAT | (isNew ? constants.O_EXCL : 0);
-      const handle = await openFile(roots, path, flags, mode);
-      await handle.truncate(0);
-      return handle;
-    };
-
-    const writeFile: FileSystem.FileSystem["writeFile"] = (path, bytes, options = {}) => {
-      const { flag = "w", mode } = options;
-      if (flag !== "w" && flag !== "wx") {
-        return Effect.fail(
-          PlatformError.badArgument({
-            module: "FileSystem",
-            method: "writeFile",
-            description: `the flag ${flag} is not supported`,
-          }),
-        );
-      }
-      return attempt("writeFile", path, async () => {
-        const handle = await openEmpty(path, flag === "wx", mode);
-        try {
-          await handle.writeFile(bytes);
-        } finally {
-          // A quota often shows only here.
-          await handle.close();
-        }
-      });
-    };
-
-    /** Where temporary files usually go, and where they can go when that can't be written to. */
-    const makeTemporary: FileSystem.FileSystem["makeTempDirectory"] = (options = {}) => {
-      const usual = files.makeTempDirectory(options);
-      if (options.directory !== undefined) return usual;
-      const elsewhere = fallbacks.map((directory) =>
-        Effect.andThen(
-          attempt("makeTempDirectory", directory, () =>
-            inParent(roots, directory, (at) => mkdir(at)).catch((error: unknown) => {
-              if (codeOf(error) !== "EEXIST") throw error;
-            }),
-          ),
-          files.makeTempDirectory({ ...options, directory }),
-        ),
-      );
-      return Effect.catch(usual, (error) =>
-        Effect.mapError(Effect.firstSuccessOf(elsewhere), () => error),
-      );
-    };
+    const makeTemporary = makeTemporaryIn(roots, files, yield* scratchFolders);
+    const remove = removeIn(roots);
 
     return FileSystem.make({
       ...files,
@@ -116,16 +165,7 @@ export const safeFileSystem = Layer.effect(
         ),
       readFile: (path) =>
         isBelow(roots, path)
-          ? attempt("readFile", path, async () => {
-              // Follows links as usual, but reading a pipe would block, and a device has no end.
-              const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-              try {
-                await assertFile(handle, path);
-                return await handle.readFile();
-              } finally {
-                await handle.close();
-              }
-            })
+          ? attempt("readFile", path, () => readRegularFile(path))
           : files.readFile(path),
       remove,
       makeTempDirectoryScoped: (options) =>
@@ -143,33 +183,9 @@ export const safeFileSystem = Layer.effect(
         ),
       symlink: (target, path) =>
         attempt("symlink", path, () => inParent(roots, path, (at) => symlink(target, at))),
-      writeFile,
-      copyFile: (from, to) =>
-        attempt("copyFile", to, async () => {
-          const source = await openFile(roots, from, constants.O_RDONLY);
-          try {
-            const target = await openEmpty(to, false);
-            try {
-              await copyFile(pathOf(source, from), pathOf(target, to));
-            } finally {
-              await target.close();
-            }
-          } finally {
-            await source.close();
-          }
-        }),
-      chmod: (path, mode) =>
-        attempt("chmod", path, () =>
-          inParent(roots, path, async (at) => {
-            const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-            const handle = await open(at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-            try {
-              await handle.chmod(mode);
-            } finally {
-              await handle.close();
-            }
-          }),
-        ),
+      writeFile: writeFileIn(roots),
+      copyFile: (from, to) => attempt("copyFile", to, () => copyOpened(roots, from, to)),
+      chmod: (path, mode) => attempt("chmod", path, () => chmodOpened(roots, path, mode)),
     });
   }),
 );
