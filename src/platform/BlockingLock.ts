@@ -1,4 +1,5 @@
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 
 import {
   Clock,
@@ -9,7 +10,6 @@ import {
   Layer,
   Metric,
   Option,
-  Path,
   Schema,
   Scope,
 } from "effect";
@@ -32,7 +32,7 @@ const POLL_INTERVAL = Setting.seconds({
   fallback: Duration.millis(500),
 });
 
-/** The lock stayed with somebody else for too long. */
+/** Another worker held the lock for too long. */
 export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
   path: Schema.String,
   /** Seconds waited. */
@@ -52,18 +52,63 @@ export const locksAcquired = Metric.counter("workspace_lock_acquired", { increme
 export const locksTimedOut = Metric.counter("workspace_lock_timed_out", { incremental: true });
 export const lockWaits = Metric.timer("workspace_lock_wait");
 
-/** What came of wanting a lock: it, or the value that it was wanted for. */
+/** The lock, or the value that made it unnecessary. */
 export type Acquired<A> =
   | { readonly _tag: "Held"; readonly lock: HeldLock }
   | { readonly _tag: "Settled"; readonly value: A };
 
-/** The lock under which the shared workspace is changed, waited for with patience. */
+type Locks = FileLock["Service"];
+
+/**
+ * On some mounts everybody gets every lock: a second descriptor of a file that is locked shows it. Once per folder,
+ * fails where locks have no effect.
+ */
+const lockProbe = (locks: Locks) => {
+  const probed = new Set<string>();
+  return Effect.fn("BlockingLock.probe")(function* (path: string) {
+    const folder = dirname(path);
+    if (probed.has(folder)) return;
+    if (Option.isSome(yield* Effect.scoped(locks.tryLock(path, "exclusive")))) {
+      return yield* new LockUnavailable({
+        path: folder,
+        reason:
+          "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
+      });
+    }
+    probed.add(folder);
+  });
+};
+
+/** One try: the value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
+const tryOnce = Effect.fnUntraced(function* <A, E, R>(
+  locks: Locks,
+  probe: ReturnType<typeof lockProbe>,
+  path: string,
+  settled: Effect.Effect<Option.Option<A>, E, R>,
+): Effect.fn.Return<Option.Option<Acquired<A>>, LockUnavailable | E, R | Scope.Scope> {
+  const value = yield* settled;
+  if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
+  const attempt = yield* Scope.fork(yield* Scope.Scope);
+  const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(attempt));
+  if (Option.isSome(lock)) yield* probe(path);
+  // Whoever had the lock until now may have done the work since we looked.
+  const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
+  if (Option.isSome(lock) && Option.isNone(done)) {
+    const since = new Date(yield* wallMillis).toISOString();
+    lock.value.sign(`pid ${process.pid} on ${hostname()} since ${since}`);
+    return Option.some({ _tag: "Held", lock: lock.value });
+  }
+  yield* Scope.close(attempt, Exit.void);
+  return Option.map(done, (found) => ({ _tag: "Settled", value: found }));
+});
+
+/** The lock under which the shared workspace is changed. Unlike `FileLock`, it waits for another holder. */
 export class BlockingLock extends Context.Service<
   BlockingLock,
   {
     /**
      * Waits for the lock and holds it until the scope closes, unless `settled` has a value first: then
-     * somebody else did the work that the lock was wanted for.
+     * somebody else did the work that the lock was needed for.
      */
     readonly acquireUnless: <A, E, R>(
       path: string,
@@ -77,65 +122,26 @@ export class BlockingLock extends Context.Service<
     this,
     Effect.gen(function* () {
       const locks = yield* FileLock;
-      const paths = yield* Path.Path;
       const timeout = yield* INIT_TIMEOUT.value;
       const interval = yield* POLL_INTERVAL.value;
-      const probed = new Set<string>();
-
-      /** On some mounts everybody gets every lock: a second descriptor of a file that is locked tells. */
-      const probe = Effect.fn("BlockingLock.probe")(function* (path: string) {
-        const folder = paths.dirname(path);
-        if (probed.has(folder)) return;
-        if (Option.isSome(yield* Effect.scoped(locks.tryLock(path, "exclusive")))) {
-          return yield* new LockUnavailable({
-            path: folder,
-            reason:
-              "flock has no effect on this file system, so workers would overwrite each other's work. Use a volume whose mount supports it",
-          });
-        }
-        probed.add(folder);
-      });
+      const probe = lockProbe(locks);
 
       const acquireUnless = Effect.fn("BlockingLock.acquireUnless")(function* <A, E, R>(
         path: string,
         settled: Effect.Effect<Option.Option<A>, E, R>,
         atLeast = Duration.zero,
       ) {
-        const patience = Duration.max(timeout, atLeast);
-        const scope = yield* Scope.Scope;
+        const maxWait = Duration.max(timeout, atLeast);
         const started = yield* Clock.currentTimeMillis;
-
-        /** The value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
-        const attempt = Effect.gen(function* (): Effect.fn.Return<
-          Option.Option<Acquired<A>>,
-          LockUnavailable | E,
-          R
-        > {
-          const value = yield* settled;
-          if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
-          const trial = yield* Scope.fork(scope);
-          const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(trial));
-          if (Option.isSome(lock)) yield* probe(path);
-          // Whoever had the lock until now may have done the work since we looked.
-          const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
-          if (Option.isSome(lock) && Option.isNone(done)) {
-            lock.value.sign(
-              `pid ${process.pid} on ${hostname()} since ${new Date(yield* wallMillis).toISOString()}`,
-            );
-            return Option.some({ _tag: "Held", lock: lock.value });
-          }
-          yield* Scope.close(trial, Exit.void);
-          return Option.map(done, (found) => ({ _tag: "Settled", value: found }));
-        });
-
-        // The first try takes the time that it takes, so that no patience still gets a lock that is free.
+        const attempt = tryOnce(locks, probe, path, settled);
+        // The first try is not limited in time, so that a lock that is free is acquired even with a timeout of 0.
         const first = yield* attempt;
         const outcome = Option.isSome(first)
           ? first
           : yield* attempt.pipe(
               Effect.delay(interval),
               Effect.repeat({ until: (tried) => Option.isSome(tried) }),
-              Effect.timeoutOption(patience),
+              Effect.timeoutOption(maxWait),
               Effect.map(Option.flatten),
             );
         const waited = Duration.millis((yield* Clock.currentTimeMillis) - started);
@@ -145,7 +151,7 @@ export class BlockingLock extends Context.Service<
           const holder = locks.holder(path);
           return yield* new LockTimeout({
             path,
-            waited: Duration.toSeconds(patience),
+            waited: Duration.toSeconds(maxWait),
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }
