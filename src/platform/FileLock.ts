@@ -1,11 +1,12 @@
-import { spawn } from "node:child_process";
 import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { text } from "node:stream/consumers";
 
-import { Context, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
+import { Context, Deferred, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
+import { spawnProgram } from "./SpawnedProgram.ts";
 import { codeOf, diskFault } from "./files/DiskFault.ts";
 import { jobFolders } from "./files/JobFolders.ts";
 import { openFile } from "./files/SafePaths.ts";
@@ -47,35 +48,30 @@ except BlockingIOError:
  * Node has no flock(2). A program that inherits our descriptor locks the open file behind it, and that lock
  * stays with our descriptor when the program ends: closing it, or dying, frees it.
  */
-const lockDescriptor = (
+const lockDescriptor = Effect.fnUntraced(function* (
   path: string,
-  fd: number,
+  descriptor: number,
   [command, args]: readonly [command: string, args: ReadonlyArray<string>],
   environment: Readonly<Record<string, string>>,
-) =>
-  Effect.callback<boolean, LockUnavailable>((resume) => {
-    const child = spawn(command, args, {
-      env: environment,
-      stdio: ["ignore", "ignore", "pipe", fd],
-    });
-    let words = "";
-    child.stderr?.on("data", (bytes: Buffer) => {
-      words += bytes.toString();
-    });
-    child.once("error", (error) => {
-      resume(Effect.fail(new LockUnavailable({ path, reason: error.message })));
-    });
-    child.once("close", (code) => {
-      if (code === 0) return resume(Effect.succeed(true));
-      if (code === BUSY && words === "") return resume(Effect.succeed(false));
-      resume(
-        Effect.fail(
-          new LockUnavailable({ path, reason: words.trim() || `${command} ended with ${code}` }),
-        ),
-      );
-    });
-    return Effect.sync(() => child.kill("SIGKILL"));
+) {
+  const unavailable = (reason: string) => new LockUnavailable({ path, reason });
+  const { child, exited } = yield* Effect.acquireRelease(
+    spawnProgram(command, args, { environment, descriptor, stdout: "ignore" }),
+    ({ exited: ended, signal }) =>
+      Effect.sync(() => {
+        if (!Deferred.isDoneUnsafe(ended)) signal("SIGKILL");
+      }),
+  ).pipe(Effect.mapError(unavailable));
+  const { stderr } = child;
+  const words = yield* Effect.tryPromise({
+    try: () => (stderr === null ? Promise.resolve("") : text(stderr)),
+    catch: (error) => unavailable(String(error)),
   });
+  const code = yield* Deferred.await(exited);
+  if (code === 0) return true;
+  if (code === BUSY && words === "") return false;
+  return yield* unavailable(words.trim() || `${command} ended with ${code}`);
+}, Effect.scoped);
 
 /** Another worker may create the file between our two attempts to open it: on MooseFS both then fail. */
 const OPEN_TRIES = 5;

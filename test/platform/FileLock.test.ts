@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { basename, delimiter } from "node:path";
+import { basename } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
@@ -26,6 +26,7 @@ import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 import { failing, patchFiles } from "../support/files/PatchedFiles.ts";
 import { startProcess } from "../support/processes/ChildProcess.ts";
 import { pythonLock } from "../support/processes/PythonLock.ts";
+import { realPython } from "../support/python/RealPython.ts";
 
 const inMemory = () => {
   const memory = memoryFileSystem();
@@ -376,7 +377,7 @@ describe("a file lock of the system", () => {
     it.effect("takes Python's where flock is not there, without modules that variables name", () =>
       withPrograms(
         {
-          python3: `#!/bin/sh\nPATH=${process.env["PATH"] ?? delimiter} exec python3 "$@"\n`,
+          python3: `#!/bin/sh\nexec ${realPython} "$@"\n`,
           "sitecustomize.py": "import os\nos._exit(7)\n",
         },
         (path) =>

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it, vi } from "@effect/vitest";
@@ -7,7 +7,7 @@ import { TestClock } from "effect/testing";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { poll } from "../support/effects/Waiting.ts";
+import { advanceUntilDone, poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
@@ -19,8 +19,21 @@ const provide = Effect.provide(
   ),
 );
 
-const node = (code: string, options?: Parameters<Programs["Service"]["run"]>[2]) =>
+type Options = Parameters<Programs["Service"]["run"]>[2];
+
+const node = (code: string, options?: Options) =>
   Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code], options));
+
+/** Starts much faster than Node. */
+const shell = (code: string, options?: Options) =>
+  Effect.flatMap(Programs, ({ run }) => run("sh", ["-c", code], options));
+
+/** A shell command that writes a text. */
+const print = (text: string) =>
+  Effect.map(temporaryFolder, (folder) => {
+    writeFileSync(join(folder, "text"), text);
+    return `cat ${join(folder, "text")}`;
+  });
 
 /** Lines of the log. */
 const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
@@ -31,9 +44,12 @@ const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
     }),
   ]);
 
+/** Whether a process runs; one that has ended stays in the list of processes until its parent takes notice. */
 const isAlive = (pid: number): boolean => {
   try {
-    return process.kill(pid, 0);
+    return process.platform === "linux"
+      ? !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))
+      : process.kill(pid, 0);
   } catch {
     return false;
   }
@@ -42,8 +58,8 @@ const isAlive = (pid: number): boolean => {
 describe("Programs", () => {
   it.live("tell what they wrote and how they ended", () =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* node("console.log('hello')"), "hello\n");
-      const error = yield* Effect.flip(node("console.error('no way'); process.exit(3)"));
+      assert.strictEqual(yield* shell("echo hello"), "hello\n");
+      const error = yield* Effect.flip(shell("echo no way >&2; exit 3"));
       assert.deepInclude(error, { exitCode: 3, output: "no way\n" });
       const missing = yield* Effect.flip(
         Effect.flatMap(Programs, ({ run }) => run("no-such-program", [])),
@@ -104,9 +120,8 @@ describe("Programs", () => {
 
   it.live("hand their lines to the log as they come, without credentials", () => {
     const lines: Array<string> = [];
-    const code =
-      "console.log('from https://me:secret@host/'); console.error('hidden'); console.log('rpa_0123456789abcdef')";
-    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+    const code = "echo from https://me:secret@host/; echo hidden >&2; echo rpa_0123456789abcdef";
+    return shell(code, { live: { stream: "stdout", name: "tool" } }).pipe(
       provide,
       Effect.provide(kept(lines)),
       Effect.map(() =>
@@ -118,7 +133,9 @@ describe("Programs", () => {
   it.live("have long lines shortened in the log", () => {
     const lines: Array<string> = [];
     const live = { stream: "stdout", name: "tool" } as const;
-    return node("console.log('x'.repeat(20_000)); console.log('next')", { live }).pipe(
+    return print(`${"x".repeat(20_000)}\nnext\n`).pipe(
+      Effect.flatMap((code) => shell(code, { live })),
+      Effect.scoped,
       provide,
       Effect.provide(kept(lines)),
       Effect.map(() => {
@@ -157,10 +174,11 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
   it.live("show no part of an address's password in the log where a long line is cut", () => {
     const lines: Array<string> = [];
     const password = "a-password-of-a-job";
-    const code = `
-const address = "https://me:${password}@host/ ";
-for (let offset = 0; offset < address.length; offset += 1) console.log("x".repeat(4096 - offset) + address);`;
-    return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
+    const address = `https://me:${password}@host/ `;
+    const text = Array.from(address, (_, offset) => `${"x".repeat(4096 - offset)}${address}\n`);
+    return print(text.join("")).pipe(
+      Effect.flatMap((code) => shell(code, { live: { stream: "stdout", name: "tool" } })),
+      Effect.scoped,
       provide,
       Effect.provide(kept(lines)),
       Effect.map(() => {
@@ -174,7 +192,7 @@ for (let offset = 0; offset < address.length; offset += 1) console.log("x".repea
   it.live("show no line of a secret of several short lines in the log", () => {
     const lines: Array<string> = [];
     const secret = "one-line\ntwo-line\nend-line";
-    return node(`console.log("before\\n" + process.env.A_SECRET + "\\nafter")`, {
+    return shell(`printf 'before\\n%s\\nafter\\n' "$A_SECRET"`, {
       live: { stream: "stdout", name: "tool" },
     }).pipe(
       Effect.provide(
@@ -191,26 +209,26 @@ for (let offset = 0; offset < address.length; offset += 1) console.log("x".repea
     Effect.gen(function* () {
       const address = "https://me:a-password-of-a-job@host/";
       for (const offset of [4, 10, 16, 30]) {
-        const code = `
-const text = "x ".repeat(${16 * 1024}).slice(${offset}) + process.argv[1] + " y".repeat(40000) + process.argv[1] + "z ".repeat(${16 * 1024}).slice(${offset});
-process.stdout.write(text, () => process.exit(1));`;
+        const [before, after] = [
+          "x ".repeat(16 * 1024).slice(offset),
+          "z ".repeat(16 * 1024).slice(offset),
+        ];
         for (const secret of [KEY, address]) {
-          const error = yield* Effect.flip(
-            Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code, secret])),
-          );
+          const code = yield* print(before + secret + " y".repeat(40_000) + secret + after);
+          const error = yield* Effect.flip(shell(`${code}; exit 1`));
           assert.include(error.output, "bytes of output left out here");
           assert.isEmpty(leaksOf(KEY, error.message));
           assert.isEmpty(leaksOf("me:a-password-of-a-job", error.message));
         }
       }
-    }).pipe(provide),
+    }).pipe(Effect.scoped, provide),
   );
 
   it.live("show no credentials in what they failed with", () =>
     Effect.gen(function* () {
       const address = "git+https://me:0123456789@host/x.git";
       const run = Effect.flatMap(Programs, (programs) =>
-        programs.run(process.execPath, ["-e", `console.error("${address}"); process.exit(1)`]),
+        programs.run("sh", ["-c", `echo ${address} >&2; exit 1`]),
       );
       const error = yield* Effect.flip(run);
       assert.include(error.message, "https://***@host/x.git");
@@ -222,10 +240,9 @@ process.stdout.write(text, () => process.exit(1));`;
     Effect.gen(function* () {
       const lines: Array<string> = [];
       const said = yield* Deferred.make<void>();
-      const code =
-        "const c = require('child_process').spawn('sleep', ['600']); console.log(process.pid + ' ' + c.pid)";
+      const code = "sleep 600 & echo $$ $!; wait";
       const fiber = yield* Effect.forkChild(
-        node(code, { live: { stream: "stdout", name: "pids" } }).pipe(
+        shell(code, { live: { stream: "stdout", name: "pids" } }).pipe(
           provide,
           Effect.provide(kept(lines, said)),
         ),
@@ -234,7 +251,6 @@ process.stdout.write(text, () => process.exit(1));`;
       yield* Fiber.interrupt(fiber);
       const pids = (lines[0] ?? "").replace("pids: ", "").split(" ").map(Number);
       assert.lengthOf(pids, 2);
-      // A grandchild is gone when init has taken notice.
       const left = yield* poll(
         Effect.sync(() => pids.filter(isAlive)),
         ({ length }) => length === 0,
@@ -247,9 +263,9 @@ process.stdout.write(text, () => process.exit(1));`;
     Effect.gen(function* () {
       const lines: Array<string> = [];
       const said = yield* Deferred.make<void>();
-      const code = "console.log(process.pid); setInterval(() => {}, 1000)";
+      const code = "echo $$; exec sleep 600";
       const fiber = yield* Effect.forkChild(
-        node(code, { live: { stream: "stdout", name: "pid" } }).pipe(
+        shell(code, { live: { stream: "stdout", name: "pid" } }).pipe(
           provide,
           Effect.provide(kept(lines, said)),
         ),
@@ -272,15 +288,11 @@ process.stdout.write(text, () => process.exit(1));`;
     }),
   );
 
-  it.live("do not keep anybody waiting for what they leave behind", () =>
-    node(
-      "const c = require('child_process').spawn('sleep', ['600'], { stdio: 'inherit', detached: true }); console.log(c.pid); c.unref(); process.exit(0)",
-    ).pipe(
-      provide,
-      Effect.map((words) => {
-        process.kill(Number(words));
-        assert.match(words, /^\d+\n$/);
-      }),
-    ),
+  it.effect("do not keep anybody waiting for what they leave behind", () =>
+    Effect.gen(function* () {
+      const words = yield* advanceUntilDone(shell("sleep 600 & echo $!"));
+      process.kill(Number(words));
+      assert.match(words, /^\d+\n$/);
+    }).pipe(provide),
   );
 });

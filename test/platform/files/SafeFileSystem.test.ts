@@ -28,6 +28,7 @@ import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
+import { realPython } from "../../support/python/RealPython.ts";
 
 /** Many calls of the system, on a machine that may be busy. */
 const SLOW = { timeout: 60_000 };
@@ -314,7 +315,7 @@ describe("the file system for folders that jobs can write to", () => {
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
         // Its path is longer than the system allows, so it is made from the inside out.
-        execFileSync("python3", [
+        execFileSync(realPython, [
           "-I",
           "-c",
           "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(400):\n  os.mkdir('d'); os.chdir('d')\n  open('f', 'w').close()",
@@ -337,7 +338,7 @@ describe("the file system for folders that jobs can write to", () => {
         const { files, volume, outside, assertUntouched } = yield* machine;
         const swapped = join(volume, "gone", "a", "swapped");
         const aside = join(volume, "aside");
-        const swapper = yield* startProcess("python3", [
+        const swapper = yield* startProcess(realPython, [
           "-I",
           "-c",
           // Swaps the folder and the link as fast as possible, for as long as this process lives.

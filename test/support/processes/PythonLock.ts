@@ -1,5 +1,6 @@
 import { Effect } from "effect";
 
+import { realPython } from "../python/RealPython.ts";
 import { startProcess } from "./ChildProcess.ts";
 
 const HOLD = `import fcntl, sys
@@ -22,7 +23,7 @@ export const pythonLock = Effect.fnUntraced(function* (
   path: string,
   mode: "LOCK_EX" | "LOCK_SH" = "LOCK_EX",
 ) {
-  const { wrote, signal, ended } = yield* startProcess("python3", ["-c", HOLD, path, mode], {
+  const { wrote, signal, ended } = yield* startProcess(realPython, ["-c", HOLD, path, mode], {
     hasOpenStdin: true,
   });
   const [, word = ""] = yield* wrote(/^(held|busy)\n/);

@@ -1,0 +1,55 @@
+import { type ChildProcess, spawn } from "node:child_process";
+
+import { Deferred, Effect, Exit, Result } from "effect";
+
+export interface SpawnOptions {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly directory?: string | undefined;
+  readonly stdout: "pipe" | "ignore";
+  /** An open file that the program inherits as descriptor 3. */
+  readonly descriptor?: number | undefined;
+}
+
+export interface SpawnedProgram {
+  readonly child: ChildProcess;
+  /** The exit code; undefined when a signal ended it. */
+  readonly exited: Deferred.Deferred<number | undefined>;
+  /** Signals the program and all that it started in its process group. */
+  readonly signal: (name: NodeJS.Signals) => void;
+}
+
+/**
+ * Starts a program with its own process group, so that a signal that is meant for the worker (Ctrl-C) does not end an
+ * install half-way. Fails with Node's message if it can't be started.
+ *
+ * The `ChildProcess` of Effect 4.1 can't do this: its `additionalFds` are always new pipes, but a lock stays with a
+ * program only if that inherits the worker's own descriptor.
+ */
+export const spawnProgram = (
+  command: string,
+  args: ReadonlyArray<string>,
+  { environment, directory, stdout, descriptor }: SpawnOptions,
+) =>
+  Effect.callback<SpawnedProgram, string>((resume) => {
+    const failed = (error: unknown) =>
+      resume(Effect.fail(error instanceof Error ? error.message : String(error)));
+    const spawned = Result.try(() =>
+      spawn(command, args, {
+        env: environment,
+        cwd: directory,
+        detached: true,
+        stdio: ["ignore", stdout, "pipe", ...(descriptor === undefined ? [] : [descriptor])],
+      }),
+    );
+    if (Result.isFailure(spawned)) return failed(spawned.failure);
+    const child = spawned.success;
+    const exited = Deferred.makeUnsafe<number | undefined>();
+    child.once("error", failed);
+    child.once("exit", (code) => Deferred.doneUnsafe(exited, Exit.succeed(code ?? undefined)));
+    const { pid } = child;
+    if (pid === undefined) return;
+    const signal = (name: NodeJS.Signals) => {
+      Result.try(() => process.kill(-pid, name));
+    };
+    child.once("spawn", () => resume(Effect.succeed({ child, exited, signal })));
+  });

@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest";
+
+import { BoundedOutput } from "../../src/platform/BoundedOutput.ts";
+import { FAILURE_LIMIT, failureText, wholeText } from "../../src/platform/ProgramOutput.ts";
+
+const outputOf = (text: string, limit: number) => {
+  const output = new BoundedOutput(limit);
+  output.write(Buffer.from(text));
+  return output;
+};
+
+describe("wholeText", () => {
+  it("is the output where it is within the limit", () => {
+    assert.strictEqual(wholeText(outputOf("0123456789", 10)), "0123456789");
+  });
+
+  it("says how much is missing where it is not", () => {
+    assert.strictEqual(
+      wholeText(outputOf("0123456789", 4)),
+      "0\n[worker-tetra] 6 bytes of output left out here\n789",
+    );
+  });
+});
+
+describe("failureText", () => {
+  it("is the output where it is short", () => {
+    const text = "no space ".repeat(FAILURE_LIMIT / 9);
+    assert.strictEqual(failureText(outputOf(text, 2 * FAILURE_LIMIT)), text);
+  });
+
+  it.each([2 * FAILURE_LIMIT, 8 * FAILURE_LIMIT])(
+    "is the beginning and the end of a long output, cut at spaces, with %d bytes kept of it",
+    (limit) => {
+      const text = failureText(outputOf("some words ".repeat(FAILURE_LIMIT), limit));
+      assert.match(
+        text,
+        /^(some words )+some\n\[worker-tetra\] \d+ bytes of output left out here\n( some words| words some)+/,
+      );
+      assert.isBelow(text.length, FAILURE_LIMIT + 100);
+    },
+  );
+
+  it("leaves out the line at the cut where it is longer than any URL", () => {
+    const text = failureText(outputOf("x".repeat(8 * FAILURE_LIMIT), 8 * FAILURE_LIMIT));
+    assert.isBelow(text.length, FAILURE_LIMIT - 2 * 8000);
+  });
+});

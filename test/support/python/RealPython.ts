@@ -1,0 +1,25 @@
+import { accessSync, closeSync, constants, openSync, readSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+const isProgram = (file: string): boolean => {
+  try {
+    accessSync(file, constants.X_OK);
+    const descriptor = openSync(file, constants.O_RDONLY);
+    try {
+      const start = Buffer.alloc(2);
+      readSync(descriptor, start);
+      return start.toString() !== "#!";
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    return false;
+  }
+};
+
+/** An interpreter on PATH that is no script, as the shims of pyenv are: those take half a second to start it. */
+export const realPython =
+  (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .map((folder) => join(folder, "python3"))
+    .find(isProgram) ?? "python3";
