@@ -5,9 +5,9 @@ import { ChildProcess, ChildProcessSpawner } from "effect/process";
 import { SHOW_VALUE } from "../../runner/PythonSources.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
-import { readPickle } from "./Pickle.ts";
-import { pythonRepr } from "./PythonRepr.ts";
 import { visibleWord } from "./TerminalText.ts";
+import { readPickle } from "./pickle/Pickle.ts";
+import { pythonRepr } from "./python/PythonRepr.ts";
 
 /** The most characters of a result that are shown. */
 const RESULT_SHOWN = 2000;

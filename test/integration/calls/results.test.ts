@@ -5,8 +5,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Result, Schema } from "effect";
 import { inject } from "vitest";
 
-import { readPickle, Text } from "../../../src/cli/results/Pickle.ts";
-import { pythonRepr } from "../../../src/cli/results/PythonRepr.ts";
+import { readPickle } from "../../../src/cli/results/pickle/Pickle.ts";
+import { Text } from "../../../src/cli/results/pickle/PickleValue.ts";
+import { pythonRepr } from "../../../src/cli/results/python/PythonRepr.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { loopbackServer, bodyOf, respondJson } from "../../support/http/LoopbackServer.ts";
 import { stdoutOf } from "../../support/processes/ChildProcess.ts";

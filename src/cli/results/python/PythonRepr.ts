@@ -1,5 +1,15 @@
-import { Bytes, Dict, Float, Global, Items, Made, Opaque, Text, type Value } from "./Pickle.ts";
-import { BARE_TYPES, KNOWN_TYPES } from "./PythonTypes.ts";
+import {
+  Bytes,
+  Dict,
+  Float,
+  Global,
+  Items,
+  Made,
+  Opaque,
+  Text,
+  type Value,
+} from "../pickle/PickleValue.ts";
+import { BARE_TYPES, KNOWN_TYPES } from "./KnownTypes.ts";
 
 /** How deep values are shown inside others. */
 const MAX_DEPTH = 100;

@@ -1,0 +1,106 @@
+/** The most items of one container that are kept, more than are ever shown; the rest are only counted. */
+export const MAX_ITEMS = 1000;
+
+export class Float {
+  readonly value: number;
+  constructor(value: number) {
+    this.value = value;
+  }
+}
+
+/** A str in UTF-8, decoded only when it is shown. */
+export class Text {
+  readonly bytes: Buffer;
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+}
+
+export class Bytes {
+  readonly bytes: Buffer;
+  readonly isMutable: boolean;
+  constructor(bytes: Buffer, isMutable: boolean) {
+    this.bytes = bytes;
+    this.isMutable = isMutable;
+  }
+}
+
+/** A list, a tuple or a set, with its first items. */
+export class Items {
+  readonly kind: "list" | "tuple" | "set" | "frozenset";
+  readonly items: Array<Value>;
+  count: number;
+  constructor(kind: Items["kind"], items: ReadonlyArray<Value> = []) {
+    this.kind = kind;
+    this.items = items.slice(0, MAX_ITEMS);
+    this.count = items.length;
+  }
+  add(items: ReadonlyArray<Value>): void {
+    this.count += items.length;
+    for (const item of items.slice(0, MAX_ITEMS - this.items.length)) this.items.push(item);
+  }
+}
+
+export class Dict {
+  readonly entries: Array<readonly [Value, Value]> = [];
+  count = 0;
+  constructor(flat: ReadonlyArray<Value> = []) {
+    this.add(flat);
+  }
+  /** Keys and values alternate. */
+  add(flat: ReadonlyArray<Value>): void {
+    this.count += flat.length / 2;
+    for (let at = 0; at + 1 < flat.length && this.entries.length < MAX_ITEMS; at += 2) {
+      this.entries.push([flat[at] ?? null, flat[at + 1] ?? null]);
+    }
+  }
+}
+
+/** The name of a class or a function. Nothing is imported for it. */
+export class Global {
+  readonly module: string;
+  readonly name: string;
+  constructor(module: string, name: string) {
+    this.module = module;
+    this.name = name;
+  }
+}
+
+/** The result of a call that loading would make. Nothing is called: only the callee and its arguments are kept. */
+export class Made {
+  readonly callee: Value;
+  readonly args: ReadonlyArray<Value>;
+  /** Made by `cls.__new__`, so the callee is a class and the state has the fields. */
+  readonly isInstance: boolean;
+  readonly items = new Items("list");
+  readonly entries = new Dict();
+  state: Value | undefined = undefined;
+  constructor(callee: Value, args: ReadonlyArray<Value>, isInstance: boolean) {
+    this.callee = callee;
+    this.args = args;
+    this.isInstance = isInstance;
+  }
+}
+
+/** A value that can't be built from the pickle alone. */
+export class Opaque {
+  readonly description: string;
+  constructor(description: string) {
+    this.description = description;
+  }
+}
+
+/** A Python value as plain data: integers are numbers or, when they are too large for that, bigints. */
+export type Value =
+  | null
+  | boolean
+  | number
+  | bigint
+  | Float
+  | Text
+  | Bytes
+  | Items
+  | Dict
+  | Global
+  | Made
+  | Opaque;

@@ -1,0 +1,33 @@
+import { Bytes, Global, Made, Text, type Value } from "../pickle/PickleValue.ts";
+
+/** The part of the repr writer that the notations of types use. */
+export interface Output {
+  readonly isFull: boolean;
+  readonly put: (text: string) => void;
+  readonly name: (text: string) => void;
+  readonly value: (value: Value) => void;
+  readonly list: <A>(items: Iterable<A>, each: (item: A) => void) => void;
+}
+
+/** Writes a value in its type's notation; returns false and writes nothing if the value is not one of that type. */
+export type Notation = (output: Output, made: Made) => boolean;
+
+export const textOf = (value: Value | undefined): string | undefined =>
+  value instanceof Text ? value.bytes.toString("utf8", 0, 4096) : undefined;
+
+/** Bytes of this length; up to protocol 2, pickles have a text and the name of its encoding instead. */
+export const bytesOf = (value: Value | undefined, size: number): Buffer | undefined => {
+  const bytes = value instanceof Made ? encodedBytes(value) : value;
+  return bytes instanceof Bytes && bytes.bytes.length === size ? bytes.bytes : undefined;
+};
+
+export const encodedBytes = ({ callee, args: [text, encoding] }: Made): Bytes | undefined =>
+  callee instanceof Global &&
+  `${callee.module}.${callee.name}` === "_codecs.encode" &&
+  text instanceof Text &&
+  textOf(encoding) === "latin1"
+    ? new Bytes(Buffer.from(text.bytes.toString(), "latin1"), false)
+    : undefined;
+
+export const numberOf = (value: Value | undefined): number | undefined =>
+  typeof value === "number" ? value : undefined;
