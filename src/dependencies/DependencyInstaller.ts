@@ -16,11 +16,11 @@ export interface Dependencies {
   readonly accelerate: boolean;
 }
 
-/** How build tools say that there is no compiler. */
+/** The errors of build tools without a compiler. */
 const NO_COMPILER =
   /(?:command|execute) '?(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+)'? (?:failed: )?No such file|linker `cc` not found|No CMAKE_C(?:XX)?_COMPILER|Unknown compiler\(s\)|unable to execute '[\w.-]*(?:gcc|cc)'/i;
 
-/** Sees to it that what a job needs is there before its code runs. */
+/** Installs what a job needs before its code runs. */
 export class DependencyInstaller extends Context.Service<
   DependencyInstaller,
   {
@@ -37,7 +37,7 @@ export class DependencyInstaller extends Context.Service<
       const python = yield* PythonPackages;
       const system = yield* SystemPackages;
 
-      /** Some packages bring their own source: a compiler comes when it turns out to be missing. */
+      /** Some packages are compiled from source: a compiler is installed if it turns out to be missing. */
       const pythonWithCompiler = (
         requirements: ReadonlyArray<string>,
         prepared: PreparedWorkspace,

@@ -1,0 +1,68 @@
+import { Duration, Effect, Option } from "effect";
+
+import { withoutCredentials } from "../../settings/Credentials.ts";
+import { stopwatch } from "../../settings/SteadyClock.ts";
+import type { Venv } from "../../venv/Venv.ts";
+import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Workspace.ts";
+import { Pip, type PipOptions } from "./Pip.ts";
+import { PythonInstallFailed } from "./PythonInstallFailed.ts";
+
+/** Requirements for people, without their credentials. */
+export const shown = (requirements: ReadonlyArray<string>): string =>
+  requirements.map(withoutCredentials).join(", ");
+
+const union = (one: ReadonlyArray<string>, other: ReadonlyArray<string>): ReadonlyArray<string> => [
+  ...new Set([...one, ...other]),
+];
+
+/** Adds packages to a venv. While that is under way the venv is marked, and its requirements are recorded at the end. */
+export const adding = Effect.gen(function* () {
+  const venvs = yield* VenvBuilder;
+  const pip = yield* Pip;
+
+  /** Removes the mark after an install that failed or was cancelled before it changed anything. */
+  const unmarkIfUnchanged = Effect.fnUntraced(
+    function* (venv: Venv, changedAt: Option.Option<number>, requirements: ReadonlyArray<string>) {
+      const now = Option.getOrUndefined(yield* venvs.changedAt(venv));
+      if (Option.contains(changedAt, now)) yield* venvs.endInstall(venv, requirements);
+    },
+    Effect.catch((error) => Effect.logWarning(error.message)),
+  );
+
+  return Effect.fn("PythonPackages.add")(function* (
+    prepared: PreparedWorkspace,
+    venv: Venv,
+    requirements: ReadonlyArray<string>,
+    options: PipOptions,
+  ) {
+    const elapsed = yield* stopwatch;
+    yield* Effect.logInfo(`Installing ${shown(requirements)}`);
+    const before = yield* venvs.requirements(venv);
+    const changedAt = yield* venvs.changedAt(venv);
+    yield* venvs.beginInstall(venv);
+    yield* Effect.onError(pip.install(prepared, venv, requirements, options), () =>
+      unmarkIfUnchanged(venv, changedAt, before),
+    );
+    yield* venvs.endInstall(venv, union(before, requirements));
+    const seconds = Duration.toSeconds(yield* elapsed).toFixed(2);
+    yield* Effect.logInfo(`Installed ${shown(requirements)} in ${seconds} s`);
+  });
+});
+
+/** Builds a venv for a list, with what another one had where the two lists agree. */
+export const buildNew = Effect.fn("PythonPackages.renew")(function* (
+  requirements: ReadonlyArray<string>,
+  before: ReadonlyArray<string>,
+  build: (list: ReadonlyArray<string>) => Effect.Effect<PreparedWorkspace, WorkspaceError>,
+) {
+  const both = union(before, requirements);
+  return yield* build(both).pipe(
+    Effect.catchTag("VenvCreationFailed", (error) =>
+      both.length === requirements.length ? Effect.fail(error) : build(requirements),
+    ),
+    Effect.catchTag("VenvCreationFailed", ({ output }) =>
+      Effect.fail(PythonInstallFailed.from(requirements, output)),
+    ),
+  );
+});
