@@ -1,8 +1,8 @@
 import { Duration, Effect } from "effect";
 
 import type { JobRequest, JobStatus } from "../../domain/EndpointJob.ts";
+import type { StoredJob } from "../store/StoredJob.ts";
 import { Changes } from "./Changes.ts";
-import type { KeptJob } from "./JobStore.ts";
 import { SentResult } from "./LocalJob.ts";
 import { StreamBuffer } from "./StreamBuffer.ts";
 
@@ -38,7 +38,7 @@ export interface JobEntry {
 }
 
 export const entryOf = (
-  { state, request, result }: KeptJob,
+  { state, request, result }: StoredJob,
   { policy, webhook }: JobRequest,
   release: Effect.Effect<void>,
 ): JobEntry => ({
@@ -67,7 +67,7 @@ export const canRunAgain = (status: JobStatus): boolean =>
   status === "FAILED" || status === "TIMED_OUT";
 
 /** The job as it is stored. */
-export const storedJobOf = (entry: JobEntry): KeptJob => {
+export const storedJobOf = (entry: JobEntry): StoredJob => {
   const { id, status, submitted, started, ended, retries, request, result } = entry;
   return {
     state: { id, status, submitted, started: started ?? null, ended: ended ?? null, retries },

@@ -1,8 +1,8 @@
 import { Clock, Duration, Effect, Queue } from "effect";
 
 import type { JobStatus } from "../../domain/EndpointJob.ts";
+import { JobStore } from "../store/JobStore.ts";
 import { type JobEntry, releaseRequest, storedJobOf } from "./JobEntry.ts";
-import { JobStore } from "./JobStore.ts";
 import { JobTable } from "./JobTable.ts";
 import { makeWebhooks } from "./JobWebhook.ts";
 import { LocalJob, SentResult } from "./LocalJob.ts";

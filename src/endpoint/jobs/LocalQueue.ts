@@ -6,6 +6,9 @@ import type { HttpClient } from "effect/http";
 import { isFinal, type JobRequest, type JobStatus } from "../../domain/EndpointJob.ts";
 import type { JobQueue } from "../../queue/JobQueue.ts";
 import { type HeldBody, RequestBudget } from "../http/RequestBody.ts";
+import { JobStore } from "../store/JobStore.ts";
+import type { JobStoreUnusable } from "../store/JobStoreUnusable.ts";
+import type { StoredJob } from "../store/StoredJob.ts";
 import {
   canRunAgain,
   entryOf,
@@ -15,7 +18,6 @@ import {
   storedJobOf,
 } from "./JobEntry.ts";
 import { type JobLifecycle, makeJobLifecycle } from "./JobLifecycle.ts";
-import { JobStore, type JobStoreUnusable, type KeptJob } from "./JobStore.ts";
 import { type JobCounts, MAX_FINISHED, MAX_FINISHED_BYTES } from "./JobTable.ts";
 import type { LocalJob } from "./LocalJob.ts";
 import { requestOf, workerSide } from "./WorkerSide.ts";
@@ -43,7 +45,7 @@ const reserve = Effect.fnUntraced(function* ({ length }: Uint8Array) {
 const noRelease = () => Effect.void;
 
 /** Adds a job of an earlier process; one that ran when that process ended runs again. */
-const restore = Effect.fnUntraced(function* ({ table, limits }: JobLifecycle, job: KeptJob) {
+const restore = Effect.fnUntraced(function* ({ table, limits }: JobLifecycle, job: StoredJob) {
   const hasEnded = isFinal(job.state.status);
   const request = requestOf(job.request);
   if (Option.isNone(request) && !hasEnded) {
@@ -59,7 +61,7 @@ const restore = Effect.fnUntraced(function* ({ table, limits }: JobLifecycle, jo
   limits.start(entry);
 });
 
-const newJob = (request: Uint8Array, now: number): KeptJob => ({
+const newJob = (request: Uint8Array, now: number): StoredJob => ({
   state: {
     id: `${randomUUID()}-l1`,
     submitted: now,

@@ -15,8 +15,8 @@ import {
   takeOverBody,
   withLimitedBody,
 } from "../../../src/endpoint/http/RequestBody.ts";
-import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
+import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
 import { interruptedAtEveryStep } from "../../support/effects/Interruption.ts";
 import { advanceUntilDone } from "../../support/effects/Waiting.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";

@@ -6,9 +6,10 @@ import { TestClock } from "effect/testing";
 
 import type { JobRequest, JobStatus } from "../../../src/domain/EndpointJob.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
-import { JobStore, type JobStoreUnusable } from "../../../src/endpoint/jobs/JobStore.ts";
 import { type LocalJob, streamJson } from "../../../src/endpoint/jobs/LocalJob.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
+import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
+import type { JobStoreUnusable } from "../../../src/endpoint/store/JobStoreUnusable.ts";
 import { interruptedAtEveryStep, turns } from "../../support/effects/Interruption.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 

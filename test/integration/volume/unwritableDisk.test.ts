@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer } from "effect";
 
-import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
+import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
 import {

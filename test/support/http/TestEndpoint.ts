@@ -11,8 +11,8 @@ import {
   endpointServer,
   type EndpointServerOptions,
 } from "../../../src/endpoint/http/EndpointServer.ts";
-import { JobStore } from "../../../src/endpoint/jobs/JobStore.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
+import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
 
 export const serverOptions: EndpointServerOptions = {
   host: "127.0.0.1",

@@ -17,7 +17,8 @@ import { DatabaseSync } from "node:sqlite";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, Schedule } from "effect";
 
-import { JobStore, type KeptJob } from "../../../src/endpoint/jobs/JobStore.ts";
+import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
+import type { StoredJob } from "../../../src/endpoint/store/StoredJob.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
@@ -25,7 +26,7 @@ import { startProcess } from "../../support/processes/ChildProcess.ts";
 /** A folder that is not there yet, in one that is removed at the end of the test. */
 const newFolder = temporaryFolder.pipe(Effect.map((parent) => join(parent, "jobs")));
 
-const job = (id: string, changes: Partial<KeptJob> = {}): KeptJob => ({
+const job = (id: string, changes: Partial<StoredJob> = {}): StoredJob => ({
   state: { id, status: "IN_QUEUE", submitted: 1, started: null, ended: null, retries: 0 },
   request: Buffer.from('{"input":1}'),
   result: undefined,

@@ -1,0 +1,99 @@
+import { readdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+
+import { Context, Duration, Effect, Layer, Schedule, Semaphore } from "effect";
+
+import { FILE, messageOf, openDatabase, reasonOf } from "./JobDatabase.ts";
+import { makeJobRows } from "./JobRows.ts";
+import type { JobStoreUnusable } from "./JobStoreUnusable.ts";
+import { makeFolder } from "./StoreFolder.ts";
+import type { StoredJob } from "./StoredJob.ts";
+
+/** Another process that uses the database may be about to exit: tries for about 3 seconds. */
+const BUSY_RETRIES = Schedule.spaced(Duration.millis(100)).pipe(Schedule.upTo({ times: 30 }));
+
+/** Warns of the files of earlier versions, which had one for each job. */
+const warnOfFiles = (folder: string) =>
+  Effect.suspend(() => {
+    const count = readdirSync(folder).filter((name) => name.endsWith(".json")).length;
+    return count === 0
+      ? Effect.void
+      : Effect.logWarning(
+          `${folder} has ${count === 1 ? "a JSON file" : `${count} JSON files`}. Jobs are kept in ${FILE} now; files of an earlier version are not read. Remove them.`,
+        );
+  });
+
+/** The store in an open database. If the disk fails, a job is not stored, but still runs. */
+const storeIn = (database: DatabaseSync, path: string) => {
+  const rows = makeJobRows(database, path);
+  /** Pieces of two changes of a job must not mix. */
+  const turn = Semaphore.makeUnsafe(1);
+
+  const tolerant = (change: Effect.Effect<void>) =>
+    turn.withPermit(change).pipe(
+      Effect.uninterruptible,
+      Effect.catchDefect((error) => {
+        if (database.isTransaction) database.exec("ROLLBACK");
+        return Effect.logWarning(`A job could not be kept in ${path}: ${messageOf(error)}`);
+      }),
+    );
+
+  return JobStore.of({
+    isPersistent: true,
+    add: (job) => tolerant(rows.add(job)),
+    update: (job) => tolerant(rows.update(job)),
+    remove: (id) => tolerant(rows.remove(id)),
+    kept: rows.readAll.pipe(
+      Effect.catchDefect((error) => Effect.fail(reasonOf(path, error))),
+      Effect.withSpan("JobStore.kept"),
+    ),
+  });
+};
+
+/** Keeps the jobs of a local queue over a restart. */
+export class JobStore extends Context.Service<
+  JobStore,
+  {
+    /** Whether the jobs outlive this process. */
+    readonly isPersistent: boolean;
+    /** Stores a new job; it survives a crash once this completes. */
+    readonly add: (job: StoredJob) => Effect.Effect<void>;
+    /** Stores the changes of a job. */
+    readonly update: (job: StoredJob) => Effect.Effect<void>;
+    readonly remove: (id: string) => Effect.Effect<void>;
+    /** The jobs of an earlier process, the oldest first. */
+    readonly kept: Effect.Effect<ReadonlyArray<StoredJob>, JobStoreUnusable>;
+  }
+>()("worker-tetra/endpoint/store/JobStore") {
+  /** The queue ends with its process. */
+  static readonly layerNone = Layer.succeed(this, {
+    isPersistent: false,
+    add: () => Effect.void,
+    update: () => Effect.void,
+    remove: () => Effect.void,
+    kept: Effect.succeed([]),
+  });
+
+  /** One SQLite database in a folder, readable by its owner alone. */
+  static readonly layerFolder = (given: string) =>
+    Layer.effect(
+      this,
+      Effect.gen(function* () {
+        const folder = resolve(given);
+        yield* makeFolder(folder);
+        const database = yield* Effect.acquireRelease(
+          Effect.suspend(() => Effect.fromResult(openDatabase(folder))).pipe(
+            Effect.retry({ while: ({ isBusy }) => isBusy, schedule: BUSY_RETRIES }),
+          ),
+          (opened) => Effect.sync(() => opened.close()),
+        );
+        yield* warnOfFiles(folder);
+        const path = join(folder, FILE);
+        return yield* Effect.try({
+          try: () => storeIn(database, path),
+          catch: (error) => reasonOf(path, error),
+        });
+      }),
+    );
+}

@@ -1,0 +1,22 @@
+import { Schema } from "effect";
+
+import { JobStatus } from "../../domain/EndpointJob.ts";
+
+/** The state of a job of a local queue; times are milliseconds since 1970. */
+export const JobState = Schema.Struct({
+  id: Schema.String.check(Schema.isPattern(/^[\w-]{1,100}$/)),
+  status: JobStatus,
+  submitted: Schema.Finite,
+  started: Schema.NullOr(Schema.Finite),
+  ended: Schema.NullOr(Schema.Finite),
+  retries: Schema.Int,
+});
+
+/** A job of a local queue as it is kept. */
+export interface StoredJob {
+  readonly state: typeof JobState.Type;
+  /** The JSON text of its request, as it came; empty once it can't run again. */
+  readonly request: Uint8Array;
+  /** The JSON text with its `output` or `error`. */
+  readonly result: Uint8Array | undefined;
+}
