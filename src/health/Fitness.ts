@@ -2,8 +2,8 @@ import { Context, Duration, Effect, type FileSystem, Layer } from "effect";
 
 import { Programs } from "../platform/Programs.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
-import { PROTOCOL_VERSION } from "../queue/Heartbeat.ts";
 import { JobQueue } from "../queue/JobQueue.ts";
+import { PROTOCOL_VERSION } from "../queue/reports/Heartbeat.ts";
 import { Interpreters } from "../venv/Interpreters.ts";
 import { Volume } from "../workspace/Volume.ts";
 import type { RequiredCheck } from "./Check.ts";

@@ -4,8 +4,8 @@ import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import { SHUTDOWN_GRACE } from "./Draining.ts";
 import { JobQueue } from "./JobQueue.ts";
-import { failureBody, outputBody } from "./JobResult.ts";
 import type { StopReason } from "./JobsAtWork.ts";
+import { failureBody, outputBody } from "./reports/JobResult.ts";
 
 export const REFRESH = Setting.flag({
   name: "WORKER_REFRESH",

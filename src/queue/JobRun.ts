@@ -2,12 +2,12 @@ import { Effect, Exit, Fiber, Latch, Metric, Ref, Scope } from "effect";
 
 import type { Job } from "../domain/Job.ts";
 import { Environment } from "../settings/Environment.ts";
-import { Delivery } from "./Delivery.ts";
 import type { Handler } from "./Handler.ts";
-import { makeJobChannels } from "./JobChannels.ts";
 import { errorIn, firstLine, inSeconds } from "./JobLog.ts";
 import { makeJobOutcome } from "./JobOutcome.ts";
 import type { JobAtWork, JobsAtWork } from "./JobsAtWork.ts";
+import { Delivery } from "./reports/Delivery.ts";
+import { makeJobChannels } from "./reports/JobChannels.ts";
 
 const jobsDone = Metric.counter("worker_jobs_done", { incremental: true });
 const jobsStopped = Metric.counter("worker_jobs_stopped", { incremental: true });

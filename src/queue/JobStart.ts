@@ -1,10 +1,10 @@
 import { Effect, FiberSet, Metric } from "effect";
 
 import type { Job } from "../domain/Job.ts";
-import { Delivery } from "./Delivery.ts";
-import type { Taken } from "./JobQueue.ts";
-import { failureBody } from "./JobResult.ts";
 import { makeJobRun, type WorkerState } from "./JobRun.ts";
+import { Delivery } from "./reports/Delivery.ts";
+import { failureBody } from "./reports/JobResult.ts";
+import type { Taken } from "./runpod/TakenJobs.ts";
 
 const jobsTaken = Metric.counter("worker_jobs_taken", { incremental: true });
 

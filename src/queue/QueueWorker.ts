@@ -1,10 +1,8 @@
 import { Context, Effect, Exit, Fiber, FiberSet, Latch, Layer, Ref, Scope } from "effect";
 
 import { CONCURRENCY } from "../settings/Concurrency.ts";
-import { Delivery } from "./Delivery.ts";
 import { drainJobs, SHUTDOWN_GRACE } from "./Draining.ts";
 import type { Handler } from "./Handler.ts";
-import { Heartbeat } from "./Heartbeat.ts";
 import { REFRESH } from "./JobOutcome.ts";
 import { JobQueue } from "./JobQueue.ts";
 import type { Summary } from "./JobRun.ts";
@@ -12,6 +10,8 @@ import { makeJobStart } from "./JobStart.ts";
 import { jobsAtWork } from "./JobsAtWork.ts";
 import { stopLoop } from "./StopLoop.ts";
 import { type Admission, ADMIT_ALL, takeLoop } from "./TakeLoop.ts";
+import { Delivery } from "./reports/Delivery.ts";
+import { Heartbeat } from "./reports/Heartbeat.ts";
 
 /** Takes jobs from RunPod's queue, runs a handler for each, and sends the results back. */
 export class QueueWorker extends Context.Service<

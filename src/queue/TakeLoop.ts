@@ -3,8 +3,9 @@ import { Duration, Effect } from "effect";
 import { jittered, requestBackoff } from "../platform/Backoff.ts";
 import { makeThrottledWarning } from "../platform/ThrottledWarning.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
-import type { JobQueue, Taken } from "./JobQueue.ts";
+import type { JobQueue } from "./JobQueue.ts";
 import type { JobsAtWork } from "./JobsAtWork.ts";
+import type { Taken } from "./runpod/TakenJobs.ts";
 
 /** The shortest time from one take to the next after an empty response: RunPod may not hold polls open. */
 const EMPTY_INTERVAL = Duration.millis(520);

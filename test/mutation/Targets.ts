@@ -62,14 +62,14 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/platform/BlockingLock.ts", tests: ["test/platform/BlockingLock.test.ts"] },
   { module: "src/platform/files/DiskFault.ts", tests: ["test/platform/files/DiskFault.test.ts"] },
   {
-    module: "src/queue/Delivery.ts",
-    tests: ["test/queue/Delivery.test.ts", "test/queue/Jitter.test.ts"],
+    module: "src/queue/reports/Delivery.ts",
+    tests: ["test/queue/reports/Delivery.test.ts", "test/queue/Jitter.test.ts"],
   },
   {
     module: "src/queue/JobsAtWork.ts",
     tests: ["test/queue/JobsAtWork.test.ts"],
   },
-  { module: "src/queue/ResultStore.ts", tests: ["test/queue/ResultStore.test.ts"] },
+  { module: "src/queue/reports/ResultStore.ts", tests: ["test/queue/reports/ResultStore.test.ts"] },
   {
     module: "src/runner/RunnerProtocol.ts",
     tests: ["test/runner/RunnerProtocol.test.ts", "test/runner/GoldenMessages.test.ts"],

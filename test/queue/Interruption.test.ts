@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Layer, Option, Queue } from "effect";
 
-import { Delivery } from "../../src/queue/Delivery.ts";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
-import { ResultStore } from "../../src/queue/ResultStore.ts";
+import { Delivery } from "../../src/queue/reports/Delivery.ts";
+import { ResultStore } from "../../src/queue/reports/ResultStore.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { interruptedAtEveryStep, turns } from "../support/effects/Interruption.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";

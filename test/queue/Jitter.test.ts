@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest";
 import { Clock, Effect } from "effect";
 import { TestClock } from "effect/testing";
 
-import { chunkStream } from "../../src/queue/ChunkStream.ts";
-import { Delivery } from "../../src/queue/Delivery.ts";
-import { PostFailed, TakeFailed } from "../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
+import { chunkStream } from "../../src/queue/reports/ChunkStream.ts";
+import { Delivery } from "../../src/queue/reports/Delivery.ts";
+import { PostFailed, TakeFailed } from "../../src/queue/runpod/RequestFailed.ts";
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
 import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
 

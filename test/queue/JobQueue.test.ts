@@ -3,7 +3,7 @@ import { Effect, Layer, Schema } from "effect";
 import { HttpClient, HttpClientResponse } from "effect/http";
 
 import { JobQueue } from "../../src/queue/JobQueue.ts";
-import { Webhooks } from "../../src/queue/Webhooks.ts";
+import { Webhooks } from "../../src/queue/runpod/Webhooks.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
 

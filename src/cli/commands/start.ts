@@ -6,7 +6,7 @@ import { JobListener } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
-import { Webhooks } from "../../queue/Webhooks.ts";
+import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { Workspace } from "../../workspace/Workspace.ts";

@@ -6,7 +6,7 @@ import { functionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import type { Unfit } from "../../health/Unfit.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
-import { Webhooks } from "../../queue/Webhooks.ts";
+import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { CONCURRENCY } from "../../settings/Concurrency.ts";
 import { ENDPOINT_ID } from "../../workspace/Volume.ts";
 import { liveOutput } from "../process/LiveOutput.ts";

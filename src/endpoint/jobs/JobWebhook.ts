@@ -1,7 +1,7 @@
 import { Duration, Effect, Schedule, Semaphore } from "effect";
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
-import { PostFailed, transportReason } from "../../queue/JobQueue.ts";
+import { PostFailed, transportReason } from "../../queue/runpod/RequestFailed.ts";
 import type { LocalJob } from "./LocalJob.ts";
 
 /** As on RunPod: two more tries with this pause. The limit for one try is ours. */

@@ -1,12 +1,12 @@
 import { NodeServices } from "@effect/platform-node";
 import { Layer } from "effect";
 
-import { Delivery } from "../../../src/queue/Delivery.ts";
-import { Heartbeat } from "../../../src/queue/Heartbeat.ts";
 import { JobQueue } from "../../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../../src/queue/QueueWorker.ts";
-import { ResultStore } from "../../../src/queue/ResultStore.ts";
-import { Webhooks } from "../../../src/queue/Webhooks.ts";
+import { Delivery } from "../../../src/queue/reports/Delivery.ts";
+import { Heartbeat } from "../../../src/queue/reports/Heartbeat.ts";
+import { ResultStore } from "../../../src/queue/reports/ResultStore.ts";
+import { Webhooks } from "../../../src/queue/runpod/Webhooks.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { fakeJobQueue } from "./FakeJobQueue.ts";
 

@@ -16,13 +16,13 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { ByteSize, Effect, FileSystem, Layer, Option, Path } from "effect";
 
-import { ResultStore } from "../../src/queue/ResultStore.ts";
-import { Environment } from "../../src/settings/Environment.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
-import { faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
-import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
-import { plantingFileSystem } from "../support/files/PlantingFileSystem.ts";
-import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
+import { ResultStore } from "../../../src/queue/reports/ResultStore.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { faultyFileSystem } from "../../support/files/FaultyFileSystem.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 const GIBIBYTE = 1024 ** 3;
 

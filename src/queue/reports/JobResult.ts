@@ -1,6 +1,6 @@
 import { Predicate, Result } from "effect";
 
-import { FunctionAnswer } from "../domain/FunctionAnswer.ts";
+import { FunctionAnswer } from "../../domain/FunctionAnswer.ts";
 
 /** Sizes that RunPod documents for results, in megabytes. */
 const DOCUMENTED = "10 MB for /run and 20 MB for /runsync";

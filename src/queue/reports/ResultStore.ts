@@ -2,8 +2,8 @@ import { createHash, randomUUID } from "node:crypto";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
-import { diskFault } from "../platform/files/DiskFault.ts";
-import * as Setting from "../settings/Setting.ts";
+import { diskFault } from "../../platform/files/DiskFault.ts";
+import * as Setting from "../../settings/Setting.ts";
 import type { JobResult } from "./JobResult.ts";
 
 const RESULT_STORE = Setting.optionalText({
@@ -35,7 +35,7 @@ export class ResultStore extends Context.Service<
     /** Effects that load a kept result and remove its file; none if the file can't be read. */
     readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
   }
->()("worker-tetra/queue/ResultStore") {
+>()("worker-tetra/queue/reports/ResultStore") {
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {

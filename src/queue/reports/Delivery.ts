@@ -11,9 +11,10 @@ import {
   Semaphore,
 } from "effect";
 
-import { backoff } from "../platform/Backoff.ts";
-import * as Setting from "../settings/Setting.ts";
-import { JobQueue, type PostFailed } from "./JobQueue.ts";
+import { backoff } from "../../platform/Backoff.ts";
+import * as Setting from "../../settings/Setting.ts";
+import { JobQueue } from "../JobQueue.ts";
+import type { PostFailed } from "../runpod/RequestFailed.ts";
 import { type JobResult, refusedBody } from "./JobResult.ts";
 import { ResultStore } from "./ResultStore.ts";
 
@@ -61,7 +62,7 @@ export class Delivery extends Context.Service<
     /** Until nothing waits. */
     readonly idle: Effect.Effect<void>;
   }
->()("worker-tetra/queue/Delivery") {
+>()("worker-tetra/queue/reports/Delivery") {
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { JobListener } from "../../src/domain/JobEvents.ts";
-import type { Handler } from "../../src/queue/Handler.ts";
-import { atWork } from "../support/fakes/RunningQueueWorker.ts";
+import { JobListener } from "../../../src/domain/JobEvents.ts";
+import type { Handler } from "../../../src/queue/Handler.ts";
+import { atWork } from "../../support/fakes/RunningQueueWorker.ts";
 
 /** A job that goes through its stages slowly. */
 const slow: Handler = () =>

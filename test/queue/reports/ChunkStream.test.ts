@@ -1,15 +1,15 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
-import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
-import { success } from "../../src/domain/FunctionResponse.ts";
-import { JobListener } from "../../src/domain/JobEvents.ts";
-import { chunkStream } from "../../src/queue/ChunkStream.ts";
-import type { Handler } from "../../src/queue/Handler.ts";
-import { eventually, advanceUntilDone } from "../support/effects/Waiting.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
-import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
-import { atWork } from "../support/fakes/RunningQueueWorker.ts";
+import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { success } from "../../../src/domain/FunctionResponse.ts";
+import { JobListener } from "../../../src/domain/JobEvents.ts";
+import type { Handler } from "../../../src/queue/Handler.ts";
+import { chunkStream } from "../../../src/queue/reports/ChunkStream.ts";
+import { eventually, advanceUntilDone } from "../../support/effects/Waiting.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../../support/fakes/FakeJobQueue.ts";
+import { atWork } from "../../support/fakes/RunningQueueWorker.ts";
 
 const chunk = (value: string) => success({ json_result: value });
 

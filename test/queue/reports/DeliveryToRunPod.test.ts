@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { eventually } from "../support/effects/Waiting.ts";
-import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
-import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
+import { eventually } from "../../support/effects/Waiting.ts";
+import { atWork, echo } from "../../support/fakes/RunningQueueWorker.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 describe.concurrent("a result is delivered", () => {
   it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>

@@ -1,10 +1,10 @@
 import { Effect, Stream } from "effect";
 
-import type { Job } from "../domain/Job.ts";
-import { both, JobListener, listenerOf } from "../domain/JobEvents.ts";
+import type { Job } from "../../domain/Job.ts";
+import { both, JobListener, listenerOf } from "../../domain/JobEvents.ts";
+import type { Handler } from "../Handler.ts";
+import { JobQueue } from "../JobQueue.ts";
 import { chunkStream } from "./ChunkStream.ts";
-import type { Handler } from "./Handler.ts";
-import { JobQueue } from "./JobQueue.ts";
 import { PROGRESS, progressReport } from "./ProgressReport.ts";
 
 /**

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { Context, Effect, Layer, Option, Redacted } from "effect";
 
-import * as Setting from "../settings/Setting.ts";
+import * as Setting from "../../settings/Setting.ts";
 
 const address = (name: string, doc: string, fallback: string) =>
   Setting.optionalText({
@@ -78,7 +78,7 @@ export class Webhooks extends Context.Service<
     readonly chunk: (jobId: string) => Option.Option<string>;
     readonly ping: (parameters: Parameters) => Option.Option<string>;
   }
->()("worker-tetra/queue/Webhooks") {
+>()("worker-tetra/queue/runpod/Webhooks") {
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {

@@ -1,7 +1,7 @@
 import { Duration, Effect, Latch, Schedule, Scope, Semaphore } from "effect";
 
-import * as Setting from "../settings/Setting.ts";
-import type { JobQueue } from "./JobQueue.ts";
+import * as Setting from "../../settings/Setting.ts";
+import type { JobQueue } from "../JobQueue.ts";
 
 /** Which of the events of a job the service hears of while it runs. */
 export const PROGRESS = Setting.choice({

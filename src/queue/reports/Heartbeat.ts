@@ -1,9 +1,9 @@
 import { Context, Duration, Effect, Layer, Option, Ref, Schedule } from "effect";
 
-import { makeThrottledWarning } from "../platform/ThrottledWarning.ts";
-import * as Setting from "../settings/Setting.ts";
-import { JobQueue } from "./JobQueue.ts";
-import { Webhooks } from "./Webhooks.ts";
+import { makeThrottledWarning } from "../../platform/ThrottledWarning.ts";
+import * as Setting from "../../settings/Setting.ts";
+import { JobQueue } from "../JobQueue.ts";
+import { Webhooks } from "../runpod/Webhooks.ts";
 
 const INTERVAL = Setting.integer({
   name: "RUNPOD_PING_INTERVAL",
@@ -23,7 +23,7 @@ export class Heartbeat extends Context.Service<
     /** Runs until it is interrupted. */
     readonly beat: (jobIds: () => ReadonlyArray<string>) => Effect.Effect<void>;
   }
->()("worker-tetra/queue/Heartbeat") {
+>()("worker-tetra/queue/reports/Heartbeat") {
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {

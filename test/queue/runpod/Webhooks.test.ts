@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Schema } from "effect";
 
-import { expand, Webhooks } from "../../src/queue/Webhooks.ts";
-import { Environment } from "../../src/settings/Environment.ts";
+import { expand, Webhooks } from "../../../src/queue/runpod/Webhooks.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
 
 const webhooks = (variables: Readonly<Record<string, string>>) =>
   Effect.map(Webhooks, (found) => found).pipe(

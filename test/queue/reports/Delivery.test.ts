@@ -2,14 +2,15 @@ import { assert, describe, it } from "@effect/vitest";
 import { Duration, Clock, Deferred, Effect, Fiber, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
-import { Delivery } from "../../src/queue/Delivery.ts";
-import { JobQueue, PostFailed } from "../../src/queue/JobQueue.ts";
-import type { JobResult } from "../../src/queue/JobResult.ts";
-import { ResultStore } from "../../src/queue/ResultStore.ts";
-import { Environment } from "../../src/settings/Environment.ts";
-import { turns } from "../support/effects/Interruption.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
-import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
+import { JobQueue } from "../../../src/queue/JobQueue.ts";
+import { Delivery } from "../../../src/queue/reports/Delivery.ts";
+import type { JobResult } from "../../../src/queue/reports/JobResult.ts";
+import { ResultStore } from "../../../src/queue/reports/ResultStore.ts";
+import { PostFailed } from "../../../src/queue/runpod/RequestFailed.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { turns } from "../../support/effects/Interruption.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { fakeJobQueue } from "../../support/fakes/FakeJobQueue.ts";
 
 const resultOf = (jobId: string, bytes = 0): JobResult => ({
   jobId,

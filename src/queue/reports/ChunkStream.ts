@@ -1,8 +1,8 @@
 import { Cause, Duration, Effect, Fiber, Queue, Result, Scope } from "effect";
 
-import { CHUNK_LIMIT, type FunctionAnswer } from "../domain/FunctionAnswer.ts";
-import { backoff } from "../platform/Backoff.ts";
-import type { JobQueue } from "./JobQueue.ts";
+import { CHUNK_LIMIT, type FunctionAnswer } from "../../domain/FunctionAnswer.ts";
+import { backoff } from "../../platform/Backoff.ts";
+import type { JobQueue } from "../JobQueue.ts";
 
 /** The most bytes of values that wait to be sent. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;

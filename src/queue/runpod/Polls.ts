@@ -1,0 +1,93 @@
+import { Duration, Effect, Fiber, Option, Result, Schema, type Scope } from "effect";
+import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http";
+
+import { parseJson } from "../../domain/JsonLimits.ts";
+import { TakeFailed, transportReason } from "./RequestFailed.ts";
+import { NOTHING, parseTaken } from "./TakenJobs.ts";
+import type { Webhooks } from "./Webhooks.ts";
+
+/** How long a poll may stay without a response; RunPod holds it open until there is a job. */
+const POLL_TIMEOUT = Duration.seconds(90);
+
+/** The limit for reading the body of a response to a poll. */
+const BODY_TIMEOUT = Duration.seconds(30);
+
+const decodeStops = Schema.decodeUnknownOption(
+  Schema.Struct({ jobsToStop: Schema.Array(Schema.String) }),
+);
+
+/** The requests that RunPod holds open until it has something for the worker; `scope` is that of the queue. */
+export const makePolls = (
+  webhooks: Webhooks["Service"],
+  client: HttpClient.HttpClient,
+  headers: Readonly<Record<string, string>>,
+  mask: (text: string) => string,
+  scope: Scope.Scope,
+) => {
+  /** The response without its body; none if the poll timed out. An interruption aborts the request. */
+  const poll = (url: Option.Option<string>) =>
+    Option.match(url, {
+      onNone: () => Effect.fail(new TakeFailed({ reason: "there is no address for it" })),
+      onSome: (address) =>
+        client
+          .execute(
+            HttpClientRequest.get(address, {
+              headers: { ...headers, "content-type": "application/json" },
+            }),
+          )
+          .pipe(
+            Effect.timeoutOrElse({
+              duration: POLL_TIMEOUT,
+              orElse: () => Effect.void,
+            }),
+            Effect.catchTag("HttpClientError", (error) =>
+              Effect.fail(new TakeFailed({ reason: transportReason(error) })),
+            ),
+          ),
+    });
+
+  /** Reads a body in a fiber that is not interrupted with the poll: RunPod has given the jobs in it away. */
+  const bodyOf = Effect.fnUntraced(function* (response: HttpClientResponse.HttpClientResponse) {
+    const reading = yield* Effect.forkIn(
+      Effect.interruptible(
+        response.text.pipe(
+          Effect.timeout(BODY_TIMEOUT),
+          Effect.mapError(() => new TakeFailed({ reason: "an answer broke off" })),
+        ),
+      ),
+      scope,
+    );
+    return yield* Effect.flatten(Fiber.await(reading));
+  });
+
+  const take = Effect.fn("JobQueue.take")(
+    function* (slots: number, isBusy: boolean) {
+      const response = yield* Effect.interruptible(poll(webhooks.take(slots, isBusy)));
+      if (response === undefined) return NOTHING;
+      const { status } = response;
+      const body = yield* bodyOf(response);
+      if (status === 200) return parseTaken(Buffer.from(body), mask);
+      // RunPod also sends 400 when it scales workers down and up.
+      if (status === 204 || status === 400) return NOTHING;
+      return yield* new TakeFailed({ status, reason: `it answered ${status}` });
+    },
+    (effect) => Effect.uninterruptible(effect),
+  );
+
+  const stops = Effect.gen(function* () {
+    const response = yield* poll(webhooks.stop);
+    if (response === undefined) return [];
+    const { status } = response;
+    const body = yield* bodyOf(response);
+    if (status === 200) {
+      return Option.match(decodeStops(Result.getOrUndefined(parseJson(Buffer.from(body)))), {
+        onNone: (): ReadonlyArray<string> => [],
+        onSome: ({ jobsToStop }) => jobsToStop,
+      });
+    }
+    if (status === 204) return [];
+    return yield* new TakeFailed({ status, reason: `it answered ${status}` });
+  }).pipe(Effect.withSpan("JobQueue.stops"));
+
+  return { take, stops };
+};

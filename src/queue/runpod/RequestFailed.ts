@@ -1,0 +1,47 @@
+import { Schema } from "effect";
+import type { HttpClientError } from "effect/http";
+
+/** A poll for jobs, or for jobs to stop, failed. */
+export class TakeFailed extends Schema.TaggedError<TakeFailed>()("TakeFailed", {
+  /** The status of the response; absent if there was none. */
+  status: Schema.optionalKey(Schema.Int),
+  reason: Schema.String,
+}) {
+  override get message(): string {
+    return this.status === 401 || this.status === 403
+      ? `RunPod refuses this worker (${this.reason}). RUNPOD_AI_API_KEY or RUNPOD_WEBHOOK_GET_JOB is not right, or the endpoint was deleted.`
+      : `RunPod could not be asked for jobs: ${this.reason}. It is tried again.`;
+  }
+}
+
+/** A request with a result, a value, a progress report or a heartbeat failed. */
+export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
+  status: Schema.optionalKey(Schema.Int),
+  reason: Schema.String,
+}) {
+  override get message(): string {
+    return this.reason;
+  }
+
+  /** Whether the same request may succeed later. */
+  get isRetryable(): boolean {
+    const { status } = this;
+    return (
+      status === undefined || status >= 500 || status === 429 || status === 408 || status === 425
+    );
+  }
+
+  /** Whether another body may be accepted: this one is too large or invalid. */
+  get isAboutContent(): boolean {
+    return this.status === 400 || this.status === 413 || this.status === 422;
+  }
+}
+
+/** Why there was no response, in a few words and without the address. */
+export const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
+  const { cause } = reason;
+  if (!(cause instanceof Error)) return reason._tag;
+  return "code" in cause && typeof cause.code === "string"
+    ? `${cause.message || cause.name} (${cause.code})`
+    : cause.message || cause.name;
+};

@@ -1,0 +1,69 @@
+import { Option, Result, Schema } from "effect";
+
+import { Job } from "../../domain/Job.ts";
+import { elementsOf, parseJson, stringMember } from "../../domain/JsonLimits.ts";
+import { excerpt } from "../../settings/Excerpt.ts";
+
+/** The most characters of an invalid job that are logged. */
+const MAX_JOB_CHARACTERS = 200;
+
+/** An invalid job from RunPod. */
+interface InvalidJob {
+  /** Its id, if it has a valid one: then it can be reported as failed. */
+  readonly id: string | undefined;
+  readonly problem: string;
+}
+
+/** The jobs in the response to a take. */
+export interface Taken {
+  readonly jobs: ReadonlyArray<Job>;
+  readonly unusable: ReadonlyArray<InvalidJob>;
+}
+
+/** The result of a take without jobs. */
+export const NOTHING: Taken = { jobs: [], unusable: [] };
+
+const decodeJob = Schema.decodeUnknownOption(Job);
+const decodeId = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.NonEmptyString }));
+
+type Mask = (text: string) => string;
+
+const jobsIn = (document: unknown, mask: Mask): Taken => {
+  if (typeof document !== "object" || document === null) return NOTHING;
+  const jobs: Array<Job> = [];
+  const unusable: Array<InvalidJob> = [];
+  for (const one of Array.isArray(document) ? document : [document]) {
+    const job = decodeJob(one);
+    if (Option.isSome(job)) {
+      jobs.push(job.value);
+      continue;
+    }
+    const id = Option.map(decodeId(one), (named) => named.id);
+    const shown = excerpt(mask(JSON.stringify(one) ?? ""), MAX_JOB_CHARACTERS);
+    unusable.push({
+      id: Option.getOrUndefined(id),
+      problem: `Received an invalid job from RunPod: ${shown}`,
+    });
+  }
+  return { jobs, unusable };
+};
+
+/** Reads the jobs in the body of a response, whatever it is. A job that is too complex does not affect the others. */
+export const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
+  const parsed = parseJson(body);
+  if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);
+  if (parsed.failure._tag === "JsonInvalid") return NOTHING;
+  const parts = elementsOf(body).map((bytes): Taken => {
+    const one = parseJson(bytes);
+    if (Result.isSuccess(one)) return jobsIn(one.success, mask);
+    if (one.failure._tag === "JsonInvalid") return NOTHING;
+    return {
+      jobs: [],
+      unusable: [{ id: stringMember(bytes, "id"), problem: one.failure.message }],
+    };
+  });
+  return {
+    jobs: parts.flatMap(({ jobs }) => jobs),
+    unusable: parts.flatMap(({ unusable }) => unusable),
+  };
+};
