@@ -31,12 +31,22 @@ export interface Runner {
 }
 
 type Mask = Environment["Service"]["mask"];
+type Limits = Effect.Success<typeof timeLimits>;
+type Completed = Extract<CallEnd, { _tag: "Completed" }>;
+
+/** What the steps of a call share. */
+interface Steps {
+  readonly state: RunnerState;
+  readonly limits: Limits;
+  readonly mask: Mask;
+  /** Starts another process in the background. */
+  readonly respawn: Effect.Effect<void>;
+}
 
 /** Notes for the output of a call on what earlier ones have left. */
 const notesBefore = Effect.fnUntraced(function* (
-  state: RunnerState,
+  { state, mask }: Steps,
   { session, threads }: LiveProcess,
-  mask: Mask,
 ) {
   const note = state.takeNote();
   const notes = note === undefined ? [] : [note];
@@ -51,14 +61,43 @@ const notesBefore = Effect.fnUntraced(function* (
   return notes;
 });
 
-/** Notes for the output of a completed call on what it did to the process; follows that in the state. */
-const notesAfter = (
-  state: RunnerState,
+/** Sends a call to a process, and waits for its end. */
+const send = (process: LiveProcess, call: Call, output: CallOutput, limits: Limits) => {
+  const begin = () => {
+    const refresh = process.advanceTo(call.workspace.generation);
+    return process.session.begin({ ...call.meta, refresh }, call.blobs, {
+      output: output.write,
+      limits: { result: call.meta.limit, chunk: call.meta.chunkLimit },
+      chunk: ({ value }) => call.chunk?.(value),
+    });
+  };
+  return Effect.ensuring(exchange(process.session, begin, limits), Effect.sync(output.end));
+};
+
+/** Replaces a process whose call did not complete, unless it only took too long, and fails with the reason. */
+const fail = Effect.fnUntraced(function* (
+  { state, limits, respawn }: Steps,
+  process: LiveProcess,
+  end: Exclude<CallEnd, Completed>,
+  output: string,
+) {
+  const { size } = process.instances;
+  if (end._tag === "ProcessEnded") {
+    yield* state.retire(process, "the Python process that held it ended");
+    yield* respawn;
+  } else if (end._tag === "AnswerInvalid") {
+    yield* state.retire(process, "the Python process that held it was replaced");
+  }
+  return yield* failureOf(end, { output, timeout: limits.timeout, instances: size });
+});
+
+/** Follows in the state what a completed call did to the process, and returns notes on that. */
+const follow = (
+  { state, mask }: Steps,
   process: LiveProcess,
   { meta }: Call,
-  { result }: Extract<CallEnd, { _tag: "Completed" }>,
-  mask: Mask,
-): ReadonlyArray<string> => {
+  { result }: Completed,
+): Array<string> => {
   const notes = [...result.notes];
   process.threads = threadNames(result.threads, mask);
   const id = result.instance?.id;
@@ -69,6 +108,22 @@ const notesAfter = (
   process.instances.update(meta, result);
   return notes;
 };
+
+/** Replaces a process that must not run another call after one that completed; returns a note on that for the user. */
+const replaceIfUnfit = Effect.fnUntraced(function* (
+  { state, respawn }: Steps,
+  process: LiveProcess,
+  { result }: Completed,
+) {
+  if (result.output && !process.session.process.attach()) {
+    yield* state.retire(process, "the Python process that held it was replaced");
+  }
+  if (result.poisoned === null) return [];
+  (yield* JobEvents.JobListener).notify({ _tag: "GpuLost" });
+  yield* state.retire(process, "the Python process that held it was replaced after a CUDA error");
+  yield* respawn;
+  return [`The Python process was replaced, and its instances are gone: ${result.poisoned}`];
+});
 
 /**
  * A persistent Python process that runs the jobs' code, one call after the other. It is started on first
@@ -84,75 +139,33 @@ export const makeRunner = Effect.gen(function* () {
   const scope = yield* Effect.scope;
   const turn = Semaphore.makeUnsafe(1);
 
-  /** Starts a process if there is none: the next call may want to run from elsewhere. */
+  /** Starts a process if there is none: one that runs from elsewhere is replaced by the call that needs that. */
   const warm = turn.withPermit(
     Effect.gen(function* () {
       if (state.process()?.hasEnded === false) return;
       yield* state.ensureProcess(yield* launcher.workspace);
     }),
   );
-
-  /** A new process is usually ready before it is needed. */
   const respawn = warm.pipe(Effect.ignore, Effect.forkIn(scope), Effect.asVoid);
-
-  /** Sends a call to a process, and waits for its end. */
-  const run = (process: LiveProcess, call: Call, output: CallOutput) =>
-    Effect.ensuring(
-      exchange(
-        process.session,
-        () => {
-          const refresh = process.advanceTo(call.workspace.generation);
-          return process.session.begin({ ...call.meta, refresh }, call.blobs, {
-            output: output.write,
-            limits: { result: call.meta.limit, chunk: call.meta.chunkLimit },
-            chunk: ({ value }) => call.chunk?.(value),
-          });
-        },
-        limits,
-      ),
-      Effect.sync(output.end),
-    );
-
-  const fail = Effect.fnUntraced(function* (
-    process: LiveProcess,
-    end: Exclude<CallEnd, { _tag: "Completed" }>,
-    output: string,
-  ) {
-    const { size } = process.instances;
-    if (end._tag === "ProcessEnded") {
-      yield* state.retire(process, "the Python process that held it ended");
-      yield* respawn;
-    } else if (end._tag === "AnswerInvalid") {
-      yield* state.retire(process, "the Python process that held it was replaced");
-    }
-    return yield* failureOf(end, { output, timeout: limits.timeout, instances: size });
-  });
+  const steps: Steps = { state, limits, mask, respawn };
 
   const callOnce = Effect.fnUntraced(function* (call: Call) {
-    const events = yield* JobEvents.JobListener;
     const before = state.process();
     const process = yield* state.ensureProcess(call.workspace);
-    if (process !== before) events.notify({ _tag: "ProcessStarted" });
-    const notes = yield* notesBefore(state, process, mask);
+    if (process !== before) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
+    const notes = yield* notesBefore(steps, process);
     const output = yield* openCallOutput(maskStream, outputLimit);
-    const end = interpretEnd(call.meta, yield* run(process, call, output));
-    if (end._tag !== "Completed") return yield* fail(process, end, output.text());
-
-    const { result, value } = end;
-    notes.push(...notesAfter(state, process, call, end, mask));
-    if (result.output && !process.session.process.attach()) {
-      yield* state.retire(process, "the Python process that held it was replaced");
-    }
-    if (result.poisoned !== null) {
-      events.notify({ _tag: "GpuLost" });
-      notes.push(`The Python process was replaced, and its instances are gone: ${result.poisoned}`);
-      yield* state.retire(
-        process,
-        "the Python process that held it was replaced after a CUDA error",
-      );
-      yield* respawn;
-    }
-    return { result, value, output: withNotes(output.text(), notes, mask) };
+    const end = interpretEnd(call.meta, yield* send(process, call, output, limits));
+    const text = output.text();
+    if (end._tag !== "Completed") return yield* fail(steps, process, end, text);
+    notes.push(...follow(steps, process, call, end));
+    notes.push(...(yield* replaceIfUnfit(steps, process, end)));
+    const outcome: CallOutcome = {
+      result: end.result,
+      value: end.value,
+      output: withNotes(text, notes, mask),
+    };
+    return outcome;
   });
 
   const runner: Runner = {

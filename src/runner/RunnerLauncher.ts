@@ -21,6 +21,28 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
   doc: "How long an instance is kept while nobody calls it.",
 });
 
+type StartFailed = BootFailed | RunnerSpawnFailed;
+
+/** What a running process says against its environment, if anything: that it runs from another one. */
+const mismatch = ({ ready }: RunnerSession, prepared: PreparedWorkspace): string | undefined => {
+  const { prefix, python } = ready;
+  return prefix === prepared.prefix && python === prepared.version
+    ? undefined
+    : `its interpreter is Python ${python} of ${prefix}`;
+};
+
+/** Whether the environment may be the cause: a signal, a time-out or a full disk says nothing about it. */
+const mayBeEnvironment = (error: StartFailed): boolean =>
+  error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
+
+const unavailableBecause = (error: StartFailed, mask: (text: string) => string) =>
+  error._tag === "BootFailed"
+    ? new RunnerUnavailable({ reason: error.reason, output: mask(error.output) })
+    : new RunnerUnavailable({
+        reason: `could not be started (${error.command}: ${error.reason})`,
+        output: "",
+      });
+
 /**
  * Starts runners in the workspace's virtual environment. One that does not start is looked into: the
  * environment is rebuilt when it is the one at fault, and only then.
@@ -28,7 +50,7 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
   {
-    /** Where runners run from that nobody wants elsewhere. */
+    /** Where runners run from that are started ahead of any call. */
     readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A ready runner that lives as long as the scope. */
     readonly launch: (
@@ -40,8 +62,9 @@ export class RunnerLauncher extends Context.Service<
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
-      const processes = yield* RunnerProcesses;
-      const files = yield* FileSystem.FileSystem;
+      const context = yield* Effect.context<RunnerProcesses | FileSystem.FileSystem>();
+      // Only these: a runner must not live in the scope of this layer.
+      const services = Context.pick(RunnerProcesses, FileSystem.FileSystem)(context);
       const { mask } = yield* Environment;
       const maxInstances = yield* MAX_INSTANCES.value;
       const instanceIdle = Duration.toSeconds(
@@ -50,12 +73,13 @@ export class RunnerLauncher extends Context.Service<
 
       const start = (python: string, { directory, environment }: PreparedWorkspace) =>
         boot({ python, environment, directory, maxInstances, instanceIdle }).pipe(
-          Effect.provideService(RunnerProcesses, processes),
-          Effect.provideService(FileSystem.FileSystem, files),
+          Effect.provideContext(services),
         );
 
-      /** The same runner under the interpreter that the environment was built from. */
-      const baseWorks = (prepared: PreparedWorkspace) =>
+      const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
+
+      /** Whether the same runner starts under the interpreter that the environment was built from. */
+      const startsInBase = (prepared: PreparedWorkspace) =>
         Effect.scoped(start(prepared.basePython, prepared)).pipe(
           Effect.as(true),
           Effect.catchTags({
@@ -67,25 +91,14 @@ export class RunnerLauncher extends Context.Service<
       /** What speaks against the environment itself, if anything does. */
       const evidence = Effect.fnUntraced(function* (
         prepared: PreparedWorkspace,
-        outcome: Result.Result<RunnerSession, BootFailed | RunnerSpawnFailed>,
+        outcome: Result.Result<RunnerSession, StartFailed>,
       ) {
-        if (Result.isSuccess(outcome)) {
-          const { prefix, python } = outcome.success.ready;
-          const isItself = prefix === prepared.prefix && python === prepared.version;
-          return isItself ? undefined : `its interpreter is Python ${python} of ${prefix}`;
-        }
+        if (Result.isSuccess(outcome)) return mismatch(outcome.success, prepared);
         const error = outcome.failure;
-        const saysSomething = error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
-        return saysSomething && (yield* baseWorks(prepared)) ? error.message : undefined;
+        return mayBeEnvironment(error) && (yield* startsInBase(prepared))
+          ? error.message
+          : undefined;
       });
-
-      const unavailable = (error: BootFailed | RunnerSpawnFailed) =>
-        error._tag === "BootFailed"
-          ? new RunnerUnavailable({ reason: error.reason, output: mask(error.output) })
-          : new RunnerUnavailable({
-              reason: `could not be started (${error.command}: ${error.reason})`,
-              output: "",
-            });
 
       const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
         const scope = yield* Scope.Scope;
@@ -94,19 +107,18 @@ export class RunnerLauncher extends Context.Service<
           Scope.provide(start(prepared.python, prepared), attempt),
         );
         const fault = yield* evidence(prepared, outcome);
-        if (fault === undefined)
+        if (fault === undefined) {
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
+        }
         yield* Scope.close(attempt, Exit.void);
+        // Another call may have led to a rebuild meanwhile.
         const current = yield* workspace.ready;
         const rebuilt =
           current.prefix === prepared.prefix ? yield* workspace.rebuild(fault) : current;
         return yield* Effect.mapError(start(rebuilt.python, rebuilt), unavailable);
       });
 
-      return RunnerLauncher.of({
-        workspace: workspace.ready,
-        launch,
-      });
+      return RunnerLauncher.of({ workspace: workspace.ready, launch });
     }),
   );
 

@@ -8,6 +8,7 @@ import {
   type Behaviour,
   fakeRunners,
   fakeWorkspace,
+  prepared,
   surroundings,
   well,
 } from "../support/fakes/FakeRunner.ts";
@@ -51,6 +52,19 @@ const base = "/usr/bin/python3.12";
 const rebuilt = "/rebuilt/bin/python";
 
 describe("RunnerLauncher", () => {
+  it.effect("starts a process that lives as long as the scope of its launch", () => {
+    const { provide } = setUp([well]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      const session = yield* Effect.scoped(
+        Effect.tap(launcher.launch(prepared), ({ exit }) =>
+          Effect.sync(() => assert.isUndefined(exit())),
+        ),
+      );
+      assert.deepInclude(session.exit(), { code: 0 });
+    }).pipe(provide);
+  });
+
   it.effect("rebuilds an environment that fails where the base interpreter works", () =>
     Effect.gen(function* () {
       const { exit, evidence, pythons } = yield* outcome([fails(1), well, well]);
