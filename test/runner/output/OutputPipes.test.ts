@@ -3,10 +3,8 @@ import {
   closeSync,
   constants,
   mkdirSync,
-  mkdtempSync,
   openSync,
   renameSync,
-  rmSync,
   symlinkSync,
   writeSync,
 } from "node:fs";
@@ -17,15 +15,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { OutputPipes } from "../../../src/runner/output/OutputPipes.ts";
-
-const folderOfPipes = Effect.acquireRelease(
-  Effect.sync(() => {
-    const root = mkdtempSync(join(tmpdir(), "worker-tetra-pipes-"));
-    mkdirSync(join(root, "scratch"));
-    return root;
-  }),
-  (root) => Effect.sync(() => rmSync(root, { recursive: true })),
-);
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 /** Makes the pipe with this number, and opens it for writing. */
 const makePipe = (folder: string, number: number): number => {
@@ -37,7 +27,7 @@ const makePipe = (folder: string, number: number): number => {
 describe("the output pipes of a runner", () => {
   it.live("receive what is written to the newest one only", () =>
     Effect.gen(function* () {
-      const folder = join(yield* folderOfPipes, "scratch");
+      const folder = yield* temporaryFolder;
       const pipes = new OutputPipes(folder);
       const received: Array<string> = [];
       const receive = (bytes: Buffer) => received.push(String(bytes));
@@ -60,7 +50,8 @@ describe("the output pipes of a runner", () => {
 
   it.live("are found in a folder that was moved, and not in one that took its place", () =>
     Effect.gen(function* () {
-      const root = yield* folderOfPipes;
+      const root = yield* temporaryFolder;
+      mkdirSync(join(root, "scratch"));
       const pipes = new OutputPipes(join(root, "scratch"));
       renameSync(join(root, "scratch"), join(root, "moved"));
       mkdirSync(join(root, "other"));
@@ -74,10 +65,11 @@ describe("the output pipes of a runner", () => {
     }).pipe(Effect.scoped),
   );
 
-  it("are refused in a folder that is a link", () => {
-    const root = mkdtempSync(join(tmpdir(), "worker-tetra-pipes-"));
-    symlinkSync("/tmp", join(root, "scratch"));
-    assert.throws(() => new OutputPipes(join(root, "scratch")));
-    rmSync(root, { recursive: true });
-  });
+  it.live("are refused in a folder that is a link", () =>
+    Effect.gen(function* () {
+      const root = yield* temporaryFolder;
+      symlinkSync(tmpdir(), join(root, "scratch"));
+      assert.throws(() => new OutputPipes(join(root, "scratch")));
+    }).pipe(Effect.scoped),
+  );
 });

@@ -1,0 +1,48 @@
+import { base64Capacity } from "../domain/EncodedValue.ts";
+import { type AnswerLimit, CHUNK_LIMIT, DOCUMENT_OVERHEAD } from "../domain/FunctionAnswer.ts";
+import type { FunctionRequest, SerializationFormat } from "../domain/FunctionRequest.ts";
+import type { CallMeta } from "../runner/RunnerProtocol.ts";
+
+/** The most bytes that Python may send for a value, given its largest size in a document. */
+const capacity = (format: SerializationFormat, bytes: number): number => {
+  const room = Math.max(0, bytes - DOCUMENT_OVERHEAD);
+  return format === "json" ? room : base64Capacity(room);
+};
+
+/** What only calls of methods have; empty for functions. */
+const ofClass = (request: FunctionRequest) =>
+  request.kind === "function"
+    ? {
+        constructorArgs: 0,
+        constructorKwargs: [],
+        method: "",
+        instance: null,
+        fresh: false,
+      }
+    : {
+        constructorArgs: request.constructorArgs.length,
+        constructorKwargs: Object.keys(request.constructorKwargs),
+        method: request.method,
+        instance: request.instanceId ?? null,
+        fresh: request.createNewInstance,
+      };
+
+/** What Python has to do for a request, whose arguments are sent beside it, and whether to send the items of a generator. */
+export const callMetaOf = (
+  request: FunctionRequest,
+  limit: AnswerLimit,
+  wantsItems: boolean,
+): CallMeta => ({
+  kind: request.kind,
+  name: request.name,
+  source: request.code,
+  format: request.format,
+  args: request.args.length,
+  kwargs: Object.keys(request.kwargs),
+  modules: request.modules,
+  limit: capacity(request.format, limit.bytes),
+  ...(wantsItems
+    ? { chunkLimit: capacity(request.format, Math.min(CHUNK_LIMIT, limit.bytes)) }
+    : {}),
+  ...ofClass(request),
+});

@@ -1,0 +1,24 @@
+import type { JobEnd } from "../domain/JobEvents.ts";
+import type { CallFailed, CallOutcome } from "../runner/call/Call.ts";
+
+/** How errors of CUDA and of the libraries on it begin or name themselves. */
+const CUDA_FAILURE = /\bcuda|cublas|cudnn|cufft|cusolver|cusparse|\bnccl\b|\bnvml\b/i;
+
+/** How much of the end of a crashed process's output is searched for that. */
+const SEARCHED_CHARACTERS = 2000;
+
+/** What a completed call indicates about the machine. */
+export const endOf = ({ error, poisoned }: CallOutcome["result"]): JobEnd =>
+  poisoned !== null || (error !== null && CUDA_FAILURE.test(`${error.type} ${error.message}`))
+    ? "cuda"
+    : "ran";
+
+/** What a failed call indicates about the machine. */
+export const endOfFailure = (error: CallFailed): JobEnd => {
+  if (error._tag === "RunnerCrashed") {
+    return CUDA_FAILURE.test(error.output.slice(-SEARCHED_CHARACTERS)) ? "cuda" : "ran";
+  }
+  if (error._tag === "CallTimedOut") return "ran";
+  if (error._tag !== "RunnerUnavailable") return "workspace";
+  return error.hasStarted === true ? "ran" : "launch";
+};

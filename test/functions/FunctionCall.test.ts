@@ -1,0 +1,74 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { CHUNK_LIMIT } from "../../src/domain/FunctionAnswer.ts";
+import { decode } from "../../src/domain/FunctionRequest.ts";
+import { callMetaOf } from "../../src/functions/FunctionCall.ts";
+
+const limit = { bytes: 4_001_024, source: "a test allows" };
+
+describe("the call for a request", () => {
+  it.effect("of a function has its source, and how many arguments are sent beside it", () =>
+    Effect.gen(function* () {
+      const request = yield* decode({
+        function_name: "f",
+        function_code: "def f(): pass",
+        args: ["AAAA", "AAAA"],
+        kwargs: { key: "AAAA" },
+      });
+      assert.deepStrictEqual(callMetaOf(request, limit, false), {
+        kind: "function",
+        name: "f",
+        source: "def f(): pass",
+        format: "cloudpickle",
+        args: 2,
+        kwargs: ["key"],
+        constructorArgs: 0,
+        constructorKwargs: [],
+        method: "",
+        instance: null,
+        fresh: false,
+        modules: {},
+        // As base64 it takes a third more, and the document needs some room.
+        limit: 3_000_000,
+      });
+    }),
+  );
+
+  it.effect("of a method names the instance, and whether to build it again", () =>
+    Effect.gen(function* () {
+      const request = yield* decode({
+        execution_type: "class",
+        class_name: "C",
+        class_code: "class C: pass",
+        method_name: "run",
+        constructor_args: ["AAAA"],
+        constructor_kwargs: { key: "AAAA" },
+        instance_id: "C_1",
+        create_new_instance: false,
+      });
+      assert.deepInclude(callMetaOf(request, limit, false), {
+        kind: "class",
+        method: "run",
+        instance: "C_1",
+        fresh: false,
+        constructorArgs: 1,
+        constructorKwargs: ["key"],
+      });
+    }),
+  );
+
+  it.effect("limits the items of a generator where they are streamed", () =>
+    Effect.gen(function* () {
+      const request = yield* decode({
+        function_name: "f",
+        function_code: "def f(): yield",
+        serialization_format: "json",
+      });
+      const large = callMetaOf(request, limit, true);
+      assert.deepInclude(large, { limit: 4_000_000, chunkLimit: CHUNK_LIMIT - 1024 });
+      const small = callMetaOf(request, { ...limit, bytes: 2024 }, true);
+      assert.deepInclude(small, { limit: 1000, chunkLimit: 1000 });
+    }),
+  );
+});
