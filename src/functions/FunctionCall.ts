@@ -27,7 +27,7 @@ const ofClass = (request: FunctionRequest) =>
         fresh: request.createNewInstance,
       };
 
-/** What Python has to do for a request, whose arguments are sent beside it, and whether to send the items of a generator. */
+/** The meta of the call for a request; with a limit for the items of a generator if they are wanted. */
 export const callMetaOf = (
   request: FunctionRequest,
   limit: AnswerLimit,

@@ -5,13 +5,13 @@ import * as FunctionResponse from "../domain/FunctionResponse.ts";
 import type { CallError } from "../runner/RunnerProtocol.ts";
 import type { CallOutcome } from "../runner/call/Call.ts";
 
-/** How an answer may look: its size, and what masks and shortens an error message. */
+/** The limit of an answer, and the function that masks and shortens an error message. */
 export interface AnswerRules {
   readonly limit: AnswerLimit;
   readonly shown: (text: string) => string;
 }
 
-/** The message first, since that is what people see of it in one line; the traceback after. */
+/** The message first, since logs and consoles show one line of it; the traceback after that. */
 const errorText = ({ kind, type, message, traceback }: CallError): string => {
   const first = kind === "exception" ? (message === "" ? type : `${type}: ${message}`) : message;
   return traceback === "" ? first : `${first}\n\n${traceback}`;

@@ -14,7 +14,7 @@ import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
 import { answerOf, answerOfFailure, type AnswerRules, itemOf } from "./FunctionOutcome.ts";
-import { endOf, endOfFailure } from "./JobEndings.ts";
+import { endOf, endOfFailure } from "./JobEnds.ts";
 
 /** The longest error with its traceback: more than Python sends. */
 const MAX_ERROR_CHARACTERS = 128 * 1024;
@@ -27,19 +27,19 @@ const RESULT_LIMIT = Setting.integer({
   fallback: 20 * 1024 * 1024,
 });
 
-/** The limit for answers that are not sent: the text must fit into a string of V8 (512 MiB). */
+/** The limit for answers that are not sent: their JSON must fit into a string of V8 (512 MiB). */
 const LOCAL_LIMIT: AnswerLimit = {
   bytes: 384 * 1024 * 1024,
   source: "an answer can be",
 };
 
-/** Carries out a request, whatever it is; the only place where an error becomes an answer. */
+/** Runs the function or method of a request. This is the only place where an error becomes an answer. */
 export class RemoteExecutor extends Context.Service<
   RemoteExecutor,
   {
-    /** The `input` of a job to its `output`. Interrupting it stops the code. */
+    /** Returns the `output` for the `input` of a job. Interrupting it stops the code. */
     readonly execute: (input: unknown) => Effect.Effect<FunctionResponse>;
-    /** The same within the limit of responses, as it is written into one. */
+    /** The same within the limit of responses, encoded as it is sent in one. */
     readonly answer: (input: unknown) => Effect.Effect<FunctionAnswer>;
   }
 >()("worker-tetra/functions/RemoteExecutor") {

@@ -19,14 +19,14 @@ const OUTPUT_LIMIT = Setting.integer({
   fallback: 1024 * 1024,
 });
 
-/** A persistent Python process, as those who have work for it see it. */
+/** A persistent Python process that runs calls. */
 export interface Runner {
   readonly call: (call: Call) => Effect.Effect<CallOutcome, CallFailed>;
   /** Starts the process ahead of the first call. */
   readonly warm: Effect.Effect<void, CallFailed>;
-  /** Whether an instance lives in it, or lived in one before it. */
-  readonly knows: (instance: string) => boolean;
-  /** Where it runs from at this moment. */
+  /** Whether an instance lives in its process, or was lost with an earlier one. */
+  readonly hasInstance: (instance: string) => boolean;
+  /** The virtual environment that its process runs from; undefined without a process. */
   readonly prefix: () => string | undefined;
 }
 
@@ -171,7 +171,7 @@ export const makeRunner = Effect.gen(function* () {
   const runner: Runner = {
     call: (call) => turn.withPermit(callOnce(call)),
     warm,
-    knows: state.hasInstance,
+    hasInstance: state.hasInstance,
     prefix: () => state.process()?.prefix,
   };
   return runner;

@@ -53,7 +53,7 @@ export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCr
 /** A call did not end within its limit and was stopped. */
 export class CallTimedOut extends Schema.TaggedError<CallTimedOut>()("CallTimedOut", {
   seconds: Schema.Finite,
-  /** It did not stop when asked to, so its process was killed. */
+  /** Whether it did not stop when asked to, so that its process was killed. */
   killed: Schema.Boolean,
   output: Schema.String,
 }) {
@@ -65,15 +65,15 @@ export class CallTimedOut extends Schema.TaggedError<CallTimedOut>()("CallTimedO
   }
 }
 
-/** No Python process could be had that takes calls. */
+/** No Python process could be started, or it did not behave like the runner. */
 export class RunnerUnavailable extends Schema.TaggedError<RunnerUnavailable>()(
   "RunnerUnavailable",
   {
     /** What failed, as the end of a sentence. */
     reason: Schema.String,
-    /** What the process said. */
+    /** What the process wrote. */
     output: Schema.String,
-    /** It had started, and the code may have run in it. */
+    /** Whether it had started, so that the code may have run in it. */
     hasStarted: Schema.optionalKey(Schema.Boolean),
   },
 ) {

@@ -23,7 +23,7 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
 
 type StartFailed = BootFailed | RunnerSpawnFailed;
 
-/** What a running process says against its environment, if anything: that it runs from another one. */
+/** How a running process shows that its environment is broken: it runs from another one. Undefined if it does not. */
 const mismatch = ({ ready }: RunnerSession, prepared: PreparedWorkspace): string | undefined => {
   const { prefix, python } = ready;
   return prefix === prepared.prefix && python === prepared.version
@@ -31,7 +31,7 @@ const mismatch = ({ ready }: RunnerSession, prepared: PreparedWorkspace): string
     : `its interpreter is Python ${python} of ${prefix}`;
 };
 
-/** Whether the environment may be the cause: a signal, a time-out or a full disk says nothing about it. */
+/** Whether the environment may be the cause: a signal, a timeout or a full disk is no evidence. */
 const mayBeEnvironment = (error: StartFailed): boolean =>
   error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
 
@@ -44,13 +44,13 @@ const unavailableBecause = (error: StartFailed, mask: (text: string) => string) 
       });
 
 /**
- * Starts runners in the workspace's virtual environment. One that does not start is looked into: the
- * environment is rebuilt when it is the one at fault, and only then.
+ * Starts runners in the workspace's virtual environment. When one does not start, the environment is rebuilt if there
+ * is evidence that it is the cause, and only then.
  */
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
   {
-    /** Where runners run from that are started ahead of any call. */
+    /** Where runners that are started ahead of any call run. */
     readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A ready runner that lives as long as the scope. */
     readonly launch: (
@@ -88,7 +88,7 @@ export class RunnerLauncher extends Context.Service<
           }),
         );
 
-      /** What speaks against the environment itself, if anything does. */
+      /** Evidence that the environment itself is broken, if there is any. */
       const evidence = Effect.fnUntraced(function* (
         prepared: PreparedWorkspace,
         outcome: Result.Result<RunnerSession, StartFailed>,

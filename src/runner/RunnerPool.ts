@@ -7,8 +7,8 @@ import type { Call } from "./call/Call.ts";
 import { Assignments } from "./state/Assignments.ts";
 
 /**
- * The Python processes of this worker, one for each job at a time. Calls of an instance go to the process that
- * has it; others to one that is free, at best one that runs from the right environment already.
+ * The Python processes of this worker, one for each job that may run at a time. Calls of an instance go to the process
+ * that has it; others go to a free one, preferably one that already runs from the right virtual environment.
  */
 export class RunnerPool extends Context.Service<
   RunnerPool,

@@ -3,11 +3,11 @@ import { Socket } from "node:net";
 
 import { Result } from "effect";
 
-/** What one read can bring. */
-const CHUNK = 64 * 1024;
+/** The maximum number of bytes of one read. */
+const MAX_READ_BYTES = 64 * 1024;
 
-/** The size that the runner gives its pipe, and Linux's limit for ordinary users: all that can be waiting. */
-const PIPE_SIZE = 1024 * 1024;
+/** The size that the runner gives its pipe, which is Linux's limit for ordinary users. */
+const PIPE_BYTES = 1024 * 1024;
 
 /**
  * The reading end of a named pipe. A job's processes write to it; bytes come as they are written, and `drain`
@@ -16,7 +16,7 @@ const PIPE_SIZE = 1024 * 1024;
 export class OutputPipe {
   private readonly fd: number;
   private readonly socket: Socket;
-  private readonly buffer = Buffer.allocUnsafe(CHUNK);
+  private readonly buffer = Buffer.allocUnsafe(MAX_READ_BYTES);
   private readonly receive: (bytes: Buffer) => void;
 
   private constructor(fd: number, receive: (bytes: Buffer) => void) {
@@ -27,7 +27,7 @@ export class OutputPipe {
       readable: true,
       writable: false,
       onread: {
-        buffer: Buffer.allocUnsafe(CHUNK),
+        buffer: Buffer.allocUnsafe(MAX_READ_BYTES),
         callback: (size, buffer) => {
           receive(Buffer.from(buffer.buffer, buffer.byteOffset, size));
           return true;
@@ -58,14 +58,14 @@ export class OutputPipe {
   }
 
   /**
-   * Hands over what is in the pipe now, and no more than fits in it: somebody may write for ever. Once the socket is
-   * destroyed, which its "close" event tells only later, another file or connection may have the descriptor.
+   * Hands over what is in the pipe now, and no more than fits into it: a process may write forever. Once the socket is
+   * destroyed, which is before its "close" event, another file or connection may have the descriptor.
    */
   drain(): void {
     let total = 0;
-    while (!this.socket.destroyed && total < PIPE_SIZE) {
-      const read = Result.try(() => readSync(this.fd, this.buffer, 0, CHUNK, null));
-      // EAGAIN: empty. 0: nobody writes any more.
+    while (!this.socket.destroyed && total < PIPE_BYTES) {
+      const read = Result.try(() => readSync(this.fd, this.buffer, 0, MAX_READ_BYTES, null));
+      // EAGAIN: it is empty. 0: the last writer is gone.
       if (Result.isFailure(read) || read.success === 0) return;
       this.receive(this.buffer.subarray(0, read.success));
       total += read.success;

@@ -4,7 +4,7 @@ import type { Runner } from "../Runner.ts";
 import type { Call } from "../call/Call.ts";
 
 /** What a choice depends on. */
-type Candidate = Pick<Runner, "knows" | "prefix">;
+type Candidate = Pick<Runner, "hasInstance" | "prefix">;
 
 /** A call that was given to a runner and is not over; it may wait for its turn there. */
 interface Assignment<R> {
@@ -41,7 +41,7 @@ export class Assignments<R extends Candidate> {
     for (const assignment of this.running) {
       if (assignment.instance === instance) return assignment.runner;
     }
-    return this.runners.find((runner) => runner.knows(instance));
+    return this.runners.find((runner) => runner.hasInstance(instance));
   }
 
   /** One of those with the fewest calls: no process is started or replaced needlessly, and new instances spread out. */

@@ -7,7 +7,7 @@ import { prepared } from "../../support/fakes/FakeRunner.ts";
 const runnerOf = (name: string, prefix?: string, instances: ReadonlyArray<string> = []) => ({
   name,
   prefix: () => prefix,
-  knows: (instance: string) => instances.includes(instance),
+  hasInstance: (instance: string) => instances.includes(instance),
 });
 
 const callOf = (instance: string | null = null) => ({ meta: { instance }, workspace: prepared });
