@@ -16,15 +16,15 @@ const ofClass = (request: FunctionRequest) =>
         constructorArgs: 0,
         constructorKwargs: [],
         method: "",
-        instance: null,
-        fresh: false,
+        instanceId: null,
+        createNewInstance: false,
       }
     : {
         constructorArgs: request.constructorArgs.length,
         constructorKwargs: Object.keys(request.constructorKwargs),
         method: request.method,
-        instance: request.instanceId ?? null,
-        fresh: request.createNewInstance,
+        instanceId: request.instanceId ?? null,
+        createNewInstance: request.createNewInstance,
       };
 
 /** The meta of the call for a request; with a limit for the items of a generator if they are wanted. */
@@ -35,7 +35,7 @@ export const callMetaOf = (
 ): CallMeta => ({
   kind: request.kind,
   name: request.name,
-  source: request.code,
+  code: request.code,
   format: request.format,
   args: request.args.length,
   kwargs: Object.keys(request.kwargs),

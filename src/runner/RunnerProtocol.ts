@@ -103,16 +103,17 @@ export const nothingPending = (meta: unknown): boolean =>
 export const CallMeta = Schema.Struct({
   kind: Schema.Literals(["function", "class"]),
   name: Schema.String,
-  source: Schema.String,
+  /** Source text that defines `name`. */
+  code: Schema.String,
   format: Format,
   args: Schema.Int,
   kwargs: Schema.Array(Schema.String),
   constructorArgs: Schema.Int,
   constructorKwargs: Schema.Array(Schema.String),
   method: Schema.String,
-  instance: Schema.NullOr(Schema.String),
+  instanceId: Schema.NullOr(Schema.String),
   /** Build the instance anew, whether or not there is one. */
-  fresh: Schema.Boolean,
+  createNewInstance: Schema.Boolean,
   /** Local modules: relative path to source. */
   modules: Schema.Record(Schema.String, Schema.String),
   /** The most bytes of the result as Python encodes it. */

@@ -52,7 +52,7 @@ export const trivialCall = Effect.gen(function* () {
   const frame = {
     kind: "function",
     name: "f",
-    source: TRIVIAL,
+    code: TRIVIAL,
     format: "cloudpickle",
     args: 0,
     kwargs: [],
@@ -61,8 +61,8 @@ export const trivialCall = Effect.gen(function* () {
     constructorArgs: 0,
     constructorKwargs: [],
     method: "",
-    instance: null,
-    fresh: false,
+    instanceId: null,
+    createNewInstance: false,
   };
   const bare = echo(frame, Buffer.alloc(0));
   const batch = <E, R>(one: Effect.Effect<unknown, E, R>) =>

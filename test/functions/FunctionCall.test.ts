@@ -19,15 +19,15 @@ describe("the call for a request", () => {
       assert.deepStrictEqual(callMetaOf(request, limit, false), {
         kind: "function",
         name: "f",
-        source: "def f(): pass",
+        code: "def f(): pass",
         format: "cloudpickle",
         args: 2,
         kwargs: ["key"],
         constructorArgs: 0,
         constructorKwargs: [],
         method: "",
-        instance: null,
-        fresh: false,
+        instanceId: null,
+        createNewInstance: false,
         modules: {},
         // As base64 it takes a third more, and the document needs some room.
         limit: 3_000_000,
@@ -50,8 +50,8 @@ describe("the call for a request", () => {
       assert.deepInclude(callMetaOf(request, limit, false), {
         kind: "class",
         method: "run",
-        instance: "C_1",
-        fresh: false,
+        instanceId: "C_1",
+        createNewInstance: false,
         constructorArgs: 1,
         constructorKwargs: ["key"],
       });

@@ -55,7 +55,7 @@ const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour 
 /** A call of an instance. */
 const of = (id: string): Call => ({
   ...call,
-  meta: { ...call.meta, kind: "class", instance: id },
+  meta: { ...call.meta, kind: "class", instanceId: id },
 });
 
 const value = (outcome: Pick<CallOutcome, "value">) => textOf(outcome.value);
@@ -66,7 +66,9 @@ const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<
     ...well,
     call: (runner, id, meta) => {
       const instance =
-        "instance" in meta && typeof meta.instance === "string" ? instanceOf(meta.instance) : null;
+        "instanceId" in meta && typeof meta.instanceId === "string"
+          ? instanceOf(meta.instanceId)
+          : null;
       const answer = () => runner.answer(id, { instance }, String(number));
       if (gate === undefined) answer();
       else Effect.runFork(Effect.map(Deferred.await(gate), answer));
@@ -502,7 +504,7 @@ describe("RunnerPool", () => {
       {
         ...well,
         call: (runner, id, meta) => {
-          const name = "instance" in meta ? String(meta.instance) : "";
+          const name = "instanceId" in meta ? String(meta.instanceId) : "";
           end = () => runner.end({ signal: "SIGKILL" });
           runner.answer(id, { instance: instanceOf(name), instances: 2000 });
         },

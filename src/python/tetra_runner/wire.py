@@ -70,15 +70,15 @@ class CallMeta(_StreamMeta):
 
     kind: Literal["function", "class"]
     name: str
-    source: str
+    code: str  # source text that defines the name
     format: Format
     args: int
     kwargs: list[str]
     constructorArgs: int
     constructorKwargs: list[str]
     method: str
-    instance: Optional[str]
-    fresh: bool  # build the instance anew, whether or not there is one
+    instanceId: Optional[str]
+    createNewInstance: bool  # build the instance anew, whether or not there is one
     modules: dict[str, str]  # local modules: relative path to source
     limit: int  # of the result, in bytes
     refresh: bool  # packages were installed since the last call

@@ -31,7 +31,7 @@ const isResultOf = (
   ok === (value !== undefined) &&
   (value === undefined || value.format === meta.format) &&
   (instance === null ||
-    (meta.kind === "class" && (meta.instance === null || meta.instance === instance.id)));
+    (meta.kind === "class" && (meta.instanceId === null || meta.instanceId === instance.id)));
 
 /** Interprets how the exchange of a call ended. A value that came after the time limit still counts. */
 export const interpretEnd = (meta: CallMeta, { end, isLate }: FinishedExchange): CallEnd => {

@@ -22,8 +22,8 @@ export class Assignments<R extends Candidate> {
   }
 
   /** Gives a call to a runner. */
-  begin(call: Pick<Call, "workspace"> & { readonly meta: Pick<Call["meta"], "instance"> }) {
-    const { instance } = call.meta;
+  begin(call: Pick<Call, "workspace"> & { readonly meta: Pick<Call["meta"], "instanceId"> }) {
+    const { instanceId: instance } = call.meta;
     const runner =
       (instance === null ? undefined : this.holderOf(instance)) ??
       this.leastBusy(call.workspace.prefix, instance);

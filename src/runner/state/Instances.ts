@@ -20,9 +20,9 @@ export class LiveInstances {
   }
 
   /** Follows what a call did to the instances: made one, used one, or removed the ones unused for longest. */
-  update(meta: Pick<CallMeta, "instance">, result: CallResult): void {
+  update(meta: Pick<CallMeta, "instanceId">, result: CallResult): void {
     const { instance, instances, lives } = result;
-    if (meta.instance !== null && !lives) this.live.delete(meta.instance);
+    if (meta.instanceId !== null && !lives) this.live.delete(meta.instanceId);
     if (instance !== null) {
       this.live.delete(instance.id);
       this.live.add(instance.id);

@@ -30,7 +30,7 @@ describe("the end of an exchange", () => {
     ["a value and a new instance", ofClass, answerOf({ instance: instanceOf("a") })],
     [
       "a value and the instance that was asked for",
-      { ...ofClass, instance: "a" },
+      { ...ofClass, instanceId: "a" },
       answerOf({ instance: instanceOf("a") }),
     ],
   ] as const)("completes the call with %s", (_, meta, end) => {
@@ -46,7 +46,7 @@ describe("the end of an exchange", () => {
     ["has an instance after a function", callMeta, answerOf({ instance: instanceOf("a") })],
     [
       "has another instance than was asked for",
-      { ...ofClass, instance: "b" },
+      { ...ofClass, instanceId: "b" },
       answerOf({ instance: instanceOf("a") }),
     ],
   ] as const)("is no answer when it %s", (_, meta, end) => {

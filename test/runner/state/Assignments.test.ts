@@ -10,7 +10,10 @@ const runnerOf = (name: string, prefix?: string, instances: ReadonlyArray<string
   hasInstance: (instance: string) => instances.includes(instance),
 });
 
-const callOf = (instance: string | null = null) => ({ meta: { instance }, workspace: prepared });
+const callOf = (instance: string | null = null) => ({
+  meta: { instanceId: instance },
+  workspace: prepared,
+});
 
 const HERE = prepared.prefix;
 

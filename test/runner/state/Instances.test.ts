@@ -9,7 +9,7 @@ const used = (ids: ReadonlyArray<string>, kept: number) => {
   const live = new LiveInstances();
   for (const id of ids) {
     live.update(
-      { instance: id },
+      { instanceId: id },
       { ...result, instance: instanceOf(id), instances: Math.min(kept, live.size + 1) },
     );
   }
@@ -23,14 +23,14 @@ describe("the instances of a process", () => {
 
   it("lose the one that a call named and that does not live any more", () => {
     const live = used(["a", "b"], 9);
-    live.update({ instance: "a" }, { ...result, lives: false, instances: 1 });
+    live.update({ instanceId: "a" }, { ...result, lives: false, instances: 1 });
     assert.deepStrictEqual(live.ids, ["b"]);
     assert.isFalse(live.has("a"));
   });
 
   it("stay after a call that names none", () => {
     const live = used(["a", "b"], 9);
-    live.update({ instance: null }, { ...result, instances: 2 });
+    live.update({ instanceId: null }, { ...result, instances: 2 });
     assert.strictEqual(live.size, 2);
   });
 });

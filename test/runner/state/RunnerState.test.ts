@@ -50,7 +50,7 @@ describe("the state of a runner", () => {
       return Effect.gen(function* () {
         const state = yield* makeRunnerState;
         const process = yield* state.ensureProcess(prepared);
-        process.instances.update({ instance: null }, { ...result, instance: instanceOf("a") });
+        process.instances.update({ instanceId: null }, { ...result, instance: instanceOf("a") });
         assert.isTrue(state.hasInstance("a"));
         yield* state.ensureProcess(elsewhere);
         assert.isTrue(state.hasInstance("a"));

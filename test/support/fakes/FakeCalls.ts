@@ -9,15 +9,15 @@ import { prepared } from "./FakeRunner.ts";
 export const callMeta: CallMeta = {
   kind: "function",
   name: "f",
-  source: "",
+  code: "",
   format: "cloudpickle",
   args: 0,
   kwargs: [],
   constructorArgs: 0,
   constructorKwargs: [],
   method: "",
-  instance: null,
-  fresh: false,
+  instanceId: null,
+  createNewInstance: false,
   modules: {},
   limit: 1_000_000,
 };

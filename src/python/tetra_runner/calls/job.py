@@ -34,8 +34,8 @@ class Job:
         self.as_json = self.format == "json"
         self.limit = meta["limit"]  # of the result, in bytes
         self.chunk_limit = meta.get("chunkLimit")  # of each item of a generator; None when items are not streamed
-        self.instance_id = meta["instance"]
-        self.fresh = meta["fresh"]
+        self.instance_id = meta["instanceId"]
+        self.create_new_instance = meta["createNewInstance"]
         self.method = meta["method"] or "__call__"
         self._arguments = meta["args"], meta["kwargs"]
         self._constructor = meta["constructorArgs"], meta["constructorKwargs"]

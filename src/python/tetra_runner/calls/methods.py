@@ -64,12 +64,12 @@ class Methods:
         instance = self._instances.find(identifier)
         reason = self._instances.why_dropped(identifier)
         if instance is None:
-            if reason is not None and not job.fresh:
+            if reason is not None and not job.create_new_instance:
                 notes.append(f"Instance {identifier} was dropped {reason} and is built anew.")
             return None
-        if not job.fresh and instance.fingerprint == fingerprint:
+        if not job.create_new_instance and instance.fingerprint == fingerprint:
             return instance
-        if not job.fresh:
+        if not job.create_new_instance:
             notes.append(
                 f"Instance {identifier} is built anew: the code of its class, its local modules or its constructor "
                 "arguments have changed."

@@ -93,7 +93,7 @@ class Worker:
             "error": outcome.error,
             "instance": None if outcome.instance is None else outcome.instance.info(),
             "instances": self._instances.count(),
-            "lives": self._instances.has(frame.meta["instance"]),
+            "lives": self._instances.has(frame.meta["instanceId"]),
             "notes": _bounded(outcome.notes),
             "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
             "threads": _names([thread for thread in self._threads if thread not in threads_before]),
@@ -113,7 +113,7 @@ class Worker:
         if meta["refresh"]:
             importlib.invalidate_caches()
         modules = self._module_store.get(meta["modules"], partial(self._instances.uses, "modules"), outcome.notes)
-        source = self._sources.get(meta["source"], meta["name"], partial(self._instances.uses, "source"))
+        source = self._sources.get(meta["code"], meta["name"], partial(self._instances.uses, "source"))
         return Job(frame, source, modules)
 
     def _perform(self, job: Job, outcome: Outcome) -> None:
