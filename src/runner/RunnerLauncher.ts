@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
+import { Context, Effect, Exit, FileSystem, Layer, Result, Scope } from "effect";
 
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { Environment } from "../settings/Environment.ts";
@@ -67,9 +67,7 @@ export class RunnerLauncher extends Context.Service<
       const services = Context.pick(RunnerProcesses, FileSystem.FileSystem)(context);
       const { mask } = yield* Environment;
       const maxInstances = yield* MAX_INSTANCES.value;
-      const instanceIdle = Duration.toSeconds(
-        Option.getOrElse(yield* INSTANCE_IDLE.value, () => Duration.zero),
-      );
+      const instanceIdle = yield* INSTANCE_IDLE.value;
 
       const start = (python: string, { directory, environment }: PreparedWorkspace) =>
         boot({ python, environment, directory, maxInstances, instanceIdle }).pipe(

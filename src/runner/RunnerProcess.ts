@@ -9,6 +9,7 @@ import {
   Effect,
   Exit,
   Layer,
+  Option,
   Result,
   Schema,
   type Scope,
@@ -63,8 +64,8 @@ export interface RunnerCommand {
   /** A private folder for pipes and sources. */
   readonly scratch: string;
   readonly maxInstances: number;
-  /** Seconds; 0 for no limit. */
-  readonly instanceIdle: number;
+  /** How long an instance is kept while nobody calls it. */
+  readonly instanceIdle: Option.Option<Duration.Duration>;
 }
 
 /** Receives what a runner does; called at once and in order, so it must not block. */
@@ -115,7 +116,10 @@ const configOf = (command: RunnerCommand): string =>
     cwd: command.directory,
     parent: process.pid,
     maxInstances: command.maxInstances,
-    instanceIdle: command.instanceIdle,
+    instanceIdle: Option.match(command.instanceIdle, {
+      onNone: () => 0,
+      onSome: Duration.toSeconds,
+    }),
   });
 
 const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { NodeServices } from "@effect/platform-node";
-import { Effect, FileSystem, Layer } from "effect";
+import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
@@ -51,7 +51,7 @@ const bootIn = (prepared: PreparedWorkspace) =>
     environment: prepared.environment,
     directory: prepared.directory,
     maxInstances: 1,
-    instanceIdle: 0,
+    instanceIdle: Option.none(),
   }).pipe(Effect.provide(RunnerProcesses.layer));
 
 /** An empty folder in the place of a volume. */

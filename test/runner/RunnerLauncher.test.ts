@@ -75,7 +75,7 @@ describe("RunnerLauncher", () => {
     }),
   );
 
-  it.effect("takes a base interpreter without cloudpickle for one that works", () =>
+  it.effect("counts a base interpreter that only lacks cloudpickle as working", () =>
     Effect.gen(function* () {
       const { evidence, pythons } = yield* outcome([fails(3), fails(3), well]);
       assert.deepStrictEqual(pythons, [own, base, rebuilt]);
@@ -83,7 +83,7 @@ describe("RunnerLauncher", () => {
     }),
   );
 
-  it.effect("leaves the environment alone when the base interpreter fails alike", () =>
+  it.effect("does not rebuild the environment when the base interpreter fails too", () =>
     Effect.gen(function* () {
       const { exit, evidence } = yield* outcome([fails(1), fails(1)]);
       assert.isEmpty(evidence);
@@ -92,7 +92,7 @@ describe("RunnerLauncher", () => {
     }),
   );
 
-  it.effect("masks secrets in what a process says that does not start", () => {
+  it.effect("masks secrets in the output of a process that does not start", () => {
     const key = "rpa_Zq81mXw3Vt60bLk9Ys";
     const { provide } = setUp(
       [
@@ -138,7 +138,7 @@ describe("RunnerLauncher", () => {
   it.effect.each([
     ["killed by a signal", { ...well, start: (runner) => runner.end({ signal: "SIGKILL" }) }],
   ] satisfies ReadonlyArray<readonly [string, Behaviour]>)(
-    "leaves it alone when the process was %s",
+    "does not rebuild the environment when the process was %s",
     ([, behaviour]) =>
       Effect.gen(function* () {
         const { exit, evidence, pythons } = yield* outcome([behaviour]);
@@ -148,19 +148,21 @@ describe("RunnerLauncher", () => {
       }),
   );
 
-  it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])("leaves it alone when the system said %s", (code) =>
-    Effect.gen(function* () {
-      const { evidence, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
-      const error = yield* Effect.flip(launch).pipe(provide);
-      assert.isEmpty(evidence);
-      assert.strictEqual(
-        error.message,
-        `The Python process that runs the code could not be started (${own}: spawn ${code}).`,
-      );
-    }),
+  it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])(
+    "does not rebuild the environment when the system said %s",
+    (code) =>
+      Effect.gen(function* () {
+        const { evidence, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
+        const error = yield* Effect.flip(launch).pipe(provide);
+        assert.isEmpty(evidence);
+        assert.strictEqual(
+          error.message,
+          `The Python process that runs the code could not be started (${own}: spawn ${code}).`,
+        );
+      }),
   );
 
-  it.effect("leaves it alone when the process is never ready", () => {
+  it.effect("does not rebuild the environment when the process is never ready", () => {
     const { started, evidence, provide } = setUp([{ ...well, start: () => {} }]);
     return Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(Effect.flip(launch));

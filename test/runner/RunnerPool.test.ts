@@ -89,7 +89,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("notifies a process once that packages were installed since its last call", () => {
+  it.effect("lets a process refresh its caches once after packages were installed", () => {
     const told: Array<unknown> = [];
     const { provide } = setUp([
       {
@@ -133,32 +133,35 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("gives the output with notes on lines of their own, and the lines as they come", () => {
-    const { provide } = setUp([
-      {
-        ...well,
-        call: (runner, id) => {
-          runner.print("one\ntw");
-          runner.print("o");
-          runner.answer(id, { notes: ["Something to know."] });
+  it.effect(
+    "returns the output with notes on lines of their own, and reports its lines as they come",
+    () => {
+      const { provide } = setUp([
+        {
+          ...well,
+          call: (runner, id) => {
+            runner.print("one\ntw");
+            runner.print("o");
+            runner.answer(id, { notes: ["Something to know."] });
+          },
         },
-      },
-    ]);
-    const lines: Array<string> = [];
-    return Effect.gen(function* () {
-      const runner = yield* RunnerPool;
-      const outcome = yield* runner
-        .call(call)
-        .pipe(
-          Effect.provideService(
-            JobListener,
-            listenerOf({ OutputWritten: ({ lines: text }) => lines.push(text) }),
-          ),
-        );
-      assert.strictEqual(outcome.output, "one\ntwo\n[worker-tetra] Something to know.\n");
-      assert.strictEqual(lines.join(""), "one\ntwo\n");
-    }).pipe(provide);
-  });
+      ]);
+      const lines: Array<string> = [];
+      return Effect.gen(function* () {
+        const runner = yield* RunnerPool;
+        const outcome = yield* runner
+          .call(call)
+          .pipe(
+            Effect.provideService(
+              JobListener,
+              listenerOf({ OutputWritten: ({ lines: text }) => lines.push(text) }),
+            ),
+          );
+        assert.strictEqual(outcome.output, "one\ntwo\n[worker-tetra] Something to know.\n");
+        assert.strictEqual(lines.join(""), "one\ntwo\n");
+      }).pipe(provide);
+    },
+  );
 
   it.effect("masks notes and names of threads before it shortens them", () => {
     const password = "a-password-of-a-job";
@@ -213,7 +216,7 @@ describe("RunnerPool", () => {
     }).pipe(provide, Effect.provide(logs.layer));
   });
 
-  it.effect("reports a crash with its output, and has a new process for the next call", () => {
+  it.effect("reports a crash with its output, and starts a new process for the next call", () => {
     const { started, provide } = setUp([
       {
         ...well,
@@ -235,7 +238,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("tells when a process was started for a call, and not when there was one", () => {
+  it.effect("reports when a process was started for a call, and not when there was one", () => {
     let end: (() => void) | undefined;
     const { provide } = setUp([
       {
@@ -287,7 +290,7 @@ describe("RunnerPool", () => {
   });
 
   it.effect(
-    "replaces a process that says it must not go on, and explains what became of its instances",
+    "replaces a process with a CUDA error, and explains what became of its instances",
     () => {
       const instance = {
         id: "Model_1",
@@ -360,7 +363,7 @@ describe("RunnerPool", () => {
     }),
   );
 
-  it.effect("gives the value of a call that ends by itself while it is being stopped", () =>
+  it.effect("returns the value of a call that ends by itself while it is being stopped", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const { provide } = setUp(
@@ -409,33 +412,35 @@ describe("RunnerPool", () => {
     }),
   );
 
-  it.effect("stops the code when the call is interrupted, and only then takes the next", () =>
-    Effect.gen(function* () {
-      const begun = yield* Deferred.make<void>();
-      const stopped: Array<number> = [];
-      const { provide } = setUp([
-        {
-          ...well,
-          call: (runner, id) => {
-            if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
-            else runner.answer(id, {}, `after ${stopped.join()}`);
+  it.effect(
+    "stops the code when the call is interrupted, and starts the next call after that",
+    () =>
+      Effect.gen(function* () {
+        const begun = yield* Deferred.make<void>();
+        const stopped: Array<number> = [];
+        const { provide } = setUp([
+          {
+            ...well,
+            call: (runner, id) => {
+              if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
+              else runner.answer(id, {}, `after ${stopped.join()}`);
+            },
+            interrupt: (runner, id) => {
+              stopped.push(id);
+              runner.answer(id);
+            },
           },
-          interrupt: (runner, id) => {
-            stopped.push(id);
-            runner.answer(id);
-          },
-        },
-      ]);
-      yield* Effect.gen(function* () {
-        const runner = yield* RunnerPool;
-        const fiber = yield* Effect.forkChild(runner.call(call));
-        yield* Deferred.await(begun);
-        const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
-          concurrency: "unbounded",
-        });
-        assert.strictEqual(value(next), "after 1");
-      }).pipe(provide);
-    }),
+        ]);
+        yield* Effect.gen(function* () {
+          const runner = yield* RunnerPool;
+          const fiber = yield* Effect.forkChild(runner.call(call));
+          yield* Deferred.await(begun);
+          const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
+            concurrency: "unbounded",
+          });
+          assert.strictEqual(value(next), "after 1");
+        }).pipe(provide);
+      }),
   );
 
   it.effect("shows the first notes of a process only, and the beginning of a long one", () => {
@@ -455,7 +460,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("tells the next job a few short names of the threads that a job left", () => {
+  it.effect("adds a few short names of leftover threads to the output of the next job", () => {
     const { provide } = setUp([
       {
         ...well,
@@ -498,7 +503,7 @@ describe("RunnerPool", () => {
     }).pipe(Effect.provide(logs.layer), provide);
   });
 
-  it.effect("remembers of lost instances the last thousand, not one for each job", () => {
+  it.effect("remembers only the last 1024 lost instances", () => {
     let end: (() => void) | undefined;
     const { provide } = setUp([
       {
@@ -520,9 +525,9 @@ describe("RunnerPool", () => {
   });
 
   it.effect.each([
-    ["which is none", { ok: "perhaps" }],
+    ["that is no result", { ok: "perhaps" }],
     ["whose instance has a name of 1000 characters", { instance: instanceOf("x".repeat(1000)) }],
-  ] as const)("does not take a frame for a result %s", ([, changes]) => {
+  ] as const)("refuses an answer %s", ([, changes]) => {
     const { provide } = setUp([
       { ...well, call: (runner, id) => runner.answer(id, changes) },
       well,
@@ -571,7 +576,7 @@ describe("RunnerPool", () => {
   describe("with several processes", () => {
     const THREE = { WORKER_CONCURRENCY: "3" } as const;
 
-    it.effect("runs as many calls at a time", () =>
+    it.effect("runs three calls at the same time", () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>();
         const { started, provide } = setUp(numbered(3, gate), THREE);
@@ -617,28 +622,30 @@ describe("RunnerPool", () => {
       }),
     );
 
-    it.effect("brings calls of an instance to the process that has it, also while it is made", () =>
-      Effect.gen(function* () {
-        const { provide } = setUp(numbered(3), THREE);
-        yield* Effect.gen(function* () {
-          const runner = yield* RunnerPool;
-          const ids = ["a", "b", "c", "a", "b", "c", "a"];
-          const answers = yield* Effect.forEach(ids, (id) => runner.call(of(id)), {
-            concurrency: "unbounded",
-          });
-          const places = new Map(
-            ids.map((id, index) => [id, value(answers[index] ?? { value: undefined })]),
-          );
-          assert.strictEqual(new Set(places.values()).size, 3);
-          for (const [index, id] of ids.entries()) {
-            assert.strictEqual(value(answers[index] ?? { value: undefined }), places.get(id));
-          }
-          assert.strictEqual(value(yield* runner.call(of("b"))), places.get("b"));
-        }).pipe(provide);
-      }),
+    it.effect(
+      "sends calls of an instance to the process that has it, also while it is being built",
+      () =>
+        Effect.gen(function* () {
+          const { provide } = setUp(numbered(3), THREE);
+          yield* Effect.gen(function* () {
+            const runner = yield* RunnerPool;
+            const ids = ["a", "b", "c", "a", "b", "c", "a"];
+            const answers = yield* Effect.forEach(ids, (id) => runner.call(of(id)), {
+              concurrency: "unbounded",
+            });
+            const places = new Map(
+              ids.map((id, index) => [id, value(answers[index] ?? { value: undefined })]),
+            );
+            assert.strictEqual(new Set(places.values()).size, 3);
+            for (const [index, id] of ids.entries()) {
+              assert.strictEqual(value(answers[index] ?? { value: undefined }), places.get(id));
+            }
+            assert.strictEqual(value(yield* runner.call(of("b"))), places.get("b"));
+          }).pipe(provide);
+        }),
     );
 
-    it.effect("counts no call that was interrupted, whenever that was", () =>
+    it.effect("does not count an interrupted call as running, whenever it was interrupted", () =>
       interruptedAtEveryStep((interrupted, about) => {
         const { started, provide } = setUp(numbered(3), THREE);
         return Effect.gen(function* () {
