@@ -33,6 +33,38 @@ const LOCAL_LIMIT: AnswerLimit = {
   source: "an answer can be",
 };
 
+/** Returns the workspace for a request, with all that it needs. */
+const prepare = Effect.fnUntraced(function* (
+  request: FunctionRequest,
+  workspace: Workspace["Service"],
+  dependencies: DependencyInstaller["Service"],
+) {
+  const { notify } = yield* JobListener;
+  notify({ _tag: "StageStarted", stage: "workspace" });
+  const prepared = yield* Effect.tapError(workspace.ready, ({ message }) =>
+    Effect.sync(() => notify({ _tag: "Ended", end: "workspace", reason: message })),
+  );
+  notify({ _tag: "StageStarted", stage: "dependencies" });
+  const needed = {
+    python: request.dependencies,
+    system: request.systemDependencies,
+    accelerate: request.accelerateDownloads,
+  };
+  return yield* dependencies.ensure(needed, prepared);
+});
+
+/** Runs a call, and reports how it ended. */
+const run = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call: Call) {
+  const { notify } = yield* JobListener;
+  notify({ _tag: "StageStarted", stage: "running" });
+  const outcome = yield* Effect.tapError(runner.call(call), (error) =>
+    Effect.sync(() => notify({ _tag: "Ended", end: endOfFailure(error), reason: error.message })),
+  );
+  const { result } = outcome;
+  notify({ _tag: "Ended", end: endOf(result), reason: result.error?.message ?? "" });
+  return outcome;
+});
+
 /** Runs the function or method of a request. This is the only place where an error becomes an answer. */
 export class RemoteExecutor extends Context.Service<
   RemoteExecutor,
@@ -56,41 +88,12 @@ export class RemoteExecutor extends Context.Service<
         source: "WORKER_RESULT_LIMIT allows",
       };
 
-      /** The workspace for a request, with all that it needs. */
-      const prepare = Effect.fnUntraced(function* (request: FunctionRequest) {
-        const { notify } = yield* JobListener;
-        notify({ _tag: "StageStarted", stage: "workspace" });
-        const prepared = yield* Effect.tapError(workspace.ready, ({ message }) =>
-          Effect.sync(() => notify({ _tag: "Ended", end: "workspace", reason: message })),
-        );
-        notify({ _tag: "StageStarted", stage: "dependencies" });
-        const needed = {
-          python: request.dependencies,
-          system: request.systemDependencies,
-          accelerate: request.accelerateDownloads,
-        };
-        return yield* dependencies.ensure(needed, prepared);
-      });
-
-      const run = Effect.fnUntraced(function* (call: Call) {
-        const { notify } = yield* JobListener;
-        notify({ _tag: "StageStarted", stage: "running" });
-        const outcome = yield* Effect.tapError(runner.call(call), (error) =>
-          Effect.sync(() =>
-            notify({ _tag: "Ended", end: endOfFailure(error), reason: error.message }),
-          ),
-        );
-        const { result } = outcome;
-        notify({ _tag: "Ended", end: endOf(result), reason: result.error?.message ?? "" });
-        return outcome;
-      });
-
       const carryOut = Effect.fnUntraced(function* (input: unknown, rules: AnswerRules) {
         const { notify, wantsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
-        const prepared = yield* prepare(request);
-        const outcome = yield* run({
+        const prepared = yield* prepare(request, workspace, dependencies);
+        const outcome = yield* run(runner, {
           meta: callMetaOf(request, rules.limit, wantsValues),
           blobs,
           workspace: prepared,
