@@ -1,0 +1,233 @@
+"""The output of a process is tried in forked children: it takes their descriptors 0, 1 and 2."""
+
+import ctypes
+import faulthandler
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from functools import wraps
+
+import pytest
+from forks import in_child
+from tetra_runner.output import Output
+
+HIGH = 200
+
+
+class Reader:
+    """Reads FIFOs as Node does: they are unlinked once they are open."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._count = 0
+        self.attach()
+
+    def attach(self):
+        self._count += 1
+        path = os.path.join(self._folder, f"output-{self._count}")
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        os.unlink(path)
+
+    def text(self):
+        data = b""
+        while True:
+            try:
+                piece = os.read(self._fd, 1 << 16)
+            except BlockingIOError:
+                return data.decode()
+            if not piece:
+                return data.decode()
+            data += piece
+
+
+def with_output(test):
+    """Runs a test in a child that has an output, with a reader of it."""
+
+    @wraps(test)
+    def run(tmp_path):
+        for name in ("stdout", "stderr", "stdin"):  # those of pytest are no real files
+            setattr(sys, name, getattr(sys, f"__{name}__"))
+        problem = os.dup(2)
+        output = Output(str(tmp_path), HIGH)
+        try:
+            test(output, Reader(str(tmp_path)))
+        except BaseException:
+            os.dup2(problem, 2)
+            raise
+
+    # Of the arguments of the test, pytest has to see none.
+    del run.__wrapped__
+    return in_child(run)
+
+
+@with_output
+def test_everything_that_is_written_arrives_in_order(output, reader):
+    print("one")
+    print("two", file=sys.stderr)
+    os.write(1, b"three\n")
+    os.write(2, b"four\n")
+    subprocess.run("echo five; echo six >&2; echo seven > /dev/stdout", shell=True, check=True)
+    ctypes.CDLL(None).puts(b"eight")
+    print("nine", end="")
+    output.settle()
+    assert reader.text().split() == ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@with_output
+def test_what_cannot_be_encoded_is_escaped(output, reader):
+    print("é \ud800")
+    output.settle()
+    assert reader.text() == "é \\ud800\n"
+
+
+@with_output
+def test_streams_have_the_names_of_python_and_stdin_is_at_its_end(output, reader):
+    assert (sys.stdout.name, sys.stderr.name) == ("<stdout>", "<stderr>")
+    output.settle()
+    assert sys.stdin.read() == ""
+
+
+@with_output
+def test_bytes_that_wait_to_be_read_are_counted(output, reader):
+    assert output.pending() == 0
+    os.write(1, b"12345")
+    assert output.pending() == 5
+    reader.text()
+    assert output.pending() == 0
+    os.close(output._reader)
+    assert output.pending() == -1
+
+
+def is_the_output(fd, reader, output):
+    reader.text()
+    os.write(fd, b"here")
+    return reader.text() == "here"
+
+
+@with_output
+def test_descriptors_that_a_job_has_closed_or_redirected_are_restored(output, reader):
+    os.close(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(0)
+    output.settle()
+    assert is_the_output(1, reader, output)
+    assert is_the_output(2, reader, output)
+    assert os.read(0, 1) == b""
+
+
+@with_output
+def test_another_file_as_standard_input_is_replaced(output, reader):
+    readable, writable = os.pipe()
+    os.write(writable, b"text")
+    os.dup2(readable, 0)
+    output.settle()
+    assert os.read(0, 1) == b""
+
+
+@with_output
+def test_descriptors_that_a_child_has_made_non_blocking_block_again(output, reader):
+    os.set_blocking(1, False)
+    output.settle()
+    assert os.get_blocking(1)
+
+
+@with_output
+def test_streams_that_a_job_has_replaced_are_flushed_and_restored(output, reader):
+    replaced = os.fdopen(os.dup(1), "w")
+    replaced.write("kept")
+    sys.stdout = replaced
+    sys.stderr = None
+    output.settle()
+    print("new")
+    print("err", file=sys.stderr)
+    output.settle()
+    assert reader.text() == "keptnew\nerr\n"
+    assert sys.stdout is sys.__stdout__
+
+
+@with_output
+def test_streams_that_a_job_has_closed_or_detached_are_made_again(output, reader):
+    sys.stdout.close()
+    output.settle()
+    print("one")
+    sys.stderr.detach()
+    output.settle()
+    print("two", file=sys.stderr)
+    sys.stdin.close()
+    output.settle()
+    assert sys.stdin.read() == ""
+    assert reader.text() == "one\ntwo\n"
+
+
+@with_output
+def test_the_fault_handler_is_enabled_again_and_its_timer_is_off(output, reader):
+    faulthandler.disable()
+    faulthandler.dump_traceback_later(0.05)
+    output.settle()
+    assert faulthandler.is_enabled()
+    time.sleep(0.1)  # longer than the timer that must not fire
+    assert reader.text() == ""
+
+
+@with_output
+def test_without_a_child_the_output_stays(output, reader):
+    assert not output.release()
+    print("text")
+    assert reader.text() == "text\n"
+
+
+@with_output
+def test_after_a_child_that_has_ended_the_output_stays(output, reader):
+    for _ in range(3):
+        subprocess.run("true", check=True)
+        assert not output.release()
+        print("text")
+        assert reader.text() == "text\n"
+        assert os.get_blocking(1)
+
+
+@with_output
+def test_a_child_that_still_runs_keeps_the_old_fifo(output, reader):
+    child = subprocess.Popen("read line; echo late", shell=True, stdin=subprocess.PIPE)
+    assert output.release()
+    old = reader._fd
+    reader.attach()
+    print("text")
+    child.communicate(b"go\n")
+    assert reader.text() == "text\n"
+    assert os.read(old, 100) == b"late\n"
+    assert not output.release()
+
+
+@with_output
+def test_programs_of_a_job_do_not_inherit_the_descriptors_of_the_runner(output, reader):
+    for fd in (output._null, output._reader, output._main, output._spare):
+        assert fd >= HIGH
+        assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+@with_output
+def test_the_lock_of_a_fifo_says_whether_another_process_holds_it(output, reader):
+    output._move(os.open(f"/proc/self/fd/{output._reader}", os.O_WRONLY), output._spare)
+    assert not output._lock(output._spare)
+
+
+@with_output
+def test_a_forked_child_keeps_only_the_standard_descriptors(output, reader):
+    output.close()
+    for fd in (output._null, output._reader, output._main, output._spare):
+        with pytest.raises(OSError):
+            os.fstat(fd)
+    output.close()  # what a job has closed does no harm
+    os.fstat(1)
+
+
+@with_output
+def test_flushing_ignores_streams_of_a_job_that_cannot_be_flushed(output, reader):
+    sys.stdout = None
+    sys.stderr.write("text")
+    output.flush()
+    assert reader.text() == "text"
