@@ -3,7 +3,8 @@ import { Argument, Command, Flag } from "effect/cli";
 
 import { failure, FunctionResponse, success } from "../../domain/FunctionResponse.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
-import { EndpointClient, type RemoteJob } from "../remote/EndpointClient.ts";
+import { EndpointClient } from "../remote/EndpointClient.ts";
+import type { RemoteJob } from "../remote/RemoteJob.ts";
 import { watch } from "../requests/JobWatch.ts";
 import { type FileRequest, forEachRequest } from "../requests/RequestFile.ts";
 import { failureLine, reprOf, tellAnswer } from "../results/ResponsePrinter.ts";

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { liveLines } from "../../../src/cli/requests/JobWatch.ts";
+import { polledOutput } from "../../../src/cli/requests/PolledOutput.ts";
 
 describe("output that is known by its last lines", () => {
   it("is shown line by line, each once", () => {
-    const { fresh, rest } = liveLines();
+    const { fresh, rest } = polledOutput();
     assert.strictEqual(fresh("a\nb\n"), "a\nb\n");
     assert.strictEqual(fresh("a\nb\n"), "");
     assert.strictEqual(fresh("b\nc\n"), "c\n");
@@ -12,20 +12,20 @@ describe("output that is known by its last lines", () => {
   });
 
   it("that repeats itself is not shown less often", () => {
-    const { fresh, rest } = liveLines();
+    const { fresh, rest } = polledOutput();
     fresh("x\nx\n");
     assert.strictEqual(fresh("x\nx\ny\n"), "y\n");
     assert.strictEqual(rest("x\nx\ny\n"), "");
   });
 
   it("that came too fast has a gap, and is shown whole at the end", () => {
-    const { fresh, rest } = liveLines();
+    const { fresh, rest } = polledOutput();
     fresh("1\n2\n");
     assert.strictEqual(fresh("8\n9\n"), "…\n8\n9\n");
     assert.strictEqual(rest("1\n2\n3\n8\n9\n"), "1\n2\n3\n8\n9\n");
   });
 
   it("of which nothing was shown is shown at the end", () => {
-    assert.strictEqual(liveLines().rest("all\n"), "all\n");
+    assert.strictEqual(polledOutput().rest("all\n"), "all\n");
   });
 });
