@@ -1,6 +1,6 @@
 import { Duration, Effect, Latch } from "effect";
 
-import { type JobListener, listenerOf } from "../domain/JobEvents.ts";
+import { type JobEnd, type JobListener, listenerOf } from "../domain/JobEvents.ts";
 import type { Admission } from "../queue/TakeLoop.ts";
 import { Fitness } from "./Fitness.ts";
 import { Unfit } from "./Unfit.ts";
@@ -18,6 +18,25 @@ export interface JobHealth extends Admission {
   readonly watch: Effect.Effect<never, Unfit>;
 }
 
+/** Failures in a row. */
+interface Failures {
+  /** Jobs that the machine may have failed. */
+  readonly jobs: number;
+  /** Jobs whose code was not run. */
+  readonly launches: number;
+  /** Starts of a process. */
+  readonly starts: number;
+}
+
+const NO_FAILURES: Failures = { jobs: 0, launches: 0, starts: 0 };
+
+/** The failures after a job has ended. */
+const countEnd = ({ jobs, launches, starts }: Failures, end: JobEnd): Failures => ({
+  jobs: end === "ran" ? 0 : jobs + 1,
+  launches: end === "launch" || end === "workspace" ? launches + 1 : 0,
+  starts: end === "launch" ? starts + 1 : starts,
+});
+
 /**
  * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
  * failed because of CUDA or because no process could be started, trigger `checkGpu`. If several starts of a process in a
@@ -30,11 +49,8 @@ export const jobHealth = Effect.fnUntraced(function* (
   const fitness = yield* Fitness;
   const inDoubt = yield* Latch.make(false);
   const trusted = yield* Latch.make(true);
-  let failures = 0;
-  /** Jobs in a row whose code was not run. */
-  let launchFailures = 0;
-  /** Starts of a process in a row that failed. */
-  let failedStarts = 0;
+  // Plain variables: listeners are called synchronously, for every job.
+  let failures = NO_FAILURES;
   let unfit: Unfit | undefined;
 
   const doubt = (): void => {
@@ -45,32 +61,29 @@ export const jobHealth = Effect.fnUntraced(function* (
   const events = listenerOf({
     GpuLost: doubt,
     ProcessStarted: () => {
-      failedStarts = 0;
+      failures = { ...failures, starts: 0 };
     },
     Ended: ({ end, reason }) => {
-      failures = end === "ran" ? 0 : failures + 1;
-      launchFailures = end === "launch" || end === "workspace" ? launchFailures + 1 : 0;
-      if (end === "launch") failedStarts += 1;
-      const failed = Math.max(launchFailures, failedStarts);
+      failures = countEnd(failures, end);
+      const failed = Math.max(failures.launches, failures.starts);
       if (failed >= MAX_FAILURES_IN_A_ROW) {
         unfit = new Unfit({
           check: "python",
           reason: `no Python process could be started, ${failed} times in a row: ${reason}`,
         });
-        doubt();
       }
-      if (failures >= MAX_FAILURES_IN_A_ROW) doubt();
+      if (Math.max(failed, failures.jobs) >= MAX_FAILURES_IN_A_ROW) doubt();
     },
   });
 
   const verdict = Effect.gen(function* () {
     yield* inDoubt.close;
     if (unfit !== undefined) return yield* fitness.refuse(unfit);
-    if (failures >= MAX_FAILURES_IN_A_ROW) {
+    if (failures.jobs >= MAX_FAILURES_IN_A_ROW) {
       yield* Effect.logWarning(
-        `${failures} jobs in a row failed because of CUDA or because Python could not be started`,
+        `${failures.jobs} jobs in a row failed because of CUDA or because Python could not be started`,
       );
-      failures = 0;
+      failures = { ...failures, jobs: 0 };
     }
     yield* checkGpu;
     if (!inDoubt.isOpen()) yield* trusted.open;
@@ -78,9 +91,9 @@ export const jobHealth = Effect.fnUntraced(function* (
 
   const beforeTake = Effect.gen(function* () {
     yield* trusted.await;
-    const seen = launchFailures;
-    if (seen === 0) return Number.POSITIVE_INFINITY;
-    yield* Effect.sleep(Duration.times(FIRST_PAUSE, 2 ** (seen - 1)));
+    const { launches } = failures;
+    if (launches === 0) return Number.POSITIVE_INFINITY;
+    yield* Effect.sleep(Duration.times(FIRST_PAUSE, 2 ** (launches - 1)));
     yield* trusted.await;
     return 1;
   });

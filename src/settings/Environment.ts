@@ -51,6 +51,10 @@ const programsOf = (variables: Variables): Variables => {
   return kept;
 };
 
+/**
+ * Effect's UserDirectories is not used: it ignores a relative XDG_CACHE_HOME, fails without HOME, and has another folder
+ * on macOS, where caches of earlier versions would be lost.
+ */
 const userCacheOf = ({ XDG_CACHE_HOME, HOME }: Variables): string => {
   if (XDG_CACHE_HOME !== undefined) return join(XDG_CACHE_HOME, "worker-tetra");
   return HOME === undefined

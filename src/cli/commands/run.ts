@@ -71,6 +71,7 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
 const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const console = yield* Console.Console;
   const response = yield* execute(request, (lines) => console.error(lines));
+  // Not as Python encoded it, which has spaces and escapes all characters beyond ASCII.
   console.log(JSON.stringify(response));
   if (!response.success) console.error(failureLine(request.label, "", response));
   if (check && request.expectation !== undefined) {

@@ -1,4 +1,4 @@
-import { Context, Effect, FileSystem, Layer, Result, Stream } from "effect";
+import { Context, Duration, Effect, FileSystem, Layer, Result, Stream } from "effect";
 import { Flag } from "effect/cli";
 import { ChildProcess, ChildProcessSpawner } from "effect/process";
 
@@ -9,11 +9,11 @@ import { visibleWord } from "./TerminalText.ts";
 import { readPickle } from "./pickle/Pickle.ts";
 import { pythonRepr } from "./python/PythonRepr.ts";
 
-/** The most characters of a result that are shown. */
-const RESULT_SHOWN = 2000;
+/** The most of a result that is shown. */
+const MAX_CHARACTERS = 2000;
 
 /** Loading imports what the value is made of: torch takes half a minute on a cold disk. */
-const LOAD_LIMIT = { seconds: 60 };
+const LOAD_LIMIT = Duration.minutes(1);
 
 /** Variables for the process that loads a value: none that identify the user, an account or a key. */
 const PASSED_ON = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"];
@@ -24,7 +24,7 @@ const withoutValue = (reason: string) => `a value that can't be shown: ${reason}
 const inert = (pickle: Buffer): string =>
   Result.match(readPickle(pickle), {
     onSuccess: ({ value, limit }) =>
-      pythonRepr(value, RESULT_SHOWN) +
+      pythonRepr(value, MAX_CHARACTERS) +
       (limit === undefined ? "" : ` (only its beginning was read: ${limit})`),
     onFailure: ({ message }) => withoutValue(message),
   });
@@ -57,7 +57,7 @@ export class ResultDisplay extends Context.Service<
         const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-value-" });
         const names = PASSED_ON.filter((name) => forPrograms[name] !== undefined);
         const loader = yield* spawner.spawn(
-          ChildProcess.make(python, ["-I", SHOW_VALUE, String(RESULT_SHOWN)], {
+          ChildProcess.make(python, ["-I", SHOW_VALUE, String(MAX_CHARACTERS)], {
             cwd: folder,
             env: {
               ...Object.fromEntries(names.map((name) => [name, forPrograms[name]])),
@@ -71,7 +71,7 @@ export class ResultDisplay extends Context.Service<
           }),
         );
         // Code in the value could write forever.
-        const start = Stream.limitBytes(loader.stdout, 8 * RESULT_SHOWN, () => Stream.empty);
+        const start = Stream.limitBytes(loader.stdout, 8 * MAX_CHARACTERS, () => Stream.empty);
         const text = yield* start.pipe(Stream.decodeText, Stream.mkString);
         const code = yield* loader.exitCode;
         return code === 0 ? visibleWord(text) : withoutValue(visibleWord(text));
