@@ -5,9 +5,10 @@ import { text } from "node:stream/consumers";
 import { Context, Deferred, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
+import { codeOf } from "./ErrorCode.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
-import { codeOf, diskFault } from "./files/DiskFault.ts";
+import { diskFault } from "./files/DiskFault.ts";
 import { jobFolders } from "./files/JobFolders.ts";
 import { openFile } from "./files/SafePaths.ts";
 

@@ -62,6 +62,11 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/platform/BlockingLock.ts", tests: ["test/platform/BlockingLock.test.ts"] },
   { module: "src/platform/files/DiskFault.ts", tests: ["test/platform/files/DiskFault.test.ts"] },
   {
+    module: "src/platform/ErrorCode.ts",
+    tests: ["test/platform/ErrorCode.test.ts", "test/platform/files/DiskFault.test.ts"],
+  },
+  { module: "src/platform/files/AtomicFile.ts", tests: ["test/platform/files/AtomicFile.test.ts"] },
+  {
     module: "src/queue/reports/Delivery.ts",
     tests: ["test/queue/reports/Delivery.test.ts", "test/queue/Jitter.test.ts"],
   },

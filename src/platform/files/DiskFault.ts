@@ -1,4 +1,6 @@
-import { Predicate, Schema } from "effect";
+import { Schema } from "effect";
+
+import { codeOf } from "../ErrorCode.ts";
 
 const FULL = "Free some space, or take a larger disk";
 const DESCRIPTORS = "Raise the limit of open files (ulimit -n), or run fewer jobs side by side";
@@ -40,26 +42,6 @@ const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>
     "Unmount it, or stop the process that uses it",
   ],
   ENOENT: ["it is not there", "Make the folder, or correct the path"],
-};
-
-/** Numbers of errors for which Node has no name, on Linux. */
-const UNNAMED: Readonly<Record<string, string>> = {
-  "-116": "ESTALE",
-  "-117": "EUCLEAN",
-  "-122": "EDQUOT",
-};
-
-/** The system's name of an error, such as ENOSPC, wherever Effect or Node have put it. */
-export const codeOf = (error: unknown): string => {
-  const reason = Predicate.hasProperty(error, "reason") ? error.reason : error;
-  const system = (Predicate.hasProperty(reason, "cause") ? reason.cause : undefined) ?? reason;
-  const unnamed = Predicate.hasProperty(system, "errno")
-    ? UNNAMED[String(system.errno)]
-    : undefined;
-  if (unnamed !== undefined) return unnamed;
-  return Predicate.hasProperty(system, "code") && Predicate.isString(system.code)
-    ? system.code
-    : "UNKNOWN";
 };
 
 /** A disk does not do what is needed of it. */

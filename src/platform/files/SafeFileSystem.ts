@@ -3,7 +3,7 @@ import { copyFile, type FileHandle, mkdir, open, rename, symlink, unlink } from 
 
 import { Effect, FileSystem, Layer, PlatformError } from "effect";
 
-import { codeOf } from "./DiskFault.ts";
+import { codeOf } from "../ErrorCode.ts";
 import { jobFolders, scratchFolders } from "./JobFolders.ts";
 import { assertFile, inParent, isBelow, makeFolders, openFile, removeAll } from "./SafePaths.ts";
 

@@ -13,7 +13,7 @@ import {
 } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 
-import { codeOf } from "./DiskFault.ts";
+import { codeOf } from "../ErrorCode.ts";
 
 /**
  * Jobs and other endpoints can write to most folders that the worker uses, so any folder in a path may be replaced

@@ -14,5 +14,5 @@ const nameOf = (requirement: string): string =>
 export const withBasePackages = (requirements: ReadonlyArray<string>): ReadonlyArray<string> => {
   const names = new Set(requirements.map(nameOf));
   const base = Object.entries(BASE_PACKAGES).filter(([name]) => !names.has(name));
-  return [...base.map(([name, versions]) => `${name}${versions}`), ...requirements];
+  return [...base.map(([name, range]) => `${name}${range}`), ...requirements];
 };

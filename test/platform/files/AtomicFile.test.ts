@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { codeOf } from "../../../src/platform/ErrorCode.ts";
 import {
   replaceAtomically,
   replaceFile,
   replaceLink,
 } from "../../../src/platform/files/AtomicFile.ts";
-import { codeOf } from "../../../src/platform/files/DiskFault.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { codeOf, diskFault } from "../../../src/platform/files/DiskFault.ts";
+import { diskFault } from "../../../src/platform/files/DiskFault.ts";
 import { platformError } from "../../support/files/MemoryFileSystem.ts";
 
 const faultOf = (code: string) =>
@@ -43,23 +43,6 @@ describe("DiskFault", () => {
     const fault = diskFault("/volume/x", "can't be written")(unnamed);
     assert.strictEqual(fault.code, code);
     assert.include(fault.message, word);
-  });
-
-  it.each([
-    ["a system error", Object.assign(new Error("write"), { errno: -28, code: "ENOSPC" }), "ENOSPC"],
-    ["an error of Effect's file system", platformError("EIO", "writeFile", "/volume/x"), "EIO"],
-    ["a disk fault", faultOf("EROFS"), "EROFS"],
-    ["an error without a code", new Error("write"), "UNKNOWN"],
-    ["an error whose code is a number", new DOMException("aborted", "AbortError"), "UNKNOWN"],
-    ["an error whose cause is unknown", { reason: { cause: undefined } }, "UNKNOWN"],
-    [
-      "an error whose cause is nothing",
-      Object.assign(new Error("write", { cause: undefined }), { code: "EIO" }),
-      "EIO",
-    ],
-    ["a text", "write", "UNKNOWN"],
-  ])("finds the code of %s", (_, error, code) => {
-    assert.strictEqual(codeOf(error), code);
   });
 
   it.each([

@@ -21,7 +21,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, vi } from "@effect/vitest";
 import { Effect, FileSystem, Layer } from "effect";
 
-import { codeOf } from "../../../src/platform/files/DiskFault.ts";
+import { codeOf } from "../../../src/platform/ErrorCode.ts";
 import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
