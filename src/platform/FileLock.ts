@@ -5,6 +5,7 @@ import { text } from "node:stream/consumers";
 import { Context, Deferred, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
+import { withoutControls } from "./ControlCharacters.ts";
 import { codeOf } from "./ErrorCode.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
@@ -180,11 +181,7 @@ export class FileLock extends Context.Service<
         tryLock,
         holder: (path) => {
           // Anybody can write there, and it is shown in a terminal.
-          const text = Result.try(() =>
-            startOf(path)
-              .replaceAll(/[\p{Cc}\p{Cf}]/gu, " ")
-              .trim(),
-          );
+          const text = Result.try(() => withoutControls(startOf(path)).trim());
           return Result.isSuccess(text) && text.success !== ""
             ? Option.some(text.success)
             : Option.none();

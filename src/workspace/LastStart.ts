@@ -1,6 +1,7 @@
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
 import manifest from "../../package.json" with { type: "json" };
+import { withoutControls } from "../platform/ControlCharacters.ts";
 import { replaceFile } from "../platform/files/AtomicFile.ts";
 import { readSmallFile } from "../platform/files/SmallFile.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
@@ -58,7 +59,7 @@ export class LastStart extends Context.Service<
         read: (place) =>
           readSmallFile(files, fileOf(place)).pipe(
             // Anybody who can write there could have written it, and it is shown in a terminal.
-            Effect.map((text) => decode(text.replaceAll(/\\u[0-9a-f]{4}|[\p{Cc}\p{Cf}]/giu, " "))),
+            Effect.map((text) => decode(withoutControls(text).replaceAll(/\\u[0-9a-f]{4}/gi, " "))),
             Effect.orElseSucceed(Option.none<Start>),
           ),
       });
