@@ -1,7 +1,8 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 
 import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
 
+import { replaceFile } from "../../platform/files/AtomicFile.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import * as Setting from "../../settings/Setting.ts";
 import type { JobResult } from "./JobResult.ts";
@@ -67,14 +68,7 @@ export class ResultStore extends Context.Service<
           }
           const file = fileOf(jobId);
           const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
-          // Nobody can have put something else there: the name is unpredictable and must be new.
-          const aside = `${file}-${randomUUID()}`;
-          yield* files
-            .writeFile(aside, Buffer.concat([head, body]), { flag: "wx", mode: PRIVATE_FILE })
-            .pipe(
-              Effect.andThen(files.rename(aside, file)),
-              Effect.onError(() => Effect.ignore(files.remove(aside))),
-            );
+          yield* replaceFile(files, file, Buffer.concat([head, body]), PRIVATE_FILE);
           return true;
         },
         Effect.catch((error) =>
