@@ -15,6 +15,7 @@ import {
   type Scope,
 } from "effect";
 
+import { codeOf } from "../platform/ErrorCode.ts";
 import { RUNNER } from "./PythonSources.ts";
 import { FrameType } from "./RunnerProtocol.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";
@@ -105,7 +106,7 @@ interface Spawned {
 const spawnFailed = (command: RunnerCommand, cause: unknown): RunnerSpawnFailed =>
   new RunnerSpawnFailed({
     command: command.python,
-    code: cause instanceof Error && "code" in cause ? String(cause.code) : "UNKNOWN",
+    code: codeOf(cause),
     reason: cause instanceof Error ? cause.message : String(cause),
   });
 

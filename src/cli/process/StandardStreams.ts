@@ -1,6 +1,8 @@
+import { codeOf } from "../../platform/ErrorCode.ts";
+
 /** The reader closed the pipe, as `| head -1` does, and does not need the rest. */
 const isReaderGone = (error: Error): boolean =>
-  "code" in error && (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED");
+  ["EPIPE", "ERR_STREAM_DESTROYED"].includes(codeOf(error));
 
 const drained = (stream: NodeJS.WriteStream) =>
   new Promise<void>((resolve) => {

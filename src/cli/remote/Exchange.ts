@@ -6,6 +6,7 @@ import {
   type HttpClientResponse,
 } from "effect/http";
 
+import { codeOf } from "../../platform/ErrorCode.ts";
 import { EndpointFailed } from "./EndpointError.ts";
 import { jsonBody } from "./ResponseBody.ts";
 
@@ -18,7 +19,7 @@ const CLOSE_LIMIT = Duration.seconds(1);
 /** Why there was no response, without the request, which contains the key. */
 const reasonOf = ({ reason: { _tag, cause } }: HttpClientError.HttpClientError): string => {
   if (!(cause instanceof Error)) return _tag;
-  return "code" in cause && typeof cause.code === "string" ? cause.code : cause.message;
+  return codeOf(cause, cause.message);
 };
 
 /** Describes the target of a redirect. */

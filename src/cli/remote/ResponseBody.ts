@@ -4,6 +4,7 @@ import { Effect, Result, Schema, Stream } from "effect";
 import type { HttpClientResponse } from "effect/http";
 
 import { type JsonLimits, parseJson } from "../../domain/JsonLimits.ts";
+import { codeOf } from "../../platform/ErrorCode.ts";
 
 /** Bytes of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
 const MAX_SIZE = 64 * 1024 * 1024;
@@ -40,7 +41,7 @@ const decompressed = (bytes: Buffer, encoding: string) => {
   return Effect.callback<Buffer, BodyUnusable>((resume) => {
     decompress(bytes, { maxOutputLength: MAX_SIZE }, (error, result) => {
       if (error === null) return resume(Effect.succeed(result));
-      const isTooLarge = "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
+      const isTooLarge = codeOf(error) === "ERR_BUFFER_TOO_LARGE";
       resume(Effect.fail(unusable(isTooLarge ? TOO_LARGE : "it can't be decompressed")));
     });
   });

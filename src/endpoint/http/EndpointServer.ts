@@ -3,8 +3,9 @@ import type { Socket } from "node:net";
 
 import { NodeHttpServer } from "@effect/platform-node";
 import { Effect, Layer, Option, Schema } from "effect";
-import { HttpRouter, HttpServer, type HttpServerError } from "effect/http";
+import { HttpRouter, HttpServer } from "effect/http";
 
+import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Access, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
 /** Where to listen when nobody says, as RunPod's own local server does. */
@@ -44,11 +45,6 @@ export interface EndpointServerOptions extends Access {
   /** Without one it is 8000, or the next that is free. */
   readonly port: Option.Option<number>;
 }
-
-const codeOf = ({ cause }: HttpServerError.ServeError): string =>
-  cause instanceof Error && "code" in cause && typeof cause.code === "string"
-    ? cause.code
-    : String(cause);
 
 /** A server that responds until it closes, and then waits for pending responses, not for idle connections. */
 const createAttentiveServer = () => {
@@ -100,7 +96,11 @@ const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port:
     host,
     port,
     disablePreemptiveShutdown: true,
-  }).pipe(Effect.mapError((error) => new ListenFailed({ host, port, code: codeOf(error) })));
+  }).pipe(
+    Effect.mapError(
+      (error) => new ListenFailed({ host, port, code: codeOf(error, String(error.cause)) }),
+    ),
+  );
   yield* Effect.addFinalizer(() => Effect.andThen(attentive.close, attentive.flush));
   const { address } = server;
   return {

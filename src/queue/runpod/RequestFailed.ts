@@ -1,4 +1,5 @@
 import { Schema } from "effect";
+import { codeOf } from "../../platform/ErrorCode.ts";
 import type { HttpClientError } from "effect/http";
 
 /** A poll for jobs, or for jobs to stop, failed. */
@@ -41,7 +42,7 @@ export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
 export const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
   const { cause } = reason;
   if (!(cause instanceof Error)) return reason._tag;
-  return "code" in cause && typeof cause.code === "string"
+  return codeOf(cause, cause.message);
     ? `${cause.message || cause.name} (${cause.code})`
     : cause.message || cause.name;
 };
