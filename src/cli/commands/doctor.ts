@@ -6,7 +6,7 @@ import { Command, Flag } from "effect/cli";
 import manifest from "../../../package.json" with { type: "json" };
 import { type Finding, missing } from "../../health/Check.ts";
 import { checkup, checkupLayer } from "../../health/Checkup.ts";
-import { DiskUsage, gigabytes } from "../../platform/files/DiskUsage.ts";
+import { DiskUsage, formatBytes } from "../../platform/files/DiskUsage.ts";
 import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
 import type { Place } from "../../venv/Place.ts";
@@ -126,7 +126,7 @@ const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) =
     ]),
     ...(lastStart === null ? [] : startLines(lastStart)),
     ...(sizes.length === 0 ? [] : ["", "Caches and runtimes"]),
-    ...sizes.map(({ path, bytes }) => `  ${gigabytes(bytes).padStart(9)}  ${path}`),
+    ...sizes.map(({ path, bytes }) => `  ${formatBytes(bytes).padStart(9)}  ${path}`),
     "",
     "Settings (environment: set; default: not set)",
     ...settings.map(({ name, value, origin }) => `  ${name.padEnd(width)}  ${value} (${origin})`),

@@ -1,7 +1,7 @@
 import { Console, Effect, Option, Schema } from "effect";
 import { Command, Flag, Prompt } from "effect/cli";
 
-import { gigabytes } from "../../platform/files/DiskUsage.ts";
+import { formatBytes } from "../../platform/files/DiskUsage.ts";
 import { type Surplus, SurplusFinder } from "../../workspace/Surplus.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
@@ -9,7 +9,7 @@ import { Failed } from "../process/CommandFailure.ts";
 const DAYS = 30;
 
 const sizeOf = (bytes: Option.Option<number>): string =>
-  Option.match(bytes, { onNone: () => "?", onSome: gigabytes });
+  Option.match(bytes, { onNone: () => "?", onSome: formatBytes });
 
 const line = ({ path, reason, bytes }: Surplus): string =>
   `  ${sizeOf(bytes).padStart(9)}  ${path}: ${reason}`;

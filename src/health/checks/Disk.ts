@@ -1,6 +1,6 @@
 import { Effect, Option } from "effect";
 
-import { DiskUsage, gigabytes } from "../../platform/files/DiskUsage.ts";
+import { DiskUsage, formatBytes } from "../../platform/files/DiskUsage.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { check, type Outcome, required } from "../Check.ts";
 import { enough } from "./Limits.ts";
@@ -31,7 +31,7 @@ export const disk = check(
     const quota = shared
       ? "; a network volume's quota does not show here: RunPod's console has it"
       : "";
-    const detail = `${gigabytes(free)} free of ${gigabytes(total)}${quota}`;
+    const detail = `${formatBytes(free)} free of ${formatBytes(total)}${quota}`;
     return free < LOW_SPACE_BYTES
       ? ({
           state: "warning",

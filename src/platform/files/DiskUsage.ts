@@ -1,15 +1,19 @@
 import { statfs } from "node:fs/promises";
 
-import { Context, Effect, Layer, Option } from "effect";
+import { ByteSize, Context, Duration, Effect, Layer, Option } from "effect";
 
 import { Programs } from "../Programs.ts";
 
-/** Counting a big folder on a network volume can take very long: seconds. */
-const PATIENCE = 20;
+/** Counting a big folder on a network volume can take very long. */
+const MAX_COUNTING_TIME = Duration.seconds(20);
 
-/** Bytes as people read them. */
-export const gigabytes = (bytes: number): string =>
-  bytes < 50_000_000 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+/** A number of bytes as people read it, such as `1.5 GB`. */
+export const formatBytes = (bytes: number): string =>
+  ByteSize.format(ByteSize.bytes(BigInt(bytes)), {
+    system: "decimal",
+    precision: 1,
+    trailingZeros: true,
+  });
 
 /** The space of a disk, in bytes. */
 export interface Space {
@@ -47,7 +51,8 @@ export class DiskUsage extends Context.Service<
       const size = (folder: string) =>
         programs.run("du", ["-sk", "--", folder]).pipe(
           Effect.map((line) => Number.parseInt(line, 10) * 1024),
-          Effect.timeout({ seconds: PATIENCE }),
+          Effect.filterOrFail(Number.isFinite),
+          Effect.timeout(MAX_COUNTING_TIME),
           Effect.option,
         );
 
@@ -58,12 +63,12 @@ export class DiskUsage extends Context.Service<
         const whole = Option.match(yield* space(disk), {
           onNone: () => `${disk}: can't be looked at`,
           onSome: ({ free, total }) =>
-            `${disk}: ${gigabytes(free)} free of ${gigabytes(total)} (a quota does not show here)`,
+            `${disk}: ${formatBytes(free)} free of ${formatBytes(total)} (a quota does not show here)`,
         });
         const counted = yield* Effect.forEach(folders, (folder) =>
           Effect.map(
             size(folder),
-            Option.map((bytes) => `  ${folder}: ${gigabytes(bytes)}`),
+            Option.map((bytes) => `  ${folder}: ${formatBytes(bytes)}`),
           ),
         );
         return [whole, ...counted.flatMap(Option.toArray)].join("\n");

@@ -1,0 +1,53 @@
+import { tmpdir } from "node:os";
+
+import { assert, describe, it } from "@effect/vitest";
+import { Effect, Layer, Option } from "effect";
+
+import { DiskUsage, formatBytes } from "../../../src/platform/files/DiskUsage.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { fakePrograms } from "../../support/fakes/FakePrograms.ts";
+
+/** A machine on which `du` prints a line for each folder that is there. */
+const withFolders = (sizes: Readonly<Record<string, string>>) =>
+  Effect.provide(
+    DiskUsage.layerNoDeps.pipe(
+      Layer.provide(fakePrograms((line) => sizes[line.split(" ").at(-1) ?? ""]).layer),
+      Layer.provide(Environment.layerOf({})),
+    ),
+  );
+
+describe("formatBytes", () => {
+  it.each([
+    [0, "0 B"],
+    [4096, "4.1 kB"],
+    [49_000_000, "49.0 MB"],
+    [2_000_000_000, "2.0 GB"],
+    [999_999_999_999, "1.0 TB"],
+    [2 ** 60, "1.2 EB"],
+  ])("shows %d as %s", (bytes, text) => {
+    assert.strictEqual(formatBytes(bytes), text);
+  });
+});
+
+describe("DiskUsage", () => {
+  it.effect("counts what a folder holds, unless it is not there or du fails", () =>
+    Effect.gen(function* () {
+      const { size } = yield* DiskUsage;
+      assert.deepStrictEqual(yield* size("/volume/a"), Option.some(2048));
+      assert.deepStrictEqual(yield* size("/volume/b"), Option.none());
+      assert.deepStrictEqual(yield* size("/volume/c"), Option.none());
+    }).pipe(withFolders({ "/volume/a": "2\t/volume/a\n", "/volume/b": "du: no\n" })),
+  );
+
+  it.effect("reports the disk and the folders that are there", () =>
+    Effect.gen(function* () {
+      const { report } = yield* DiskUsage;
+      const [disk = "", ...folders] = (yield* report(tmpdir(), ["/volume/a", "/volume/c"])).split(
+        "\n",
+      );
+      assert.match(disk, /^\/.+: [\d.]+ .?B free of [\d.]+ .?B \(a quota does not show here\)$/);
+      assert.deepStrictEqual(folders, ["  /volume/a: 2.0 kB"]);
+      assert.strictEqual(yield* report("/nowhere", []), "/nowhere: can't be looked at");
+    }).pipe(withFolders({ "/volume/a": "2\t/volume/a\n" })),
+  );
+});
