@@ -1,21 +1,23 @@
 import { randomUUID } from "node:crypto";
 
-import { Clock, Context, Effect, type Latch, Layer } from "effect";
+import { Context, Effect, type Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
 import type { FunctionAnswer } from "../domain/FunctionAnswer.ts";
 import { inputOf, type Job } from "../domain/Job.ts";
 import { JobListener } from "../domain/JobEvents.ts";
+import { inSeconds } from "../queue/JobLog.ts";
+import { stopwatch } from "../settings/SteadyClock.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
 
-/** What is done with a request, and whether that can be done already. */
+/** Handles requests without a queue. */
 export class LoadBalancer extends Context.Service<
   LoadBalancer,
   {
     readonly handle: (job: Job) => Effect.Effect<FunctionAnswer>;
-    /** Open from when the worker is ready. */
+    /** Opens when the worker is ready. */
     readonly ready: Latch.Latch;
   }
 >()("worker-tetra/endpoint/LoadBalancer") {
@@ -49,12 +51,11 @@ const handlers = HttpApiBuilder.group(
         const id = randomUUID();
         return Effect.gen(function* () {
           yield* Effect.logInfo("Request started");
-          const started = yield* Clock.currentTimeMillis;
+          const elapsed = yield* stopwatch;
           const answer = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
             Effect.logInfo("The client hung up: the request was stopped"),
           );
-          const seconds = ((yield* Clock.currentTimeMillis) - started) / 1000;
-          yield* Effect.logInfo(`Request done in ${seconds.toFixed(3)} s`);
+          yield* Effect.logInfo(`Request done in ${inSeconds(yield* elapsed)}`);
           return HttpServerResponse.uint8Array(answer.toJson(), {
             contentType: "application/json",
           });
@@ -71,7 +72,7 @@ const handlers = HttpApiBuilder.group(
   }),
 );
 
-/** The routes of a worker behind a load balancer: requests are carried out as they come. */
+/** The routes of a worker behind a load balancer: each request runs when it comes. */
 export const loadBalancerRoutes = HttpApiBuilder.layer(LoadBalancerApi).pipe(
   Layer.provide(handlers),
 );

@@ -1,4 +1,4 @@
-import { Effect, Layer, Option } from "effect";
+import { Duration, Effect, Layer, Option } from "effect";
 import { HttpRouter, HttpServerResponse } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
@@ -7,19 +7,20 @@ import { Drain } from "./Drain.ts";
 import { DocumentedApi, EndpointApi, EXAMPLE_JOB, NotFound } from "./EndpointApi.ts";
 import { LoadBalancer, loadBalancerRoutes } from "./LoadBalancer.ts";
 import { overloadedResponse, takeOverBody } from "./http/RequestBody.ts";
+import type { JobCounts } from "./jobs/JobTable.ts";
 import { type LocalJob, streamJson } from "./jobs/LocalJob.ts";
 import { type JobNotFound, LocalQueue } from "./jobs/LocalQueue.ts";
 
-/** How long a client may wait for a job: unless it says, at least and at most, in milliseconds. */
-const WAIT = 90_000;
-const SHORTEST_WAIT = 1000;
-const LONGEST_WAIT = 300_000;
+/** How long a client waits for a job if it does not say, and the bounds for what it says. */
+const DEFAULT_WAIT = Duration.seconds(90);
+const WAIT_BOUNDS = { minimum: Duration.seconds(1), maximum: Duration.minutes(5) };
 
-/** How long a stream is held open without a value: Python's SDK gives up after 10 seconds; milliseconds. */
-const STREAM_HOLD = 5000;
+/** How long a stream is held open without a value: Python's SDK gives up after 10 seconds. */
+const STREAM_HOLD = Duration.seconds(5);
 
-const waitOf = ({ wait = WAIT }: { readonly wait?: number | undefined }): number =>
-  Math.min(LONGEST_WAIT, Math.max(SHORTEST_WAIT, wait));
+/** @param query `wait` is in milliseconds */
+const waitOf = ({ wait }: { readonly wait?: number | undefined }): Duration.Duration =>
+  Duration.clamp(wait === undefined ? DEFAULT_WAIT : Duration.millis(wait), WAIT_BOUNDS);
 
 const json = (text: Uint8Array) =>
   HttpServerResponse.uint8Array(text, { contentType: "application/json" });
@@ -32,6 +33,72 @@ const exampleResponse = HttpServerResponse.jsonUnsafe(EXAMPLE_JOB);
 const found = <A, R>(effect: Effect.Effect<A, JobNotFound, R>) =>
   Effect.mapError(effect, ({ message }) => new NotFound({ error: message }));
 
+type Queue = LocalQueue["Service"];
+
+const submit = (queue: Queue, request: JobRequest) =>
+  Effect.uninterruptible(
+    Effect.flatMap(takeOverBody, (body) => queue.submit(request, Option.getOrUndefined(body))),
+  );
+
+/** The state of the worker in RunPod's terms, with the number of jobs by their states. */
+const healthOf = (counts: Readonly<JobCounts>, isReady: boolean) => {
+  const isBusy = counts.IN_PROGRESS > 0;
+  return {
+    jobs: {
+      completed: counts.COMPLETED,
+      failed: counts.FAILED,
+      inProgress: counts.IN_PROGRESS,
+      inQueue: counts.IN_QUEUE,
+      retried: counts.retried,
+    },
+    workers: {
+      idle: isReady && !isBusy ? 1 : 0,
+      initializing: isReady ? 0 : 1,
+      ready: isReady ? 1 : 0,
+      running: isReady && isBusy ? 1 : 0,
+      throttled: 0,
+      unhealthy: 0,
+    },
+  };
+};
+
+/** The responses about jobs. */
+const makeResponses = Effect.gen(function* () {
+  const queue = yield* LocalQueue;
+  const drain = yield* Drain;
+
+  /** The response to a client about its job; the client will ask again unless the job has ended. */
+  const tracked = <A extends { readonly status: JobStatus }, R>(
+    id: string,
+    effect: Effect.Effect<A, JobNotFound, R>,
+  ) => Effect.tap(found(effect), ({ status }) => drain.follow(id, status));
+
+  /** The same, with the example job of the API documentation. */
+  const view = <R>(id: string, effect: Effect.Effect<LocalJob, JobNotFound, R>) =>
+    id === EXAMPLE_JOB.id
+      ? Effect.succeed(exampleResponse)
+      : Effect.map(tracked(id, effect), jobResponse);
+
+  const stream = (id: string) =>
+    id === EXAMPLE_JOB.id
+      ? Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] })
+      : tracked(id, queue.stream(id, STREAM_HOLD)).pipe(
+          Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
+          drain.attend,
+        );
+
+  const retry = (id: string) =>
+    id === EXAMPLE_JOB.id
+      ? Effect.succeed(exampleResponse)
+      : queue.retry(id).pipe(
+          Effect.map(jobResponse),
+          Effect.catchTag("QueueFull", () => overloadedResponse),
+          found,
+        );
+
+  return { view, stream, retry };
+});
+
 const handlers = HttpApiBuilder.group(
   EndpointApi,
   "jobs",
@@ -39,86 +106,30 @@ const handlers = HttpApiBuilder.group(
     const queue = yield* LocalQueue;
     const { ready } = yield* LoadBalancer;
     const drain = yield* Drain;
-
-    /** The response to a client about its job; the client will ask again unless the job has ended. */
-    const tracked = <A extends { readonly status: JobStatus }, R>(
-      id: string,
-      effect: Effect.Effect<A, JobNotFound, R>,
-    ) => Effect.tap(found(effect), ({ status }) => drain.follow(id, status));
-
-    const workers = Effect.gen(function* () {
-      const counts = yield* queue.counts;
-      const isReady = ready.isOpen();
-      const isBusy = counts.IN_PROGRESS > 0;
-      return {
-        idle: isReady && !isBusy ? 1 : 0,
-        initializing: isReady ? 0 : 1,
-        ready: isReady ? 1 : 0,
-        running: isReady && isBusy ? 1 : 0,
-        throttled: 0,
-        unhealthy: 0,
-      };
-    });
-
-    /** The same, with the example job of the API documentation. */
-    const view = <R>(id: string, effect: Effect.Effect<LocalJob, JobNotFound, R>) =>
-      id === EXAMPLE_JOB.id
-        ? Effect.succeed(exampleResponse)
-        : Effect.map(tracked(id, effect), jobResponse);
-
-    const submit = (request: JobRequest) =>
-      Effect.uninterruptible(
-        Effect.flatMap(takeOverBody, (body) => queue.submit(request, Option.getOrUndefined(body))),
-      );
+    const { view, stream, retry } = yield* makeResponses;
+    const health = Effect.map(queue.counts, (counts) => healthOf(counts, ready.isOpen()));
 
     return group.handleAll({
       run: ({ payload }) =>
-        drain.admit(Effect.map(submit(payload), ({ id, status }) => ({ id, status }))),
+        drain.admit(Effect.map(submit(queue, payload), ({ id, status }) => ({ id, status }))),
       runsync: ({ payload, query }) =>
-        Effect.gen(function* () {
-          const { id } = yield* submit(payload);
-          return yield* Effect.orDie(view(id, queue.wait(id, waitOf(query))));
-        }).pipe(drain.admit, drain.attend),
+        submit(queue, payload).pipe(
+          Effect.flatMap(({ id }) => Effect.orDie(view(id, queue.wait(id, waitOf(query))))),
+          drain.admit,
+          drain.attend,
+        ),
       status: ({ params: { id } }) => view(id, queue.status(id)),
       statusSync: ({ params: { id }, query }) =>
         drain.attend(view(id, queue.wait(id, waitOf(query)))),
-      stream: ({ params: { id } }) => {
-        if (id === EXAMPLE_JOB.id)
-          return Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] });
-        return tracked(id, queue.stream(id, STREAM_HOLD)).pipe(
-          Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
-          drain.attend,
-        );
-      },
+      stream: ({ params: { id } }) => stream(id),
       cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
-      retry: ({ params: { id } }) =>
-        drain.admit(
-          id === EXAMPLE_JOB.id
-            ? Effect.succeed(exampleResponse)
-            : queue.retry(id).pipe(
-                Effect.map(jobResponse),
-                Effect.catchTag("QueueFull", () => overloadedResponse),
-                found,
-              ),
-        ),
+      retry: ({ params: { id } }) => drain.admit(retry(id)),
       purgeQueue: () =>
         Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),
-      health: Effect.fnUntraced(function* () {
-        const counts = yield* queue.counts;
-        return {
-          jobs: {
-            completed: counts.COMPLETED,
-            failed: counts.FAILED,
-            inProgress: counts.IN_PROGRESS,
-            inQueue: counts.IN_QUEUE,
-            retried: counts.retried,
-          },
-          workers: yield* workers,
-        };
-      }),
+      health: () => health,
       metrics: () =>
-        Effect.map(workers, (counts) => ({
-          workers: counts,
+        Effect.map(health, ({ workers }) => ({
+          workers,
           readyWorkers: ready.isOpen() ? [queue.workerId] : [],
         })),
     });

@@ -55,28 +55,27 @@ const runCode = Effect.fnUntraced(function* <R>(
   return yield* Fiber.await(running);
 });
 
+/** Counts and logs the end of a job; `error` is one line, absent if the job succeeded. */
+const logEnd = Effect.fnUntraced(function* (
+  summary: Ref.Ref<Summary>,
+  { elapsed }: JobAtWork,
+  error: string | undefined,
+) {
+  const duration = yield* elapsed;
+  yield* Metric.update(jobTimes, duration);
+  yield* Metric.update(jobsDone, 1);
+  yield* increment(summary, error === undefined ? "done" : "failed");
+  yield* error === undefined
+    ? Effect.logInfo(`Job done in ${inSeconds(duration)}`)
+    : Effect.logWarning(`Job failed after ${inSeconds(duration)}: ${error}`);
+});
+
 /** Makes a function that runs a job until Delivery has its result; `afterReport` runs after each result. */
 export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effect<unknown>) {
   const delivery = yield* Delivery;
   const { mask } = yield* Environment;
   const openChannels = yield* makeJobChannels;
   const outcomeOf = yield* makeJobOutcome;
-
-  const logEnd = Effect.fnUntraced(function* (
-    summary: Ref.Ref<Summary>,
-    { elapsed }: JobAtWork,
-    exit: Exit.Exit<unknown, unknown>,
-    body: Uint8Array,
-  ) {
-    const duration = yield* elapsed;
-    const error = errorIn(Exit.isSuccess(exit) ? exit.value : undefined, body);
-    yield* Metric.update(jobTimes, duration);
-    yield* Metric.update(jobsDone, 1);
-    yield* increment(summary, error === undefined ? "done" : "failed");
-    yield* error === undefined
-      ? Effect.logInfo(`Job done in ${inSeconds(duration)}`)
-      : Effect.logWarning(`Job failed after ${inSeconds(duration)}: ${firstLine(mask(error))}`);
-  });
 
   /**
    * Releases the job's slot and entry at its end. The channels belong to `jobScope`, since they are needed until the
@@ -107,7 +106,8 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
       }
       case "Ended": {
         const { body } = outcome;
-        yield* logEnd(summary, entry, exit, body);
+        const error = errorIn(Exit.isSuccess(exit) ? exit.value : undefined, body);
+        yield* logEnd(summary, entry, error === undefined ? undefined : firstLine(mask(error)));
         yield* atWork.addUndelivered(job.id);
         const delivered = yield* Latch.make();
         yield* delivery.accept(

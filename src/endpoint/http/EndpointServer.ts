@@ -8,16 +8,16 @@ import { HttpRouter, HttpServer } from "effect/http";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Access, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
-/** Where to listen when nobody says, as RunPod's own local server does. */
+/** The default port, the same as that of RunPod's own local server. */
 const PORT = 8000;
 
-/** How many ports after it are tried when it is taken. */
+/** The number of ports after it that are tried if it is taken. */
 const MORE_PORTS = 20;
 
-/** How long answers may take to reach their clients when the server closes. */
+/** How long responses may take to reach their clients when the server closes. */
 const FLUSH_TIMEOUT = "5 seconds";
 
-/** There is no listening there. */
+/** The server can't listen on an address. */
 class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
   host: Schema.String,
   port: Schema.Int,
@@ -40,25 +40,25 @@ class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
   }
 }
 
-/** What a server needs to know. */
 export interface EndpointServerOptions extends Access {
-  /** Without one it is 8000, or the next that is free. */
+  /** The default is 8000, or the next port that is free. */
   readonly port: Option.Option<number>;
 }
 
 /** A server that responds until it closes, and then waits for pending responses, not for idle connections. */
 const createAttentiveServer = () => {
-  /** All connections with their responses that are not sent. */
+  /** All connections with their responses that are not sent yet. */
   const connections = new Map<Socket, Set<ServerResponse>>();
   /** Includes those that never sent a request, which Node counts as busy. */
   const closeIdle = () => {
-    for (const [connection, answers] of connections) if (answers.size === 0) connection.destroy();
+    for (const [connection, responses] of connections)
+      if (responses.size === 0) connection.destroy();
   };
   const server = createServer(({ socket }, response) => {
-    const answers = connections.get(socket);
-    answers?.add(response);
+    const responses = connections.get(socket);
+    responses?.add(response);
     response.once("close", () => {
-      answers?.delete(response);
+      responses?.delete(response);
       if (!server.listening) setImmediate(closeIdle);
     });
     // Without routes a request would wait for ever.
@@ -110,7 +110,7 @@ const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port:
   };
 });
 
-/** Listens, until the scope closes; gives the port. A named port must be free; else the next free one is taken. */
+/** Listens until the scope closes. A given port must be free; without one, the first free port is used. */
 const bindAny = (options: EndpointServerOptions) => {
   if (Option.isSome(options.port)) return bind(options, options.port.value);
   const attempt = (port: number): ReturnType<typeof bind> =>
@@ -122,7 +122,7 @@ const bindAny = (options: EndpointServerOptions) => {
   return attempt(PORT);
 };
 
-/** A server without its routes: what they need may have to know where it listens. */
+/** A server without its routes: they may depend on the port. */
 export const endpointServer = Effect.fn("EndpointServer")(function* (
   options: EndpointServerOptions,
 ) {

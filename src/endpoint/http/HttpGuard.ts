@@ -45,7 +45,11 @@ const nameOf = ({ method, path, prefix }: HttpRouter.Route<unknown, unknown>): s
 
 const digestOf = (text: string) => createHash("sha256").update(text).digest();
 
-/** Compares with every key in the same time, whatever was sent. */
+/**
+ * Compares with every key in the same time, whatever was sent. Effect's `HttpApiSecurity` can't replace this: it checks
+ * only routes of an `HttpApi`, so that clients without a key could find out which routes exist; it runs after the other
+ * checks of this guard, whose status codes would come first; and it leaves the comparison of keys to its user.
+ */
 const hasKey = (
   { headers }: HttpServerRequest.HttpServerRequest,
   { keys }: Pick<Access, "keys">,
@@ -130,8 +134,8 @@ const refusalOf = (
     : undefined;
 };
 
-/** What the router and the schemas have against a request, in words. */
-const inWords = (cause: Cause.Cause<unknown>) => {
+/** The response to a request that the router or a schema rejects; none for other errors. */
+const rejectionOf = (cause: Cause.Cause<unknown>) => {
   const error = Cause.squash(cause);
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     return Option.some(
@@ -169,7 +173,7 @@ export const routeGuard = (access: Access) =>
         if (refused !== undefined) return refused;
         return yield* withLimitedBody(handled, LIMITS.get(name) ?? OTHER_LIMIT).pipe(
           Effect.catchCause((cause) =>
-            Option.match(inWords(cause), {
+            Option.match(rejectionOf(cause), {
               onNone: () => Effect.failCause(cause),
               onSome: Effect.succeed,
             }),

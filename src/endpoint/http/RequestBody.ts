@@ -2,6 +2,7 @@ import {
   type ByteSize,
   Cause,
   Context,
+  Duration,
   Effect,
   Option,
   Result,
@@ -15,23 +16,23 @@ import { checkJson, textOf } from "../../domain/JsonLimits.ts";
 
 const MIB = 1024 * 1024;
 
-/** What a request costs besides its bytes, so that many small ones count too. */
-const OVERHEAD = 4096;
+/** The memory of a request besides its body, so that many small ones count too. */
+const OVERHEAD_BYTES = 4096;
 
 /** The longest pause within a body, and the longest time for a whole body. */
 const MAX_PAUSE = "20 seconds";
 const MAX_DURATION = "2 minutes";
 
 /** The most bytes of a refused body that are still read. */
-const MAX_DISCARDED = 64 * MIB;
+const MAX_DISCARDED_BYTES = 64 * MIB;
 
-/** When a client without room may try again, in seconds. */
-const RETRY_AFTER = 5;
+/** When a client may try again whose request found no room. */
+const RETRY_AFTER = Duration.seconds(5);
 
-/** Bytes of requests that are being received, wait, or are worked on. */
+/** The memory, in bytes, for requests that are received, wait or run. */
 export interface RequestBudget {
   readonly limit: number;
-  /** False when there is no room for so many. */
+  /** Returns false when there is no room. */
   readonly reserve: (bytes: number) => Effect.Effect<boolean>;
   readonly release: (bytes: number) => Effect.Effect<void>;
 }
@@ -60,7 +61,7 @@ export const RequestBudget = Context.Reference<RequestBudget>(
   },
 );
 
-/** A request that is not carried out because of its body. */
+/** A request is refused because of its body. */
 class BodyRefused extends Schema.TaggedError<BodyRefused>()("BodyRefused", {
   status: Schema.Literals([400, 408, 413, 429]),
   reason: Schema.String,
@@ -76,11 +77,10 @@ const tooLarge = (limit: number) =>
     reason: `The body is larger than the ${limit / MIB} MiB that this route takes, as on RunPod. Put large data on the volume or in a bucket and send its location.`,
   });
 
-/** Too many bytes of requests are here already. */
 const overloaded = (limit: number) =>
   new BodyRefused({
     status: 429,
-    reason: `Too many requests: ${Math.round(limit / MIB)} MiB are already waiting or running. Try again in ${RETRY_AFTER} seconds, send less at a time, or put large data on the volume or in a bucket and send its location.`,
+    reason: `Too many requests: ${Math.round(limit / MIB)} MiB are already waiting or running. Try again in ${Duration.toSeconds(RETRY_AFTER)} seconds, send less at a time, or put large data on the volume or in a bucket and send its location.`,
   });
 
 const tooSlow = () =>
@@ -95,22 +95,22 @@ const responseOf = ({ status, reason }: BodyRefused) =>
     {
       status,
       headers: {
-        ...(status === 429 ? { "retry-after": String(RETRY_AFTER) } : {}),
-        // What is left of the body is not read.
+        ...(status === 429 ? { "retry-after": String(Duration.toSeconds(RETRY_AFTER)) } : {}),
+        // The rest of the body is not read.
         ...(status === 400 ? {} : { connection: "close" }),
       },
     },
   );
 
-/** The answer where there is no room for a job. */
+/** The response when there is no room for a job. */
 export const overloadedResponse = Effect.map(RequestBudget, ({ limit }) =>
   responseOf(overloaded(limit)),
 );
 
-/** The bytes of a request with the room that they have. */
+/** The bytes of a request, for which memory is reserved. */
 export interface HeldBody {
   readonly bytes: Uint8Array;
-  /** Gives the room back. */
+  /** Releases the memory. */
   readonly release: Effect.Effect<void>;
 }
 
@@ -122,73 +122,89 @@ const CurrentBody = Context.Reference<{
 /** Keeps the body of the current request; the caller must release it. */
 export const takeOverBody = Effect.flatMap(CurrentBody, ({ takeOver }) => takeOver);
 
+/** The memory that is reserved for the body of one request. */
+const makeReservation = (budget: RequestBudget) => {
+  let reserved = 0;
+
+  /** Returns false when there is no room. */
+  const reserve = (bytes: number) =>
+    Effect.map(budget.reserve(bytes), (isReserved) => {
+      if (isReserved) reserved += bytes;
+      return isReserved;
+    }).pipe(Effect.uninterruptible);
+
+  /** Gives the reservation to a caller, which must release it by the returned effect. */
+  const takeOver = (): Effect.Effect<void> => {
+    const bytes = reserved;
+    reserved = 0;
+    return budget.release(bytes);
+  };
+
+  return { reserve, takeOver, release: Effect.suspend(takeOver) };
+};
+
+type Reservation = ReturnType<typeof makeReservation>;
+
+/** Receives the parts of a body. Reserves memory for bytes that have arrived, not for those that a client announces. */
+const receiveBody = Effect.fnUntraced(function* (
+  request: HttpServerRequest.HttpServerRequest,
+  limit: number,
+  budget: RequestBudget,
+  { reserve, release }: Reservation,
+) {
+  const { "content-length": length = "0", expect } = request.headers;
+  const declared = Number(length);
+  const parts: Array<Uint8Array> = [];
+  let received = 0;
+  let discarded = 0;
+  let refusal: BodyRefused | undefined;
+  if (declared > limit) refusal = tooLarge(limit);
+  else if (!(yield* reserve(OVERHEAD_BYTES))) refusal = overloaded(budget.limit);
+  const isTooLong = declared > limit + MAX_DISCARDED_BYTES;
+  if (refusal !== undefined && (expect !== undefined || isTooLong)) return yield* refusal;
+
+  const refuse = (reason: BodyRefused) => {
+    refusal = reason;
+    parts.length = 0;
+    return release;
+  };
+
+  const keep = Effect.fnUntraced(function* (part: Uint8Array) {
+    parts.push(part);
+    received += part.length;
+    if (received > limit) return yield* refuse(tooLarge(limit));
+    if (!(yield* reserve(part.length))) yield* refuse(overloaded(budget.limit));
+  });
+
+  yield* request.stream.pipe(
+    Stream.timeoutOrElse({
+      duration: MAX_PAUSE,
+      orElse: () => Stream.fail(refusal ?? tooSlow()),
+    }),
+    Stream.runForEach((part) => {
+      if (refusal === undefined) return keep(part);
+      // A refused body is read to its end: most clients read the response only after they have sent everything.
+      discarded += part.length;
+      return discarded > MAX_DISCARDED_BYTES ? Effect.fail(refusal) : Effect.void;
+    }),
+    Effect.timeoutOrElse({ duration: MAX_DURATION, orElse: () => Effect.fail(tooSlow()) }),
+  );
+  if (refusal !== undefined) return yield* refusal;
+  return parts;
+});
+
+/** Reads the body of one request on demand, and lets a handler keep it. */
 const makeReader = (
   request: HttpServerRequest.HttpServerRequest,
   limit: number,
   budget: RequestBudget,
 ) => {
-  let held = 0;
+  const reservation = makeReservation(budget);
   let bytes: Uint8Array = new Uint8Array();
-  let parts: Array<Uint8Array> = [];
-
-  const release = Effect.suspend(() => {
-    const amount = held;
-    held = 0;
-    return budget.release(amount);
-  });
-
-  /** Reserves room only for bytes that have arrived, not for those that a client announces. */
-  const reserve = (amount: number) =>
-    Effect.map(budget.reserve(amount), (isReserved) => {
-      if (isReserved) held += amount;
-      return isReserved ? undefined : overloaded(budget.limit);
-    }).pipe(Effect.uninterruptible);
-
-  /** Adds a part of the body; returns why the body is refused, if it is. */
-  const addPart = (part: Uint8Array) => {
-    parts.push(part);
-    return held - OVERHEAD + part.length > limit
-      ? Effect.succeed(tooLarge(limit))
-      : reserve(part.length);
-  };
-
-  /** Reads a refused body to its end: most clients read the response only after they have sent everything. */
-  const receive = Effect.fnUntraced(function* () {
-    const { "content-length": length = "0", expect } = request.headers;
-    const declared = Number(length);
-    let refusal = declared > limit ? tooLarge(limit) : yield* reserve(OVERHEAD);
-    if (refusal !== undefined && (expect !== undefined || declared > limit + MAX_DISCARDED)) {
-      return refusal;
-    }
-    let discarded = 0;
-    yield* request.stream.pipe(
-      Stream.timeoutOrElse({
-        duration: MAX_PAUSE,
-        orElse: () => Stream.fail(refusal ?? tooSlow()),
-      }),
-      Stream.runForEach((part) => {
-        if (refusal !== undefined) {
-          discarded += part.length;
-          return discarded > MAX_DISCARDED ? Effect.fail(refusal) : Effect.void;
-        }
-        return Effect.flatMap(addPart(part), (found) => {
-          refusal = found;
-          if (found === undefined) return Effect.void;
-          parts = [];
-          return release;
-        });
-      }),
-      Effect.timeoutOrElse({ duration: MAX_DURATION, orElse: () => Effect.fail(tooSlow()) }),
-    );
-    return refusal;
-  });
 
   const read = Effect.gen(function* () {
-    const refusal = yield* receive();
-    if (refusal !== undefined) return yield* refusal;
     // Yields to other fibers between steps that take milliseconds for each 10 MB.
-    bytes = Buffer.concat(parts);
-    parts = [];
+    bytes = Buffer.concat(yield* receiveBody(request, limit, budget, reservation));
     yield* Effect.yieldNow;
     const checked = checkJson(bytes);
     if (Result.isFailure(checked)) {
@@ -198,12 +214,11 @@ const makeReader = (
     return textOf(bytes);
   });
 
-  const takeOver = Effect.sync(() => {
-    const amount = held;
-    held = 0;
-    return Option.some<HeldBody>({ bytes, release: budget.release(amount) });
-  });
-  return { read, release, takeOver };
+  const takeOver = Effect.sync(() =>
+    Option.some<HeldBody>({ bytes, release: reservation.takeOver() }),
+  );
+
+  return { read, takeOver, release: reservation.release };
 };
 
 /** The request, except that its text is read in another way; also where a router makes a shorter path of it. */

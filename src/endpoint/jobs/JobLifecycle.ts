@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, Queue } from "effect";
+import { Clock, Effect, Queue } from "effect";
 
 import type { JobStatus } from "../../domain/EndpointJob.ts";
 import { JobStore } from "../store/JobStore.ts";
@@ -6,7 +6,7 @@ import { type JobEntry, releaseRequest, storedJobOf } from "./JobEntry.ts";
 import { JobTable } from "./JobTable.ts";
 import { makeWebhooks } from "./JobWebhook.ts";
 import { LocalJob, SentResult } from "./LocalJob.ts";
-import { makeTimeLimits, nextLimit } from "./TimeLimits.ts";
+import { makeTimeLimits } from "./TimeLimits.ts";
 
 /** The most stop requests that wait for the worker. */
 const MAX_STOPS = 1000;
@@ -64,29 +64,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
     yield* finish(entry, status, error === undefined ? undefined : SentResult.ofError(error));
   }, Effect.uninterruptible);
 
-  const expire = Effect.fnUntraced(function* (entry: JobEntry) {
-    const { expiry, at } = nextLimit(entry);
-    if (table.find(entry.id) !== entry) return;
-    // Another state has another limit, and timers may be a little early.
-    if (at > now()) return limits.start(entry);
-    switch (expiry) {
-      case "retention":
-        return yield* forget(entry);
-      case "ttl":
-        yield* end(entry, "TIMED_OUT", "The job was not done within its policy.ttl.");
-        return yield* forget(entry);
-      case "executionTimeout":
-        return yield* end(
-          entry,
-          "TIMED_OUT",
-          `The job ran longer than ${Duration.toSeconds(entry.executionTimeout)} seconds. Send more with it: {"policy": {"executionTimeout": milliseconds}}.`,
-        );
-    }
-  }, Effect.uninterruptible);
-
-  yield* limits.next.pipe(Effect.flatMap(expire), Effect.forever, Effect.forkScoped);
-
-  return { table, stops, limits, store, workerId, now, viewOf, forgetExcess, finish, end };
+  return { table, stops, limits, store, workerId, now, viewOf, forgetExcess, finish, end, forget };
 });
 
 export type JobLifecycle = Effect.Success<typeof makeJobLifecycle>;

@@ -17,6 +17,7 @@ import {
   RETENTION,
   storedJobOf,
 } from "./JobEntry.ts";
+import { expireJobs } from "./JobExpiry.ts";
 import { type JobLifecycle, makeJobLifecycle } from "./JobLifecycle.ts";
 import { type JobCounts, MAX_FINISHED, MAX_FINISHED_BYTES } from "./JobTable.ts";
 import type { LocalJob } from "./LocalJob.ts";
@@ -82,16 +83,41 @@ const bodyOf = (request: JobRequest): HeldBody => ({
 const waitUntil = (entry: JobEntry, isMet: () => boolean, limit: Duration.Input) =>
   Effect.timeoutOption(entry.changes.until(isMet), limit);
 
-/** The side of a local queue that clients use. */
-const clientSide = (lifecycle: JobLifecycle, budget: RequestBudget) => {
+const findJob = ({ table }: JobLifecycle, id: string) =>
+  Effect.suspend(() => {
+    const entry = table.find(id);
+    return entry === undefined ? Effect.fail(new JobNotFound({ id })) : Effect.succeed(entry);
+  });
+
+/** How clients see jobs. */
+const jobViews = (lifecycle: JobLifecycle) => {
+  const { table, viewOf } = lifecycle;
+  const wait = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
+    const entry = yield* findJob(lifecycle, id);
+    yield* waitUntil(entry, () => isFinal(entry.status), limit);
+    return viewOf(entry);
+  });
+
+  const stream = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
+    const entry = yield* findJob(lifecycle, id);
+    yield* waitUntil(entry, () => isFinal(entry.status) || !entry.stream.isEmpty, limit);
+    const chunks = table.fetchValues(entry);
+    // A final state would tell the client that nothing more comes.
+    const status: JobStatus = entry.stream.isEmpty ? entry.status : "IN_PROGRESS";
+    return { status, chunks };
+  });
+
+  return {
+    status: (id: string) => Effect.map(findJob(lifecycle, id), viewOf),
+    wait,
+    stream,
+    counts: Effect.sync(() => table.counts()),
+  };
+};
+
+/** How clients change jobs. */
+const jobChanges = (lifecycle: JobLifecycle, budget: RequestBudget) => {
   const { table, limits, store, now, viewOf, finish, end } = lifecycle;
-
-  const find = (id: string) =>
-    Effect.suspend(() => {
-      const entry = table.find(id);
-      return entry === undefined ? Effect.fail(new JobNotFound({ id })) : Effect.succeed(entry);
-    });
-
   const submit = Effect.fnUntraced(function* (request: JobRequest, body = bodyOf(request)) {
     const entry = entryOf(newJob(body.bytes, now()), request, body.release);
     yield* store.add(storedJobOf(entry));
@@ -102,29 +128,14 @@ const clientSide = (lifecycle: JobLifecycle, budget: RequestBudget) => {
     return view;
   });
 
-  const wait = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
-    const entry = yield* find(id);
-    yield* waitUntil(entry, () => isFinal(entry.status), limit);
-    return viewOf(entry);
-  });
-
-  const stream = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
-    const entry = yield* find(id);
-    yield* waitUntil(entry, () => isFinal(entry.status) || !entry.stream.isEmpty, limit);
-    const chunks = table.fetchValues(entry);
-    // A final state would tell the client that nothing more comes.
-    const status: JobStatus = entry.stream.isEmpty ? entry.status : "IN_PROGRESS";
-    return { status, chunks };
-  });
-
   const cancel = Effect.fnUntraced(function* (id: string) {
-    const entry = yield* find(id);
+    const entry = yield* findJob(lifecycle, id);
     if (!isFinal(entry.status)) yield* end(entry, "CANCELLED");
     return viewOf(entry);
   });
 
   const retry = Effect.fnUntraced(function* (id: string) {
-    const entry = yield* find(id);
+    const entry = yield* findJob(lifecycle, id);
     if (!canRunAgain(entry.status)) return viewOf(entry);
     const release = yield* Effect.provideService(reserve(entry.request), RequestBudget, budget);
     if (Option.isNone(release)) return yield* new QueueFull();
@@ -145,16 +156,7 @@ const clientSide = (lifecycle: JobLifecycle, budget: RequestBudget) => {
     );
   }).pipe(Effect.uninterruptible);
 
-  return {
-    submit,
-    status: (id: string) => Effect.map(find(id), viewOf),
-    wait,
-    stream,
-    cancel,
-    retry,
-    purge,
-    counts: Effect.sync(() => table.counts()),
-  };
+  return { submit, cancel, retry, purge };
 };
 
 /** A queue like RunPod's in this process, used by clients on one side and by a worker on the other. */
@@ -205,8 +207,10 @@ export class LocalQueue extends Context.Service<
         discard: true,
       });
       yield* forgetExcess;
+      yield* Effect.forkScoped(expireJobs(lifecycle));
       return LocalQueue.of({
-        ...clientSide(lifecycle, yield* RequestBudget),
+        ...jobViews(lifecycle),
+        ...jobChanges(lifecycle, yield* RequestBudget),
         forWorker: workerSide(lifecycle),
         workerId,
       });

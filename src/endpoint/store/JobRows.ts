@@ -32,10 +32,9 @@ const statementsOf = (database: DatabaseSync) => ({
   pieces: database.prepare("SELECT bytes FROM pieces WHERE job = ? AND kind = ? ORDER BY number"),
 });
 
-/** Reads and writes jobs in a database; a failed statement is a defect. Throws if the tables are not as expected. */
-export const makeJobRows = (database: DatabaseSync, path: string) => {
-  const sql = statementsOf(database);
+type Statements = ReturnType<typeof statementsOf>;
 
+const makeWriters = (sql: Statements) => {
   const putPieces = Effect.fnUntraced(function* (id: string, kind: Kind, bytes: Uint8Array) {
     sql.dropPieces.run(id, kind);
     for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
@@ -67,6 +66,10 @@ export const makeJobRows = (database: DatabaseSync, path: string) => {
       sql.dropAllPieces.run(id);
     });
 
+  return { add, update, remove };
+};
+
+const makeReader = (sql: Statements, path: string) => {
   const bytesOf = (id: string, kind: Kind): Uint8Array =>
     Buffer.concat(
       sql.pieces.all(id, kind).flatMap(({ bytes }) => (bytes instanceof Uint8Array ? [bytes] : [])),
@@ -97,5 +100,11 @@ export const makeJobRows = (database: DatabaseSync, path: string) => {
     return jobs.flat();
   });
 
-  return { add, update, remove, readAll };
+  return { readAll };
+};
+
+/** Reads and writes jobs in a database; a failed statement is a defect. Throws if the tables are not as expected. */
+export const makeJobRows = (database: DatabaseSync, path: string) => {
+  const sql = statementsOf(database);
+  return { ...makeWriters(sql), ...makeReader(sql, path) };
 };

@@ -17,15 +17,36 @@ const SEND_TIMEOUT = Duration.seconds(20);
 /** How long the result waits for the values before it. */
 const END_TIMEOUT = Duration.minutes(1);
 
-/** The values of one job's generator on their way to the service. */
+/** The numbers of values that are not sent, by the reason. */
+interface LeftOut {
+  readonly large: number;
+  readonly late: number;
+  readonly refused: number;
+}
+
+const NONE_LEFT_OUT: LeftOut = { large: 0, late: 0, refused: 0 };
+
+const logLeftOut = ({ large, late, refused }: LeftOut, offered: number) => {
+  const reasons = [
+    ...(large > 0 ? [`${large} above 1 MB or not encodable`] : []),
+    ...(late > 0 ? [`${late} because RunPod was too slow`] : []),
+    ...(refused > 0 ? [`${refused} that RunPod did not take`] : []),
+  ];
+  if (reasons.length === 0) return Effect.void;
+  return Effect.logWarning(
+    `${large + late + refused} of ${offered} values were left out of the stream: ${reasons.join(", ")}. The result has all of them.`,
+  );
+};
+
+/** Sends the values of one job's generator to RunPod. */
 export interface ChunkStream {
-  /** Sends a value when it is its turn; never waits. */
+  /** Queues a value of a handler's stream; never waits. */
   readonly offer: (value: unknown) => void;
-  /** The same for a value of a function; undefined stands for a value that is too large. */
+  /** The same for a value of a function; undefined in place of a value that is too large. */
   readonly offerAnswer: (answer: FunctionAnswer | undefined) => void;
   /** Whether there was any value. */
   readonly isUsed: () => boolean;
-  /** Until all that was offered is sent, or has no hope. */
+  /** Waits until all values are sent or given up, for a limited time. */
   readonly end: Effect.Effect<void>;
 }
 
@@ -40,7 +61,10 @@ export const chunkStream = Effect.fnUntraced(function* (
   const waiting = yield* Queue.unbounded<Uint8Array, Cause.Done>();
   let bytes = 0;
   let offered = 0;
-  let left = { large: 0, late: 0, refused: 0 };
+  let leftOut = NONE_LEFT_OUT;
+  const leaveOut = (reason: keyof LeftOut, count = 1): void => {
+    leftOut = { ...leftOut, [reason]: leftOut[reason] + count };
+  };
 
   const send = (body: Uint8Array) =>
     queue.chunk(jobId, body, SEND_TIMEOUT).pipe(
@@ -50,7 +74,7 @@ export const chunkStream = Effect.fnUntraced(function* (
         times: RETRIES,
       }),
       Effect.catch((error) => {
-        left.refused += 1;
+        leaveOut("refused");
         return Effect.logDebug(`A value of the stream was not taken: ${error.message}`);
       }),
       Effect.ensuring(Effect.sync(() => (bytes -= body.length))),
@@ -63,9 +87,9 @@ export const chunkStream = Effect.fnUntraced(function* (
   const offerBody = (body: Uint8Array | undefined): void => {
     offered += 1;
     if (body === undefined || body.length > CHUNK_LIMIT) {
-      left.large += 1;
+      leaveOut("large");
     } else if (bytes + body.length > MAX_WAITING_BYTES) {
-      left.late += 1;
+      leaveOut("late");
     } else {
       bytes += body.length;
       Queue.offerUnsafe(waiting, body);
@@ -81,20 +105,11 @@ export const chunkStream = Effect.fnUntraced(function* (
     Queue.endUnsafe(waiting);
     const done = yield* Effect.timeoutOption(Fiber.await(sending), END_TIMEOUT);
     if (done._tag === "None") {
-      left.late += Queue.sizeUnsafe(waiting);
+      leaveOut("late", Queue.sizeUnsafe(waiting));
       yield* Fiber.interrupt(sending);
     }
-    const { large, late, refused } = left;
-    left = { large: 0, late: 0, refused: 0 };
-    const reasons = [
-      ...(large > 0 ? [`${large} above 1 MB or not encodable`] : []),
-      ...(late > 0 ? [`${late} because RunPod was too slow`] : []),
-      ...(refused > 0 ? [`${refused} that RunPod did not take`] : []),
-    ];
-    if (reasons.length === 0) return;
-    yield* Effect.logWarning(
-      `${large + late + refused} of ${offered} values were left out of the stream: ${reasons.join(", ")}. The result has all of them.`,
-    );
+    yield* logLeftOut(leftOut, offered);
+    leftOut = NONE_LEFT_OUT;
   });
 
   return {

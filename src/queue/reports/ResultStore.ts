@@ -14,8 +14,8 @@ const RESULT_STORE = Setting.optionalText({
   fallback: "none: such results are lost",
 });
 
-/** Results are kept up to so many bytes in all. */
-const MOST_BYTES = 1024 * 1024 * 1024;
+/** The most bytes of all results in the store. */
+const MAX_BYTES = 1024 * 1024 * 1024;
 
 const NEWLINE = 0x0a;
 
@@ -27,11 +27,70 @@ const decodeHead = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ jobId: Schema.String, isStream: Schema.Boolean })),
 );
 
-/** Keeps results on disk that the service would not take, where somebody wants that. */
+/** A store in a folder, which is created when a result is kept. */
+const storeIn = Effect.fnUntraced(function* (folder: string) {
+  const files = yield* FileSystem.FileSystem;
+  const path = yield* Path.Path;
+
+  const fileOf = (jobId: string) =>
+    path.join(folder, `${createHash("sha256").update(jobId).digest("hex")}.result`);
+
+  const paths = Effect.map(files.readDirectory(folder), (names) =>
+    names.filter((name) => name.endsWith(".result")).map((name) => path.join(folder, name)),
+  );
+
+  const keep = Effect.fn("ResultStore.keep")(
+    function* ({ jobId, isStream, body }: JobResult) {
+      yield* files.makeDirectory(folder, { recursive: true, mode: PRIVATE_FOLDER });
+      let size = body.length;
+      for (const file of yield* paths) size += Number((yield* files.lstat(file)).size);
+      if (size > MAX_BYTES) {
+        yield* Effect.logWarning(`${folder} is full: no more than 1 GB of results is kept there`);
+        return false;
+      }
+      const file = fileOf(jobId);
+      const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
+      yield* replaceFile(files, file, Buffer.concat([head, body]), PRIVATE_FILE);
+      return true;
+    },
+    Effect.catch((error) =>
+      Effect.as(Effect.logError(diskFault(folder, "can't keep a result")(error).message), false),
+    ),
+  );
+
+  /** Reading a pipe would block, and the target of a link is not our file. */
+  const readResult = Effect.fnUntraced(function* (file: string) {
+    const { type, size } = yield* files.lstat(file);
+    if (type !== "File" || Number(size) > MAX_BYTES) return new Uint8Array();
+    return yield* files.readFile(file);
+  });
+
+  /** Removed as it is loaded: it is kept again if it can't be delivered again. */
+  const load = Effect.fnUntraced(
+    function* (file: string) {
+      const content = yield* readResult(file);
+      const bodyAt = content.indexOf(NEWLINE) + 1;
+      const head = decodeHead(Buffer.from(content.subarray(0, bodyAt)).toString());
+      if (Option.isNone(head) || fileOf(head.value.jobId) !== file) return Option.none();
+      yield* Effect.ignore(files.remove(file));
+      return Option.some({ ...head.value, body: content.subarray(bodyAt) });
+    },
+    Effect.orElseSucceed(() => Option.none<JobResult>()),
+  );
+
+  const kept = paths.pipe(
+    Effect.map((all) => all.map((file) => load(file))),
+    Effect.orElseSucceed(() => []),
+  );
+
+  return { keep, kept };
+});
+
+/** Keeps results on disk that could not be delivered, if WORKER_RESULT_STORE is set. */
 export class ResultStore extends Context.Service<
   ResultStore,
   {
-    /** True when the result is kept. */
+    /** Returns whether the result is kept. */
     readonly keep: (result: JobResult) => Effect.Effect<boolean>;
     /** Effects that load a kept result and remove its file; none if the file can't be read. */
     readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
@@ -40,68 +99,12 @@ export class ResultStore extends Context.Service<
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const folder = yield* RESULT_STORE.value;
-      if (Option.isNone(folder)) {
-        return ResultStore.of({ keep: () => Effect.succeed(false), kept: Effect.succeed([]) });
-      }
-      const where = folder.value;
-
-      const fileOf = (jobId: string) =>
-        path.join(where, `${createHash("sha256").update(jobId).digest("hex")}.result`);
-
-      const paths = Effect.map(files.readDirectory(where), (names) =>
-        names.filter((name) => name.endsWith(".result")).map((name) => path.join(where, name)),
+      return ResultStore.of(
+        Option.isSome(folder)
+          ? yield* storeIn(folder.value)
+          : { keep: () => Effect.succeed(false), kept: Effect.succeed([]) },
       );
-
-      const keep = Effect.fn("ResultStore.keep")(
-        function* ({ jobId, isStream, body }: JobResult) {
-          yield* files.makeDirectory(where, { recursive: true, mode: PRIVATE_FOLDER });
-          let size = body.length;
-          for (const file of yield* paths) size += Number((yield* files.lstat(file)).size);
-          if (size > MOST_BYTES) {
-            yield* Effect.logWarning(
-              `${where} is full: no more than 1 GB of results is kept there`,
-            );
-            return false;
-          }
-          const file = fileOf(jobId);
-          const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
-          yield* replaceFile(files, file, Buffer.concat([head, body]), PRIVATE_FILE);
-          return true;
-        },
-        Effect.catch((error) =>
-          Effect.as(Effect.logError(diskFault(where, "can't keep a result")(error).message), false),
-        ),
-      );
-
-      /** Reading a pipe would block, and the target of a link is not our file. */
-      const readResult = Effect.fnUntraced(function* (file: string) {
-        const { type, size } = yield* files.lstat(file);
-        if (type !== "File" || Number(size) > MOST_BYTES) return new Uint8Array();
-        return yield* files.readFile(file);
-      });
-
-      /** Removed as it is loaded: it is kept again if it can't be delivered again. */
-      const load = Effect.fnUntraced(
-        function* (file: string) {
-          const content = yield* readResult(file);
-          const bodyAt = content.indexOf(NEWLINE) + 1;
-          const head = decodeHead(Buffer.from(content.subarray(0, bodyAt)).toString());
-          if (Option.isNone(head) || fileOf(head.value.jobId) !== file) return Option.none();
-          yield* Effect.ignore(files.remove(file));
-          return Option.some({ ...head.value, body: content.subarray(bodyAt) });
-        },
-        Effect.orElseSucceed(() => Option.none<JobResult>()),
-      );
-
-      const kept = paths.pipe(
-        Effect.map((all) => all.map((file) => load(file))),
-        Effect.orElseSucceed(() => []),
-      );
-
-      return ResultStore.of({ keep, kept });
     }),
   );
 }

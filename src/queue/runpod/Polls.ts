@@ -16,7 +16,56 @@ const decodeStops = Schema.decodeUnknownOption(
   Schema.Struct({ jobsToStop: Schema.Array(Schema.String) }),
 );
 
-/** The requests that RunPod holds open until it has something for the worker; `scope` is that of the queue. */
+/**
+ * Sends a request that RunPod holds open until it has something for the worker. Returns the response without its body,
+ * or none if the poll timed out. An interruption aborts the request.
+ */
+const poll = (
+  client: HttpClient.HttpClient,
+  headers: Readonly<Record<string, string>>,
+  url: Option.Option<string>,
+) =>
+  Option.match(url, {
+    onNone: () => Effect.fail(new TakeFailed({ reason: "there is no address for it" })),
+    onSome: (address) =>
+      client
+        .execute(
+          HttpClientRequest.get(address, {
+            headers: { ...headers, "content-type": "application/json" },
+          }),
+        )
+        .pipe(
+          Effect.timeoutOrElse({ duration: POLL_TIMEOUT, orElse: () => Effect.void }),
+          Effect.catchTag("HttpClientError", (error) =>
+            Effect.fail(new TakeFailed({ reason: transportReason(error) })),
+          ),
+        ),
+  });
+
+/** Reads a body in a fiber that is not interrupted with the poll: RunPod has given the jobs in it away. */
+const readBody = Effect.fnUntraced(function* (
+  response: HttpClientResponse.HttpClientResponse,
+  scope: Scope.Scope,
+) {
+  const reading = yield* Effect.forkIn(
+    Effect.interruptible(
+      response.text.pipe(
+        Effect.timeout(BODY_TIMEOUT),
+        Effect.mapError(() => new TakeFailed({ reason: "an answer broke off" })),
+      ),
+    ),
+    scope,
+  );
+  return yield* Effect.flatten(Fiber.await(reading));
+});
+
+const idsIn = (body: string): ReadonlyArray<string> =>
+  Option.match(decodeStops(Result.getOrUndefined(parseJson(Buffer.from(body)))), {
+    onNone: () => [],
+    onSome: ({ jobsToStop }) => jobsToStop,
+  });
+
+/** The polls of a worker; `scope` is that of the queue. */
 export const makePolls = (
   webhooks: Webhooks["Service"],
   client: HttpClient.HttpClient,
@@ -24,48 +73,13 @@ export const makePolls = (
   mask: (text: string) => string,
   scope: Scope.Scope,
 ) => {
-  /** The response without its body; none if the poll timed out. An interruption aborts the request. */
-  const poll = (url: Option.Option<string>) =>
-    Option.match(url, {
-      onNone: () => Effect.fail(new TakeFailed({ reason: "there is no address for it" })),
-      onSome: (address) =>
-        client
-          .execute(
-            HttpClientRequest.get(address, {
-              headers: { ...headers, "content-type": "application/json" },
-            }),
-          )
-          .pipe(
-            Effect.timeoutOrElse({
-              duration: POLL_TIMEOUT,
-              orElse: () => Effect.void,
-            }),
-            Effect.catchTag("HttpClientError", (error) =>
-              Effect.fail(new TakeFailed({ reason: transportReason(error) })),
-            ),
-          ),
-    });
-
-  /** Reads a body in a fiber that is not interrupted with the poll: RunPod has given the jobs in it away. */
-  const bodyOf = Effect.fnUntraced(function* (response: HttpClientResponse.HttpClientResponse) {
-    const reading = yield* Effect.forkIn(
-      Effect.interruptible(
-        response.text.pipe(
-          Effect.timeout(BODY_TIMEOUT),
-          Effect.mapError(() => new TakeFailed({ reason: "an answer broke off" })),
-        ),
-      ),
-      scope,
-    );
-    return yield* Effect.flatten(Fiber.await(reading));
-  });
-
   const take = Effect.fn("JobQueue.take")(
     function* (slots: number, isBusy: boolean) {
-      const response = yield* Effect.interruptible(poll(webhooks.take(slots, isBusy)));
+      const url = webhooks.take(slots, isBusy);
+      const response = yield* Effect.interruptible(poll(client, headers, url));
       if (response === undefined) return NOTHING;
       const { status } = response;
-      const body = yield* bodyOf(response);
+      const body = yield* readBody(response, scope);
       if (status === 200) return parseTaken(Buffer.from(body), mask);
       // RunPod also sends 400 when it scales workers down and up.
       if (status === 204 || status === 400) return NOTHING;
@@ -75,16 +89,11 @@ export const makePolls = (
   );
 
   const stops = Effect.gen(function* () {
-    const response = yield* poll(webhooks.stop);
+    const response = yield* poll(client, headers, webhooks.stop);
     if (response === undefined) return [];
     const { status } = response;
-    const body = yield* bodyOf(response);
-    if (status === 200) {
-      return Option.match(decodeStops(Result.getOrUndefined(parseJson(Buffer.from(body)))), {
-        onNone: (): ReadonlyArray<string> => [],
-        onSome: ({ jobsToStop }) => jobsToStop,
-      });
-    }
+    const body = yield* readBody(response, scope);
+    if (status === 200) return idsIn(body);
     if (status === 204) return [];
     return yield* new TakeFailed({ status, reason: `it answered ${status}` });
   }).pipe(Effect.withSpan("JobQueue.stops"));

@@ -1,6 +1,7 @@
 import { Schema } from "effect";
-import { codeOf } from "../../platform/ErrorCode.ts";
 import type { HttpClientError } from "effect/http";
+
+import { codeOf } from "../../platform/ErrorCode.ts";
 
 /** A poll for jobs, or for jobs to stop, failed. */
 export class TakeFailed extends Schema.TaggedError<TakeFailed>()("TakeFailed", {
@@ -42,7 +43,7 @@ export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
 export const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
   const { cause } = reason;
   if (!(cause instanceof Error)) return reason._tag;
-  return codeOf(cause, cause.message);
-    ? `${cause.message || cause.name} (${cause.code})`
-    : cause.message || cause.name;
+  const code = codeOf(cause, "");
+  const words = cause.message || cause.name;
+  return code === "" ? words : `${words} (${code})`;
 };
