@@ -1,6 +1,6 @@
 import { type IncomingMessage, type ServerResponse } from "node:http";
 
-import { Effect } from "effect";
+import { Clock, Effect } from "effect";
 
 import { makeCondition } from "../effects/Condition.ts";
 import { loopbackServer, bodyOf, respondJson } from "../http/LoopbackServer.ts";
@@ -82,7 +82,7 @@ const nothing = (response: ServerResponse) => {
   response.writeHead(204).end();
 };
 
-const post = (url: URL, text: string, request: IncomingMessage): Posted => {
+const post = (url: URL, text: string, request: IncomingMessage, at: number): Posted => {
   const id = decodeURIComponent(url.pathname.split("/").at(-1) ?? "");
   const body: unknown = JSON.parse(text);
   return {
@@ -91,11 +91,13 @@ const post = (url: URL, text: string, request: IncomingMessage): Posted => {
     body: isRecord(body) ? body : {},
     isStream: url.searchParams.get("isStream"),
     headers: request.headers,
-    at: performance.now(),
+    at,
   };
 };
 
 export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunPodOptions = {}) {
+  const clock = yield* Clock.Clock;
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6;
   let number = 0;
   const queued: Array<{ readonly id: string; readonly input?: unknown }> = [];
   const raw: Array<{ readonly text: string; readonly contentType: string }> = [];
@@ -162,13 +164,13 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       return respondJson(response, { jobsToStop: stops.splice(0) });
     },
     done: (url, text, request, response) => {
-      const posted = post(url, text, request);
+      const posted = post(url, text, request, now());
       if (posted.body["status"] === "IN_PROGRESS") progress.push(posted);
       else keep(posted);
       respondJson(response, {});
     },
     stream: (url, text, request, response) => {
-      const { id, body } = post(url, text, request);
+      const { id, body } = post(url, text, request, now());
       chunks.set(id, [...(chunks.get(id) ?? []), body["output"]]);
       respondJson(response, {});
     },
@@ -186,7 +188,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       response.writeHead(404).end();
       return;
     }
-    requests.push({ route, url, at: performance.now() });
+    requests.push({ route, url, at: now() });
     happened();
     const text = await bodyOf(request);
     const planned = faults.get(route);
@@ -200,7 +202,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
         response.writeHead(fault.status, { "content-type": "text/html" }).end(fault.body ?? "");
         break;
       case "reset":
-        if (fault.taken === true && route === "done") keep(post(url, text, request));
+        if (fault.taken === true && route === "done") keep(post(url, text, request, now()));
         request.socket.destroy();
         break;
       case "cut":
