@@ -49,9 +49,9 @@ const interpreters = (): ReadonlyArray<readonly [version: string, python: string
   return [...found];
 };
 
-describe("a client in Python", () => {
+describe("a client written in Python", () => {
   it.live.each(interpreters())(
-    "with Python %s sends its requests and loads the results",
+    "with Python %s can send its requests and load the results",
     ([, python]) => {
       const layer = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
         Layer.provide(Environment.layerOf(realEnvironment({ WORKER_PYTHON: python }))),

@@ -37,39 +37,41 @@ const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
 });
 
 describe("a local endpoint", () => {
-  it.live.each(CLIENTS)("serves the real client %s", ([name, requirement]) =>
-    Effect.gen(function* () {
-      const folder = yield* temporaryFolder;
-      const report = join(folder, "report.json");
-      const python = yield* interpreterWith(requirement);
-      const { url } = yield* serveProcess();
-      const shown = yield* stdoutOf(python, [SCRIPT, name, report], {
-        environment: realEnvironment({
-          RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
-          RUNPOD_API_KEY: "local",
-        }),
-      });
+  it.live.each(CLIENTS)(
+    "runs the functions and classes of the client library %s",
+    ([name, requirement]) =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder;
+        const report = join(folder, "report.json");
+        const python = yield* interpreterWith(requirement);
+        const { url } = yield* serveProcess();
+        const shown = yield* stdoutOf(python, [SCRIPT, name, report], {
+          environment: realEnvironment({
+            RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
+            RUNPOD_API_KEY: "local",
+          }),
+        });
 
-      const { exception, ...rest } = JSON.parse(readFileSync(report, "utf8"));
-      assert.deepStrictEqual(rest, {
-        function: { value: 5 },
-        async: { value: "SOON" },
-        none: { value: null },
-        dependencies: { value: "1.2 million" },
-        large: { value: 5_000_000 },
-        class: [{ value: 15 }, { value: 17 }, { value: 18 }],
-        together: [0, 2, 4, 6, 8],
-        ...(name === "runpod_flash"
-          ? { nested: { value: 41 }, modules: { value: 12 }, balanced: { value: [1, 2] } }
-          : {}),
-      });
-      assert.match(exception.error, /^Remote execution failed: KeyError: 'no key'\n/);
-      assert.include(exception.error, "return {}[key]");
-      // What a job prints is shown once.
-      assert.lengthOf(shown.match(/adding 2 and 3/g) ?? [], 1);
-      for (const n of [0, 1, 2, 3, 4]) {
-        assert.lengthOf(shown.match(new RegExp(`adding ${n} and ${n}`, "g")) ?? [], 1);
-      }
-    }).pipe(Effect.scoped, Effect.provide(layer)),
+        const { exception, ...rest } = JSON.parse(readFileSync(report, "utf8"));
+        assert.deepStrictEqual(rest, {
+          function: { value: 5 },
+          async: { value: "SOON" },
+          none: { value: null },
+          dependencies: { value: "1.2 million" },
+          large: { value: 5_000_000 },
+          class: [{ value: 15 }, { value: 17 }, { value: 18 }],
+          together: [0, 2, 4, 6, 8],
+          ...(name === "runpod_flash"
+            ? { nested: { value: 41 }, modules: { value: 12 }, balanced: { value: [1, 2] } }
+            : {}),
+        });
+        assert.match(exception.error, /^Remote execution failed: KeyError: 'no key'\n/);
+        assert.include(exception.error, "return {}[key]");
+        // What a job prints is shown once.
+        assert.lengthOf(shown.match(/adding 2 and 3/g) ?? [], 1);
+        for (const n of [0, 1, 2, 3, 4]) {
+          assert.lengthOf(shown.match(new RegExp(`adding ${n} and ${n}`, "g")) ?? [], 1);
+        }
+      }).pipe(Effect.scoped, Effect.provide(layer)),
   );
 });

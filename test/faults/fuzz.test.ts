@@ -95,9 +95,9 @@ const mutated = ({ below }: SeededRandom): unknown => {
 
 const decode = Schema.decodeUnknownEffect(FunctionResponse);
 
-describe("requests that no client would send", () => {
+describe("randomly changed requests", () => {
   it.live(
-    `are answered, each with an error or a result (seed ${SEED})`,
+    `each get a response with a result or an error (seed ${SEED})`,
     () =>
       Effect.gen(function* () {
         const executor = yield* RemoteExecutor;

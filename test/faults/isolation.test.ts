@@ -15,7 +15,7 @@ const nextJobIsWell = Effect.gen(function* () {
 });
 
 layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })(
-  "a job that ends its process fails alone",
+  "a job that ends its process",
   (it) => {
     it.effect.each([
       ["os._exit", "import os\ndef f():\n    print('before')\n    os._exit(3)", /exit code 3/],
@@ -50,7 +50,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         "import os\ndef f():\n    print('before')\n    for fd in range(3, 1024):\n        try:\n            if os.readlink(f'/proc/self/fd/{fd}').startswith('socket'): os.write(fd, b'x' * 64)\n        except OSError: pass\n    import time; time.sleep(30)",
         /SIGKILL/,
       ],
-    ] as const)("by %s", ([, code, reason]) =>
+    ] as const)("by %s fails, and the next job succeeds", ([, code, reason]) =>
       Effect.gen(function* () {
         const answer = yield* call(code, "f");
         assert.isFalse(answer.success);
@@ -61,7 +61,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
     );
 
     it.effect(
-      "and its instances are said to be gone, when it fails and when they are built anew",
+      "reports that its instances are lost, and so does the call that creates one again",
       () =>
         Effect.gen(function* () {
           const code =
@@ -75,9 +75,11 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         }),
     );
 
-    it.effect("with everything that it started, also daemons of their own session", () =>
-      Effect.gen(function* () {
-        const code = `
+    it.effect(
+      "takes all its child processes with it, including daemons in a session of their own",
+      () =>
+        Effect.gen(function* () {
+          const code = `
 import os, subprocess
 def f(path):
     child = subprocess.Popen(["sleep", "1000"])
@@ -85,9 +87,9 @@ def f(path):
     open(path, "w").write(f"{child.pid} {daemon.pid}")
     os._exit(5)
 `;
-        yield* call(code, "f", ["pids.txt"]);
-        const left = yield* call(
-          `import os, time
+          yield* call(code, "f", ["pids.txt"]);
+          const left = yield* call(
+            `import os, time
 def alive(pid):
     try:
         return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] not in "ZX"
@@ -99,14 +101,14 @@ def f(path):
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return [pid for pid in pids if alive(pid)]`,
-          "f",
-          ["pids.txt"],
-        );
-        assert.deepStrictEqual([left.json_result, left.error], [[], null]);
-      }),
+            "f",
+            ["pids.txt"],
+          );
+          assert.deepStrictEqual([left.json_result, left.error], [[], null]);
+        }),
     );
 
-    it.effect("when the CUDA context is broken, the process is replaced and the job answered", () =>
+    it.effect("by a broken CUDA context gets its error, and the process is replaced", () =>
       Effect.gen(function* () {
         const pid = "import os\ndef f(): return os.getpid()";
         const before = yield* call(pid, "f");
@@ -123,59 +125,56 @@ def f(path):
   },
 );
 
-layer(realWorker(), { excludeTestServices: true })(
-  "what a job does to its process is undone",
-  (it) => {
-    it.effect.each([
-      ["stdout closed", "import sys\ndef f(): sys.stdout.close()"],
-      ["stdout replaced", "import sys, io\ndef f(): sys.stdout = sys.stderr = io.StringIO()"],
-      ["descriptors 0 to 2 closed", "import os\ndef f(): os.closerange(0, 3)"],
-      [
-        "descriptors 1 and 2 sent elsewhere",
-        "import os\ndef f():\n    n = os.open('/dev/null', os.O_WRONLY)\n    os.dup2(n, 1); os.dup2(n, 2)",
-      ],
-      ["the middle descriptors closed", "import os\ndef f(): os.closerange(3, 256)"],
-      ["O_NONBLOCK set", "import os\ndef f(): os.set_blocking(1, False)"],
-      ["another directory", "import os\ndef f(): os.chdir('/')"],
-      [
-        "a directory that is gone",
-        "import os, tempfile\ndef f():\n    d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
-      ],
-      ["endless recursion", "def f(): return f()"],
-      ["a high recursion limit", "import sys\ndef f(): sys.setrecursionlimit(10**6)"],
-      ["SIGINT ignored", "import signal\ndef f(): signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-      ["an alarm", "import signal\ndef f(): signal.alarm(1)"],
-      ["a trace function", "import sys\ndef f(): sys.settrace(lambda *a: 1/0)"],
-      ["a broken json", "import json\ndef f(): json.loads = json.dumps = None"],
-      ["a forked child that comes back", "import os\ndef f(): os.fork()"],
-      [
-        "sys.modules emptied of the runner",
-        "import sys\ndef f():\n    for name in [n for n in sys.modules if n.startswith('runner')]: del sys.modules[name]",
-      ],
-      ["stdin read", "def f(): input()"],
-      [
-        "an exception that can't be shown",
-        "class E(Exception):\n    __str__ = __repr__ = None\ndef f(): raise E()",
-      ],
-    ] as const)("%s", ([, code]) =>
-      Effect.gen(function* () {
-        yield* call(code, "f");
-        const answer = yield* call(
-          "import os\ndef f():\n    print('printed')\n    return os.getcwd() == os.path.realpath(os.environ['PWD_OF_TEST']) if 'PWD_OF_TEST' in os.environ else os.access('.', os.W_OK)",
-          "f",
-        );
-        assert.deepStrictEqual(
-          [answer.json_result, answer.stdout, answer.error],
-          [true, "printed\n", null],
-        );
-      }),
-    );
-  },
-);
+layer(realWorker(), { excludeTestServices: true })("the next job is not affected by", (it) => {
+  it.effect.each([
+    ["stdout closed", "import sys\ndef f(): sys.stdout.close()"],
+    ["stdout replaced", "import sys, io\ndef f(): sys.stdout = sys.stderr = io.StringIO()"],
+    ["descriptors 0 to 2 closed", "import os\ndef f(): os.closerange(0, 3)"],
+    [
+      "descriptors 1 and 2 sent elsewhere",
+      "import os\ndef f():\n    n = os.open('/dev/null', os.O_WRONLY)\n    os.dup2(n, 1); os.dup2(n, 2)",
+    ],
+    ["the middle descriptors closed", "import os\ndef f(): os.closerange(3, 256)"],
+    ["O_NONBLOCK set", "import os\ndef f(): os.set_blocking(1, False)"],
+    ["another directory", "import os\ndef f(): os.chdir('/')"],
+    [
+      "a directory that is gone",
+      "import os, tempfile\ndef f():\n    d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
+    ],
+    ["endless recursion", "def f(): return f()"],
+    ["a high recursion limit", "import sys\ndef f(): sys.setrecursionlimit(10**6)"],
+    ["SIGINT ignored", "import signal\ndef f(): signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+    ["an alarm", "import signal\ndef f(): signal.alarm(1)"],
+    ["a trace function", "import sys\ndef f(): sys.settrace(lambda *a: 1/0)"],
+    ["a broken json", "import json\ndef f(): json.loads = json.dumps = None"],
+    ["a forked child that comes back", "import os\ndef f(): os.fork()"],
+    [
+      "sys.modules emptied of the runner",
+      "import sys\ndef f():\n    for name in [n for n in sys.modules if n.startswith('runner')]: del sys.modules[name]",
+    ],
+    ["stdin read", "def f(): input()"],
+    [
+      "an exception that can't be shown",
+      "class E(Exception):\n    __str__ = __repr__ = None\ndef f(): raise E()",
+    ],
+  ] as const)("%s", ([, code]) =>
+    Effect.gen(function* () {
+      yield* call(code, "f");
+      const answer = yield* call(
+        "import os\ndef f():\n    print('printed')\n    return os.getcwd() == os.path.realpath(os.environ['PWD_OF_TEST']) if 'PWD_OF_TEST' in os.environ else os.access('.', os.W_OK)",
+        "f",
+      );
+      assert.deepStrictEqual(
+        [answer.json_result, answer.stdout, answer.error],
+        [true, "printed\n", null],
+      );
+    }),
+  );
+});
 
 layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
   excludeTestServices: true,
-})("a job over its limit", (it) => {
+})("a job that exceeds WORKER_JOB_TIMEOUT", (it) => {
   it.effect.each([
     ["sleeping", "import time\ndef f():\n    print('before')\n    time.sleep(60)"],
     ["computing", "def f():\n    print('before')\n    while True: pass"],
@@ -192,7 +191,7 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
       "import asyncio\nasync def f():\n    print('before')\n    await asyncio.sleep(60)",
     ],
     ["while its arguments are read", "import time\nprint('before')\ntime.sleep(60)\ndef f(): pass"],
-  ] as const)("%s, is interrupted and its instances live on", ([, code]) =>
+  ] as const)("is interrupted, and instances are kept: %s", ([, code]) =>
     Effect.gen(function* () {
       const counter =
         "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
@@ -220,7 +219,7 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
       "blocks signals",
       "import signal, time\ndef f():\n    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n    time.sleep(60)",
     ],
-  ] as const)("that %s, is killed", ([, code]) =>
+  ] as const)("and %s is killed", ([, code]) =>
     Effect.gen(function* () {
       const answer = yield* call(code, "f");
       assert.include(answer.error, "WORKER_JOB_TIMEOUT");
@@ -233,7 +232,7 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
 layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
   "a cancelled job",
   (it) => {
-    it.effect("stops at once, its process lives on, and the next one is served", () =>
+    it.effect("stops at once, and its process runs the next job", () =>
       Effect.gen(function* () {
         const pid = "import os\ndef f(): return os.getpid()";
         const before = yield* call(pid, "f");
@@ -258,7 +257,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
       }),
     );
 
-    it.effect("at any moment leaves the next one right", () =>
+    it.effect("never affects the result of the next one", () =>
       Effect.gen(function* () {
         const runner = yield* RunnerPool;
         yield* runner.warm;

@@ -99,21 +99,19 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
     ["a text as JSON", "def f(): return 'x' * 25 * 2**20", JSON_FORMAT, "25.0 MiB"],
     ["a text that JSON escapes", "def f(): return '\\x01' * 5 * 2**20", JSON_FORMAT, "30.0 MiB"],
     ["many texts as JSON", "def f(): return ['x' * 100] * 300000", JSON_FORMAT, "MiB"],
-  ] as const)(
-    "fails with its size and advice, and the process survives: %s",
-    ([, code, more, size]) =>
-      inOneProcess(
-        Effect.gen(function* () {
-          const { json } = yield* answered(code, more);
-          assert.isFalse(json.success);
-          assert.include(json.error, size);
-          assert.match(json.error, /WORKER_RESULT_LIMIT .* 20 MiB/);
-          assert.include(json.error, "return its path");
-        }),
-      ),
+  ] as const)("fails with its size and advice and keeps the process: %s", ([, code, more, size]) =>
+    inOneProcess(
+      Effect.gen(function* () {
+        const { json } = yield* answered(code, more);
+        assert.isFalse(json.success);
+        assert.include(json.error, size);
+        assert.match(json.error, /WORKER_RESULT_LIMIT .* 20 MiB/);
+        assert.include(json.error, "return its path");
+      }),
+    ),
   );
 
-  it.effect("is one that counts an object once, as pickle does", () =>
+  it.effect("counts an object once that is returned several times, like pickle", () =>
     Effect.gen(function* () {
       const { json } = yield* answered(
         "def f():\n    value = bytes(10**7)\n    for _ in range(10): yield value",
@@ -122,7 +120,7 @@ layer(realWorker(), { excludeTestServices: true })("a result above WORKER_RESULT
     }),
   );
 
-  it.effect("is not pickled any further", () =>
+  it.effect("is not pickled beyond the limit", () =>
     Effect.gen(function* () {
       const { json } = yield* answered(`
 class A:
@@ -137,7 +135,7 @@ def f(): return [A(n) for n in range(400)]
     }),
   );
 
-  it.effect("is streamed while its values are small, and fails at its end", () =>
+  it.effect("streams the values that are small enough, and fails at its end", () =>
     Effect.gen(function* () {
       const chunks: Array<FunctionAnswer | undefined> = [];
       const { json } = yield* answered(
@@ -181,7 +179,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     ["bytes, which take no memory", "bytes(2**27)", {}, 2 ** 26],
     ["a list of bytes", "[bytes(2**27)]", {}, 2 ** 26],
     ["a text as JSON, which takes its own memory only", "'x' * 2**26", JSON_FORMAT, 2 ** 26 * 1.5],
-  ] as const)("refuses a value by its size, before it is encoded: %s", ([, value, more, most]) =>
+  ] as const)("rejects a value by its size before it is encoded: %s", ([, value, more, most]) =>
     Effect.gen(function* () {
       const before = yield* pythonPeak;
       const { json } = yield* answered(`def f(): return ${value}`, more);
@@ -190,7 +188,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     }),
   );
 
-  it.effect("counts what the code printed, as it is sent", () =>
+  it.effect("includes the output of the code, as encoded in the response", () =>
     Effect.gen(function* () {
       const { size, json } = yield* answered(
         "def f():\n    print('\\x01' * 20000)\n    return 'small'",
@@ -202,7 +200,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     }),
   );
 
-  it.effect("keeps the error of a failed job, and the end of its output", () =>
+  it.effect("keeps the error of a failed job and the end of its output", () =>
     Effect.gen(function* () {
       const { size, json } = yield* answered(
         "def f():\n    print('x' * 300000)\n    print('the end')\n    raise ValueError('no way')",
@@ -226,7 +224,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
   it.effect.each([
     ["cloudpickle", {}, "bytes", 74_000],
     ["json", JSON_FORMAT, "'x' * ", 98_000],
-  ] as const)("lets through what fits, in the format %s", ([, more, value, size]) =>
+  ] as const)("accepts results up to the limit in the format %s", ([, more, value, size]) =>
     Effect.gen(function* () {
       const fitting = yield* answered(`def f(): return ${value}(${size})`, more);
       assert.isNull(fitting.json.error);
@@ -253,7 +251,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
       "def f():\n    a = []\n    for _ in range(900): a = [a]\n    return a",
       /nested deeper/,
     ],
-  ] as const)("that is too complex fails and holds up nobody: %s", ([, code, reason]) =>
+  ] as const)("that is too complex fails without blocking the event loop: %s", ([, code, reason]) =>
     inOneProcess(
       Effect.gen(function* () {
         const gap = yield* longestGap(
@@ -279,7 +277,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
     "{}",
     "[{'a': [1, None, {}]}, [[]], 'x']",
     "[0.1] * 300000",
-  ])("is passed on as Python wrote it: %s", (expression) =>
+  ])("arrives as Python encoded it: %s", (expression) =>
     Effect.gen(function* () {
       const { json } = yield* answered(`def f(): return ${expression}`, JSON_FORMAT);
       const local = yield* call(`def f(): return ${expression}`, "f");
@@ -320,7 +318,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
       ["with a value of another format", "write(result(value='cloudpickle'))"],
       ["with an error and a value", "write(result(ok=False))"],
       ["with a broken value", "write(result().replace(b'null', b'nul,'))"],
-    ] as const)("%s fails, and the next job gets a new process", ([, code]) =>
+    ] as const)("%s fails, and the next job runs in a new process", ([, code]) =>
       Effect.gen(function* () {
         const folder = yield* victim;
         const before = yield* pid;
@@ -343,7 +341,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         "from a thread when it has ended",
         "call = call_id(); threading.Thread(target=lambda: (time.sleep(0.3), write(frame(RESULT, call, {})))).start()",
       ],
-    ] as const)("as a valid result, %s, harms no other job", ([, code]) =>
+    ] as const)("as a valid result, %s, does not affect the next job", ([, code]) =>
       Effect.gen(function* () {
         yield* call(`${FORGE}\ndef f():\n    ${code}`, "f");
         yield* nextJobIsWell;
@@ -359,7 +357,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         "a link in place of the folder of pipes",
         "os.rename('FOLDER/pipe', 'FOLDER/output-2'); os.rename(scratch(), scratch() + '.moved'); os.symlink('FOLDER', scratch())",
       ],
-    ] as const)("with %s: nothing else is opened or removed", ([, code]) =>
+    ] as const)("with %s opens and removes no other file", ([, code]) =>
       Effect.gen(function* () {
         const folder = yield* victim;
         const source = `${FORGE}
@@ -377,7 +375,7 @@ def f():
   },
 );
 
-layer(realWorker(), { excludeTestServices: true })("text about a job is bounded", (it) => {
+layer(realWorker(), { excludeTestServices: true })("the text about a job is limited for", (it) => {
   it.effect("200 threads with names of 1 MB that contain line breaks", () =>
     Effect.gen(function* () {
       const answer = yield* call(
@@ -398,7 +396,7 @@ def f():
     }),
   );
 
-  it.effect("notes about many local modules, of which the first are shown", () =>
+  it.effect("notes about many local modules, to the first notes", () =>
     Effect.gen(function* () {
       const modules = Object.fromEntries(STANDARD_MODULES.map((name) => [`${name}.py`, ""]));
       const answer = yield* call("def f(): return 1", "f", [], { modules });
@@ -421,7 +419,7 @@ def f():
       /direct cause/g,
       20,
     ],
-  ] as const)("a traceback with many %s, of which the last are shown", ([, code, sign, most]) =>
+  ] as const)("a traceback with many %s, to the last ones", ([, code, sign, most]) =>
     Effect.gen(function* () {
       const answer = yield* call(code, "f");
       assert.match(answer.error ?? "", /^(ZeroDivisionError|ValueError: 99)/);
@@ -431,7 +429,7 @@ def f():
     }),
   );
 
-  it.effect("no frame with more meta data than Node takes is sent", () =>
+  it.effect("the meta data of a frame, by an error in Python before it is sent", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         `

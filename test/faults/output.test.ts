@@ -56,9 +56,9 @@ const writing = (unit: string, size: number, code: number, descriptor = 1) =>
     }),
   ).pipe(Effect.result);
 
-describe("what a program writes", () => {
+describe("the output of a program", () => {
   it.live.each(Object.entries(ATTACKS))(
-    "does not block the worker when it is nothing but %s",
+    "does not block the event loop when it consists of %s",
     ([, unit]) =>
       Effect.gen(function* () {
         const { value, longestGap } = yield* bestOf(3, writing(unit, ATTACK, 1), LONGEST_GAP);
@@ -68,13 +68,13 @@ describe("what a program writes", () => {
   );
 
   const floods = {
-    "without a line end": "x",
-    "of lines": "a line of a build, and another word\n",
-    "of NULs": "\0",
-    "that is not UTF-8": "\xff\xfe\xe2\x82",
+    "has no line ends": "x",
+    "has many lines": "a line of a build, and another word\n",
+    "consists of NULs": "\0",
+    "is not UTF-8": "\xff\xfe\xe2\x82",
   };
   it.live.each(Object.entries(floods).slice(0, IS_FULL ? undefined : 2))(
-    "takes little memory and is read to its end when it is a flood %s",
+    "is read to its end in little memory when it is very long and %s",
     ([, unit]) =>
       Effect.gen(function* () {
         yield* writing(unit, 1024 * 1024, 0);
@@ -88,7 +88,7 @@ describe("what a program writes", () => {
       }).pipe(Effect.provide(programs)),
   );
 
-  it.live("takes little memory on stderr too, which is kept for errors only", () =>
+  it.live("on stderr takes little memory", () =>
     Effect.gen(function* () {
       yield* writing("x", 1024 * 1024, 0, 2);
       const { value, growth } = yield* measured(writing("x", 4 * FLOOD, 1, 2));
@@ -99,7 +99,7 @@ describe("what a program writes", () => {
     }).pipe(Effect.provide(programs)),
   );
 
-  it.live("is also kept only up to a limit when it succeeds", () =>
+  it.live("on stdout is kept up to a limit when the program succeeds", () =>
     Effect.gen(function* () {
       const { value, growth } = yield* measured(writing("y\n", FLOOD, 0));
       const output = Result.getOrElse(value, () => "");
@@ -112,7 +112,7 @@ describe("what a program writes", () => {
 });
 
 layer(realWorker({ ...SECRETS, WORKER_JOB_TIMEOUT: "100" }), { excludeTestServices: true })(
-  "what a job writes",
+  "the output of a job",
   (it) => {
     const source = `import os
 def f(unit, size, fails):
@@ -127,7 +127,7 @@ def f(unit, size, fails):
     const listening = Effect.provideService(JobListener, listenerOf({ OutputWritten: () => {} }));
 
     it.effect.each(Object.entries(ATTACKS))(
-      "or says in an error does not block the worker: nothing but %s",
+      "or its error does not block the event loop when it consists of %s",
       ([, unit]) =>
         Effect.gen(function* () {
           const job = call(source, "f", [unit, ATTACK, true]).pipe(listening);
@@ -137,7 +137,7 @@ def f(unit, size, fails):
         }),
     );
 
-    it.effect("takes little memory when it is a flood", () =>
+    it.effect("takes little memory when it is very long", () =>
       Effect.gen(function* () {
         yield* call(source, "f", ["x", 4 * 1024 * 1024, false]).pipe(listening);
         const job = call(source, "f", ["x", FLOOD, false]).pipe(listening);

@@ -31,9 +31,9 @@ const KILLS = full ? 20 : 4;
 const FREEZE = full ? "60 seconds" : "2 seconds";
 const OUTAGE = full ? 60_000 : 3000;
 
-describe("a worker on a bad day", () => {
+describe("a worker with an unreliable queue service", () => {
   it.live(
-    `loses none of ${JOBS} jobs and runs each once, whatever the service answers`,
+    `runs each of ${JOBS} jobs once and loses no result`,
     () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod({ hold: 500 });
@@ -85,7 +85,7 @@ describe("a worker on a bad day", () => {
   );
 
   it.live(
-    "delivers what was done while the service was away",
+    "delivers the results of jobs that ended while the service was down",
     () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod();
@@ -111,7 +111,7 @@ describe("a worker on a bad day", () => {
   );
 
   it.live(
-    `leaves nothing behind when it is killed, ${KILLS} times, and the next one serves`,
+    `leaves no process behind when it is killed (${KILLS} times), and the next one works`,
     () =>
       Effect.gen(function* () {
         for (let kill = 0; kill < KILLS; kill += 1) {
@@ -141,7 +141,7 @@ describe("a worker on a bad day", () => {
   );
 
   it.live(
-    "polls again soon after it was frozen, and sends nothing twice",
+    "polls again soon after it was frozen, and sends no result twice",
     () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod({ hold: 500 });
@@ -161,7 +161,7 @@ describe("a worker on a bad day", () => {
     600_000,
   );
 
-  it.live("does its jobs while nobody hears its heart, and does not fill the log with that", () =>
+  it.live("runs jobs while its heartbeats fail, and logs few of those failures", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       service.faults("ping", () => ({ kind: "status", status: 503 }));
@@ -176,7 +176,7 @@ describe("a worker on a bad day", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("writes no progress after a result, however fast it comes", () =>
+  it.live("sends no progress after the result of a very short job", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       yield* workerProcess({ ...service.variables, WORKER_PROGRESS: "output" });

@@ -33,7 +33,7 @@ const ATTACKS: ReadonlyArray<readonly [path: string, body: string]> = [
 const LONGEST_PING = 2500;
 
 describe("serve", () => {
-  it.live("answers other requests while it receives requests that are made to block it", () =>
+  it.live("answers pings while it receives requests that are made to block the event loop", () =>
     Effect.gen(function* () {
       const { port } = yield* serveProcess();
       yield* ask(port, "/runsync", { body: request("") });

@@ -138,7 +138,7 @@ def change():
     return observe()
 `;
 
-layer(realWorker(), { excludeTestServices: true })("after a job the process restores", (it) => {
+layer(realWorker(), { excludeTestServices: true })("after a job its process restores", (it) => {
   it.effect.each(FACTS)("$fact", (fact) =>
     Effect.gen(function* () {
       const source = sourceOf(fact);
@@ -155,7 +155,7 @@ layer(realWorker(), { excludeTestServices: true })("after a job the process rest
     }),
   );
 
-  it.effect("the fault handler's own output, which shows where a later job crashed", () =>
+  it.effect("the output of faulthandler, which shows where a later job crashed", () =>
     Effect.gen(function* () {
       const elsewhere = `
 import faulthandler, os
@@ -168,7 +168,7 @@ def f():
     }),
   );
 
-  it.effect("no timer of the fault handler that would end it in a later job", () =>
+  it.effect("the timer of faulthandler, which would end it in a later job", () =>
     Effect.gen(function* () {
       const arm = `
 import faulthandler, os

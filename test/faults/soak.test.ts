@@ -38,9 +38,9 @@ const pythonMemory = () =>
 
 const descriptors = () => readdirSync("/proc/self/fd").length;
 
-describe("a worker that works for long", () => {
+describe("a worker that runs many jobs", () => {
   it.live(
-    "keeps nothing of what it did",
+    "leaks neither memory nor file descriptors",
     () =>
       Effect.gen(function* () {
         const executor = yield* RemoteExecutor;

@@ -10,10 +10,22 @@ const tools = await Effect.runPromise(findTools);
 /** These take many minutes: a nightly run sets the variable. */
 const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
 
-describe.skipIf(!full)("a volume, in full numbers", () => {
-  it.live("serves 64 workers that start at once", () => manyColdWorkers(tools, 64), 600_000);
+describe.skipIf(!full)("a network volume (full numbers)", () => {
+  it.live(
+    "is prepared once by 64 workers that start together",
+    () => manyColdWorkers(tools, 64),
+    600_000,
+  );
 
-  it.live("is sound after each of 50 kills", () => killedBuilders(tools, 50), 1_800_000);
+  it.live(
+    "has a complete environment after each of 50 builders that were killed",
+    () => killedBuilders(tools, 50),
+    1_800_000,
+  );
 
-  it.live("has whole packages after each of 50 kills", () => killedInstalls(tools, 50), 1_800_000);
+  it.live(
+    "has complete packages after each of 50 installs that were killed",
+    () => killedInstalls(tools, 50),
+    1_800_000,
+  );
 });

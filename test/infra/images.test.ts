@@ -63,7 +63,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
     }),
   );
 
-  it.live("stores Node once", () =>
+  it.live("contains Node only once", () =>
     Effect.gen(function* () {
       const format = "{{.Size}}\t{{.CreatedBy}}";
       const { output } = yield* docker(
@@ -88,7 +88,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
     }),
   );
 
-  it.live("is healthy while it works, unhealthy once stopped, and healthy again", () =>
+  it.live("is healthy while the worker runs, and unhealthy while it is suspended", () =>
     Effect.gen(function* () {
       const id = yield* container(
         ..."--env PORT=18082 --health-interval 1s --health-retries 2".split(" "),
@@ -124,7 +124,7 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
     ["another user", ["--user", "1000"]],
     ["another user, on a read-only disk", ["--user", "1000", "--read-only"]],
     ["root, on a read-only disk", ["--read-only"]],
-  ] as const)("works for %s with a volume that can be written", ([, options]) =>
+  ] as const)("works as %s with a writable volume", ([, options]) =>
     Effect.gen(function* () {
       const mount = `${yield* volume}:/runpod-volume`;
       const id = yield* container("--env", "PORT=18084", ...options, "--volume", mount, IMAGE);
@@ -144,9 +144,9 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
   );
 
   it.live.each([
-    ["a read-only disk and no volume", ["--read-only"], "read-only (EROFS)"],
+    ["only read-only disks", ["--read-only"], "read-only (EROFS)"],
     ["too few processes for Python", ["--pids-limit", "12"], "EAGAIN"],
-  ] as const)("ends with %s, and says why", ([, options, reason]) =>
+  ] as const)("exits with the reason when there are %s", ([, options, reason]) =>
     Effect.gen(function* () {
       const id = yield* container("--env", "PORT=18085", ...options, IMAGE);
       yield* until("1", "wait", id);

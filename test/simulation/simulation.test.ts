@@ -14,9 +14,9 @@ const SCHEDULES = IS_FULL ? 10_000 : 300;
 
 const run = (seed: number) => Effect.provide(simulate(seed), TestClock.layer());
 
-describe("the whole loop of the queue worker under random faults", () => {
+describe("the queue worker under random faults", () => {
   it.live.skipIf(REPLAYED !== undefined)(
-    `reports every job once, leaks nothing, and ends, in ${SCHEDULES} schedules`,
+    `reports each job once, leaks nothing, and ends (${SCHEDULES} schedules)`,
     () =>
       Effect.gen(function* () {
         const happened = new Map<string, number>();
@@ -40,7 +40,7 @@ describe("the whole loop of the queue worker under random faults", () => {
 
   // It makes sense only with the seed of a schedule that failed.
   it.live.skipIf(REPLAYED === undefined)(
-    `keeps its promises in schedule ${REPLAYED}`,
+    `violates nothing in schedule ${REPLAYED}`,
     () =>
       Effect.gen(function* () {
         const { violations } = yield* run(Number(REPLAYED));
@@ -49,7 +49,7 @@ describe("the whole loop of the queue worker under random faults", () => {
     60_000,
   );
 
-  it.live("does the same again with the same seed", () =>
+  it.live("behaves the same with the same seed", () =>
     Effect.gen(function* () {
       for (const seed of [1, 2, 3, 4, 5]) {
         assert.deepStrictEqual(yield* run(seed), yield* run(seed));

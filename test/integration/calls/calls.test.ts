@@ -30,8 +30,8 @@ class Counter:
         return "called"
 `;
 
-layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })("calls", (it) => {
-  it.effect("a function gets its arguments and gives back its value", () =>
+layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })("a call", (it) => {
+  it.effect("of a function passes its arguments and returns its value", () =>
     Effect.gen(function* () {
       const answer = yield* call("def f(a, *, b): return {'sum': a + b}", "f", [1], {
         kwargs: { b: 2 },
@@ -52,21 +52,21 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
     ["f = lambda: 4", 4],
     ["def outer():\n    return 5\nf = outer", 5],
     ["class f:\n    pass\nf = staticmethod(lambda: 6).__func__", 6],
-  ] as const)("%j answers %j", ([code, expected]) =>
+  ] as const)("of %j returns %j", ([code, expected]) =>
     Effect.gen(function* () {
       const answer = yield* call(code, "f");
       assert.deepStrictEqual([answer.json_result, answer.error], [expected, null]);
     }),
   );
 
-  it.effect("None is sent as a pickled None", () =>
+  it.effect("that returns None sends a pickled None", () =>
     Effect.gen(function* () {
       const answer = yield* call("def f(): pass", "f", [], { serialization_format: "cloudpickle" });
       assert.deepInclude(answer, { success: true, result: "gAVOLg==", json_result: null });
     }),
   );
 
-  it.effect("each call of a function begins with nothing left of the one before", () =>
+  it.effect("of a function starts with fresh global variables", () =>
     Effect.gen(function* () {
       const code = "seen = []\ndef f():\n    seen.append(1)\n    return len(seen)";
       assert.strictEqual((yield* call(code, "f")).json_result, 1);
@@ -74,19 +74,21 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
     }),
   );
 
-  it.effect("an instance keeps its state over calls, and its answer says how it fares", () =>
-    Effect.gen(function* () {
-      const first = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [5]);
-      assert.deepInclude(first, { json_result: 5, instance_id: "Counter_1", stdout: "built\n" });
-      const second = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [2]);
-      assert.deepInclude(second, { json_result: 7, stdout: "" });
-      assert.deepInclude(second.instance_info, { class_name: "Counter", method_calls: 2 });
-      assert.isFalse(Number.isNaN(Date.parse(second.instance_info?.last_used ?? "")));
-      assert.strictEqual(first.instance_info?.created_at, second.instance_info?.created_at);
-    }),
+  it.effect(
+    "of a method finds the state of earlier calls, and the response describes the instance",
+    () =>
+      Effect.gen(function* () {
+        const first = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [5]);
+        assert.deepInclude(first, { json_result: 5, instance_id: "Counter_1", stdout: "built\n" });
+        const second = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [2]);
+        assert.deepInclude(second, { json_result: 7, stdout: "" });
+        assert.deepInclude(second.instance_info, { class_name: "Counter", method_calls: 2 });
+        assert.isFalse(Number.isNaN(Date.parse(second.instance_info?.last_used ?? "")));
+        assert.strictEqual(first.instance_info?.created_at, second.instance_info?.created_at);
+      }),
   );
 
-  it.effect("an async method finds what earlier ones bound to their event loop", () =>
+  it.effect("of an async method runs on the event loop of earlier calls", () =>
     Effect.gen(function* () {
       yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
       const answer = yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
@@ -94,7 +96,7 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
     }),
   );
 
-  it.effect("methods may be generators, or __call__ by default", () =>
+  it.effect("of a method may be a generator, and without a method name is __call__", () =>
     Effect.gen(function* () {
       const values = yield* callMethod(COUNTER, "Counter", "Counter_2", "values");
       assert.deepStrictEqual(values.json_result, [0, 1]);
@@ -110,7 +112,7 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
     }),
   );
 
-  it.effect("create_new_instance builds anew", () =>
+  it.effect("with create_new_instance creates the instance again", () =>
     Effect.gen(function* () {
       yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [5]);
       const answer = yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [1], {
@@ -121,7 +123,7 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
   );
 
   it.effect(
-    "the same id with other code or other constructor arguments is built anew, and said",
+    "with other class code or constructor arguments creates the instance again, and stdout says so",
     () =>
       Effect.gen(function* () {
         yield* callMethod(COUNTER, "Counter", "Counter_code", "add", [5]);
@@ -148,7 +150,7 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
   );
 
   it.effect(
-    "the instance unused for longest goes when there are too many, and its return is explained",
+    "above WORKER_MAX_INSTANCES drops the least recently used instance, and stdout explains its loss",
     () =>
       Effect.gen(function* () {
         for (const id of ["a", "b", "c", "d"]) {
@@ -162,28 +164,26 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
       }),
   );
 
-  it.effect(
-    "a method that fails leaves its instance in place; a constructor that fails leaves none",
-    () =>
-      Effect.gen(function* () {
-        yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [5]);
-        const failed = yield* callMethod(COUNTER, "Counter", "Counter_fail", "fail");
-        assert.isFalse(failed.success);
-        assert.include(failed.error, "KeyError: 'no key'");
-        assert.strictEqual(
-          (yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [1])).json_result,
-          6,
-        );
-        const broken =
-          "class C:\n    def __init__(self):\n        raise OSError('no weights')\n    def f(self): pass";
-        const answer = yield* callMethod(broken, "C", "C_1", "f");
-        assert.include(answer.error, "OSError: no weights");
-        assert.isNull(answer.instance_id);
-      }),
+  it.effect("of a failing method keeps the instance; a failing constructor leaves none", () =>
+    Effect.gen(function* () {
+      yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [5]);
+      const failed = yield* callMethod(COUNTER, "Counter", "Counter_fail", "fail");
+      assert.isFalse(failed.success);
+      assert.include(failed.error, "KeyError: 'no key'");
+      assert.strictEqual(
+        (yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [1])).json_result,
+        6,
+      );
+      const broken =
+        "class C:\n    def __init__(self):\n        raise OSError('no weights')\n    def f(self): pass";
+      const answer = yield* callMethod(broken, "C", "C_1", "f");
+      assert.include(answer.error, "OSError: no weights");
+      assert.isNull(answer.instance_id);
+    }),
   );
 
   it.effect(
-    "an instance whose constructor runs out of CUDA memory is tried again without the others",
+    "whose constructor runs out of CUDA memory is retried after the other instances are dropped",
     () =>
       Effect.gen(function* () {
         yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
@@ -207,7 +207,7 @@ class Model:
       }),
   );
 
-  it.effect("local modules can be imported, packages too, and are gone in the next call", () =>
+  it.effect("can import the modules and packages of its request, and the next call can't", () =>
     Effect.gen(function* () {
       const modules = {
         "settings_of_job.py": "SIZE = 3",
@@ -232,7 +232,7 @@ class Model:
     "",
     "nul\0.py",
     "a/./b.py",
-  ])("a module named %j is refused, and nothing is run", (path) =>
+  ])("with a module named %j is refused before any code runs", (path) =>
     Effect.gen(function* () {
       const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
         modules: { [path]: "X = 1" },
@@ -243,7 +243,7 @@ class Model:
     }),
   );
 
-  it.effect("the values of a generator stream as they come, and the answer has them all", () =>
+  it.effect("of a generator streams each value when it is yielded, and returns all of them", () =>
     Effect.gen(function* () {
       const chunks: Array<FunctionResponse> = [];
       const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
@@ -264,7 +264,7 @@ class Model:
     }),
   );
 
-  it.effect("files written to the working directory are there for later jobs", () =>
+  it.effect("finds the files that earlier calls wrote to the working directory", () =>
     Effect.gen(function* () {
       yield* call("def f():\n    open('kept.txt', 'w').write('still here')", "f");
       const answer = yield* call("def f(): return open('kept.txt').read()", "f");
@@ -273,8 +273,8 @@ class Model:
   );
 });
 
-layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
-  it.effect("show the user's own lines and none of the runner's", () =>
+layer(realWorker(), { excludeTestServices: true })("an error", (it) => {
+  it.effect("has a traceback of the user's lines and none of the runner's", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         "def helper(x):\n    return 1 / x  # the culprit\n\ndef f():\n    print('before')\n    return helper(0)",
@@ -294,7 +294,7 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     }),
   );
 
-  it.effect("keep the causes of an exception", () =>
+  it.effect("includes the causes of the exception", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         "def f():\n    try:\n        {}['k']\n    except KeyError as e:\n        raise ValueError('bad') from e",
@@ -305,7 +305,7 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     }),
   );
 
-  it.effect("in async code end at the user's lines too", () =>
+  it.effect("in async code has a traceback without asyncio's lines", () =>
     Effect.gen(function* () {
       const answer = yield* call("async def f():\n    raise ValueError('async')", "f");
       assert.include(answer.error, "ValueError: async");
@@ -327,7 +327,7 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     ["class E(BaseException): pass\ndef f(): raise E('own')", "f", /E: own/],
     ["class E(Exception):\n    def __str__(self): raise ValueError\ndef f(): raise E", "f", /E/],
     ["def f(a): pass", "f", /TypeError: .*missing 1 required positional argument/],
-  ] as const)("%j says why", ([code, name, reason]) =>
+  ] as const)("in %j has the reason, and the next call succeeds", ([code, name, reason]) =>
     Effect.gen(function* () {
       const answer = yield* call(code, name);
       assert.isFalse(answer.success);
@@ -337,7 +337,7 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     }),
   );
 
-  it.effect("name what the source does define when the class or method is not there", () =>
+  it.effect("about an unknown class or method lists those that the source defines", () =>
     Effect.gen(function* () {
       const answer = yield* callMethod(COUNTER, "Contour", "x", "add");
       assert.include(answer.error, "Contour");
@@ -354,18 +354,20 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     [[], { x: "" }, "kwargs.x"],
     [["AAAA"], {}, "args[0]"],
     [[], { x: "gAVjX19tYWluX18KbWlzc2luZwou" }, "kwargs"],
-  ] as const)("arguments that are no pickles (%j, %j) are named", ([args, kwargs, name]) =>
-    Effect.gen(function* () {
-      const answer = yield* call("def f(*a, **k): pass", "f", args, {
-        kwargs,
-        serialization_format: "cloudpickle",
-      });
-      assert.isFalse(answer.success);
-      assert.include(answer.error, name);
-    }),
+  ] as const)(
+    "about arguments that are no pickles (%j, %j) names the argument",
+    ([args, kwargs, name]) =>
+      Effect.gen(function* () {
+        const answer = yield* call("def f(*a, **k): pass", "f", args, {
+          kwargs,
+          serialization_format: "cloudpickle",
+        });
+        assert.isFalse(answer.success);
+        assert.include(answer.error, name);
+      }),
   );
 
-  it.effect("of a result that can't be pickled name its type", () =>
+  it.effect("about a result that can't be pickled names its type", () =>
     Effect.gen(function* () {
       const answer = yield* call("import threading\ndef f(): return threading.Lock()", "f", [], {
         serialization_format: "cloudpickle",
@@ -374,7 +376,7 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
     }),
   );
 
-  it.effect("of an unusable request name the field, and nothing is run", () =>
+  it.effect("about an invalid request names the field, and no code runs", () =>
     Effect.gen(function* () {
       const executor = yield* RemoteExecutor;
       const answer = yield* executor.execute({ function_name: "f", execution_type: "notebook" });
@@ -385,19 +387,21 @@ layer(realWorker(), { excludeTestServices: true })("errors", (it) => {
 });
 
 layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true })(
-  "an instance that nobody calls",
+  "an idle instance",
   (it) => {
-    it.effect("is dropped after its time, and its return is explained", () =>
-      Effect.gen(function* () {
-        yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
-        yield* call("import time\ndef f(): time.sleep(0.5)", "f");
-        const answer = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
-        assert.strictEqual(answer.json_result, 1);
-        assert.match(
-          answer.stdout ?? "",
-          /\[worker-tetra\] Instance Counter_idle was dropped after/,
-        );
-      }),
+    it.effect(
+      "is dropped after WORKER_INSTANCE_IDLE, and stdout of the next call explains its loss",
+      () =>
+        Effect.gen(function* () {
+          yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
+          yield* call("import time\ndef f(): time.sleep(0.5)", "f");
+          const answer = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
+          assert.strictEqual(answer.json_result, 1);
+          assert.match(
+            answer.stdout ?? "",
+            /\[worker-tetra\] Instance Counter_idle was dropped after/,
+          );
+        }),
     );
   },
 );

@@ -30,24 +30,26 @@ const environments = (names: ReadonlyArray<string>) => names.filter((name) => /-
 const prefixOf = call("import sys\ndef f(): return sys.prefix", "f");
 
 describe("dependencies", () => {
-  it.live("are there when the code runs, and what only adds leaves instances alone", () =>
-    inFreshWorkspace((worker) =>
-      Effect.gen(function* () {
-        const counter =
-          "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
-        yield* callMethod(counter, "C", "C_1", "add");
-        const missing = yield* call(VERSION, "f");
-        assert.include(missing.error, "No module named 'six'");
-        const answer = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
-        assert.deepStrictEqual([answer.json_result, answer.error], ["1.16.0", null]);
-        assert.strictEqual((yield* callMethod(counter, "C", "C_1", "add")).json_result, 2);
-        assert.strictEqual((yield* call(VERSION, "f")).json_result, "1.16.0");
-      }).pipe(Effect.provide(worker())),
-    ),
+  it.live(
+    "are installed before the code runs, and an install that only adds packages keeps instances",
+    () =>
+      inFreshWorkspace((worker) =>
+        Effect.gen(function* () {
+          const counter =
+            "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
+          yield* callMethod(counter, "C", "C_1", "add");
+          const missing = yield* call(VERSION, "f");
+          assert.include(missing.error, "No module named 'six'");
+          const answer = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
+          assert.deepStrictEqual([answer.json_result, answer.error], ["1.16.0", null]);
+          assert.strictEqual((yield* callMethod(counter, "C", "C_1", "add")).json_result, 2);
+          assert.strictEqual((yield* call(VERSION, "f")).json_result, "1.16.0");
+        }).pipe(Effect.provide(worker())),
+      ),
   );
 
   it.live(
-    "that contradict those of another function get an environment of their own, each only once",
+    "that conflict with those of another function get a separate environment, built once for each",
     () =>
       inFreshWorkspace((worker, directory) =>
         Effect.gen(function* () {
@@ -75,7 +77,7 @@ describe("dependencies", () => {
   );
 
   it.live(
-    "that replace an imported module take effect, and the answer says that instances are gone",
+    "that replace an imported module take effect, and the response says that instances are lost",
     () =>
       inFreshWorkspace((worker) =>
         Effect.gen(function* () {
@@ -99,7 +101,7 @@ class C:
       ),
   );
 
-  it.live("an install that was cut off is noticed, and the environment built anew", () =>
+  it.live("of an interrupted install are detected, and the environment is built again", () =>
     inFreshWorkspace((worker) =>
       Effect.gen(function* () {
         const files = yield* FileSystem.FileSystem;
@@ -142,18 +144,20 @@ class C:
         ["--index-url=http://127.0.0.1:9", "would be an option"],
         ["-r /etc/passwd", "would be an option"],
         ["six\nattrs", "line break"],
-      ] as const)("%s is named with the reason, and nothing is run", ([requirement, reason]) =>
-        Effect.gen(function* () {
-          const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
-            dependencies: [requirement],
-          });
-          assert.isFalse(answer.success);
-          assert.include(answer.error, reason);
-          assert.isNull(answer.stdout);
-        }),
+      ] as const)(
+        "fail the job with the reason before its code runs: %s",
+        ([requirement, reason]) =>
+          Effect.gen(function* () {
+            const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
+              dependencies: [requirement],
+            });
+            assert.isFalse(answer.success);
+            assert.include(answer.error, reason);
+            assert.isNull(answer.stdout);
+          }),
       );
 
-      it.effect("two that contradict each other are said to", () =>
+      it.effect("fail the job with both requirements when they conflict", () =>
         Effect.gen(function* () {
           const answer = yield* call("def f(): pass", "f", [], {
             dependencies: ["six==1.15.0", "six==1.16.0"],
@@ -166,7 +170,7 @@ class C:
 });
 
 describe("packages of the image", () => {
-  it.live("can be imported by jobs, and give way to what is in the job's own environment", () =>
+  it.live("can be imported by jobs, and packages of the job's environment take precedence", () =>
     inFreshWorkspace((worker, directory) =>
       Effect.gen(function* () {
         const path = yield* Path.Path;

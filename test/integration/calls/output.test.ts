@@ -8,10 +8,12 @@ const KEY = "rpa_secret_0123456789abcdef";
 
 layer(realWorker({ RUNPOD_AI_API_KEY: KEY, RUNPOD_API_KEY: `user-${KEY}` }), {
   excludeTestServices: true,
-})("output", (it) => {
-  it.effect("has everything in the order written, whoever wrote it", () =>
-    Effect.gen(function* () {
-      const code = `
+})("the output of a job", (it) => {
+  it.effect(
+    "has everything in the order in which it was written, by Python, C code and child processes",
+    () =>
+      Effect.gen(function* () {
+        const code = `
 import ctypes, logging, os, subprocess, sys, warnings
 def f():
     for i in range(20):
@@ -24,26 +26,26 @@ def f():
         subprocess.run([sys.executable, "-Sc", f"print({i}, 'child')"])
         open("/dev/stdout", "a").write(f"{i} /dev/stdout\\n")
 `;
-      const answer = yield* call(code, "f");
-      assert.isNull(answer.error);
-      const kinds = [
-        "print",
-        "stderr",
-        "logging",
-        "os.write",
-        "puts",
-        "system",
-        "child",
-        "/dev/stdout",
-      ];
-      const expected = Array.from({ length: 20 }, (_, i) =>
-        kinds.map((kind) => `${i} ${kind}\n`).join(""),
-      );
-      assert.strictEqual(answer.stdout, expected.join(""));
-    }),
+        const answer = yield* call(code, "f");
+        assert.isNull(answer.error);
+        const kinds = [
+          "print",
+          "stderr",
+          "logging",
+          "os.write",
+          "puts",
+          "system",
+          "child",
+          "/dev/stdout",
+        ];
+        const expected = Array.from({ length: 20 }, (_, i) =>
+          kinds.map((kind) => `${i} ${kind}\n`).join(""),
+        );
+        assert.strictEqual(answer.stdout, expected.join(""));
+      }),
   );
 
-  it.effect("of any bytes is text that goes into JSON", () =>
+  it.effect("is valid text when the bytes are not UTF-8", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         "import os\ndef f():\n    os.write(1, b'\\xe2\\x82')\n    os.write(1, b'\\xac \\xff\\n')\n    print('\\udcff \\ud83d')",
@@ -54,7 +56,7 @@ def f():
     }),
   );
 
-  it.effect("comes line by line while the job runs, and whole in the answer", () =>
+  it.effect("arrives line by line while the job runs, and completely in the response", () =>
     Effect.gen(function* () {
       const live: Array<string> = [];
       const answer = yield* call("def f():\n    print('one')\n    print('two', end='')", "f").pipe(
@@ -70,7 +72,7 @@ def f():
     }),
   );
 
-  it.effect("never shows the worker's credentials, nor has the code them", () =>
+  it.effect("has the worker's credentials masked, and the code can't read them", () =>
     Effect.gen(function* () {
       const live: Array<string> = [];
       const answer = yield* call(
@@ -91,7 +93,7 @@ def f():
     }),
   );
 
-  it.effect("of a leftover child lands in no other job's answer", () =>
+  it.effect("has nothing that a child process of an earlier job writes", () =>
     Effect.gen(function* () {
       const first = yield* call(
         `import subprocess
@@ -115,7 +117,7 @@ def f():
     }),
   );
 
-  it.effect("says where threads of an earlier job may have written into it", () =>
+  it.effect("has a note when threads of an earlier job may have written to it", () =>
     Effect.gen(function* () {
       yield* call(
         `import threading, sys
@@ -132,7 +134,7 @@ def f():
     }),
   );
 
-  it.effect("of a flood keeps the beginning and the end", () =>
+  it.effect("keeps its beginning and its end when it is too long", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         "import os\ndef f():\n    print('the beginning')\n    for _ in range(160):\n        os.write(1, b'x' * 65536)\n    print()\n    print('the end')",
@@ -145,7 +147,7 @@ def f():
     }),
   );
 
-  it.effect("of a fake frame is only text", () =>
+  it.effect("may contain bytes of a protocol frame, which are only text", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         "import os, struct\ndef f():\n    os.write(1, struct.pack('<IBxxxI', 6, 4, 1) + b'\\x02\\0\\0\\0{}')\n    return 'real'",
@@ -155,14 +157,14 @@ def f():
     }),
   );
 
-  it.effect("stdin is at its end", () =>
+  it.effect("is not affected by reading stdin, which is empty", () =>
     Effect.gen(function* () {
       const answer = yield* call("import sys\ndef f(): return sys.stdin.read()", "f");
       assert.strictEqual(answer.json_result, "");
     }),
   );
 
-  it.effect("logging that a job set up does not stay for the next", () =>
+  it.effect("is not formatted by the logging that an earlier job configured", () =>
     Effect.gen(function* () {
       yield* call(
         "import logging\ndef f():\n    logging.basicConfig(level=logging.ERROR, format='X %(message)s', force=True)\n    logging.error('own')",

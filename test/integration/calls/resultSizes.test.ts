@@ -34,8 +34,8 @@ const peakOf = (pid: number): number => {
   return Number(kilobytes) * 1024;
 };
 
-describe("large results over HTTP", () => {
-  it.live("of 12 MB of bytes arrive, and take less than 2.5 times their size in memory", () =>
+describe("a large result over HTTP", () => {
+  it.live("of 12 MB of bytes arrives and takes less than 2.5 times its size in memory", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed();
       // What code and connections take once is not counted.
@@ -54,7 +54,7 @@ describe("large results over HTTP", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("as JSON too", () =>
+  it.live("of 20 MB of JSON arrives and takes less than 2.5 times its size in memory", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed();
       const json = { serialization_format: "json" };
@@ -67,7 +67,7 @@ describe("large results over HTTP", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("of a local endpoint too", () =>
+  it.live("of 12 MB from serve takes less than 2.5 times its size in memory", () =>
     Effect.gen(function* () {
       const { pid, port } = yield* serveProcess();
       const answer = (size: number) =>
@@ -81,7 +81,7 @@ describe("large results over HTTP", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("of 384 MiB fail alone, at once and without the memory: returned, yielded, forged", () =>
+  it.live("of 384 MiB fails its job without taking the memory, and other jobs continue", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed({ WORKER_CONCURRENCY: "2" });
       yield* service.result(service.submit(request("def f(): return 1")));

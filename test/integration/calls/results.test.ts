@@ -58,7 +58,7 @@ const returning = (call: string) => ({
 });
 
 describe("a result", () => {
-  it.live("is shown by invoke without running any of 74 hostile pickles", () =>
+  it.live("is displayed by invoke without running the code in any of 74 hostile pickles", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
@@ -80,7 +80,7 @@ describe("a result", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is shown by run without running code that is in it", () =>
+  it.live("is displayed by run without running the code in its pickle", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
@@ -101,7 +101,7 @@ describe("a result", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that is honest is shown as Python shows it", () =>
+  it.live("without code is displayed like Python's repr", () =>
     Effect.gen(function* () {
       const cases = yield* pickles("honest");
       assert.isAtLeast(cases.length, 300);
@@ -113,7 +113,7 @@ describe("a result", () => {
     }).pipe(Effect.scoped),
   );
 
-  it("that is one long text with escapes takes no time beyond what is shown", () => {
+  it("that is one long text with escapes is decoded only as far as it is displayed", () => {
     const pickle = Buffer.alloc(8 * 1024 * 1024, "\\u00e9");
     pickle.write("V", 0);
     pickle.write("\n.", pickle.length - 2);
@@ -124,7 +124,7 @@ describe("a result", () => {
     assert.match(pythonRepr(value, 2000), /^'u?.*é{100,} …$/);
   });
 
-  it.live("is loaded on request in a process without secrets", () =>
+  it.live("is unpickled by run --load in a process without secrets", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");

@@ -46,7 +46,7 @@ const printing = Effect.fnUntraced(function* (parts: ReadonlyArray<Part>) {
 });
 
 layer(realWorker(variables), { excludeTestServices: true })("secrets", (it) => {
-  it.effect("are not in an answer's output, wherever its beginning and its end were cut", () =>
+  it.effect("are masked in the output of a response, wherever it is truncated", () =>
     Effect.gen(function* () {
       for (const offset of OFFSETS) {
         const { stdout } = yield* printing([
@@ -62,7 +62,7 @@ layer(realWorker(variables), { excludeTestServices: true })("secrets", (it) => {
     }),
   );
 
-  it.effect("are not in live output, wherever a line without end was cut", () =>
+  it.effect("are masked in live output, wherever a line without end is split", () =>
     Effect.gen(function* () {
       const piece = 64 * 1024;
       for (const offset of OFFSETS) {
@@ -79,13 +79,11 @@ layer(realWorker(variables), { excludeTestServices: true })("secrets", (it) => {
     }),
   );
 
-  it.effect(
-    "are found when they come one byte at a time, and live output does not wait for more",
-    () =>
-      Effect.gen(function* () {
-        const live: Array<string> = [];
-        const answer = yield* call(
-          `import os, time
+  it.effect("are masked when they are written byte by byte, without delaying live output", () =>
+    Effect.gen(function* () {
+      const live: Array<string> = [];
+      const answer = yield* call(
+        `import os, time
 def f(texts):
     for text in texts:
         for byte in text.encode():
@@ -93,20 +91,20 @@ def f(texts):
             time.sleep(0.0005)
         os.write(1, b"\\n")
 `,
-          "f",
-          [[KEY, INDEX_PASSWORD, "https://me:pw1@first.example/simple"]],
-        ).pipe(
-          Effect.provideService(
-            JobListener,
-            listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
-          ),
-        );
-        assert.strictEqual(answer.stdout, "***\n***\nhttps://***@first.example/simple\n");
-        assert.strictEqual(live.join(""), answer.stdout);
-      }),
+        "f",
+        [[KEY, INDEX_PASSWORD, "https://me:pw1@first.example/simple"]],
+      ).pipe(
+        Effect.provideService(
+          JobListener,
+          listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
+        ),
+      );
+      assert.strictEqual(answer.stdout, "***\n***\nhttps://***@first.example/simple\n");
+      assert.strictEqual(live.join(""), answer.stdout);
+    }),
   );
 
-  it.effect("are not in an error, wherever its message was cut", () =>
+  it.effect("are masked in an error, wherever its message is truncated", () =>
     Effect.gen(function* () {
       // As much as Python sends of the beginning and of the end of a message.
       const half = 4064;
@@ -119,7 +117,7 @@ def f(texts):
     }),
   );
 
-  it.effect("are not in tracebacks: neither in source lines nor in the messages of causes", () =>
+  it.effect("are masked in the source lines and the causes of a traceback", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         `def g():\n    raise KeyError("${KEY}")\ndef f():\n    try:\n        g()\n    except KeyError as error:\n        raise ValueError(repr({"${KEY}": "${INDEX_PASSWORD}"}), b"${KEY}") from error\n`,
@@ -132,7 +130,7 @@ def f(texts):
     }),
   );
 
-  it.effect("are not in an error as JSON or an address spells them", () =>
+  it.effect("are masked when they are escaped for JSON or a URL", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         `import json, urllib.parse\ndef f(text):\n    print(json.dumps(text), urllib.parse.quote(text), urllib.parse.quote_plus(text))\n    raise ValueError(json.dumps(text))`,
@@ -144,7 +142,7 @@ def f(texts):
     }),
   );
 
-  it.effect("are not in the worker's own notes", () =>
+  it.effect("are masked in the worker's notes", () =>
     Effect.gen(function* () {
       const start = `import sys, threading
 def f(key):
@@ -162,7 +160,7 @@ def f(key):
     }),
   );
 
-  it.effect("are not in what is shown of a requirement that is refused", () =>
+  it.effect("are masked in the error about an invalid requirement", () =>
     Effect.gen(function* () {
       for (const offset of OFFSETS) {
         for (const address of ["", "https://me:"]) {
@@ -179,7 +177,7 @@ def f(key):
     }),
   );
 
-  it.effect("stay in results, which are never touched", () =>
+  it.effect("are not masked in results", () =>
     Effect.gen(function* () {
       const answer = yield* call("def f(parts): return ''.join(parts)", "f", [[...KEY]]);
       assert.strictEqual(answer.json_result, KEY);

@@ -49,61 +49,67 @@ const container = (folder: string, name: string, online: boolean) => {
   });
 };
 
-describe.skipIf(!canInstall)("system packages, as root of a Debian", () => {
-  it.live("are there when the code runs, and are not fetched again by the next container", () =>
-    Effect.gen(function* () {
-      const folder = yield* temporaryFolder;
-      yield* Effect.addFinalizer(() => remove);
-      mkdirSync(join(folder, "volume"));
-      const answer = yield* Effect.provide(say, container(folder, "first", true));
-      assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);
-      const names = readdirSync(join(folder, "volume", ".apt-cache"));
-      const cache = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
-      const archives = join(folder, "volume", ".apt-cache", cache, "archives");
-      assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
+describe.skipIf(!canInstall)("system packages (as root on Debian)", () => {
+  it.live(
+    "are installed before the code runs, and the next container takes them from the volume's cache",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder;
+        yield* Effect.addFinalizer(() => remove);
+        mkdirSync(join(folder, "volume"));
+        const answer = yield* Effect.provide(say, container(folder, "first", true));
+        assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);
+        const names = readdirSync(join(folder, "volume", ".apt-cache"));
+        const cache = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
+        const archives = join(folder, "volume", ".apt-cache", cache, "archives");
+        assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
 
-      yield* remove;
-      // It has its own lists, and no mirror.
-      cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), { recursive: true });
-      const again = yield* Effect.provide(say, container(folder, "second", false));
-      assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
+        yield* remove;
+        // It has its own lists, and no mirror.
+        cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), {
+          recursive: true,
+        });
+        const again = yield* Effect.provide(say, container(folder, "second", false));
+        assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
 
-      // What the volume has may have been damaged: same size, other content.
-      yield* remove;
-      const [deb = ""] = readdirSync(archives);
-      const size = Number(
-        execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
-      );
-      writeFileSync(join(archives, deb), Buffer.alloc(size));
-      // Lists from there would be trusted, with any digest in them.
-      const lists = join(folder, "lists");
-      mkdirSync(join(lists, "partial"), { recursive: true });
-      writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
-      const tar = join(folder, "volume", ".apt-cache", cache, "lists.tar");
-      execFileSync("tar", ["-cf", tar, "-C", lists, "."]);
-      const [, version = ""] = deb.split("_");
-      const fetched = yield* Effect.provide(
-        sayWith(`${PACKAGE}=${version}`),
-        container(folder, "third", true),
-      );
-      assert.strictEqual(fetched.json_result, "Hello, world!\n");
-      assert.notInclude(readdirSync(join(folder, "third", "lists")), "evil_Packages");
-      // The unusable archive was replaced.
-      assert.isTrue(readFileSync(join(archives, deb)).some((byte) => byte !== 0));
-    }).pipe(Effect.scoped),
+        // What the volume has may have been damaged: same size, other content.
+        yield* remove;
+        const [deb = ""] = readdirSync(archives);
+        const size = Number(
+          execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
+        );
+        writeFileSync(join(archives, deb), Buffer.alloc(size));
+        // Lists from there would be trusted, with any digest in them.
+        const lists = join(folder, "lists");
+        mkdirSync(join(lists, "partial"), { recursive: true });
+        writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
+        const tar = join(folder, "volume", ".apt-cache", cache, "lists.tar");
+        execFileSync("tar", ["-cf", tar, "-C", lists, "."]);
+        const [, version = ""] = deb.split("_");
+        const fetched = yield* Effect.provide(
+          sayWith(`${PACKAGE}=${version}`),
+          container(folder, "third", true),
+        );
+        assert.strictEqual(fetched.json_result, "Hello, world!\n");
+        assert.notInclude(readdirSync(join(folder, "third", "lists")), "evil_Packages");
+        // The unusable archive was replaced.
+        assert.isTrue(readFileSync(join(archives, deb)).some((byte) => byte !== 0));
+      }).pipe(Effect.scoped),
   );
 
-  it.live.each(["hell.", "hello+", "hello=9"])("are named exactly: %s selects nothing", (name) =>
-    Effect.gen(function* () {
-      const answer = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
-      assert.isFalse(answer.success);
-      assert.match(String(answer.error), /there is no package named|that version is not/);
-      assert.include(answer.error, name.replace(/[=:].*/, ""));
-      assert.notStrictEqual(spawnSync("dpkg-query", ["-W", PACKAGE]).status, 0);
-    }).pipe(Effect.provide(realWorker())),
+  it.live.each(["hell.", "hello+", "hello=9"])(
+    "are matched by their exact names: %s fails the job",
+    (name) =>
+      Effect.gen(function* () {
+        const answer = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
+        assert.isFalse(answer.success);
+        assert.match(String(answer.error), /there is no package named|that version is not/);
+        assert.include(answer.error, name.replace(/[=:].*/, ""));
+        assert.notStrictEqual(spawnSync("dpkg-query", ["-W", PACKAGE]).status, 0);
+      }).pipe(Effect.provide(realWorker())),
   );
 
-  it.live("that do not exist fail the job with apt's own words", () =>
+  it.live("that do not exist fail the job with apt's message", () =>
     Effect.gen(function* () {
       const answer = yield* call("def f(): return 1", "f", [], {
         system_dependencies: ["no-such-package-at-all"],

@@ -99,7 +99,7 @@ const steady = (text: string, volume: string): string =>
     .replace(/Settings[^]*/, "Settings …");
 
 describe("doctor", () => {
-  it.live("shows what there is and what the last start of a worker did", () =>
+  it.live("shows the machine, the volume and the last start of a worker", () =>
     Effect.gen(function* () {
       const volume = yield* temporaryFolder;
       const variables = {
@@ -134,7 +134,7 @@ describe("doctor", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("says what is missing and what to do, and fails", () =>
+  it.live("exits with 1 and says what is missing and how to fix it", () =>
     Effect.gen(function* () {
       const { code, stdout } = yield* program(["doctor"], {
         WORKER_PYTHON: "/nonexistent/python",
@@ -150,7 +150,7 @@ describe("doctor", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("shows no secrets: neither in settings nor in what it found", () =>
+  it.live("masks secrets in settings and findings", () =>
     Effect.gen(function* () {
       const key = "rpa_Zq81mXw3Vt60bLk9Ys";
       const variables = {
@@ -172,7 +172,7 @@ describe("doctor", () => {
     }),
   );
 
-  it.live("runs no code that PYTHON variables or the current directory name", () =>
+  it.live("runs no code from PYTHON* variables or from the current directory", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const ran = join(folder, "ran");
@@ -192,7 +192,7 @@ describe("doctor", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("goes on where a setting says where not to look", () =>
+  it.live("continues when RUNPOD_ENDPOINT_ID is invalid", () =>
     Effect.gen(function* () {
       const { code, stdout } = yield* program(["doctor"], { RUNPOD_ENDPOINT_ID: "../other" });
       assert.strictEqual(code, 1);
@@ -239,7 +239,7 @@ describe("prune", () => {
     return { volume, runtimes };
   });
 
-  it.live("removes what nobody used for long, and nothing that a worker holds", () =>
+  it.live("deletes what has been unused for long and is not in use by a worker", () =>
     Effect.gen(function* () {
       const { volume, runtimes } = yield* planted;
       const variables = { RUNPOD_VOLUME_PATH: volume };
@@ -274,7 +274,7 @@ describe("prune", () => {
     ),
   );
 
-  it.live("follows no link out of the volume, wherever it is planted", () =>
+  it.live("follows no link out of the volume", () =>
     Effect.gen(function* () {
       const { volume, runtimes } = yield* planted;
       const { outside, assertUntouched } = outsideOf(volume);
@@ -328,7 +328,7 @@ describe("prune", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.live("removes nothing outside while another endpoint swaps folders for links", () =>
+  it.live("deletes nothing outside of the volume while folders are swapped for links", () =>
     Effect.gen(function* () {
       const volume = yield* temporaryFolder;
       const { outside, assertUntouched } = outsideOf(volume);
@@ -365,7 +365,7 @@ describe("prune", () => {
         program(["prune", ...args], { RUNPOD_VOLUME_PATH: volume });
       return { cache, run };
     });
-    it.live("removes what nothing refers to, after asking", () =>
+    it.live("deletes unreferenced archives after confirmation", () =>
       Effect.gen(function* () {
         const { cache, run } = yield* withCache;
         writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
@@ -426,7 +426,7 @@ describe("prune", () => {
         }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
     );
 
-    it.live("is skipped while uv uses the cache", () =>
+    it.live("deletes nothing while uv uses the cache", () =>
       Effect.gen(function* () {
         const { cache, run } = yield* withCache;
         writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
@@ -444,7 +444,7 @@ describe("prune", () => {
     );
   });
 
-  it.live("has nothing to do where there is no volume", () =>
+  it.live("does nothing without a volume", () =>
     Effect.gen(function* () {
       const { code, stdout } = yield* program(["prune", "--yes"]);
       assert.strictEqual(code, 0);
@@ -453,14 +453,14 @@ describe("prune", () => {
   );
 });
 
-describe("what nobody foresaw", () => {
+describe("an internal error of a command", () => {
   const broken = {
     NODE_OPTIONS:
       "--import data:text/javascript,process.availableMemory=()=>{throw%20Error(%27broken%20machine%27)}",
     RUNPOD_WEBHOOK_GET_JOB: "http://127.0.0.1:9/job-take/x",
   };
 
-  it.live("is said in a sentence", () =>
+  it.live("is reported in one sentence", () =>
     Effect.gen(function* () {
       const run = yield* workerProcess(broken);
       assert.strictEqual((yield* run.ended).code, 1);
@@ -472,7 +472,7 @@ describe("what nobody foresaw", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("comes with its stack for those who ask", () =>
+  it.live("is reported with its stack trace at log level debug", () =>
     Effect.gen(function* () {
       const run = yield* workerProcess({ ...broken, LOG_LEVEL: "debug" });
       yield* run.ended;

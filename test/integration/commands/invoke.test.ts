@@ -72,8 +72,8 @@ const CONTROLLING = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e]/;
 
 const isYielded = (line: string): boolean => line.startsWith("  yielded: ");
 
-describe("invoke, when it reports an error,", () => {
-  it.live("shows no credentials of the address that it was given", () =>
+describe("an error of invoke", () => {
+  it.live("has the credentials of the URL masked", () =>
     Effect.gen(function* () {
       const run = yield* workerProcess({ RUNPOD_API_KEY: "local" }, [
         "invoke",
@@ -90,7 +90,7 @@ describe("invoke, when it reports an error,", () => {
 });
 
 describe("invoke", () => {
-  it.live("sends requests, shows what comes on the way, and how each ended", () =>
+  it.live("sends each request and shows its progress, its output and its result", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serveProcess();
       const file = yield* requestFile([{ input: FUNCTION }, GENERATOR, { input: FAILING }]);
@@ -133,7 +133,7 @@ describe("invoke", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("prints answers for programs", () =>
+  it.live("with --json prints one response a line", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
       const file = yield* requestFile([{ input: FUNCTION }, { input: FAILING }]);
@@ -164,9 +164,12 @@ describe("invoke", () => {
       },
     ],
     ["failed", { id: "a-job", status: "FAILED", error: `first ${CONTROLS}\nsecond ${CONTROLS}` }],
-    ["was another worker's", { id: "a-job", status: "COMPLETED", output: CONTROLS }],
-    ["ended as nobody knows", { id: "a-job", status: "CANCELLED", error: { [CONTROLS]: 1 } }],
-  ] as const)("shows nothing that controls a terminal of a job that %s", ([, end]) =>
+    ["ran on another kind of worker", { id: "a-job", status: "COMPLETED", output: CONTROLS }],
+    [
+      "ended with an error of unknown shape",
+      { id: "a-job", status: "CANCELLED", error: { [CONTROLS]: 1 } },
+    ],
+  ] as const)("escapes control characters in all texts of a job that %s", ([, end]) =>
     Effect.gen(function* () {
       for (const flags of [[], ["--json"]]) {
         const url = yield* controlling(end);
@@ -189,7 +192,7 @@ describe("invoke", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("shows all that a job printed, however fast", () =>
+  it.live("shows every line of a job that prints 5,000 lines at once", () =>
     Effect.gen(function* () {
       const { url } = yield* serveProcess();
       const file = yield* requestFile({
@@ -221,8 +224,8 @@ describe("invoke", () => {
     }).pipe(Effect.scoped),
   );
 
-  describe("says what is wrong with an endpoint", () => {
-    it.live("that wants another key, and never shows the key", () =>
+  describe("explains the failure of an endpoint", () => {
+    it.live("that rejects the API key, without showing the key", () =>
       Effect.gen(function* () {
         const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
         const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION)]);
@@ -236,7 +239,7 @@ describe("invoke", () => {
       [404, "is no endpoint"],
       [413, "too large"],
       [500, "answered 500"],
-    ] as const)("that answers %i", ([status, says]) =>
+    ] as const)("that responds with status %i", ([status, says]) =>
       Effect.gen(function* () {
         const url = yield* answering(status);
         const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION)]);
@@ -246,7 +249,7 @@ describe("invoke", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("that is not there", () =>
+    it.live("that does not listen", () =>
       Effect.gen(function* () {
         const spare = yield* serveProcess();
         yield* spare.signal("SIGKILL");
@@ -258,7 +261,7 @@ describe("invoke", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("at RunPod when there is no key", () =>
+    it.live("at RunPod without an API key", () =>
       Effect.gen(function* () {
         const run = yield* invoke(["any", yield* requestFile(FUNCTION)], { RUNPOD_API_KEY: "" });
         assert.strictEqual(run.code, 1);

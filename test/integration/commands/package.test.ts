@@ -14,8 +14,8 @@ import { realEnvironment } from "../../support/processes/RealWorker.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-describe("the package", () => {
-  it.live("installs into an empty folder and works there", () =>
+describe("the npm package", () => {
+  it.live("installs into an empty folder and runs a request there", () =>
     Effect.gen(function* () {
       const packed = yield* temporaryFolder;
       const folder = yield* temporaryFolder;
@@ -36,7 +36,7 @@ describe("the package", () => {
 });
 
 describe("the Dockerfiles", () => {
-  it.live("have nothing that hadolint objects to", () =>
+  it.live("pass hadolint", () =>
     Effect.gen(function* () {
       const uv = yield* (yield* Uv).command;
       const files = ["docker/Dockerfile", "docker/Dockerfile-cpu"];

@@ -54,8 +54,8 @@ const endpoint = (output: unknown) =>
     respondJson(response, { id: "a-job", status: "COMPLETED", output });
   });
 
-describe("a reader that begins late gets everything", () => {
-  it.live("that run --json prints", () =>
+describe("a reader that starts late gets all output", () => {
+  it.live("of run --json", () =>
     Effect.gen(function* () {
       const { code, stdout, stderr } = yield* readLate(["run", "--json", yield* requestFile(LONG)]);
       assert.strictEqual(code, 0, stderr);
@@ -64,7 +64,7 @@ describe("a reader that begins late gets everything", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that invoke --json prints", () =>
+  it.live("of invoke --json", () =>
     Effect.gen(function* () {
       const { url } = yield* endpoint({
         success: true,
@@ -80,7 +80,7 @@ describe("a reader that begins late gets everything", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that start --test_input prints", () =>
+  it.live("of start --test_input", () =>
     Effect.gen(function* () {
       const { code, stdout, stderr } = yield* readLate([
         "start",
@@ -96,7 +96,7 @@ describe("a reader that begins late gets everything", () => {
   it.live.each([
     ["doctor --json", /^\{\n.*\n\}\n$/s],
     ["--completions bash", /complete .*\n$/s],
-  ] as const)("that %s prints, through a small pipe", ([line, whole]) =>
+  ] as const)("of %s through a small pipe", ([line, whole]) =>
     Effect.gen(function* () {
       const { stdout, stderr } = yield* readLate(line.split(" "), 4096);
       assert.isAbove(stdout.length, 4096, stderr);
@@ -104,7 +104,7 @@ describe("a reader that begins late gets everything", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that stderr gets", () =>
+  it.live("that a command writes to stderr", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const { code, stdout } = yield* shell(
@@ -118,8 +118,8 @@ describe("a reader that begins late gets everything", () => {
   );
 });
 
-describe("a reader that goes away", () => {
-  it.live("ends no command with a stack trace, nor changes its exit code", () =>
+describe("a reader that closes the pipe", () => {
+  it.live("causes no stack trace and does not change the exit code", () =>
     Effect.gen(function* () {
       const file = yield* requestFile([LONG, LONG]);
       const folder = yield* temporaryFolder;
@@ -135,8 +135,8 @@ describe("a reader that goes away", () => {
   );
 });
 
-describe("an output that can't be written", () => {
-  it.live("is reported, and the exit code is not 0", () =>
+describe("output to a full disk", () => {
+  it.live("is reported on stderr with exit code 1", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const { code, stderr } = yield* shell(
@@ -150,7 +150,7 @@ describe("an output that can't be written", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is said, also where the command ends right after its only write", () =>
+  it.live("is reported by a command that exits right after its only write", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       for (const flag of ["--help", "--version"]) {

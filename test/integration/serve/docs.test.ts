@@ -40,7 +40,7 @@ const specIn = (page: string) => {
   return Schema.decodeSync(Schema.fromJsonString(Page))(json);
 };
 
-describe("the page about the routes of serve", () => {
+describe("the API reference of serve", () => {
   it.live("has examples that succeed when they are sent as shown", () =>
     Effect.gen(function* () {
       const { port } = yield* serveInProcess([], { WORKER_SERVE_KEY: KEY });

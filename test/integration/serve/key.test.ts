@@ -53,23 +53,28 @@ const seenByJob = Effect.fnUntraced(function* (port: number) {
 });
 
 describe("serve with a key", () => {
-  it.live("gives jobs a token in place of the key, by which they call their siblings", () =>
-    Effect.gen(function* () {
-      const keys = { WORKER_SERVE_KEY: KEY, HEADERS_OF_SOMETHING: `Authorization: Bearer ${KEY}` };
-      for (const variables of [keys, { ...keys, RUNPOD_API_KEY: KEY }]) {
-        const { port } = yield* serveInProcess([], variables);
-        const { environment, sibling, stranger } = yield* seenByJob(port);
-        for (const [name, value] of Object.entries(environment)) {
-          assert.notInclude(value, KEY, name);
+  it.live(
+    "gives jobs a token instead of the key, and jobs can call the same endpoint with it",
+    () =>
+      Effect.gen(function* () {
+        const keys = {
+          WORKER_SERVE_KEY: KEY,
+          HEADERS_OF_SOMETHING: `Authorization: Bearer ${KEY}`,
+        };
+        for (const variables of [keys, { ...keys, RUNPOD_API_KEY: KEY }]) {
+          const { port } = yield* serveInProcess([], variables);
+          const { environment, sibling, stranger } = yield* seenByJob(port);
+          for (const [name, value] of Object.entries(environment)) {
+            assert.notInclude(value, KEY, name);
+          }
+          assert.notProperty(environment, "WORKER_SERVE_KEY");
+          assert.strictEqual(sibling, "from the sibling");
+          assert.strictEqual(stranger, 401);
         }
-        assert.notProperty(environment, "WORKER_SERVE_KEY");
-        assert.strictEqual(sibling, "from the sibling");
-        assert.strictEqual(stranger, 401);
-      }
-    }).pipe(Effect.scoped),
+      }).pipe(Effect.scoped),
   );
 
-  it.live("replaces the user's key for other services, which it would refuse", () =>
+  it.live("replaces the user's API key, which this endpoint would reject, by its token", () =>
     Effect.gen(function* () {
       const { port } = yield* serveInProcess([], {
         WORKER_SERVE_KEY: KEY,
@@ -80,7 +85,7 @@ describe("serve with a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("leaves jobs the address and the key of another endpoint that the user has set", () =>
+  it.live("keeps RUNPOD_ENDPOINT_BASE_URL and the key of another endpoint", () =>
     Effect.gen(function* () {
       const elsewhere = yield* serveInProcess([], {
         WORKER_SERVE_KEY: "the-key-of-another-endpoint",
@@ -96,7 +101,7 @@ describe("serve with a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("runs no job of a request whose query or path only looks public, and logs no key", () =>
+  it.live("rejects requests whose path or query only looks public, and logs no key", () =>
     Effect.gen(function* () {
       const { port, stderr, logs } = yield* serveInProcess([], { WORKER_SERVE_KEY: KEY });
       const body = { input: functionInput("def f(): return 'I ran'") };
@@ -119,7 +124,7 @@ describe("serve with a key", () => {
 describe("serve without a key", () => {
   const HOSTS = ["0.0.0.0", "::", "", "gpu-box", "localhost.example", "127.evil.example", "127.1"];
 
-  it.live("refuses to listen for other machines, with advice and exit code 2", () =>
+  it.live("refuses to listen on other addresses than loopback, with advice and exit code 2", () =>
     Effect.gen(function* () {
       const attempts = HOSTS.flatMap((host) => [
         [["serve", "--port", "0", "--host", host], undefined] as const,
@@ -139,7 +144,7 @@ describe("serve without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("listens on every name of loopback, and on other addresses with --insecure", () =>
+  it.live("listens on every loopback address, and on others with --insecure", () =>
     Effect.gen(function* () {
       for (const args of [
         ["--host", "localhost"],

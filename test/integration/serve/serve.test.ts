@@ -68,7 +68,7 @@ const listening = Effect.fnUntraced(function* (
 const ready = (port: number) => poll(ask(port, "/ping"), ({ status }) => status === 200);
 
 describe("serve", () => {
-  it.live("is an endpoint for the JavaScript SDK", () =>
+  it.live("works with the JavaScript SDK of RunPod", () =>
     Effect.gen(function* () {
       const { url } = yield* serveInProcess();
       const endpoint = runpodSdk("local", { baseUrl: `${url}/v2` }).endpoint("any");
@@ -115,7 +115,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("shows what a job does while it runs, ends it when asked, and goes on", () =>
+  it.live("shows the progress of a job, cancels it, and runs the next job", () =>
     Effect.gen(function* () {
       const { port } = yield* serveInProcess(["--concurrency", "1"]);
       const id = yield* submit(port, LONG);
@@ -135,7 +135,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stops a job that runs longer than its client allows", () =>
+  it.live("stops a job at the execution timeout of its policy", () =>
     Effect.gen(function* () {
       const { port } = yield* serveInProcess(["--concurrency", "1"]);
       const slow = yield* ask(port, "/run", {
@@ -148,7 +148,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("runs a failed job again under its id", () =>
+  it.live("retries a failed job under the same id", () =>
     Effect.gen(function* () {
       const marker = `${yield* temporaryFolder}/marker`;
       const { port } = yield* serveInProcess();
@@ -164,7 +164,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("finishes what it has begun when it is told to end, and says what it left", () =>
+  it.live("drains at SIGTERM, and logs the number of cancelled jobs", () =>
     Effect.gen(function* () {
       const worker = yield* serveInProcess(["--concurrency", "1"]);
       const { port } = worker;
@@ -180,7 +180,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live.each(["SIGKILL", "SIGTERM"] as const)("that keeps its jobs loses none by %s", (signal) =>
+  it.live.each(["SIGKILL", "SIGTERM"] as const)("with --keep loses no job at %s", (signal) =>
     Effect.gen(function* () {
       const folder = `${yield* temporaryFolder}/jobs`;
       const marker = `${folder}.marker`;
@@ -210,7 +210,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("refuses a folder that another server uses, or whose database is a pipe", () =>
+  it.live("with --keep refuses a folder in use, and a database that is a named pipe", () =>
     Effect.gen(function* () {
       const parent = yield* temporaryFolder;
       const args = ["serve", "--port", "0", "--keep"];
@@ -226,7 +226,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("that is developed begins again when its sources change, with its jobs", () =>
+  it.live("in development restarts when its sources change, and keeps its jobs", () =>
     Effect.gen(function* () {
       const folder = `${yield* temporaryFolder}/jobs`;
       const worker = yield* workerProcess(
@@ -253,7 +253,7 @@ describe("serve", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("fails jobs and requests whose answers are above WORKER_RESULT_LIMIT", () =>
+  it.live("fails jobs and requests whose results are above WORKER_RESULT_LIMIT", () =>
     Effect.gen(function* () {
       const { port } = yield* serveInProcess([], { WORKER_RESULT_LIMIT: "100000" });
       const job = yield* ask(port, "/runsync", { body: { input: LARGE } });
@@ -280,7 +280,7 @@ describe("serve", () => {
       }),
   );
 
-  it.live("goes by the names that RunPod's own workers have for it", () =>
+  it.live("also starts with the flags of RunPod's Python SDK", () =>
     Effect.gen(function* () {
       const worker = yield* workerProcess({}, [
         "start",
@@ -300,7 +300,7 @@ describe("serve", () => {
 });
 
 describe("start behind a load balancer", () => {
-  it.live("carries out requests and answers pings meanwhile; at the end it finishes first", () =>
+  it.live("runs requests, answers pings at the same time, and drains at SIGTERM", () =>
     Effect.gen(function* () {
       const worker = yield* workerProcess({ PORT: "0", WORKER_CONCURRENCY: "2" });
       const [, shown] = yield* worker.wrote(/Listening on 0\.0\.0\.0:(\d+)\D/);
@@ -323,7 +323,7 @@ describe("start behind a load balancer", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stops code whose client has hung up", () =>
+  it.live("stops code whose client has disconnected", () =>
     Effect.gen(function* () {
       const marker = `${yield* temporaryFolder}/marker`;
       const worker = yield* startCommandLine(["start"], { ...realEnvironment(), PORT: "0" });
@@ -340,7 +340,7 @@ describe("start behind a load balancer", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("fails requests whose answers are above WORKER_RESULT_LIMIT", () =>
+  it.live("fails requests whose results are above WORKER_RESULT_LIMIT", () =>
     Effect.gen(function* () {
       const worker = yield* startCommandLine(["start"], {
         ...realEnvironment(),
@@ -354,7 +354,7 @@ describe("start behind a load balancer", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers pings on a port of their own, where there is one", () =>
+  it.live("answers pings on PORT_HEALTH", () =>
     Effect.gen(function* () {
       // A free port is found by letting another server have it first.
       const spare = yield* serveProcess();

@@ -95,62 +95,60 @@ const assertRefused = (answer: Answer) => {
   assert.include((answer.json as { readonly error: string }).error, "no new jobs");
 };
 
-describe("Ctrl-C of serve", () => {
-  it.live(
-    "started by npm loses no answer: every client that waits gets the result of its job",
-    () =>
-      Effect.gen(function* () {
-        const { folder, begun, open } = yield* gate;
-        const worker = yield* listening(["serve", "--port", "0", "--concurrency", "5"], NPM);
-        const { port } = worker;
-        const body = { input: functionInput(GATED, [folder]) };
-        const runsync = yield* Effect.forkChild(ask(port, "/runsync?wait=300000", { body }));
-        const slow = { body: { input: functionInput(GATED_AND_SLOW, [folder]) } };
-        const execute = yield* Effect.forkChild(ask(port, "/execute", slow));
-        const awaited = idOf(yield* ask(port, "/run", { body }));
-        const sync = yield* Effect.forkChild(ask(port, `/status-sync/${awaited}?wait=300000`));
-        const generator = { input: functionInput(GATED_GENERATOR, [folder]) };
-        const streamed = idOf(yield* ask(port, "/run", { body: generator }));
-        const pollee = idOf(yield* ask(port, "/run", { body }));
-        const polling = yield* Effect.forkChild(polled(port, pollee));
-        yield* begun(5);
-        yield* idleConnection(port, "");
-        yield* idleConnection(port, "POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+describe("Ctrl-C", () => {
+  it.live("drains a serve that npm started: every waiting client gets the result of its job", () =>
+    Effect.gen(function* () {
+      const { folder, begun, open } = yield* gate;
+      const worker = yield* listening(["serve", "--port", "0", "--concurrency", "5"], NPM);
+      const { port } = worker;
+      const body = { input: functionInput(GATED, [folder]) };
+      const runsync = yield* Effect.forkChild(ask(port, "/runsync?wait=300000", { body }));
+      const slow = { body: { input: functionInput(GATED_AND_SLOW, [folder]) } };
+      const execute = yield* Effect.forkChild(ask(port, "/execute", slow));
+      const awaited = idOf(yield* ask(port, "/run", { body }));
+      const sync = yield* Effect.forkChild(ask(port, `/status-sync/${awaited}?wait=300000`));
+      const generator = { input: functionInput(GATED_GENERATOR, [folder]) };
+      const streamed = idOf(yield* ask(port, "/run", { body: generator }));
+      const pollee = idOf(yield* ask(port, "/run", { body }));
+      const polling = yield* Effect.forkChild(polled(port, pollee));
+      yield* begun(5);
+      yield* idleConnection(port, "");
+      yield* idleConnection(port, "POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\n");
 
-        // As a terminal does: npm and the worker are sent one each, and npm forwards its own.
-        yield* worker.signalGroup("SIGINT");
-        yield* worker.wrote("Draining");
-        for (const path of ["/run", "/runsync", "/v2/any/run", "/execute", `/retry/${pollee}`]) {
-          assertRefused(yield* ask(port, path, { body }));
-        }
-        const chunks: Array<unknown> = [];
-        const streaming = yield* ask(port, `/stream/${streamed}`).pipe(
-          Effect.map(({ json }) => json as { status: string; stream: ReadonlyArray<unknown> }),
-          Effect.tap(({ stream }) => Effect.sync(() => chunks.push(...stream))),
-          Effect.repeat({
-            until: ({ status, stream }) => status === "COMPLETED" && stream.length === 0,
-          }),
-          Effect.forkChild,
-        );
-        yield* open;
+      // As a terminal does: npm and the worker are sent one each, and npm forwards its own.
+      yield* worker.signalGroup("SIGINT");
+      yield* worker.wrote("Draining");
+      for (const path of ["/run", "/runsync", "/v2/any/run", "/execute", `/retry/${pollee}`]) {
+        assertRefused(yield* ask(port, path, { body }));
+      }
+      const chunks: Array<unknown> = [];
+      const streaming = yield* ask(port, `/stream/${streamed}`).pipe(
+        Effect.map(({ json }) => json as { status: string; stream: ReadonlyArray<unknown> }),
+        Effect.tap(({ stream }) => Effect.sync(() => chunks.push(...stream))),
+        Effect.repeat({
+          until: ({ status, stream }) => status === "COMPLETED" && stream.length === 0,
+        }),
+        Effect.forkChild,
+      );
+      yield* open;
 
-        assert.deepNestedInclude((yield* Fiber.join(runsync)).json, {
-          "output.json_result": "whole",
-        });
-        assert.deepNestedInclude((yield* Fiber.join(execute)).json, { json_result: "whole" });
-        assert.deepNestedInclude((yield* Fiber.join(sync)).json, { "output.json_result": "whole" });
-        assert.deepNestedInclude((yield* Fiber.join(polling)).json, {
-          "output.json_result": "whole",
-        });
-        yield* Fiber.join(streaming);
-        assert.lengthOf(chunks, 2);
-        assert.strictEqual((yield* worker.ended).code, 0);
-        assert.match(says(worker), /Worker started: listening at http:\/\/127.0.0.1:\d+/);
-        assert.include(says(worker), "Worker stopped");
-      }).pipe(Effect.scoped),
+      assert.deepNestedInclude((yield* Fiber.join(runsync)).json, {
+        "output.json_result": "whole",
+      });
+      assert.deepNestedInclude((yield* Fiber.join(execute)).json, { json_result: "whole" });
+      assert.deepNestedInclude((yield* Fiber.join(sync)).json, { "output.json_result": "whole" });
+      assert.deepNestedInclude((yield* Fiber.join(polling)).json, {
+        "output.json_result": "whole",
+      });
+      yield* Fiber.join(streaming);
+      assert.lengthOf(chunks, 2);
+      assert.strictEqual((yield* worker.ended).code, 0);
+      assert.match(says(worker), /Worker started: listening at http:\/\/127.0.0.1:\d+/);
+      assert.include(says(worker), "Worker stopped");
+    }).pipe(Effect.scoped),
   );
 
-  it.live("pressed again by the user stops running jobs immediately", () =>
+  it.live("pressed twice stops the running jobs of serve immediately", () =>
     Effect.gen(function* () {
       const { folder, begun } = yield* gate;
       const worker = yield* listening(["serve", "--port", "0"]);
@@ -172,7 +170,7 @@ describe("Ctrl-C of serve", () => {
   );
 
   it.live(
-    "or a closed terminal cancels queued jobs, and tells the clients that wait for them",
+    "or a closed terminal cancels the queued jobs of serve, and waiting clients get that status",
     () =>
       Effect.gen(function* () {
         const { folder, begun, open } = yield* gate;
@@ -194,7 +192,7 @@ describe("Ctrl-C of serve", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live("of one that keeps its jobs answers waiting clients with the reason for no result", () =>
+  it.live("in serve --keep stops jobs, and waiting clients get the reason", () =>
     Effect.gen(function* () {
       const { folder, begun } = yield* gate;
       const args = ["serve", "--port", "0", "--keep", `${folder}/jobs`];
@@ -212,30 +210,32 @@ describe("Ctrl-C of serve", () => {
   );
 });
 
-describe("SIGTERM of serve", () => {
-  it.live("ends what still runs at the end of its grace period, and answers with the reason", () =>
-    Effect.gen(function* () {
-      const { folder, begun } = yield* gate;
-      const worker = yield* listening(["serve", "--port", "0"], undefined, {
-        WORKER_SHUTDOWN_GRACE: "0.2",
-      });
-      const body = { input: functionInput(GATED, [folder]) };
-      const queued = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
-      const executed = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
-      yield* begun(2);
-      yield* worker.signal("SIGTERM");
-      const answer = yield* Fiber.join(queued);
-      assert.deepInclude(answer.json, { status: "FAILED" });
-      assert.include(answer.text, "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
-      assert.include((yield* Fiber.join(executed)).text, "The worker stopped");
-      assert.strictEqual((yield* worker.ended).code, 0);
-    }).pipe(Effect.scoped),
+describe("SIGTERM to serve", () => {
+  it.live(
+    "stops jobs that still run after WORKER_SHUTDOWN_GRACE, and responds with the reason",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun } = yield* gate;
+        const worker = yield* listening(["serve", "--port", "0"], undefined, {
+          WORKER_SHUTDOWN_GRACE: "0.2",
+        });
+        const body = { input: functionInput(GATED, [folder]) };
+        const queued = yield* Effect.forkChild(ask(worker.port, "/runsync", { body }));
+        const executed = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
+        yield* begun(2);
+        yield* worker.signal("SIGTERM");
+        const answer = yield* Fiber.join(queued);
+        assert.deepInclude(answer.json, { status: "FAILED" });
+        assert.include(answer.text, "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
+        assert.include((yield* Fiber.join(executed)).text, "The worker stopped");
+        assert.strictEqual((yield* worker.ended).code, 0);
+      }).pipe(Effect.scoped),
   );
 });
 
-describe("SIGTERM of a worker behind a load balancer", () => {
+describe("SIGTERM to a worker behind a load balancer", () => {
   it.live(
-    "lets requests end, refuses new ones with a reason, and waits for no idle connection",
+    "finishes running requests, rejects new ones, and does not wait for idle connections",
     () =>
       Effect.gen(function* () {
         const { folder, begun, open } = yield* gate;
@@ -263,21 +263,23 @@ describe("SIGTERM of a worker behind a load balancer", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live("stops requests that still run at the end of its grace period, with a reason", () =>
-    Effect.gen(function* () {
-      const { folder, begun } = yield* gate;
-      const worker = yield* listening(["start"], undefined, {
-        PORT: "0",
-        WORKER_SHUTDOWN_GRACE: "0.2",
-      });
-      const body = { input: functionInput(GATED, [folder]) };
-      const waiting = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
-      yield* begun(1);
-      yield* worker.signal("SIGTERM");
-      const answer = yield* Fiber.join(waiting);
-      assert.strictEqual(answer.status, 503);
-      assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
-      assert.strictEqual((yield* worker.ended).code, 0);
-    }).pipe(Effect.scoped),
+  it.live(
+    "stops requests that still run after WORKER_SHUTDOWN_GRACE, and responds with the reason",
+    () =>
+      Effect.gen(function* () {
+        const { folder, begun } = yield* gate;
+        const worker = yield* listening(["start"], undefined, {
+          PORT: "0",
+          WORKER_SHUTDOWN_GRACE: "0.2",
+        });
+        const body = { input: functionInput(GATED, [folder]) };
+        const waiting = yield* Effect.forkChild(ask(worker.port, "/execute", { body }));
+        yield* begun(1);
+        yield* worker.signal("SIGTERM");
+        const answer = yield* Fiber.join(waiting);
+        assert.strictEqual(answer.status, 503);
+        assert.include((answer.json as { readonly error: string }).error, "The worker stopped");
+        assert.strictEqual((yield* worker.ended).code, 0);
+      }).pipe(Effect.scoped),
   );
 });

@@ -9,8 +9,8 @@ import { functionInput } from "../../support/values/JobInputs.ts";
 const BEATS = 10;
 const INTERVAL = 300;
 
-describe("a wall clock that is set back an hour while the worker runs", () => {
-  it.live("changes neither the pace of the heartbeat nor the duration of a job", () =>
+describe("setting the wall clock back by an hour", () => {
+  it.live("affects neither the heartbeat's interval nor the logged duration of a job", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       const worker = yield* workerProcess(

@@ -34,8 +34,8 @@ const health = (pid: number, folder: string) =>
     ({ code, stderr }) => ({ code, said: stderr }),
   );
 
-describe("the images' health check", () => {
-  it.live("fails for a stopped worker, and not while a job uses all CPU", () =>
+describe("the health check of the images", () => {
+  it.live("fails for a stopped worker and passes while a job uses all CPU", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const program = programOf(
@@ -87,7 +87,7 @@ describe("the images' health check", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("fails for a worker whose event loop is blocked, and for none at all", () =>
+  it.live("fails for a worker with a blocked event loop, and without a worker", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const program = programOf(
@@ -129,7 +129,7 @@ const smoke = (code: string) =>
   }).pipe(Effect.scoped);
 
 describe("smoke.sh", () => {
-  it.live("shows the output of a failing doctor", () =>
+  it.live("shows the output of a failed doctor", () =>
     Effect.gen(function* () {
       const { code, stdout } = yield* smoke("echo 'Python is missing'; echo 'and why' >&2; exit 1");
       assert.strictEqual(code, 1);

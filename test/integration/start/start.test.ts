@@ -43,7 +43,7 @@ const add = (instance: string) =>
   );
 
 describe("start", () => {
-  it.live("runs jobs of the queue in real Python, with their output live and raw", () =>
+  it.live("runs jobs of the queue in Python and writes their output unchanged", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed();
       const first = yield* service.result(service.submit(hello));
@@ -81,7 +81,7 @@ describe("start", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers what is no request of a function", () =>
+  it.live("fails jobs that are not function requests, with the reason", () =>
     Effect.gen(function* () {
       const { service } = yield* deployed();
       const errorOf = (input: unknown) =>
@@ -93,7 +93,7 @@ describe("start", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("streams the values of a generator, and returns them all", () =>
+  it.live("streams the values of a generator and returns all of them", () =>
     Effect.gen(function* () {
       const { service } = yield* deployed();
       const id = service.submit(functionInput("def f():\n    for n in range(3):\n        yield n"));
@@ -108,7 +108,7 @@ describe("start", () => {
   );
 
   it.live(
-    "runs jobs side by side, each with its own output, and keeps instances where they are",
+    "runs jobs concurrently, each with its own output, and routes calls to the process of their instance",
     () =>
       Effect.gen(function* () {
         const { service } = yield* deployed({ WORKER_CONCURRENCY: "3" });
@@ -139,7 +139,7 @@ def f(n):
       }).pipe(Effect.scoped),
   );
 
-  it.live("stops a job with everything under it, and runs the next", () =>
+  it.live("stops a job with all its child processes and runs the next job", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed({ WORKER_CANCEL_GRACE: "0.5" });
       yield* service.result(service.submit(hello));
@@ -163,8 +163,8 @@ def f():
     }).pipe(Effect.scoped),
   );
 
-  describe("at a signal", () => {
-    it.live("ends at once while it waits for jobs", () =>
+  describe("at SIGTERM", () => {
+    it.live("exits at once while it waits for jobs", () =>
       Effect.gen(function* () {
         const { service, worker } = yield* deployed({}, { hold: 90_000 });
         yield* service.seen("take", 1);
@@ -186,7 +186,7 @@ def f():
       }).pipe(Effect.scoped),
     );
 
-    it.live("finishes and reports the job that it has, its heart beating", () =>
+    it.live("finishes and reports its job, with heartbeats until then", () =>
       Effect.gen(function* () {
         const { service, worker } = yield* deployed();
         const id = service.submit(
@@ -206,7 +206,7 @@ def f():
       }).pipe(Effect.scoped),
     );
 
-    it.live("reports the job as failed that does not end in time", () =>
+    it.live("reports a job as failed that does not end within the grace period", () =>
       Effect.gen(function* () {
         const { service, worker } = yield* deployed({
           WORKER_SHUTDOWN_GRACE: "0.3",
@@ -225,7 +225,7 @@ def f():
       }).pipe(Effect.scoped),
     );
 
-    it.live("ends at once when there is a second one, and leaves no process behind", () =>
+    it.live("exits at once at a second signal, and leaves no process behind", () =>
       Effect.gen(function* () {
         const { service, worker } = yield* deployed();
         service.submit(
@@ -245,7 +245,7 @@ def f():
     );
   });
 
-  it.live("goes on when it was frozen, and sends nothing twice", () =>
+  it.live("continues after it was frozen, and sends no result twice", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed({}, { hold: 300 });
       yield* service.result(service.submit(hello));
@@ -258,7 +258,7 @@ def f():
     }).pipe(Effect.scoped),
   );
 
-  it.live("does not start where there is no Python, and says so to RunPod", () =>
+  it.live("reports an unhealthy worker and exits when there is no Python", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed({ WORKER_PYTHON: "/no/such/python" });
       assert.strictEqual((yield* worker.ended).code, 1);
@@ -271,10 +271,10 @@ def f():
   );
 
   it.live.each([
-    ["a GPU", { WORKER_REQUIRE_GPU: "true", PATH: "/usr/bin:/bin" }, "nvidia-smi"],
-    ["so much memory", { RUNPOD_MIN_MEMORY_GB: "1000000" }, "GB of memory"],
-    ["so much space", { RUNPOD_MIN_DISK_PERCENT: "101" }, "percent of the container's disk"],
-  ] as const)("does not start where there must be %s and is not", ([, variables, words]) =>
+    ["GPU", { WORKER_REQUIRE_GPU: "true", PATH: "/usr/bin:/bin" }, "nvidia-smi"],
+    ["memory", { RUNPOD_MIN_MEMORY_GB: "1000000" }, "GB of memory"],
+    ["disk space", { RUNPOD_MIN_DISK_PERCENT: "101" }, "percent of the container's disk"],
+  ] as const)("refuses to start without the required %s", ([, variables, words]) =>
     Effect.gen(function* () {
       const { worker } = yield* deployed(variables);
       assert.strictEqual((yield* worker.ended).code, 1);
@@ -282,7 +282,7 @@ def f():
     }).pipe(Effect.scoped),
   );
 
-  it.live("ends where nvidia-smi has a GPU and CUDA can't use it", () =>
+  it.live("exits when nvidia-smi lists a GPU that CUDA can't use", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       writeFileSync(join(folder, "nvidia-smi"), "#!/bin/sh\necho 'GPU 0: Test'\n", { mode: 0o755 });
@@ -314,7 +314,7 @@ def f():
       }),
     );
 
-    it.live("runs the job of RUNPOD_TEST_INPUT, and fails when that does", () =>
+    it.live("runs the job of RUNPOD_TEST_INPUT and exits with 1 when it fails", () =>
       Effect.gen(function* () {
         const bad = yield* once({ RUNPOD_TEST_INPUT: job("def f(): raise KeyError(1)") });
         assert.strictEqual(bad.code, 1);
@@ -331,7 +331,7 @@ def f():
         { RUNPOD_TEST_INPUT: `{"input":${"[".repeat(50_000)}${"]".repeat(50_000)}}` },
         "nested deeper than 100 levels",
       ],
-    ] as const)("fails where there is %s", ([, variables, words]) =>
+    ] as const)("exits with an error for %s", ([, variables, words]) =>
       Effect.gen(function* () {
         const { code, stderr } = yield* once(variables);
         assert.strictEqual(code, 1);

@@ -20,7 +20,7 @@ const collector = Effect.gen(function* () {
 });
 
 describe("OpenTelemetry", () => {
-  it.live("gets traces, logs and metrics when its variables say where", () =>
+  it.live("receives traces, logs and metrics at OTEL_EXPORTER_OTLP_ENDPOINT", () =>
     Effect.gen(function* () {
       const { received, url } = yield* collector;
       const worker = yield* workerProcess({

@@ -24,8 +24,8 @@ const loseGpu = (folder: string) =>
 /** Any user that no process of this machine has. */
 const NOBODY = 54_321;
 
-describe("a worker whose machine can't do the work", () => {
-  it.live("answers a job that lost the GPU, takes no other job, and ends", () =>
+describe("a worker on a broken machine", () => {
+  it.live("reports the job that lost the GPU, takes no other job, and exits", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const service = yield* fakeRunPod();
@@ -44,7 +44,7 @@ describe("a worker whose machine can't do the work", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("checks the GPU after three jobs in a row that failed because of CUDA, and ends", () =>
+  it.live("checks the GPU after three CUDA errors in a row, and exits", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const service = yield* fakeRunPod();
@@ -66,7 +66,7 @@ describe("a worker whose machine can't do the work", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("works where only the temporary folder is missing, in another one", () =>
+  it.live("uses another folder when the temporary folder is missing", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       const id = service.submit(functionInput("def f(): return 1"));
@@ -79,7 +79,7 @@ describe("a worker whose machine can't do the work", () => {
   );
 
   // Only root may start a process of another user, which has a separate limit of processes.
-  describe.skipIf(process.getuid?.() !== 0)("whose processes are limited", () => {
+  describe.skipIf(process.getuid?.() !== 0)("with a limit on processes", () => {
     const limited = Effect.fnUntraced(function* (service: FakeRunPod, limit: string) {
       const folder = yield* temporaryFolder;
       for (const name of ["workspace", "temporary"]) {
@@ -99,7 +99,7 @@ describe("a worker whose machine can't do the work", () => {
       );
     });
 
-    it.live("takes no job where none is left for Python", () =>
+    it.live("takes no job when Python can't start", () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod();
         service.submit(functionInput("def f(): return 1"));

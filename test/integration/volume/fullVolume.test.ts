@@ -26,8 +26,8 @@ const canMount = await Effect.runPromise(
   Effect.scoped(Effect.map(smallDisk, ({ isMounted }) => isMounted)),
 );
 
-describe.skipIf(!canMount)("a volume without space, where a disk can be mounted", () => {
-  it.live("sends packages that do not fit to the container's own disk", () =>
+describe.skipIf(!canMount)("a worker on a full volume", () => {
+  it.live("installs packages that do not fit on the container's disk", () =>
     Effect.gen(function* () {
       const { folder } = yield* smallDisk;
       const own = yield* temporaryFolder;

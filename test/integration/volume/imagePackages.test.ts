@@ -89,8 +89,8 @@ const AS_IN_IMAGE = {
   plugins: ["bystander"],
 };
 
-describe("what the image has", () => {
-  it.live("is not fetched again for a job that names it or depends on it", () =>
+describe("a package of the image", () => {
+  it.live("is not downloaded again for a job that requires it or depends on it", () =>
     Effect.gen(function* () {
       const { worker } = yield* image;
       yield* Effect.gen(function* () {
@@ -108,7 +108,7 @@ describe("what the image has", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("gives way to another version, together with what depends on just it", () =>
+  it.live("is replaced by another version, and packages that need the old version are hidden", () =>
     Effect.gen(function* () {
       const { worker } = yield* image;
       yield* Effect.gen(function* () {
@@ -129,7 +129,7 @@ describe("what the image has", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stays as it is on its own disk, whatever jobs install", () =>
+  it.live("is never changed on disk by installs of jobs", () =>
     Effect.gen(function* () {
       const { worker, base } = yield* image;
       const files = () =>

@@ -40,8 +40,8 @@ const scene = Effect.map(temporaryFolder, (folder) => {
   };
 });
 
-describe("an install beside running jobs", () => {
-  it.live("waits for none of them, whether it adds packages or changes them", () =>
+describe("an install while other jobs run", () => {
+  it.live("does not wait for them, whether it adds or changes packages", () =>
     Effect.gen(function* () {
       const { begun, gate, isHeld, open, settings } = yield* scene;
       yield* Effect.gen(function* () {
@@ -68,7 +68,7 @@ describe("an install beside running jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("makes the next call of each process look again for modules, and only that one", () =>
+  it.live("invalidates the import caches of each process once, at its next call", () =>
     Effect.gen(function* () {
       const { settings } = yield* scene;
       // Python calls every finder when caches of folders are invalidated.
@@ -91,7 +91,7 @@ def f(): return [finder.told for finder in sys.meta_path if type(finder).__name_
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers at the local endpoint while another job runs there", () =>
+  it.live("finishes at the local endpoint before the other job", () =>
     Effect.gen(function* () {
       const { begun, gate, isHeld, open, settings } = yield* scene;
       const { port } = yield* serveInProcess(["--concurrency", "2"], settings);

@@ -17,29 +17,27 @@ const lists = (...all: ReadonlyArray<string>) => ({
 });
 
 describe("packages of workers on one volume", () => {
-  it.live(
-    "with conflicting versions live side by side, and are not installed again and again",
-    () =>
-      Effect.gen(function* () {
-        const machine = yield* testMachine(tools);
-        const versions = ["1.15.0", "1.16.0", "1.15.0", "1.16.0", "1.15.0"];
-        const turns = (order: ReadonlyArray<string>) =>
-          machine.start(lists(...order.map((version) => `six==${version}`)));
-        const one = yield* turns(versions);
-        const other = yield* turns(versions.toReversed());
-        assert.deepStrictEqual((yield* one.ready).answers, versions);
-        assert.deepStrictEqual((yield* other.ready).answers, versions.toReversed());
-        const installs = () =>
-          machine.calls("uv pip install").filter((line) => !line.includes("--dry-run")).length;
-        const before = installs();
-        const third = yield* turns(versions);
-        assert.deepStrictEqual((yield* third.ready).answers, versions);
-        assert.strictEqual(installs(), before);
-        assert.isAtMost(machine.venvs().length, 3);
-      }).pipe(Effect.scoped),
+  it.live("with conflicting versions are kept side by side and installed once each", () =>
+    Effect.gen(function* () {
+      const machine = yield* testMachine(tools);
+      const versions = ["1.15.0", "1.16.0", "1.15.0", "1.16.0", "1.15.0"];
+      const turns = (order: ReadonlyArray<string>) =>
+        machine.start(lists(...order.map((version) => `six==${version}`)));
+      const one = yield* turns(versions);
+      const other = yield* turns(versions.toReversed());
+      assert.deepStrictEqual((yield* one.ready).answers, versions);
+      assert.deepStrictEqual((yield* other.ready).answers, versions.toReversed());
+      const installs = () =>
+        machine.calls("uv pip install").filter((line) => !line.includes("--dry-run")).length;
+      const before = installs();
+      const third = yield* turns(versions);
+      assert.deepStrictEqual((yield* third.ready).answers, versions);
+      assert.strictEqual(installs(), before);
+      assert.isAtMost(machine.venvs().length, 3);
+    }).pipe(Effect.scoped),
   );
 
-  it.live("are asked for by several at once and installed once", () =>
+  it.live("are installed once when several workers need them at the same time", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const workers = yield* Effect.all(
@@ -60,7 +58,7 @@ describe("packages of workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stay locked by a uv that outlives its worker, until it is gone", () =>
+  it.live("stay locked while a uv runs that has outlived its worker", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const worker = yield* machine.start(lists("six==1.16.0"), "gatedInstall");
@@ -76,5 +74,9 @@ describe("packages of workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("are whole after each of 4 kills", () => killedInstalls(tools, 4), 120_000);
+  it.live(
+    "are complete after each of 4 installs that were killed",
+    () => killedInstalls(tools, 4),
+    120_000,
+  );
 });

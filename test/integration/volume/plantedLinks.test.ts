@@ -38,12 +38,12 @@ const machineWithOutside = Effect.gen(function* () {
   return { machine, outside, assertUntouched };
 });
 
-describe("a worker on a volume where another endpoint has planted links", () => {
+describe("a worker on a volume with links that another endpoint planted", () => {
   it.live.each([
     ["the endpoint's folder", "."],
     ["the folder of environments", ".venvs"],
     ["the lock", ".initialization.lock"],
-  ] as const)("works on its own disk when %s is one", ([, name]) =>
+  ] as const)("falls back to the container's disk when %s is a link", ([, name]) =>
     Effect.gen(function* () {
       const { machine, outside, assertUntouched } = yield* machineWithOutside;
       const place = join(machine.workspace, name);
@@ -58,7 +58,7 @@ describe("a worker on a volume where another endpoint has planted links", () => 
     }).pipe(Effect.scoped),
   );
 
-  it.live("writes its own files in the place of links, pipes and hard links, and reads none", () =>
+  it.live("replaces links, pipes and hard links in place of its files without reading them", () =>
     Effect.gen(function* () {
       const { machine, outside, assertUntouched } = yield* machineWithOutside;
       const { prefix } = yield* (yield* machine.start()).ready;

@@ -70,7 +70,7 @@ def f(): return [shared.VERSION, getattr(cloudpickle, "VERSION", None)]`;
     }).pipe(Effect.scoped),
   );
 
-  it.live("can't lead uv to an index of theirs, by a file of the volume", () =>
+  it.live("can't change the package index of another endpoint by a configuration file", () =>
     Effect.gen(function* () {
       const { folder, volume, worker } = yield* scene;
       const wheels = makeWheels(join(folder, "wheels"), { "shared-1.0": {} });
@@ -118,7 +118,7 @@ def f(): return [shared.VERSION, getattr(cloudpickle, "VERSION", None)]`;
     }).pipe(Effect.scoped),
   );
 
-  it.live("run their own uv, whatever a package brings along", () =>
+  it.live("run the worker's uv, not one that a package brings along", () =>
     Effect.gen(function* () {
       const { folder, worker } = yield* scene;
       const marker = join(folder, "marker");

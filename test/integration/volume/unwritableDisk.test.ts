@@ -75,7 +75,7 @@ describe.skipIf(!isRoot)("a worker whose user can't write to the container's dis
     }).pipe(Effect.scoped),
   );
 
-  it.live("passes its checks, and takes jobs", () =>
+  it.live("passes its checks and takes jobs", () =>
     Effect.gen(function* () {
       const { volume, PATH } = yield* folders;
       const run = yield* workerProcess(
@@ -89,7 +89,7 @@ describe.skipIf(!isRoot)("a worker whose user can't write to the container's dis
 });
 
 describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () => {
-  it.live("works on the network volume, with its temporary files too", () =>
+  it.live("works on the network volume, including its temporary files", () =>
     Effect.gen(function* () {
       const { volume, PATH } = yield* folders;
       const run = yield* workerProcess(
@@ -103,7 +103,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
     }).pipe(Effect.scoped),
   );
 
-  it.live("works on its own disk where TMPDIR names a folder that can be written to", () =>
+  it.live("works in a writable TMPDIR", () =>
     Effect.gen(function* () {
       const { volume, PATH } = yield* folders;
       const variables = { PATH, HOME: "/nonexistent", WORKER_WORKSPACE_PATH: "", TMPDIR: volume };
@@ -121,27 +121,29 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
   it.live.each([
     ["takes no job from the queue", ["start"], QUEUE],
     ["fails a job", ["start", "--test_input", INPUT], {}],
-  ] as const)("says that the disk is read-only where it has no other, and %s", ([, args, more]) =>
-    Effect.gen(function* () {
-      const { PATH } = yield* folders;
-      const run = yield* workerProcess(
-        { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/nonexistent", ...more },
-        args,
-        readOnly([]),
-      );
-      const { code } = yield* run.ended;
-      const said = run.stdout() + run.stderr();
-      assert.strictEqual(code, 1, said);
-      assert.include(said, "read-only (EROFS)");
-      assert.notInclude(said, "NotFound");
-      assert.notInclude(said, "ree some space");
-    }).pipe(Effect.scoped),
+  ] as const)(
+    "without a writable folder %s and says that the disk is read-only",
+    ([, args, more]) =>
+      Effect.gen(function* () {
+        const { PATH } = yield* folders;
+        const run = yield* workerProcess(
+          { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/nonexistent", ...more },
+          args,
+          readOnly([]),
+        );
+        const { code } = yield* run.ended;
+        const said = run.stdout() + run.stderr();
+        assert.strictEqual(code, 1, said);
+        assert.include(said, "read-only (EROFS)");
+        assert.notInclude(said, "NotFound");
+        assert.notInclude(said, "ree some space");
+      }).pipe(Effect.scoped),
   );
 
   it.live.each([
     ["new", "can't be made"],
     ["old", "can't be written to"],
-  ] as const)("keeps no jobs in a folder that is %s there, and says why", ([name, problem]) =>
+  ] as const)("refuses to keep jobs in a read-only folder that is %s", ([name, problem]) =>
     Effect.gen(function* () {
       const { folder, PATH } = yield* folders;
       yield* Effect.scoped(Layer.build(JobStore.layerFolder(join(folder, "old"))));
@@ -156,7 +158,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
     }).pipe(Effect.scoped),
   );
 
-  it.live("prunes nothing on a read-only volume, and says why", () =>
+  it.live("prunes nothing on a read-only volume and says why", () =>
     Effect.gen(function* () {
       const { volume, PATH } = yield* folders;
       const variables = { PATH, RUNPOD_VOLUME_PATH: volume };

@@ -11,11 +11,11 @@ import { findTools, importAll, testMachine } from "../../support/processes/TestM
 const tools = await Effect.runPromise(findTools);
 
 describe("workers on one volume", () => {
-  it.live("that start at once on an empty one share what one of them builds", () =>
+  it.live("that start together on an empty volume share one virtual environment", () =>
     manyColdWorkers(tools, 8),
   );
 
-  it.live("start on one that is prepared without running a program", () =>
+  it.live("start on a prepared volume without running a program", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const { prefix } = yield* (yield* machine.start()).ready;
@@ -28,7 +28,7 @@ describe("workers on one volume", () => {
   );
 
   it.live.skipIf(tools.otherPython === undefined)(
-    "of two images leave each other's environment alone (needs two versions of Python)",
+    "with two versions of Python keep separate environments",
     () =>
       Effect.gen(function* () {
         const machine = yield* testMachine(tools);
@@ -50,7 +50,7 @@ describe("workers on one volume", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live("go on with an environment of their own while a Python worker has the lock", () =>
+  it.live("use the container's disk while a worker written in Python holds the lock", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const theirs = join(machine.workspace, ".venv", "bin", "python");
@@ -70,37 +70,39 @@ describe("workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("find a whole environment after a builder was killed at any moment", () =>
+  it.live("find a complete environment after a builder was killed at any moment", () =>
     killedBuilders(tools, 5),
   );
 
-  it.live("go on without a builder that is stopped, which does no harm when it wakes", () =>
-    Effect.gen(function* () {
-      const machine = yield* testMachine(tools);
-      const builder = yield* machine.start({}, "gated");
-      yield* builder.wrote("Building the virtual environment");
-      yield* builder.signal("SIGSTOP");
-      const others = yield* Effect.all([
-        machine.start({ WORKSPACE_INIT_TIMEOUT: "0.5" }),
-        machine.start({ WORKSPACE_INIT_TIMEOUT: "0" }),
-      ]);
-      for (const other of others) {
-        const { directory, python, prefix } = yield* other.ready;
-        assert.notInclude(directory, machine.workspace);
-        assert.strictEqual(importAll(python), prefix);
-        assert.lengthOf(other.warnings(), 1);
-        assert.include(other.warnings()[0], `(holder: pid ${builder.pid} on `);
-      }
-      yield* builder.signal("SIGCONT");
-      yield* machine.open;
-      const { prefix } = yield* builder.ready;
-      assert.strictEqual(machine.published(), prefix);
-      const next = yield* machine.start();
-      assert.strictEqual((yield* next.ready).prefix, prefix);
-      for (const other of others) {
-        const own = yield* other.ready;
-        assert.strictEqual(importAll(own.python), own.prefix);
-      }
-    }).pipe(Effect.scoped),
+  it.live(
+    "use the container's disk while the builder is suspended, and the volume once it has finished",
+    () =>
+      Effect.gen(function* () {
+        const machine = yield* testMachine(tools);
+        const builder = yield* machine.start({}, "gated");
+        yield* builder.wrote("Building the virtual environment");
+        yield* builder.signal("SIGSTOP");
+        const others = yield* Effect.all([
+          machine.start({ WORKSPACE_INIT_TIMEOUT: "0.5" }),
+          machine.start({ WORKSPACE_INIT_TIMEOUT: "0" }),
+        ]);
+        for (const other of others) {
+          const { directory, python, prefix } = yield* other.ready;
+          assert.notInclude(directory, machine.workspace);
+          assert.strictEqual(importAll(python), prefix);
+          assert.lengthOf(other.warnings(), 1);
+          assert.include(other.warnings()[0], `(holder: pid ${builder.pid} on `);
+        }
+        yield* builder.signal("SIGCONT");
+        yield* machine.open;
+        const { prefix } = yield* builder.ready;
+        assert.strictEqual(machine.published(), prefix);
+        const next = yield* machine.start();
+        assert.strictEqual((yield* next.ready).prefix, prefix);
+        for (const other of others) {
+          const own = yield* other.ready;
+          assert.strictEqual(importAll(own.python), own.prefix);
+        }
+      }).pipe(Effect.scoped),
   );
 });

@@ -9,7 +9,7 @@ import { findTools, importAll, testMachine } from "../../support/processes/TestM
 const tools = await Effect.runPromise(findTools);
 
 describe("workers on one volume", () => {
-  it.live("never build together, also when a build takes longer than the others wait", () =>
+  it.live("never build at the same time, even when a build takes longer than the others wait", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const builder = yield* machine.start({}, "gated");
@@ -31,7 +31,7 @@ describe("workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("put a broken environment of another worker program aside, however large", () =>
+  it.live("rename a broken environment of another worker program, however large it is", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const old = join(machine.workspace, ".venv");
