@@ -26,7 +26,7 @@ const pythonMemory = () =>
   descendantsOf(process.pid)
     .map((pid) => {
       try {
-        return /runner\.py/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"))
+        return /tetra_runner/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"))
           ? Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * 4096
           : 0;
       } catch {
@@ -64,6 +64,7 @@ describe("a worker that runs many jobs", () => {
           heap: process.memoryUsage().rss,
           open: descriptors(),
         };
+        assert.isAbove(before.memory, 0);
         yield* Effect.repeat(round, { times: Math.ceil((2 * ROUNDS) / 3) });
         assert.isBelow(pythonMemory() - before.memory, 20 * MB, "Python's memory grew");
         assert.isBelow(process.memoryUsage().rss - before.heap, 200 * MB, "Node's memory grew");
