@@ -3,7 +3,7 @@ import { Clock, Effect, Queue } from "effect";
 import type { JobStatus } from "../../domain/EndpointJob.ts";
 import { JobStore } from "../store/JobStore.ts";
 import { type JobEntry, releaseRequest, storedJobOf } from "./JobEntry.ts";
-import { JobTable } from "./JobTable.ts";
+import { FinishedBytes, JobTable } from "./JobTable.ts";
 import { makeWebhooks } from "./JobWebhook.ts";
 import { LocalJob, SentResult } from "./LocalJob.ts";
 import { makeTimeLimits } from "./TimeLimits.ts";
@@ -18,7 +18,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
   const callWebhook = yield* makeWebhooks;
   const workerId = `local-${process.pid}`;
   const limits = yield* makeTimeLimits;
-  const table = new JobTable();
+  const table = new JobTable(yield* FinishedBytes);
   const stops = yield* Queue.sliding<string>(MAX_STOPS);
   const now = () => clock.currentTimeMillisUnsafe();
 

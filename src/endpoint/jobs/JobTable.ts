@@ -1,3 +1,5 @@
+import { Context } from "effect";
+
 import { isFinal, type JobStatus } from "../../domain/EndpointJob.ts";
 import { Changes } from "./Changes.ts";
 import { canRunAgain, type JobEntry, sizeOf } from "./JobEntry.ts";
@@ -6,6 +8,11 @@ import type { SentResult } from "./LocalJob.ts";
 /** The most results, and the most bytes of results, that are kept; the oldest are dropped first. */
 export const MAX_FINISHED = 1000;
 export const MAX_FINISHED_BYTES = 128 * 1024 * 1024;
+
+/** The most bytes of results that a queue keeps; tests have a lower limit. */
+export const FinishedBytes = Context.Reference<number>("worker-tetra/endpoint/FinishedBytes", {
+  defaultValue: () => MAX_FINISHED_BYTES,
+});
 
 const NO_BYTES = new Uint8Array();
 
@@ -33,6 +40,12 @@ export class JobTable {
     TIMED_OUT: 0,
     retried: 0,
   };
+  private readonly maxBytes: number;
+
+  constructor(maxBytes: number = MAX_FINISHED_BYTES) {
+    this.maxBytes = maxBytes;
+  }
+
   /** To be notified when a queued job may be taken. */
   readonly arrivals = new Changes();
 
@@ -148,7 +161,7 @@ export class JobTable {
 
   /** The job to forget next because there are too many results; the newest one always stays. */
   oldestExcess(): JobEntry | undefined {
-    const isWithin = this.finished.size <= MAX_FINISHED && this.bytes <= MAX_FINISHED_BYTES;
+    const isWithin = this.finished.size <= MAX_FINISHED && this.bytes <= this.maxBytes;
     if (isWithin || this.finished.size <= 1) return undefined;
     const [oldest] = this.finished;
     return oldest;

@@ -1,4 +1,4 @@
-import { Duration, Effect, Schedule, Semaphore } from "effect";
+import { Context, Duration, Effect, Schedule, Semaphore } from "effect";
 import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
 import { PostFailed, transportReason } from "../../queue/runpod/RequestFailed.ts";
@@ -12,6 +12,12 @@ const TIMEOUT = Duration.seconds(10);
 /** The most bytes of results that wait for their webhooks, and the overhead that is counted for each. */
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 const OVERHEAD_BYTES = 4096;
+
+/** The most bytes of results that wait for their webhooks; tests have a lower limit. */
+export const WaitingWebhookBytes = Context.Reference<number>(
+  "worker-tetra/endpoint/WaitingWebhookBytes",
+  { defaultValue: () => MAX_WAITING_BYTES },
+);
 
 /** Posts the end of a job to the address that its client gave. Only status 200 is a success; never fails. */
 export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
@@ -40,10 +46,11 @@ export const postToWebhook = Effect.fn("JobWebhook.post")(function* (
 export const makeWebhooks = Effect.gen(function* () {
   const client = yield* HttpClient.HttpClient;
   const scope = yield* Effect.scope;
-  const room = Semaphore.makeUnsafe(MAX_WAITING_BYTES);
+  const limit = yield* WaitingWebhookBytes;
+  const room = Semaphore.makeUnsafe(limit);
 
   return Effect.fnUntraced(function* (address: string, job: LocalJob) {
-    const size = Math.min(job.resultSize + OVERHEAD_BYTES, MAX_WAITING_BYTES);
+    const size = Math.min(job.resultSize + OVERHEAD_BYTES, limit);
     if (!(yield* room.takeIfAvailable(size))) {
       return yield* Effect.logWarning(
         `The webhook of job ${job.id} is not called: the results of too many others are still on their way`,

@@ -6,6 +6,8 @@ import { TestClock } from "effect/testing";
 
 import type { JobRequest, JobStatus } from "../../../src/domain/EndpointJob.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
+import { FinishedBytes } from "../../../src/endpoint/jobs/JobTable.ts";
+import { WaitingWebhookBytes } from "../../../src/endpoint/jobs/JobWebhook.ts";
 import { type LocalJob, streamJson } from "../../../src/endpoint/jobs/LocalJob.ts";
 import { LocalQueue } from "../../../src/endpoint/jobs/LocalQueue.ts";
 import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
@@ -357,60 +359,55 @@ describe("the queue of a local endpoint", () => {
 
   describe("is bounded", () => {
     const MIB = 1024 * 1024;
-    const large = body({ output: "x".repeat(10 * MIB) });
+    const KIB = 1024;
+    const large = body({ output: "x".repeat(100 * KIB) });
     const value = body({ output: "x".repeat(MIB) });
-    /** Hundreds of megabytes go through these tests. */
-    const TIMEOUT = 30_000;
-
-    it.effect(
-      "by dropping the oldest results above 128 MiB, and requests once they are done",
-      () =>
-        Effect.gen(function* () {
-          const queue = yield* LocalQueue;
-          const ids: Array<string> = [];
-          for (let index = 0; index < 14; index += 1) {
-            ids.push((yield* queue.submit(asked("x".repeat(MIB)))).id);
-            yield* carryOutWith(large);
-          }
-          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
-          assert.deepStrictEqual(there, ids.slice(-12));
-          const gone = yield* Effect.flip(queue.status(ids[0] ?? ""));
-          assert.include(gone.message, "128 MiB");
-        }).pipe(Effect.provide(withQueue().layer)),
-      TIMEOUT,
+    /** About a hundredth of the real limits. */
+    const limits = Layer.mergeAll(
+      Layer.succeed(FinishedBytes, 1280 * KIB),
+      Layer.succeed(WaitingWebhookBytes, 640 * KIB),
     );
 
-    it.effect(
-      "by dropping failed requests, which could be retried",
-      () =>
-        Effect.gen(function* () {
-          const queue = yield* LocalQueue;
-          const ids: Array<string> = [];
-          for (let index = 0; index < 14; index += 1) {
-            ids.push((yield* queue.submit(asked("x".repeat(10 * MIB)))).id);
-            yield* carryOut({ error: "no" });
-          }
-          assert.strictEqual((yield* queue.retry(ids[13] ?? "")).status, "IN_QUEUE");
-          const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
-          assert.deepStrictEqual(there, ids.slice(-12));
-        }).pipe(Effect.provide(withQueue().layer)),
-      TIMEOUT,
+    it.effect("by dropping the oldest results, and requests once they are done", () =>
+      Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const ids: Array<string> = [];
+        for (let index = 0; index < 14; index += 1) {
+          ids.push((yield* queue.submit(asked("x".repeat(10 * KIB)))).id);
+          yield* carryOutWith(large);
+        }
+        const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+        assert.deepStrictEqual(there, ids.slice(-12));
+        const gone = yield* Effect.flip(queue.status(ids[0] ?? ""));
+        assert.include(gone.message, "128 MiB");
+      }).pipe(Effect.provide(withQueue().layer.pipe(Layer.provide(limits)))),
     );
 
-    it.effect(
-      "by the number of results",
-      () =>
-        Effect.gen(function* () {
-          const queue = yield* LocalQueue;
-          const first = yield* queue.submit(asked("a"));
+    it.effect("by dropping failed requests, which could be retried", () =>
+      Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const ids: Array<string> = [];
+        for (let index = 0; index < 14; index += 1) {
+          ids.push((yield* queue.submit(asked("x".repeat(100 * KIB)))).id);
+          yield* carryOut({ error: "no" });
+        }
+        assert.strictEqual((yield* queue.retry(ids[13] ?? "")).status, "IN_QUEUE");
+        const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
+        assert.deepStrictEqual(there, ids.slice(-12));
+      }).pipe(Effect.provide(withQueue().layer.pipe(Layer.provide(limits)))),
+    );
+
+    it.effect("by the number of results", () =>
+      Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        const first = yield* queue.submit(asked("a"));
+        yield* carryOut({ output: 1 });
+        for (let index = 0; index < 1000; index += 1) {
+          yield* queue.submit(asked("a"));
           yield* carryOut({ output: 1 });
-          for (let index = 0; index < 1000; index += 1) {
-            yield* queue.submit(asked("a"));
-            yield* carryOut({ output: 1 });
-          }
-          yield* Effect.flip(queue.status(first.id));
-        }).pipe(Effect.provide(withQueue().layer)),
-      TIMEOUT,
+        }
+        yield* Effect.flip(queue.status(first.id));
+      }).pipe(Effect.provide(withQueue().layer)),
     );
 
     it.effect("by dropping values of a stream that nobody fetches, with one warning", () => {
@@ -457,31 +454,27 @@ describe("the queue of a local endpoint", () => {
         }).pipe(Effect.provide(withQueue().layer)),
     );
 
-    it.effect(
-      "by the bytes on their way to webhooks that do not answer",
-      () => {
-        const logs = keptLogs();
-        const { layer, posted } = withQueue(Array<number>(100).fill(500));
-        return Effect.gen(function* () {
-          const queue = yield* LocalQueue;
-          for (let index = 0; index < 9; index += 1) {
-            yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
-            yield* carryOutWith(large);
-          }
-          yield* Effect.yieldNow;
-          assert.lengthOf(posted, 6);
-          assert.lengthOf(logs.warnings(), 3);
-          // Each is tried three times, and then makes room.
-          yield* TestClock.adjust("1 minute");
-          assert.lengthOf(posted, 18);
+    it.effect("by the bytes on their way to webhooks that do not answer", () => {
+      const logs = keptLogs();
+      const { layer, posted } = withQueue(Array<number>(100).fill(500));
+      return Effect.gen(function* () {
+        const queue = yield* LocalQueue;
+        for (let index = 0; index < 9; index += 1) {
           yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
           yield* carryOutWith(large);
-          yield* Effect.yieldNow;
-          assert.lengthOf(posted, 19);
-        }).pipe(Effect.provide(Layer.merge(layer, logs.layer)));
-      },
-      TIMEOUT,
-    );
+        }
+        yield* Effect.yieldNow;
+        assert.lengthOf(posted, 6);
+        assert.lengthOf(logs.warnings(), 3);
+        // Each is tried three times, and then makes room.
+        yield* TestClock.adjust("1 minute");
+        assert.lengthOf(posted, 18);
+        yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* carryOutWith(large);
+        yield* Effect.yieldNow;
+        assert.lengthOf(posted, 19);
+      }).pipe(Effect.provide(Layer.merge(Layer.provide(layer, limits), logs.layer)));
+    });
 
     it.effect("by the room for requests, which retries need too and jobs release", () =>
       Effect.gen(function* () {
