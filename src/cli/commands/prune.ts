@@ -2,7 +2,7 @@ import { Console, Effect, Option, Schema } from "effect";
 import { Command, Flag, Prompt } from "effect/cli";
 
 import { formatBytes } from "../../platform/files/DiskUsage.ts";
-import { type Surplus, SurplusFinder } from "../../workspace/Surplus.ts";
+import { type Surplus, SurplusFinder } from "../../workspace/surplus/Surplus.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
 /** After so many days without a worker an endpoint's folder counts as left behind. */

@@ -1,6 +1,8 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+import { basename, join } from "node:path";
 
-import { isCache } from "./CacheTag.ts";
+import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
+
+import { isCache } from "../CacheTag.ts";
 
 /** A cache exists, but must not be cleaned. */
 class CacheSkipped extends Schema.TaggedError<CacheSkipped>()("CacheSkipped", {
@@ -12,7 +14,13 @@ class CacheSkipped extends Schema.TaggedError<CacheSkipped>()("CacheSkipped", {
   }
 }
 
-/** uv's folders have a version in their names, such as `wheels-v8`. */
+/** A folder of uv's cache for one kind of content, such as `wheels-v8`. */
+interface Bucket {
+  readonly name: string;
+  readonly kind: string;
+  readonly version: number;
+}
+
 const BUCKET = /^([a-z]+)-v(\d+)$/;
 
 /** Unpacked packages. */
@@ -20,6 +28,72 @@ const ARCHIVES = "archive";
 
 /** Folders for uv's temporary files. */
 const SCRATCH = new Set(["builds", "environments"]);
+
+const parseBucket = (folder: string): ReadonlyArray<Bucket> => {
+  const [, kind = "", version = ""] = BUCKET.exec(folder) ?? [];
+  return kind === "" ? [] : [{ name: folder, kind, version: Number(version) }];
+};
+
+/** The buckets that the newest uv uses, and those of older versions. */
+const splitByVersion = (buckets: ReadonlyArray<Bucket>) => {
+  const isOutdated = ({ kind, version }: Bucket) =>
+    buckets.some((other) => other.kind === kind && other.version > version);
+  return {
+    outdated: buckets.filter(isOutdated),
+    current: buckets.filter((bucket) => !isOutdated(bucket)),
+  };
+};
+
+const entriesOf = (files: FileSystem.FileSystem, folder: string) =>
+  Effect.orElseSucceed(files.readDirectoryEntries(folder), () => []);
+
+/** The names of the folders in a folder; links are left out. */
+const foldersIn = (files: FileSystem.FileSystem, folder: string) =>
+  Effect.map(entriesOf(files, folder), (entries) =>
+    entries.filter(({ type }) => type === "Directory").map(({ name }) => name),
+  );
+
+/** The names of the targets of all links below a folder. No link is followed. */
+const referencesIn: (
+  files: FileSystem.FileSystem,
+  folder: string,
+) => Effect.Effect<ReadonlyArray<string>> = Effect.fnUntraced(function* (files, folder) {
+  const found: Array<string> = [];
+  for (const { name, type } of yield* entriesOf(files, folder)) {
+    const path = join(folder, name);
+    if (type === "Directory") found.push(...(yield* referencesIn(files, path)));
+    if (type !== "SymbolicLink") continue;
+    const target = yield* Effect.option(files.readLink(path));
+    if (Option.isSome(target)) found.push(basename(target.value));
+  }
+  return found;
+});
+
+/** Outdated buckets, unpacked packages that no link of the others leads to, and temporary files. */
+const unusedIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, cache: string) {
+  const folders = yield* foldersIn(files, cache);
+  const { outdated, current } = splitByVersion(folders.flatMap(parseBucket));
+  const pathOf = ({ name }: Bucket) => join(cache, name);
+  const contents = (buckets: ReadonlyArray<Bucket>) =>
+    Effect.map(
+      Effect.forEach(buckets, (bucket) =>
+        Effect.map(foldersIn(files, pathOf(bucket)), (names) =>
+          names.map((name) => join(pathOf(bucket), name)),
+        ),
+      ),
+      (paths) => paths.flat(),
+    );
+  const referring = current.filter(({ kind }) => kind !== ARCHIVES && !SCRATCH.has(kind));
+  const references = new Set(
+    (yield* Effect.forEach(referring, (bucket) => referencesIn(files, pathOf(bucket)))).flat(),
+  );
+  const archives = yield* contents(current.filter(({ kind }) => kind === ARCHIVES));
+  return [
+    ...outdated.map(pathOf),
+    ...archives.filter((folder) => !references.has(basename(folder))),
+    ...(yield* contents(current.filter(({ kind }) => SCRATCH.has(kind)))),
+  ];
+});
 
 /**
  * Finds what can be removed from uv's cache. `uv cache prune` works with plain paths, so another endpoint could swap
@@ -38,64 +112,9 @@ export class UvCache extends Context.Service<
     this,
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
-
-      const entriesOf = (folder: string) =>
-        Effect.orElseSucceed(files.readDirectoryEntries(folder), () => []);
-
-      const foldersIn = (folder: string) =>
-        Effect.map(entriesOf(folder), (entries) =>
-          entries.filter(({ type }) => type === "Directory").map(({ name }) => name),
-        );
-
-      /** The names of the targets of all links below a folder. No link is followed. */
-      const referencesIn: (folder: string) => Effect.Effect<ReadonlyArray<string>> =
-        Effect.fnUntraced(function* (folder) {
-          const found: Array<string> = [];
-          for (const { name, type } of yield* entriesOf(folder)) {
-            const where = path.join(folder, name);
-            if (type === "Directory") found.push(...(yield* referencesIn(where)));
-            if (type !== "SymbolicLink") continue;
-            const target = yield* Effect.option(files.readLink(where));
-            if (Option.isSome(target)) found.push(path.basename(target.value));
-          }
-          return found;
-        });
-
-      const collect = Effect.fnUntraced(function* (cache: string) {
-        const buckets = (yield* foldersIn(cache)).flatMap((name) => {
-          const [, kind = "", version = ""] = BUCKET.exec(name) ?? [];
-          return kind === "" ? [] : [{ name, kind, version: Number(version) }];
-        });
-        const isOutdated = ({ kind, version }: (typeof buckets)[number]) =>
-          buckets.some((other) => other.kind === kind && other.version > version);
-        const outdated = buckets.filter(isOutdated).map(({ name }) => path.join(cache, name));
-        const current = buckets.filter((bucket) => !isOutdated(bucket));
-        const inBuckets = (isMeant: (kind: string) => boolean) =>
-          Effect.map(
-            Effect.forEach(
-              current.filter(({ kind }) => isMeant(kind)),
-              ({ name }) =>
-                Effect.map(foldersIn(path.join(cache, name)), (names) =>
-                  names.map((one) => path.join(cache, name, one)),
-                ),
-            ),
-            (folders) => folders.flat(),
-          );
-        const referred = new Set(
-          (yield* Effect.forEach(
-            current.filter(({ kind }) => kind !== ARCHIVES && !SCRATCH.has(kind)),
-            ({ name }) => referencesIn(path.join(cache, name)),
-          )).flat(),
-        );
-        const archives = (yield* inBuckets((kind) => kind === ARCHIVES)).filter(
-          (folder) => !referred.has(path.basename(folder)),
-        );
-        return [...outdated, ...archives, ...(yield* inBuckets((kind) => SCRATCH.has(kind)))];
-      });
 
       return UvCache.of({
-        lockOf: (cache) => path.join(cache, ".lock"),
+        lockOf: (cache) => join(cache, ".lock"),
         unused: Effect.fn("UvCache.unused")(function* (cache) {
           const info = yield* Effect.option(files.lstat(cache));
           if (Option.isNone(info)) return [];
@@ -103,13 +122,12 @@ export class UvCache extends Context.Service<
           if (info.value.type !== "Directory") {
             return yield* skipped("is not a folder (links are not followed)");
           }
-          const isTagged = yield* Effect.orElseSucceed(isCache(files, cache), () => false);
-          if (!isTagged) {
+          if (!(yield* Effect.orElseSucceed(isCache(files, cache), () => false))) {
             return yield* skipped(
               "has no CACHEDIR.TAG, so it may be something else than uv's cache. If it is one, any run of uv with it adds the file",
             );
           }
-          return yield* collect(cache);
+          return yield* unusedIn(files, cache);
         }),
       });
     }),

@@ -1,14 +1,14 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
 
-import { DiskUsage } from "../../src/platform/files/DiskUsage.ts";
-import type { Place } from "../../src/venv/Place.ts";
-import { SurplusFinder } from "../../src/workspace/Surplus.ts";
-import { UvCache } from "../../src/workspace/UvCache.ts";
-import { Volume } from "../../src/workspace/Volume.ts";
-import { faultyFileSystem } from "../support/files/FaultyFileSystem.ts";
-import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
+import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
+import type { Place } from "../../../src/venv/Place.ts";
+import { Volume } from "../../../src/workspace/Volume.ts";
+import { SurplusFinder } from "../../../src/workspace/surplus/Surplus.ts";
+import { UvCache } from "../../../src/workspace/surplus/UvCache.ts";
+import { faultyFileSystem } from "../../support/files/FaultyFileSystem.ts";
+import { memoryFileLock } from "../../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 
 const place: Place = {
   directory: "/own",

@@ -1,0 +1,100 @@
+import { basename, join } from "node:path";
+
+import { Effect, type FileSystem, Option } from "effect";
+
+import { lockOf, REMOVING } from "../../platform/files/Removal.ts";
+import { BUILDING, parseVenvName } from "../../venv/VenvNames.ts";
+import { LAST_START } from "../LastStart.ts";
+import { idleDays } from "./IdleTime.ts";
+
+/** What is half built or half removed belongs to nobody after so many days. */
+const ABANDONED_AFTER_DAYS = 1;
+
+/** Something that can be removed, before its size is known. */
+interface Candidate {
+  readonly path: string;
+  readonly reason: string;
+  /** Locks that its users hold. */
+  readonly locks: ReadonlyArray<string>;
+}
+
+const isFolder = (files: FileSystem.FileSystem, path: string) =>
+  Effect.orElseSucceed(
+    Effect.map(files.lstat(path), ({ type }) => type === "Directory"),
+    () => false,
+  );
+
+/** The names in a folder; none for a link, whose target is neither read nor removed. */
+const namesIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folder: string) {
+  if (!(yield* isFolder(files, folder))) return [];
+  return yield* Effect.orElseSucceed(files.readDirectory(folder), (): ReadonlyArray<string> => []);
+});
+
+const isUnfinished = (name: string) => name.startsWith(BUILDING) || name.startsWith(REMOVING);
+
+/** A virtual environment, or what is left of one, that can be removed. */
+const venvCandidate = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  path: string,
+  workspaceLock: string,
+  current: Option.Option<string>,
+  days: number,
+): Effect.fn.Return<ReadonlyArray<Candidate>> {
+  const name = basename(path);
+  const age = Option.getOrElse(yield* idleDays(files, [path, lockOf(path)]), () => 0);
+  if (isUnfinished(name)) {
+    return age > ABANDONED_AFTER_DAYS
+      ? [{ path, reason: "was left half done", locks: [workspaceLock] }]
+      : [];
+  }
+  const isVenv = parseVenvName(name) !== undefined;
+  // Without the link nobody knows which one is current.
+  const isOther = Option.exists(current, (target) => basename(target) !== name);
+  if (!isVenv || !isOther || age <= days) return [];
+  const reason = `is not the current one, unused for ${Math.floor(age)} days`;
+  return [{ path, reason, locks: [lockOf(path)] }];
+});
+
+/** What can be removed of one endpoint's folder: all of it, or single virtual environments. */
+const ofEndpoint = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  root: string,
+  days: number,
+): Effect.fn.Return<ReadonlyArray<Candidate>> {
+  const parent = join(root, ".venvs");
+  const names = yield* namesIn(files, parent);
+  const lock = join(root, ".initialization.lock");
+  const unused = yield* idleDays(files, [join(root, LAST_START), lock, parent]);
+  if (Option.isSome(unused) && unused.value > days) {
+    const venvs = names.filter((name) => parseVenvName(name) !== undefined);
+    const locks = [lock, ...venvs.map((name) => lockOf(join(parent, name)))];
+    const reason = `no worker came for ${Math.floor(unused.value)} days; files of its jobs go too`;
+    return [{ path: root, reason, locks }];
+  }
+  const current = yield* Effect.option(files.readLink(join(root, ".venv")));
+  const found = yield* Effect.forEach(names, (name) =>
+    venvCandidate(files, join(parent, name), lock, current, days),
+  );
+  return found.flat();
+});
+
+/** What can be removed of all endpoints' folders, and what is skipped, with the reason. */
+export const endpointSurplus = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  root: string,
+  days: number,
+) {
+  const found: Array<Candidate> = [];
+  const skipped: Array<string> = [];
+  for (const name of yield* namesIn(files, root)) {
+    const path = join(root, name);
+    if (!(yield* isFolder(files, path))) {
+      skipped.push(`${path} is not a folder (links are not followed)`);
+    } else if (name.startsWith(REMOVING)) {
+      found.push({ path, reason: "was left half removed", locks: [] });
+    } else {
+      found.push(...(yield* ofEndpoint(files, path, days)));
+    }
+  }
+  return { found, skipped };
+});

@@ -1,0 +1,67 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Duration, Effect, type FileSystem } from "effect";
+import { TestClock } from "effect/testing";
+
+import { endpointSurplus } from "../../../src/workspace/surplus/EndpointSurplus.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+
+const RUNTIMES = "/volume/runtimes";
+const VENVS = `${RUNTIMES}/one/.venvs`;
+
+/** What is found 40 days after all files were written. */
+const surplusAfter = Effect.fnUntraced(function* (files: FileSystem.FileSystem, days: number) {
+  yield* TestClock.adjust(Duration.days(40));
+  return yield* endpointSurplus(files, RUNTIMES, days);
+});
+
+describe("endpointSurplus", () => {
+  it.effect("names the whole folder of an unused endpoint, with the locks of its workers", () =>
+    Effect.gen(function* () {
+      const { files } = memoryFileSystem({
+        [`${VENVS}/3.12.1-abc-1`]: null,
+        [`${VENVS}/3.12.1-abc-1.lock`]: "",
+        [`${RUNTIMES}/one/.initialization.lock`]: "",
+      });
+      const { found } = yield* surplusAfter(files, 30);
+      assert.lengthOf(found, 1);
+      assert.deepInclude(found[0], {
+        path: `${RUNTIMES}/one`,
+        locks: [`${RUNTIMES}/one/.initialization.lock`, `${VENVS}/3.12.1-abc-1.lock`],
+      });
+    }),
+  );
+
+  it.effect("names what was left half built of an endpoint that is in use, and nothing else", () =>
+    Effect.gen(function* () {
+      const { files } = memoryFileSystem({
+        [`${RUNTIMES}/one/.venv`]: { link: ".venvs/3.12.1-abc-2" },
+        [`${VENVS}/3.12.1-abc-1`]: null,
+        [`${VENVS}/3.12.1-abc-2`]: null,
+        [`${VENVS}/.building-x`]: null,
+        [`${VENVS}/of-the-user`]: null,
+      });
+      const { found } = yield* surplusAfter(files, 60);
+      assert.deepStrictEqual(found, [
+        {
+          path: `${VENVS}/.building-x`,
+          reason: "was left half done",
+          locks: [`${RUNTIMES}/one/.initialization.lock`],
+        },
+      ]);
+    }),
+  );
+
+  it.effect("skips links, and names folders that were left half removed", () =>
+    Effect.gen(function* () {
+      const { files } = memoryFileSystem({
+        "/precious": null,
+        [`${RUNTIMES}/two`]: { link: "/precious" },
+        [`${RUNTIMES}/.removing-x`]: null,
+      });
+      assert.deepStrictEqual(yield* surplusAfter(files, 30), {
+        found: [{ path: `${RUNTIMES}/.removing-x`, reason: "was left half removed", locks: [] }],
+        skipped: [`${RUNTIMES}/two is not a folder (links are not followed)`],
+      });
+    }),
+  );
+});
