@@ -45,65 +45,65 @@ const decodeRequirements = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Array(Schema.String)),
 );
 
+type Files = FileSystem.FileSystem;
+
+const has = (files: Files, { prefix }: Venv, name: string): Effect.Effect<boolean> =>
+  Effect.orElseSucceed(files.exists(join(prefix, name)), () => false);
+
+/** Whether an environment is still what it was. */
+const isWhole = (files: Files, venv: Venv): Effect.Effect<boolean> =>
+  Effect.gen(function* () {
+    // `stat` follows links, so an interpreter that is gone shows here.
+    yield* files.stat(venv.python);
+    yield* files.stat(join(venv.prefix, COMPLETE));
+    const configuration = yield* readSmallFile(files, join(venv.prefix, "pyvenv.cfg"));
+    return versionOf(configuration) === venv.version;
+  }).pipe(Effect.orElseSucceed(() => false));
+
+const mark = (files: Files, { prefix }: Venv, name: string) =>
+  replaceFile(files, join(prefix, name), "");
+
 /** Files in virtual environments that tell workers of all processes about their state. */
-export const venvRecords = Effect.gen(function* () {
-  const files = yield* FileSystem.FileSystem;
-
-  const has = (venv: Venv, name: string) =>
-    Effect.orElseSucceed(files.exists(join(venv.prefix, name)), () => false);
-
-  /** Whether an environment is still what it was. */
-  const isWhole = (venv: Venv) =>
-    Effect.gen(function* () {
-      // `stat` follows links, so an interpreter that is gone shows here.
-      yield* files.stat(venv.python);
-      yield* files.stat(join(venv.prefix, COMPLETE));
-      const configuration = yield* readSmallFile(files, join(venv.prefix, "pyvenv.cfg"));
-      return versionOf(configuration) === venv.version;
-    }).pipe(Effect.orElseSucceed(() => false));
-
+export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
   /** Writes the list of requirements, which makes an environment whole. */
   const complete = (prefix: string, requirements: ReadonlyArray<string>) =>
     replaceFile(files, join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE_FILE);
 
   return {
-    isWhole,
+    isWhole: (venv: Venv) => isWhole(files, venv),
     /** Whether it is whole and was not invalidated. */
     isUsable: Effect.fnUntraced(function* (venv: Venv) {
-      return (yield* isWhole(venv)) && !(yield* has(venv, INVALID));
+      return (yield* isWhole(files, venv)) && !(yield* has(files, venv, INVALID));
     }),
     complete,
     /** The requirements that are installed in an environment. */
-    requirements: (venv: Venv): Effect.Effect<ReadonlyArray<string>> =>
-      readSmallFile(files, join(venv.prefix, COMPLETE)).pipe(
+    requirements: ({ prefix }: Venv): Effect.Effect<ReadonlyArray<string>> =>
+      readSmallFile(files, join(prefix, COMPLETE)).pipe(
         Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
         Effect.orElseSucceed((): ReadonlyArray<string> => []),
       ),
     /** From now on no worker activates this environment; processes that run from it are not affected. */
     invalidate: (venv: Venv): Effect.Effect<void> =>
-      Effect.catch(replaceFile(files, join(venv.prefix, INVALID), ""), (error) =>
+      Effect.catch(mark(files, venv, INVALID), (error) =>
         Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
       ),
     /** Records that an install is running in an environment, which may be half done until `endInstall`. */
     beginInstall: (venv: Venv): Effect.Effect<void, DiskFault> =>
-      Effect.mapError(
-        replaceFile(files, join(venv.prefix, INSTALLING), ""),
-        diskFault(venv.prefix, "can't be written"),
-      ),
+      Effect.mapError(mark(files, venv, INSTALLING), diskFault(venv.prefix, "can't be written")),
     /** Records that the install is done, and all requirements that are installed now. */
     endInstall: Effect.fn("Venv.endInstall")(function* (
-      venv: Venv,
+      { prefix }: Venv,
       requirements: ReadonlyArray<string>,
     ) {
-      yield* complete(venv.prefix, requirements).pipe(
-        Effect.andThen(files.remove(join(venv.prefix, INSTALLING))),
-        Effect.mapError(diskFault(venv.prefix, "can't be written")),
+      yield* complete(prefix, requirements).pipe(
+        Effect.andThen(files.remove(join(prefix, INSTALLING))),
+        Effect.mapError(diskFault(prefix, "can't be written")),
       );
     }),
     /** Whether an install has begun and not ended. */
-    isInstalling: (venv: Venv): Effect.Effect<boolean> => has(venv, INSTALLING),
+    isInstalling: (venv: Venv): Effect.Effect<boolean> => has(files, venv, INSTALLING),
     /** Whether an environment has something else in place of packages of the image. */
-    replacesImage: (venv: Venv): Effect.Effect<boolean> => has(venv, LINKS),
+    replacesImage: (venv: Venv): Effect.Effect<boolean> => has(files, venv, LINKS),
     /** When packages of an environment last came or went, in milliseconds; none when it can't be seen. */
     changedAt: (venv: Venv): Effect.Effect<Option.Option<number>> =>
       files.stat(sitePackages(venv.prefix, venv.version)).pipe(

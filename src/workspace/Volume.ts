@@ -1,4 +1,6 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema } from "effect";
+import { dirname, join } from "node:path";
+
+import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { APP, VOLUME_PATH, WORKSPACE_PATH } from "../platform/files/JobFolders.ts";
@@ -35,7 +37,48 @@ const endpointFolder = Effect.gen(function* () {
   return yield* new Setting.SettingInvalid({ setting, expected, fallback, given: id });
 });
 
-/** Finds out where a worker can live: on the endpoint's network volume, and on the container's own disk. */
+const isDirectory = (files: FileSystem.FileSystem, folder: string) =>
+  files.stat(folder).pipe(
+    Effect.map(({ type }) => type === "Directory"),
+    Effect.orElseSucceed(() => false),
+  );
+
+/** Whether there is nothing but RunPod's cached models below a path, which are mounted there without a volume too. */
+const hasOnlyModels = (files: FileSystem.FileSystem, root: string) =>
+  Effect.map(
+    Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
+    (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
+  );
+
+/** Whether another disk is mounted at a path. */
+const isMount = (files: FileSystem.FileSystem, root: string) =>
+  Effect.all([files.stat(root), files.stat(dirname(root))]).pipe(
+    Effect.map(([own, parent]) => own.dev !== parent.dev),
+    Effect.orElseSucceed(() => false),
+  );
+
+/** Whether there is a network volume; fails if there is one that can't be used. */
+const hasVolume = Effect.fn("Volume.shared")(function* (
+  files: FileSystem.FileSystem,
+  root: string,
+) {
+  // Only a missing folder means that there is no volume: a disconnected volume still has its folder.
+  const kind = yield* Effect.result(files.stat(root));
+  if (kind._tag === "Failure") {
+    const fault = diskFault(root, "can't be looked at")(kind.failure);
+    if (["ENOENT", "ENOTDIR"].includes(fault.code)) return false;
+    return yield* new VolumeNotWritable({ path: root, fault });
+  }
+  if (kind.success.type !== "Directory") return false;
+  const onlyModels = yield* hasOnlyModels(files, root);
+  // A new volume holds nothing else either, but is on a disk of its own.
+  if (onlyModels && !(yield* isMount(files, root))) return false;
+  const writable = yield* Effect.result(probeWrite(files, root));
+  if (writable._tag === "Success") return true;
+  return onlyModels ? false : yield* new VolumeNotWritable({ path: root, fault: writable.failure });
+});
+
+/** Finds out where a worker can have its workspace: on the endpoint's network volume, and on its own disk. */
 export class Volume extends Context.Service<
   Volume,
   {
@@ -49,70 +92,36 @@ export class Volume extends Context.Service<
     this,
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const { userCache } = yield* Environment;
       const cache = yield* writableCache;
       const root = yield* VOLUME_PATH.value;
       const endpoint = yield* endpointFolder;
       const chosen = yield* WORKSPACE_PATH.value;
 
-      const isDirectory = (folder: string) =>
-        files.stat(folder).pipe(
-          Effect.map(({ type }) => type === "Directory"),
-          Effect.orElseSucceed(() => false),
-        );
+      const models = join(root, ...CACHED_MODELS);
+      const cachedModels = (yield* isDirectory(files, models))
+        ? Option.some(models)
+        : Option.none();
 
-      const models = path.join(root, ...CACHED_MODELS);
-      const cachedModels = (yield* isDirectory(models)) ? Option.some(models) : Option.none();
-
-      /** Where cached models are all that is mounted below the path, they are also all that is there. */
-      const holdsOnlyModels = Effect.map(
-        Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
-        (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
+      const onVolume: Place = {
+        directory: join(root, "runtimes", endpoint),
+        shared: true,
+        caches: root,
+        cachedModels,
+      };
+      const defaultDirectory = Effect.map(Effect.isSuccess(probeWrite(files, APP)), (isWritable) =>
+        isWritable ? APP : join(cache, "workspace"),
       );
-
-      /** A new volume holds nothing else either, but is on a disk of its own. */
-      const isMount = Effect.all([files.stat(root), files.stat(path.dirname(root))]).pipe(
-        Effect.map(([own, parent]) => own.dev !== parent.dev),
-        Effect.orElseSucceed(() => false),
-      );
-
-      const shared = Effect.gen(function* () {
-        // Only a missing folder means that there is no volume: a disconnected volume still has its folder.
-        const kind = yield* Effect.result(files.stat(root));
-        if (kind._tag === "Failure") {
-          const fault = diskFault(root, "can't be looked at")(kind.failure);
-          if (["ENOENT", "ENOTDIR"].includes(fault.code)) return Option.none<Place>();
-          return yield* new VolumeNotWritable({ path: root, fault });
-        }
-        if (kind.success.type !== "Directory") return Option.none<Place>();
-        const onlyModels = yield* holdsOnlyModels;
-        if (onlyModels && !(yield* isMount)) return Option.none<Place>();
-        const writable = yield* Effect.result(probeWrite(files, root));
-        if (writable._tag === "Failure") {
-          if (onlyModels) return Option.none<Place>();
-          return yield* new VolumeNotWritable({ path: root, fault: writable.failure });
-        }
-        return Option.some<Place>({
-          directory: path.join(root, "runtimes", endpoint),
-          shared: true,
-          caches: root,
-          cachedModels,
-        });
-      }).pipe(Effect.withSpan("Volume.shared"));
-
-      const ownDirectory = Option.isSome(chosen)
-        ? chosen.value
-        : (yield* Effect.isSuccess(probeWrite(files, APP)))
-          ? APP
-          : path.join(cache, "workspace");
+      const directory = Option.isSome(chosen) ? chosen.value : yield* defaultDirectory;
 
       return Volume.of({
-        shared,
+        shared: Effect.map(hasVolume(files, root), (exists) =>
+          exists ? Option.some(onVolume) : Option.none(),
+        ),
         own: {
-          directory: ownDirectory,
+          directory,
           shared: false,
-          caches: ownDirectory,
+          caches: directory,
           cachedModels,
           ...(cache === userCache ? {} : { keepsCaches: true }),
         },
