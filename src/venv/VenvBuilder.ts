@@ -8,7 +8,7 @@ import { type Venv, type VenvRecords, venvRecords } from "./Venv.ts";
 import { venvFinder, venvsFolder } from "./VenvFinder.ts";
 import { publish } from "./VenvLink.ts";
 import { venvSource } from "./VenvSource.ts";
-import { venvBuild } from "./build/VenvBuild.ts";
+import { removeUnfinished, venvBuild } from "./build/VenvBuild.ts";
 import type { VenvCreationFailed } from "./build/VenvCreationFailed.ts";
 import type { UvUnavailable } from "./uv/UvInstallation.ts";
 
@@ -50,7 +50,7 @@ export class VenvBuilder extends Context.Service<
       const records = yield* venvRecords;
       const source = yield* venvSource;
       const { list, find, all, surplus } = yield* venvFinder(source, records);
-      const building = yield* venvBuild(records);
+      const buildNumbered = yield* venvBuild(records);
 
       const build = Effect.fn("VenvBuilder.build")(function* (
         place: Place,
@@ -64,10 +64,10 @@ export class VenvBuilder extends Context.Service<
           .pipe(Effect.mapError(diskFault(parent, "can't be made")));
         const [newest] = yield* list(place);
         const number = (newest?.number ?? 0) + 1;
-        const venv = yield* building.build(place, own, number, requirements, cache);
+        const venv = yield* buildNumbered(place, own, number, requirements, cache);
         yield* publish(files, place, venv);
         yield* Metric.update(venvsCreated, 1);
-        yield* building.removeUnfinished(parent);
+        yield* removeUnfinished(files, parent);
         return venv;
       });
 

@@ -20,12 +20,71 @@ import { hideReplaced } from "../image/ReplacedPackages.ts";
 import { withBasePackages } from "./BasePackages.ts";
 import { VenvCreationFailed } from "./VenvCreationFailed.ts";
 
+/** The variables of uv for a build; without a cache nothing that is downloaded is kept. */
+const uvVariables = (
+  { shared, keepsCaches, caches }: Place,
+  cache: boolean,
+  isSet: Environment["Service"]["has"],
+): Readonly<Record<string, string>> => ({
+  ...((shared || keepsCaches === true) && !isSet("UV_CACHE_DIR")
+    ? { UV_CACHE_DIR: join(caches, ".uv-cache") }
+    : {}),
+  ...(cache ? {} : { UV_NO_CACHE: "1" }),
+});
+
+/** Removes what killed workers left; under the lock nobody else is building. */
+export const removeUnfinished = Effect.fnUntraced(
+  function* (files: FileSystem.FileSystem, parent: string) {
+    for (const name of yield* files.readDirectory(parent)) {
+      if (!name.startsWith(BUILDING) && !name.startsWith(REMOVING)) continue;
+      yield* files.remove(join(parent, name), { recursive: true, force: true });
+    }
+  },
+  Effect.catch((error) => Effect.logDebug(`What was left half-built stays: ${error.message}`)),
+);
+
 /** What a virtual environment gets. */
 interface Contents {
   readonly requirements: ReadonlyArray<string>;
   /** Folders of packages that the image has. */
   readonly imageFolders: ReadonlyArray<string>;
+  /** Variables of uv. */
+  readonly environment: Readonly<Record<string, string>>;
 }
+
+/** Installs all packages of a virtual environment in a folder that can be renamed afterwards. */
+const install = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  uv: Uv["Service"],
+  folder: string,
+  venv: Venv,
+  { requirements, imageFolders: folders, environment }: Contents,
+) {
+  const failed = (step: string) => (error: ProgramFailed) =>
+    Effect.fail(new VenvCreationFailed({ path: venv.prefix, step, output: error.output }));
+  const built = {
+    prefix: folder,
+    sitePackages: sitePackages(folder, venv.version),
+    python: join(folder, "bin", "python"),
+    folders,
+  };
+  const packages = withBasePackages(requirements);
+  const { executable } = venv.base;
+  yield* uv
+    .run(["venv", "--quiet", "--no-project", "--relocatable", "--python", executable, folder], {
+      environment,
+    })
+    .pipe(Effect.catchTag("ProgramFailed", failed("uv venv")));
+  if (folders.length > 0) yield* registerImagePackages(files, built.sitePackages, folders);
+  const step = `installing ${packages.map(withoutCredentials).join(", ")}`;
+  yield* uv
+    .run(["pip", "install", "--python", built.python, "--", ...packages], {
+      environment,
+      live: true,
+    })
+    .pipe(Effect.catchTag("ProgramFailed", failed(step)));
+  if (folders.length > 0) yield* hideReplaced(files, uv, built, { environment });
+});
 
 /**
  * Builds virtual environments under a temporary name, so that nobody sees half of one. A folder is renamed instead of
@@ -37,88 +96,38 @@ export const venvBuild = Effect.fnUntraced(function* ({ complete }: VenvRecords)
   const uv = yield* Uv;
   const { has: isSet } = yield* Environment;
 
-  /** Variables of uv; without a cache nothing that is downloaded is kept. */
-  const uvEnvironment = (place: Place, cache: boolean): Readonly<Record<string, string>> => ({
-    ...((place.shared || place.keepsCaches === true) && !isSet("UV_CACHE_DIR")
-      ? { UV_CACHE_DIR: join(place.caches, ".uv-cache") }
-      : {}),
-    ...(cache ? {} : { UV_NO_CACHE: "1" }),
-  });
-
-  /** Builds all of the venv in a folder that can be renamed afterwards. */
-  const buildIn = Effect.fnUntraced(function* (
-    folder: string,
-    venv: Venv,
-    { requirements, imageFolders: folders }: Contents,
-    environment: Readonly<Record<string, string>>,
-  ) {
-    const failed = (step: string) => (error: ProgramFailed) =>
-      Effect.fail(new VenvCreationFailed({ path: venv.prefix, step, output: error.output }));
-    const built = {
-      prefix: folder,
-      sitePackages: sitePackages(folder, venv.version),
-      python: join(folder, "bin", "python"),
-      folders,
-    };
-    const packages = withBasePackages(requirements);
-    const { executable } = venv.base;
-    yield* uv
-      .run(["venv", "--quiet", "--no-project", "--relocatable", "--python", executable, folder], {
-        environment,
-      })
-      .pipe(Effect.catchTag("ProgramFailed", failed("uv venv")));
-    if (folders.length > 0) yield* registerImagePackages(files, built.sitePackages, folders);
-    const step = `installing ${packages.map(withoutCredentials).join(", ")}`;
-    yield* uv
-      .run(["pip", "install", "--python", built.python, "--", ...packages], {
-        environment,
-        live: true,
-      })
-      .pipe(Effect.catchTag("ProgramFailed", failed(step)));
-    if (folders.length > 0) yield* hideReplaced(files, uv, built, { environment });
-    yield* complete(folder, requirements);
-  });
-
   /** The folders of packages that the image has. */
   const imageFolders = Effect.fnUntraced(function* ({ image }: VenvSource) {
     if (Option.isNone(image)) return [];
     return (yield* interpreters.facts(image.value.executable)).sitePackages;
   });
 
-  return {
-    build: Effect.fnUntraced(function* (
-      place: Place,
-      source: VenvSource,
-      number: number,
-      requirements: ReadonlyArray<string>,
-      cache: boolean,
-    ) {
-      const { version } = yield* interpreters.facts(source.base.executable);
-      const venv = venvAt(place, { version, fingerprint: source.fingerprint, number }, source);
-      yield* Effect.logInfo(`Building the virtual environment ${venv.prefix}`);
-      const contents = { requirements, imageFolders: yield* imageFolders(source) };
-      const temporary = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
-      yield* buildIn(temporary, venv, contents, uvEnvironment(place, cache)).pipe(
-        Effect.andThen(files.rename(temporary, venv.prefix)),
-        Effect.catchTag("PlatformError", (error) =>
-          Effect.fail(diskFault(venv.prefix, "can't be written")(error)),
-        ),
-        Effect.onError(() =>
-          Effect.ignore(files.remove(temporary, { recursive: true, force: true })),
-        ),
-      );
-      return venv;
-    }),
-
-    /** Removes what killed workers left; under the lock nobody else is building. */
-    removeUnfinished: Effect.fnUntraced(
-      function* (parent: string) {
-        for (const name of yield* files.readDirectory(parent)) {
-          if (!name.startsWith(BUILDING) && !name.startsWith(REMOVING)) continue;
-          yield* files.remove(join(parent, name), { recursive: true, force: true });
-        }
-      },
-      Effect.catch((error) => Effect.logDebug(`What was left half-built stays: ${error.message}`)),
-    ),
-  };
+  return Effect.fnUntraced(function* (
+    place: Place,
+    source: VenvSource,
+    number: number,
+    requirements: ReadonlyArray<string>,
+    cache: boolean,
+  ) {
+    const { version } = yield* interpreters.facts(source.base.executable);
+    const venv = venvAt(place, { version, fingerprint: source.fingerprint, number }, source);
+    yield* Effect.logInfo(`Building the virtual environment ${venv.prefix}`);
+    const contents = {
+      requirements,
+      imageFolders: yield* imageFolders(source),
+      environment: uvVariables(place, cache, isSet),
+    };
+    const temporary = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
+    yield* install(files, uv, temporary, venv, contents).pipe(
+      Effect.andThen(complete(temporary, requirements)),
+      Effect.andThen(files.rename(temporary, venv.prefix)),
+      Effect.catchTag("PlatformError", (error) =>
+        Effect.fail(diskFault(venv.prefix, "can't be written")(error)),
+      ),
+      Effect.onError(() =>
+        Effect.ignore(files.remove(temporary, { recursive: true, force: true })),
+      ),
+    );
+    return venv;
+  });
 });

@@ -47,25 +47,12 @@ const pipInstall = (folder: string): ReadonlyArray<string> => [
   `uv==${VERSION}`,
 ];
 
-/** Installs uv with pip into the cache of this user, once for all workers. */
-export const uvInstallation = Effect.gen(function* () {
+/** Downloads uv with the pip of an interpreter, else with the pip of a virtual environment of it. */
+const uvDownload = Effect.gen(function* () {
   const programs = yield* Programs;
-  const files = yield* FileSystem.FileSystem;
-  const interpreters = yield* Interpreters;
   const { forPrograms } = yield* Environment;
 
-  const tools = join(yield* writableCache, "tools");
-  const installed = join(tools, `uv-${VERSION}`);
-  const command = join(installed, "bin", "uv");
-
-  const isRunnable = (program: string) =>
-    programs.run(program, ["--version"]).pipe(
-      Effect.as(true),
-      Effect.orElseSucceed(() => false),
-    );
-
-  /** With the pip of an interpreter, else with the pip of a virtual environment of it. */
-  const download = Effect.fnUntraced(function* (executable: string, work: string, folder: string) {
+  return Effect.fnUntraced(function* (executable: string, work: string, folder: string) {
     // Replaces the file in the user's folder, which jobs can write; the system's file is still read.
     const configuration = forPrograms["PIP_CONFIG_FILE"] ?? join(work, "pip.conf");
     const options = { directory: DIRECTORY, environment: { PIP_CONFIG_FILE: configuration } };
@@ -81,6 +68,24 @@ export const uvInstallation = Effect.gen(function* () {
       ),
     );
   });
+});
+
+/** Installs uv with pip into the cache of this user, once for all workers. */
+export const uvInstallation = Effect.gen(function* () {
+  const programs = yield* Programs;
+  const files = yield* FileSystem.FileSystem;
+  const interpreters = yield* Interpreters;
+  const download = yield* uvDownload;
+
+  const tools = join(yield* writableCache, "tools");
+  const installed = join(tools, `uv-${VERSION}`);
+  const command = join(installed, "bin", "uv");
+
+  const isRunnable = (program: string) =>
+    programs.run(program, ["--version"]).pipe(
+      Effect.as(true),
+      Effect.orElseSucceed(() => false),
+    );
 
   /**
    * Gives a complete download the name that workers look for. One that another worker installed meanwhile is kept,
