@@ -2,7 +2,7 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Layer, Runtime } from "effect";
 
 import { commandLine } from "./cli/CommandLine.ts";
-import { refuse, unforeseen } from "./cli/process/CommandFailure.ts";
+import { refuse, reportInternalError } from "./cli/process/CommandFailure.ts";
 import { Logging } from "./cli/process/Logging.ts";
 import { Shutdown, signalResponder } from "./cli/process/Shutdown.ts";
 import { standardStreams } from "./cli/process/StandardStreams.ts";
@@ -50,7 +50,7 @@ const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
 });
 
 commandLine().pipe(
-  Effect.catchCause(unforeseen),
+  Effect.catchCause(reportInternalError),
   Effect.provide(
     Layer.mergeAll(Logging, Telemetry, Layer.succeed(Shutdown, shutdown)).pipe(
       Layer.provideMerge(Environment.layer),

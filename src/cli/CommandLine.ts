@@ -14,7 +14,7 @@ import { Failed, refuse } from "./process/CommandFailure.ts";
 import { displayOf } from "./results/ResultDisplay.ts";
 import { visibleConsole } from "./results/TerminalText.ts";
 
-/** Help goes to stdout when somebody asked for it; what is wrong with a command goes to stderr. */
+/** Help goes to stdout if it was requested; usage errors go to stderr. */
 const Presenter = CliOutput.layerPresenter({
   present: (event) =>
     event._tag === "InvalidInvocation"

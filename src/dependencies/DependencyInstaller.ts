@@ -1,12 +1,12 @@
 import { Context, Effect, Layer } from "effect";
 
 import type { PreparedWorkspace } from "../workspace/Workspace.ts";
-import { bothEnds } from "./LastWords.ts";
 import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import { SystemPackages } from "./SystemPackages.ts";
+import { bothEnds } from "./ToolOutput.ts";
 import type { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
-/** What a job needs beside its code. */
+/** The dependencies of a job. */
 export interface Dependencies {
   /** PEP 508 requirements. */
   readonly python: ReadonlyArray<string>;

@@ -50,7 +50,7 @@ export class PythonPackages extends Context.Service<
       const installOnOwnDisk = yield* ownDiskFallback;
       const { withPermit: oneAtATime } = Semaphore.makeUnsafe(1);
 
-      /** Installs under the lock of the workspace, unless nothing is missing or somebody else was quicker. */
+      /** Installs under the lock of the workspace, unless nothing is missing or another job has installed it meanwhile. */
       const installLocked = Effect.fn("PythonPackages.install")(function* (
         requirements: ReadonlyArray<string>,
         cache: boolean,

@@ -21,23 +21,23 @@ export interface Outcome extends Omit<Finding, "subject"> {
   readonly reason?: string;
 }
 
-/** Something that a worker needs or could use, and how to find out whether this machine has it. */
+/** Finds out whether this machine has something that a worker needs or could use. */
 export interface Check<R> {
-  /** Looks at it for a person. */
+  /** Makes the check for a person. */
   readonly look: Effect.Effect<Finding, never, R>;
   /** Whether it is worth a line when all is well. */
   readonly showsOk: boolean;
 }
 
-/** Something without which `start` refuses to run. */
+/** A check of something without which `start` refuses to run. */
 export interface RequiredCheck<R, Q> extends Check<R> {
   /** The name of the check in the report to RunPod. */
   readonly refusal: Unfit["check"];
-  /** Looks as closely as `start` needs, which delays the first job. */
+  /** Makes the check as closely as `start` needs, since it delays the first job. */
   readonly quickLook: Effect.Effect<Outcome, never, Q>;
 }
 
-/** A check that takes longer has found that something hangs, such as the driver of a GPU. */
+/** A check that takes longer fails: something hangs, such as the driver of a GPU. */
 const TIME_LIMIT = Duration.seconds(10);
 
 /** Limits the time of a check; `what` is what `start` calls it. */
@@ -60,7 +60,7 @@ interface Failure {
 
 type Look<R> = Effect.Effect<Outcome, Failure, R>;
 
-/** Something that a worker can't do without. */
+/** The finding of a failed check. */
 export const missing = (subject: string, { message }: Failure): Finding => ({
   subject,
   state: "missing",
@@ -74,13 +74,13 @@ const findingOf = <R>(subject: string, look: Look<R>): Effect.Effect<Finding, ne
     onFailure: (error) => missing(error instanceof SettingInvalid ? error.setting : subject, error),
   });
 
-/** A check for people. Its failure means that what it looks at is missing. */
+/** A check that only `doctor` makes. If `look` fails, the subject is missing. */
 export const check = <R>(subject: string, look: Look<R>): Check<R> => ({
   look: findingOf(subject, look),
   showsOk: true,
 });
 
-/** A check that `start` makes too. Its failure means that what it looks at is missing. */
+/** A check that `start` makes too. If `look` fails, the subject is missing. */
 export const required = <R, Q = R>({
   subject,
   refusal,

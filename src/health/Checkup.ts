@@ -10,7 +10,7 @@ import type { Finding } from "./Check.ts";
 import { MACHINE_CHECKS } from "./MachineChecks.ts";
 import { CurrentPlace } from "./checks/Volume.ts";
 
-/** Everything that a worker needs, looked at in the order in which it needs it; and where it would live. */
+/** Makes all checks for a person, in the order in which a worker needs what they check. */
 export const checkup = Effect.gen(function* () {
   const findings: Array<Finding> = [];
   for (const { look, showsOk } of MACHINE_CHECKS) {
@@ -20,7 +20,7 @@ export const checkup = Effect.gen(function* () {
   return { place: (yield* CurrentPlace).place, findings };
 }).pipe(Effect.provide(CurrentPlace.layer), Effect.withSpan("doctor.checkup"));
 
-/** All that the checks look with. */
+/** The services of the checks. */
 export const checkupLayer = Layer.mergeAll(
   Interpreters.layer,
   Uv.layer,

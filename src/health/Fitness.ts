@@ -29,20 +29,20 @@ const isRequired = (
   check: MachineCheck,
 ): check is Extract<MachineCheck, RequiredCheck<never, never>> => "refusal" in check;
 
-/** What a machine must have before it takes a job; a few milliseconds' work. */
+/** Whether this machine can run jobs. An unfit machine is reported to RunPod. */
 export class Fitness extends Context.Service<
   Fitness,
   {
-    /** Fails with what is missing, after the service was told. */
+    /** Makes the required checks, which takes a few milliseconds. Reports to RunPod before it fails. */
     readonly check: Effect.Effect<void, Unfit>;
-    /** Whether a GPU must be there. */
+    /** Whether a GPU is required. */
     readonly requiresGpu: boolean;
     /**
-     * Checks that a required GPU is still there and that CUDA works with this interpreter; slower than the first check.
-     * Reports to the service before it fails.
+     * Checks that a required GPU is still there and that CUDA works with this interpreter; slower than `check`. Reports
+     * to RunPod before it fails.
      */
     readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
-    /** Reports to the service that this worker is unfit, and fails. */
+    /** Reports to RunPod that this worker is unfit, and fails. */
     readonly refuse: (unfit: Unfit) => Effect.Effect<never, Unfit>;
   }
 >()("worker-tetra/health/Fitness") {

@@ -10,8 +10,8 @@ import { venv } from "./checks/Venv.ts";
 import { ownDisk, volume } from "./checks/Volume.ts";
 
 /**
- * All that is looked at on a machine, in the order in which a worker needs it: `doctor` shows it, and `start` refuses to
- * run without what is required of it.
+ * The checks of a machine, in the order in which a worker needs what they check: `doctor` shows them all, and `start`
+ * refuses to run if a required one fails.
  */
 export const MACHINE_CHECKS = [
   node,

@@ -37,7 +37,7 @@ const programsOf = (variables: Variables): Variables => {
   for (const [name, value] of Object.entries(variables)) {
     if (isOwnCredential(name) || hasServeKey(value, variables) || (launched && isOfLauncher(name)))
       continue;
-    // Compiled modules are kept beside the sources: without them every import costs seconds more.
+    // Without compiled modules next to the sources every import takes seconds longer.
     if (name === "PYTHONDONTWRITEBYTECODE") continue;
     kept[name] = value;
   }
@@ -64,7 +64,7 @@ const userCacheOf = ({ XDG_CACHE_HOME, HOME }: Variables): string => {
 
 /**
  * The environment as it was when the worker started. Nothing else reads the process's environment:
- * settings come through the `ConfigProvider` that the layer installs beside it.
+ * settings are read from the `ConfigProvider` that the layer provides too.
  */
 export class Environment extends Context.Service<
   Environment,

@@ -19,10 +19,10 @@ export interface Secrets {
   readonly phrases: ReadonlyArray<Phrase>;
 }
 
-/** What may be a secret by where it stands, such as a user's name: shorter ones are ordinary words of a job's output. */
+/** The shortest text that is a secret only by its position, such as a user's name: shorter ones may be ordinary words. */
 const SHORTEST_UNNAMED = 16;
 
-/** What a name says is a secret, such as a password. Eight characters may be seen of any secret. */
+/** The shortest secret by its name, such as a password. Eight characters may be seen of any secret. */
 const SHORTEST_NAMED = 9;
 
 /** Longer values, such as whole key files, do not occur in addresses. */
@@ -32,7 +32,7 @@ const LONGEST_IN_ADDRESS = 4096;
 const SECRET_NAME =
   /^RUNPOD_SECRET_|^WORKER_SERVE_KEY$|(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY)$/i;
 
-/** Some indexes want a token for a name. */
+/** Some package indexes take a token as the user's name. */
 const INDEX_USER = /^UV_INDEX_.*_USERNAME$/i;
 
 const isLong = ({ length }: string): boolean => length >= SHORTEST_UNNAMED;
@@ -94,7 +94,7 @@ const webhookSecrets = (template: string): Secrets => {
   };
 };
 
-/** Headers as OpenTelemetry's variables have them: `name=value,name=value`. */
+/** The values of headers in OpenTelemetry's variables: `name=value,name=value`. */
 const headerValues = (value: string): ReadonlyArray<string> =>
   value.split(",").map((header) => {
     const text = decoded(header.slice(header.indexOf("=") + 1).trim());
@@ -131,7 +131,7 @@ const secretsOfVariable = (name: string, value: string): Secrets => {
   };
 };
 
-/** A text as JSON has it, with and without characters beyond ASCII. */
+/** A text as it is encoded in JSON, with and without characters beyond ASCII. */
 const inJson = (text: string): ReadonlyArray<string> => {
   const plain = JSON.stringify(text).slice(1, -1);
   const ascii = plain.replaceAll(
@@ -144,7 +144,7 @@ const inJson = (text: string): ReadonlyArray<string> => {
 const withLowerCaseCodes = (form: string): string =>
   form.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
 
-/** A text as it stands in addresses: by JavaScript, by Python's `quote` and by forms. */
+/** A text as it is encoded in addresses: by JavaScript, by Python's `quote` and by forms. */
 const inAddresses = (text: string): ReadonlyArray<string> => {
   const encoded = encodeURIComponent(text.toWellFormed());
   const strict = encoded.replaceAll(
@@ -161,7 +161,7 @@ const spellingsOf = (secret: string): ReadonlyArray<string> => [
   ...(secret.length > LONGEST_IN_ADDRESS ? [] : inAddresses(secret)),
 ];
 
-/** The secrets that a process knows by its environment, in every spelling in which they may come up. */
+/** The secrets in the environment of a process, in every encoding in which they may occur. */
 export const secretsOf = (variables: Variables): Secrets => {
   const found = Object.entries(variables).map(([name, value]) => secretsOfVariable(name, value));
   const phrases = new Map(

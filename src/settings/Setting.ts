@@ -15,7 +15,7 @@ import { excerpt } from "./Excerpt.ts";
 /** The most characters of a value that are shown. */
 const LONGEST_VALUE = 200;
 
-/** A variable holds something that its setting can't use. */
+/** The value of a variable is invalid. */
 export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
   setting: Schema.String,
   expected: Schema.String,
@@ -29,29 +29,29 @@ export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("Settin
   }
 }
 
-/** What a person needs to know of a setting: the row of a table. */
+/** The documentation of a setting: a row of a table. */
 interface Declaration {
   /** The environment variable. */
   readonly name: string;
   /** What it is for, one sentence. */
   readonly doc: string;
-  /** What a value must look like, with its unit. */
+  /** The format of a value, with its unit. */
   readonly expected: string;
   /** The default in words. */
   readonly fallback: string;
-  /** Nobody may see its value. */
+  /** Its value must not be shown. */
   readonly isSecret?: boolean;
 }
 
-/** What a setting is now. */
+/** A setting with its current value. */
 export interface InForce extends Declaration {
   /** What the user has set, with credentials masked; "set" in place of a secret. */
   readonly given: Option.Option<string>;
-  /** What is wrong with that. */
+  /** Why the value is invalid. */
   readonly problem: Option.Option<string>;
 }
 
-/** One environment variable that this program obeys, declared beside the service that reads it. */
+/** An environment variable of this program, declared next to the service that reads it. */
 export interface Setting<A> extends Declaration {
   /** The value in force; fails, naming the variable, when it is not usable. */
   readonly value: Effect.Effect<A, SettingInvalid>;
@@ -63,7 +63,7 @@ const declarations = new Map<string, Setting<unknown>>();
 export const declared = (): ReadonlyArray<Setting<unknown>> =>
   [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 
-/** The same with what they are now. */
+/** The same with their current values. */
 export const inForce = Effect.suspend(() =>
   Effect.forEach(
     declared(),
@@ -189,7 +189,7 @@ export const integer = (
     ),
   );
 
-/** A number that may be absent; `fallback` says in words what holds then. */
+/** A number that may be absent; `fallback` describes what is used then. */
 export const optionalNumber = (options: {
   readonly name: string;
   readonly doc: string;
@@ -201,7 +201,7 @@ export const optionalNumber = (options: {
     Config.schema(number(0), options.name).pipe(Config.option),
   );
 
-/** A TCP port that may be absent; `fallback` says in words what holds then. */
+/** A TCP port that may be absent; `fallback` describes what is used then. */
 export const optionalPort = (options: {
   readonly name: string;
   readonly doc: string;
@@ -217,7 +217,7 @@ export const optionalPort = (options: {
     ).pipe(Config.option),
   );
 
-/** A text that is used as it stands. */
+/** A text that is used unchanged. */
 export const text = (options: {
   readonly name: string;
   readonly doc: string;
@@ -226,7 +226,7 @@ export const text = (options: {
 }): Setting<string> =>
   declare(options, Config.String(options.name).pipe(Config.withDefault(options.fallback)));
 
-/** A text that may be absent; `fallback` says in words what holds then. */
+/** A text that may be absent; `fallback` describes what is used then. */
 export const optionalText = (options: {
   readonly name: string;
   readonly doc: string;
@@ -237,7 +237,7 @@ export const optionalText = (options: {
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 
-/** Something that nobody may see. */
+/** A secret, which is never shown. */
 export const secret = (options: {
   readonly name: string;
   readonly doc: string;
@@ -254,7 +254,7 @@ export const flag = (options: { readonly name: string; readonly doc: string }): 
     Config.Boolean(options.name).pipe(Config.withDefault(false)),
   );
 
-/** One of a few words, in capitals or not; a second variable counts where the first is not set. */
+/** One of a few words, in any case; the second variable is used if the first is not set. */
 export const choice = <const Choices extends ReadonlyArray<string>>(options: {
   readonly name: string;
   readonly doc: string;

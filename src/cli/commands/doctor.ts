@@ -19,7 +19,7 @@ interface Size {
   readonly bytes: number;
 }
 
-/** All that is known of this machine. */
+/** Everything that `doctor` shows. */
 interface Report {
   readonly worker: string;
   readonly host: string;
@@ -47,7 +47,7 @@ const sizesOf = Effect.fnUntraced(function* ({ caches, directory, shared }: Plac
   return sizes;
 });
 
-/** RunPod's variables as a finding, and each setting that can't be used as one of its own. */
+/** One finding about RunPod's variables, and one for each invalid setting. */
 const variables = (settings: ReadonlyArray<Setting.InForce>): ReadonlyArray<Finding> => {
   const ofRunPod = settings.filter(
     ({ name, given }) => name.startsWith("RUNPOD_") && Option.isSome(given),
@@ -70,8 +70,8 @@ const variables = (settings: ReadonlyArray<Setting.InForce>): ReadonlyArray<Find
 
 const nothing = { findings: [], lastStart: Option.none<Start>(), sizes: [] };
 
-/** What there is to see on this machine; nothing while a setting says where not to look. */
-const looked = Effect.gen(function* () {
+/** What the checks of this machine find; nothing if an invalid setting keeps them from starting. */
+const inspect = Effect.gen(function* () {
   const { place, findings } = yield* checkup;
   const lastStart = yield* (yield* LastStart).read(place);
   return { findings, lastStart, sizes: yield* sizesOf(place) };
@@ -84,7 +84,7 @@ const looked = Effect.gen(function* () {
 
 const report = Effect.gen(function* () {
   const settings = yield* Setting.inForce;
-  const { findings, lastStart, sizes } = yield* looked;
+  const { findings, lastStart, sizes } = yield* inspect;
   const known = new Set(findings.map(({ subject }) => subject));
   const all = [...findings, ...variables(settings).filter(({ subject }) => !known.has(subject))];
   const result: Report = {
@@ -105,7 +105,7 @@ const report = Effect.gen(function* () {
 
 const MARKS = { ok: "✓", warning: "!", missing: "✗" } as const;
 
-/** The first line beside its subject, the others under it. */
+/** A text of one or more lines in the column after its subject. */
 const entry = (mark: string, subject: string, text: string): string =>
   `${mark} ${subject.padEnd(12)} ${text.replaceAll("\n", `\n${" ".repeat(15)}`)}`;
 
@@ -133,7 +133,7 @@ const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) =
   ];
 };
 
-/** `doctor`: what this machine has for a worker. */
+/** `doctor`: shows what this machine has for a worker. */
 export const doctor = Command.make(
   "doctor",
   {

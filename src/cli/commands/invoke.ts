@@ -18,7 +18,7 @@ const decodeAnswer = Schema.decodeUnknownOption(
   FunctionResponse.mapFields(Struct.map(Schema.optionalKey)),
 );
 
-/** RunPod takes the error out of an answer and puts it beside it. */
+/** RunPod moves the `error` of an answer out of `output` into a field of the job. */
 const responseOf = ({ status, output, error }: RemoteJob): Option.Option<FunctionResponse> => {
   const reportedError =
     error === undefined || error === null || error === "" ? undefined : textOf(error);
@@ -33,7 +33,7 @@ const responseOf = ({ status, output, error }: RemoteJob): Option.Option<Functio
 
 const secondsOf = (milliseconds: number | undefined) => ((milliseconds ?? 0) / 1000).toFixed(2);
 
-/** Sends one request and follows it; whether it succeeded. */
+/** Sends one request and waits for its end; returns whether it succeeded. */
 const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, json: boolean) {
   const client = yield* EndpointClient;
   if (!json) yield* Console.log(`▶ ${request.label}`);
@@ -51,7 +51,7 @@ const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, j
   );
   const response = responseOf(job);
   if (Option.isNone(response)) {
-    // Another kind of worker answered; what it says is shown as it is.
+    // The answer of another kind of worker is shown unchanged.
     yield* Console.log(JSON.stringify(job.output ?? null));
     return true;
   }

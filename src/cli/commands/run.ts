@@ -33,7 +33,7 @@ const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines:
   return response;
 });
 
-/** One request for a person: what it printed as it comes, then how it ended. */
+/** Runs one request for a person: shows its output live, then how it ended. */
 const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const console = yield* Console.Console;
   console.log(`▶ ${request.label}`);
@@ -67,7 +67,7 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
   return verdict;
 });
 
-/** One request for a program: its answer as one line on stdout, and everything else on stderr. */
+/** Runs one request for a program: prints its answer as one line on stdout, and everything else on stderr. */
 const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const console = yield* Console.Console;
   const response = yield* execute(request, (lines) => console.error(lines));
@@ -115,7 +115,7 @@ const handler = Effect.fn("run")(function* ({
   if (tally.failed > 0) return yield* new Failed({ exitCode: 1 });
 });
 
-/** `run FILE…`: the worker without RunPod, for one or a few requests. */
+/** `run FILE…`: runs requests of files without RunPod. */
 export const run = Command.make(
   "run",
   {

@@ -46,7 +46,7 @@ const Port = Flag.Int("port").pipe(
   Flag.withSchema(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 65_535 })))),
 );
 
-/** `serve`: the worker without the cloud. */
+/** `serve`: a RunPod endpoint on this machine. */
 export const serve = Command.make(
   "serve",
   {

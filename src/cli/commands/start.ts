@@ -31,7 +31,7 @@ const PORT_HEALTH = Setting.optionalPort({
 const failing = (message: string) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
 
-/** One job, and its answer as a line on stdout. */
+/** Runs one job, and prints its answer as a line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const executor = yield* RemoteExecutor;
   const answer = yield* Effect.provideService(executor.execute(job.input), JobListener, liveOutput);
@@ -133,7 +133,7 @@ export const start = Command.make("start", FLAGS, handler).pipe(
   ]),
 );
 
-/** What the program does when it is told nothing else. */
+/** What the program does without a command. */
 export const startByDefault = handler({
   testInput: Option.none(),
   serveApi: false,
@@ -143,7 +143,7 @@ export const startByDefault = handler({
   logLevel: Option.none(),
 });
 
-/** All that the command needs. */
+/** The services of the command. */
 export const startLayer = Layer.mergeAll(
   QueueWorker.layer,
   Webhooks.layer,

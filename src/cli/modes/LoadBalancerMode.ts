@@ -15,7 +15,7 @@ import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
 /** RunPod's proxy is what clients reach; the container itself listens everywhere. */
 const HOST = "0.0.0.0";
 
-/** Carries out requests of a load balancer until somebody asks for an end; what is at work is finished first. */
+/** Serves requests of a load balancer until shutdown is requested; running requests finish. */
 export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyArray<number>) {
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;

@@ -33,9 +33,9 @@ export interface ServingOptions {
   readonly host: string;
   readonly port: Option.Option<number>;
   readonly concurrency: Option.Option<number>;
-  /** A folder for jobs to outlive a restart. */
+  /** The folder in which jobs are kept, so that they survive a restart. */
   readonly keep: Option.Option<string>;
-  /** What clients must send. */
+  /** The API key that clients must send. */
   readonly key: Option.Option<Redacted.Redacted<string>>;
 }
 
@@ -46,7 +46,7 @@ const urlOf = (host: string, port: number): string =>
 const addressOf = (host: string, port: number): string =>
   urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
 
-/** All that carries out jobs, with a queue of its own. */
+/** A worker with a local queue, and what the routes of the endpoint need. */
 const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
   const queue = LocalQueue.layer.pipe(
     Layer.provide(
@@ -62,7 +62,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
     Layer.provide([forWorker, ResultStore.layer, Webhooks.layer]),
     Layer.provideMerge(queue),
   );
-  // Nothing is shared with a worker that was made from the unamended environment.
+  // Not shared with layers of the original environment.
   return Layer.fresh(
     Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer).pipe(
       Layer.provideMerge(environment),
@@ -116,14 +116,14 @@ const drainWhenRequested = Effect.gen(function* () {
 });
 
 /** Completes when WORKER_SHUTDOWN_GRACE is over and clients had time to fetch their results. */
-const patience = Effect.gen(function* () {
+const shutdownLimit = Effect.gen(function* () {
   const grace = yield* SHUTDOWN_GRACE.value;
   if (Option.isNone(grace)) return yield* Effect.never;
   yield* (yield* Shutdown).requested;
   yield* Effect.sleep(Duration.sum(grace.value, ANSWER_TIMEOUT));
 });
 
-/** Works on the queue until somebody asks for an end; what is at work is finished first. */
+/** Runs the jobs of the queue until shutdown is requested; running jobs finish. */
 const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boolean) {
   const worker = yield* QueueWorker;
   const runner = yield* RunnerPool;
@@ -135,23 +135,20 @@ const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boole
     }),
   );
   const run = Effect.provideService(worker.run(functionHandler), JobListener, liveOutput);
-  // What is kept is run again by the next process, so there is nothing to wait for.
+  // The next process runs kept jobs again, so there is nothing to wait for.
   if (keeps) {
     yield* run;
     return;
   }
   yield* Effect.forkScoped(drainWhenRequested);
-  const patienceFiber = yield* Effect.forkScoped(patience);
+  const limitFiber = yield* Effect.forkScoped(shutdownLimit);
   yield* run;
   // A job that was submitted while the worker was draining.
   yield* cancelQueued;
-  yield* Effect.raceFirst(
-    Effect.andThen(drain.answered, drain.collected),
-    Fiber.join(patienceFiber),
-  );
+  yield* Effect.raceFirst(Effect.andThen(drain.answered, drain.collected), Fiber.join(limitFiber));
 });
 
-/** A RunPod endpoint on this machine, until somebody asks for its end. */
+/** Serves a RunPod endpoint on this machine until shutdown is requested. */
 export const serveLocally = Effect.fn("serve")(
   function* ({ host, port, concurrency, keep, key }: ServingOptions) {
     const token = Redacted.make(randomBytes(32).toString("base64url"));

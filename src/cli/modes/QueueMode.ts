@@ -48,7 +48,7 @@ export const takeJobs = Effect.gen(function* () {
     Effect.tapErrorTag("Unfit", (unfit) =>
       Effect.andThen(Ref.set(verdict, Option.some(unfit)), Effect.logError(unfit.message)),
     ),
-    // What jobs at work have to say is still brought home.
+    // Running jobs finish, and their results are delivered.
     Effect.onError(() => worker.drain),
   );
   const reason = yield* Ref.make("WORKER_REFRESH is set");

@@ -2,7 +2,7 @@ import { Cause, Console, Effect, Predicate, References, Runtime, Schema } from "
 
 import { visibleLines } from "../results/TerminalText.ts";
 
-/** The program ends with this exit code; whatever there is to say about it was said already. */
+/** Ends the program with this exit code; the reason was reported before. */
 export class Failed extends Schema.TaggedError<Failed>()("Failed", {
   /** 1: it could not be done, or a job failed. 2: the command line, a setting or a file could not be used. */
   exitCode: Schema.Literals([1, 2]),
@@ -15,20 +15,20 @@ export class Failed extends Schema.TaggedError<Failed>()("Failed", {
 export const refuse = ({ message }: { readonly message: string }) =>
   Effect.andThen(Console.error(visibleLines(message)), Effect.fail(new Failed({ exitCode: 2 })));
 
-/** Says in one sentence what nobody foresaw; the stack is for those who ask for it. */
-export const unforeseen = Effect.fnUntraced(function* <E>(
+/** Reports an internal error in one sentence, with its stack if the log level asks for it. */
+export const reportInternalError = Effect.fnUntraced(function* <E>(
   cause: Cause.Cause<E>,
 ): Effect.fn.Return<never, E | Failed> {
   const error = Cause.squash(cause);
-  const isSaid =
+  const isReported =
     Predicate.hasProperty(error, Runtime.errorReported) && error[Runtime.errorReported] === false;
-  if (isSaid || Cause.hasInterruptsOnly(cause)) return yield* Effect.failCause(cause);
+  if (isReported || Cause.hasInterruptsOnly(cause)) return yield* Effect.failCause(cause);
   const level = yield* References.MinimumLogLevel;
-  const isAsked = level === "Debug" || level === "Trace" || level === "All";
+  const showsStack = level === "Debug" || level === "Trace" || level === "All";
   const message = error instanceof Error ? error.message : String(error);
   yield* Console.error(
     visibleLines(
-      isAsked
+      showsStack
         ? Cause.pretty(cause)
         : `Internal error of worker-tetra: ${message}\nSet LOG_LEVEL=debug to see the stack trace, and report it.`,
     ),

@@ -8,13 +8,13 @@ import { Context, Duration, Effect, Latch } from "effect";
 const SAME_EVENT = Duration.seconds(1);
 const FROM_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGHUP"]);
 
-/** What signals ask of this process: the first one to finish, where a command can do that; the next to end at once. */
+/** Shutdown by signals: the first one asks the command to finish, if it can; the next one ends the process at once. */
 export class Shutdown extends Context.Service<
   Shutdown,
   {
-    /** Until somebody asks this process to end. Who waits for it takes it on to do so. */
+    /** Completes when shutdown is requested. A command that waits for it is responsible for finishing. */
     readonly requested: Effect.Effect<void>;
-    /** Tells of a signal; false when nobody takes it on. */
+    /** Requests shutdown; false if no command waits for it. */
     readonly request: () => boolean;
   }
 >()("worker-tetra/cli/process/Shutdown") {

@@ -5,7 +5,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { Environment } from "../../settings/Environment.ts";
 import { maskedSerialization } from "./TelemetryMasking.ts";
 
-/** Somebody wants to have it when one of these is set. */
+/** Telemetry is exported if one of these is set. */
 const ENDPOINTS = [
   "OTEL_EXPORTER_OTLP_ENDPOINT",
   "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -13,7 +13,7 @@ const ENDPOINTS = [
   "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
 ];
 
-/** As the specification has them, where nobody says otherwise. */
+/** Defaults of the OpenTelemetry specification. */
 const DEFAULTS = {
   OTEL_TRACES_EXPORTER: "otlp",
   OTEL_METRICS_EXPORTER: "otlp",
@@ -22,10 +22,7 @@ const DEFAULTS = {
   OTEL_SERVICE_VERSION: manifest.version,
 };
 
-/**
- * Traces, logs and metrics by OpenTelemetry's protocol, as its usual variables say. What nobody wants is not
- * even loaded.
- */
+/** Exports traces, logs and metrics as OpenTelemetry's variables configure it. The exporter is loaded only if it is used. */
 export const Telemetry = Layer.unwrap(
   Effect.gen(function* () {
     const environment = yield* Environment;

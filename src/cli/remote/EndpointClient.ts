@@ -88,7 +88,7 @@ const routesOf = (here: string, send: ReturnType<typeof exchange>) => {
 export class EndpointClient extends Context.Service<
   EndpointClient,
   {
-    /** Where it is, for people. */
+    /** The address of the endpoint. */
     readonly url: string;
     /** Submits a job, and returns its id. */
     readonly run: (input: unknown) => Effect.Effect<string, EndpointFailed>;

@@ -1,6 +1,6 @@
 import { Schema } from "effect";
 
-/** What a server that wants no key gets in its place. */
+/** Sent in place of a key to a server that needs none. */
 export const NO_KEY = "none";
 
 /** The address or the id is invalid; no request was sent. */
@@ -12,10 +12,10 @@ export class EndpointInvalid extends Schema.TaggedError<EndpointInvalid>()("Endp
   }
 }
 
-/** An endpoint did not do what it was asked for. */
+/** A request to an endpoint failed. */
 export class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("EndpointFailed", {
   url: Schema.String,
-  /** Absent when there was no answer at all. */
+  /** Absent if there was no response. */
   status: Schema.optionalKey(Schema.Int),
   /** The response can't be used. */
   isUnusable: Schema.optionalKey(Schema.Boolean),
@@ -42,7 +42,7 @@ export class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("Endpoi
     }
   }
 
-  /** Whether the same request may do better a little later. */
+  /** Whether the same request may succeed later. */
   get isRetryable(): boolean {
     if (this.isUnusable === true) return false;
     return this.status === undefined || this.status >= 500 || this.status === 429;

@@ -2,19 +2,19 @@ import { Schema } from "effect";
 
 import type { FunctionResponse } from "../../domain/FunctionResponse.ts";
 
-/** What a request file says that its answer must be; what it does not name may be anything. */
+/** The expected answer of a request in a request file. Fields that are absent are not compared. */
 export const Expectation = Schema.Struct({
   success: Schema.Boolean,
   /** Python's repr of the result. */
   result: Schema.optionalKey(Schema.String),
   json_result: Schema.optionalKey(Schema.Json),
-  /** Texts that the error must have, in this order. */
+  /** Texts that the error must contain, in this order. */
   error: Schema.optionalKey(Schema.Array(Schema.String)),
-  /** Texts that the output must have, in this order. */
+  /** Texts that the output must contain, in this order. */
   stdout: Schema.optionalKey(Schema.Array(Schema.String)),
-  /** How often the instance must have been called by then. */
+  /** How often the instance must have been called. */
   method_calls: Schema.optionalKey(Schema.Int),
-  /** An error that says what this machine lacks: the request counts as skipped, for the reason given. */
+  /** Errors of machines that lack something: the request counts as skipped, for the given reason. */
   skip: Schema.optionalKey(
     Schema.Array(Schema.Struct({ error: Schema.String, reason: Schema.String })),
   ),
@@ -37,7 +37,7 @@ const firstMissing = (text: string, parts: ReadonlyArray<string>): string | unde
   return undefined;
 };
 
-/** Compares an answer, and the repr of its result, with what was expected of it. */
+/** Compares an answer, and the repr of its result, with the expectation. */
 export const judge = (
   expectation: Expectation,
   response: FunctionResponse,

@@ -4,8 +4,8 @@ import { join } from "node:path";
 
 import { Result } from "effect";
 
-/** The most of a job's output that is shown, in characters; more than anyone reads. */
-const MAX_SHOWN = 4 * 1024 * 1024;
+/** The most of a job's output that is shown; more than anyone reads. */
+const MAX_SHOWN_CHARACTERS = 4 * 1024 * 1024;
 
 const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
 
@@ -19,7 +19,7 @@ const writeAll = (file: number, text: string) => {
 };
 
 /**
- * Shows a job's output live, up to MAX_SHOWN characters. Longer output is written in full to a file that only this
+ * Shows a job's output live, up to MAX_SHOWN_CHARACTERS characters. Longer output is written in full to a file that only this
  * user can read, and the path of the file is shown.
  */
 export const jobOutput = (show: (lines: string) => void) => {
@@ -52,7 +52,7 @@ export const jobOutput = (show: (lines: string) => void) => {
   return {
     output: (lines: string): void => {
       size += lines.length;
-      if (size > MAX_SHOWN) return keep(lines);
+      if (size > MAX_SHOWN_CHARACTERS) return keep(lines);
       shown += lines;
       show(lines);
     },

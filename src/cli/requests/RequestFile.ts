@@ -4,7 +4,7 @@ import { inputOf } from "../../domain/Job.ts";
 import { parseJson } from "../../domain/JsonLimits.ts";
 import { Expectation } from "./Expectation.ts";
 
-/** A file that holds no request; nothing of it was run. */
+/** A file without a valid request; none of its requests was run. */
 export class RequestFileUnusable extends Schema.TaggedError<RequestFileUnusable>()(
   "RequestFileUnusable",
   { path: Schema.String, reason: Schema.String },
@@ -87,7 +87,7 @@ const read = Effect.fn("RequestFile.read")(function* (
   );
 });
 
-/** Does something with each request of the files, in order. A file that can't be used is said and counted. */
+/** Calls `act` with each request of the files, in order. Reports unusable files, and returns their number. */
 export const forEachRequest = Effect.fnUntraced(function* <E, R>(
   paths: ReadonlyArray<string>,
   act: (request: FileRequest) => Effect.Effect<unknown, E, R>,

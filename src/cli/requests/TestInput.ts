@@ -11,10 +11,10 @@ const TEST_INPUT = Setting.optionalText({
   fallback: "the file test_input.json where there is no queue",
 });
 
-/** The file that is looked for in the current directory. */
+/** The file in the current directory. */
 const FILE = "test_input.json";
 
-/** What is given as a job for a test can't be run. */
+/** The text that was given as a test job is not a job. */
 export class TestInputUnusable extends Schema.TaggedError<TestInputUnusable>()(
   "TestInputUnusable",
   { source: Schema.String, reason: Schema.String },

@@ -21,7 +21,7 @@ export const failureLine = (subject: string, how: string, { error }: FunctionRes
   return `${visibleWord(subject)} failed${how}: ${visibleWord(reason)}`;
 };
 
-/** Says how a job ended, except for what it printed. `mark` is ✓ or ✗. */
+/** Shows how a job ended, without its output. `mark` is ✓ or ✗. */
 export const tellAnswer = Effect.fnUntraced(function* (
   response: FunctionResponse,
   {

@@ -10,7 +10,7 @@ import { replaceAtomically } from "../../platform/files/AtomicFile.ts";
 import { makeCache } from "../../workspace/CacheTag.ts";
 import { Volume } from "../../workspace/Volume.ts";
 
-/** A package's file that apt is going to need. */
+/** The file of a package that apt needs for an install. */
 export interface Archive {
   readonly file: string;
   /** In bytes. */
@@ -52,7 +52,7 @@ const copyOf = (from: string, to: string, size: number) =>
 const valueOf = (text: string, name: string): string =>
   new RegExp(`^${name}="?([\\w.-]+)"?$`, "m").exec(text)?.[1] ?? "unknown";
 
-/** The folder of the cache, beside those of other caches. */
+/** The folder of the cache, next to those of other caches. */
 const CACHE = ".apt-cache";
 
 /** The name of a folder for this release of the distribution. */
@@ -100,9 +100,9 @@ const restoreArchive = Effect.fnUntraced(function* (
 export class AptCache extends Context.Service<
   AptCache,
   {
-    /** Puts those archives into a folder that the volume has whole. */
+    /** Copies those of the archives that the volume has into a folder. */
     readonly restore: (archives: ReadonlyArray<Archive>, folder: string) => Effect.Effect<void>;
-    /** Keeps the archives of a folder. */
+    /** Copies the archives of a folder to the volume. */
     readonly keep: (folder: string) => Effect.Effect<void>;
   }
 >()("worker-tetra/dependencies/apt/AptCache") {

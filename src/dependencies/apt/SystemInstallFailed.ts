@@ -1,15 +1,15 @@
 import { Schema } from "effect";
 
 import type { ProgramFailed } from "../../platform/Programs.ts";
-import { lastWords, namesOf } from "../LastWords.ts";
+import { lastLines, namesOf } from "../ToolOutput.ts";
 
-/** The last lines of a tool say what went wrong. */
-const WORDS_SHOWN = 20;
+/** How many of the last lines of a tool's output are shown; they have the error. */
+const MAX_LINES = 20;
 
-/** How apt says that another apt is at work, and which one. */
+/** apt's error message if another apt is running, with its process. */
 const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]{0,100}\)))?$/m;
 
-/** How apt says that what it knows of the mirrors is not what they have. */
+/** apt's error messages if its lists are older than the mirrors. */
 const OUTDATED = /Unable to locate package|404 +Not Found/;
 
 /** apt's error message for an unknown name. */
@@ -51,13 +51,13 @@ const reasonOf = ({ exitCode, output }: ProgramFailed): string => {
     : `apt-get exited with ${exitCode}`;
 };
 
-/** Whether another apt was in the way. */
+/** Whether another apt was running. */
 export const isLocked = ({ output }: ProgramFailed): boolean => LOCKED.test(output);
 
-/** Whether newer lists may help. */
+/** Whether newer lists of packages may help. */
 export const isOutdated = ({ output }: ProgramFailed): boolean => OUTDATED.test(output);
 
-/** Whether an earlier dpkg was cut off, and its work has to be finished first. */
+/** Whether an earlier dpkg was interrupted, and has to be finished first. */
 export const isHalfDone = ({ output }: ProgramFailed): boolean =>
   output.includes("dpkg --configure -a");
 
@@ -67,18 +67,18 @@ export class SystemInstallFailed extends Schema.TaggedError<SystemInstallFailed>
   {
     packages: Schema.Array(Schema.String),
     reason: Schema.String,
-    /** The tool's own last words. */
+    /** The output of the tool. */
     output: Schema.String,
   },
 ) {
-  /** What came of asking for these packages, by what apt said. */
+  /** The error for these packages by the output of apt. */
   static from(packages: ReadonlyArray<string>, failure: ProgramFailed): SystemInstallFailed {
     const { output } = failure;
     return new SystemInstallFailed({ packages, reason: reasonOf(failure), output });
   }
 
   override get message(): string {
-    const said = lastWords(this.output, WORDS_SHOWN);
+    const said = lastLines(this.output, MAX_LINES);
     return `The system packages ${namesOf(this.packages)} could not be installed: ${this.reason}.${said === "" ? "" : `\n${said}`}`;
   }
 }

@@ -6,13 +6,13 @@ import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace } from "../../workspace/Workspace.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 
-/** What an install would do to an environment. */
+/** What an install would do to a venv: nothing, only add packages, or change or remove some. */
 export type Plan = "nothing" | "additions" | "changes";
 
 export interface PipOptions {
-  /** Whether what is fetched may be kept, and what was kept be used. */
+  /** Whether uv may use its cache. */
   readonly cache: boolean;
-  /** An open file to inherit: its lock stays until uv is gone. */
+  /** An open file that uv inherits, so that its lock is held until uv has ended. */
   readonly descriptor?: number | undefined;
 }
 
@@ -24,7 +24,7 @@ const decodeChanges = Schema.decodeUnknownOption(
   ),
 );
 
-/** How uv says that what it needs is not in its cache. */
+/** uv's error message if a file is not in its cache and the network is disabled. */
 const WITHOUT_NETWORK = /network (?:connectivity is|was) disabled/i;
 
 /** A plan by the output of `uv pip install --dry-run --output-format json`; none if it is something else. */
@@ -34,11 +34,11 @@ const planOf = (output: string): Option.Option<Plan> =>
     return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
   });
 
-/** `uv pip install` for an environment of the workspace. */
+/** `uv pip install` for a venv of the workspace. */
 export class Pip extends Context.Service<
   Pip,
   {
-    /** What installing would do. */
+    /** Finds out what installing would do. */
     readonly plan: (
       workspace: PreparedWorkspace,
       venv: Venv,
@@ -108,7 +108,7 @@ export class Pip extends Context.Service<
           // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
           yield* Effect.catchIf(
             pip(workspace, venv, requirements, options, ["--offline"]),
-            // For no other reason: uv may have been killed half-way.
+            // Not after other errors: uv may have been killed half-way.
             (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
             () => online,
           );

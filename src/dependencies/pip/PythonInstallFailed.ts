@@ -1,10 +1,10 @@
 import { Schema } from "effect";
 
 import { withoutCredentials } from "../../settings/Credentials.ts";
-import { bothEnds, lastWords, namesOf } from "../LastWords.ts";
+import { bothEnds, lastLines, namesOf } from "../ToolOutput.ts";
 
-/** The last lines of a tool say what went wrong. */
-const WORDS_SHOWN = 30;
+/** How many of the last lines of a tool's output are shown; they have the error. */
+const MAX_LINES = 30;
 
 const REASONS = {
   unknown: "no index has it, or not in that version",
@@ -16,7 +16,7 @@ const REASONS = {
   other: "uv failed",
 } as const;
 
-/** What a job asks for could not be installed. */
+/** The Python packages of a job could not be installed. */
 export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>()(
   "PythonInstallFailed",
   {
@@ -30,17 +30,17 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
       "late",
       "other",
     ]),
-    /** uv's own last words. */
+    /** The output of uv. */
     output: Schema.String,
   },
 ) {
-  /** What came of asking for these requirements, by what uv said. */
+  /** The error for these requirements by the output of uv. */
   static from(requirements: ReadonlyArray<string>, output: string): PythonInstallFailed {
     return new PythonInstallFailed({ requirements, reason: reasonOf(output), output });
   }
 
   override get message(): string {
-    const said = lastWords(withoutCredentials(this.output), WORDS_SHOWN);
+    const said = lastLines(withoutCredentials(this.output), MAX_LINES);
     const names = namesOf(this.requirements.map(withoutCredentials));
     return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
   }

@@ -6,7 +6,7 @@ import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../../workspace/Volume.ts";
 import { check, inTime, type Outcome, required } from "../Check.ts";
 
-/** Where a worker would live now: on the network volume, or on the container's disk if there is none that works. */
+/** The place of the workspace: on the network volume, or on the container's disk if there is no usable volume. */
 export class CurrentPlace extends Context.Service<
   CurrentPlace,
   {

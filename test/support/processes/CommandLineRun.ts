@@ -2,7 +2,7 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Console, Context, Effect, Fiber, Layer, Runtime } from "effect";
 
 import { commandLine } from "../../../src/cli/CommandLine.ts";
-import { unforeseen } from "../../../src/cli/process/CommandFailure.ts";
+import { reportInternalError } from "../../../src/cli/process/CommandFailure.ts";
 import { Shutdown } from "../../../src/cli/process/Shutdown.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { keptLogs } from "../fakes/CapturedLogs.ts";
@@ -26,7 +26,7 @@ export const startCommandLine = Effect.fnUntraced(function* (
     Effect.sync(() =>
       runFork(
         commandLine(args).pipe(
-          Effect.catchCause(unforeseen),
+          Effect.catchCause(reportInternalError),
           Effect.provideService(Console.Console, {
             ...globalThis.console,
             log: (line: unknown) => lines.stdout.push(String(line)),
