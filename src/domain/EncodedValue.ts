@@ -3,14 +3,14 @@ import { type JsonInvalid, type JsonTooComplex, RESULT_LIMITS } from "./JsonLimi
 import { JsonScanner } from "./JsonScanner.ts";
 
 /**
- * Room before and after a large value, in bytes. The document that is sent with it is written around it there, so
- * that it is in memory once only. What is not used is never touched, and then takes no memory.
+ * The bytes before and after a large value, where the document that contains it is written, so that it is in memory only
+ * once. Unused pages of it take no memory.
  */
-const BEFORE = 64;
-const AFTER = 64 * 1024;
+const ROOM_BEFORE = 64;
+const ROOM_AFTER = 64 * 1024;
 
 /** Smaller values are copied into their documents. */
-const LARGE = 256 * 1024;
+const LARGE_BYTES = 256 * 1024;
 
 /** Base64 makes four characters of three bytes. */
 const GROUP = 3;
@@ -20,8 +20,8 @@ const CHARACTERS = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 const SIX_BITS = 0x3f;
 
 /**
- * Encodes whole groups into `target`; the position after them. Strings of `Buffer.toString` would be garbage for a
- * while, as much as the value.
+ * Encodes whole groups into `target`, and returns the position after them. `Buffer.toString` would need memory for a
+ * string as large as the value.
  */
 const encodeGroups = (bytes: Uint8Array, target: Uint8Array, start: number): number => {
   let end = start;
@@ -44,14 +44,14 @@ export const base64Capacity = (characters: number): number =>
   Math.max(0, Math.floor(characters / GROUP_ENCODED) * GROUP);
 
 /**
- * A value on its way from Python into a document: base64 of a pickle, or the JSON text that Python wrote. It is
- * encoded as it arrives, into memory that grows with it.
+ * A value from Python, encoded for a document: base64 of a pickle, or the JSON text that Python wrote. It is encoded as it
+ * arrives.
  */
 export class EncodedValue {
   readonly format: SerializationFormat;
   /** The bytes from Python. */
   readonly size: number;
-  /** What is wrong with a JSON text. */
+  /** The error in a JSON text, if there is one. */
   problem: JsonInvalid | JsonTooComplex | undefined;
   private buffer: Buffer;
   private readonly start: number;
@@ -68,10 +68,10 @@ export class EncodedValue {
     this.missing = size;
     this.scanner = format === "json" ? new JsonScanner(RESULT_LIMITS) : undefined;
     const length = format === "json" ? size : base64Length(size);
-    const isLarge = length >= LARGE;
-    this.start = isLarge ? BEFORE : 0;
+    const isLarge = length >= LARGE_BYTES;
+    this.start = isLarge ? ROOM_BEFORE : 0;
     this.end = this.start;
-    this.buffer = Buffer.allocUnsafe(isLarge ? BEFORE + length + AFTER : length);
+    this.buffer = Buffer.allocUnsafe(isLarge ? ROOM_BEFORE + length + ROOM_AFTER : length);
   }
 
   get isComplete(): boolean {

@@ -1,6 +1,6 @@
 import { Schema } from "effect";
 
-/** Where a job is, in RunPod's words. */
+/** RunPod's states of a job. */
 export const JobStatus = Schema.Literals([
   "IN_QUEUE",
   "IN_PROGRESS",
@@ -11,17 +11,17 @@ export const JobStatus = Schema.Literals([
 ]);
 export type JobStatus = typeof JobStatus.Type;
 
-/** Whether nothing more happens to a job by itself. */
+/** Whether a job in this state has ended. */
 export const isFinal = (status: JobStatus): boolean =>
   status !== "IN_QUEUE" && status !== "IN_PROGRESS";
 
 const limit = Schema.optionalKey(Schema.NullOr(Schema.Finite));
 
-/** What a client hands in at an endpoint; it may have more keys than these. */
+/** A job as a client submits it; it may have more keys than these. */
 export const JobRequest = Schema.Struct({
   /** Absent or empty, the job fails with a message that says so. */
   input: Schema.optionalKey(Schema.Json),
-  /** Where the finished job is posted to. */
+  /** The address to which the finished job is posted. */
   webhook: Schema.optionalKey(Schema.NullOr(Schema.String)),
   policy: Schema.optionalKey(
     Schema.NullOr(
@@ -36,7 +36,7 @@ export const JobRequest = Schema.Struct({
 });
 export type JobRequest = typeof JobRequest.Type;
 
-/** What a client gets to know of its job. All keys are there that clients require, in every state. */
+/** A job as clients see it, with all keys that they require in every state. */
 export const JobView = Schema.Struct({
   id: Schema.String,
   status: JobStatus,

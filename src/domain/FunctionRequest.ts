@@ -1,10 +1,10 @@
 import { Effect, Predicate, Schema, SchemaIssue, SchemaTransformation } from "effect";
 
-/** A request that can't be carried out as it stands; nothing was run. */
+/** The request is invalid; nothing was run. */
 export class RequestInvalid extends Schema.TaggedError<RequestInvalid>()("RequestInvalid", {
-  /** Where in the request, such as `args[0]`; empty for the request as a whole. */
+  /** The path of the invalid value, such as `args[0]`; empty for the request as a whole. */
   field: Schema.String,
-  /** What was expected there, with what to do. */
+  /** What is expected there, and what to do. */
   expected: Schema.String,
 }) {
   override get message(): string {
@@ -13,7 +13,7 @@ export class RequestInvalid extends Schema.TaggedError<RequestInvalid>()("Reques
   }
 }
 
-/** How arguments and results travel: base64 of a cloudpickle, or plain JSON. */
+/** How arguments and results are encoded: base64 of a cloudpickle, or plain JSON. */
 export const SerializationFormat = Schema.Literals(["cloudpickle", "json"]);
 export type SerializationFormat = typeof SerializationFormat.Type;
 
@@ -85,18 +85,18 @@ interface FunctionCall extends Shared {
   readonly kind: "function";
 }
 
-/** Call a method of an instance that lives on between calls. */
+/** Call a method of an instance, which is kept for later calls. */
 interface ClassCall extends Shared {
   readonly kind: "class";
   readonly method: string;
   readonly constructorArgs: ReadonlyArray<unknown>;
   readonly constructorKwargs: Readonly<Record<string, unknown>>;
   readonly instanceId: string | undefined;
-  /** Build the instance anew even when there is one of this id. */
+  /** Create a new instance even if there is one with this id. */
   readonly createNewInstance: boolean;
 }
 
-/** What a client asks for, every default filled in. */
+/** A request with all defaults filled in. */
 export type FunctionRequest = FunctionCall | ClassCall;
 
 const decodeFields = Schema.decodeUnknownEffect(Fields, { errors: "all" });
@@ -113,7 +113,7 @@ const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>
 /** The most invalid fields that are named; the rest are counted. */
 const NAMED_ISSUES = 10;
 
-/** Every wrong field in one sentence each, the first one named as the culprit. */
+/** Names all invalid fields in one error; `field` is the first one. */
 const invalid = (error: Schema.SchemaError): RequestInvalid => {
   const { issues } = issuesOf(error.issue);
   const [first, ...others] = issues.slice(0, NAMED_ISSUES).map((issue) => ({
@@ -158,7 +158,7 @@ const MAX_ENTRIES = {
 const MAX_NAME = 256;
 const NAMES = ["function_name", "class_name", "method_name", "instance_id"] as const;
 
-/** The longest path that Linux takes. */
+/** The longest path on Linux. */
 const MAX_PATH = 4096;
 
 const tooLong = (field: string, length: number, limit: number) =>
@@ -222,8 +222,8 @@ const named = (
 };
 
 /**
- * Reads the `input` of a job. Unknown fields pass, null counts as absent; what is wrong is named with
- * its place in the request.
+ * Decodes the `input` of a job. Unknown fields are ignored, null counts as absent, and an error names the path of what is
+ * invalid.
  */
 export const decode = Effect.fnUntraced(function* (
   input: unknown,

@@ -1,6 +1,6 @@
 import { Predicate, Schema } from "effect";
 
-/** A job as RunPod hands it out; it has more keys than these. */
+/** A job from RunPod; it has more keys than these. */
 export const Job = Schema.Struct({
   id: Schema.NonEmptyString,
   /** Absent when the client sent an empty one: the service drops it. */

@@ -80,12 +80,12 @@ for (const [text, kind] of [
   for (const byte of Buffer.from(text)) KINDS[byte] = kind;
 }
 
-/** In place of a byte where there is none: of no kind. */
+/** Stands for the byte after the last one, which is of no kind. */
 const END = KINDS.length;
 
 /**
- * So many bytes of a string are looked at one by one before its end is searched by `indexOf`: the fastest way through
- * a long string, but a call of it costs more than looking at a few bytes.
+ * The number of bytes of a string that are checked one by one before `indexOf` searches for its end: it is the fastest
+ * way through a long string, but a call of it takes longer than checking a few bytes.
  */
 const SHORT = 32;
 
@@ -120,7 +120,7 @@ const endOfRun = (bytes: Uint8Array, start: number, kind: number): number => {
   return at;
 };
 
-/** Which limit a text exceeds; reading stops there. */
+/** The limit that a text exceeds; reading stops there. */
 const excessOf = (
   bytes: Uint8Array,
   limits: JsonLimits,
@@ -173,7 +173,7 @@ export const textOf = (bytes: Uint8Array): string => {
   return text.startsWith("\uFEFF") ? text.slice(1) : text;
 };
 
-/** What V8 says, without what it quotes of the text. */
+/** V8's reason for a syntax error, without its quotation of the text. */
 const reasonOf = (error: unknown): string => {
   const message = String(error);
   const position = /at position \d+ \(line \d+ column \d+\)/.exec(message);
@@ -223,7 +223,7 @@ function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-/** The most bytes of a name or its value, which are found without parsing what is around them. */
+/** The most bytes of a name or a short value. */
 const MAX_MEMBER = 1000;
 
 const stringOf = (bytes: Uint8Array): string | undefined => {

@@ -23,7 +23,7 @@ const BRACKET = byteOf("[");
 const BRACKET_END = byteOf("]");
 const BRACE = byteOf("{");
 const BRACE_END = byteOf("}");
-const SEMICOLON = byteOf(":");
+const COLON_BYTE = byteOf(":");
 const COMMA = byteOf(",");
 const LOWER_U = byteOf("u");
 const FIRST_PRINTABLE = 0x20;
@@ -43,7 +43,7 @@ const isSpace = (byte: number): boolean =>
 
 /**
  * Checks that bytes are one JSON text, in ASCII and within limits, as they come and without keeping them: what a
- * job returns can then be made a part of a larger document as it stands. A mistake ends the check; more bytes are
+ * job returns can then become a part of a larger document unchanged. The first error ends the check; later bytes are
  * ignored.
  */
 export class JsonScanner {
@@ -128,7 +128,7 @@ export class JsonScanner {
         return this.key(byte);
       case COLON:
         this.state = VALUE;
-        return byte === SEMICOLON ? undefined : this.invalid("a key has no value");
+        return byte === COLON_BYTE ? undefined : this.invalid("a key has no value");
       case COMMA_OR_END: {
         const isObject = this.open[this.depth - 1] === OBJECT;
         if (byte === (isObject ? BRACE_END : BRACKET_END)) return this.close();

@@ -1,10 +1,10 @@
-import { Context, Effect, FiberMap, FiberSet, Latch, Layer } from "effect";
+import { Context, Duration, Effect, FiberMap, FiberSet, Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 
 import { isFinal, type JobStatus } from "../domain/EndpointJob.ts";
 
 /** The time within which a polling client asks again: Flash polls every 5 to 10 seconds. */
-const POLL_INTERVAL = "10 seconds";
+const POLL_INTERVAL = Duration.seconds(10);
 
 /** The most requests that wait for a job at a time; each takes about 50 KB besides its body. */
 export const MAX_WAITING = 1000;
@@ -21,19 +21,19 @@ const refusal = HttpServerResponse.jsonUnsafe(
   { status: 503, headers: { "retry-after": "5" } },
 );
 
-/** How an endpoint stops: new jobs are refused, and clients that wait for a job get their answers first. */
+/** How an endpoint stops: new jobs are refused, and clients that wait for a job get their responses first. */
 export class Drain extends Context.Service<
   Drain,
   {
     /** Refuses new jobs from now on. */
     readonly begin: Effect.Effect<void>;
-    /** Runs what starts a job; answers 503 instead when the endpoint is stopping. */
+    /** Runs what starts a job; responds with 503 instead when the endpoint is stopping. */
     readonly admit: <A, E, R>(
       start: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /**
-     * Runs the handler of a request that waits for a job, and counts it as waiting until its answer is written; answers
-     * 429 instead when too many wait.
+     * Runs the handler of a request that waits for a job, and counts it as waiting until its response is written; responds
+     * with 429 instead when too many wait.
      */
     readonly attend: <A, E, R>(
       handled: Effect.Effect<A, E, R>,

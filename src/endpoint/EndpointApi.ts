@@ -11,7 +11,7 @@ import {
 import { JobRequest, JobStatus, JobView } from "../domain/EndpointJob.ts";
 import { FunctionResponse } from "../domain/FunctionResponse.ts";
 
-/** What was asked for is not there; the body says what. */
+/** There is no such job; the body has the reason. */
 export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotFound")(
   { error: Schema.String },
   { httpApiStatus: 404 },
@@ -42,7 +42,7 @@ const id = { id: Schema.String.annotate({ examples: [EXAMPLE_JOB.id] }) };
 
 const request = JobRequest.annotate({ examples: [{ input: EXAMPLE_REQUEST }] });
 
-/** How long an answer may be waited for, in milliseconds; brought to RunPod's bounds. */
+/** How long the response may wait for the end of the job, in milliseconds; limited to RunPod's bounds. */
 const wait = { wait: Schema.optional(Schema.Finite) };
 
 const count = Schema.Int;
@@ -57,7 +57,6 @@ const WorkerCounts = Schema.Struct({
   unhealthy: count,
 });
 
-/** The routes of an endpoint with a queue. */
 const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
   HttpApiEndpoint.post("run", "/run", {
     payload: request,
@@ -141,12 +140,12 @@ const ping = HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).anno
   described("Whether the worker is ready", "200 when it is, 204 while it starts."),
 );
 
-/** A worker without a queue: requests come one by one from a load balancer. */
+/** The routes of a worker behind a load balancer. */
 export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
   HttpApiGroup.make("functions", { topLevel: true }).add(execute, ping),
 ) {}
 
-/** An endpoint as its clients see it. */
+/** The routes of an endpoint with a queue. */
 export class EndpointApi extends HttpApi.make("endpoint").add(Jobs) {}
 
 /** How clients send the key. Documentation only: `HttpGuard` checks the key, also for unknown routes. */
@@ -154,7 +153,7 @@ class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/
   security: { bearer: HttpApiSecurity.bearer },
 }) {}
 
-/** All that `serve` offers, for people. */
+/** All routes of `serve`, for the page about them. */
 export class DocumentedApi extends HttpApi.make("documented")
   .add(Jobs.middleware(ApiKey))
   .add(HttpApiGroup.make("functions", { topLevel: true }).add(execute.middleware(ApiKey), ping))

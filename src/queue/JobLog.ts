@@ -1,30 +1,30 @@
 import { Duration, Predicate } from "effect";
 
-/** How much of an error a line of the log has, in characters. */
-const REASON_SHOWN = 300;
+/** The most characters of an error in a line of the log. */
+const MAX_REASON_CHARACTERS = 300;
 
-/** How much of a body is searched for its error, in bytes. */
-const ERROR_SCANNED = 16 * 1024;
+/** The most bytes of a body, or characters of a text, that are searched for an error. */
+const MAX_SCANNED = 16 * 1024;
 
-const ERROR_FIRST = '{"error":';
+const ERROR_PREFIX = '{"error":';
 
-/** The error that goes back as a job's result, if it is one: of the handler's value, or of a value that can't be sent. */
+/** The error in a job's result, if there is one: that of the handler's value, or of a body in its place. */
 export const errorIn = (value: unknown, body: Uint8Array): string | undefined => {
   if (Predicate.hasProperty(value, "error") && Boolean(value.error)) return String(value.error);
-  const text = Buffer.from(body.subarray(0, ERROR_SCANNED)).toString();
-  return text.startsWith(ERROR_FIRST)
-    ? text.slice(ERROR_FIRST.length).replace(/^"|"?\}$/g, "")
+  const text = Buffer.from(body.subarray(0, MAX_SCANNED)).toString();
+  return text.startsWith(ERROR_PREFIX)
+    ? text.slice(ERROR_PREFIX.length).replace(/^"|"?\}$/g, "")
     : undefined;
 };
 
-/** A text as a part of one line of the log, without control characters, and bounded. */
+/** The first line of a text for the log, bounded and without control characters. */
 export const firstLine = (text: string): string => {
   const [line = ""] = text
-    .slice(0, ERROR_SCANNED)
+    .slice(0, MAX_SCANNED)
     .trim()
     .split(/[\r\n\u2028\u2029]|\\n/, 1);
   const plain = line.replaceAll(/\p{Cc}/gu, " ");
-  return plain.length > REASON_SHOWN ? `${plain.slice(0, REASON_SHOWN)}…` : plain;
+  return plain.length > MAX_REASON_CHARACTERS ? `${plain.slice(0, MAX_REASON_CHARACTERS)}…` : plain;
 };
 
 export const inSeconds = (duration: Duration.Duration): string =>

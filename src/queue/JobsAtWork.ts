@@ -40,7 +40,7 @@ export interface JobsAtWork {
   readonly count: () => number;
   /** Waits until there are free slots, and returns how many. */
   readonly freeSlots: Effect.Effect<number>;
-  /** Holds a slot for the rest of the scope; waits if a job arrived although no slot was free. */
+  /** Acquires a slot for the rest of the scope; waits if RunPod sent more jobs than there were slots. */
   readonly acquireSlot: Effect.Effect<void, never, Scope.Scope>;
   /** Records that the result of a job waits for delivery. */
   readonly addUndelivered: (id: string) => Effect.Effect<void>;

@@ -148,7 +148,7 @@ const rejectionOf = (cause: Cause.Cause<unknown>) => {
   return Option.some(refusal(400, "The request could not be read to its end."));
 };
 
-/** Effect answers requests that are aborted at shutdown with an empty 503; this adds a message. */
+/** Effect responds to requests that are aborted at shutdown with an empty 503; this adds a message. */
 const explainStop = (
   _: HttpServerRequest.HttpServerRequest,
   response: HttpServerResponse.HttpServerResponse,

@@ -5,19 +5,18 @@ import { FunctionAnswer } from "../../domain/FunctionAnswer.ts";
 /** Sizes that RunPod documents for results, in megabytes. */
 const DOCUMENTED = "10 MB for /run and 20 MB for /runsync";
 
-/** What goes back to the service for a job. */
+/** The result of a job as it is sent to RunPod. */
 export interface JobResult {
   readonly jobId: string;
   readonly body: Uint8Array;
-  /** Whether values went out before it. */
+  /** Whether values were streamed before it. */
   readonly isStream: boolean;
 }
 
 const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(document));
 
-/** The body for a job that failed; `output` is what can be told nevertheless. */
-export const failureBody = (error: unknown, output?: unknown): Uint8Array =>
-  bytes(output === undefined ? { error } : { output, error });
+/** The body for a job that failed. */
+export const failureBody = (error: unknown): Uint8Array => bytes({ error });
 
 /** The body for the answer of a function; its value is not copied again. */
 const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
@@ -26,7 +25,7 @@ const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
 };
 
 /**
- * The body for what a handler returned. A truthy `error` in it goes where the service looks for it, and
+ * The body for the value of a handler. A truthy `error` in it becomes the error of the job, and a truthy
  * `refresh_worker` asks for a new container after this job.
  */
 export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
@@ -48,7 +47,7 @@ export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
   );
 };
 
-/** The body in place of one that the service would not have. */
+/** The body in place of one that RunPod refused. */
 export const refusedBody = (status: number | undefined, size: number): Uint8Array =>
   failureBody(
     `RunPod refused the result of this job (HTTP ${status}). It is ${(size / 1e6).toFixed(1)} MB as it is sent, and RunPod documents ${DOCUMENTED}. ` +

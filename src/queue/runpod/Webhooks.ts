@@ -62,17 +62,17 @@ export const expand = (
   return `${base}${base.includes("?") ? "&" : "?"}${added}`;
 };
 
-/** The addresses that RunPod gives to a worker, and who this worker is. */
+/** The addresses that RunPod gives to a worker, and the id of this worker. */
 export class Webhooks extends Context.Service<
   Webhooks,
   {
     readonly workerId: string;
     readonly key: Option.Option<Redacted.Redacted<string>>;
-    /** Whether the service knows of this worker by its own id. */
+    /** Whether RunPod has given the worker its id. */
     readonly isRegistered: boolean;
-    /** Where to take up to so many jobs; none where there is no queue. */
+    /** The address for taking up to `slots` jobs; none if there is no queue. */
     readonly take: (slots: number, isBusy: boolean) => Option.Option<string>;
-    /** Where to hear of jobs to stop; none where the service has no such channel. */
+    /** The address for ids of jobs to stop; none if there is no such channel. */
     readonly stop: Option.Option<string>;
     readonly result: (jobId: string, isStream: boolean) => Option.Option<string>;
     readonly chunk: (jobId: string) => Option.Option<string>;
