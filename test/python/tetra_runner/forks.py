@@ -2,12 +2,32 @@
 
 import os
 import traceback
+from contextlib import contextmanager
 from functools import partial, wraps
 
 from tetra_runner import process
 
+from coverage import Coverage
+
 # The status of a child whose function returned.
 RETURNED = 99
+
+
+@contextmanager
+def measured():
+    """Measures the coverage of a child, if its parent's is measured, until the child resets its trace function."""
+    parent = Coverage.current()
+    if parent is None:
+        yield
+        return
+    parent.stop()
+    child = Coverage(config_file=parent.config.config_file, data_suffix=True)
+    child.start()
+    try:
+        yield
+    finally:
+        child.stop()
+        child.save()
 
 
 def status_of(function):
@@ -16,7 +36,8 @@ def status_of(function):
     if pid == 0:
         status = 1
         try:
-            function()
+            with measured():
+                function()
             status = RETURNED
         except BaseException:
             traceback.print_exc()

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import pytest
 from tetra_runner import aio
 from tetra_runner.aio import Loop
+from tetra_runner.calls.cancel import Cancelled
 
 
 @pytest.fixture(autouse=True)
@@ -111,9 +112,6 @@ def test_a_loop_is_the_one_that_other_code_gets(loop):
 def test_a_task_that_is_interrupted_does_not_continue_in_the_next_call(loop):
     steps = []
 
-    class Interruption(BaseException):
-        pass
-
     async def job():
         try:
             loop._loop.call_soon(interrupt)
@@ -124,9 +122,9 @@ def test_a_task_that_is_interrupted_does_not_continue_in_the_next_call(loop):
             raise
 
     def interrupt():
-        raise Interruption
+        raise Cancelled
 
-    with pytest.raises(Interruption):
+    with pytest.raises(Cancelled):
         loop.run(job())
     assert steps == ["cancelled"]
     assert loop.run(double(1)) == 2
@@ -157,18 +155,18 @@ def test_closing_a_loop_ends_its_tasks_and_generators():
             ended.append("generator")
 
     async def job():
-        asyncio.ensure_future(background())
+        kept.append(asyncio.ensure_future(background()))
         generator = generate()
+        kept.append(generator)
         await generator.asend(None)
         await asyncio.sleep(0)
-        return generator
 
+    kept = []
     loop = Loop()
-    kept = loop.run(job())
+    loop.run(job())
     loop.close()
     assert ended == ["task", "generator"]
     assert loop._loop.is_closed()
-    del kept
 
 
 def test_threads_of_the_executor_are_awaited_only_if_wanted():

@@ -1,4 +1,5 @@
 import asyncio
+import builtins
 import os
 import sys
 import traceback
@@ -195,7 +196,7 @@ def test_frames_of_the_runner_are_hidden_in_groups_too():
 
     inner = caught(Channel(_Broken()).receive)
     assert "wire.py" in "".join(traceback.format_exception(inner))
-    assert "wire.py" not in errors.format_trace(ExceptionGroup("several", [inner]))
+    assert "wire.py" not in errors.format_trace(builtins.ExceptionGroup("several", [inner]))
 
 
 class _Broken:

@@ -109,7 +109,7 @@ def test_a_result_that_is_not_json_is_explained(value):
 
 
 def test_a_result_that_cannot_be_pickled_is_explained():
-    with pytest.raises(ResultError, match="^the result, of type generator, cannot be pickled: TypeError"):
+    with pytest.raises(ResultError, match=r"^the result, of type generator, cannot be pickled: TypeError"):
         dumped(item for item in ())
 
 
@@ -139,12 +139,12 @@ def test_a_result_is_refused_from_one_byte_above_the_limit_on(value, as_json):
 
 def test_a_large_result_is_refused_before_it_is_encoded(monkeypatch):
     monkeypatch.setattr(values, "_dump_any", None)
-    with pytest.raises(SizeError, match="^at least 2.0 MiB$"):
+    with pytest.raises(SizeError, match=r"^at least 2.0 MiB$"):
         dumped([b"x" * (1 << 21)])
 
 
 def test_a_large_result_is_refused_while_it_is_encoded():
-    with pytest.raises(SizeError, match="^more than 1000 bytes$"):
+    with pytest.raises(SizeError, match=r"^more than 1000 bytes$"):
         dumped([[bytes([number]) * 100] for number in range(100)], limit=1000)
 
 
@@ -188,4 +188,4 @@ def test_the_estimate_counts_arrays_of_numbers():
 
 
 def test_the_version_in_messages_is_the_running_one():
-    assert values._PYTHON == ".".join(map(str, sys.version_info[:2]))
+    assert ".".join(map(str, sys.version_info[:2])) == values._PYTHON

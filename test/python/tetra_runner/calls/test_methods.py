@@ -1,0 +1,262 @@
+import asyncio
+import gc
+import pickle
+import sys
+import types
+import weakref
+
+import pytest
+from tetra_runner.calls import instances as instances_module
+
+COUNTER = """
+class Counter:
+    def __init__(self, start=0):
+        self.n = start
+    def count(self, step=1):
+        self.n += step
+        return self.n
+    def _private(self): pass
+    def __call__(self): return "called"
+    text = "not a method"
+    @property
+    def broken(self):
+        return self.missing
+"""
+
+
+@pytest.fixture
+def call(make_worker, frame):
+    """Calls a method of a Counter; returns the metadata and the value."""
+    workers = {}
+
+    def call(*values, config=(), **fields):
+        worker = workers.get(config) or workers.setdefault(config, make_worker(**dict(config)))
+        fields = {"kind": "class", "name": "Counter", "source": COUNTER, "method": "count", **fields}
+        meta, value = worker.call(frame(*values, **fields))
+        return meta, pickle.loads(b"".join(value)) if value else None
+
+    yield call
+    asyncio.set_event_loop(None)
+
+
+def test_an_instance_is_built_and_named_by_its_class(call):
+    meta, value = call(5, 2, args=1, constructorArgs=1)
+    assert value == 7
+    assert meta["instance"]["id"].startswith("Counter_")
+    assert meta["instance"]["class_name"] == "Counter"
+    assert meta["instance"]["method_calls"] == 1
+    assert meta["instances"] == 1
+    assert meta["notes"] == []
+
+
+def test_arguments_of_the_method_come_before_those_of_the_constructor(call):
+    assert call(10, 1, args=1, constructorKwargs=["start"])[1] == 11
+    assert call(1, 10, kwargs=["step"], constructorArgs=1)[1] == 11
+
+
+def test_an_instance_that_is_named_keeps_its_state(call):
+    assert [call(instance="a")[1] for _ in range(3)] == [1, 2, 3]
+    meta, _ = call(instance="a")
+    assert (meta["instance"]["method_calls"], meta["instances"], meta["lives"]) == (4, 1, True)
+    assert meta["instance"]["created_at"] < meta["instance"]["last_used"]
+    assert call(instance="b")[1] == 1
+
+
+def test_a_new_instance_can_be_asked_for(call):
+    call(instance="a")
+    meta, value = call(instance="a", fresh=True)
+    assert (value, meta["notes"], meta["instances"]) == (1, [], 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": COUNTER + "# changed"},
+        {"modules": {"settings.py": ""}},
+        {"constructorArgs": 1},
+        {"constructorKwargs": ["start"]},
+    ],
+    ids=["code", "modules", "arguments", "keyword arguments"],
+)
+def test_an_instance_is_built_anew_if_what_it_is_built_from_has_changed(call, changes):
+    call(instance="a")
+    values = [0] if "constructorArgs" in changes or "constructorKwargs" in changes else []
+    meta, value = call(*values, instance="a", **changes)
+    assert value == 1
+    assert "Instance a is built anew" in meta["notes"][0]
+    assert call(*values, instance="a", **changes)[1] == 2
+
+
+def test_a_call_without_a_method_calls_the_object(call):
+    assert call(method="")[1] == "called"
+
+
+def test_a_method_that_does_not_exist_is_named_with_those_that_do(call):
+    meta, _ = call(instance="a", method="missing")
+    assert meta["error"]["message"] == "the class Counter has no method named 'missing'; it has: __call__, count"
+    assert meta["lives"]
+    assert "no method named 'text'" in call(method="text")[0]["error"]["message"]
+
+
+def test_a_property_that_fails_in_itself_shows_its_own_error(call):
+    meta, _ = call(method="broken")
+    assert meta["error"]["type"] == "AttributeError"
+    assert "missing" in meta["error"]["message"]
+
+
+def test_a_name_that_is_not_a_class_is_refused(call):
+    meta, _ = call(name="Missing")
+    assert meta["error"]["message"] == "the source does not define a class named 'Missing'; it defines: Counter"
+
+
+def test_arguments_that_do_not_load_cost_no_instance(make_worker, call_meta):
+    from tetra_runner.wire import Frame
+
+    worker = make_worker(maxInstances=1)
+    fields = {"kind": "class", "name": "Counter", "source": COUNTER, "method": "count"}
+    worker.call(Frame(7, call_meta(**fields, instance="a"), []))
+    meta, _ = worker.call(Frame(7, call_meta(**fields, instance="b", args=1), [memoryview(b"x")]))
+    assert meta["error"]["kind"] == "arguments"
+    assert worker.call(Frame(7, call_meta(**fields, instance="a"), []))[0]["instance"]["method_calls"] == 2
+
+
+def test_a_constructor_that_fails_leaves_no_instance(call):
+    source = "import asyncio\nclass Counter:\n    def __init__(self): raise ValueError('no')"
+    meta, _ = call(source=source, instance="a")
+    assert (meta["error"]["message"], meta["instance"], meta["instances"]) == ("no", None, 0)
+
+
+# --- limits of instances -----------------------------------------------------------------------------------------
+
+
+def test_the_instance_that_was_used_longest_ago_makes_room(call):
+    config = (("maxInstances", 2),)
+    for name in ("a", "b", "a", "c"):
+        call(instance=name, config=config)
+    assert call(instance="a", config=config)[1] == 3
+    meta, value = call(instance="b", config=config)
+    assert value == 1
+    assert meta["notes"] == ["Instance b was dropped as there were more than 2 instances and is built anew."]
+    assert meta["instances"] == 2
+
+
+def test_an_instance_that_is_not_used_is_dropped(call, monkeypatch):
+    config = (("instanceIdle", 60),)
+    now = [1000.0]
+    monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
+    call(instance="a", config=config)
+    now[0] += 60
+    assert call(instance="a", config=config)[1] == 2
+    now[0] += 61
+    meta, value = call(instance="a", config=config)
+    assert value == 1
+    assert meta["notes"] == ["Instance a was dropped after 60 seconds without a call and is built anew."]
+
+
+def test_functions_drop_instances_that_are_not_used_too(make_worker, frame, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
+    worker = make_worker(instanceIdle=60)
+    worker.call(frame(kind="class", name="Counter", source=COUNTER, method="count"))
+    now[0] += 61
+    assert worker.call(frame())[0]["instances"] == 0
+
+
+def test_what_was_dropped_is_remembered_within_limits(call, monkeypatch):
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes long in a process with pytest
+    config = (("maxInstances", 1),)
+    for number in range(260):
+        call(instance=str(number), config=config)
+    assert call(instance="0", config=config)[0]["notes"] == []
+    assert len(call(instance="100", config=config)[0]["notes"]) == 1
+    assert call(instance="200", fresh=True, config=config)[0]["notes"] == []
+
+
+def test_the_memory_of_an_instance_is_free_before_the_next_is_built(call, monkeypatch):
+    probe = types.ModuleType("probe")
+    probe.alive = []
+    monkeypatch.setitem(sys.modules, "probe", probe)
+    probe.track = lambda thing: probe.alive.append(weakref.ref(thing))
+    probe.count = lambda: sum(ref() is not None for ref in probe.alive)
+    source = """
+import probe
+class Model: pass
+class Counter:
+    def __init__(self):
+        self.before = probe.count()
+        self.model = Model()
+        self.model.circle = self.model
+        probe.track(self.model)
+    def count(self):
+        return self.before
+"""
+    gc.disable()
+    try:
+        call(source=source, instance="a")
+        assert call(source=source, instance="a", fresh=True)[1] == 0
+    finally:
+        gc.enable()
+
+
+# --- what belongs to an instance ---------------------------------------------------------------------------------
+
+
+def test_an_instance_has_its_logging_and_its_main_module(call, state):
+    source = f"{COUNTER}    def main(self):\n        import sys\n        return sys.modules['__main__'].Counter is type(self)\n"
+    call(instance="a", source=source)
+    state.set_logging.assert_not_called()
+    assert call(instance="a", source=source, method="main")[1]
+    state.set_logging.assert_called_once_with(state.logging_setting.return_value)
+
+
+ASYNC = """
+import asyncio
+class Counter:
+    def __init__(self):
+        self.event = asyncio.Event()
+    async def set(self):
+        self.event.set()
+    async def wait(self):
+        await asyncio.wait_for(self.event.wait(), 5)
+        return asyncio.get_running_loop() is asyncio.get_event_loop()
+"""
+
+
+def test_what_is_bound_to_the_loop_of_an_instance_works_in_its_next_call(call):
+    call(instance="a", source=ASYNC, method="set")
+    assert call(instance="a", source=ASYNC, method="wait")[1]
+
+
+def test_an_instance_gets_a_loop_when_it_needs_one(call, monkeypatch):
+    monkeypatch.setattr("tetra_runner.aio.loop_if_wanted", lambda: None)
+    source = "class Counter:\n    async def count(self): return 3"
+    assert call(source=source)[1] == 3
+
+
+# --- CUDA --------------------------------------------------------------------------------------------------------
+
+
+def test_a_constructor_that_runs_out_of_cuda_memory_is_tried_again_without_the_others(call, monkeypatch):
+    emptied = []
+    cuda = types.SimpleNamespace(empty_cache=lambda: emptied.append(True))
+    probe = types.SimpleNamespace(fail=True)
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(sys.modules, "probe", probe)
+    source = """
+import probe
+class Counter:
+    def __init__(self):
+        if probe.fail:
+            probe.fail = False
+            raise RuntimeError("CUDA out of memory")
+    def count(self): return "built"
+"""
+    call(instance="a")
+    meta, value = call(instance="b", source=source)
+    assert value == "built"
+    assert emptied == [True]
+    assert meta["instances"] == 1
+    assert meta["notes"] == [
+        "CUDA ran out of memory in the constructor of Counter: 1 other instances were dropped and it was tried once "
+        "more."
+    ]

@@ -1,0 +1,291 @@
+import os
+import pickle
+import signal
+import sys
+import threading
+import types
+from unittest.mock import Mock
+
+import pytest
+from contract import problems
+from tetra_runner import process, wire
+
+
+@pytest.fixture
+def call(worker, frame):
+    """Carries out a call; returns its metadata and its value, if it has one."""
+
+    def call(*values, worker=worker, **fields):
+        meta, value = worker.call(frame(*values, **fields))
+        assert list(problems(meta, wire.ResultMeta, "result")) == []
+        assert (meta["value"] is None) is (not value)
+        return meta, pickle.loads(b"".join(value)) if value else None
+
+    return call
+
+
+def test_a_function_gets_its_arguments_and_its_value_is_sent(call):
+    source = "def add(a, b, c=0): return [a, b, c]"
+    meta, value = call(1, 2, 3, name="add", source=source, args=2, kwargs=["c"])
+    assert value == [1, 2, 3]
+    assert meta == {
+        "ok": True,
+        "error": None,
+        "instance": None,
+        "instances": 0,
+        "lives": False,
+        "notes": [],
+        "poisoned": None,
+        "threads": [],
+        "pending": 0,
+        "output": False,
+        "value": "cloudpickle",
+    }
+
+
+def test_an_exception_of_a_job_is_its_error(call):
+    meta, _ = call(source="def f(): raise ValueError('no')")
+    assert not meta["ok"]
+    assert meta["error"]["kind"] == "exception"
+    assert 'f.py", line 1, in f' in meta["error"]["traceback"]
+    assert "tetra_runner" not in meta["error"]["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "message"),
+    [
+        ({"source": "def"}, "request", "SyntaxError: "),
+        ({"modules": {"../a.py": ""}}, "request", "the local module '../a.py' is refused"),
+        ({"name": "g"}, "request", "the source does not define a function named 'g'; it defines: f"),
+        ({"source": "def f(): return [(i for i in ())]"}, "result", "the result, of type list, cannot be pickled: "),
+        ({"source": "def f(): return 'x' * 100", "limit": 50}, "size", ""),
+        ({"source": "def f(): raise SystemExit(2)"}, "exit", "the code called sys.exit(2)"),
+    ],
+    ids=["invalid source", "a bad module", "no such function", "no pickle", "too large", "an exit"],
+)
+def test_an_error_has_its_kind(call, fields, kind, message):
+    meta, _ = call(**fields)
+    assert meta["error"]["kind"] == kind
+    assert meta["error"]["message"].startswith(message)
+
+
+def test_an_argument_that_cannot_be_loaded_is_an_error_of_the_request(worker, call_meta):
+    frame = wire.Frame(7, call_meta(args=1, format="json"), [memoryview(b"{")])
+    meta, _ = worker.call(frame)
+    assert meta["error"]["kind"] == "arguments"
+
+
+def test_each_call_runs_in_its_own_main_module_which_is_gone_after_it(call):
+    idle = sys.modules["__main__"]
+    source = "n = 0\ndef f():\n    global n\n    n += 1\n    return n"
+    assert [call(source=source)[1] for _ in range(2)] == [1, 1]
+    assert sys.modules["__main__"] is idle
+
+
+def test_local_modules_are_importable_during_the_call_alone(call):
+    source = "def f():\n    import settings\n    return settings.SIZE"
+    assert call(source=source, modules={"settings.py": "SIZE = 3"})[1] == 3
+    assert call(source=source)[0]["error"]["type"] == "ModuleNotFoundError"
+
+
+def test_modules_are_looked_for_again_after_an_install(call, monkeypatch):
+    invalidate = Mock()
+    monkeypatch.setattr("importlib.invalidate_caches", invalidate)
+    call(refresh=False)
+    invalidate.assert_not_called()
+    call(refresh=True)
+    invalidate.assert_called_once_with()
+
+
+def test_the_state_of_the_output_is_reported(call, output):
+    output.pending.return_value = 5
+    output.release.return_value = True
+    meta, _ = call()
+    assert (meta["pending"], meta["output"]) == (5, True)
+    output.settle.assert_called_once_with()
+
+
+def test_repair_is_left_to_the_state(worker, state):
+    worker.repair()
+    state.repair.assert_called_once_with()
+
+
+def test_logging_is_reset_after_a_call(call, state):
+    call()
+    state.reset_logging.assert_called_once_with()
+
+
+# --- notes and threads -------------------------------------------------------------------------------------------
+
+
+def test_a_note_about_local_modules_is_sent(call):
+    assert call(modules={"cloudpickle.py": ""})[0]["notes"] == [
+        "The local module 'cloudpickle' hides the installed package of that name."
+    ]
+
+
+def test_notes_are_limited_in_number_and_length(worker, frame, monkeypatch):
+    def get(_files, _in_use, notes):
+        notes += [f"note {number}" for number in range(25)]
+        notes[0] = "x" * 5000
+
+    monkeypatch.setattr(worker._module_store, "get", get)
+    notes = worker.call(frame())[0]["notes"]
+    assert len(notes) == 21
+    assert len(notes[0]) < 2000
+    assert notes[-2:] == ["note 19", "5 more notes were left out."]
+
+
+def test_threads_that_a_call_leaves_running_are_named_once(call):
+    end = threading.Event()
+    source = """
+import threading, sys
+class Odd(threading.Thread):
+    name = property(lambda self: 1 / 0, lambda self, _: None)
+def f(end):
+    threads = [threading.Thread(target=end.wait, name=f"thread {n}\\n") for n in range(21)]
+    threads.append(Odd(target=end.wait))
+    for thread in threads:
+        thread.start()
+"""
+    holder = types.ModuleType("holder")
+    holder.end = end
+    sys.modules["holder"] = holder
+    try:
+        source += "def g():\n    import holder\n    return f(holder.end)\n"
+        threads = call(name="g", source=source)[0]["threads"]
+        assert threads[:2] == ["thread 0?", "thread 1?"]
+        assert threads[-1] == "2 more"
+        assert call()[0]["threads"] == []
+    finally:
+        del sys.modules["holder"]
+        end.set()
+        for thread in process.living_threads():
+            thread.join()
+
+
+# --- failures that concern the process ---------------------------------------------------------------------------
+
+
+def interrupting(gate, monkeypatch):
+    """Lets a job send itself the signal that cancels a call."""
+    monkeypatch.setitem(sys.modules, "cancel", types.SimpleNamespace(now=lambda: gate.on_signal(signal.SIGINT, None)))
+
+
+def test_a_cancelled_call_is_reported_as_such(call, gate, monkeypatch):
+    interrupting(gate, monkeypatch)
+    meta, _ = call(source="def f():\n    import cancel\n    cancel.now()")
+    assert (meta["error"]["kind"], meta["error"]["type"]) == ("cancelled", "Cancelled")
+    assert meta["poisoned"] is None
+
+
+def test_a_cancel_that_cuts_the_import_of_a_compiled_module_short_poisons_the_process(call, gate, monkeypatch):
+    interrupting(gate, monkeypatch)
+    monkeypatch.setattr("tetra_runner.calls.worker.mend_imports", lambda: "torch._C")
+    meta, _ = call(source="def f():\n    import cancel\n    cancel.now()")
+    assert meta["poisoned"] == "the cancel cut the import of torch._C short, which cannot be repeated"
+
+
+def test_an_error_of_cuda_poisons_the_process(call):
+    meta, _ = call(source="def f(): raise RuntimeError('CUDA error: device-side assert triggered')")
+    assert meta["poisoned"] == "CUDA error: device-side assert triggered"
+
+
+def test_an_exception_that_cannot_be_shown_is_an_error_all_the_same(call):
+    source = "class Odd(Exception):\n    def __str__(self): raise SystemExit\ndef f(): raise Odd"
+    meta, _ = call(source=source)
+    assert (meta["error"]["type"], meta["error"]["message"]) == ("Odd", "an error that cannot be shown")
+
+
+def test_an_exception_whose_text_hangs_can_be_cancelled(call, gate, monkeypatch):
+    interrupting(gate, monkeypatch)
+    source = (
+        "class Odd(Exception):\n    def __str__(self):\n        import cancel\n        cancel.now()\ndef f(): raise Odd"
+    )
+    assert call(source=source)[0]["error"]["kind"] == "cancelled"
+
+
+class Exited(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("def f(): return 1", 0),
+        ("def f(): raise ValueError", 1),
+        ("def f(): raise SystemExit", 0),
+        ("def f(): raise SystemExit(3)", 3),
+        ("def f(): raise SystemExit(256 + 7)", 7),
+        ("def f(): raise SystemExit('why')", 1),
+    ],
+)
+def test_a_forked_child_that_returns_from_the_job_ends_without_a_result(
+    worker, frame, state, output, monkeypatch, source, status
+):
+    ended = Mock(side_effect=Exited)
+    monkeypatch.setattr(process, "exit_now", ended)
+    state.in_fork.return_value = True
+    with pytest.raises(Exited):
+        worker.call(frame(source=source))
+    ended.assert_called_with(status)
+    output.flush.assert_called()
+
+
+def test_os_exit_of_a_job_flushes_the_output(make_worker, output, monkeypatch):
+    ended = Mock()
+    monkeypatch.setattr(process, "_os_exit", ended)
+    make_worker()
+    os._exit(3)
+    output.flush.assert_called_once_with()
+    ended.assert_called_once_with(3)
+
+
+# --- generators --------------------------------------------------------------------------------------------------
+
+GENERATOR = "def f():\n    yield 'a'\n    yield 'b' * 2000\n    yield 'c'"
+
+
+def sent(channel):
+    return [
+        (kind, call_id, meta["value"], pickle.loads(b"".join(value)) if value else None)
+        for (kind, call_id, meta, value), _ in channel.send.call_args_list
+    ]
+
+
+def test_items_of_a_generator_are_sent_as_they_come_if_they_are_wanted(call, channel):
+    assert call(source=GENERATOR, chunkLimit=1000, call_id=9)[1] == ["a", "b" * 2000, "c"]
+    assert sent(channel) == [
+        (wire.CHUNK, 9, "cloudpickle", "a"),
+        (wire.CHUNK, 9, None, None),
+        (wire.CHUNK, 9, "cloudpickle", "c"),
+    ]
+
+
+def test_items_of_a_generator_are_not_sent_if_they_are_not_wanted(call, channel):
+    assert call(source=GENERATOR)[1] == ["a", "b" * 2000, "c"]
+    channel.send.assert_not_called()
+
+
+def test_a_generator_ends_once_its_items_are_too_large_together(call):
+    source = "steps = []\ndef f():\n    for n in range(100):\n        yield str(n) * 5000\n"
+    meta, _ = call(source=source, limit=20_000)
+    assert meta["error"]["kind"] == "size"
+    assert meta["error"]["message"].startswith("at least ")
+
+
+def test_a_cancel_waits_until_an_item_is_sent_whole(call, channel, gate):
+    states = []
+
+    def send(*_):
+        gate.on_signal(signal.SIGINT, None)
+        states.append(gate.fired)
+
+    channel.send.side_effect = send
+    meta, _ = call(source=GENERATOR, chunkLimit=1000)
+    assert states == [False]
+    assert meta["error"]["kind"] == "cancelled"
+
+
+def test_async_functions_run_to_their_end(call):
+    assert call(source="import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5")[1] == 5

@@ -1,0 +1,125 @@
+"""The start and the loop of the runner, whose real process the integration tests run."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from contract import problems
+from tetra_runner import server, wire
+
+PACKAGE = Path(server.__file__).parent
+
+
+def test_ready_says_where_it_runs():
+    meta = server.ready_meta()
+    assert list(problems(meta, wire.ReadyMeta, "ready")) == []
+    assert (meta["pid"], meta["prefix"]) == (os.getpid(), sys.prefix)
+    assert meta["python"] == sys.version.split()[0]
+
+
+@pytest.fixture
+def worker():
+    worker = Mock()
+    worker.call.return_value = {"ok": True}, [b"value"]
+    return worker
+
+
+def test_calls_are_answered_until_node_ends_the_conversation(worker, frame):
+    channel = Mock()
+    channel.receive.side_effect = [frame(call_id=1), frame(call_id=2), None]
+    assert server.serve(channel, worker) == 0
+    assert [args[0][:2] for args in channel.send.call_args_list] == [(wire.RESULT, 1), (wire.RESULT, 2)]
+    assert worker.repair.call_count == 2
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+def test_a_broken_channel_ends_the_runner(worker, frame, error):
+    channel = Mock()
+    channel.receive.side_effect = error
+    assert server.serve(channel, worker) == server.PROTOCOL_BROKEN
+    channel.receive.side_effect = [frame()]
+    channel.send.side_effect = error
+    assert server.serve(channel, worker) == server.PROTOCOL_BROKEN
+    worker.repair.assert_not_called()
+
+
+def start(tmp_path, cwd, **options):
+    """Starts a runner in a folder; returns the process and Node's end of its socket."""
+    here, there = socket.socketpair()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    config = {"dir": str(scratch), "cwd": str(cwd), "parent": os.getpid(), "maxInstances": 1, "instanceIdle": 0}
+
+    def pass_socket():
+        os.dup2(there.fileno(), 3)
+
+    process = subprocess.Popen(
+        [sys.executable, str(PACKAGE / "__main__.py"), json.dumps(config)],
+        preexec_fn=pass_socket,
+        close_fds=False,
+        cwd=str(tmp_path),
+        stderr=subprocess.PIPE,
+        **options,
+    )
+    there.close()
+    here.settimeout(20)
+    return process, here
+
+
+def test_the_runner_starts_whatever_the_current_folder_and_the_path_of_modules_have(tmp_path):
+    cwd = tmp_path / "cwd"
+    for name in ("tetra_runner", "wire", "values", "aio", "process", "output"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('hides the runner')")
+    process, node = start(tmp_path, cwd, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with process, node:
+        data = node.recv(1 << 16)
+        assert data[4] == wire.READY
+        assert json.loads(data[16:])["pid"] == process.pid
+        node.sendall(b"\0\0\0\0\5\0\0\0\0\0\0\0")
+        assert process.wait(20) == 0
+    assert cwd.exists()
+
+
+def test_why_a_start_fails_is_written_to_the_first_standard_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    process, node = start(tmp_path, tmp_path / "file")
+    with process, node:
+        assert b"FileExistsError" in process.stderr.read()
+        assert process.wait(20) == 1
+
+
+def test_without_cloudpickle_the_runner_ends_with_a_message(tmp_path):
+    (tmp_path / "cloudpickle.py").write_text("raise ImportError('no module')")
+    process, node = start(tmp_path, tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with process, node:
+        assert b"The package cloudpickle" in process.stderr.read()
+        assert process.wait(20) == 3
+
+
+# --- show_value.py -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("blob", "limit", "status", "text"),
+    [
+        (b"N.", 100, 0, "None"),
+        (b"Vabcdef\n.", 4, 0, "'abc …"),
+        (b"x", 1000, 1, "it can't be loaded here: UnpicklingError: "),
+        (b"cos\nsystem\n(S'echo printed'\ntR.", 100, 0, "0"),
+        (b"cbuiltins\nexit\n)R.", 100, 1, "it can't be loaded here: SystemExit: "),
+    ],
+    ids=["a value", "a long value", "no pickle", "a pickle that prints", "a pickle that ends the process"],
+)
+def test_the_repr_of_a_pickle_is_printed_and_nothing_else(blob, limit, status, text):
+    command = [sys.executable, "-I", str(PACKAGE / "show_value.py"), str(limit)]
+    done = subprocess.run(command, input=blob, capture_output=True, timeout=20)
+    assert done.returncode == status
+    assert done.stdout.decode().startswith(text)
+    assert status == 1 or done.stdout.decode() == text
+    assert done.stderr == b""
