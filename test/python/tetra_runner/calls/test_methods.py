@@ -202,7 +202,8 @@ class Counter:
 
 
 def test_an_instance_has_its_logging_and_its_main_module(call, state):
-    source = f"{COUNTER}    def main(self):\n        import sys\n        return sys.modules['__main__'].Counter is type(self)\n"
+    method = "    def main(self):\n        import sys\n        return sys.modules['__main__'].Counter is type(self)\n"
+    source = COUNTER + method
     call(instance="a", source=source)
     state.set_logging.assert_not_called()
     assert call(instance="a", source=source, method="main")[1]
