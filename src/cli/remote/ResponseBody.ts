@@ -3,8 +3,8 @@ import { brotliDecompress, gunzip, inflate } from "node:zlib";
 import { Context, Effect, Result, Schema, Stream } from "effect";
 import type { HttpClientResponse } from "effect/http";
 
-import { codeOf } from "../../platform/ErrorCode.ts";
 import { type JsonLimits, parseJson } from "../../domain/JsonLimits.ts";
+import { codeOf } from "../../platform/ErrorCode.ts";
 
 /** Bytes of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
 const MAX_SIZE = 64 * 1024 * 1024;
