@@ -31,7 +31,7 @@ def call(make_worker, frame):
 
     def call(*values, config=(), **fields):
         worker = workers.get(config) or workers.setdefault(config, make_worker(**dict(config)))
-        fields = {"kind": "class", "name": "Counter", "source": COUNTER, "method": "count", **fields}
+        fields = {"kind": "class", "name": "Counter", "code": COUNTER, "method": "count", **fields}
         meta, value = worker.call(frame(*values, **fields))
         return meta, pickle.loads(b"".join(value)) if value else None
 
@@ -55,23 +55,23 @@ def test_arguments_of_the_method_come_before_those_of_the_constructor(call):
 
 
 def test_an_instance_that_is_named_keeps_its_state(call):
-    assert [call(instance="a")[1] for _ in range(3)] == [1, 2, 3]
-    meta, _ = call(instance="a")
+    assert [call(instanceId="a")[1] for _ in range(3)] == [1, 2, 3]
+    meta, _ = call(instanceId="a")
     assert (meta["instance"]["method_calls"], meta["instances"], meta["lives"]) == (4, 1, True)
     assert meta["instance"]["created_at"] < meta["instance"]["last_used"]
-    assert call(instance="b")[1] == 1
+    assert call(instanceId="b")[1] == 1
 
 
 def test_a_new_instance_can_be_asked_for(call):
-    call(instance="a")
-    meta, value = call(instance="a", fresh=True)
+    call(instanceId="a")
+    meta, value = call(instanceId="a", createNewInstance=True)
     assert (value, meta["notes"], meta["instances"]) == (1, [], 1)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"source": COUNTER + "# changed"},
+        {"code": COUNTER + "# changed"},
         {"modules": {"settings.py": ""}},
         {"constructorArgs": 1},
         {"constructorKwargs": ["start"]},
@@ -79,12 +79,12 @@ def test_a_new_instance_can_be_asked_for(call):
     ids=["code", "modules", "arguments", "keyword arguments"],
 )
 def test_an_instance_is_built_anew_if_what_it_is_built_from_has_changed(call, changes):
-    call(instance="a")
+    call(instanceId="a")
     values = [0] if "constructorArgs" in changes or "constructorKwargs" in changes else []
-    meta, value = call(*values, instance="a", **changes)
+    meta, value = call(*values, instanceId="a", **changes)
     assert value == 1
     assert "Instance a is built anew" in meta["notes"][0]
-    assert call(*values, instance="a", **changes)[1] == 2
+    assert call(*values, instanceId="a", **changes)[1] == 2
 
 
 def test_a_call_without_a_method_calls_the_object(call):
@@ -92,7 +92,7 @@ def test_a_call_without_a_method_calls_the_object(call):
 
 
 def test_a_method_that_does_not_exist_is_named_with_those_that_do(call):
-    meta, _ = call(instance="a", method="missing")
+    meta, _ = call(instanceId="a", method="missing")
     assert meta["error"]["message"] == "the class Counter has no method named 'missing'; it has: __call__, count"
     assert meta["lives"]
     assert "no method named 'text'" in call(method="text")[0]["error"]["message"]
@@ -113,16 +113,16 @@ def test_arguments_that_do_not_load_cost_no_instance(make_worker, call_meta):
     from tetra_runner.wire import Frame
 
     worker = make_worker(maxInstances=1)
-    fields = {"kind": "class", "name": "Counter", "source": COUNTER, "method": "count"}
-    worker.call(Frame(7, call_meta(**fields, instance="a"), []))
-    meta, _ = worker.call(Frame(7, call_meta(**fields, instance="b", args=1), [memoryview(b"x")]))
+    fields = {"kind": "class", "name": "Counter", "code": COUNTER, "method": "count"}
+    worker.call(Frame(7, call_meta(**fields, instanceId="a"), []))
+    meta, _ = worker.call(Frame(7, call_meta(**fields, instanceId="b", args=1), [memoryview(b"x")]))
     assert meta["error"]["kind"] == "arguments"
-    assert worker.call(Frame(7, call_meta(**fields, instance="a"), []))[0]["instance"]["method_calls"] == 2
+    assert worker.call(Frame(7, call_meta(**fields, instanceId="a"), []))[0]["instance"]["method_calls"] == 2
 
 
 def test_a_constructor_that_fails_leaves_no_instance(call):
     source = "import asyncio\nclass Counter:\n    def __init__(self): raise ValueError('no')"
-    meta, _ = call(source=source, instance="a")
+    meta, _ = call(code=source, instanceId="a")
     assert (meta["error"]["message"], meta["instance"], meta["instances"]) == ("no", None, 0)
 
 
@@ -132,9 +132,9 @@ def test_a_constructor_that_fails_leaves_no_instance(call):
 def test_the_instance_that_was_used_longest_ago_makes_room(call):
     config = (("maxInstances", 2),)
     for name in ("a", "b", "a", "c"):
-        call(instance=name, config=config)
-    assert call(instance="a", config=config)[1] == 3
-    meta, value = call(instance="b", config=config)
+        call(instanceId=name, config=config)
+    assert call(instanceId="a", config=config)[1] == 3
+    meta, value = call(instanceId="b", config=config)
     assert value == 1
     assert meta["notes"] == ["Instance b was dropped as there were more than 2 instances and is built anew."]
     assert meta["instances"] == 2
@@ -144,11 +144,11 @@ def test_an_instance_that_is_not_used_is_dropped(call, monkeypatch):
     config = (("instanceIdle", 60),)
     now = [1000.0]
     monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
-    call(instance="a", config=config)
+    call(instanceId="a", config=config)
     now[0] += 60
-    assert call(instance="a", config=config)[1] == 2
+    assert call(instanceId="a", config=config)[1] == 2
     now[0] += 61
-    meta, value = call(instance="a", config=config)
+    meta, value = call(instanceId="a", config=config)
     assert value == 1
     assert meta["notes"] == ["Instance a was dropped after 60 seconds without a call and is built anew."]
 
@@ -157,7 +157,7 @@ def test_functions_drop_instances_that_are_not_used_too(make_worker, frame, monk
     now = [1000.0]
     monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
     worker = make_worker(instanceIdle=60)
-    worker.call(frame(kind="class", name="Counter", source=COUNTER, method="count"))
+    worker.call(frame(kind="class", name="Counter", code=COUNTER, method="count"))
     now[0] += 61
     assert worker.call(frame())[0]["instances"] == 0
 
@@ -166,10 +166,10 @@ def test_what_was_dropped_is_remembered_within_limits(call, monkeypatch):
     monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes long in a process with pytest
     config = (("maxInstances", 1),)
     for number in range(260):
-        call(instance=str(number), config=config)
-    assert call(instance="0", config=config)[0]["notes"] == []
-    assert len(call(instance="100", config=config)[0]["notes"]) == 1
-    assert call(instance="200", fresh=True, config=config)[0]["notes"] == []
+        call(instanceId=str(number), config=config)
+    assert call(instanceId="0", config=config)[0]["notes"] == []
+    assert len(call(instanceId="100", config=config)[0]["notes"]) == 1
+    assert call(instanceId="200", createNewInstance=True, config=config)[0]["notes"] == []
 
 
 def test_the_memory_of_an_instance_is_free_before_the_next_is_built(call, monkeypatch):
@@ -192,8 +192,8 @@ class Counter:
 """
     gc.disable()
     try:
-        call(source=source, instance="a")
-        assert call(source=source, instance="a", fresh=True)[1] == 0
+        call(code=source, instanceId="a")
+        assert call(code=source, instanceId="a", createNewInstance=True)[1] == 0
     finally:
         gc.enable()
 
@@ -204,9 +204,9 @@ class Counter:
 def test_an_instance_has_its_logging_and_its_main_module(call, state):
     method = "    def main(self):\n        import sys\n        return sys.modules['__main__'].Counter is type(self)\n"
     source = COUNTER + method
-    call(instance="a", source=source)
+    call(instanceId="a", code=source)
     state.set_logging.assert_not_called()
-    assert call(instance="a", source=source, method="main")[1]
+    assert call(instanceId="a", code=source, method="main")[1]
     state.set_logging.assert_called_once_with(state.logging_setting.return_value)
 
 
@@ -224,14 +224,14 @@ class Counter:
 
 
 def test_what_is_bound_to_the_loop_of_an_instance_works_in_its_next_call(call):
-    call(instance="a", source=ASYNC, method="set")
-    assert call(instance="a", source=ASYNC, method="wait")[1]
+    call(instanceId="a", code=ASYNC, method="set")
+    assert call(instanceId="a", code=ASYNC, method="wait")[1]
 
 
 def test_an_instance_gets_a_loop_when_it_needs_one(call, monkeypatch):
     monkeypatch.setattr("tetra_runner.aio.loop_if_wanted", lambda: None)
     source = "class Counter:\n    async def count(self): return 3"
-    assert call(source=source)[1] == 3
+    assert call(code=source)[1] == 3
 
 
 # --- CUDA --------------------------------------------------------------------------------------------------------
@@ -252,8 +252,8 @@ class Counter:
             raise RuntimeError("CUDA out of memory")
     def count(self): return "built"
 """
-    call(instance="a")
-    meta, value = call(instance="b", source=source)
+    call(instanceId="a")
+    meta, value = call(instanceId="b", code=source)
     assert value == "built"
     assert emptied == [True]
     assert meta["instances"] == 1

@@ -26,7 +26,7 @@ def call(worker, frame):
 
 def test_a_function_gets_its_arguments_and_its_value_is_sent(call):
     source = "def add(a, b, c=0): return [a, b, c]"
-    meta, value = call(1, 2, 3, name="add", source=source, args=2, kwargs=["c"])
+    meta, value = call(1, 2, 3, name="add", code=source, args=2, kwargs=["c"])
     assert value == [1, 2, 3]
     assert meta == {
         "ok": True,
@@ -44,7 +44,7 @@ def test_a_function_gets_its_arguments_and_its_value_is_sent(call):
 
 
 def test_an_exception_of_a_job_is_its_error(call):
-    meta, _ = call(source="def f(): raise ValueError('no')")
+    meta, _ = call(code="def f(): raise ValueError('no')")
     assert not meta["ok"]
     assert meta["error"]["kind"] == "exception"
     assert 'f.py", line 1, in f' in meta["error"]["traceback"]
@@ -54,12 +54,12 @@ def test_an_exception_of_a_job_is_its_error(call):
 @pytest.mark.parametrize(
     ("fields", "kind", "message"),
     [
-        ({"source": "def"}, "request", "SyntaxError: "),
+        ({"code": "def"}, "request", "SyntaxError: "),
         ({"modules": {"../a.py": ""}}, "request", "the local module '../a.py' is refused"),
         ({"name": "g"}, "request", "the source does not define a function named 'g'; it defines: f"),
-        ({"source": "def f(): return [(i for i in ())]"}, "result", "the result, of type list, cannot be pickled: "),
-        ({"source": "def f(): return 'x' * 100", "limit": 50}, "size", ""),
-        ({"source": "def f(): raise SystemExit(2)"}, "exit", "the code called sys.exit(2)"),
+        ({"code": "def f(): return [(i for i in ())]"}, "result", "the result, of type list, cannot be pickled: "),
+        ({"code": "def f(): return 'x' * 100", "limit": 50}, "size", ""),
+        ({"code": "def f(): raise SystemExit(2)"}, "exit", "the code called sys.exit(2)"),
     ],
     ids=["invalid source", "a bad module", "no such function", "no pickle", "too large", "an exit"],
 )
@@ -78,14 +78,14 @@ def test_an_argument_that_cannot_be_loaded_is_an_error_of_the_request(worker, ca
 def test_each_call_runs_in_its_own_main_module_which_is_gone_after_it(call):
     idle = sys.modules["__main__"]
     source = "n = 0\ndef f():\n    global n\n    n += 1\n    return n"
-    assert [call(source=source)[1] for _ in range(2)] == [1, 1]
+    assert [call(code=source)[1] for _ in range(2)] == [1, 1]
     assert sys.modules["__main__"] is idle
 
 
 def test_local_modules_are_importable_during_the_call_alone(call):
     source = "def f():\n    import settings\n    return settings.SIZE"
-    assert call(source=source, modules={"settings.py": "SIZE = 3"})[1] == 3
-    assert call(source=source)[0]["error"]["type"] == "ModuleNotFoundError"
+    assert call(code=source, modules={"settings.py": "SIZE = 3"})[1] == 3
+    assert call(code=source)[0]["error"]["type"] == "ModuleNotFoundError"
 
 
 def test_modules_are_looked_for_again_after_an_install(call, monkeypatch):
@@ -153,7 +153,7 @@ def f(end):
     sys.modules["holder"] = holder
     try:
         source += "def g():\n    import holder\n    return f(holder.end)\n"
-        threads = call(name="g", source=source)[0]["threads"]
+        threads = call(name="g", code=source)[0]["threads"]
         assert threads[:2] == ["thread 0?", "thread 1?"]
         assert threads[-1] == "2 more"
         assert call()[0]["threads"] == []
@@ -174,7 +174,7 @@ def interrupting(gate, monkeypatch):
 
 def test_a_cancelled_call_is_reported_as_such(call, gate, monkeypatch):
     interrupting(gate, monkeypatch)
-    meta, _ = call(source="def f():\n    import cancel\n    cancel.now()")
+    meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
     assert (meta["error"]["kind"], meta["error"]["type"]) == ("cancelled", "Cancelled")
     assert meta["poisoned"] is None
 
@@ -182,18 +182,18 @@ def test_a_cancelled_call_is_reported_as_such(call, gate, monkeypatch):
 def test_a_cancel_that_cuts_the_import_of_a_compiled_module_short_poisons_the_process(call, gate, monkeypatch):
     interrupting(gate, monkeypatch)
     monkeypatch.setattr("tetra_runner.calls.worker.mend_imports", lambda: "torch._C")
-    meta, _ = call(source="def f():\n    import cancel\n    cancel.now()")
+    meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
     assert meta["poisoned"] == "the cancel cut the import of torch._C short, which cannot be repeated"
 
 
 def test_an_error_of_cuda_poisons_the_process(call):
-    meta, _ = call(source="def f(): raise RuntimeError('CUDA error: device-side assert triggered')")
+    meta, _ = call(code="def f(): raise RuntimeError('CUDA error: device-side assert triggered')")
     assert meta["poisoned"] == "CUDA error: device-side assert triggered"
 
 
 def test_an_exception_that_cannot_be_shown_is_an_error_all_the_same(call):
     source = "class Odd(Exception):\n    def __str__(self): raise SystemExit\ndef f(): raise Odd"
-    meta, _ = call(source=source)
+    meta, _ = call(code=source)
     assert (meta["error"]["type"], meta["error"]["message"]) == ("Odd", "an error that cannot be shown")
 
 
@@ -202,7 +202,7 @@ def test_an_exception_whose_text_hangs_can_be_cancelled(call, gate, monkeypatch)
     source = (
         "class Odd(Exception):\n    def __str__(self):\n        import cancel\n        cancel.now()\ndef f(): raise Odd"
     )
-    assert call(source=source)[0]["error"]["kind"] == "cancelled"
+    assert call(code=source)[0]["error"]["kind"] == "cancelled"
 
 
 class Exited(BaseException):
@@ -227,7 +227,7 @@ def test_a_forked_child_that_returns_from_the_job_ends_without_a_result(
     monkeypatch.setattr(process, "exit_now", ended)
     state.in_fork.return_value = True
     with pytest.raises(Exited):
-        worker.call(frame(source=source))
+        worker.call(frame(code=source))
     ended.assert_called_with(status)
     output.flush.assert_called()
 
@@ -254,7 +254,7 @@ def sent(channel):
 
 
 def test_items_of_a_generator_are_sent_as_they_come_if_they_are_wanted(call, channel):
-    assert call(source=GENERATOR, chunkLimit=1000, call_id=9)[1] == ["a", "b" * 2000, "c"]
+    assert call(code=GENERATOR, chunkLimit=1000, call_id=9)[1] == ["a", "b" * 2000, "c"]
     assert sent(channel) == [
         (wire.CHUNK, 9, "cloudpickle", "a"),
         (wire.CHUNK, 9, None, None),
@@ -263,13 +263,13 @@ def test_items_of_a_generator_are_sent_as_they_come_if_they_are_wanted(call, cha
 
 
 def test_items_of_a_generator_are_not_sent_if_they_are_not_wanted(call, channel):
-    assert call(source=GENERATOR)[1] == ["a", "b" * 2000, "c"]
+    assert call(code=GENERATOR)[1] == ["a", "b" * 2000, "c"]
     channel.send.assert_not_called()
 
 
 def test_a_generator_ends_once_its_items_are_too_large_together(call):
     source = "steps = []\ndef f():\n    for n in range(100):\n        yield str(n) * 5000\n"
-    meta, _ = call(source=source, limit=20_000)
+    meta, _ = call(code=source, limit=20_000)
     assert meta["error"]["kind"] == "size"
     assert meta["error"]["message"].startswith("at least ")
 
@@ -282,10 +282,10 @@ def test_a_cancel_waits_until_an_item_is_sent_whole(call, channel, gate):
         states.append(gate.fired)
 
     channel.send.side_effect = send
-    meta, _ = call(source=GENERATOR, chunkLimit=1000)
+    meta, _ = call(code=GENERATOR, chunkLimit=1000)
     assert states == [False]
     assert meta["error"]["kind"] == "cancelled"
 
 
 def test_async_functions_run_to_their_end(call):
-    assert call(source="import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5")[1] == 5
+    assert call(code="import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5")[1] == 5
