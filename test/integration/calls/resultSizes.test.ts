@@ -11,6 +11,9 @@ import { functionInput } from "../../support/values/JobInputs.ts";
 
 const MIB = 1024 * 1024;
 
+// These results are really large, because their share of the process's memory is measured: with a lower limit it
+// could not be told from what the process needs anyway.
+
 /** Of jobs whose result is a pickle. */
 const request = (code: string, more: Readonly<Record<string, unknown>> = {}) =>
   functionInput(code, [], { serialization_format: "cloudpickle", ...more });
