@@ -19,6 +19,7 @@ import { Effect, Fiber, Schedule } from "effect";
 
 import { JobStore } from "../../../src/endpoint/store/JobStore.ts";
 import type { StoredJob } from "../../../src/endpoint/store/StoredJob.ts";
+import { advanceUntilDone } from "../../support/effects/Waiting.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
@@ -178,7 +179,7 @@ describe("the store of jobs", () => {
     );
   });
 
-  it.live("is for one process at a time, and for the next one once that has ended", () =>
+  it.effect("is for one process at a time, and for the next one once that has ended", () =>
     Effect.gen(function* () {
       const folder = yield* newFolder;
       const program = `
@@ -189,13 +190,14 @@ describe("the store of jobs", () => {
         setInterval(() => {}, 1000);`;
       yield* withStore(folder, ({ add }) => add(job("a")));
       const holder = yield* otherProcess(program);
-      const second = yield* Effect.forkChild(Effect.flip(keptIn(folder)));
-      assert.include((yield* Fiber.join(second)).message, "another server uses it");
+      const refused = yield* advanceUntilDone(Effect.flip(keptIn(folder)));
+      assert.include(refused.message, "another server uses it");
       // The store waits for a process that is about to exit.
       const third = yield* Effect.forkChild(keptIn(folder));
       yield* Effect.yieldNow;
       yield* holder.signal("SIGKILL");
-      assert.lengthOf(yield* Fiber.join(third), 1);
+      yield* holder.ended;
+      assert.lengthOf(yield* advanceUntilDone(Fiber.join(third)), 1);
     }).pipe(Effect.scoped),
   );
 
