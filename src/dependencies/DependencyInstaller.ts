@@ -1,6 +1,6 @@
 import { Context, Effect, Layer } from "effect";
 
-import type { PreparedWorkspace } from "../workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../workspace/PreparedWorkspace.ts";
 import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import { SystemPackages } from "./SystemPackages.ts";
 import { bothEnds } from "./ToolOutput.ts";

@@ -3,7 +3,8 @@ import { Context, Effect, Exit, FileSystem, Layer, Result, Scope } from "effect"
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
-import { type PreparedWorkspace, Workspace, type WorkspaceError } from "../workspace/Workspace.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
+import { Workspace } from "../workspace/Workspace.ts";
 import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
 import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";

@@ -16,8 +16,6 @@ import { Volume } from "./Volume.ts";
 import { activation } from "./activation/Activation.ts";
 import { preparation } from "./preparation/Preparation.ts";
 
-export type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
-
 /** What grows in the folder of caches; the workspaces of all endpoints are there too. */
 export const CACHES = [
   "runtimes",

@@ -12,7 +12,8 @@ import { boot } from "../../src/runner/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
 import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";
-import { type PreparedWorkspace, Workspace } from "../../src/workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../src/workspace/PreparedWorkspace.ts";
+import { Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
 const WORKER = fileURLToPath(new URL("../support/processes/workspaceWorker.ts", import.meta.url));

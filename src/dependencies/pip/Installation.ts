@@ -1,7 +1,8 @@
 import { Effect, Option } from "effect";
 
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
-import { type PreparedWorkspace, Workspace } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
+import { Workspace } from "../../workspace/Workspace.ts";
 import type { PipOptions } from "./Pip.ts";
 import { type Foreseen, planning } from "./Planning.ts";
 import { adding, buildNew, shown } from "./VenvChanges.ts";

@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Option, Schema } from "effect";
 import { Uv } from "../../venv/Uv.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
-import type { PreparedWorkspace } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 
 /** What an install would do to a venv: nothing, only add packages, or change or remove some. */

@@ -2,7 +2,7 @@ import { Effect, Option } from "effect";
 
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
-import type { PreparedWorkspace } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Pip, type PipOptions, type Plan } from "./Pip.ts";
 
 /** What installing would do, as found without a lock, and when the packages of the venv had changed last. */

@@ -4,7 +4,8 @@ import { Cache, Clock, Duration, Effect, Option } from "effect";
 
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
-import { type PreparedWorkspace, Workspace } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
+import { Workspace } from "../../workspace/Workspace.ts";
 
 /** The most lists of requirements that are remembered; the oldest is dropped first. */
 const MAX_LISTS = 64;

@@ -4,7 +4,7 @@ import { withoutCredentials } from "../../settings/Credentials.ts";
 import { stopwatch } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
-import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
 import { Pip, type PipOptions } from "./Pip.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 

@@ -1,5 +1,5 @@
 import type { EncodedValue } from "../../domain/EncodedValue.ts";
-import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
 import type { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
 import type { CallMeta, CallResult } from "../RunnerProtocol.ts";
 

@@ -1,6 +1,6 @@
 import { Effect, Option, ScopedRef } from "effect";
 
-import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Workspace.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
 import type { RunnerUnavailable } from "../RunnerError.ts";
 import { RunnerLauncher } from "../RunnerLauncher.ts";
 import type { RunnerSession } from "../RunnerSession.ts";

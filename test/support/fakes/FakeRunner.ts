@@ -10,7 +10,8 @@ import {
 } from "../../../src/runner/RunnerProcess.ts";
 import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
-import { type PreparedWorkspace, Workspace } from "../../../src/workspace/Workspace.ts";
+import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
+import { Workspace } from "../../../src/workspace/Workspace.ts";
 
 /** How a fake runner behaves: what it does when it is started, called (by the number of the call), and so on. */
 export interface Behaviour {
