@@ -6,12 +6,12 @@ import type { HttpClientResponse } from "effect/http";
 import { type JsonLimits, parseJson } from "../../domain/JsonLimits.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 
-/** Bytes of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
-const MAX_SIZE = 64 * 1024 * 1024;
+/** The limit of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
+const = 64 * 1024 * 1024;
 
 /** The most bytes of a body; tests have a lower limit. */
 export const MaxResponseSize = Context.Reference<number>("worker-tetra/cli/MaxResponseSize", {
-  defaultValue: () => MAX_SIZE,
+  defaultValue: () => MAX_BYTES,
 });
 
 /** An answer may have a result of many parts; a program that waits for it may take some seconds to read it. */

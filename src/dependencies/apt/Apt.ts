@@ -1,4 +1,6 @@
-import { Context, Effect, FileSystem, Layer, Path } from "effect";
+import { join } from "node:path";
+
+import { Context, Effect, FileSystem, Layer } from "effect";
 
 import { Programs } from "../../platform/Programs.ts";
 import * as Setting from "../../settings/Setting.ts";
@@ -44,6 +46,38 @@ const checkMachine = Effect.fnUntraced(function* (
   }
 });
 
+/** Installs from archives in a folder of this install alone, as far as the cache has them. */
+const installFrom = Effect.fnUntraced(function* (
+  programs: Programs["Service"],
+  cache: AptCache["Service"],
+  folder: string,
+  names: ReadonlyArray<string>,
+) {
+  const command = ["install", "-y", "--no-install-recommends", "--", ...names];
+  const options = [
+    ...EXACT_NAMES,
+    "-o",
+    `Dir::Cache::Archives=${folder}`,
+    // Images often disable it, and each call would take a second to rebuild it.
+    "-o",
+    `Dir::Cache::pkgcache=${join(folder, "pkgcache.bin")}`,
+  ];
+  yield* checkNames(programs, names, options);
+  const needed = yield* programs
+    .run(
+      "apt-get",
+      ["-qq", "--print-uris", "-o", "Acquire::ForceHash=SHA256", ...options, ...command],
+      { environment: QUIET },
+    )
+    .pipe(
+      Effect.map(archivesOf),
+      Effect.orElseSucceed((): ReadonlyArray<Archive> => []),
+    );
+  yield* cache.restore(needed, folder);
+  yield* aptGet(programs, ["-o", "APT::Keep-Downloaded-Packages=true", ...options, ...command]);
+  yield* cache.keep(folder);
+});
+
 /** `apt-get install` for root. */
 export class Apt extends Context.Service<
   Apt,
@@ -56,7 +90,6 @@ export class Apt extends Context.Service<
     Effect.gen(function* () {
       const programs = yield* Programs;
       const files = yield* FileSystem.FileSystem;
-      const path = yield* Path.Path;
       const cache = yield* AptCache;
       const lists = yield* APT_LISTS.value;
 
@@ -67,50 +100,19 @@ export class Apt extends Context.Service<
         fresh ? Effect.void : update,
       );
 
-      /** Installs from archives in a folder of this install alone, as far as the cache has them. */
-      const apply = Effect.fnUntraced(function* (folder: string, names: ReadonlyArray<string>) {
-        const command = ["install", "-y", "--no-install-recommends", "--", ...names];
-        const options = [
-          ...EXACT_NAMES,
-          "-o",
-          `Dir::Cache::Archives=${folder}`,
-          // Images often disable it, and each call would take a second to rebuild it.
-          "-o",
-          `Dir::Cache::pkgcache=${path.join(folder, "pkgcache.bin")}`,
-        ];
-        yield* checkNames(programs, names, options);
-        const needed = yield* programs
-          .run(
-            "apt-get",
-            ["-qq", "--print-uris", "-o", "Acquire::ForceHash=SHA256", ...options, ...command],
-            { environment: QUIET },
-          )
-          .pipe(
-            Effect.map(archivesOf),
-            Effect.orElseSucceed((): ReadonlyArray<Archive> => []),
-          );
-        yield* cache.restore(needed, folder);
-        yield* aptGet(programs, [
-          "-o",
-          "APT::Keep-Downloaded-Packages=true",
-          ...options,
-          ...command,
-        ]);
-        yield* cache.keep(folder);
-      });
-
       const install = Effect.fn("Apt.install")(function* (names: ReadonlyArray<string>) {
         yield* checkMachine(programs, names);
         yield* Effect.logInfo(`Installing system packages: ${names.join(", ")}`);
         const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-apt-" }).pipe(
           // apt fetches as a user of its own.
           Effect.tap((made) => files.chmod(made, 0o755)),
-          Effect.tap((made) => files.makeDirectory(path.join(made, "partial"))),
+          Effect.tap((made) => files.makeDirectory(join(made, "partial"))),
           Effect.mapError((error) => refused(names, error.message)),
         );
+        const apply = installFrom(programs, cache, folder, names);
         yield* listsReady.pipe(
-          Effect.andThen(apply(folder, names)),
-          Effect.catchIf(isOutdated, () => Effect.andThen(update, apply(folder, names))),
+          Effect.andThen(apply),
+          Effect.catchIf(isOutdated, () => Effect.andThen(update, apply)),
           Effect.mapError((error) => SystemInstallFailed.from(names, error)),
         );
       }, Effect.scoped);

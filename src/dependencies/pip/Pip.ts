@@ -34,6 +34,27 @@ const planOf = (output: string): Option.Option<Plan> =>
     return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
   });
 
+/** Runs `uv pip install`; without flags its output is shown live. */
+const pipInstall = (
+  uv: Uv["Service"],
+  { environment }: PreparedWorkspace,
+  venv: Venv,
+  requirements: ReadonlyArray<string>,
+  { cache, descriptor }: PipOptions,
+  flags: ReadonlyArray<string>,
+) =>
+  uv
+    .run(["pip", "install", "--python", venv.python, ...flags, "--", ...requirements], {
+      environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
+      live: flags.length === 0,
+      descriptor,
+    })
+    .pipe(
+      Effect.catchTag("ProgramFailed", ({ output }) =>
+        Effect.fail(PythonInstallFailed.from(requirements, output)),
+      ),
+    );
+
 /** `uv pip install` for a venv of the workspace. */
 export class Pip extends Context.Service<
   Pip,
@@ -58,25 +79,6 @@ export class Pip extends Context.Service<
     Effect.gen(function* () {
       const uv = yield* Uv;
 
-      const pip = (
-        { environment }: PreparedWorkspace,
-        venv: Venv,
-        requirements: ReadonlyArray<string>,
-        { cache, descriptor }: PipOptions,
-        options: ReadonlyArray<string>,
-      ) =>
-        uv
-          .run(["pip", "install", "--python", venv.python, ...options, "--", ...requirements], {
-            environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
-            live: options.length === 0,
-            descriptor,
-          })
-          .pipe(
-            Effect.catchTag("ProgramFailed", ({ output }) =>
-              Effect.fail(PythonInstallFailed.from(requirements, output)),
-            ),
-          );
-
       const plan: Pip["Service"]["plan"] = Effect.fn("Pip.plan")(
         function* (
           workspace,
@@ -85,7 +87,7 @@ export class Pip extends Context.Service<
           options,
         ): Effect.fn.Return<Plan, PythonInstallFailed | UvUnavailable> {
           const asked = ["--dry-run", "--output-format", "json"];
-          const output = yield* pip(workspace, venv, requirements, options, asked);
+          const output = yield* pipInstall(uv, workspace, venv, requirements, options, asked);
           const found = planOf(output);
           if (Option.isSome(found)) return found.value;
           return yield* new PythonInstallFailed({
@@ -103,11 +105,11 @@ export class Pip extends Context.Service<
           requirements,
           options,
         ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
-          const online = Effect.asVoid(pip(workspace, venv, requirements, options, []));
+          const online = Effect.asVoid(pipInstall(uv, workspace, venv, requirements, options, []));
           if (!options.cache) return yield* online;
           // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
           yield* Effect.catchIf(
-            pip(workspace, venv, requirements, options, ["--offline"]),
+            pipInstall(uv, workspace, venv, requirements, options, ["--offline"]),
             // Not after other errors: uv may have been killed half-way.
             (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
             () => online,
