@@ -80,24 +80,31 @@ export const check = <R>(subject: string, look: Look<R>): Check<R> => ({
   showsOk: true,
 });
 
+const quick = <R>(look: Look<R>): Effect.Effect<Outcome, never, R> =>
+  Effect.catch(look, ({ message }) =>
+    Effect.succeed<Outcome>({ state: "missing", detail: message }),
+  );
+
 /** A check that `start` makes too. If `look` fails, the subject is missing. */
-export const required = <R, Q = R>({
+export const required = <R>({
   subject,
   refusal,
   look,
-  quickLook,
   showsOk = true,
 }: {
   readonly subject: string;
   readonly refusal: Unfit["check"];
   readonly look: Look<R>;
-  readonly quickLook: Look<Q>;
   readonly showsOk?: boolean;
-}): RequiredCheck<R, Q> => ({
+}): RequiredCheck<R, R> => ({
   look: findingOf(subject, look),
   showsOk,
   refusal,
-  quickLook: Effect.catch(quickLook, ({ message }) =>
-    Effect.succeed<Outcome>({ state: "missing", detail: message }),
-  ),
+  quickLook: quick(look),
 });
+
+/** The same check with less to do for `start`. */
+export const withQuickLook = <R, Q>(
+  check: RequiredCheck<R, R>,
+  look: Look<Q>,
+): RequiredCheck<R, Q> => ({ ...check, quickLook: quick(look) });

@@ -39,5 +39,5 @@ export const cudaOf = (python: string) => {
             },
     });
   }).pipe(inTime("gpu", "missing", TIME_LIMIT));
-  return required({ subject: "CUDA", refusal: "gpu", look, quickLook: look });
+  return required({ subject: "CUDA", refusal: "gpu", look });
 };

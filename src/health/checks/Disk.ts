@@ -61,6 +61,5 @@ export const containerDisk = required({
   subject: "Root disk",
   refusal: "disk",
   look: findContainerDisk,
-  quickLook: findContainerDisk,
   showsOk: false,
 });

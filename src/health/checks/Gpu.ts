@@ -2,7 +2,7 @@ import { Effect } from "effect";
 
 import { Programs } from "../../platform/Programs.ts";
 import * as Setting from "../../settings/Setting.ts";
-import { inTime, type Outcome, required } from "../Check.ts";
+import { inTime, type Outcome, required, withQuickLook } from "../Check.ts";
 
 export const REQUIRE_GPU = Setting.flag({
   name: "WORKER_REQUIRE_GPU",
@@ -45,11 +45,13 @@ export const NOT_REQUIRED: Outcome = { state: "ok", detail: "not required" };
 export const findRequiredGpu = (isRequired: boolean) =>
   isRequired ? findGpu(true) : Effect.succeed(NOT_REQUIRED);
 
-export const gpu = required({
-  subject: "GPU",
-  refusal: "gpu",
-  look: Effect.flatMap(REQUIRE_GPU.value, (isRequired) =>
-    inTime("gpu", isRequired ? "missing" : "warning")(findGpu(isRequired)),
-  ),
-  quickLook: Effect.flatMap(REQUIRE_GPU.value, findRequiredGpu).pipe(inTime("gpu", "missing")),
-});
+export const gpu = withQuickLook(
+  required({
+    subject: "GPU",
+    refusal: "gpu",
+    look: Effect.flatMap(REQUIRE_GPU.value, (isRequired) =>
+      inTime("gpu", isRequired ? "missing" : "warning")(findGpu(isRequired)),
+    ),
+  }),
+  Effect.flatMap(REQUIRE_GPU.value, findRequiredGpu).pipe(inTime("gpu", "missing")),
+);

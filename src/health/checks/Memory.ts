@@ -26,6 +26,5 @@ export const memory = required({
   subject: "Memory",
   refusal: "memory",
   look,
-  quickLook: look,
   showsOk: false,
 });

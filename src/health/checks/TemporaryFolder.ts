@@ -25,6 +25,5 @@ export const temporaryFolder = required({
   subject: "Temp folder",
   refusal: "disk",
   look,
-  quickLook: look,
   showsOk: false,
 });

@@ -76,6 +76,5 @@ export const ownDisk = required({
   subject: "Own disk",
   refusal: "disk",
   look: findOwnDisk,
-  quickLook: findOwnDisk,
   showsOk: false,
 });
