@@ -120,6 +120,7 @@ export class JobTable {
 
   /** Ends a job that is not in the queue any more. */
   finish(entry: JobEntry, status: JobStatus, result: SentResult | undefined, now: number): void {
+    this.removeFinished(entry);
     entry.status = status;
     entry.ended = now;
     entry.result = result;

@@ -110,6 +110,7 @@ describe("the jobs of a local queue", () => {
         () => running && table.setProgress(running, SentResult.ofError("x".repeat(size))),
         () =>
           running && table.finish(running, dice.pick(["COMPLETED", "FAILED"]), resultOf(size), 0),
+        () => ended && table.finish(ended, "CANCELLED", undefined, 0),
         () => any && table.addValue(any, Buffer.alloc(size)),
         () => any && table.fetchValues(any),
         () => ended?.status === "FAILED" && table.retry(ended),
