@@ -1,6 +1,6 @@
 import { Schema } from "effect";
 
-/** What is known of an instance; times are ISO 8601 in UTC. */
+/** The state of an instance; times are ISO 8601 in UTC. */
 export const InstanceInfo = Schema.Struct({
   class_name: Schema.String,
   created_at: Schema.String,
@@ -9,16 +9,16 @@ export const InstanceInfo = Schema.Struct({
 });
 export type InstanceInfo = typeof InstanceInfo.Type;
 
-/** The answer to a request, as it goes over the wire: every key is there, null where it says nothing. */
+/** The response to a request as it is sent: with all keys, null where there is nothing to say. */
 export const FunctionResponse = Schema.Struct({
   success: Schema.Boolean,
   /** Base64 of a cloudpickle, also of None. */
   result: Schema.NullOr(Schema.String),
   /** The value itself when the request asked for plain JSON. */
   json_result: Schema.NullOr(Schema.Json),
-  /** What failed and what to do, then the Python traceback where there is one. */
+  /** What failed and what to do, then the Python traceback if there is one. */
   error: Schema.NullOr(Schema.String),
-  /** What the code and everything under it wrote, in the order written. */
+  /** The output of the code and of its child processes, in the order written. */
   stdout: Schema.NullOr(Schema.String),
   instance_id: Schema.NullOr(Schema.String),
   instance_info: Schema.NullOr(InstanceInfo),
@@ -35,14 +35,14 @@ const empty: FunctionResponse = {
   instance_info: null,
 };
 
-/** The answer of a job that did what was asked. */
+/** The response of a job that succeeded. */
 export const success = (fields: Partial<FunctionResponse>): FunctionResponse => ({
   ...empty,
   ...fields,
   success: true,
 });
 
-/** The answer of a job that did not; clients need `error` to be filled, whatever happened. */
+/** The response of a job that failed; clients need an `error` in it. */
 export const failure = (
   error: string,
   fields: Partial<FunctionResponse> = {},

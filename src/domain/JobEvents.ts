@@ -1,6 +1,6 @@
 import { Context } from "effect";
 
-import type { FunctionAnswer } from "./FunctionAnswer.ts";
+import type { EncodedResponse } from "./EncodedResponse.ts";
 
 type Stage = "workspace" | "dependencies" | "running";
 
@@ -20,7 +20,7 @@ interface Fields {
   /** The job left a process that can't use its GPU any more; it was replaced. */
   readonly GpuLost: object;
   /** One value of a generator, in the shape of a response; undefined in place of one that is too large to be streamed. */
-  readonly ValueYielded: { readonly value: FunctionAnswer | undefined };
+  readonly ValueYielded: { readonly value: EncodedResponse | undefined };
   /** `reason` is the error, or empty if there was none. */
   readonly Ended: { readonly end: JobEnd; readonly reason: string };
 }

@@ -4,7 +4,7 @@ import { Context, Effect, type Latch, Layer } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
-import type { FunctionAnswer } from "../domain/FunctionAnswer.ts";
+import type { EncodedResponse } from "../domain/EncodedResponse.ts";
 import { inputOf, type Job } from "../domain/Job.ts";
 import { JobListener } from "../domain/JobEvents.ts";
 import { inSeconds } from "../queue/JobLog.ts";
@@ -16,14 +16,14 @@ import { LoadBalancerApi } from "./EndpointApi.ts";
 export class LoadBalancer extends Context.Service<
   LoadBalancer,
   {
-    readonly handle: (job: Job) => Effect.Effect<FunctionAnswer>;
+    readonly handle: (job: Job) => Effect.Effect<EncodedResponse>;
     /** Opens when the worker is ready. */
     readonly ready: Latch.Latch;
   }
 >()("worker-tetra/endpoint/LoadBalancer") {
   /** Runs a handler for each request; `events` receives what happens in it. */
   static readonly layer = <R>(
-    handler: (job: Job) => Effect.Effect<FunctionAnswer, never, R>,
+    handler: (job: Job) => Effect.Effect<EncodedResponse, never, R>,
     ready: Latch.Latch,
     events: JobListener,
   ) =>
@@ -52,11 +52,11 @@ const handlers = HttpApiBuilder.group(
         return Effect.gen(function* () {
           yield* Effect.logInfo("Request started");
           const elapsed = yield* stopwatch;
-          const answer = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
+          const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
             Effect.logInfo("The client hung up: the request was stopped"),
           );
           yield* Effect.logInfo(`Request done in ${inSeconds(yield* elapsed)}`);
-          return HttpServerResponse.uint8Array(answer.toJson(), {
+          return HttpServerResponse.uint8Array(response.toJson(), {
             contentType: "application/json",
           });
         }).pipe(

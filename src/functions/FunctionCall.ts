@@ -1,11 +1,15 @@
+import {
+  type ResponseLimit,
+  MAX_CHUNK_BYTES,
+  DOCUMENT_OVERHEAD_BYTES,
+} from "../domain/EncodedResponse.ts";
 import { base64Capacity } from "../domain/EncodedValue.ts";
-import { type AnswerLimit, CHUNK_LIMIT, DOCUMENT_OVERHEAD } from "../domain/FunctionAnswer.ts";
 import type { FunctionRequest, SerializationFormat } from "../domain/FunctionRequest.ts";
 import type { CallMeta } from "../runner/RunnerProtocol.ts";
 
 /** The most bytes that Python may send for a value, given its largest size in a document. */
 const capacity = (format: SerializationFormat, bytes: number): number => {
-  const room = Math.max(0, bytes - DOCUMENT_OVERHEAD);
+  const room = Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
   return format === "json" ? room : base64Capacity(room);
 };
 
@@ -30,7 +34,7 @@ const ofClass = (request: FunctionRequest) =>
 /** The meta of the call for a request; with a limit for the items of a generator if they are wanted. */
 export const callMetaOf = (
   request: FunctionRequest,
-  limit: AnswerLimit,
+  limit: ResponseLimit,
   wantsItems: boolean,
 ): CallMeta => ({
   kind: request.kind,
@@ -42,7 +46,7 @@ export const callMetaOf = (
   modules: request.modules,
   limit: capacity(request.format, limit.bytes),
   ...(wantsItems
-    ? { chunkLimit: capacity(request.format, Math.min(CHUNK_LIMIT, limit.bytes)) }
+    ? { chunkLimit: capacity(request.format, Math.min(MAX_CHUNK_BYTES, limit.bytes)) }
     : {}),
   ...ofClass(request),
 });

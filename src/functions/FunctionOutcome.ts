@@ -1,13 +1,13 @@
+import { type ResponseLimit, EncodedResponse, tooLarge } from "../domain/EncodedResponse.ts";
 import type { EncodedValue } from "../domain/EncodedValue.ts";
-import { type AnswerLimit, FunctionAnswer, tooLarge } from "../domain/FunctionAnswer.ts";
 import type { SerializationFormat } from "../domain/FunctionRequest.ts";
 import * as FunctionResponse from "../domain/FunctionResponse.ts";
 import type { CallError } from "../runner/RunnerProtocol.ts";
 import type { CallOutcome } from "../runner/call/Call.ts";
 
-/** The limit of an answer, and the function that masks and shortens an error message. */
-export interface AnswerRules {
-  readonly limit: AnswerLimit;
+/** The limit of a response, and the function that masks and shortens an error message. */
+export interface ResponseRules {
+  readonly limit: ResponseLimit;
   readonly shown: (text: string) => string;
 }
 
@@ -21,7 +21,7 @@ const errorText = ({ kind, type, message, traceback }: CallError): string => {
 const errorOf = (
   format: SerializationFormat,
   { result: { error }, value }: CallOutcome,
-  limit: AnswerLimit,
+  limit: ResponseLimit,
 ): string | undefined => {
   if (error?.kind === "size") {
     const size =
@@ -45,30 +45,30 @@ const fieldsOf = ({
   return { stdout: output, instance_id: id, instance_info: info };
 };
 
-/** The answer for a call that came to its end in Python. The encoded value goes into it as it is. */
-export const answerOf = (
+/** The response for a call that came to its end in Python. The encoded value goes into it as it is. */
+export const responseOf = (
   format: SerializationFormat,
   outcome: CallOutcome,
-  { limit, shown }: AnswerRules,
-): FunctionAnswer => {
+  { limit, shown }: ResponseRules,
+): EncodedResponse => {
   const fields = fieldsOf(outcome);
   const error = errorOf(format, outcome, limit);
   return error === undefined
-    ? FunctionAnswer.within(limit, FunctionResponse.success(fields), outcome.value)
-    : FunctionAnswer.within(limit, FunctionResponse.failure(shown(error), fields));
+    ? EncodedResponse.within(limit, FunctionResponse.success(fields), outcome.value)
+    : EncodedResponse.within(limit, FunctionResponse.failure(shown(error), fields));
 };
 
-/** The answer for a request that failed before or while its code ran, with what the code had written. */
-export const answerOfFailure = (
-  limit: AnswerLimit,
+/** The response for a request that failed before or while its code ran, with what the code had written. */
+export const responseOfFailure = (
+  limit: ResponseLimit,
   error: string,
   output?: string,
-): FunctionAnswer =>
-  FunctionAnswer.within(
+): EncodedResponse =>
+  EncodedResponse.within(
     limit,
     FunctionResponse.failure(error, output === undefined ? {} : { stdout: output }),
   );
 
 /** One item of a generator, if it can be streamed. */
-export const itemOf = (value: EncodedValue | undefined): FunctionAnswer | undefined =>
-  value === undefined || value.problem !== undefined ? undefined : FunctionAnswer.chunk(value);
+export const itemOf = (value: EncodedValue | undefined): EncodedResponse | undefined =>
+  value === undefined || value.problem !== undefined ? undefined : EncodedResponse.chunk(value);

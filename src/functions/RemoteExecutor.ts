@@ -1,7 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
-import type { AnswerLimit, FunctionAnswer } from "../domain/FunctionAnswer.ts";
+import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.ts";
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
 import { JobListener } from "../domain/JobEvents.ts";
@@ -13,7 +13,7 @@ import * as Setting from "../settings/Setting.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
-import { answerOf, answerOfFailure, type AnswerRules, itemOf } from "./FunctionOutcome.ts";
+import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
 import { endOf, endOfFailure } from "./JobEnds.ts";
 
 /** The longest error with its traceback: more than Python sends. */
@@ -27,8 +27,8 @@ const RESULT_LIMIT = Setting.integer({
   fallback: 20 * 1024 * 1024,
 });
 
-/** The limit for answers that are not sent: their JSON must fit into a string of V8 (512 MiB). */
-const LOCAL_LIMIT: AnswerLimit = {
+/** The limit for responses that are not sent: their JSON must fit into a string of V8 (512 MiB). */
+const LOCAL_LIMIT: ResponseLimit = {
   bytes: 384 * 1024 * 1024,
   source: "an answer can be",
 };
@@ -65,14 +65,14 @@ const run = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call: Ca
   return outcome;
 });
 
-/** Runs the function or method of a request. This is the only place where an error becomes an answer. */
+/** Runs the function or method of a request. This is the only place where an error becomes a response. */
 export class RemoteExecutor extends Context.Service<
   RemoteExecutor,
   {
     /** Returns the `output` for the `input` of a job. Interrupting it stops the code. */
     readonly execute: (input: unknown) => Effect.Effect<FunctionResponse>;
     /** The same within the limit of responses, encoded as it is sent in one. */
-    readonly answer: (input: unknown) => Effect.Effect<FunctionAnswer>;
+    readonly executeEncoded: (input: unknown) => Effect.Effect<EncodedResponse>;
   }
 >()("worker-tetra/functions/RemoteExecutor") {
   static readonly layerNoDeps = Layer.effect(
@@ -83,12 +83,12 @@ export class RemoteExecutor extends Context.Service<
       const runner = yield* RunnerPool;
       const { mask } = yield* Environment;
       const shown = (error: string) => excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
-      const responseLimit: AnswerLimit = {
+      const responseLimit: ResponseLimit = {
         bytes: yield* RESULT_LIMIT.value,
         source: "WORKER_RESULT_LIMIT allows",
       };
 
-      const carryOut = Effect.fnUntraced(function* (input: unknown, rules: AnswerRules) {
+      const carryOut = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
         const { notify, wantsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
@@ -101,31 +101,31 @@ export class RemoteExecutor extends Context.Service<
             ? { chunk: (value) => notify({ _tag: "ValueYielded", value: itemOf(value) }) }
             : {}),
         });
-        return answerOf(request.format, outcome, rules);
+        return responseOf(request.format, outcome, rules);
       });
 
-      const answer = (input: unknown, limit: AnswerLimit) => {
+      const respond = (input: unknown, limit: ResponseLimit) => {
         const rules = { limit, shown };
         return carryOut(input, rules).pipe(
           Effect.catch((error) => {
             // What other tools wrote is part of their error's message.
             const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
             const output = hasOutput ? error.output : undefined;
-            return Effect.succeed(answerOfFailure(limit, shown(error.message), output));
+            return Effect.succeed(responseOfFailure(limit, shown(error.message), output));
           }),
           Effect.catchDefect((defect) => {
             const message = `Internal error of the worker, not of your code: ${shown(String(defect))}. See the worker's log for details.`;
             return Effect.as(
               Effect.logError("A defect of the worker itself", defect),
-              answerOfFailure(limit, message),
+              responseOfFailure(limit, message),
             );
           }),
         );
       };
 
       return RemoteExecutor.of({
-        execute: (input) => Effect.map(answer(input, LOCAL_LIMIT), (sent) => sent.toResponse()),
-        answer: (input) => answer(input, responseLimit),
+        execute: (input) => Effect.map(respond(input, LOCAL_LIMIT), (sent) => sent.toResponse()),
+        executeEncoded: (input) => respond(input, responseLimit),
       });
     }),
   );

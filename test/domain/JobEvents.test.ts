@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../src/domain/EncodedResponse.ts";
 import { success } from "../../src/domain/FunctionResponse.ts";
 import { both, type JobEvent, type JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 
@@ -9,7 +9,7 @@ const EVENTS: ReadonlyArray<JobEvent> = [
   { _tag: "ProcessStarted" },
   { _tag: "OutputWritten", lines: "line\n" },
   { _tag: "GpuLost" },
-  { _tag: "ValueYielded", value: FunctionAnswer.of(success({})) },
+  { _tag: "ValueYielded", value: EncodedResponse.of(success({})) },
   { _tag: "Ended", end: "cuda", reason: "why" },
 ];
 

@@ -5,7 +5,6 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
-import type { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
@@ -21,7 +20,7 @@ const answered = Effect.fnUntraced(function* (
 ) {
   const executor = yield* RemoteExecutor;
   const request = functionInput(code, [], { serialization_format: "cloudpickle", ...more });
-  const body = (yield* executor.answer(request)).toJson();
+  const body = (yield* executor.executeEncoded(request)).toJson();
   return { size: body.byteLength, json: JSON.parse(Buffer.from(body).toString()) };
 });
 
@@ -158,7 +157,7 @@ def f(): return [A(n) for n in range(400)]
 
     it.effect("streams the values that are small enough, and fails at its end", () =>
       Effect.gen(function* () {
-        const chunks: Array<FunctionAnswer | undefined> = [];
+        const chunks: Array<EncodedResponse | undefined> = [];
         const { json } = yield* answered(
           "def f():\n    yield 'a'\n    yield 'b' * 2_000_000\n    yield 'c'\n    yield 'd' * 3_000_000",
           JSON_FORMAT,

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { CHUNK_LIMIT } from "../../src/domain/FunctionAnswer.ts";
+import { MAX_CHUNK_BYTES } from "../../src/domain/EncodedResponse.ts";
 import { decode } from "../../src/domain/FunctionRequest.ts";
 import { callMetaOf } from "../../src/functions/FunctionCall.ts";
 
@@ -66,7 +66,7 @@ describe("the call for a request", () => {
         serialization_format: "json",
       });
       const large = callMetaOf(request, limit, true);
-      assert.deepInclude(large, { limit: 4_000_000, chunkLimit: CHUNK_LIMIT - 1024 });
+      assert.deepInclude(large, { limit: 4_000_000, chunkLimit: MAX_CHUNK_BYTES - 1024 });
       const small = callMetaOf(request, { ...limit, bytes: 2024 }, true);
       assert.deepInclude(small, { limit: 1000, chunkLimit: 1000 });
     }),

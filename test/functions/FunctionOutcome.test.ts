@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { EncodedValue } from "../../src/domain/EncodedValue.ts";
-import { answerOf, answerOfFailure, itemOf } from "../../src/functions/FunctionOutcome.ts";
+import { responseOf, responseOfFailure, itemOf } from "../../src/functions/FunctionOutcome.ts";
 import type { CallOutcome } from "../../src/runner/call/Call.ts";
 import { instanceOf } from "../support/fakes/FakeCalls.ts";
 import { result } from "../support/fakes/FakeRunner.ts";
@@ -29,7 +29,7 @@ const failed = (error: Partial<NonNullable<CallOutcome["result"]["error"]>>): Ca
 
 describe("the answer for a call", () => {
   it("has the value and the output", () => {
-    assert.deepInclude(answerOf("json", succeeded, rules).toResponse(), {
+    assert.deepInclude(responseOf("json", succeeded, rules).toResponse(), {
       success: true,
       json_result: [1],
       error: null,
@@ -41,7 +41,7 @@ describe("the answer for a call", () => {
   it("describes the instance that was used", () => {
     const { id, ...info } = instanceOf("a");
     const outcome = { ...succeeded, result: { ...result, instance: { id, ...info } } };
-    assert.deepInclude(answerOf("json", outcome, rules).toResponse(), {
+    assert.deepInclude(responseOf("json", outcome, rules).toResponse(), {
       instance_id: "a",
       instance_info: info,
     });
@@ -57,7 +57,7 @@ describe("the answer for a call", () => {
       "VALUEERROR: NO\n\nLINE 1",
     ],
   ] as const)("says of an error %s", (_, error, expected) => {
-    const answer = answerOf("json", failed(error), rules);
+    const answer = responseOf("json", failed(error), rules);
     assert.strictEqual(answer.error, expected);
     assert.strictEqual(answer.toResponse().stdout, "printed\n");
   });
@@ -66,24 +66,24 @@ describe("the answer for a call", () => {
     ["json", "AS JSON IT IS 9 MB"],
     ["cloudpickle", "PICKLED IT IS 9 MB, AND A THIRD MORE AS BASE64"],
   ] as const)("says how large a value is that is too large as %s", (format, expected) => {
-    const { error } = answerOf(format, failed({ kind: "size", message: "9 MB" }), rules);
+    const { error } = responseOf(format, failed({ kind: "size", message: "9 MB" }), rules);
     assert.include(error, expected);
   });
 
   it("is a failure if the value is no JSON", () => {
     const outcome = { ...succeeded, value: jsonValue("NaN") };
-    assert.include(answerOf("json", outcome, rules).error, "THE RESULT CAN'T BE RETURNED");
+    assert.include(responseOf("json", outcome, rules).error, "THE RESULT CAN'T BE RETURNED");
   });
 });
 
 describe("the answer for a failure", () => {
   it("has the output, if there is any", () => {
-    assert.deepInclude(answerOfFailure(limit, "no", "printed").toResponse(), {
+    assert.deepInclude(responseOfFailure(limit, "no", "printed").toResponse(), {
       success: false,
       error: "no",
       stdout: "printed",
     });
-    assert.isNull(answerOfFailure(limit, "no").toResponse().stdout);
+    assert.isNull(responseOfFailure(limit, "no").toResponse().stdout);
   });
 });
 

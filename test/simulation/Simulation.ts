@@ -3,7 +3,7 @@ import { TestClock } from "effect/testing";
 
 import { takeJobs } from "../../src/cli/modes/QueueMode.ts";
 import { Shutdown } from "../../src/cli/process/Shutdown.ts";
-import { FunctionAnswer } from "../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../src/domain/EncodedResponse.ts";
 import * as FunctionResponse from "../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
@@ -104,7 +104,7 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
       for (let value = 0; value < 3; value += 1) {
         events.notify({
           _tag: "ValueYielded",
-          value: FunctionAnswer.of(FunctionResponse.success({ json_result: value })),
+          value: EncodedResponse.of(FunctionResponse.success({ json_result: value })),
         });
         yield* Effect.sleep(input.duration / 3);
       }
@@ -143,7 +143,8 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
     RemoteExecutor,
     RemoteExecutor.of({
       execute,
-      answer: (given) => Effect.map(execute(given), (response) => FunctionAnswer.of(response)),
+      executeEncoded: (given) =>
+        Effect.map(execute(given), (response) => EncodedResponse.of(response)),
     }),
   );
 };

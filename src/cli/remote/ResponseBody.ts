@@ -7,7 +7,7 @@ import { type JsonLimits, parseJson } from "../../domain/JsonLimits.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 
 /** The limit of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
-const = 64 * 1024 * 1024;
+const MAX_BYTES = 64 * 1024 * 1024;
 
 /** The most bytes of a body; tests have a lower limit. */
 export const MaxResponseSize = Context.Reference<number>("worker-tetra/cli/MaxResponseSize", {

@@ -1,6 +1,6 @@
 import { Cause, Duration, Effect, Fiber, Queue, Result, Scope } from "effect";
 
-import { CHUNK_LIMIT, type FunctionAnswer } from "../../domain/FunctionAnswer.ts";
+import { MAX_CHUNK_BYTES, type EncodedResponse } from "../../domain/EncodedResponse.ts";
 import { backoff } from "../../platform/Backoff.ts";
 import type { JobQueue } from "../JobQueue.ts";
 
@@ -43,7 +43,7 @@ export interface ChunkStream {
   /** Queues a value of a handler's stream; never waits. */
   readonly offer: (value: unknown) => void;
   /** The same for a value of a function; undefined in place of a value that is too large. */
-  readonly offerAnswer: (answer: FunctionAnswer | undefined) => void;
+  readonly offerResponse: (response: EncodedResponse | undefined) => void;
   /** Whether there was any value. */
   readonly isUsed: () => boolean;
   /** Waits until all values are sent or given up, for a limited time. */
@@ -86,7 +86,7 @@ export const chunkStream = Effect.fnUntraced(function* (
 
   const offerBody = (body: Uint8Array | undefined): void => {
     offered += 1;
-    if (body === undefined || body.length > CHUNK_LIMIT) {
+    if (body === undefined || body.length > MAX_CHUNK_BYTES) {
       leaveOut("large");
     } else if (bytes + body.length > MAX_WAITING_BYTES) {
       leaveOut("late");
@@ -114,7 +114,7 @@ export const chunkStream = Effect.fnUntraced(function* (
 
   return {
     offer,
-    offerAnswer: (answer) => offerBody(answer?.toJson('{"output":', "}")),
+    offerResponse: (response) => offerBody(response?.toJson('{"output":', "}")),
     isUsed: () => offered > 0,
     end,
   };

@@ -21,7 +21,7 @@ export const makeJobChannels = Effect.gen(function* () {
     const own = listenerOf({
       StageStarted: ({ stage }) => progress.stage(stage),
       OutputWritten: ({ lines }) => progress.output(lines),
-      ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerAnswer(value) } : {}),
+      ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerResponse(value) } : {}),
     });
 
     const collect = (produced: Stream.Stream<unknown, unknown, R>) => {

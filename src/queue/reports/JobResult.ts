@@ -1,6 +1,6 @@
 import { Predicate, Result } from "effect";
 
-import { FunctionAnswer } from "../../domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../domain/EncodedResponse.ts";
 
 /** Sizes that RunPod documents for results, in megabytes. */
 const DOCUMENTED = "10 MB for /run and 20 MB for /runsync";
@@ -18,10 +18,10 @@ const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(docum
 /** The body for a job that failed. */
 export const failureBody = (error: unknown): Uint8Array => bytes({ error });
 
-/** The body for the answer of a function; its value is not copied again. */
-const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
-  const error = answer.error === null ? "" : `,"error":${JSON.stringify(answer.error)}`;
-  return answer.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
+/** The body for the response of a function; its value is not copied again. */
+const responseBody = (response: EncodedResponse, refresh: boolean): Uint8Array => {
+  const error = response.error === null ? "" : `,"error":${JSON.stringify(response.error)}`;
+  return response.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
 };
 
 /**
@@ -29,7 +29,7 @@ const answerBody = (answer: FunctionAnswer, refresh: boolean): Uint8Array => {
  * `refresh_worker` asks for a new container after this job.
  */
 export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
-  if (value instanceof FunctionAnswer) return answerBody(value, refresh);
+  if (value instanceof EncodedResponse) return responseBody(value, refresh);
   const encoded = Result.try(() => {
     if (!Predicate.isObject(value) || Array.isArray(value)) {
       return bytes({ output: value ?? null, ...(refresh ? { stopPod: true } : {}) });

@@ -30,7 +30,7 @@ const fakes = Layer.mergeAll(
   Layer.succeed(
     RemoteExecutor,
     RemoteExecutor.of({
-      answer: () => Effect.die("the command has no limit of responses"),
+      executeEncoded: () => Effect.die("the command has no limit of responses"),
       execute: (input) =>
         Effect.gen(function* () {
           const name = String(Object.values(input ?? {})[0]);

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect } from "effect";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { makeUnreadResponses, UnreadResponses } from "../../../src/endpoint/http/Connection.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
@@ -15,7 +15,7 @@ import { endpoint } from "../../support/http/TestEndpoint.ts";
 const SIZE = 12_000_000;
 
 const largeAnswers = endpoint({}, () =>
-  Effect.succeed(FunctionAnswer.of(success({ stdout: "x".repeat(SIZE) }))),
+  Effect.succeed(EncodedResponse.of(success({ stdout: "x".repeat(SIZE) }))),
 );
 
 /** A client that has read the beginning of a large response. */

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Option, Predicate } from "effect";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
@@ -59,7 +59,7 @@ describe("a local endpoint", () => {
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const { port, ready } = yield* endpoint({}, () =>
-        Effect.as(Deferred.await(gate), FunctionAnswer.of(success({}))),
+        Effect.as(Deferred.await(gate), EncodedResponse.of(success({}))),
       );
       assert.strictEqual((yield* ask(port, "/ping")).status, 204);
       const health = yield* ask(port, "/health");

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect";
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import {
   type Access,
@@ -326,7 +326,7 @@ describe("every endpoint", () => {
       const { port, queue } = yield* endpoint({}, () =>
         Deferred.succeed(begun, undefined).pipe(
           Effect.andThen(Deferred.await(gate)),
-          Effect.as(FunctionAnswer.of(success({}))),
+          Effect.as(EncodedResponse.of(success({}))),
         ),
       );
       const requests = ["/execute", "/run", "/execute", "/run"].map((target) =>

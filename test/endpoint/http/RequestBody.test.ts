@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { ByteSize, Clock, Effect, Fiber, Latch, Layer, Option, Stream } from "effect";
 import { Etag, HttpPlatform, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { Drain } from "../../../src/endpoint/Drain.ts";
 import { LoadBalancer } from "../../../src/endpoint/LoadBalancer.ts";
@@ -24,7 +24,7 @@ import { serverOptions } from "../../support/http/TestEndpoint.ts";
 
 const ROOM = 100 * 1024;
 
-const handle = () => Effect.succeed(FunctionAnswer.of(success({})));
+const handle = () => Effect.succeed(EncodedResponse.of(success({})));
 
 /** The routes of a local endpoint as a function, and its queue. */
 const application = Effect.gen(function* () {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../../src/domain/JobEvents.ts";
 import type { Handler } from "../../../src/queue/Handler.ts";
@@ -20,7 +20,7 @@ const yielding =
     Effect.gen(function* () {
       const events = yield* JobListener;
       for (const value of values)
-        events.notify({ _tag: "ValueYielded", value: FunctionAnswer.of(chunk(value)) });
+        events.notify({ _tag: "ValueYielded", value: EncodedResponse.of(chunk(value)) });
       return success({ json_result: [...values] });
     });
 

@@ -1,7 +1,7 @@
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Duration, Effect, Latch, Layer, Option } from "effect";
 
-import { FunctionAnswer } from "../../../src/domain/FunctionAnswer.ts";
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import type { Job } from "../../../src/domain/Job.ts";
 import { Drain } from "../../../src/endpoint/Drain.ts";
@@ -25,7 +25,7 @@ export const serverOptions: EndpointServerOptions = {
 export const endpoint = Effect.fnUntraced(function* (
   changes: Partial<EndpointServerOptions> = {},
   handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
-    Effect.succeed(FunctionAnswer.of(success({ stdout: JSON.stringify(input) }))),
+    Effect.succeed(EncodedResponse.of(success({ stdout: JSON.stringify(input) }))),
 ) {
   const ready = Latch.makeUnsafe();
   const context = yield* Layer.build(

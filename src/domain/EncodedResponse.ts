@@ -10,24 +10,24 @@ const formatSize = (bytes: number): string =>
 const ADVICE =
   "Return less: write what is large to a file (the current directory is on the network volume, if there is one) or upload it to S3, and return its path or address.";
 
-/** RunPod documents 1 MB for one value of a stream, in bytes. */
-export const CHUNK_LIMIT = 1_000_000;
+/** The most bytes of one value of a stream that RunPod documents. */
+export const MAX_CHUNK_BYTES = 1_000_000;
 
-/** The limit for an answer as it is sent, and where the limit comes from. */
-export interface AnswerLimit {
+/** The limit for a response as it is sent, and where the limit comes from. */
+export interface ResponseLimit {
   readonly bytes: number;
   /** The beginning of a sentence, such as `WORKER_RESULT_LIMIT allows`. */
   readonly source: string;
 }
 
-/** The error of an answer that is too large; `what` tells its size. */
-export const tooLarge = (what: string, { bytes, source }: AnswerLimit): string =>
+/** The error of a response that is too large; `what` describes its size. */
+export const tooLarge = (what: string, { bytes, source }: ResponseLimit): string =>
   `The result is too large: ${what}, and ${source} at most ${formatSize(bytes)} as it is sent. ${ADVICE}`;
 
-/** Room for what a document around an answer adds, in bytes. */
-export const DOCUMENT_OVERHEAD = 1024;
+/** The most bytes that a document around a response adds. */
+export const DOCUMENT_OVERHEAD_BYTES = 1024;
 
-/** The bytes of a text in JSON. */
+/** The number of bytes of a text in JSON. */
 const encodedLength = (text: string): number => Buffer.byteLength(JSON.stringify(text));
 
 /** A character takes at most six bytes in JSON. */
@@ -45,11 +45,15 @@ const cutOutput = (text: string, bytes: number): string => {
   return kept === 0 ? note : note + text.slice(-kept).toWellFormed();
 };
 
-/** A failed answer that fits: keeps the beginning of the error and the end of the output. */
-const fitted = (fields: FunctionResponse, error: string, limit: AnswerLimit): FunctionResponse => {
+/** A failed response within the limit: keeps the beginning of the error and the end of the output. */
+const fitted = (
+  fields: FunctionResponse,
+  error: string,
+  limit: ResponseLimit,
+): FunctionResponse => {
   const { stdout, instance_id, instance_info } = fields;
   const room =
-    limit.bytes - 2 * DOCUMENT_OVERHEAD - Buffer.byteLength(JSON.stringify(instance_info));
+    limit.bytes - 2 * DOCUMENT_OVERHEAD_BYTES - Buffer.byteLength(JSON.stringify(instance_info));
   return failure(cutError(error, room / 2), {
     stdout: stdout === null ? null : cutOutput(stdout, room / 2),
     instance_id,
@@ -57,8 +61,8 @@ const fitted = (fields: FunctionResponse, error: string, limit: AnswerLimit): Fu
   });
 };
 
-/** The answer to a request, with its value as it came from Python: as it is written into documents. */
-export class FunctionAnswer {
+/** The response to a request, with its value as the bytes that are written into documents. */
+export class EncodedResponse {
   /** All but the value. */
   private readonly fields: FunctionResponse;
   private readonly value: EncodedValue | undefined;
@@ -68,32 +72,32 @@ export class FunctionAnswer {
     this.value = value;
   }
 
-  /** An answer that is known to be small. */
-  static of(fields: FunctionResponse): FunctionAnswer {
-    return new FunctionAnswer(fields, undefined);
+  /** A response that is known to be small. */
+  static of(fields: FunctionResponse): EncodedResponse {
+    return new EncodedResponse(fields, undefined);
   }
 
-  /** One value of a generator, which was limited before it came. */
-  static chunk(value: EncodedValue): FunctionAnswer {
-    return new FunctionAnswer(success({}), value);
+  /** One value of a generator, whose size is limited already. */
+  static chunk(value: EncodedValue): EncodedResponse {
+    return new EncodedResponse(success({}), value);
   }
 
-  /** The answer if it is within the limit, else a failure with its size and the limit. */
+  /** The response if it is within the limit, else a failure with its size and the limit. */
   static within(
-    limit: AnswerLimit,
+    limit: ResponseLimit,
     fields: FunctionResponse,
     value?: EncodedValue,
-  ): FunctionAnswer {
-    const rest = Buffer.byteLength(JSON.stringify(fields)) + DOCUMENT_OVERHEAD;
+  ): EncodedResponse {
+    const rest = Buffer.byteLength(JSON.stringify(fields)) + DOCUMENT_OVERHEAD_BYTES;
     const size = rest + (value?.length ?? 0);
-    if (size <= limit.bytes) return new FunctionAnswer(fields, value);
+    if (size <= limit.bytes) return new EncodedResponse(fields, value);
     const error =
       fields.error ??
       tooLarge(
         `with ${formatSize(rest)} that the code printed it is ${formatSize(size)} as it is sent`,
         limit,
       );
-    return new FunctionAnswer(fitted(fields, error, limit), undefined);
+    return new EncodedResponse(fitted(fields, error, limit), undefined);
   }
 
   get success(): boolean {
@@ -104,7 +108,7 @@ export class FunctionAnswer {
     return this.fields.error;
   }
 
-  /** The answer as a JavaScript value, which takes several times its memory. */
+  /** The response as a JavaScript value, which takes several times its memory. */
   toResponse(): FunctionResponse {
     if (this.value === undefined) return this.fields;
     const text = this.value.text();
