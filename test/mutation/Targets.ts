@@ -74,6 +74,10 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     module: "src/queue/JobsAtWork.ts",
     tests: ["test/queue/JobsAtWork.test.ts"],
   },
+  {
+    module: "src/queue/reports/ResultSender.ts",
+    tests: ["test/queue/reports/Delivery.test.ts", "test/queue/Jitter.test.ts"],
+  },
   { module: "src/queue/reports/ResultStore.ts", tests: ["test/queue/reports/ResultStore.test.ts"] },
   {
     module: "src/runner/RunnerProtocol.ts",
