@@ -1,7 +1,7 @@
 import { Duration, Effect } from "effect";
 
-import { jittered, requestBackoff } from "../platform/Backoff.ts";
-import { makeThrottledWarning } from "../platform/ThrottledWarning.ts";
+import { jittered, requestBackoff } from "../platform/timing/Backoff.ts";
+import { makeThrottledWarning } from "../platform/timing/ThrottledWarning.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import type { JobQueue } from "./JobQueue.ts";
 import type { JobsAtWork } from "./JobsAtWork.ts";

@@ -12,7 +12,7 @@ import {
 } from "effect";
 
 import { FunctionResponse } from "../../domain/FunctionResponse.ts";
-import { backoff } from "../../platform/Backoff.ts";
+import { backoff } from "../../platform/timing/Backoff.ts";
 import { EndpointClient } from "../remote/EndpointClient.ts";
 import { hasEnded, type RemoteJob } from "../remote/RemoteJob.ts";
 import { reprOf } from "../results/ResponsePrinter.ts";

@@ -1,7 +1,7 @@
 import { Cause, Duration, Effect, Fiber, Queue, Result, Scope } from "effect";
 
 import { MAX_CHUNK_BYTES, type EncodedResponse } from "../../domain/EncodedResponse.ts";
-import { backoff } from "../../platform/Backoff.ts";
+import { backoff } from "../../platform/timing/Backoff.ts";
 import type { JobQueue } from "../JobQueue.ts";
 
 /** The most bytes of values that wait to be sent. */

@@ -1,6 +1,6 @@
 import { Context, Duration, Effect, Layer, Option, Ref, Schedule } from "effect";
 
-import { makeThrottledWarning } from "../../platform/ThrottledWarning.ts";
+import { makeThrottledWarning } from "../../platform/timing/ThrottledWarning.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { JobQueue } from "../JobQueue.ts";
 import { Webhooks } from "../runpod/Webhooks.ts";

@@ -1,6 +1,6 @@
 import { Duration, Effect, Schedule } from "effect";
 
-import { backoff } from "../../platform/Backoff.ts";
+import { backoff } from "../../platform/timing/Backoff.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { JobQueue } from "../JobQueue.ts";
 import type { PostFailed } from "../runpod/RequestFailed.ts";

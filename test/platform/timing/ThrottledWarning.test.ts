@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 import { TestClock } from "effect/testing";
 
-import { makeThrottledWarning } from "../../src/platform/ThrottledWarning.ts";
-import { keptLogs } from "../support/fakes/CapturedLogs.ts";
+import { makeThrottledWarning } from "../../../src/platform/timing/ThrottledWarning.ts";
+import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 describe("a throttled warning", () => {
   it.effect("is logged once a minute, and another message at once", () => {

@@ -1,6 +1,6 @@
 import { Duration, Effect, Option, Ref } from "effect";
 
-import { stopwatch } from "../settings/SteadyClock.ts";
+import { stopwatch } from "../../settings/SteadyClock.ts";
 
 /** The shortest time between two warnings of the same kind. */
 const MIN_INTERVAL = Duration.minutes(1);

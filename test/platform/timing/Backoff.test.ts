@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Clock, Duration, Effect, Fiber, Ref } from "effect";
 import { TestClock } from "effect/testing";
 
-import { backoff, jittered, requestBackoff } from "../../src/platform/Backoff.ts";
+import { backoff, jittered, requestBackoff } from "../../../src/platform/timing/Backoff.ts";
 
 /** The pauses between tries that fail, one with each of these errors. */
 const pausesOf = Effect.fnUntraced(function* <E>(
