@@ -5,6 +5,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
+import type { EncodedResponse } from "../../src/domain/EncodedResponse.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
