@@ -26,11 +26,17 @@ export const CACHES = [
   ".apt-cache",
 ] as const;
 
-/** Folders whose sizes are reported when a disk is full. */
-const growingFolders = ({ directory, caches }: Place): ReadonlyArray<string> => [
-  join(directory, ".venvs"),
-  ...CACHES.map((name) => join(caches, name)),
-];
+/** How full the disks of some places are, and with what, in lines. */
+const reportUsage = (disks: DiskUsage["Service"], places: ReadonlySet<Place>) =>
+  Effect.map(
+    Effect.forEach(places, ({ directory, caches }) =>
+      disks.report(directory, [
+        join(directory, ".venvs"),
+        ...CACHES.map((name) => join(caches, name)),
+      ]),
+    ),
+    (reports) => reports.join("\n"),
+  );
 
 /**
  * The folder, virtual environment and variables of jobs: found or made on first need, checked again cheaply after
@@ -87,6 +93,7 @@ export class Workspace extends Context.Service<
       );
 
       const checkOrPrepare = Effect.gen(function* () {
+        // Another call may have prepared it while this one waited.
         const checked = yield* active.check();
         if (Option.isSome(checked)) return checked.value;
         yield* deactivate;
@@ -134,13 +141,9 @@ export class Workspace extends Context.Service<
           ),
         fallBackToOwnDisk: (requirements) => exclusively(buildIn(volume.own, requirements)),
         packagesAdded: active.packagesAdded,
-        usage: Effect.gen(function* () {
-          const places = new Set([yield* currentPlaceOrOwn, volume.own]);
-          const reports = yield* Effect.forEach(places, (place) =>
-            disks.report(place.directory, growingFolders(place)),
-          );
-          return reports.join("\n");
-        }),
+        usage: Effect.flatMap(currentPlaceOrOwn, (place) =>
+          reportUsage(disks, new Set([place, volume.own])),
+        ),
       });
     }),
   );
