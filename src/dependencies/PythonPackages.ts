@@ -66,7 +66,7 @@ export class PythonPackages extends Context.Service<
         );
         const file = join(dirname(prepared.prefix), ".install.lock");
         const acquired = yield* lock.acquireUnless(file, settled, timeout);
-        if (acquired._tag === "Settled") return acquired.value;
+        if (acquired._tag === "NotNeeded") return acquired.value;
         const { descriptor } = acquired.lock;
         const provided = yield* install(requirements, foreseen, { cache, descriptor });
         return yield* satisfied.remember(requirements, provided);

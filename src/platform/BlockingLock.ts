@@ -54,8 +54,8 @@ export const lockWaits = Metric.timer("workspace_lock_wait");
 
 /** The lock, or the value that made it unnecessary. */
 export type Acquired<A> =
-  | { readonly _tag: "Held"; readonly lock: HeldLock }
-  | { readonly _tag: "Settled"; readonly value: A };
+  | { readonly _tag: "Locked"; readonly lock: HeldLock }
+  | { readonly _tag: "NotNeeded"; readonly value: A };
 
 type Locks = FileLock["Service"];
 
@@ -84,22 +84,22 @@ const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   locks: Locks,
   probe: ReturnType<typeof lockProbe>,
   path: string,
-  settled: Effect.Effect<Option.Option<A>, E, R>,
+  findResult: Effect.Effect<Option.Option<A>, E, R>,
 ): Effect.fn.Return<Option.Option<Acquired<A>>, LockUnavailable | E, R | Scope.Scope> {
-  const value = yield* settled;
-  if (Option.isSome(value)) return Option.some({ _tag: "Settled", value: value.value });
+  const value = yield* findResult;
+  if (Option.isSome(value)) return Option.some({ _tag: "NotNeeded", value: value.value });
   const attempt = yield* Scope.fork(yield* Scope.Scope);
   const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(attempt));
   if (Option.isSome(lock)) yield* probe(path);
   // Whoever had the lock until now may have done the work since we looked.
-  const done = Option.isSome(lock) ? yield* settled : Option.none<A>();
+  const done = Option.isSome(lock) ? yield* findResult : Option.none<A>();
   if (Option.isSome(lock) && Option.isNone(done)) {
     const since = new Date(yield* wallMillis).toISOString();
     lock.value.sign(`pid ${process.pid} on ${hostname()} since ${since}`);
-    return Option.some({ _tag: "Held", lock: lock.value });
+    return Option.some({ _tag: "Locked", lock: lock.value });
   }
   yield* Scope.close(attempt, Exit.void);
-  return Option.map(done, (found) => ({ _tag: "Settled", value: found }));
+  return Option.map(done, (found) => ({ _tag: "NotNeeded", value: found }));
 });
 
 /** The lock under which the shared workspace is changed. Unlike `FileLock`, it waits for another holder. */
@@ -107,12 +107,12 @@ export class BlockingLock extends Context.Service<
   BlockingLock,
   {
     /**
-     * Waits for the lock and holds it until the scope closes, unless `settled` has a value first: then
+     * Waits for the lock and holds it until the scope closes, unless `findResult` has a value first: then
      * somebody else did the work that the lock was needed for.
      */
     readonly acquireUnless: <A, E, R>(
       path: string,
-      settled: Effect.Effect<Option.Option<A>, E, R>,
+      findResult: Effect.Effect<Option.Option<A>, E, R>,
       /** How long to wait in any case, whatever the setting says. */
       atLeast?: Duration.Duration,
     ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
@@ -128,12 +128,12 @@ export class BlockingLock extends Context.Service<
 
       const acquireUnless = Effect.fn("BlockingLock.acquireUnless")(function* <A, E, R>(
         path: string,
-        settled: Effect.Effect<Option.Option<A>, E, R>,
+        findResult: Effect.Effect<Option.Option<A>, E, R>,
         atLeast = Duration.zero,
       ) {
         const maxWait = Duration.max(timeout, atLeast);
         const started = yield* Clock.currentTimeMillis;
-        const attempt = tryOnce(locks, probe, path, settled);
+        const attempt = tryOnce(locks, probe, path, findResult);
         // The first try is not limited in time, so that a lock that is free is acquired even with a timeout of 0.
         const first = yield* attempt;
         const outcome = Option.isSome(first)
@@ -155,7 +155,7 @@ export class BlockingLock extends Context.Service<
             ...(Option.isSome(holder) ? { holder: holder.value } : {}),
           });
         }
-        if (outcome.value._tag === "Held") yield* Metric.update(locksAcquired, 1);
+        if (outcome.value._tag === "Locked") yield* Metric.update(locksAcquired, 1);
         return outcome.value;
       });
 

@@ -32,7 +32,7 @@ const never = Effect.succeedNone;
 const wait = (settled: Effect.Effect<Option.Option<string>> = never, atLeast?: Duration.Duration) =>
   Effect.gen(function* () {
     const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, settled, atLeast);
-    return acquired._tag === "Held" ? Option.none() : Option.some(acquired.value);
+    return acquired._tag === "Locked" ? Option.none() : Option.some(acquired.value);
   });
 
 const count = (name: string) =>

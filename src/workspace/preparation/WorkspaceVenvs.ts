@@ -46,7 +46,7 @@ export const workspaceVenvs = Effect.gen(function* () {
     const file = join(place.directory, ".initialization.lock");
     const atLeast = place.shared ? Duration.zero : MIN_WAIT_ON_OWN_DISK;
     const acquired = yield* lock.acquireUnless(file, find, atLeast);
-    if (acquired._tag === "Settled") return { venv: acquired.value, isOfOther: true };
+    if (acquired._tag === "NotNeeded") return { venv: acquired.value, isOfOther: true };
     const venv = yield* venvs.build(place, requirements, cache);
     yield* removeUnused(place);
     return { venv, isOfOther: false };
