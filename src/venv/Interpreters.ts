@@ -88,6 +88,25 @@ const identify = Effect.fnUntraced(function* (files: FileSystem.FileSystem, exec
   return { executable, identity: `${executable} ${size} ${changed}` };
 });
 
+/** The first candidate that `examine` accepts; it returns a reason for the others. */
+const firstUsable = <E extends { readonly message: string }>(
+  examine: (candidate: string) => Effect.Effect<Interpreter | string, E>,
+) =>
+  Effect.fn("Python.find")(function* (candidates: ReadonlyArray<string>) {
+    const reasons: Array<string> = [];
+    for (const candidate of candidates) {
+      const found = yield* Effect.catch(examine(candidate), (error) =>
+        Effect.succeed(`does not run: ${error.message}`),
+      );
+      if (typeof found !== "string") return found;
+      reasons.push(`${candidate} ${found}`);
+    }
+    return yield* new PythonNotFound({
+      tried: candidates,
+      reason: reasons.find((reason) => !reason.endsWith("is not there")) ?? "none is there",
+    });
+  });
+
 /** Finds the interpreters that this machine has for jobs, as far as possible without starting them. */
 export class Interpreters extends Context.Service<
   Interpreters,
@@ -138,20 +157,7 @@ export class Interpreters extends Context.Service<
           : `is Python ${version}`;
       });
 
-      const find = Effect.fn("Python.find")(function* (candidates: ReadonlyArray<string>) {
-        const reasons: Array<string> = [];
-        for (const candidate of candidates) {
-          const found = yield* Effect.catch(examine(candidate), (error) =>
-            Effect.succeed(`does not run: ${error.message}`),
-          );
-          if (typeof found !== "string") return found;
-          reasons.push(`${candidate} ${found}`);
-        }
-        return yield* new PythonNotFound({
-          tried: candidates,
-          reason: reasons.find((reason) => !reason.endsWith("is not there")) ?? "none is there",
-        });
-      });
+      const find = firstUsable(examine);
 
       /** Its packages are those of its own virtual environment, so that its path must stay as it is. */
       const ofImage = Effect.fnUntraced(function* (command: string) {

@@ -3,6 +3,7 @@ import { Clock, Effect, FileSystem, Option, Ref } from "effect";
 import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
+import type { Venv } from "../../venv/Venv.ts";
 import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../PreparedWorkspace.ts";
 import { Volume } from "../Volume.ts";
@@ -19,6 +20,20 @@ const isAboutPlace = (
 ): error is Exclude<WorkspaceError, PythonNotFound | UvUnavailable> =>
   error._tag !== "PythonNotFound" && error._tag !== "UvUnavailable";
 
+const makeFolder = (files: FileSystem.FileSystem, { directory }: Place) =>
+  Effect.mapError(
+    files.makeDirectory(directory, { recursive: true }),
+    diskFault(directory, "can't be made"),
+  );
+
+const vanished = ({ prefix }: Venv) =>
+  new DiskFault({
+    path: prefix,
+    code: "ESTALE",
+    problem: "vanishes each time that it is about to be used",
+    detail: "other workers keep removing it",
+  });
+
 /** Finds or builds the virtual environment of a workspace, and activates it. */
 export const preparation = Effect.fnUntraced(function* ({ activate }: Activation) {
   const files = yield* FileSystem.FileSystem;
@@ -28,19 +43,13 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
   /** Why the network volume is not used, where there is one. */
   const volumeFault = yield* Ref.make<string | null>(null);
 
-  const makeFolder = ({ directory }: Place) =>
-    Effect.mapError(
-      files.makeDirectory(directory, { recursive: true }),
-      diskFault(directory, "can't be made"),
-    );
-
   /** In a given place; with the requirements of the broken venv that it replaces, if there is one. */
   const prepareIn = Effect.fn("Workspace.prepareIn")(function* (
     place: Place,
     ofBroken?: ReadonlyArray<string>,
   ) {
     const started = yield* Clock.currentTimeMillis;
-    yield* makeFolder(place);
+    yield* makeFolder(files, place);
     for (let attempt = 1; ; attempt += 1) {
       const [venv, origin] = yield* findOrBuild(place, ofBroken);
       const prepared = yield* activate(place, venv);
@@ -51,12 +60,7 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
         return prepared.value;
       }
       if (attempt < MAX_FIND_ATTEMPTS) continue;
-      return yield* new DiskFault({
-        path: venv.prefix,
-        code: "ESTALE",
-        problem: "vanishes each time that it is about to be used",
-        detail: "other workers keep removing it",
-      });
+      return yield* vanished(venv);
     }
   });
 
@@ -85,7 +89,7 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
     requirements: ReadonlyArray<string>,
     cache?: boolean,
   ) {
-    yield* makeFolder(place);
+    yield* makeFolder(files, place);
     const prepared = yield* activate(place, yield* build(place, requirements, cache));
     return Option.isSome(prepared) ? prepared.value : yield* prepareIn(place);
   });
