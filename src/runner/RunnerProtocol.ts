@@ -12,8 +12,8 @@ import { JSON_LIMITS, parseJson } from "../domain/JsonLimits.ts";
  * Arguments and results are blobs, so that pickles are sent raw. Frames to the runner list the lengths of their blobs
  * in `blobs`; those from it have at most one, the value, whose format the meta names in `value`.
  *
- * The other side of this contract is src/python/tetra_runner/wire.py. The golden messages in test/runner/golden have to
- * fit both.
+ * The other side of this contract is src/python/tetra_runner/messages.py. The golden messages in test/runner/golden
+ * have to fit both.
  */
 export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, bye: 5 } as const;
 

@@ -6,11 +6,11 @@ runner has a single thread: code that forks stays safe, and a signal always reac
 
     __main__.py          makes this package importable and starts the server
     server.py            start-up and the loop over incoming frames
-    wire.py              the frames, and the types of their metadata
-    calls/               what a call does: functions, instances, generators, cancelling
+    wire.py              the frames
+    messages.py          the types of their metadata
+    calls/               what a call does: functions, instances, generators, arguments and results, cancelling
     sources.py           the source of jobs as real files
     local_modules.py     the local modules that come with a job
-    values.py            arguments in, results out
     errors.py            exceptions as text
     aio.py               event loops, awaitables, generators
     output.py            descriptors 1 and 2, the Python streams, the stdio of C

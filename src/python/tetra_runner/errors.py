@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .wire import ErrorKind, ErrorMeta
+    from .messages import ErrorKind, ErrorMeta
 
 _MAX_MESSAGE = 8 << 10
 _MAX_TRACEBACK = 64 << 10

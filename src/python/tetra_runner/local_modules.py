@@ -5,7 +5,6 @@ Real files, as tracebacks, inspect.getsource and multiprocessing's spawn read th
 
 from __future__ import annotations
 
-import hashlib
 import importlib.machinery
 import os
 import shutil
@@ -15,13 +14,28 @@ from typing import TYPE_CHECKING
 
 from .errors import RequestError
 
+try:
+    from _blake2 import blake2b as _blake2b
+except ImportError:
+    from hashlib import blake2b as _blake2b  # loads OpenSSL, which takes 5 % of the time to start
+
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from .messages import Buffer
 
     InUse = Callable[["LocalModules"], bool]
 
-_blake2b = hashlib.blake2b
+
+def digest_of(parts: Iterable[str | Buffer]) -> str:
+    """Equal for equal sequences of texts and bytes."""
+    digest = _blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
 
 
 class LocalModules:
@@ -81,14 +95,11 @@ class ModuleStore:
         """The set for {path: source}, written to disk when it is new; None when there are no files."""
         if not files:
             return None
-        digest = _blake2b(digest_size=16)
+        parts: list[str] = []
         for path in sorted(files):
             _check_path(path, files[path])
-            for part in (path, files[path]):
-                data = part.encode("utf-8", "surrogatepass")
-                digest.update(b"%d:" % len(data))
-                digest.update(data)
-        key = digest.hexdigest()
+            parts += (path, files[path])
+        key = digest_of(parts)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)

@@ -11,16 +11,21 @@ import resource
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Iterable
+    from typing import Protocol
 
     from .calls.cancel import CancelGate
     from .output import Output
 
     _StreamHandler = logging.StreamHandler[TextIO]
+
+    class Closeable(Protocol):
+        def close(self) -> None: ...
+
     LoggingSetting = tuple[list[logging.Handler], int, int]  # handlers and level of the root, level that is disabled
 else:
     _StreamHandler = logging.StreamHandler
@@ -50,10 +55,6 @@ _QUIET_LOGGERS = (
     "PIL",
     "urllib3",
 )
-
-
-class Closeable(Protocol):
-    def close(self) -> None: ...
 
 
 def exit_now(status: int) -> NoReturn:

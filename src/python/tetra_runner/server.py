@@ -16,7 +16,7 @@ from .calls.worker import Worker
 from .output import Output
 
 if TYPE_CHECKING:
-    from .wire import Config, ReadyMeta
+    from .messages import Config, ReadyMeta
 
 CONTROL_FD = 3
 PROTOCOL_BROKEN = 70

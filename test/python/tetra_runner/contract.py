@@ -1,4 +1,4 @@
-"""Whether messages have the types of wire.py, at run time."""
+"""Whether messages have the types of messages.py, at run time."""
 
 import typing
 

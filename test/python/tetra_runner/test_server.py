@@ -10,14 +10,14 @@ from unittest.mock import Mock
 
 import pytest
 from contract import problems
-from tetra_runner import server, wire
+from tetra_runner import messages, server, wire
 
 PACKAGE = Path(server.__file__).parent
 
 
 def test_ready_says_where_it_runs():
     meta = server.ready_meta()
-    assert list(problems(meta, wire.ReadyMeta, "ready")) == []
+    assert list(problems(meta, messages.ReadyMeta, "ready")) == []
     assert (meta["pid"], meta["prefix"]) == (os.getpid(), sys.prefix)
     assert meta["python"] == sys.version.split()[0]
 

@@ -7,12 +7,17 @@ import typing
 import golden
 import pytest
 from contract import all_fields, problems, used_fields
-from tetra_runner import wire
+from tetra_runner import messages, wire
 from tetra_runner.wire import Channel
 
 NODE = [message for message in golden.MESSAGES if message.sender == "node"]
 RUNNER = [message for message in golden.MESSAGES if message.sender == "runner"]
-TYPES = {"ready": wire.ReadyMeta, "call": wire.CallMeta, "chunk": wire.ChunkMeta, "result": wire.ResultMeta}
+TYPES = {
+    "ready": messages.ReadyMeta,
+    "call": messages.CallMeta,
+    "chunk": messages.ChunkMeta,
+    "result": messages.ResultMeta,
+}
 TYPED = [message for message in golden.MESSAGES if message.type in TYPES]
 
 
@@ -44,7 +49,7 @@ def test_the_golden_messages_use_every_field_of_a_type(kind):
 
 def test_the_golden_messages_use_every_kind_of_error():
     errors = [message.meta.get("error") for message in RUNNER]
-    assert {error["kind"] for error in errors if error} == set(typing.get_args(wire.ErrorKind))
+    assert {error["kind"] for error in errors if error} == set(typing.get_args(messages.ErrorKind))
 
 
 @pytest.mark.parametrize("message", golden.MESSAGES, ids=names)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import aio, values
+from .. import aio
 from ..errors import RequestError
 from ..sources import defined_names
+from . import values
 
 if TYPE_CHECKING:
     from .instances import Instances

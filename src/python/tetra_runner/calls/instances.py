@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Awaitable, Iterable
 
+    from ..messages import InstanceMeta
     from ..process import LoggingSetting
-    from ..wire import InstanceMeta
     from .job import Job
 
 # Bound now: jobs may replace functions of these modules.
@@ -28,7 +28,7 @@ _utc_now = partial(datetime.now, timezone.utc)
 class Instance:
     """An object of a job's class, with the state of the process that belongs to it."""
 
-    def __init__(self, identifier: str, job: Job, fingerprint: bytes, main: types.ModuleType) -> None:
+    def __init__(self, identifier: str, job: Job, fingerprint: str, main: types.ModuleType) -> None:
         self.id = identifier
         self.class_name = job.name
         self.fingerprint = fingerprint

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
-from .. import values
+from ..local_modules import digest_of
+from . import values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..local_modules import LocalModules
+    from ..messages import Buffer, ErrorMeta, Format
     from ..sources import Source
-    from ..wire import Buffer, ErrorMeta, Format, Frame
+    from ..wire import Frame
     from .instances import Instance
 
     Arguments = tuple[list[Any], dict[str, Any]]
-
-_blake2b = hashlib.blake2b
 
 
 class Job:
@@ -50,19 +49,11 @@ class Job:
         count, names = self._constructor
         return values.load_arguments(iter(self._constructor_blobs), self.as_json, "constructor_", count, names)
 
-    def fingerprint(self) -> bytes:
+    def fingerprint(self) -> str:
         """Equal for calls that would construct the same object."""
-        digest = _blake2b(digest_size=16)
         folder = self.modules.folder if self.modules is not None else ""
         names = "\0".join(self._constructor[1])
-        for part in (self.source.text, self.name, folder, names):
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(b"%d:" % len(data))
-            digest.update(data)
-        for blob in self._constructor_blobs:
-            digest.update(b"%d:" % len(blob))
-            digest.update(blob)
-        return digest.digest()
+        return digest_of((self.source.text, self.name, folder, names, *self._constructor_blobs))
 
 
 class Outcome:

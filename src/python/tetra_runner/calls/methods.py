@@ -7,9 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .. import aio, errors, values
+from .. import aio, errors
 from ..errors import RequestError, one_line
 from ..sources import defined_names
+from . import values
 from .instances import Instance
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Methods:
         if instance.loop is not None:
             instance.loop.enter()
 
-    def _reusable(self, job: Job, fingerprint: bytes, notes: list[str]) -> Instance | None:
+    def _reusable(self, job: Job, fingerprint: str, notes: list[str]) -> Instance | None:
         """The instance that the call names, or None when one has to be built."""
         identifier = job.instance_id
         if identifier is None:
@@ -79,7 +80,7 @@ class Methods:
         gc.collect()
         return None
 
-    def _build(self, job: Job, fingerprint: bytes, notes: list[str]) -> tuple[Instance, Arguments]:
+    def _build(self, job: Job, fingerprint: str, notes: list[str]) -> tuple[Instance, Arguments]:
         """A new instance, and the arguments of the method, which are loaded first: if that fails, no model is lost."""
         main = job.source.execute()
         cls = vars(main).get(job.name)

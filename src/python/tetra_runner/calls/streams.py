@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import values
 from ..errors import SizeError
 from ..wire import CHUNK
+from . import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..wire import Buffer, Channel, ChunkMeta
+    from ..messages import Buffer, ChunkMeta
+    from ..wire import Channel
     from .cancel import CancelGate
     from .job import Job
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
+    from ..messages import Buffer, Config, ResultMeta
     from ..output import Output
     from ..process import ProcessState
-    from ..wire import Buffer, Channel, Config, Frame, ResultMeta
+    from ..wire import Channel, Frame
     from .cancel import CancelGate
 
 # Limits of what is sent about a call beside its value.

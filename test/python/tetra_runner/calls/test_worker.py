@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 from contract import problems
-from tetra_runner import process, wire
+from tetra_runner import messages, process, wire
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def call(worker, frame):
 
     def call(*values, worker=worker, **fields):
         meta, value = worker.call(frame(*values, **fields))
-        assert list(problems(meta, wire.ResultMeta, "result")) == []
+        assert list(problems(meta, messages.ResultMeta, "result")) == []
         assert (meta["value"] is None) is (not value)
         return meta, pickle.loads(b"".join(value)) if value else None
 

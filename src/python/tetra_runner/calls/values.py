@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from .errors import ArgumentsError, ResultError, SizeError, safe_message, type_name
+from ..errors import ArgumentsError, ResultError, SizeError, safe_message, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .wire import Buffer
+    from ..messages import Buffer
 
 _loads, _dumps, _dump_any = pickle.loads, pickle.dumps, cloudpickle.dump
 _decode_json = json.JSONDecoder().decode

@@ -6,7 +6,7 @@ import types
 
 import cloudpickle
 import pytest
-from tetra_runner import values
+from tetra_runner.calls import values
 from tetra_runner.errors import ArgumentsError, ResultError, SizeError
 
 LIMIT = 1 << 20
