@@ -31,7 +31,7 @@ if [ ! -e "$venv" ]; then
         "$building/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2
     fi
     # Another process may have been faster.
-    mv -T "$building/venv" "$venv" 2>/dev/null || [ -e "$venv" ]
+    [ -e "$venv" ] || mv "$building/venv" "$venv"
     rm -rf "$building"
     trap - EXIT
 fi

@@ -1,7 +1,7 @@
 """The types of what Node and the runner send to each other.
 
 The other side of this contract is src/runner/RunnerProtocol.ts. The golden messages in test/runner/golden have to fit
-both. Only tools that check types import this module: to make these classes at every start would take 2 ms.
+both. Only type checkers and tests import this module, so that no start of the runner takes time for its classes.
 """
 
 from __future__ import annotations
