@@ -36,5 +36,6 @@ if [ ! -e "$venv" ]; then
     trap - EXIT
 fi
 
+export RUFF_CACHE_DIR="$root/node_modules/.python/ruff"
 [ "$1" = --path ] && { echo "$venv/bin/python"; exit; }
 exec "$venv/bin/python" -m "$@"
