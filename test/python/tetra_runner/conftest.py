@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+
 from tetra_runner.wire import Frame
 
 

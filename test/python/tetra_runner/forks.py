@@ -5,9 +5,9 @@ import traceback
 from contextlib import contextmanager
 from functools import partial, wraps
 
-from tetra_runner import process
-
 from coverage import Coverage
+
+from tetra_runner import process
 
 # The status of a child whose function returned.
 RETURNED = 99

@@ -6,6 +6,7 @@ import types
 from unittest.mock import Mock
 
 import pytest
+
 from tetra_runner import aio
 from tetra_runner.aio import Loop
 from tetra_runner.calls.cancel import Cancelled

@@ -6,6 +6,7 @@ import traceback
 import types
 
 import pytest
+
 from tetra_runner import errors
 from tetra_runner.errors import ArgumentsError, RequestError, SizeError
 
@@ -92,7 +93,7 @@ def test_an_exception_has_its_kind_type_and_message(error, kind, name, message):
     assert meta["traceback"].startswith("Traceback")
 
 
-def test_whatever_a_cancelled_call_raises_is_a_cancel():
+def test_every_exception_of_a_cancelled_call_is_reported_as_cancelled():
     meta = errors.describe(raised(ValueError("cleaning up failed")), cancelled=True)
     assert meta["kind"] == "cancelled"
     assert meta["message"] == "the call was cancelled"

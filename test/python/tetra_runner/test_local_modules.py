@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+
 from tetra_runner.errors import RequestError
 from tetra_runner.local_modules import ModuleStore
 

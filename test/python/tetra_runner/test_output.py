@@ -10,6 +10,7 @@ import time
 from functools import wraps
 
 import pytest
+
 from forks import in_child
 from tetra_runner.output import Output
 

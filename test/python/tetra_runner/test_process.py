@@ -18,6 +18,7 @@ from functools import partial
 from unittest.mock import Mock
 
 import pytest
+
 from forks import RETURNED, in_child, status_of
 from tetra_runner import process
 from tetra_runner.calls.cancel import CancelGate, Cancelled
@@ -123,7 +124,7 @@ def test_the_kernel_prefers_the_process_when_memory_runs_out():
 
 @linux_only
 @in_child
-def test_the_process_starts_where_the_kernel_cannot_be_told_what_to_prefer(monkeypatch):
+def test_the_process_starts_where_its_oom_score_cannot_be_set(monkeypatch):
     monkeypatch.setattr("builtins.open", Mock(side_effect=PermissionError))
     process.die_with_parent(os.getppid())
 

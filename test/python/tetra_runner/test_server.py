@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+
 from contract import problems
 from tetra_runner import messages, server, wire
 
@@ -71,7 +72,7 @@ def start(tmp_path, cwd, **options):
     return process, here
 
 
-def test_the_runner_starts_whatever_the_current_folder_and_the_path_of_modules_have(tmp_path):
+def test_modules_in_the_current_folder_or_in_pythonpath_do_not_replace_those_of_the_runner(tmp_path):
     cwd = tmp_path / "cwd"
     for name in ("tetra_runner", "wire", "values", "aio", "process", "output"):
         (tmp_path / name).mkdir()

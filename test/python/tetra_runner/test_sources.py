@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+
 from tetra_runner import sources
 from tetra_runner.errors import RequestError
 from tetra_runner.sources import Sources

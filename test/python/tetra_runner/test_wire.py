@@ -4,8 +4,9 @@ import struct
 import threading
 import typing
 
-import golden
 import pytest
+
+import golden
 from contract import all_fields, problems, used_fields
 from tetra_runner import messages, wire
 from tetra_runner.wire import Channel

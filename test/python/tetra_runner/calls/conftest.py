@@ -3,6 +3,7 @@ import sys
 from unittest.mock import Mock
 
 import pytest
+
 from tetra_runner.calls import worker as worker_module
 from tetra_runner.calls.cancel import CancelGate
 from tetra_runner.calls.worker import Worker

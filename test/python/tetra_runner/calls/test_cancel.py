@@ -4,6 +4,7 @@ import traceback
 from unittest.mock import Mock
 
 import pytest
+
 from tetra_runner.calls import cancel
 from tetra_runner.calls.cancel import CancelGate, Cancelled
 

@@ -6,6 +6,7 @@ import types
 import weakref
 
 import pytest
+
 from tetra_runner.calls import instances as instances_module
 
 COUNTER = """

@@ -6,6 +6,7 @@ import types
 
 import cloudpickle
 import pytest
+
 from tetra_runner.calls import values
 from tetra_runner.errors import ArgumentsError, ResultError, SizeError
 
@@ -76,7 +77,7 @@ def test_a_pickle_of_another_version_of_python_is_explained(kind, message, is_ot
     assert isinstance(error.value.__cause__, kind)
 
 
-def test_memory_that_runs_out_while_an_argument_is_loaded_is_not_its_fault():
+def test_running_out_of_memory_while_an_argument_is_loaded_is_a_memory_error():
     with pytest.raises(MemoryError):
         values.load(pickle.dumps(Fails(MemoryError, "")), False, "args[0]")
 
@@ -119,7 +120,7 @@ def test_large_buffers_are_not_copied():
     assert any(isinstance(part, memoryview) and part.obj is data for part in parts)
 
 
-def test_memory_that_runs_out_while_a_result_is_pickled_is_told_as_it_is():
+def test_running_out_of_memory_while_a_result_is_pickled_is_a_memory_error():
     class Big:
         def __reduce__(self):
             raise MemoryError

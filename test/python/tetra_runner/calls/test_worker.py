@@ -7,6 +7,7 @@ import types
 from unittest.mock import Mock
 
 import pytest
+
 from contract import problems
 from tetra_runner import messages, process, wire
 
