@@ -13,8 +13,8 @@ import { VenvBuilder } from "../venv/VenvBuilder.ts";
 import { LastStart } from "./LastStart.ts";
 import type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
 import { Volume } from "./Volume.ts";
-import { activation } from "./activation/Activation.ts";
-import { preparation } from "./preparation/Preparation.ts";
+import { type Activation, activation } from "./activation/Activation.ts";
+import { type Preparing, preparation } from "./preparation/Preparation.ts";
 
 /** What grows in the folder of caches; the workspaces of all endpoints are there too. */
 export const CACHES = [
@@ -37,6 +37,25 @@ const reportUsage = (disks: DiskUsage["Service"], places: ReadonlySet<Place>) =>
     ),
     (reports) => reports.join("\n"),
   );
+
+/** Replaces the active virtual environment by a new one with the same requirements. */
+const replacing = (
+  venvs: VenvBuilder["Service"],
+  { active, deactivate }: Activation,
+  { prepare, prepareIn }: Preparing,
+) =>
+  Effect.fnUntraced(function* (evidence: string) {
+    const broken = yield* active.get;
+    if (Option.isNone(broken)) return yield* prepare();
+    const { place, prepared } = broken.value;
+    yield* Effect.logWarning(
+      `The virtual environment ${prepared.prefix} is broken (${evidence}); a new one takes its place`,
+    );
+    const requirements = yield* venvs.requirements(prepared.venv);
+    yield* venvs.invalidate(prepared.venv);
+    yield* deactivate;
+    return yield* prepareIn(place, requirements);
+  });
 
 /**
  * The folder, virtual environment and variables of jobs: found or made on first need, checked again cheaply after
@@ -79,7 +98,8 @@ export class Workspace extends Context.Service<
       const disks = yield* DiskUsage;
       const activating = yield* activation;
       const { active, activate, deactivate } = activating;
-      const { prepare, prepareIn, buildIn } = yield* preparation(activating);
+      const preparing = yield* preparation(activating);
+      const { prepare, buildIn } = preparing;
       /** One change of the active workspace at a time. */
       const { withPermit: exclusively } = Semaphore.makeUnsafe(1);
 
@@ -105,19 +125,7 @@ export class Workspace extends Context.Service<
         return Option.isSome(checked) ? checked.value : yield* exclusively(checkOrPrepare);
       });
 
-      const rebuild = Effect.fnUntraced(function* (evidence: string) {
-        const broken = yield* active.get;
-        if (Option.isNone(broken)) return yield* prepare();
-        const { place, prepared } = broken.value;
-        yield* Effect.logWarning(
-          `The virtual environment ${prepared.prefix} is broken (${evidence}); a new one takes its place`,
-        );
-        const requirements = yield* venvs.requirements(prepared.venv);
-        yield* venvs.invalidate(prepared.venv);
-        yield* deactivate;
-        return yield* prepareIn(place, requirements);
-      }, exclusively);
-
+      const replaceBroken = replacing(venvs, activating, preparing);
       const activateInPlace = Effect.fnUntraced(function* (venv: Venv) {
         const place = yield* currentPlace;
         if (Option.isNone(place) || !(yield* venvs.isUsable(venv))) return Option.none();
@@ -129,7 +137,7 @@ export class Workspace extends Context.Service<
           const recent = active.getIfRecent(clock.currentTimeMillisUnsafe());
           return recent === undefined ? ensureReady() : Effect.succeed(recent);
         }),
-        rebuild,
+        rebuild: (evidence) => exclusively(replaceBroken(evidence)),
         listVenvs: Effect.flatMap(
           currentPlace,
           Option.match({ onNone: () => Effect.succeed([]), onSome: venvs.all }),

@@ -96,3 +96,5 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
 
   return { prepare, prepareIn, buildIn };
 });
+
+export type Preparing = Effect.Success<ReturnType<typeof preparation>>;
