@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { connect } from "node:net";
 
 import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect } from "effect";
@@ -8,6 +7,7 @@ import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { makeUnreadResponses, UnreadResponses } from "../../../src/endpoint/http/Connection.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
+import { openConnection } from "../../support/http/Connection.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { endpoint } from "../../support/http/TestEndpoint.ts";
 
@@ -20,19 +20,11 @@ const largeAnswers = endpoint({}, () =>
 
 /** A client that has read the beginning of a large response. */
 const startReading = (port: number) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const socket = connect(port, "127.0.0.1");
-      // Its end is what `readRest` finds out.
-      socket.on("error", () => {});
-      socket.write(
-        "POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-      );
-      await once(socket, "readable");
-      return socket;
-    }),
-    (socket) => Effect.sync(() => socket.destroy()),
+  openConnection(
+    port,
+    "POST /execute HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
   ).pipe(
+    Effect.tap((socket) => Effect.promise(() => once(socket, "readable"))),
     Effect.map((socket) => ({
       /** How many bytes come until the connection closes. */
       readRest: Effect.promise(async () => {

@@ -1,5 +1,3 @@
-import { connect } from "node:net";
-
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Option, Predicate } from "effect";
 
@@ -8,6 +6,7 @@ import { success } from "../../../src/domain/FunctionResponse.ts";
 import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
 import { makeRequestBudget, RequestBudget } from "../../../src/endpoint/http/RequestBody.ts";
 import { eventually, poll } from "../../support/effects/Waiting.ts";
+import { openConnection } from "../../support/http/Connection.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { loopbackServer } from "../../support/http/LoopbackServer.ts";
 import { endpoint, serverOptions } from "../../support/http/TestEndpoint.ts";
@@ -221,17 +220,12 @@ describe("a local endpoint", () => {
     it.live("by counting bytes that have arrived, not those that a client announces", () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
-        yield* Effect.acquireRelease(
-          Effect.sync(() =>
-            Array.from({ length: 20 }, () => {
-              const slow = connect(port, "127.0.0.1");
-              slow.write(
-                "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{",
-              );
-              return slow;
-            }),
+        yield* Effect.replicateEffect(
+          openConnection(
+            port,
+            "POST /run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{",
           ),
-          (sockets) => Effect.sync(() => sockets.forEach((socket) => socket.destroy())),
+          20,
         );
         const answer = yield* ask(port, "/run", { body: { input: "x".repeat(MIB / 2) } });
         assert.strictEqual(answer.status, 200);

@@ -1,5 +1,4 @@
 import { readdirSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
@@ -7,6 +6,7 @@ import { Effect, Fiber, Schedule } from "effect";
 
 import { poll } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { openConnection } from "../../support/http/Connection.ts";
 import { type Answer, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
@@ -67,19 +67,6 @@ const says = (worker: { readonly logs: () => ReadonlyArray<{ readonly message: s
 
 const idOf = (answer: Answer) => (answer.json as { readonly id: string }).id;
 
-/** A connection that never sends a request, or only the beginning of one. */
-const idleConnection = (port: number, bytes: string) =>
-  Effect.acquireRelease(
-    Effect.callback<ReturnType<typeof connect>>((resume) => {
-      const socket = connect(port, "127.0.0.1", () => {
-        socket.write(bytes);
-        resume(Effect.succeed(socket));
-      });
-      socket.on("error", () => {});
-    }),
-    (socket) => Effect.sync(() => socket.destroy()),
-  );
-
 /** Everything a client of `run` polls for, as Flash does. */
 const polled = (port: number, id: string) =>
   ask(port, `/status/${id}`).pipe(
@@ -112,8 +99,8 @@ describe("Ctrl-C", () => {
       const pollee = idOf(yield* ask(port, "/run", { body }));
       const polling = yield* Effect.forkChild(polled(port, pollee));
       yield* begun(5);
-      yield* idleConnection(port, "");
-      yield* idleConnection(port, "POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+      yield* openConnection(port, "");
+      yield* openConnection(port, "POST /run HTTP/1.1\r\nHost: 127.0.0.1\r\n");
 
       // As a terminal does: npm and the worker are sent one each, and npm forwards its own.
       yield* worker.signalGroup("SIGINT");
@@ -247,8 +234,8 @@ describe("SIGTERM to a worker behind a load balancer", () => {
         const body = { input: functionInput(GATED, [folder]) };
         const waiting = yield* Effect.forkChild(ask(port, "/execute", { body }));
         yield* begun(1);
-        yield* idleConnection(port, "");
-        yield* idleConnection(port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
+        yield* openConnection(port, "");
+        yield* openConnection(port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n");
         yield* worker.signal("SIGTERM");
         yield* worker.wrote("Draining");
         assertRefused(yield* ask(port, "/execute", { body }));
