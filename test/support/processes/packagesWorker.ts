@@ -1,16 +1,12 @@
 import { execFileSync } from "node:child_process";
 
 import { NodeRuntime, NodeServices } from "@effect/platform-node";
-import { Effect, Layer, Logger, Schema } from "effect";
+import { Effect, Layer, Schema } from "effect";
 
 import { PythonPackages } from "../../../src/dependencies/PythonPackages.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
-
-/** On stderr, so that stdout has the answer alone. */
-const logger = Logger.make(({ logLevel, message }) => {
-  process.stderr.write(`${logLevel}: ${[message].flat().join(" ")}\n`);
-});
+import { stderrLogger, untilStdinEnds } from "./ProgramRuntime.ts";
 
 const decodeLists = Schema.decodeUnknownEffect(
   Schema.fromJsonString(Schema.Array(Schema.Array(Schema.String))),
@@ -41,15 +37,13 @@ NodeRuntime.runMain(
     }
     const { directory, prefix, python, version } = yield* workspace.ready;
     process.stdout.write(`${JSON.stringify({ directory, prefix, python, version, answers })}\n`);
-    yield* Effect.callback<void>((resume) => {
-      process.stdin.resume().once("end", () => resume(Effect.void));
-    });
+    yield* untilStdinEnds;
   }).pipe(
     Effect.provide(
       Layer.mergeAll(PythonPackages.layer, Workspace.layer).pipe(
         Layer.provide(Environment.layer),
         Layer.provide(NodeServices.layer),
-        Layer.provideMerge(Logger.layer([logger])),
+        Layer.provideMerge(stderrLogger),
       ),
     ),
   ),
