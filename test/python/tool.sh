@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a Python tool of test/python/requirements.txt as `python -m`:
+# Runs a Python tool of requirements.txt as `python -m`:
 #   sh test/python/tool.sh ruff check src/python
 #   sh test/python/tool.sh --path        prints the interpreter's path
 # The first run installs the tools into a virtual environment in node_modules/.python, with uv if it is there.
@@ -7,12 +7,13 @@
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
+cloudpickle=cloudpickle==$(sed -n 's/.*"cloudpickle": "\(.*\)".*/\1/p' "$root/src/venv/versions.json")
 requirements=$root/test/python/requirements.txt
 python=${PYTHON:-python3}
 
 # The name changes with the interpreter and the requirements, so what exists is complete and current.
 facts=$("$python" -c 'import platform, sys; print(platform.python_version(), sys.base_prefix, sys.platform)')
-stamp=$({ echo "$facts"; cat "$requirements"; } | cksum | cut -d " " -f 1)
+stamp=$({ echo "$facts $cloudpickle"; cat "$requirements"; } | cksum | cut -d " " -f 1)
 venv=$root/node_modules/.python/${facts%% *}-$stamp
 
 if [ ! -e "$venv" ]; then
@@ -21,14 +22,15 @@ if [ ! -e "$venv" ]; then
     trap 'rm -rf "$building"' EXIT
     if command -v uv >/dev/null 2>&1; then
         uv venv --quiet --python "$python" "$building/venv" >&2
-        uv pip install --quiet --python "$building/venv/bin/python" -r "$requirements" >&2
+        uv pip install --quiet --python "$building/venv/bin/python" "$cloudpickle" -r "$requirements" >&2
     elif "$python" -m pip --help 2>/dev/null | grep -q -e --python; then
         # Without a pip of its own it is there in a third of the time.
         "$python" -m venv --without-pip "$building/venv" >&2
-        "$python" -m pip --python "$building/venv/bin/python" install --quiet --disable-pip-version-check -r "$requirements" >&2
+        "$python" -m pip --python "$building/venv/bin/python" install --quiet --disable-pip-version-check \
+            "$cloudpickle" -r "$requirements" >&2
     else
         "$python" -m venv "$building/venv" >&2
-        "$building/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2
+        "$building/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$cloudpickle" -r "$requirements" >&2
     fi
     # Another process may have been faster.
     [ -e "$venv" ] || mv "$building/venv" "$venv"

@@ -48,6 +48,7 @@ describe("the versions of uv and cloudpickle", () => {
     ".github/**/*.yml",
     ".devcontainer/*",
     "package.json",
+    "test/python/*.{sh,txt}",
   ]).filter((file) => basename(file) !== "versions.json");
 
   it.each(Object.entries(versions))("are only in src/venv/versions.json: %s", (name, version) => {
