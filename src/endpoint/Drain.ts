@@ -35,15 +35,15 @@ export class Drain extends Context.Service<
      * Runs the handler of a request that waits for a job, and counts it as waiting until its response is written; responds
      * with 429 instead when too many wait.
      */
-    readonly attend: <A, E, R>(
+    readonly trackRequest: <A, E, R>(
       handled: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /** Records that a client has seen a job in this state; the client will ask again unless the state is final. */
-    readonly follow: (id: string, status: JobStatus) => Effect.Effect<void>;
+    readonly trackPolling: (id: string, status: JobStatus) => Effect.Effect<void>;
     /** Completes when no request waits for a job. */
-    readonly answered: Effect.Effect<void>;
+    readonly requestsFinished: Effect.Effect<void>;
     /** Completes when each polling client has seen the end of its job or has stopped polling. */
-    readonly collected: Effect.Effect<void>;
+    readonly pollingFinished: Effect.Effect<void>;
   }
 >()("worker-tetra/endpoint/Drain") {
   static readonly layer = Layer.effect(
@@ -57,17 +57,17 @@ export class Drain extends Context.Service<
         admit: Effect.fnUntraced(function* <A, E, R>(start: Effect.Effect<A, E, R>) {
           return draining.isOpen() ? refusal : yield* start;
         }),
-        attend: Effect.fnUntraced(function* <A, E, R>(handled: Effect.Effect<A, E, R>) {
+        trackRequest: Effect.fnUntraced(function* <A, E, R>(handled: Effect.Effect<A, E, R>) {
           if ((yield* FiberSet.size(waiting)) >= MAX_WAITING) return tooMany;
           yield* Effect.withFiber((fiber) => FiberSet.add(waiting, fiber));
           return yield* handled;
         }),
-        follow: (id, status) =>
+        trackPolling: (id, status) =>
           isFinal(status)
             ? FiberMap.remove(followed, id)
             : Effect.asVoid(FiberMap.run(followed, id, Effect.sleep(POLL_INTERVAL))),
-        answered: FiberSet.awaitEmpty(waiting),
-        collected: FiberMap.awaitEmpty(followed),
+        requestsFinished: FiberSet.awaitEmpty(waiting),
+        pollingFinished: FiberMap.awaitEmpty(followed),
       });
     }),
   );

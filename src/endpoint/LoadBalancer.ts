@@ -7,7 +7,7 @@ import { HttpApiBuilder } from "effect/http-api";
 import type { EncodedResponse } from "../domain/EncodedResponse.ts";
 import { inputOf, type Job } from "../domain/Job.ts";
 import { JobListener } from "../domain/JobEvents.ts";
-import { inSeconds } from "../queue/JobLog.ts";
+import { formatSeconds } from "../queue/JobLog.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
@@ -55,13 +55,13 @@ const handlers = HttpApiBuilder.group(
           const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
             Effect.logInfo("The client hung up: the request was stopped"),
           );
-          yield* Effect.logInfo(`Request done in ${inSeconds(yield* elapsed)}`);
+          yield* Effect.logInfo(`Request done in ${formatSeconds(yield* elapsed)}`);
           return HttpServerResponse.uint8Array(response.toJson(), {
             contentType: "application/json",
           });
         }).pipe(
           drain.admit,
-          drain.attend,
+          drain.trackRequest,
           Effect.withSpan("LoadBalancer.execute"),
           Effect.annotateLogs({ requestId: id }),
         );

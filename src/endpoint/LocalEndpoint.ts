@@ -71,7 +71,7 @@ const makeResponses = Effect.gen(function* () {
   const tracked = <A extends { readonly status: JobStatus }, R>(
     id: string,
     effect: Effect.Effect<A, JobNotFound, R>,
-  ) => Effect.tap(found(effect), ({ status }) => drain.follow(id, status));
+  ) => Effect.tap(found(effect), ({ status }) => drain.trackPolling(id, status));
 
   /** The same, with the example job of the API documentation. */
   const view = <R>(id: string, effect: Effect.Effect<LocalJob, JobNotFound, R>) =>
@@ -84,7 +84,7 @@ const makeResponses = Effect.gen(function* () {
       ? Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] })
       : tracked(id, queue.stream(id, STREAM_HOLD)).pipe(
           Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
-          drain.attend,
+          drain.trackRequest,
         );
 
   const retry = (id: string) =>
@@ -116,11 +116,11 @@ const handlers = HttpApiBuilder.group(
         submit(queue, payload).pipe(
           Effect.flatMap(({ id }) => Effect.orDie(view(id, queue.wait(id, waitOf(query))))),
           drain.admit,
-          drain.attend,
+          drain.trackRequest,
         ),
       status: ({ params: { id } }) => view(id, queue.status(id)),
       statusSync: ({ params: { id }, query }) =>
-        drain.attend(view(id, queue.wait(id, waitOf(query)))),
+        drain.trackRequest(view(id, queue.wait(id, waitOf(query)))),
       stream: ({ params: { id } }) => stream(id),
       cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
       retry: ({ params: { id } }) => drain.admit(retry(id)),

@@ -1,7 +1,7 @@
 import { type Duration, Effect, FiberSet, Option } from "effect";
 
 import * as Setting from "../settings/Setting.ts";
-import type { JobsAtWork } from "./JobsAtWork.ts";
+import type { ActiveJobs } from "./ActiveJobs.ts";
 
 export const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",
@@ -10,21 +10,21 @@ export const SHUTDOWN_GRACE = Setting.optionalSeconds({
 
 /** Waits until all jobs have ended; stops those that do not end within the grace period, if there is one. */
 export const drainJobs = Effect.fnUntraced(function* (
-  atWork: JobsAtWork,
+  activeJobs: ActiveJobs,
   fibers: FiberSet.FiberSet<void>,
   grace: Option.Option<Duration.Duration>,
 ) {
-  if (atWork.count() > 0) {
-    yield* Effect.logInfo(`Draining: waiting for ${atWork.count()} running jobs`);
+  if (activeJobs.count() > 0) {
+    yield* Effect.logInfo(`Draining: waiting for ${activeJobs.count()} running jobs`);
   }
   const ended = FiberSet.awaitEmpty(fibers);
   if (Option.isSome(grace)) {
     const inTime = yield* Effect.timeoutOption(ended, grace.value);
     if (Option.isNone(inTime)) {
       yield* Effect.logWarning(
-        `${atWork.count()} jobs did not end within WORKER_SHUTDOWN_GRACE: stopping them`,
+        `${activeJobs.count()} jobs did not end within WORKER_SHUTDOWN_GRACE: stopping them`,
       );
-      yield* Effect.forEach(atWork.all(), (job) => job.stop("shut down"), {
+      yield* Effect.forEach(activeJobs.all(), (job) => job.stop("shut down"), {
         concurrency: "unbounded",
         discard: true,
       });

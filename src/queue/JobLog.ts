@@ -27,5 +27,5 @@ export const firstLine = (text: string): string => {
   return plain.length > MAX_REASON_CHARACTERS ? `${plain.slice(0, MAX_REASON_CHARACTERS)}…` : plain;
 };
 
-export const inSeconds = (duration: Duration.Duration): string =>
+export const formatSeconds = (duration: Duration.Duration): string =>
   `${Duration.toSeconds(duration).toFixed(3)} s`;

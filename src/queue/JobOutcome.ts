@@ -2,9 +2,9 @@ import { Cause, Duration, Effect, Exit, Option } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import type { StopReason } from "./ActiveJobs.ts";
 import { SHUTDOWN_GRACE } from "./Draining.ts";
 import { JobQueue } from "./JobQueue.ts";
-import type { StopReason } from "./JobsAtWork.ts";
 import { failureBody, outputBody } from "./reports/JobResult.ts";
 
 export const REFRESH = Setting.flag({

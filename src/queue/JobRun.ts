@@ -2,10 +2,10 @@ import { Effect, Exit, Fiber, Latch, Metric, Ref, Scope } from "effect";
 
 import type { Job } from "../domain/Job.ts";
 import { Environment } from "../settings/Environment.ts";
+import type { ActiveJob, ActiveJobs } from "./ActiveJobs.ts";
 import type { Handler } from "./Handler.ts";
-import { errorIn, firstLine, inSeconds } from "./JobLog.ts";
+import { errorIn, firstLine, formatSeconds } from "./JobLog.ts";
 import { makeJobOutcome } from "./JobOutcome.ts";
-import type { JobAtWork, JobsAtWork } from "./JobsAtWork.ts";
 import { Delivery } from "./reports/Delivery.ts";
 import { makeJobChannels } from "./reports/JobChannels.ts";
 
@@ -26,7 +26,7 @@ export interface Summary {
 /** What the jobs of one worker share. */
 export interface WorkerState<R> {
   readonly handler: Handler<R>;
-  readonly atWork: JobsAtWork;
+  readonly activeJobs: ActiveJobs;
   readonly summary: Ref.Ref<Summary>;
 }
 
@@ -39,7 +39,7 @@ const increment = (summary: Ref.Ref<Summary>, what: keyof Summary) =>
  */
 const runCode = Effect.fnUntraced(function* <R>(
   code: Effect.Effect<unknown, unknown, R>,
-  entry: JobAtWork,
+  entry: ActiveJob,
   acquireSlot: Effect.Effect<void>,
 ) {
   const running = yield* acquireSlot.pipe(
@@ -58,7 +58,7 @@ const runCode = Effect.fnUntraced(function* <R>(
 /** Counts and logs the end of a job; `error` is one line, absent if the job succeeded. */
 const logEnd = Effect.fnUntraced(function* (
   summary: Ref.Ref<Summary>,
-  { elapsed }: JobAtWork,
+  { elapsed }: ActiveJob,
   error: string | undefined,
 ) {
   const duration = yield* elapsed;
@@ -66,8 +66,8 @@ const logEnd = Effect.fnUntraced(function* (
   yield* Metric.update(jobsDone, 1);
   yield* increment(summary, error === undefined ? "done" : "failed");
   yield* error === undefined
-    ? Effect.logInfo(`Job done in ${inSeconds(duration)}`)
-    : Effect.logWarning(`Job failed after ${inSeconds(duration)}: ${error}`);
+    ? Effect.logInfo(`Job done in ${formatSeconds(duration)}`)
+    : Effect.logWarning(`Job failed after ${formatSeconds(duration)}: ${error}`);
 });
 
 /** Makes a function that runs a job until Delivery has its result; `afterReport` runs after each result. */
@@ -82,14 +82,14 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
    * result is delivered. Returns a latch that opens at that point.
    */
   return Effect.fnUntraced(function* <R>(
-    { handler, atWork, summary }: WorkerState<R>,
+    { handler, activeJobs, summary }: WorkerState<R>,
     job: Job,
-    entry: JobAtWork,
+    entry: ActiveJob,
     earlier: Effect.Effect<void>,
     jobScope: Scope.Scope,
   ): Effect.fn.Return<Latch.Latch, never, R | Scope.Scope> {
     yield* Effect.addFinalizer(() => entry.remove);
-    const slot = Scope.provide(atWork.acquireSlot, yield* Effect.scope);
+    const slot = Scope.provide(activeJobs.acquireSlot, yield* Effect.scope);
     const channels = yield* Scope.provide(openChannels(handler, job), jobScope);
     const exit = yield* runCode(channels.handled, entry, Effect.andThen(earlier, slot));
     const outcome = outcomeOf(exit, entry.stopReason());
@@ -97,7 +97,7 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
       case "Stopped": {
         yield* increment(summary, "stopped");
         yield* Metric.update(jobsStopped, 1);
-        yield* Effect.logInfo(`Job stopped by RunPod after ${inSeconds(yield* entry.elapsed)}`);
+        yield* Effect.logInfo(`Job stopped by RunPod after ${formatSeconds(yield* entry.elapsed)}`);
         return NO_DELIVERY;
       }
       case "Requeued": {
@@ -108,12 +108,12 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
         const { body } = outcome;
         const error = errorIn(Exit.isSuccess(exit) ? exit.value : undefined, body);
         yield* logEnd(summary, entry, error === undefined ? undefined : firstLine(mask(error)));
-        yield* atWork.addUndelivered(job.id);
+        yield* activeJobs.addUndelivered(job.id);
         const delivered = yield* Latch.make();
         yield* delivery.accept(
           { jobId: job.id, body, isStream: channels.isStream() },
           channels.flush,
-          Effect.andThen(atWork.removeUndelivered(job.id), delivered.open),
+          Effect.andThen(activeJobs.removeUndelivered(job.id), delivered.open),
         );
         yield* afterReport;
         return delivered;

@@ -17,7 +17,7 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
   const runJob = yield* makeJobRun(afterReport);
 
   return <R>(state: WorkerState<R>, fibers: FiberSet.FiberSet<void>) => {
-    const { atWork } = state;
+    const { activeJobs } = state;
 
     const launch = (fiber: Effect.Effect<void, never, R>) =>
       fiber.pipe(
@@ -25,7 +25,7 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
         Effect.flatMap((forked) => FiberSet.add(fibers, forked)),
       );
 
-    const reject = Effect.fnUntraced(function* ({ id, problem }: Taken["unusable"][number]) {
+    const reject = Effect.fnUntraced(function* ({ id, problem }: Taken["invalid"][number]) {
       yield* Effect.logError(problem);
       if (id === undefined) return;
       const body = failureBody(`The job can't be used. ${problem}`);
@@ -36,14 +36,14 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
 
     const start = Effect.fnUntraced(function* (job: Job) {
       const { id } = job;
-      const earlier = atWork.find(id);
+      const earlier = activeJobs.find(id);
       const isStopping = earlier?.stopReason() === "stopped by RunPod";
-      if ((earlier !== undefined && !isStopping) || atWork.isUndelivered(id)) {
+      if ((earlier !== undefined && !isStopping) || activeJobs.isUndelivered(id)) {
         return yield* Effect.logWarning(
           `Ignoring a duplicate delivery of job ${id}: this worker has it already`,
         );
       }
-      const entry = yield* atWork.add(id);
+      const entry = yield* activeJobs.add(id);
       yield* Metric.update(jobsTaken, 1);
       const untilDelivered = Effect.scopedWith((scope) =>
         Effect.flatMap(
@@ -59,8 +59,8 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
       );
     });
 
-    return Effect.fnUntraced(function* ({ jobs, unusable }: Taken) {
-      yield* Effect.forEach(unusable, reject, { discard: true });
+    return Effect.fnUntraced(function* ({ jobs, invalid }: Taken) {
+      yield* Effect.forEach(invalid, reject, { discard: true });
       yield* Effect.forEach(jobs, start, { discard: true });
     });
   };

@@ -1,13 +1,13 @@
 import { Context, Effect, Exit, Fiber, FiberSet, Latch, Layer, Ref, Scope } from "effect";
 
 import { CONCURRENCY } from "../settings/Concurrency.ts";
+import { makeActiveJobs } from "./ActiveJobs.ts";
 import { drainJobs, SHUTDOWN_GRACE } from "./Draining.ts";
 import type { Handler } from "./Handler.ts";
 import { REFRESH } from "./JobOutcome.ts";
 import { JobQueue } from "./JobQueue.ts";
 import type { Summary } from "./JobRun.ts";
 import { makeJobStart } from "./JobStart.ts";
-import { jobsAtWork } from "./JobsAtWork.ts";
 import { stopLoop } from "./StopLoop.ts";
 import { type Admission, ADMIT_ALL, takeLoop } from "./TakeLoop.ts";
 import { Delivery } from "./reports/Delivery.ts";
@@ -42,24 +42,24 @@ export class QueueWorker extends Context.Service<
         handler: Handler<R>,
         admission: Admission = ADMIT_ALL,
       ): Effect.fn.Return<Summary, never, R | Scope.Scope> {
-        const atWork = yield* jobsAtWork(concurrency);
+        const activeJobs = yield* makeActiveJobs(concurrency);
         const fibers = yield* FiberSet.make<void>();
         const summary = yield* Ref.make<Summary>({ done: 0, failed: 0, stopped: 0 });
         yield* Effect.forkScoped(delivery.resume);
-        yield* Effect.forkScoped(heartbeat.beat(atWork.ids));
+        yield* Effect.forkScoped(heartbeat.beat(activeJobs.ids));
         const taking = takeLoop(
           queue,
-          atWork,
+          activeJobs,
           admission,
-          startJobs({ handler, atWork, summary }, fibers),
+          startJobs({ handler, activeJobs, summary }, fibers),
         );
         const loops = yield* Effect.forkScoped(
-          queue.canStop ? Effect.raceFirst(taking, stopLoop(queue, atWork, fibers)) : taking,
+          queue.canStop ? Effect.raceFirst(taking, stopLoop(queue, activeJobs, fibers)) : taking,
         );
         const end = yield* Effect.exit(Effect.raceFirst(draining.await, Fiber.join(loops)));
         yield* Fiber.interrupt(loops);
         // A defect in a loop ends the worker too, but not its running jobs.
-        yield* drainJobs(atWork, fibers, grace);
+        yield* drainJobs(activeJobs, fibers, grace);
         yield* delivery.idle;
         if (Exit.isFailure(end)) return yield* Effect.failCause(end.cause);
         return yield* Ref.get(summary);

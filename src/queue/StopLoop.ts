@@ -2,8 +2,8 @@ import { Duration, Effect, FiberSet } from "effect";
 
 import { jittered, requestBackoff } from "../platform/timing/Backoff.ts";
 import { makeThrottledWarning } from "../platform/timing/ThrottledWarning.ts";
+import type { ActiveJobs } from "./ActiveJobs.ts";
 import type { JobQueue } from "./JobQueue.ts";
-import type { JobsAtWork } from "./JobsAtWork.ts";
 
 /** The pause after an empty response. */
 const EMPTY_PAUSE = Duration.seconds(1);
@@ -13,7 +13,7 @@ const RETRY_PAUSES = requestBackoff(Duration.seconds(1), Duration.seconds(30));
 /** Stops jobs on RunPod's request, for ever. */
 export const stopLoop = Effect.fnUntraced(function* (
   queue: JobQueue["Service"],
-  atWork: JobsAtWork,
+  activeJobs: ActiveJobs,
   fibers: FiberSet.FiberSet<void>,
 ) {
   const warn = yield* makeThrottledWarning;
@@ -21,7 +21,7 @@ export const stopLoop = Effect.fnUntraced(function* (
   const stopOnce = Effect.gen(function* () {
     const ids = yield* queue.stops;
     for (const id of ids) {
-      const job = atWork.find(id);
+      const job = activeJobs.find(id);
       // Code may stop slowly, and the next id must not wait for it.
       if (job !== undefined) yield* FiberSet.run(fibers, job.stop("stopped by RunPod"));
     }

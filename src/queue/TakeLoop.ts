@@ -3,8 +3,8 @@ import { Duration, Effect } from "effect";
 import { jittered, requestBackoff } from "../platform/timing/Backoff.ts";
 import { makeThrottledWarning } from "../platform/timing/ThrottledWarning.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
+import type { ActiveJobs } from "./ActiveJobs.ts";
 import type { JobQueue } from "./JobQueue.ts";
-import type { JobsAtWork } from "./JobsAtWork.ts";
 import type { Taken } from "./runpod/TakenJobs.ts";
 
 /** The shortest time from one take to the next after an empty response: RunPod may not hold polls open. */
@@ -23,22 +23,22 @@ export const ADMIT_ALL: Admission = { beforeTake: Effect.succeed(Number.POSITIVE
 /** Takes jobs for ever, as many as there are free slots, and passes them to `begin`. */
 export const takeLoop = Effect.fnUntraced(function* <R>(
   queue: JobQueue["Service"],
-  atWork: JobsAtWork,
+  activeJobs: ActiveJobs,
   { beforeTake }: Admission,
   begin: (taken: Taken) => Effect.Effect<void, never, R>,
 ) {
   const warn = yield* makeThrottledWarning;
 
   const takeOnce = Effect.gen(function* () {
-    yield* atWork.freeSlots;
+    yield* activeJobs.freeSlots;
     const admitted = yield* beforeTake;
-    const slots = Math.min(admitted, yield* atWork.freeSlots);
+    const slots = Math.min(admitted, yield* activeJobs.freeSlots);
     const elapsed = yield* stopwatch;
     // RunPod gives a job away once, so an interruption between the two would lose it.
-    const { jobs, unusable } = yield* Effect.uninterruptible(
-      Effect.tap(queue.take(slots, atWork.count() > 0), begin),
+    const { jobs, invalid } = yield* Effect.uninterruptible(
+      Effect.tap(queue.take(slots, activeJobs.count() > 0), begin),
     );
-    if (jobs.length + unusable.length > 0) return;
+    if (jobs.length + invalid.length > 0) return;
     const rest = Duration.subtract(EMPTY_INTERVAL, yield* elapsed);
     if (Duration.isPositive(rest)) yield* Effect.sleep(yield* jittered(rest));
   });

@@ -35,18 +35,18 @@ describe("Drain", () => {
   it.effect("waits until every request that waits for a job has its answer", () =>
     Effect.gen(function* () {
       const drain = yield* Drain;
-      yield* drain.answered;
+      yield* drain.requestsFinished;
       const gates = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()]);
       for (const gate of gates) {
-        yield* begun(drain.attend(Deferred.await(gate)));
+        yield* begun(drain.trackRequest(Deferred.await(gate)));
       }
-      const answered = yield* begun(drain.answered);
-      assert.isFalse(isDone(answered));
+      const finished = yield* begun(drain.requestsFinished);
+      assert.isFalse(isDone(finished));
       yield* Deferred.succeed(gates[0], undefined);
       yield* TestClock.adjust("1 hour");
-      assert.isFalse(isDone(answered));
+      assert.isFalse(isDone(finished));
       yield* Deferred.succeed(gates[1], undefined);
-      yield* Fiber.join(answered);
+      yield* Fiber.join(finished);
     }).pipe(Effect.provide(Drain.layer)),
   );
 
@@ -54,42 +54,45 @@ describe("Drain", () => {
     Effect.gen(function* () {
       const drain = yield* Drain;
       const [first, ...others] = yield* Effect.forEach(Array.from({ length: MAX_WAITING }), () =>
-        begun(drain.attend(Effect.never)),
+        begun(drain.trackRequest(Effect.never)),
       );
-      const next = Effect.flatMap(begun(drain.attend(Effect.succeed("answered"))), Fiber.join);
+      const next = Effect.flatMap(
+        begun(drain.trackRequest(Effect.succeed("answered"))),
+        Fiber.join,
+      );
       assert.deepInclude(yield* next, { status: 429 });
       if (first !== undefined) yield* Fiber.interrupt(first);
       assert.strictEqual(yield* next, "answered");
       yield* Fiber.interruptAll(others);
-      yield* drain.answered;
+      yield* drain.requestsFinished;
     }).pipe(Effect.provide(Drain.layer)),
   );
 
   it.effect("waits until each polling client has seen the end of its job", () =>
     Effect.gen(function* () {
-      const { follow, collected } = yield* Drain;
-      yield* collected;
-      yield* follow("one", "IN_QUEUE");
-      yield* follow("other", "IN_PROGRESS");
-      yield* follow("never-polled", "COMPLETED");
-      const waiting = yield* begun(collected);
-      yield* follow("one", "COMPLETED");
+      const { trackPolling, pollingFinished } = yield* Drain;
+      yield* pollingFinished;
+      yield* trackPolling("one", "IN_QUEUE");
+      yield* trackPolling("other", "IN_PROGRESS");
+      yield* trackPolling("never-polled", "COMPLETED");
+      const waiting = yield* begun(pollingFinished);
+      yield* trackPolling("one", "COMPLETED");
       yield* TestClock.adjust(0);
       assert.isFalse(isDone(waiting));
-      yield* follow("other", "FAILED");
+      yield* trackPolling("other", "FAILED");
       yield* Fiber.join(waiting);
     }).pipe(Effect.provide(Drain.layer)),
   );
 
   it.effect("waits for a client as long as it polls at least every 10 seconds, and no longer", () =>
     Effect.gen(function* () {
-      const { follow, collected } = yield* Drain;
-      yield* follow("polled", "IN_QUEUE");
-      const waiting = yield* begun(collected);
+      const { trackPolling, pollingFinished } = yield* Drain;
+      yield* trackPolling("polled", "IN_QUEUE");
+      const waiting = yield* begun(pollingFinished);
       for (let poll = 0; poll < 3; poll += 1) {
         yield* TestClock.adjust("9 seconds");
         assert.isFalse(isDone(waiting));
-        yield* follow("polled", "IN_PROGRESS");
+        yield* trackPolling("polled", "IN_PROGRESS");
       }
       yield* TestClock.adjust("9 seconds");
       assert.isFalse(isDone(waiting));

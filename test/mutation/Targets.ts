@@ -71,8 +71,8 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
     tests: ["test/queue/reports/Delivery.test.ts", "test/queue/Jitter.test.ts"],
   },
   {
-    module: "src/queue/JobsAtWork.ts",
-    tests: ["test/queue/JobsAtWork.test.ts"],
+    module: "src/queue/ActiveJobs.ts",
+    tests: ["test/queue/ActiveJobs.test.ts"],
   },
   {
     module: "src/queue/reports/ResultSender.ts",

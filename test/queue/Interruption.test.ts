@@ -37,7 +37,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
               take: () =>
                 Effect.map(Queue.take(offered), (id) => {
                   Deferred.doneUnsafe(wasTaken, Effect.void);
-                  return { jobs: [{ id }], unusable: [] };
+                  return { jobs: [{ id }], invalid: [] };
                 }),
               stops: Effect.map(Queue.take(stops), (id) => [id]),
               complete: (id) => Effect.sync(() => results.push(id)),
@@ -90,7 +90,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
                   id: `job-${taken.length + n}`,
                 }));
                 taken.push(...jobs.map(({ id }) => id));
-                return { jobs, unusable: [] };
+                return { jobs, invalid: [] };
               }),
             complete: (id) =>
               Effect.andThen(

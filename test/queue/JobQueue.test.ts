@@ -5,7 +5,7 @@ import { HttpClient, HttpClientResponse } from "effect/http";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { Webhooks } from "../../src/queue/runpod/Webhooks.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
+import { startWorker, echo } from "../support/fakes/RunningQueueWorker.ts";
 
 describe.concurrent("a worker is told", () => {
   const NONSENSE: ReadonlyArray<readonly [string, string, string?]> = [
@@ -19,7 +19,7 @@ describe.concurrent("a worker is told", () => {
   ];
   it.live.each(NONSENSE)("%s instead of a job, and goes on", ([, text, contentType]) =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(echo);
+      const { service } = yield* startWorker(echo);
       service.answer(text, contentType);
       const id = service.submit("after");
       assert.strictEqual((yield* service.result(id)).body["output"], "after");
@@ -29,7 +29,9 @@ describe.concurrent("a worker is told", () => {
   it.live("an invalid job, and shows no part of a secret in it, wherever it is cut", () =>
     Effect.gen(function* () {
       const secret = "a-secret-of-this-worker-0123456789";
-      const { service, logs } = yield* atWork(echo, { variables: { THIRD_PARTY_TOKEN: secret } });
+      const { service, logs } = yield* startWorker(echo, {
+        variables: { THIRD_PARTY_TOKEN: secret },
+      });
       for (let before = 150; before < 200; before += 7) {
         service.answer(JSON.stringify({ input: "x".repeat(before) + secret }));
       }
@@ -51,7 +53,7 @@ describe.concurrent("a worker is told", () => {
     "status %i, and asks again after a while",
     ([status, pause]) =>
       Effect.gen(function* () {
-        const { service } = yield* atWork(echo, {}, ({ faults }) =>
+        const { service } = yield* startWorker(echo, {}, ({ faults }) =>
           faults("take", (number) => (number === 0 ? { kind: "status", status } : undefined)),
         );
         yield* service.result(service.submit("after"));
@@ -65,7 +67,7 @@ describe.concurrent("a worker is told", () => {
     "that there is nothing, at once, again and again, and asks no more than twice a second",
     () =>
       Effect.gen(function* () {
-        const { service } = yield* atWork(echo, { hold: 0 });
+        const { service } = yield* startWorker(echo, { hold: 0 });
         yield* service.seen("take", 4);
         const [first, , , fourth] = service.requests.filter(({ route }) => route === "take");
         assert.isAtLeast((fourth?.at ?? 0) - (first?.at ?? 0), 1500);
@@ -74,7 +76,7 @@ describe.concurrent("a worker is told", () => {
 
   it.live("of resets, cut answers and jobs in lists, and takes all that can be used", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(echo, {}, ({ faults }) =>
+      const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("take", (number) =>
           number === 0
             ? { kind: "reset" }
@@ -100,7 +102,7 @@ describe("a job that is too complex", () => {
     "with %s fails with the limit, and the jobs beside it run",
     ([, input]) =>
       Effect.gen(function* () {
-        const { service } = yield* atWork(echo);
+        const { service } = yield* startWorker(echo);
         service.answer(
           `[{"id":"a","input":1},{"input":${input},"webhook":null,"id":"b"},{"id":"c","input":3}]`,
         );
@@ -118,7 +120,7 @@ describe("a job that is too complex", () => {
     "fails too when it comes alone, and without an id is only logged",
     () =>
       Effect.gen(function* () {
-        const { service, logs } = yield* atWork(echo);
+        const { service, logs } = yield* startWorker(echo);
         service.answer(`{"input":${"[".repeat(1000)}${"]".repeat(1000)}}`);
         service.answer(`{"id":"b","input":${"[".repeat(1000)}${"]".repeat(1000)}}`);
         assert.include(String((yield* service.result("b")).body["error"]), "100 levels");
@@ -158,9 +160,9 @@ describe("JobQueue", () => {
     { document: Schema.Json },
     ({ document }) =>
       Effect.gen(function* () {
-        const { jobs, unusable } = yield* taking;
+        const { jobs, invalid } = yield* taking;
         const list = Array.isArray(document) ? document : [document];
-        assert.isAtMost(jobs.length + unusable.length, list.length);
+        assert.isAtMost(jobs.length + invalid.length, list.length);
         for (const { id } of jobs) assert.isNotEmpty(id);
       }).pipe(Effect.provide(answering(200, JSON.stringify(document)))),
   );

@@ -5,7 +5,7 @@ import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { eventually } from "../support/effects/Waiting.ts";
 import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
-import { atWork, echo } from "../support/fakes/RunningQueueWorker.ts";
+import { startWorker, echo } from "../support/fakes/RunningQueueWorker.ts";
 
 class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schema.String }) {
   override get message(): string {
@@ -16,7 +16,7 @@ class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schem
 describe.concurrent("Worker", () => {
   it.live("takes jobs, has them handled and brings the results back", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(echo);
+      const { service } = yield* startWorker(echo);
       const ids = [1, "two", [3], { four: 4 }, false, 0].map((input) => service.submit(input));
       const posted = yield* Effect.forEach(ids, service.result);
       assert.deepStrictEqual(
@@ -39,7 +39,7 @@ describe.concurrent("Worker", () => {
 
   it.live("sends errors where the service wants them", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(({ input }) =>
+      const { service } = yield* startWorker(({ input }) =>
         input === "throws"
           ? Effect.fail(new OddInput({ input: String(input) }))
           : Effect.succeed({ success: false, error: "it broke", stdout: "…" }),
@@ -56,7 +56,7 @@ describe.concurrent("Worker", () => {
 
   it.live("streams the values of a handler's stream in order, and sends them all at the end", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(() => Stream.make(1, 2, 3));
+      const { service } = yield* startWorker(() => Stream.make(1, 2, 3));
       const id = service.submit("go");
       const { body, isStream } = yield* service.result(id);
       assert.deepStrictEqual(service.chunks(id), [1, 2, 3]);
@@ -69,7 +69,7 @@ describe.concurrent("Worker", () => {
       const gate = yield* Deferred.make<void>();
       let running = 0;
       let most = 0;
-      const { service } = yield* atWork(
+      const { service } = yield* startWorker(
         () =>
           Effect.gen(function* () {
             running += 1;
@@ -94,7 +94,7 @@ describe.concurrent("Worker", () => {
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const ended: Array<string> = [];
-      const { service } = yield* atWork(
+      const { service } = yield* startWorker(
         ({ id }) =>
           Deferred.await(gate).pipe(Effect.onInterrupt(() => Effect.sync(() => ended.push(id)))),
         { variables: { WORKER_CONCURRENCY: "2" } },
@@ -120,7 +120,7 @@ describe.concurrent("Worker", () => {
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       let starts = 0;
-      const { service } = yield* atWork(
+      const { service } = yield* startWorker(
         () =>
           Effect.suspend(() => {
             starts += 1;
@@ -147,7 +147,7 @@ describe.concurrent("Worker", () => {
     () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>();
-        const { service, drain, ended } = yield* atWork(() => Deferred.await(gate), {
+        const { service, drain, ended } = yield* startWorker(() => Deferred.await(gate), {
           variables: { WORKER_CONCURRENCY: "2", RUNPOD_PING_INTERVAL: "50" },
         });
         const id = service.submit(1);
@@ -176,7 +176,7 @@ describe.concurrent("Worker", () => {
 
   it.live("ends within a second when it is drained with a poll open", () =>
     Effect.gen(function* () {
-      const { service, drain, ended } = yield* atWork(echo, { hold: 60_000 });
+      const { service, drain, ended } = yield* startWorker(echo, { hold: 60_000 });
       yield* service.seen("take", 1);
       yield* service.seen("stop", 1);
       yield* drain;
@@ -186,7 +186,7 @@ describe.concurrent("Worker", () => {
 
   it.live("ends jobs that do not end in time, and says so to their clients", () =>
     Effect.gen(function* () {
-      const { service, drain, ended } = yield* atWork(() => Effect.never, {
+      const { service, drain, ended } = yield* startWorker(() => Effect.never, {
         variables: { WORKER_SHUTDOWN_GRACE: "0.2" },
       });
       const id = service.submit(1);
@@ -204,7 +204,7 @@ describe.concurrent("Worker", () => {
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>();
         let runs = 0;
-        const { service, logs } = yield* atWork(
+        const { service, logs } = yield* startWorker(
           () => {
             runs += 1;
             return Deferred.await(gate);
@@ -227,7 +227,9 @@ describe.concurrent("Worker", () => {
 
   it.live("asks for a fresh container after one job when it is set to", () =>
     Effect.gen(function* () {
-      const { service, ended } = yield* atWork(echo, { variables: { WORKER_REFRESH: "true" } });
+      const { service, ended } = yield* startWorker(echo, {
+        variables: { WORKER_REFRESH: "true" },
+      });
       const id = service.submit("x");
       yield* ended;
       assert.deepStrictEqual((yield* service.result(id)).body, { output: "x", stopPod: true });
@@ -236,7 +238,7 @@ describe.concurrent("Worker", () => {
 
   it.live("passes on that a handler asks for a fresh container", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(() => Effect.succeed({ a: 1, refresh_worker: true }));
+      const { service } = yield* startWorker(() => Effect.succeed({ a: 1, refresh_worker: true }));
       const { body } = yield* service.result(service.submit("x"));
       assert.deepStrictEqual(body, { output: { a: 1 }, stopPod: true });
     }).pipe(Effect.scoped),
@@ -247,7 +249,7 @@ describe.concurrent("Worker", () => {
     () =>
       Effect.gen(function* () {
         const secret = "a-secret-of-this-worker-0123456789";
-        const { service, logs } = yield* atWork(
+        const { service, logs } = yield* startWorker(
           () => Effect.fail(new OddInput({ input: `${secret}\nand more` })),
           { variables: { THIRD_PARTY_TOKEN: secret } },
         );
@@ -268,7 +270,7 @@ describe.concurrent("Worker", () => {
           Effect.suspend(() => {
             if (isGiven) return Effect.interruptible(Effect.never);
             isGiven = true;
-            return Effect.succeed({ jobs: [{ id: "job-1" }], unusable: [] });
+            return Effect.succeed({ jobs: [{ id: "job-1" }], invalid: [] });
           }),
         complete: () => Deferred.succeed(done, undefined),
       });

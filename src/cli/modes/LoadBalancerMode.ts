@@ -55,8 +55,8 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   yield* drain.begin;
   yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   const inTime = yield* Option.match(grace, {
-    onNone: () => Effect.asSome(drain.answered),
-    onSome: (limit) => Effect.timeoutOption(drain.answered, limit),
+    onNone: () => Effect.asSome(drain.requestsFinished),
+    onSome: (limit) => Effect.timeoutOption(drain.requestsFinished, limit),
   });
   if (Option.isNone(inTime)) {
     yield* Effect.logWarning(

@@ -145,7 +145,10 @@ const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boole
   yield* run;
   // A job that was submitted while the worker was draining.
   yield* cancelQueued;
-  yield* Effect.raceFirst(Effect.andThen(drain.answered, drain.collected), Fiber.join(limitFiber));
+  yield* Effect.raceFirst(
+    Effect.andThen(drain.requestsFinished, drain.pollingFinished),
+    Fiber.join(limitFiber),
+  );
 });
 
 /** Serves a RunPod endpoint on this machine until shutdown is requested. */

@@ -108,7 +108,7 @@ export const overloadedResponse = Effect.map(RequestBudget, ({ limit }) =>
 );
 
 /** The bytes of a request, for which memory is reserved. */
-export interface HeldBody {
+export interface ReservedBody {
   readonly bytes: Uint8Array;
   /** Releases the memory. */
   readonly release: Effect.Effect<void>;
@@ -116,7 +116,7 @@ export interface HeldBody {
 
 /** The body of the current request, for callers that keep it longer than the request lasts. */
 const CurrentBody = Context.Reference<{
-  readonly takeOver: Effect.Effect<Option.Option<HeldBody>>;
+  readonly takeOver: Effect.Effect<Option.Option<ReservedBody>>;
 }>("worker-tetra/endpoint/CurrentBody", { defaultValue: () => ({ takeOver: Effect.succeedNone }) });
 
 /** Keeps the body of the current request; the caller must release it. */
@@ -215,7 +215,7 @@ const makeReader = (
   });
 
   const takeOver = Effect.sync(() =>
-    Option.some<HeldBody>({ bytes, release: reservation.takeOver() }),
+    Option.some<ReservedBody>({ bytes, release: reservation.takeOver() }),
   );
 
   return { read, takeOver, release: reservation.release };

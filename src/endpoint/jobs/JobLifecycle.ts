@@ -4,9 +4,9 @@ import type { JobStatus } from "../../domain/EndpointJob.ts";
 import { JobStore } from "../store/JobStore.ts";
 import { type JobEntry, releaseRequest, storedJobOf } from "./JobEntry.ts";
 import { FinishedBytes, JobTable } from "./JobTable.ts";
+import { makeJobTimers } from "./JobTimers.ts";
 import { makeWebhooks } from "./JobWebhook.ts";
 import { LocalJob, SentResult } from "./LocalJob.ts";
-import { makeTimeLimits } from "./TimeLimits.ts";
 
 /** The most stop requests that wait for the worker. */
 const MAX_STOPS = 1000;
@@ -17,7 +17,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
   const clock = yield* Clock.Clock;
   const callWebhook = yield* makeWebhooks;
   const workerId = `local-${process.pid}`;
-  const limits = yield* makeTimeLimits;
+  const timers = yield* makeJobTimers;
   const table = new JobTable(yield* FinishedBytes);
   const stops = yield* Queue.sliding<string>(MAX_STOPS);
   const now = () => clock.currentTimeMillisUnsafe();
@@ -29,17 +29,17 @@ export const makeJobLifecycle = Effect.gen(function* () {
     return new LocalJob({ id, status, delayTime, executionTime, workerId, retries }, result);
   };
 
-  const forget = (entry: JobEntry) =>
+  const remove = (entry: JobEntry) =>
     Effect.suspend(() => {
-      table.forget(entry);
-      return limits.stop(entry);
+      table.remove(entry);
+      return timers.stop(entry);
     }).pipe(Effect.andThen(releaseRequest(entry)), Effect.andThen(store.remove(entry.id)));
 
-  const forgetExcess = Effect.gen(function* () {
+  const removeExcess = Effect.gen(function* () {
     for (;;) {
       const oldest = table.oldestExcess();
       if (oldest === undefined) return;
-      yield* forget(oldest);
+      yield* remove(oldest);
     }
   });
 
@@ -50,12 +50,12 @@ export const makeJobLifecycle = Effect.gen(function* () {
     result: SentResult | undefined,
   ) {
     table.finish(entry, status, result, now());
-    limits.start(entry);
+    timers.start(entry);
     yield* releaseRequest(entry);
     yield* store.update(storedJobOf(entry));
     entry.changes.notify();
     if (entry.webhook !== undefined) yield* callWebhook(entry.webhook, viewOf(entry));
-    yield* forgetExcess;
+    yield* removeExcess;
   }, Effect.uninterruptible);
 
   /** Ends a job that waits or runs; the worker stops it if it runs. */
@@ -64,7 +64,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
     yield* finish(entry, status, error === undefined ? undefined : SentResult.ofError(error));
   }, Effect.uninterruptible);
 
-  return { table, stops, limits, store, workerId, now, viewOf, forgetExcess, finish, end, forget };
+  return { table, stops, timers, store, workerId, now, viewOf, removeExcess, finish, end, remove };
 });
 
 export type JobLifecycle = Effect.Success<typeof makeJobLifecycle>;

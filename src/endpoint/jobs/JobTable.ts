@@ -168,7 +168,7 @@ export class JobTable {
     return oldest;
   }
 
-  forget(entry: JobEntry): void {
+  remove(entry: JobEntry): void {
     this.entries.delete(entry.id);
     this.removeFinished(entry);
   }

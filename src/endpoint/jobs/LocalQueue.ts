@@ -5,7 +5,7 @@ import type { HttpClient } from "effect/http";
 
 import { isFinal, type JobRequest, type JobStatus } from "../../domain/EndpointJob.ts";
 import type { JobQueue } from "../../queue/JobQueue.ts";
-import { type HeldBody, RequestBudget } from "../http/RequestBody.ts";
+import { type ReservedBody, RequestBudget } from "../http/RequestBody.ts";
 import { JobStore } from "../store/JobStore.ts";
 import type { JobStoreUnusable } from "../store/JobStoreUnusable.ts";
 import type { StoredJob } from "../store/StoredJob.ts";
@@ -46,7 +46,7 @@ const reserve = Effect.fnUntraced(function* ({ length }: Uint8Array) {
 const noRelease = () => Effect.void;
 
 /** Adds a job of an earlier process; one that ran when that process ended runs again. */
-const restore = Effect.fnUntraced(function* ({ table, limits }: JobLifecycle, job: StoredJob) {
+const restore = Effect.fnUntraced(function* ({ table, timers }: JobLifecycle, job: StoredJob) {
   const hasEnded = isFinal(job.state.status);
   const request = requestOf(job.request);
   if (Option.isNone(request) && !hasEnded) {
@@ -59,7 +59,7 @@ const restore = Effect.fnUntraced(function* ({ table, limits }: JobLifecycle, jo
     Option.getOrElse(release, noRelease),
   );
   table.add(entry);
-  limits.start(entry);
+  timers.start(entry);
 });
 
 const newJob = (request: Uint8Array, now: number): StoredJob => ({
@@ -75,7 +75,7 @@ const newJob = (request: Uint8Array, now: number): StoredJob => ({
   result: undefined,
 });
 
-const bodyOf = (request: JobRequest): HeldBody => ({
+const bodyOf = (request: JobRequest): ReservedBody => ({
   bytes: Buffer.from(JSON.stringify(request)),
   release: Effect.void,
 });
@@ -117,12 +117,12 @@ const jobViews = (lifecycle: JobLifecycle) => {
 
 /** How clients change jobs. */
 const jobChanges = (lifecycle: JobLifecycle, budget: RequestBudget) => {
-  const { table, limits, store, now, viewOf, finish, end } = lifecycle;
+  const { table, timers, store, now, viewOf, finish, end } = lifecycle;
   const submit = Effect.fnUntraced(function* (request: JobRequest, body = bodyOf(request)) {
     const entry = entryOf(newJob(body.bytes, now()), request, body.release);
     yield* store.add(storedJobOf(entry));
     table.add(entry);
-    limits.start(entry);
+    timers.start(entry);
     const view = viewOf(entry);
     table.arrivals.notify();
     return view;
@@ -141,7 +141,7 @@ const jobChanges = (lifecycle: JobLifecycle, budget: RequestBudget) => {
     if (Option.isNone(release)) return yield* new QueueFull();
     entry.release = release.value;
     table.retry(entry);
-    limits.start(entry);
+    timers.start(entry);
     yield* store.update(storedJobOf(entry));
     entry.changes.notify();
     table.arrivals.notify();
@@ -167,7 +167,7 @@ export class LocalQueue extends Context.Service<
      * Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. The
      * queue releases it. The caller must not be interruptible between taking over the body and the end of this.
      */
-    readonly submit: (request: JobRequest, body?: HeldBody) => Effect.Effect<LocalJob>;
+    readonly submit: (request: JobRequest, body?: ReservedBody) => Effect.Effect<LocalJob>;
     readonly status: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
     /** Waits for the end of a job; returns its state when the limit is reached. */
     readonly wait: (id: string, limit: Duration.Input) => Effect.Effect<LocalJob, JobNotFound>;
@@ -199,14 +199,14 @@ export class LocalQueue extends Context.Service<
     this,
     Effect.gen(function* () {
       const lifecycle = yield* makeJobLifecycle;
-      const { table, store, forgetExcess, workerId } = lifecycle;
+      const { table, store, removeExcess, workerId } = lifecycle;
       yield* Effect.addFinalizer(() =>
         Effect.forEach(table.all(), releaseRequest, { discard: true }),
       );
       yield* Effect.forEach(yield* store.kept, (job) => restore(lifecycle, job), {
         discard: true,
       });
-      yield* forgetExcess;
+      yield* removeExcess;
       yield* Effect.forkScoped(expireJobs(lifecycle));
       return LocalQueue.of({
         ...jobViews(lifecycle),

@@ -19,13 +19,13 @@ export const requestOf = (text: Uint8Array): Option.Option<JobRequest> =>
   Option.flatMap(Result.getSuccess(parseJson(text)), decodeRequest);
 
 /** The side of a local queue that its worker uses, in place of RunPod's queue. */
-export const workerSide = ({ table, stops, limits, store, now, finish }: JobLifecycle) => {
+export const workerSide = ({ table, stops, timers, store, now, finish }: JobLifecycle) => {
   /** Waiting is interruptible even if the caller is not; jobs that were taken must be started. */
   const take = Effect.fnUntraced(function* (slots: number) {
     yield* Effect.interruptible(table.arrivals.until(() => table.hasQueued()));
     const taken = table.take(slots, now());
     for (const entry of taken) {
-      limits.start(entry);
+      timers.start(entry);
       entry.changes.notify();
     }
     const jobs: Array<Job> = [];
@@ -37,7 +37,7 @@ export const workerSide = ({ table, stops, limits, store, now, finish }: JobLife
     // Some may have been cancelled in the meantime.
     return {
       jobs: jobs.filter(({ id }) => table.find(id)?.status === "IN_PROGRESS"),
-      unusable: [],
+      invalid: [],
     };
   });
 

@@ -3,7 +3,7 @@ import { HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/h
 
 import { parseJson } from "../../domain/JsonLimits.ts";
 import { TakeFailed, transportReason } from "./RequestFailed.ts";
-import { NOTHING, parseTaken } from "./TakenJobs.ts";
+import { NO_JOBS, parseTaken } from "./TakenJobs.ts";
 import type { Webhooks } from "./Webhooks.ts";
 
 /** How long a poll may stay without a response; RunPod holds it open until there is a job. */
@@ -77,12 +77,12 @@ export const makePolls = (
     function* (slots: number, isBusy: boolean) {
       const url = webhooks.take(slots, isBusy);
       const response = yield* Effect.interruptible(poll(client, headers, url));
-      if (response === undefined) return NOTHING;
+      if (response === undefined) return NO_JOBS;
       const { status } = response;
       const body = yield* readBody(response, scope);
       if (status === 200) return parseTaken(Buffer.from(body), mask);
       // RunPod also sends 400 when it scales workers down and up.
-      if (status === 204 || status === 400) return NOTHING;
+      if (status === 204 || status === 400) return NO_JOBS;
       return yield* new TakeFailed({ status, reason: `it answered ${status}` });
     },
     (effect) => Effect.uninterruptible(effect),

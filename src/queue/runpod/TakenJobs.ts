@@ -17,11 +17,11 @@ interface InvalidJob {
 /** The jobs in the response to a take. */
 export interface Taken {
   readonly jobs: ReadonlyArray<Job>;
-  readonly unusable: ReadonlyArray<InvalidJob>;
+  readonly invalid: ReadonlyArray<InvalidJob>;
 }
 
 /** The result of a take without jobs. */
-export const NOTHING: Taken = { jobs: [], unusable: [] };
+export const NO_JOBS: Taken = { jobs: [], invalid: [] };
 
 const decodeJob = Schema.decodeUnknownOption(Job);
 const decodeId = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.NonEmptyString }));
@@ -29,9 +29,9 @@ const decodeId = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.NonEmptyS
 type Mask = (text: string) => string;
 
 const jobsIn = (document: unknown, mask: Mask): Taken => {
-  if (typeof document !== "object" || document === null) return NOTHING;
+  if (typeof document !== "object" || document === null) return NO_JOBS;
   const jobs: Array<Job> = [];
-  const unusable: Array<InvalidJob> = [];
+  const invalid: Array<InvalidJob> = [];
   for (const one of Array.isArray(document) ? document : [document]) {
     const job = decodeJob(one);
     if (Option.isSome(job)) {
@@ -40,30 +40,30 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
     }
     const id = Option.map(decodeId(one), (named) => named.id);
     const shown = excerpt(mask(JSON.stringify(one) ?? ""), MAX_JOB_CHARACTERS);
-    unusable.push({
+    invalid.push({
       id: Option.getOrUndefined(id),
       problem: `Received an invalid job from RunPod: ${shown}`,
     });
   }
-  return { jobs, unusable };
+  return { jobs, invalid };
 };
 
 /** Reads the jobs in the body of a response, whatever it is. A job that is too complex does not affect the others. */
 export const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
   const parsed = parseJson(body);
   if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);
-  if (parsed.failure._tag === "JsonInvalid") return NOTHING;
+  if (parsed.failure._tag === "JsonInvalid") return NO_JOBS;
   const parts = elementsOf(body).map((bytes): Taken => {
     const one = parseJson(bytes);
     if (Result.isSuccess(one)) return jobsIn(one.success, mask);
-    if (one.failure._tag === "JsonInvalid") return NOTHING;
+    if (one.failure._tag === "JsonInvalid") return NO_JOBS;
     return {
       jobs: [],
-      unusable: [{ id: stringMember(bytes, "id"), problem: one.failure.message }],
+      invalid: [{ id: stringMember(bytes, "id"), problem: one.failure.message }],
     };
   });
   return {
     jobs: parts.flatMap(({ jobs }) => jobs),
-    unusable: parts.flatMap(({ unusable }) => unusable),
+    invalid: parts.flatMap(({ invalid }) => invalid),
   };
 };

@@ -63,7 +63,7 @@ describe("responses that their clients do not read", () => {
     Effect.gen(function* () {
       const { port, drain } = yield* largeAnswers;
       const client = yield* startReading(port);
-      yield* drain.answered;
+      yield* drain.requestsFinished;
       assert.isBelow(yield* client.readRest, SIZE);
     }).pipe(
       Effect.scoped,

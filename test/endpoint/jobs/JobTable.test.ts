@@ -4,8 +4,8 @@ import { Effect } from "effect";
 import { isFinal, type JobStatus } from "../../../src/domain/EndpointJob.ts";
 import { entryOf, type JobEntry, sizeOf } from "../../../src/endpoint/jobs/JobEntry.ts";
 import { JobTable } from "../../../src/endpoint/jobs/JobTable.ts";
+import { nextExpiry } from "../../../src/endpoint/jobs/JobTimers.ts";
 import { SentResult } from "../../../src/endpoint/jobs/LocalJob.ts";
-import { nextLimit } from "../../../src/endpoint/jobs/TimeLimits.ts";
 import { seededRandom } from "../../support/values/Random.ts";
 
 let numbers = 0;
@@ -88,7 +88,7 @@ describe("the jobs of a local queue", () => {
     for (const entry of entries) table.add(entry);
     for (const entry of entries.slice(0, 2)) {
       assert.strictEqual(table.oldestExcess(), entry);
-      table.forget(entry);
+      table.remove(entry);
     }
     assert.isUndefined(table.oldestExcess());
     assert.isUndefined(table.find(entries[0]?.id ?? ""));
@@ -114,7 +114,7 @@ describe("the jobs of a local queue", () => {
         () => any && table.addValue(any, Buffer.alloc(size)),
         () => any && table.fetchValues(any),
         () => ended?.status === "FAILED" && table.retry(ended),
-        () => ended && table.forget(ended),
+        () => ended && table.remove(ended),
       ])();
       const sum = table
         .all()
@@ -129,19 +129,19 @@ describe("the jobs of a local queue", () => {
 describe("the time limit of a job", () => {
   it("is its ttl until it runs, then what is over first", () => {
     const entry = newEntry(undefined, undefined, { ttl: 60_000, executionTimeout: 5000 });
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "ttl", at: 61_000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 61_000 });
     entry.started = 2000;
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "executionTimeout", at: 7000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "executionTimeout", at: 7000 });
     entry.started = 59_000;
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "ttl", at: 61_000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 61_000 });
   });
 
   it("is half an hour for a result, and 10 minutes and a day unless the client sets others", () => {
     const entry = newEntry();
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "ttl", at: 1000 + 24 * 60 * 60_000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 1000 + 24 * 60 * 60_000 });
     entry.started = 2000;
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "executionTimeout", at: 602_000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "executionTimeout", at: 602_000 });
     entry.ended = 3000;
-    assert.deepStrictEqual(nextLimit(entry), { expiry: "retention", at: 1_803_000 });
+    assert.deepStrictEqual(nextExpiry(entry), { expiry: "retention", at: 1_803_000 });
   });
 });

@@ -9,7 +9,7 @@ import { chunkStream } from "../../../src/queue/reports/ChunkStream.ts";
 import { eventually, advanceUntilDone } from "../../support/effects/Waiting.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { fakeJobQueue } from "../../support/fakes/FakeJobQueue.ts";
-import { atWork } from "../../support/fakes/RunningQueueWorker.ts";
+import { startWorker } from "../../support/fakes/RunningQueueWorker.ts";
 
 const chunk = (value: string) => success({ json_result: value });
 
@@ -27,7 +27,7 @@ const yielding =
 describe.concurrent("values that a job tells of are streamed", () => {
   it.live("in order, before the result, also when some have to be sent again", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(yielding(["a", "b", "c"]), {}, ({ faults }) =>
+      const { service } = yield* startWorker(yielding(["a", "b", "c"]), {}, ({ faults }) =>
         faults("stream", (number) => (number === 1 ? { kind: "status", status: 503 } : undefined)),
       );
       const id = service.submit(1);
@@ -41,7 +41,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
 
   it.live("but not those that are too large, which the log counts", () =>
     Effect.gen(function* () {
-      const { service, logs } = yield* atWork(yielding(["a", "x".repeat(1_100_000), "c"]));
+      const { service, logs } = yield* startWorker(yielding(["a", "x".repeat(1_100_000), "c"]));
       const id = service.submit(1);
       yield* service.result(id);
       assert.deepStrictEqual(service.chunks(id), ["a", "c"].map(chunk));
@@ -51,7 +51,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
 
   it.live("and never waits for a service that is slow", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(yielding(["a", "b"]), {}, ({ faults }) =>
+      const { service } = yield* startWorker(yielding(["a", "b"]), {}, ({ faults }) =>
         faults("stream", () => ({ kind: "hang" })),
       );
       service.submit(1);

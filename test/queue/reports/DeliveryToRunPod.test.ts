@@ -5,13 +5,13 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { eventually } from "../../support/effects/Waiting.ts";
-import { atWork, echo } from "../../support/fakes/RunningQueueWorker.ts";
+import { startWorker, echo } from "../../support/fakes/RunningQueueWorker.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 describe.concurrent("a result is delivered", () => {
   it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(echo, {}, ({ faults }) =>
+      const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("done", (number) => (number < 2 ? { kind: "status", status } : undefined)),
       );
       const id = service.submit({ a: 1 });
@@ -21,7 +21,7 @@ describe.concurrent("a result is delivered", () => {
 
   it.live("again after a reset and after no answer, while other jobs run", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(echo, {}, ({ faults }) =>
+      const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("done", (number) =>
           number === 0 ? { kind: "reset" } : number === 1 ? { kind: "hang" } : undefined,
         ),
@@ -34,7 +34,7 @@ describe.concurrent("a result is delivered", () => {
 
   it.live.each([400, 413])("as an error that names its size after status %i", (status) =>
     Effect.gen(function* () {
-      const { service, logs } = yield* atWork(
+      const { service, logs } = yield* startWorker(
         () => Effect.succeed("x".repeat(2_000_000)),
         {},
         ({ faults }) =>
@@ -49,7 +49,7 @@ describe.concurrent("a result is delivered", () => {
 
   it.live.each([401, 403, 404])("not again after status %i, and logs the loss", (status) =>
     Effect.gen(function* () {
-      const { service, logs } = yield* atWork(echo, {}, ({ faults }) =>
+      const { service, logs } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("done", (number) => (number === 0 ? { kind: "status", status } : undefined)),
       );
       service.submit("lost", "lost-1");
@@ -65,7 +65,7 @@ describe.concurrent("a result is delivered", () => {
 
   it.live("as an error when it can't be encoded", () =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(() => Effect.succeed({ big: 1n }));
+      const { service } = yield* startWorker(() => Effect.succeed({ big: 1n }));
       const { body } = yield* service.result(service.submit(1));
       assert.include(String(body["error"]), "can't be encoded as JSON");
     }).pipe(Effect.scoped),
@@ -78,7 +78,7 @@ describe.concurrent("results that could not be delivered", () => {
       const store = join(yield* temporaryFolder, "results");
       const variables = { WORKER_RESULT_STORE: store, WORKER_RESULT_RETRY: "0.3" };
       yield* Effect.gen(function* () {
-        const { service } = yield* atWork(echo, { variables }, ({ faults }) =>
+        const { service } = yield* startWorker(echo, { variables }, ({ faults }) =>
           faults("done", () => ({ kind: "status", status: 503 })),
         );
         service.submit({ secret: "value" }, "kept-1");
@@ -95,7 +95,7 @@ describe.concurrent("results that could not be delivered", () => {
       assert.strictEqual(statSync(store).mode & 0o777, 0o700);
       assert.include(readFileSync(join(store, name), "utf8"), "secret");
 
-      const { service } = yield* atWork(echo, { variables });
+      const { service } = yield* startWorker(echo, { variables });
       const { body } = yield* service.result("kept-1");
       assert.deepStrictEqual(body, { output: { secret: "value" } });
       assert.isEmpty(readdirSync(store));
@@ -106,7 +106,7 @@ describe.concurrent("results that could not be delivered", () => {
     Effect.gen(function* () {
       const store = yield* temporaryFolder;
       yield* Effect.gen(function* () {
-        const { service } = yield* atWork(
+        const { service } = yield* startWorker(
           echo,
           { variables: { WORKER_RESULT_STORE: store } },
           ({ faults }) => faults("done", () => ({ kind: "hang" })),
@@ -120,7 +120,7 @@ describe.concurrent("results that could not be delivered", () => {
 
   it.live("are lost otherwise, which is said with the job's id and the size", () =>
     Effect.gen(function* () {
-      const { service, logs } = yield* atWork(
+      const { service, logs } = yield* startWorker(
         echo,
         { variables: { WORKER_RESULT_RETRY: "0.3" } },
         ({ faults }) => faults("done", () => ({ kind: "status", status: 503 })),

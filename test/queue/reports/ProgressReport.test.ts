@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { JobListener } from "../../../src/domain/JobEvents.ts";
 import type { Handler } from "../../../src/queue/Handler.ts";
-import { atWork } from "../../support/fakes/RunningQueueWorker.ts";
+import { startWorker } from "../../support/fakes/RunningQueueWorker.ts";
 
 /** A job that goes through its stages slowly. */
 const slow: Handler = () =>
@@ -30,7 +30,7 @@ describe.concurrent("the progress of a job is told", () => {
     ],
   ] as const)("as %s says, and never after the result", ([mode, expected]) =>
     Effect.gen(function* () {
-      const { service } = yield* atWork(slow, { variables: { WORKER_PROGRESS: mode } });
+      const { service } = yield* startWorker(slow, { variables: { WORKER_PROGRESS: mode } });
       const id = service.submit(1);
       yield* service.result(id);
       assert.deepStrictEqual(

@@ -16,7 +16,7 @@ interface Setting extends FakeRunPodOptions {
 export const echo: Handler = ({ input }) => Effect.succeed(input);
 
 /** A worker with a handler of TypeScript, at work until the test ends, by a clock of its own on which time flies. */
-export const atWork = Effect.fnUntraced(function* (
+export const startWorker = Effect.fnUntraced(function* (
   handler: Handler,
   { variables = {}, ...options }: Setting = {},
   prepare: (service: FakeRunPod) => void = () => {},

@@ -16,7 +16,7 @@ import { stopwatch } from "../settings/SteadyClock.ts";
 export type StopReason = "stopped by RunPod" | "shut down";
 
 /** A job from when it was taken until Delivery has its result. */
-export interface JobAtWork {
+export interface ActiveJob {
   readonly id: string;
   /** The time since it was taken. */
   readonly elapsed: Effect.Effect<Duration.Duration>;
@@ -31,12 +31,12 @@ export interface JobAtWork {
 }
 
 /** The jobs of a worker, each of which occupies a slot from `add` to `remove`. */
-export interface JobsAtWork {
+export interface ActiveJobs {
   /** Adds a job; the caller must run its `remove`. */
-  readonly add: (id: string) => Effect.Effect<JobAtWork>;
+  readonly add: (id: string) => Effect.Effect<ActiveJob>;
   /** The latest job of this id. */
-  readonly find: (id: string) => JobAtWork | undefined;
-  readonly all: () => ReadonlyArray<JobAtWork>;
+  readonly find: (id: string) => ActiveJob | undefined;
+  readonly all: () => ReadonlyArray<ActiveJob>;
   readonly count: () => number;
   /** Waits until there are free slots, and returns how many. */
   readonly freeSlots: Effect.Effect<number>;
@@ -50,10 +50,10 @@ export interface JobsAtWork {
   readonly ids: () => ReadonlyArray<string>;
 }
 
-export const jobsAtWork = Effect.fnUntraced(function* (
+export const makeActiveJobs = Effect.fnUntraced(function* (
   slots: number,
-): Effect.fn.Return<JobsAtWork> {
-  const jobs = yield* SubscriptionRef.make<ReadonlyArray<JobAtWork>>([]);
+): Effect.fn.Return<ActiveJobs> {
+  const jobs = yield* SubscriptionRef.make<ReadonlyArray<ActiveJob>>([]);
   const running = yield* Semaphore.make(slots);
   const undelivered = new Set<string>();
   const all = () => SubscriptionRef.getUnsafe(jobs);
@@ -66,7 +66,7 @@ export const jobsAtWork = Effect.fnUntraced(function* (
     const interrupt = Effect.suspend(() =>
       code === undefined ? Effect.void : Fiber.interrupt(code),
     );
-    const entry: JobAtWork = {
+    const entry: ActiveJob = {
       id,
       elapsed,
       stopReason: () => reason,

@@ -2,14 +2,14 @@ import { Clock, Duration, Effect, FiberMap, Queue } from "effect";
 
 import { type JobEntry, RETENTION } from "./JobEntry.ts";
 
-/** Shorter limits count as this one. */
-const MIN_LIMIT = Duration.seconds(1);
+/** The shortest time of a timer. */
+const MIN_TIMER = Duration.seconds(1);
 
 /** What is over for a job: the time for its result, the time from its arrival to its end, or the time to run. */
 export type Expiry = "retention" | "ttl" | "executionTimeout";
 
 /** The limit of a job in its current state that is reached first, and when, in Unix milliseconds. */
-export const nextLimit = ({
+export const nextExpiry = ({
   submitted,
   started,
   ended,
@@ -26,8 +26,8 @@ export const nextLimit = ({
     : { expiry: "ttl", at: ttlEnd };
 };
 
-/** The time limits of the jobs of a queue, each in a fiber that waits for it. */
-export const makeTimeLimits = Effect.gen(function* () {
+/** The timers of the jobs of a queue, each in a fiber. */
+export const makeJobTimers = Effect.gen(function* () {
   const clock = yield* Clock.Clock;
   const reached = yield* Queue.unbounded<JobEntry>();
   const fibers = yield* FiberMap.make<string>();
@@ -36,8 +36,8 @@ export const makeTimeLimits = Effect.gen(function* () {
   return {
     /** Starts the limit for a job's current state, in place of an earlier one. */
     start: (entry: JobEntry): void => {
-      const rest = Duration.millis(nextLimit(entry).at - clock.currentTimeMillisUnsafe());
-      run(entry.id, Effect.delay(Queue.offer(reached, entry), Duration.max(rest, MIN_LIMIT)));
+      const rest = Duration.millis(nextExpiry(entry).at - clock.currentTimeMillisUnsafe());
+      run(entry.id, Effect.delay(Queue.offer(reached, entry), Duration.max(rest, MIN_TIMER)));
     },
     stop: ({ id }: JobEntry) => FiberMap.remove(fibers, id),
     /** Waits for the next job whose limit was reached; meanwhile it may be in another state. */
