@@ -44,14 +44,14 @@ interface Steps {
 }
 
 /** Notes for the output of a call on what earlier ones have left. */
-const notesBefore = Effect.fnUntraced(function* (
+const notesOnEarlierCalls = Effect.fnUntraced(function* (
   { state, mask }: Steps,
   { session, threads }: LiveProcess,
 ) {
-  const note = state.takeNote();
+  const note = state.consumeNote();
   const notes = note === undefined ? [] : [note];
   if (threads.length === 0) return notes;
-  const between = session.takeIdleOutput();
+  const between = session.consumeIdleOutput();
   if (between !== "") {
     yield* Effect.logInfo(`Written between two jobs by leftover threads: ${mask(between)}`);
   }
@@ -62,7 +62,7 @@ const notesBefore = Effect.fnUntraced(function* (
 });
 
 /** Sends a call to a process, and waits for its end. */
-const send = (process: LiveProcess, call: Call, output: CallOutput, limits: Limits) => {
+const sendCall = (process: LiveProcess, call: Call, output: CallOutput, limits: Limits) => {
   const begin = () => {
     const refresh = process.advanceTo(call.workspace.generation);
     return process.session.begin({ ...call.meta, refresh }, call.blobs, {
@@ -75,7 +75,7 @@ const send = (process: LiveProcess, call: Call, output: CallOutput, limits: Limi
 };
 
 /** Replaces a process whose call did not complete, unless it only took too long, and fails with the reason. */
-const fail = Effect.fnUntraced(function* (
+const failCall = Effect.fnUntraced(function* (
   { state, limits, respawn }: Steps,
   process: LiveProcess,
   end: Exclude<CallEnd, Completed>,
@@ -85,14 +85,14 @@ const fail = Effect.fnUntraced(function* (
   if (end._tag === "ProcessEnded") {
     yield* state.retire(process, "the Python process that held it ended");
     yield* respawn;
-  } else if (end._tag === "AnswerInvalid") {
+  } else if (end._tag === "InvalidResponse") {
     yield* state.retire(process, "the Python process that held it was replaced");
   }
   return yield* failureOf(end, { output, timeout: limits.timeout, instances: size });
 });
 
 /** Follows in the state what a completed call did to the process, and returns notes on that. */
-const follow = (
+const recordCompletion = (
   { state, mask }: Steps,
   process: LiveProcess,
   { meta }: Call,
@@ -102,7 +102,7 @@ const follow = (
   process.threads = threadNames(result.threads, mask);
   const id = result.instance?.id;
   if (id !== undefined && !process.instances.has(id)) {
-    const reason = state.takeLossReason(id);
+    const reason = state.consumeLossReason(id);
     if (reason !== undefined) notes.push(`Instance ${id} was built anew: ${reason}.`);
   }
   process.instances.update(meta, result);
@@ -137,10 +137,10 @@ export const makeRunner = Effect.gen(function* () {
   const limits = yield* timeLimits;
   const state = yield* makeRunnerState;
   const scope = yield* Effect.scope;
-  const turn = Semaphore.makeUnsafe(1);
+  const semaphore = Semaphore.makeUnsafe(1);
 
   /** Starts a process if there is none: one that runs from elsewhere is replaced by the call that needs that. */
-  const warm = turn.withPermit(
+  const warm = semaphore.withPermit(
     Effect.gen(function* () {
       if (state.process()?.hasEnded === false) return;
       yield* state.ensureProcess(yield* launcher.workspace);
@@ -153,12 +153,12 @@ export const makeRunner = Effect.gen(function* () {
     const before = state.process();
     const process = yield* state.ensureProcess(call.workspace);
     if (process !== before) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
-    const notes = yield* notesBefore(steps, process);
+    const notes = yield* notesOnEarlierCalls(steps, process);
     const output = yield* openCallOutput(maskStream, outputLimit);
-    const end = interpretEnd(call.meta, yield* send(process, call, output, limits));
+    const end = interpretEnd(call.meta, yield* sendCall(process, call, output, limits));
     const text = output.text();
-    if (end._tag !== "Completed") return yield* fail(steps, process, end, text);
-    notes.push(...follow(steps, process, call, end));
+    if (end._tag !== "Completed") return yield* failCall(steps, process, end, text);
+    notes.push(...recordCompletion(steps, process, call, end));
     notes.push(...(yield* replaceIfUnfit(steps, process, end)));
     const outcome: CallOutcome = {
       result: end.result,
@@ -169,7 +169,7 @@ export const makeRunner = Effect.gen(function* () {
   });
 
   const runner: Runner = {
-    call: (call) => turn.withPermit(callOnce(call)),
+    call: (call) => semaphore.withPermit(callOnce(call)),
     warm,
     hasInstance: state.hasInstance,
     prefix: () => state.process()?.prefix,

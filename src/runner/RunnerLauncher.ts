@@ -25,15 +25,18 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
 type StartFailed = BootFailed | RunnerSpawnFailed;
 
 /** How a running process shows that its environment is broken: it runs from another one. Undefined if it does not. */
-const mismatch = ({ ready }: RunnerSession, prepared: PreparedWorkspace): string | undefined => {
+const interpreterMismatch = (
+  { ready }: RunnerSession,
+  prepared: PreparedWorkspace,
+): string | undefined => {
   const { prefix, python } = ready;
   return prefix === prepared.prefix && python === prepared.version
     ? undefined
     : `its interpreter is Python ${python} of ${prefix}`;
 };
 
-/** Whether the environment may be the cause: a signal, a timeout or a full disk is no evidence. */
-const mayBeEnvironment = (error: StartFailed): boolean =>
+/** Whether the environment may be the cause: a signal, a timeout or a full disk is no venvFault. */
+const mayBeVenvFault = (error: StartFailed): boolean =>
   error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
 
 const unavailableBecause = (error: StartFailed, mask: (text: string) => string) =>
@@ -46,7 +49,7 @@ const unavailableBecause = (error: StartFailed, mask: (text: string) => string) 
 
 /**
  * Starts runners in the workspace's virtual environment. When one does not start, the environment is rebuilt if there
- * is evidence that it is the cause, and only then.
+ * is venvFault that it is the cause, and only then.
  */
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
@@ -88,15 +91,13 @@ export class RunnerLauncher extends Context.Service<
         );
 
       /** Evidence that the environment itself is broken, if there is any. */
-      const evidence = Effect.fnUntraced(function* (
+      const venvFault = Effect.fnUntraced(function* (
         prepared: PreparedWorkspace,
         outcome: Result.Result<RunnerSession, StartFailed>,
       ) {
-        if (Result.isSuccess(outcome)) return mismatch(outcome.success, prepared);
+        if (Result.isSuccess(outcome)) return interpreterMismatch(outcome.success, prepared);
         const error = outcome.failure;
-        return mayBeEnvironment(error) && (yield* startsInBase(prepared))
-          ? error.message
-          : undefined;
+        return mayBeVenvFault(error) && (yield* startsInBase(prepared)) ? error.message : undefined;
       });
 
       const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
@@ -105,7 +106,7 @@ export class RunnerLauncher extends Context.Service<
         const outcome = yield* Effect.result(
           Scope.provide(start(prepared.python, prepared), attempt),
         );
-        const fault = yield* evidence(prepared, outcome);
+        const fault = yield* venvFault(prepared, outcome);
         if (fault === undefined) {
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
         }

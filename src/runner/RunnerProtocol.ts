@@ -96,7 +96,7 @@ export const ResultMeta = Schema.Struct({
 });
 
 /** Whether nothing of a call's output is left in the pipe, so that it need not be read again. */
-export const nothingPending = (meta: unknown): boolean =>
+export const hasNoPendingOutput = (meta: unknown): boolean =>
   Predicate.hasProperty(meta, "pending") && meta.pending === 0;
 
 /** What a call asks for; the blobs are arguments, keyword arguments and the constructor's, in this order. */
@@ -202,9 +202,9 @@ export class FrameReader {
     const frames: Array<Result.Result<Frame, FrameInvalid>> = [];
     let rest = bytes;
     while (rest.byteLength > 0 && !this.isBroken) {
-      const taken = rest.subarray(0, this.length - this.filled);
-      rest = rest.subarray(taken.byteLength);
-      const fault = this.part === "value" ? this.takeValue(taken) : this.take(taken);
+      const piece = rest.subarray(0, this.length - this.filled);
+      rest = rest.subarray(piece.byteLength);
+      const fault = this.part === "value" ? this.readValue(piece) : this.readPart(piece);
       if (fault !== undefined) {
         this.isBroken = true;
         frames.push(Result.fail(new FrameInvalid({ reason: fault })));
@@ -225,7 +225,7 @@ export class FrameReader {
     this.filled = 0;
   }
 
-  private takeValue(bytes: Buffer): string | undefined {
+  private readValue(bytes: Buffer): string | undefined {
     this.value?.write(bytes);
     this.filled += bytes.byteLength;
     if (this.filled === this.length) this.expect("value", 0);
@@ -233,15 +233,15 @@ export class FrameReader {
   }
 
   /** Reads a part of a frame other than its value; returns why the part is invalid, if it is. */
-  private take(bytes: Buffer): string | undefined {
+  private readPart(bytes: Buffer): string | undefined {
     if (this.filled === 0) this.pending = Buffer.allocUnsafe(this.length);
     this.filled += bytes.copy(this.pending, this.filled);
     if (this.filled < this.length) return undefined;
-    if (this.part === "header") return this.takeHeader(this.pending);
-    return this.part === "length" ? this.takeLength(this.pending) : this.takeMeta(this.pending);
+    if (this.part === "header") return this.readHeader(this.pending);
+    return this.part === "length" ? this.readLength(this.pending) : this.readMeta(this.pending);
   }
 
-  private takeHeader(header: Buffer): string | undefined {
+  private readHeader(header: Buffer): string | undefined {
     this.bodyLength = header.readUInt32LE(0);
     this.type = header.readUInt8(4);
     this.call = header.readUInt32LE(8);
@@ -255,7 +255,7 @@ export class FrameReader {
     return undefined;
   }
 
-  private takeLength(bytes: Buffer): string | undefined {
+  private readLength(bytes: Buffer): string | undefined {
     const length = bytes.readUInt32LE(0);
     if (META_LENGTH + length > this.bodyLength) return "meta beyond the end of its frame";
     if (length > META_LIMIT) return `meta of ${length} bytes, which is too large`;
@@ -264,7 +264,7 @@ export class FrameReader {
     return undefined;
   }
 
-  private takeMeta(bytes: Buffer): string | undefined {
+  private readMeta(bytes: Buffer): string | undefined {
     const parsed = parseJson(bytes, META_LIMITS);
     if (Result.isFailure(parsed)) return "meta that is not JSON";
     this.meta = parsed.success;

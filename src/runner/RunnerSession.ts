@@ -52,7 +52,7 @@ export interface RunnerSession {
   /** The exchange is over, whatever came of it. */
   readonly finish: () => void;
   /** What was written while no call was running, and forgets it. */
-  readonly takeIdleOutput: () => string;
+  readonly consumeIdleOutput: () => string;
 }
 
 const decodeReady = Schema.decodeUnknownOption(Ready);
@@ -164,9 +164,9 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
       return exchange;
     },
     finish: () => exchanges.finish(),
-    takeIdleOutput: () => {
+    consumeIdleOutput: () => {
       process.drain();
-      return exchanges.takeIdleOutput();
+      return exchanges.consumeIdleOutput();
     },
   };
 });

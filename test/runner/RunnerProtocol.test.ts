@@ -7,7 +7,7 @@ import {
   type FrameInvalid,
   FrameReader,
   FrameType,
-  nothingPending,
+  hasNoPendingOutput,
 } from "../../src/runner/RunnerProtocol.ts";
 
 const LIMIT = 4_000_000;
@@ -188,5 +188,5 @@ it.each([
   [{}, false],
   [null, false],
 ])("a result with %o has all its output read: %s", (meta, isRead) => {
-  assert.strictEqual(nothingPending(meta), isRead);
+  assert.strictEqual(hasNoPendingOutput(meta), isRead);
 });

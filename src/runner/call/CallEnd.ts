@@ -13,11 +13,11 @@ export type CallEnd =
       readonly result: CallResult;
       readonly value: EncodedValue | undefined;
     }
-  | { readonly _tag: "ProcessEnded"; readonly exit: RunnerExit; readonly isLate: boolean }
+  | { readonly _tag: "ProcessEnded"; readonly exit: RunnerExit; readonly hasTimedOut: boolean }
   /** The answer is not that of the runner, so the process can't be trusted. */
-  | { readonly _tag: "AnswerInvalid" }
+  | { readonly _tag: "InvalidResponse" }
   /** The code stopped when it was asked to at its time limit. */
-  | { readonly _tag: "StoppedLate" };
+  | { readonly _tag: "Stopped" };
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 
@@ -34,15 +34,15 @@ const isResultOf = (
     (meta.kind === "class" && (meta.instanceId === null || meta.instanceId === instance.id)));
 
 /** Interprets how the exchange of a call ended. A value that came after the time limit still counts. */
-export const interpretEnd = (meta: CallMeta, { end, isLate }: FinishedExchange): CallEnd => {
-  if (end.exit !== undefined) return { _tag: "ProcessEnded", exit: end.exit, isLate };
-  const { value } = end.answer;
-  const decoded = decodeResult(end.answer.meta);
+export const interpretEnd = (meta: CallMeta, { end, hasTimedOut }: FinishedExchange): CallEnd => {
+  if (end.exit !== undefined) return { _tag: "ProcessEnded", exit: end.exit, hasTimedOut };
+  const { value } = end.response;
+  const decoded = decodeResult(end.response.meta);
   if (Result.isFailure(decoded) || !isResultOf(meta, decoded.success, value)) {
-    return { _tag: "AnswerInvalid" };
+    return { _tag: "InvalidResponse" };
   }
   const result = decoded.success;
-  if (isLate && result.error?.kind === "cancelled") return { _tag: "StoppedLate" };
+  if (hasTimedOut && result.error?.kind === "cancelled") return { _tag: "Stopped" };
   return { _tag: "Completed", result, value };
 };
 
@@ -63,15 +63,15 @@ export const failureOf = (
     const seconds = Option.match(timeout, { onNone: () => 0, onSome: Duration.toSeconds });
     return new CallTimedOut({ seconds, killed, output });
   };
-  if (end._tag === "StoppedLate") return timedOut(false);
-  if (end._tag === "AnswerInvalid") {
+  if (end._tag === "Stopped") return timedOut(false);
+  if (end._tag === "InvalidResponse") {
     return new RunnerUnavailable({
       reason: "answered with something that is no result",
       output,
       hasStarted: true,
     });
   }
-  if (end.isLate) return timedOut(true);
+  if (end.hasTimedOut) return timedOut(true);
   const { code, signal, fault } = end.exit;
   return new RunnerCrashed({
     ...(fault === undefined ? {} : { fault }),

@@ -37,7 +37,7 @@ export const timeLimits = Effect.gen(function* () {
 export interface FinishedExchange {
   readonly end: ExchangeEnd;
   /** Whether the time limit was over, so that it was asked to stop. */
-  readonly isLate: boolean;
+  readonly hasTimedOut: boolean;
 }
 
 /** Asks the code to stop, and kills the process if it does not. */
@@ -63,19 +63,19 @@ const stop = Effect.fnUntraced(function* (
   }));
 });
 
-const inTime = (end: ExchangeEnd): FinishedExchange => ({ end, isLate: false });
-const late = (end: ExchangeEnd): FinishedExchange => ({ end, isLate: true });
+const withinTimeout = (end: ExchangeEnd): FinishedExchange => ({ end, hasTimedOut: false });
+const afterTimeout = (end: ExchangeEnd): FinishedExchange => ({ end, hasTimedOut: true });
 
 const awaitEnd = (
   session: RunnerSession,
   exchange: Exchange,
   { timeout, cancelGrace }: TimeLimits,
 ): Effect.Effect<FinishedExchange> => {
-  const ended = Effect.map(Deferred.await(exchange.end), inTime);
+  const ended = Effect.map(Deferred.await(exchange.end), withinTimeout);
   if (Option.isNone(timeout)) return ended;
   return Effect.timeoutOrElse(ended, {
     duration: timeout.value,
-    orElse: () => Effect.map(stop(session, exchange, cancelGrace), late),
+    orElse: () => Effect.map(stop(session, exchange, cancelGrace), afterTimeout),
   });
 };
 

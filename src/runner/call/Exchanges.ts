@@ -3,7 +3,7 @@ import { randomInt } from "node:crypto";
 import { Deferred, Exit } from "effect";
 
 import type { RunnerExit } from "../RunnerProcess.ts";
-import { type Frame, FrameType, nothingPending } from "../RunnerProtocol.ts";
+import { type Frame, FrameType, hasNoPendingOutput } from "../RunnerProtocol.ts";
 import { OutputCapture } from "../output/OutputCapture.ts";
 
 /** How much is kept of what leftover threads write between calls. */
@@ -14,8 +14,8 @@ const CALL_NUMBERS = 2 ** 32;
 
 /** How an exchange ended: with an answer, or with the process. */
 export type ExchangeEnd =
-  | { readonly answer: Frame; readonly exit?: never }
-  | { readonly exit: RunnerExit; readonly answer?: never };
+  | { readonly response: Frame; readonly exit?: never }
+  | { readonly exit: RunnerExit; readonly response?: never };
 
 /** How large the values of an exchange's frames may be, in bytes; no chunks where there is no limit for them. */
 interface ValueLimits {
@@ -35,7 +35,7 @@ export interface Exchange extends ExchangeListener {
   readonly call: number;
   readonly end: Deferred.Deferred<ExchangeEnd>;
   /** Whether its answer has come; anything that arrives later is ignored. */
-  isAnswered: boolean;
+  hasResponse: boolean;
 }
 
 /**
@@ -65,7 +65,7 @@ export class Exchanges {
       // Random, so that a job can't forge the answer to a later call in advance.
       call: randomInt(CALL_NUMBERS),
       end: Deferred.makeUnsafe(),
-      isAnswered: false,
+      hasResponse: false,
       ...listener,
     };
     this.current = exchange;
@@ -75,12 +75,12 @@ export class Exchanges {
   /** Passes on a frame of a call; `drain` delivers the output that was written before. */
   receive(frame: Frame, drain: () => void): void {
     const { current } = this;
-    if (frame.call !== current?.call || current.isAnswered) return;
+    if (frame.call !== current?.call || current.hasResponse) return;
     if (frame.type === FrameType.chunk) return current.chunk(frame);
-    current.isAnswered = true;
+    current.hasResponse = true;
     // All that the call wrote is in the pipe now, if it was not read before.
-    if (!nothingPending(frame.meta)) drain();
-    this.end({ answer: frame });
+    if (!hasNoPendingOutput(frame.meta)) drain();
+    this.end({ response: frame });
   }
 
   write(bytes: Buffer): void {
@@ -103,7 +103,7 @@ export class Exchanges {
   }
 
   /** What was written while no call was running, and forgets it. */
-  takeIdleOutput(): string {
+  consumeIdleOutput(): string {
     const text = this.idleOutput.text();
     if (text !== "") this.idleOutput = new OutputCapture(IDLE_OUTPUT_BYTES);
     return text;

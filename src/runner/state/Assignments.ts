@@ -25,7 +25,7 @@ export class Assignments<R extends Candidate> {
   begin(call: Pick<Call, "workspace"> & { readonly meta: Pick<Call["meta"], "instanceId"> }) {
     const { instanceId: instance } = call.meta;
     const runner =
-      (instance === null ? undefined : this.holderOf(instance)) ??
+      (instance === null ? undefined : this.runnerOf(instance)) ??
       this.leastBusy(call.workspace.prefix, instance);
     const assignment: Assignment<R> = { runner, instance };
     this.running.add(assignment);
@@ -37,7 +37,7 @@ export class Assignments<R extends Candidate> {
   }
 
   /** The runner that has an instance, or is going to have it after a call that is running. */
-  private holderOf(instance: string): R | undefined {
+  private runnerOf(instance: string): R | undefined {
     for (const assignment of this.running) {
       if (assignment.instance === instance) return assignment.runner;
     }

@@ -46,11 +46,11 @@ export interface RunnerState {
   /** Ends a process; `reason` is why its instances are lost, as the end of a sentence. */
   readonly retire: (process: LiveProcess, reason: string) => Effect.Effect<void>;
   /** Why an instance was lost, and forgets it; undefined if it was not. */
-  readonly takeLossReason: (instance: string) => string | undefined;
+  readonly consumeLossReason: (instance: string) => string | undefined;
   /** Whether an instance lives in the process, or was lost with an earlier one. */
   readonly hasInstance: (instance: string) => boolean;
   /** A note on an earlier process for the output of the next call, and forgets it. */
-  readonly takeNote: () => string | undefined;
+  readonly consumeNote: () => string | undefined;
 }
 
 const replacementNote = (instances: number): string =>
@@ -99,11 +99,11 @@ export const makeRunnerState = Effect.gen(function* () {
     process: () => Option.getOrUndefined(ScopedRef.getUnsafe(current)),
     ensureProcess,
     retire,
-    takeLossReason: (instance) => lost.remove(instance),
+    consumeLossReason: (instance) => lost.remove(instance),
     hasInstance: (instance) =>
       Option.exists(ScopedRef.getUnsafe(current), ({ instances }) => instances.has(instance)) ||
       lost.has(instance),
-    takeNote: () => {
+    consumeNote: () => {
       const taken = note;
       note = undefined;
       return taken;

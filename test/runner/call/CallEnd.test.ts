@@ -11,8 +11,8 @@ const value = new EncodedValue("cloudpickle", 0);
 const asJson = new EncodedValue("json", 0);
 
 /** The answer of a runner, with the changes in its meta. */
-const answerOf = (changes: object = {}, carried: EncodedValue | undefined = value) => ({
-  answer: { type: FrameType.result, call: 1, meta: { ...result, ...changes }, value: carried },
+const responseOf = (changes: object = {}, carried: EncodedValue | undefined = value) => ({
+  response: { type: FrameType.result, call: 1, meta: { ...result, ...changes }, value: carried },
 });
 
 const error = { kind: "exception", type: "ValueError", message: "no", traceback: "" } as const;
@@ -21,45 +21,57 @@ const ofClass = { ...callMeta, kind: "class" } as const;
 
 describe("the end of an exchange", () => {
   it.each([
-    ["a value", callMeta, answerOf()],
+    ["a value", callMeta, responseOf()],
     [
       "an error",
       callMeta,
-      { answer: { ...answerOf({ ok: false, error }).answer, value: undefined } },
+      { response: { ...responseOf({ ok: false, error }).response, value: undefined } },
     ],
-    ["a value and a new instance", ofClass, answerOf({ instance: instanceOf("a") })],
+    ["a value and a new instance", ofClass, responseOf({ instance: instanceOf("a") })],
     [
       "a value and the instance that was asked for",
       { ...ofClass, instanceId: "a" },
-      answerOf({ instance: instanceOf("a") }),
+      responseOf({ instance: instanceOf("a") }),
     ],
   ] as const)("completes the call with %s", (_, meta, end) => {
-    assert.strictEqual(interpretEnd(meta, { end, isLate: false })._tag, "Completed");
+    assert.strictEqual(interpretEnd(meta, { end, hasTimedOut: false })._tag, "Completed");
   });
 
   it.each([
-    ["is no result", callMeta, answerOf({ ok: "perhaps" })],
-    ["has both a value and an error", callMeta, answerOf({ error })],
-    ["fails without an error", callMeta, answerOf({ ok: false })],
-    ["succeeds without a value", callMeta, { answer: { ...answerOf().answer, value: undefined } }],
-    ["has a value in another format", callMeta, answerOf({}, asJson)],
-    ["has an instance after a function", callMeta, answerOf({ instance: instanceOf("a") })],
+    ["is no result", callMeta, responseOf({ ok: "perhaps" })],
+    ["has both a value and an error", callMeta, responseOf({ error })],
+    ["fails without an error", callMeta, responseOf({ ok: false })],
+    [
+      "succeeds without a value",
+      callMeta,
+      { response: { ...responseOf().response, value: undefined } },
+    ],
+    ["has a value in another format", callMeta, responseOf({}, asJson)],
+    ["has an instance after a function", callMeta, responseOf({ instance: instanceOf("a") })],
     [
       "has another instance than was asked for",
       { ...ofClass, instanceId: "b" },
-      answerOf({ instance: instanceOf("a") }),
+      responseOf({ instance: instanceOf("a") }),
     ],
   ] as const)("is no answer when it %s", (_, meta, end) => {
-    assert.deepStrictEqual(interpretEnd(meta, { end, isLate: false }), { _tag: "AnswerInvalid" });
+    assert.deepStrictEqual(interpretEnd(meta, { end, hasTimedOut: false }), {
+      _tag: "InvalidResponse",
+    });
   });
 
   it("after the time limit is a value if there is one, or that the code was stopped", () => {
     const stopped = {
-      answer: { ...answerOf({ ok: false, error: cancelled }).answer, value: undefined },
+      response: { ...responseOf({ ok: false, error: cancelled }).response, value: undefined },
     };
-    assert.strictEqual(interpretEnd(callMeta, { end: answerOf(), isLate: true })._tag, "Completed");
-    assert.strictEqual(interpretEnd(callMeta, { end: stopped, isLate: true })._tag, "StoppedLate");
-    assert.strictEqual(interpretEnd(callMeta, { end: stopped, isLate: false })._tag, "Completed");
+    assert.strictEqual(
+      interpretEnd(callMeta, { end: responseOf(), hasTimedOut: true })._tag,
+      "Completed",
+    );
+    assert.strictEqual(interpretEnd(callMeta, { end: stopped, hasTimedOut: true })._tag, "Stopped");
+    assert.strictEqual(
+      interpretEnd(callMeta, { end: stopped, hasTimedOut: false })._tag,
+      "Completed",
+    );
   });
 });
 
@@ -68,20 +80,20 @@ describe("the error of a call that did not complete", () => {
   const context = { output: "last", timeout: Option.some(Duration.minutes(1)), instances: 2 };
 
   it.each<readonly [Exclude<CallEnd, { _tag: "Completed" }>, object]>([
-    [{ _tag: "StoppedLate" }, { _tag: "CallTimedOut", seconds: 60, killed: false }],
+    [{ _tag: "Stopped" }, { _tag: "CallTimedOut", seconds: 60, killed: false }],
     [
-      { _tag: "ProcessEnded", exit, isLate: true },
+      { _tag: "ProcessEnded", exit, hasTimedOut: true },
       { _tag: "CallTimedOut", seconds: 60, killed: true },
     ],
     [
-      { _tag: "ProcessEnded", exit, isLate: false },
+      { _tag: "ProcessEnded", exit, hasTimedOut: false },
       { _tag: "RunnerCrashed", signal: "SIGKILL", instancesLost: 2 },
     ],
     [
-      { _tag: "ProcessEnded", exit: { ...exit, fault: "no frame" }, isLate: false },
+      { _tag: "ProcessEnded", exit: { ...exit, fault: "no frame" }, hasTimedOut: false },
       { _tag: "RunnerCrashed", fault: "no frame" },
     ],
-    [{ _tag: "AnswerInvalid" }, { _tag: "RunnerUnavailable", hasStarted: true }],
+    [{ _tag: "InvalidResponse" }, { _tag: "RunnerUnavailable", hasStarted: true }],
   ])("%j is %j, with the output", (end, expected) => {
     assert.deepInclude(failureOf(end, context), { ...expected, output: "last" });
   });

@@ -31,8 +31,8 @@ describe("the exchanges with a runner", () => {
         receive(FrameType.result, call, { which: 2 });
         receive(FrameType.chunk, call);
         assert.deepStrictEqual(events, ["chunk", "drain"]);
-        const { answer } = yield* Deferred.await(end);
-        assert.deepStrictEqual(answer?.meta, { which: 1 });
+        const { response } = yield* Deferred.await(end);
+        assert.deepStrictEqual(response?.meta, { which: 1 });
       }),
   );
 
@@ -72,7 +72,7 @@ describe("the exchanges with a runner", () => {
     begin();
     exchanges.write(Buffer.from("of the call"));
     assert.deepStrictEqual(events, ["output of the call"]);
-    assert.strictEqual(exchanges.takeIdleOutput(), "idle");
-    assert.strictEqual(exchanges.takeIdleOutput(), "");
+    assert.strictEqual(exchanges.consumeIdleOutput(), "idle");
+    assert.strictEqual(exchanges.consumeIdleOutput(), "");
   });
 });

@@ -54,9 +54,9 @@ describe("the state of a runner", () => {
         assert.isTrue(state.hasInstance("a"));
         yield* state.ensureProcess(elsewhere);
         assert.isTrue(state.hasInstance("a"));
-        assert.include(state.takeNote(), "the instance of the Python process before");
-        assert.isUndefined(state.takeNote());
-        assert.strictEqual(state.takeLossReason("a"), "the virtual environment was replaced");
+        assert.include(state.consumeNote(), "the instance of the Python process before");
+        assert.isUndefined(state.consumeNote());
+        assert.strictEqual(state.consumeLossReason("a"), "the virtual environment was replaced");
         assert.isFalse(state.hasInstance("a"));
       }).pipe(Effect.scoped, provide);
     },

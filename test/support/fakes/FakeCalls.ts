@@ -56,6 +56,6 @@ export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerS
     exit: () => undefined,
     begin: (_meta, _blobs, listener) => exchanges.begin(listener),
     finish: () => exchanges.finish(),
-    takeIdleOutput: () => exchanges.takeIdleOutput(),
+    consumeIdleOutput: () => exchanges.consumeIdleOutput(),
   };
 };
