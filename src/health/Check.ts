@@ -3,54 +3,54 @@ import { Duration, Effect, Struct } from "effect";
 import { SettingInvalid } from "../settings/Setting.ts";
 import type { Unfit } from "./Unfit.ts";
 
-/** `missing`: a worker can't do its work like this. `warning`: it can, but worse than it could. */
+/** `missing`: a worker can't run jobs. `warning`: it can, but jobs may be slow or fail. */
 type State = "ok" | "warning" | "missing";
 
-/** The result of a check, for people. */
+/** The result of a check as `doctor` displays it. */
 export interface Finding {
   readonly subject: string;
   readonly state: State;
   readonly detail: string;
-  /** What to do about it. */
+  /** How to fix it. */
   readonly advice?: string;
 }
 
-/** The result of a check. */
+/** The result of a check, without its subject. */
 export interface Outcome extends Omit<Finding, "subject"> {
   /** Why `start` refuses to run; by default the detail. */
   readonly reason?: string;
 }
 
-/** Finds out whether this machine has something that a worker needs or could use. */
+/** Checks whether this machine has something that a worker requires or can use. */
 export interface Check<R> {
-  /** Makes the check for a person. */
-  readonly look: Effect.Effect<Finding, never, R>;
-  /** Whether it is worth a line when all is well. */
+  /** Runs the check for `doctor`. */
+  readonly run: Effect.Effect<Finding, never, R>;
+  /** Whether `doctor` also displays a successful check. */
   readonly showsOk: boolean;
 }
 
 /** A check of something without which `start` refuses to run. */
 export interface RequiredCheck<R, Q> extends Check<R> {
   /** The name of the check in the report to RunPod. */
-  readonly refusal: Unfit["check"];
-  /** Makes the check as closely as `start` needs, since it delays the first job. */
-  readonly quickLook: Effect.Effect<Outcome, never, Q>;
+  readonly reportedAs: Unfit["check"];
+  /** Runs the check for `start`: only what is necessary, since it delays the first job. */
+  readonly quickProbe: Effect.Effect<Outcome, never, Q>;
 }
 
-/** A check that takes longer fails: something hangs, such as the driver of a GPU. */
-const TIME_LIMIT = Duration.seconds(10);
+/** A check that takes longer fails: a program hangs, or the driver of a GPU. */
+const CHECK_TIMEOUT = Duration.seconds(10);
 
-/** Limits the time of a check; `what` is what `start` calls it. */
-export const inTime =
-  (what: string, state: State, limit = TIME_LIMIT) =>
-  <E, R>(look: Effect.Effect<Outcome, E, R>): Effect.Effect<Outcome, E, R> =>
-    Effect.timeoutOrElse(look, {
-      duration: limit,
+/** Fails a check that takes too long; `name` is its name in the reason that `start` reports. */
+export const withTimeout =
+  (name: string, state: State, timeout = CHECK_TIMEOUT) =>
+  <E, R>(probe: Effect.Effect<Outcome, E, R>): Effect.Effect<Outcome, E, R> =>
+    Effect.timeoutOrElse(probe, {
+      duration: timeout,
       orElse: () =>
         Effect.succeed<Outcome>({
           state,
-          detail: `the check took more than ${Duration.format(limit)}`,
-          reason: `the check of ${what} took more than ${Duration.toSeconds(limit)} seconds`,
+          detail: `the check took more than ${Duration.format(timeout)}`,
+          reason: `the ${name} check took more than ${Duration.toSeconds(timeout)} seconds`,
         }),
     });
 
@@ -58,7 +58,7 @@ interface Failure {
   readonly message: string;
 }
 
-type Look<R> = Effect.Effect<Outcome, Failure, R>;
+type Probe<R> = Effect.Effect<Outcome, Failure, R>;
 
 /** The finding of a failed check. */
 export const missing = (subject: string, { message }: Failure): Finding => ({
@@ -67,44 +67,44 @@ export const missing = (subject: string, { message }: Failure): Finding => ({
   detail: message,
 });
 
-/** A setting that can't be used is a finding of its own. */
-const findingOf = <R>(subject: string, look: Look<R>): Effect.Effect<Finding, never, R> =>
-  Effect.match(look, {
+/** The finding of a probe. For an invalid setting the subject is the setting. */
+const findingOf = <R>(subject: string, probe: Probe<R>): Effect.Effect<Finding, never, R> =>
+  Effect.match(probe, {
     onSuccess: (outcome) => ({ subject, ...Struct.omit(outcome, ["reason"]) }),
     onFailure: (error) => missing(error instanceof SettingInvalid ? error.setting : subject, error),
   });
 
-/** A check that only `doctor` makes. If `look` fails, the subject is missing. */
-export const check = <R>(subject: string, look: Look<R>): Check<R> => ({
-  look: findingOf(subject, look),
+/** A check that only `doctor` runs. If the probe fails, the subject is missing. */
+export const check = <R>(subject: string, probe: Probe<R>): Check<R> => ({
+  run: findingOf(subject, probe),
   showsOk: true,
 });
 
-const quick = <R>(look: Look<R>): Effect.Effect<Outcome, never, R> =>
-  Effect.catch(look, ({ message }) =>
+const quick = <R>(probe: Probe<R>): Effect.Effect<Outcome, never, R> =>
+  Effect.catch(probe, ({ message }) =>
     Effect.succeed<Outcome>({ state: "missing", detail: message }),
   );
 
-/** A check that `start` makes too. If `look` fails, the subject is missing. */
+/** A check that `start` runs too. If the probe fails, the subject is missing. */
 export const required = <R>({
   subject,
-  refusal,
-  look,
+  reportedAs,
+  probe,
   showsOk = true,
 }: {
   readonly subject: string;
-  readonly refusal: Unfit["check"];
-  readonly look: Look<R>;
+  readonly reportedAs: Unfit["check"];
+  readonly probe: Probe<R>;
   readonly showsOk?: boolean;
 }): RequiredCheck<R, R> => ({
-  look: findingOf(subject, look),
+  run: findingOf(subject, probe),
   showsOk,
-  refusal,
-  quickLook: quick(look),
+  reportedAs,
+  quickProbe: quick(probe),
 });
 
-/** The same check with less to do for `start`. */
-export const withQuickLook = <R, Q>(
+/** The same check with a faster probe for `start`. */
+export const withQuickProbe = <R, Q>(
   check: RequiredCheck<R, R>,
-  look: Look<Q>,
-): RequiredCheck<R, Q> => ({ ...check, quickLook: quick(look) });
+  probe: Probe<Q>,
+): RequiredCheck<R, Q> => ({ ...check, quickProbe: quick(probe) });

@@ -10,17 +10,17 @@ import type { Finding } from "./Check.ts";
 import { MACHINE_CHECKS } from "./MachineChecks.ts";
 import { CurrentPlace } from "./checks/Volume.ts";
 
-/** Makes all checks for a person, in the order in which a worker needs what they check. */
+/** Runs all checks for `doctor`, in order. */
 export const checkup = Effect.gen(function* () {
   const findings: Array<Finding> = [];
-  for (const { look, showsOk } of MACHINE_CHECKS) {
-    const finding = yield* look;
+  for (const { run, showsOk } of MACHINE_CHECKS) {
+    const finding = yield* run;
     if (showsOk || finding.state !== "ok") findings.push(finding);
   }
   return { place: (yield* CurrentPlace).place, findings };
 }).pipe(Effect.provide(CurrentPlace.layer), Effect.withSpan("doctor.checkup"));
 
-/** The services of the checks. */
+/** The services that the checks use. */
 export const checkupLayer = Layer.mergeAll(
   Interpreters.layer,
   Uv.layer,

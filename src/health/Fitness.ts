@@ -14,35 +14,34 @@ import { MIN_DISK } from "./checks/Disk.ts";
 import { REQUIRE_GPU } from "./checks/Gpu.ts";
 import { MIN_MEMORY } from "./checks/Memory.ts";
 
-/** How long the report to RunPod may take; it is dropped then. */
-const REPORT_LIMIT = Duration.seconds(2);
+/** A report to RunPod that takes longer is dropped. */
+const REPORT_TIMEOUT = Duration.seconds(2);
 
-/** Characters of the reason in the report to RunPod. */
-const MAX_REASON = 256;
+/** A longer reason is cut in the report to RunPod. */
+const MAX_REASON_CHARACTERS = 256;
 
-/** What the required checks look with. */
+/** The services that the required checks use. */
 type Machine = Programs | DiskUsage | Interpreters | Volume | FileSystem.FileSystem;
 
 type MachineCheck = (typeof MACHINE_CHECKS)[number];
 
 const isRequired = (
   check: MachineCheck,
-): check is Extract<MachineCheck, RequiredCheck<never, never>> => "refusal" in check;
+): check is Extract<MachineCheck, RequiredCheck<never, never>> => "reportedAs" in check;
 
-/** Whether this machine can run jobs. An unfit machine is reported to RunPod. */
+/** Checks whether this machine can run jobs, and reports to RunPod if it can't. */
 export class Fitness extends Context.Service<
   Fitness,
   {
-    /** Makes the required checks, which takes a few milliseconds. Reports to RunPod before it fails. */
+    /** Runs the required checks, which take a few milliseconds. Reports to RunPod before it fails. */
     readonly check: Effect.Effect<void, Unfit>;
-    /** Whether a GPU is required. */
     readonly requiresGpu: boolean;
     /**
-     * Checks that a required GPU is still there and that CUDA works with this interpreter; slower than `check`. Reports
-     * to RunPod before it fails.
+     * Checks that a required GPU is still available and that CUDA works with this interpreter; slower than `check`.
+     * Reports to RunPod before it fails.
      */
     readonly checkCuda: (python: string) => Effect.Effect<void, Unfit>;
-    /** Reports to RunPod that this worker is unfit, and fails. */
+    /** Reports to RunPod that this worker is unhealthy, and fails. */
     readonly refuse: (unfit: Unfit) => Effect.Effect<never, Unfit>;
   }
 >()("worker-tetra/health/Fitness") {
@@ -51,16 +50,16 @@ export class Fitness extends Context.Service<
     Effect.gen(function* () {
       const queue = yield* JobQueue;
       const machine = yield* Effect.context<Machine>();
-      // Settings that can't be used are refused before anything else happens.
+      // Fails on an invalid setting before anything else runs.
       const requiresGpu = yield* REQUIRE_GPU.value;
       yield* Effect.all([MIN_MEMORY.value, MIN_DISK.value]);
 
       const refuseOn = Effect.fnUntraced(function* <R>({
-        refusal,
-        quickLook,
+        reportedAs,
+        quickProbe,
       }: RequiredCheck<R, Machine>) {
-        const { state, detail, reason = detail } = yield* Effect.provide(quickLook, machine);
-        if (state === "missing") return yield* new Unfit({ check: refusal, reason });
+        const { state, detail, reason = detail } = yield* Effect.provide(quickProbe, machine);
+        if (state === "missing") return yield* new Unfit({ check: reportedAs, reason });
         if (state === "warning") yield* Effect.logWarning(detail);
       });
 
@@ -70,10 +69,10 @@ export class Fitness extends Context.Service<
             {
               status: "unhealthy",
               check,
-              reason: reason.slice(0, MAX_REASON),
+              reason: reason.slice(0, MAX_REASON_CHARACTERS),
               runpod_version: PROTOCOL_VERSION,
             },
-            REPORT_LIMIT,
+            REPORT_TIMEOUT,
           ),
         );
 

@@ -5,32 +5,30 @@ import type { Admission } from "../queue/TakeLoop.ts";
 import { Fitness } from "./Fitness.ts";
 import { Unfit } from "./Unfit.ts";
 
-/** Failures in a row that the machine may have caused, after which the machine is checked. */
+/** After so many consecutive failures that the machine may have caused, the machine is checked. */
 export const MAX_FAILURES_IN_A_ROW = 3;
 
-/** The pause before the next take after a job for which no Python process could be started; it doubles. */
-const FIRST_PAUSE = Duration.seconds(1);
+/** The delay before the next job is taken after a Python process failed to start; each further failure doubles it. */
+const INITIAL_DELAY = Duration.seconds(1);
 
 export interface JobHealth extends Admission {
-  /** The listener for jobs. */
   readonly events: JobListener;
-  /** Checks the machine after suspicious failures; fails if it is unfit. */
+  /** Checks the machine whenever jobs indicate a fault; fails if the machine can't run jobs. */
   readonly watch: Effect.Effect<never, Unfit>;
 }
 
-/** Failures in a row. */
+/** Consecutive failures. */
 interface Failures {
-  /** Jobs that the machine may have failed. */
+  /** Jobs whose failure the machine may have caused. */
   readonly jobs: number;
-  /** Jobs whose code was not run. */
+  /** Jobs that failed before their code ran. */
   readonly launches: number;
-  /** Starts of a process. */
+  /** Python processes that failed to start. */
   readonly starts: number;
 }
 
 const NO_FAILURES: Failures = { jobs: 0, launches: 0, starts: 0 };
 
-/** The failures after a job has ended. */
 const countEnd = ({ jobs, launches, starts }: Failures, end: JobEnd): Failures => ({
   jobs: end === "ran" ? 0 : jobs + 1,
   launches: end === "launch" || end === "workspace" ? launches + 1 : 0,
@@ -38,28 +36,28 @@ const countEnd = ({ jobs, launches, starts }: Failures, end: JobEnd): Failures =
 });
 
 /**
- * Judges the machine by how its last jobs ended. A job that lost the GPU for its process, or several in a row that
- * failed because of CUDA or because no process could be started, trigger `checkGpu`. If several starts of a process in a
- * row failed, the machine is unfit in any case, whatever jobs between them did in processes that ran already. No job is
- * taken during the check, and few while starts fail.
+ * Detects a faulty machine by how its jobs end. A job whose process lost the GPU, or several consecutive jobs that
+ * failed with a CUDA error or because no process started, trigger `checkGpu`. If several consecutive starts of a process
+ * fail, the machine is unfit, even if other jobs succeed in processes that were already running. No job is taken during
+ * the check, and only one at a time while starts fail.
  */
 export const jobHealth = Effect.fnUntraced(function* (
   checkGpu: Effect.Effect<void, Unfit>,
 ): Effect.fn.Return<JobHealth, never, Fitness> {
   const fitness = yield* Fitness;
-  const inDoubt = yield* Latch.make(false);
-  const trusted = yield* Latch.make(true);
-  // Plain variables: listeners are called synchronously, for every job.
+  const checkRequested = yield* Latch.make(false);
+  const healthy = yield* Latch.make(true);
+  // Plain variables, since listeners are synchronous and run for every job.
   let failures = NO_FAILURES;
   let unfit: Unfit | undefined;
 
-  const doubt = (): void => {
-    trusted.closeUnsafe();
-    inDoubt.openUnsafe();
+  const requestCheck = (): void => {
+    healthy.closeUnsafe();
+    checkRequested.openUnsafe();
   };
 
   const events = listenerOf({
-    GpuLost: doubt,
+    GpuLost: requestCheck,
     ProcessStarted: () => {
       failures = { ...failures, starts: 0 };
     },
@@ -69,38 +67,38 @@ export const jobHealth = Effect.fnUntraced(function* (
       if (failed >= MAX_FAILURES_IN_A_ROW) {
         unfit = new Unfit({
           check: "python",
-          reason: `no Python process could be started, ${failed} times in a row: ${reason}`,
+          reason: `Python failed to start ${failed} times in a row: ${reason}`,
         });
       }
-      if (Math.max(failed, failures.jobs) >= MAX_FAILURES_IN_A_ROW) doubt();
+      if (Math.max(failed, failures.jobs) >= MAX_FAILURES_IN_A_ROW) requestCheck();
     },
   });
 
-  const verdict = Effect.gen(function* () {
-    yield* inDoubt.close;
+  const checkMachine = Effect.gen(function* () {
+    yield* checkRequested.close;
     if (unfit !== undefined) return yield* fitness.refuse(unfit);
     if (failures.jobs >= MAX_FAILURES_IN_A_ROW) {
       yield* Effect.logWarning(
-        `${failures.jobs} jobs in a row failed because of CUDA or because Python could not be started`,
+        `${failures.jobs} jobs in a row failed with a CUDA error or because Python did not start; checking the GPU`,
       );
       failures = { ...failures, jobs: 0 };
     }
     yield* checkGpu;
-    if (!inDoubt.isOpen()) yield* trusted.open;
+    if (!checkRequested.isOpen()) yield* healthy.open;
   });
 
   const beforeTake = Effect.gen(function* () {
-    yield* trusted.await;
+    yield* healthy.await;
     const { launches } = failures;
     if (launches === 0) return Number.POSITIVE_INFINITY;
-    yield* Effect.sleep(Duration.times(FIRST_PAUSE, 2 ** (launches - 1)));
-    yield* trusted.await;
+    yield* Effect.sleep(Duration.times(INITIAL_DELAY, 2 ** (launches - 1)));
+    yield* healthy.await;
     return 1;
   });
 
   return {
     events,
     beforeTake,
-    watch: inDoubt.await.pipe(Effect.andThen(verdict), Effect.forever),
+    watch: checkRequested.await.pipe(Effect.andThen(checkMachine), Effect.forever),
   };
 });

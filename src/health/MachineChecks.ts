@@ -7,18 +7,18 @@ import { python } from "./checks/Python.ts";
 import { temporaryFolder } from "./checks/TemporaryFolder.ts";
 import { uv } from "./checks/Uv.ts";
 import { venv } from "./checks/Venv.ts";
-import { ownDisk, volume } from "./checks/Volume.ts";
+import { localWorkspace, volume } from "./checks/Volume.ts";
 
 /**
- * The checks of a machine, in the order in which a worker needs what they check: `doctor` shows them all, and `start`
- * refuses to run if a required one fails.
+ * The checks of a machine, in the order in which a worker needs the things they check. `doctor` runs all of them;
+ * `start` runs the required ones, and refuses to run if one fails.
  */
 export const MACHINE_CHECKS = [
   node,
   python,
   uv,
   volume,
-  ownDisk,
+  localWorkspace,
   lock,
   venv,
   disk,

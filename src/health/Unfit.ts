@@ -1,8 +1,8 @@
 import { Schema } from "effect";
 
-/** This machine can't do the work. */
+/** This machine can't run jobs. */
 export class Unfit extends Schema.TaggedError<Unfit>()("Unfit", {
-  /** The check that failed, as it is reported to RunPod. */
+  /** The name of the failed check in the report to RunPod. */
   check: Schema.Literals(["python", "disk", "gpu", "memory"]),
   reason: Schema.String,
 }) {

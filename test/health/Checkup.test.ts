@@ -25,7 +25,7 @@ interface MachineOptions {
   readonly faults?: ReadonlyArray<Fault>;
 }
 
-/** A machine without a volume, whose interpreter does not answer. */
+/** A machine without a volume, whose interpreter hangs. */
 const machine = ({
   variables = {},
   programs = Layer.mock(Programs, { run: () => Effect.never }),
@@ -66,7 +66,7 @@ describe("checkup", () => {
     ["false", "warning"],
     ["true", "missing"],
   ] as const)(
-    "reports programs that hang, with WORKER_REQUIRE_GPU=%s",
+    "reports programs that hang with WORKER_REQUIRE_GPU=%s",
     ([requiresGpu, stateOfGpu]) =>
       Effect.gen(function* () {
         const found = yield* findings({ variables: { WORKER_REQUIRE_GPU: requiresGpu } });
@@ -77,25 +77,25 @@ describe("checkup", () => {
           [
             ["Python", "missing"],
             ["uv", "missing"],
-            ["Environment", "warning"],
+            ["Venv", "warning"],
             ["GPU", stateOfGpu],
           ],
         );
       }),
   );
 
-  it.effect("has no line for what start needs and doctor takes for granted, if it is there", () =>
+  it.effect("omits checks for start that succeed", () =>
     Effect.gen(function* () {
       const found = yield* findings({ space: { free: 60e9, total: 100e9 } });
       assert.deepStrictEqual(
         [...found.keys()].filter((subject) => subject !== "Memory"),
-        ["Node", "Python", "uv", "Volume", "Lock", "Environment", "Disk", "GPU"],
+        ["Node", "Python", "uv", "Volume", "Lock", "Venv", "Disk", "GPU"],
       );
       assert.strictEqual(found.get("Disk")?.detail, "60.0 GB free of 100.0 GB");
     }),
   );
 
-  it.effect("reports what start would refuse on", () =>
+  it.effect("reports failed checks for which start refuses to run", () =>
     Effect.gen(function* () {
       const found = yield* findings({
         variables: { RUNPOD_MIN_MEMORY_GB: "1000000", RUNPOD_MIN_DISK_PERCENT: "50" },
@@ -103,19 +103,19 @@ describe("checkup", () => {
         faults: [{ method: "makeDirectory", code: "EROFS", path: /^\/own/ }],
       });
       assert.strictEqual(
-        found.get("Own disk")?.detail,
-        "/own can't be made: it is mounted read-only (EROFS). Mount it writable.",
+        found.get("Local folder")?.detail,
+        "/own can't be created: it is mounted read-only (EROFS). Mount it writable.",
       );
-      assert.match(found.get("Memory")?.detail ?? "", /and 1000000\.0 GB of memory are required/);
+      assert.match(found.get("Memory")?.detail ?? "", /but 1000000\.0 GB of memory required/);
       assert.deepInclude(found.get("Root disk"), {
         state: "missing",
         detail:
-          "10 percent of the container's disk free, and 50 percent of the container's disk are required. Choose a bigger machine or lower the limit.",
+          "10 percent of the container's disk free, but 50 percent of the container's disk required. Use a larger machine or lower the limit.",
       });
     }),
   );
 
-  it.effect("warns of little space", () =>
+  it.effect("warns about low disk space", () =>
     Effect.gen(function* () {
       const found = yield* findings({ space: { free: 4e9, total: 100e9 } });
       assert.deepInclude(found.get("Disk"), { state: "warning" });
@@ -127,7 +127,7 @@ describe("checkup", () => {
     }),
   );
 
-  it.effect("takes a setting that can't be used for one finding, and goes on", () =>
+  it.effect("reports an invalid setting as a finding and runs the other checks", () =>
     Effect.gen(function* () {
       const found = yield* findings({ variables: { WORKER_REQUIRE_GPU: "maybe" } });
       assert.isFalse(found.has("GPU"));
@@ -136,7 +136,7 @@ describe("checkup", () => {
     }),
   );
 
-  it.effect("shows what nvidia-smi says of each GPU", () =>
+  it.effect("shows name, memory and driver of each GPU", () =>
     Effect.gen(function* () {
       const { layer } = fakePrograms((line) =>
         line.startsWith("nvidia-smi ") ? "A100, 550.1, 80 GB\nT4, 550.1, 16 GB\n" : undefined,
@@ -149,7 +149,7 @@ describe("checkup", () => {
     }),
   );
 
-  it.effect("has only the fields that a report shows in its findings", () =>
+  it.effect("returns only the fields that doctor displays", () =>
     Effect.gen(function* () {
       const found = yield* findings({
         variables: { WORKER_REQUIRE_GPU: "true" },

@@ -23,7 +23,7 @@ const place = (directory: string): Place => ({
   cachedModels: Option.none(),
 });
 
-/** A disk on which nothing below some folders can be written. */
+/** A file system on which some folders are read-only. */
 const readOnly = (unwritable: ReadonlyArray<string>) => {
   const write = (path: string) =>
     unwritable.some((folder) => path.startsWith(folder))
@@ -45,7 +45,7 @@ const readOnly = (unwritable: ReadonlyArray<string>) => {
   });
 };
 
-/** A machine with this disk. */
+/** The fitness of a machine with this disk. */
 const fitness = (
   disk: Layer.Layer<FileSystem.FileSystem>,
   shared: Option.Option<Place>,
@@ -79,15 +79,15 @@ const fitness = (
 
 const check = Effect.flatMap(Fitness, (service) => service.check);
 
-describe("a machine is fit for jobs", () => {
-  it.effect("without a writable container disk if the network volume is writable", () =>
+describe("Fitness", () => {
+  it.effect("accepts a read-only container's disk if the network volume is writable", () =>
     Effect.provide(
       check,
       fitness(readOnly(["/own"]), Option.some(place("/runpod-volume/runtimes/x"))),
     ),
   );
 
-  it.effect("not if neither is writable, and reports the check's name to RunPod", () =>
+  it.effect("fails if no disk is writable, and reports the failed check to RunPod", () =>
     Effect.gen(function* () {
       const pings: Array<Readonly<Record<string, string>>> = [];
       const unfit = yield* Effect.flip(
@@ -98,7 +98,7 @@ describe("a machine is fit for jobs", () => {
     }),
   );
 
-  it.effect("not without a temporary folder that can be written", () =>
+  it.effect("fails without a writable temporary folder", () =>
     Effect.gen(function* () {
       const unfit = yield* Effect.flip(
         Effect.provide(check, fitness(readOnly(["/"]), Option.none())),
@@ -112,7 +112,7 @@ describe("a machine is fit for jobs", () => {
     }),
   );
 
-  it.effect("and tries its disk by files of new names, never by those that are there", () =>
+  it.effect("probes a disk only with new files and never changes existing ones", () =>
     Effect.gen(function* () {
       const { layer, precious } = plantingFileSystem();
       const unfit = yield* Effect.flip(Effect.provide(check, fitness(layer, Option.none())));
@@ -121,7 +121,7 @@ describe("a machine is fit for jobs", () => {
     }),
   );
 
-  it.effect("and asks for CUDA in a Python without modules of jobs", () =>
+  it.effect("checks CUDA in an isolated Python that imports no modules of jobs", () =>
     Effect.gen(function* () {
       const programs = fakePrograms(() => "");
       yield* Effect.flatMap(Fitness, ({ checkCuda }) => checkCuda("/venv/bin/python")).pipe(
@@ -132,7 +132,7 @@ describe("a machine is fit for jobs", () => {
     }),
   );
 
-  it.effect("only with the GPU that WORKER_REQUIRE_GPU asks for", () =>
+  it.effect("fails without a GPU if WORKER_REQUIRE_GPU is set", () =>
     Effect.gen(function* () {
       const pings: Array<Readonly<Record<string, string>>> = [];
       const programs = fakePrograms(() => ({ exitCode: 9, output: "no driver\n" }));
@@ -142,13 +142,13 @@ describe("a machine is fit for jobs", () => {
       );
       assert.include(
         unfit.message,
-        "WORKER_REQUIRE_GPU is set, and nvidia-smi does not find a GPU: no driver",
+        "WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU: no driver",
       );
       assert.deepInclude(pings[0], { check: "gpu" });
     }),
   );
 
-  it.effect("without a look at GPUs if none is required", () =>
+  it.effect("does not run nvidia-smi if no GPU is required", () =>
     Effect.gen(function* () {
       const programs = fakePrograms(() => undefined);
       yield* Effect.provide(check, fitness(readOnly([]), Option.none(), { programs }));
@@ -156,7 +156,7 @@ describe("a machine is fit for jobs", () => {
     }),
   );
 
-  it.effect("not if a check hangs, and reports which one", () =>
+  it.effect("fails if a check hangs, and names the check", () =>
     Effect.gen(function* () {
       const pings: Array<Readonly<Record<string, string>>> = [];
       const hanging = {
@@ -171,12 +171,12 @@ describe("a machine is fit for jobs", () => {
         Effect.flip,
         advanceUntilDone,
       );
-      assert.include(unfit.message, "the check of gpu took more than 10 seconds");
+      assert.include(unfit.message, "the gpu check took more than 10 seconds");
       assert.deepInclude(pings[0], { check: "gpu" });
     }),
   );
 
-  it.effect("only with valid limits, before anything is looked at", () =>
+  it.effect("fails on an invalid limit before it runs a check", () =>
     Effect.gen(function* () {
       const programs = fakePrograms(() => undefined);
       const variables = { RUNPOD_MIN_DISK_PERCENT: "half" };

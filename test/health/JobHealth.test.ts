@@ -11,10 +11,10 @@ import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 
 const noGpu = new Unfit({ check: "gpu", reason: "the GPU is gone" });
 
-/** A worker's view of its machine, with a GPU that is looked at by an effect. */
-const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = Effect.void) {
+/** The health of a machine whose GPU is checked by an effect. */
+const machine = Effect.fnUntraced(function* (gpuCheck: Effect.Effect<void, Unfit> = Effect.void) {
   const reports: Array<Unfit> = [];
-  let looks = 0;
+  let checks = 0;
   const fitness = Fitness.of({
     check: Effect.void,
     requiresGpu: true,
@@ -25,8 +25,8 @@ const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = 
     },
   });
   const checkGpu = Effect.suspend(() => {
-    looks += 1;
-    return look;
+    checks += 1;
+    return gpuCheck;
   });
   const health = yield* Effect.provideService(jobHealth(checkGpu), Fitness, fitness);
   const watching = yield* Effect.forkScoped(health.watch);
@@ -38,31 +38,38 @@ const machine = Effect.fnUntraced(function* (look: Effect.Effect<void, Unfit> = 
       }),
       turns(20),
     );
-  return { ...health, ends, reports, looks: () => looks, verdict: Fiber.join(watching), watching };
+  return {
+    ...health,
+    ends,
+    reports,
+    checks: () => checks,
+    unfit: Effect.flip(Fiber.join(watching)),
+    watching,
+  };
 });
 
-const quiet = keptLogs().layer;
+const quietLogs = keptLogs().layer;
 
-describe("the health of a machine, judged by its jobs,", () => {
-  it.effect("is in doubt after a job that lost the GPU, and nothing is taken until the check", () =>
+describe("jobHealth", () => {
+  it.effect("checks the GPU after a job that lost it, and takes no job during the check", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
-      const { events, beforeTake, looks } = yield* machine(Deferred.await(gate));
+      const { events, beforeTake, checks } = yield* machine(Deferred.await(gate));
       events.notify({ _tag: "GpuLost" });
       const taking = yield* Effect.forkChild(beforeTake);
       yield* TestClock.adjust("1 minute");
       assert.isUndefined(taking.pollUnsafe());
       yield* Deferred.succeed(gate, undefined);
       assert.strictEqual(yield* Fiber.join(taking), Number.POSITIVE_INFINITY);
-      assert.strictEqual(looks(), 1);
+      assert.strictEqual(checks(), 1);
     }).pipe(Effect.scoped),
   );
 
-  it.effect("is bad when the GPU fails that check", () =>
+  it.effect("fails when the check of the GPU fails", () =>
     Effect.gen(function* () {
-      const { events, verdict } = yield* machine(Effect.fail(noGpu));
+      const { events, unfit } = yield* machine(Effect.fail(noGpu));
       events.notify({ _tag: "GpuLost" });
-      assert.deepStrictEqual(yield* Effect.flip(verdict), noGpu);
+      assert.deepStrictEqual(yield* unfit, noGpu);
     }).pipe(Effect.scoped),
   );
 
@@ -70,44 +77,46 @@ describe("the health of a machine, judged by its jobs,", () => {
     [["cuda", "cuda", "cuda"]],
     [["launch", "cuda", "launch"]],
     [["launch", "launch", "cuda"]],
-  ] as const)("is checked after three jobs in a row that end by %j", ([ends]) =>
+  ] as const)("checks the GPU after three consecutive jobs that end with %j", ([ends]) =>
     Effect.gen(function* () {
       const one = yield* machine(Effect.fail(noGpu));
       yield* one.ends(...ends.slice(0, 2));
-      assert.strictEqual(one.looks(), 0);
+      assert.strictEqual(one.checks(), 0);
       yield* one.ends(...ends.slice(2));
-      assert.deepStrictEqual(yield* Effect.flip(one.verdict), noGpu);
-    }).pipe(Effect.scoped, Effect.provide(quiet)),
-  );
-
-  it.effect("is bad after three jobs in a row for which Python did not start, and says why", () =>
-    Effect.gen(function* () {
-      const one = yield* machine();
-      yield* one.ends("launch", "launch", "launch");
-      const unfit = yield* Effect.flip(one.verdict);
-      assert.strictEqual(unfit.check, "python");
-      assert.include(unfit.reason, "by launch");
-      assert.deepStrictEqual(one.reports, [unfit]);
-      const taking = yield* Effect.forkChild(one.beforeTake);
-      yield* TestClock.adjust("1 hour");
-      assert.isUndefined(taking.pollUnsafe());
-    }).pipe(Effect.scoped),
+      assert.deepStrictEqual(yield* one.unfit, noGpu);
+    }).pipe(Effect.scoped, Effect.provide(quietLogs)),
   );
 
   it.effect(
-    "is bad after three failed starts, although jobs ran in another process meanwhile",
+    "fails after three consecutive jobs for which Python did not start, with the reason",
+    () =>
+      Effect.gen(function* () {
+        const one = yield* machine();
+        yield* one.ends("launch", "launch", "launch");
+        const unfit = yield* one.unfit;
+        assert.strictEqual(unfit.check, "python");
+        assert.include(unfit.reason, "by launch");
+        assert.deepStrictEqual(one.reports, [unfit]);
+        const taking = yield* Effect.forkChild(one.beforeTake);
+        yield* TestClock.adjust("1 hour");
+        assert.isUndefined(taking.pollUnsafe());
+      }).pipe(Effect.scoped),
+  );
+
+  it.effect(
+    "fails after three failed starts, although jobs succeed in another process between them",
     () =>
       Effect.gen(function* () {
         const one = yield* machine();
         yield* one.ends("launch", "ran", "launch", "ran", "ran");
         assert.isUndefined(one.watching.pollUnsafe());
         yield* one.ends("launch", "ran");
-        const unfit = yield* Effect.flip(one.verdict);
+        const unfit = yield* one.unfit;
         assert.include(unfit.reason, "3 times in a row: by launch");
       }).pipe(Effect.scoped),
   );
 
-  it.effect("is good when a process could be started between failed starts", () =>
+  it.effect("does not fail when a process starts between failed starts", () =>
     Effect.gen(function* () {
       const one = yield* machine();
       for (let turn = 0; turn < 3; turn += 1) {
@@ -119,35 +128,35 @@ describe("the health of a machine, judged by its jobs,", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.effect("is good after a workspace that was missing now and then, and bad without one", () =>
+  it.effect("fails after three consecutive jobs without a workspace, but not after fewer", () =>
     Effect.gen(function* () {
       const one = yield* machine();
       yield* one.ends("workspace", "ran", "workspace", "ran", "workspace", "workspace", "ran");
       assert.isUndefined(one.watching.pollUnsafe());
       yield* one.ends("workspace", "workspace", "workspace");
-      assert.include((yield* Effect.flip(one.verdict)).reason, "by workspace");
+      assert.include((yield* one.unfit).reason, "by workspace");
     }).pipe(Effect.scoped),
   );
 
-  it.effect("is good again after a job that ran", () =>
+  it.effect("resets the count of failures after a job that ran", () =>
     Effect.gen(function* () {
       const one = yield* machine(Effect.fail(noGpu));
       yield* one.ends("launch", "cuda", "ran", "cuda", "launch", "ran");
       one.events.notify({ _tag: "ProcessStarted" });
       yield* one.ends("launch", "launch", "ran");
-      assert.strictEqual(one.looks(), 0);
+      assert.strictEqual(one.checks(), 0);
       assert.isUndefined(one.watching.pollUnsafe());
       assert.strictEqual(yield* one.beforeTake, Number.POSITIVE_INFINITY);
     }).pipe(Effect.scoped),
   );
 
-  it.effect("lets one job at a time be taken while starts fail, after a pause that doubles", () =>
+  it.effect("takes one job at a time while starts fail, after a delay that doubles", () =>
     Effect.gen(function* () {
       const one = yield* machine();
-      for (const pause of [1000, 2000]) {
+      for (const delay of [1000, 2000]) {
         yield* one.ends("launch");
         const taking = yield* Effect.forkChild(one.beforeTake);
-        yield* TestClock.adjust(pause - 1);
+        yield* TestClock.adjust(delay - 1);
         assert.isUndefined(taking.pollUnsafe());
         yield* TestClock.adjust(1);
         assert.strictEqual(yield* Fiber.join(taking), 1);

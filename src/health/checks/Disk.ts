@@ -3,7 +3,7 @@ import { Effect, Option } from "effect";
 import { DiskUsage, formatBytes } from "../../platform/files/DiskUsage.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { check, type Outcome, required } from "../Check.ts";
-import { enough } from "./Limits.ts";
+import { assessFree } from "./Limits.ts";
 import { CurrentPlace } from "./Volume.ts";
 
 export const MIN_DISK = Setting.optionalNumber({
@@ -13,30 +13,33 @@ export const MIN_DISK = Setting.optionalNumber({
   fallback: "none: below 5 percent there is a warning",
 });
 
+/** Less free space on the container's disk is a warning. */
 const LOW_DISK_PERCENT = 5;
 
-/** Free space of the workspace's disk below this is worth a warning. */
+/** Less free space on the workspace's disk is a warning. */
 const LOW_SPACE_BYTES = 5e9;
 
-/** The disk of the workspace. */
+/** The free space on the workspace's disk. */
 export const disk = check(
   "Disk",
   Effect.gen(function* () {
     const { directory, shared } = (yield* CurrentPlace).place;
     const space = yield* (yield* DiskUsage).space(directory);
     if (Option.isNone(space)) {
-      return { state: "warning", detail: `${directory} can't be looked at` } satisfies Outcome;
+      return {
+        state: "warning",
+        detail: `the free space of ${directory} is unknown`,
+      } satisfies Outcome;
     }
     const { free, total } = space.value;
-    const quota = shared
-      ? "; a network volume's quota does not show here: RunPod's console has it"
-      : "";
+    const quota = shared ? "; the quota of a network volume is shown only in RunPod's console" : "";
     const detail = `${formatBytes(free)} free of ${formatBytes(total)}${quota}`;
     return free < LOW_SPACE_BYTES
       ? ({
           state: "warning",
           detail,
-          advice: "Packages and models may not fit. `worker-tetra prune` shows what can go.",
+          advice:
+            "Packages and models may not fit. `worker-tetra prune` shows what can be deleted.",
         } satisfies Outcome)
       : ({ state: "ok", detail } satisfies Outcome);
   }),
@@ -48,7 +51,7 @@ const findContainerDisk = Effect.gen(function* () {
   return Option.match(space, {
     onNone: (): Outcome => ({ state: "ok", detail: "unknown" }),
     onSome: ({ free, total }) =>
-      enough(
+      assessFree(
         (100 * free) / total,
         limit,
         LOW_DISK_PERCENT,
@@ -57,9 +60,10 @@ const findContainerDisk = Effect.gen(function* () {
   });
 });
 
+/** The free space on the container's disk. */
 export const containerDisk = required({
   subject: "Root disk",
-  refusal: "disk",
-  look: findContainerDisk,
+  reportedAs: "disk",
+  probe: findContainerDisk,
   showsOk: false,
 });

@@ -2,14 +2,14 @@ import { Effect } from "effect";
 
 import { Programs } from "../../platform/Programs.ts";
 import * as Setting from "../../settings/Setting.ts";
-import { inTime, type Outcome, required, withQuickLook } from "../Check.ts";
+import { withTimeout, type Outcome, required, withQuickProbe } from "../Check.ts";
 
 export const REQUIRE_GPU = Setting.flag({
   name: "WORKER_REQUIRE_GPU",
   doc: "Do not start without a GPU that works.",
 });
 
-/** `a, 80 GB, driver 1; b, …` from lines of nvidia-smi. */
+/** Lines of nvidia-smi as `A100, 80 GB, driver 550.1; T4, …`. */
 const gpusOf = (lines: string): string =>
   lines
     .trim()
@@ -21,19 +21,19 @@ const gpusOf = (lines: string): string =>
     .join("; ");
 
 const findGpu = Effect.fnUntraced(function* (isRequired: boolean) {
-  const asked = (yield* Programs).run("nvidia-smi", [
+  const query = (yield* Programs).run("nvidia-smi", [
     "--query-gpu=name,driver_version,memory.total",
     "--format=csv,noheader",
   ]);
-  return yield* Effect.match(asked, {
+  return yield* Effect.match(query, {
     onSuccess: (lines): Outcome => ({ state: "ok", detail: gpusOf(lines) }),
     onFailure: ({ output }): Outcome =>
       isRequired
         ? {
             state: "missing",
-            detail: "WORKER_REQUIRE_GPU is set, and nvidia-smi finds no GPU",
-            reason: `WORKER_REQUIRE_GPU is set, and nvidia-smi does not find a GPU: ${output.trim()}`,
-            advice: "Start the container with a GPU (--gpus all), or unset the variable.",
+            detail: "WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU",
+            reason: `WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU: ${output.trim()}`,
+            advice: "Start the container with a GPU (--gpus all), or unset WORKER_REQUIRE_GPU.",
           }
         : { state: "ok", detail: "none (nvidia-smi finds none)" },
   });
@@ -41,17 +41,17 @@ const findGpu = Effect.fnUntraced(function* (isRequired: boolean) {
 
 export const NOT_REQUIRED: Outcome = { state: "ok", detail: "not required" };
 
-/** `start` does not look for a GPU that it does not need. */
+/** Searches for a GPU only if one is required. */
 export const findRequiredGpu = (isRequired: boolean) =>
   isRequired ? findGpu(true) : Effect.succeed(NOT_REQUIRED);
 
-export const gpu = withQuickLook(
+export const gpu = withQuickProbe(
   required({
     subject: "GPU",
-    refusal: "gpu",
-    look: Effect.flatMap(REQUIRE_GPU.value, (isRequired) =>
-      inTime("gpu", isRequired ? "missing" : "warning")(findGpu(isRequired)),
+    reportedAs: "gpu",
+    probe: Effect.flatMap(REQUIRE_GPU.value, (isRequired) =>
+      withTimeout("gpu", isRequired ? "missing" : "warning")(findGpu(isRequired)),
     ),
   }),
-  Effect.flatMap(REQUIRE_GPU.value, findRequiredGpu).pipe(inTime("gpu", "missing")),
+  Effect.flatMap(REQUIRE_GPU.value, findRequiredGpu).pipe(withTimeout("gpu", "missing")),
 );

@@ -2,20 +2,20 @@ import { Option } from "effect";
 
 import type { Outcome } from "../Check.ts";
 
-/** Judges a free amount: below a limit that the user has set it is missing, below our own there is a warning. */
-export const enough = (
+/** `missing` below the user's limit, if there is one, and a warning below `low`. */
+export const assessFree = (
   free: number,
   required: Option.Option<number>,
   low: number,
-  shown: (value: number) => string,
+  format: (value: number) => string,
 ): Outcome => {
   if (Option.isSome(required) && free < required.value) {
     return {
       state: "missing",
-      detail: `${shown(free)} free, and ${shown(required.value)} are required. Choose a bigger machine or lower the limit.`,
+      detail: `${format(free)} free, but ${format(required.value)} required. Use a larger machine or lower the limit.`,
     };
   }
   return free < low
-    ? { state: "warning", detail: `Only ${shown(free)} free: jobs may fail` }
-    : { state: "ok", detail: `${shown(free)} free` };
+    ? { state: "warning", detail: `Only ${format(free)} free: jobs may fail` }
+    : { state: "ok", detail: `${format(free)} free` };
 };

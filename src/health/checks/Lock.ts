@@ -6,7 +6,7 @@ import { BlockingLock } from "../../platform/BlockingLock.ts";
 import { check, type Outcome } from "../Check.ts";
 import { CurrentPlace } from "./Volume.ts";
 
-/** Acquires a lock as workers do, on a file of its own. */
+/** Acquires a lock like workers do, on a temporary file. */
 export const lock = check(
   "Lock",
   Effect.gen(function* () {
@@ -21,6 +21,6 @@ export const lock = check(
         Effect.scoped,
         Effect.ensuring(Effect.ignore(files.remove(file))),
       );
-    return { state: "ok", detail: `flock keeps others out in ${directory}` } satisfies Outcome;
+    return { state: "ok", detail: `flock works in ${directory}` } satisfies Outcome;
   }),
 );

@@ -2,7 +2,7 @@ import { Effect } from "effect";
 
 import * as Setting from "../../settings/Setting.ts";
 import { required } from "../Check.ts";
-import { enough } from "./Limits.ts";
+import { assessFree } from "./Limits.ts";
 
 export const MIN_MEMORY = Setting.optionalNumber({
   name: "RUNPOD_MIN_MEMORY_GB",
@@ -11,10 +11,11 @@ export const MIN_MEMORY = Setting.optionalNumber({
   fallback: "none: below 1 GB there is a warning",
 });
 
+/** Less free memory is a warning. */
 const LOW_MEMORY_GB = 1;
 
-const look = Effect.map(MIN_MEMORY.value, (limit) =>
-  enough(
+const probe = Effect.map(MIN_MEMORY.value, (limit) =>
+  assessFree(
     process.availableMemory() / 1e9,
     limit,
     LOW_MEMORY_GB,
@@ -24,7 +25,7 @@ const look = Effect.map(MIN_MEMORY.value, (limit) =>
 
 export const memory = required({
   subject: "Memory",
-  refusal: "memory",
-  look,
+  reportedAs: "memory",
+  probe,
   showsOk: false,
 });

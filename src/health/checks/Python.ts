@@ -1,23 +1,23 @@
 import { Effect } from "effect";
 
 import { Interpreters } from "../../venv/Interpreters.ts";
-import { inTime, type Outcome, required, withQuickLook } from "../Check.ts";
+import { withTimeout, type Outcome, required, withQuickProbe } from "../Check.ts";
 
 const find = Effect.flatMap(Interpreters, ({ base }) => base);
 
-/** `start` does not run the interpreter: it starts a Python process right after the checks. */
-export const python = withQuickLook(
+/** `start` does not run the interpreter here, since it starts a Python process right after the checks. */
+export const python = withQuickProbe(
   required({
     subject: "Python",
-    refusal: "python",
-    look: Effect.gen(function* () {
+    reportedAs: "python",
+    probe: Effect.gen(function* () {
       const { executable } = yield* find;
       const { version } = yield* (yield* Interpreters).facts(executable);
       return { state: "ok", detail: `${version} (${executable})` } satisfies Outcome;
-    }).pipe(inTime("python", "missing")),
+    }).pipe(withTimeout("python", "missing")),
   }),
   find.pipe(
     Effect.map(({ executable }): Outcome => ({ state: "ok", detail: executable })),
-    inTime("python", "missing"),
+    withTimeout("python", "missing"),
   ),
 );

@@ -2,20 +2,20 @@ import { Effect } from "effect";
 
 import { Programs } from "../../platform/Programs.ts";
 import { Uv } from "../../venv/Uv.ts";
-import { check, inTime, type Outcome } from "../Check.ts";
+import { check, withTimeout, type Outcome } from "../Check.ts";
 
 export const uv = check(
   "uv",
   Effect.gen(function* () {
-    // Installing uv may take longer than a check.
+    // Outside the timeout, since this may install uv.
     const command = yield* (yield* Uv).command;
-    const asked = (yield* Programs).run(command, ["--version"]);
-    return yield* asked.pipe(
+    const printVersion = (yield* Programs).run(command, ["--version"]);
+    return yield* printVersion.pipe(
       Effect.map((version): Outcome => ({
         state: "ok",
         detail: `${version.trim().replace(/^uv /, "")} (${command})`,
       })),
-      inTime("uv", "missing"),
+      withTimeout("uv", "missing"),
     );
   }),
 );

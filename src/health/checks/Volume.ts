@@ -4,14 +4,14 @@ import { diskFault } from "../../platform/files/DiskFault.ts";
 import { probeWrite } from "../../platform/files/Writability.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../../workspace/Volume.ts";
-import { check, inTime, type Outcome, required } from "../Check.ts";
+import { check, withTimeout, type Outcome, required } from "../Check.ts";
 
-/** The place of the workspace: on the network volume, or on the container's disk if there is no usable volume. */
+/** The location of the workspace: the network volume, or the container's disk if there is no usable volume. */
 export class CurrentPlace extends Context.Service<
   CurrentPlace,
   {
     readonly place: Place;
-    /** Why the volume is not used. */
+    /** Why the volume can't be used. */
     readonly fault: Option.Option<VolumeNotWritable>;
   }
 >()("worker-tetra/health/checks/CurrentPlace") {
@@ -34,7 +34,7 @@ export const volume = check(
       return {
         state: "warning",
         detail: fault.value.message,
-        advice: `Until it can be written, workers use ${place.directory} on their own disk.`,
+        advice: `Until it is writable, workers use ${place.directory} on the container's disk.`,
       };
     }
     if (place.shared) {
@@ -42,24 +42,24 @@ export const volume = check(
     }
     return {
       state: "ok",
-      detail: `none, so the workspace is ${place.directory}`,
+      detail: `none; the workspace is ${place.directory}`,
       advice:
-        "On RunPod attach a network volume to the endpoint: then environments and models outlive a container.",
+        "On RunPod, attach a network volume to the endpoint to keep packages and models when a container stops.",
     };
   }),
 );
 
-const canWriteOwnDisk = Effect.gen(function* () {
+const probeLocalWorkspace = Effect.gen(function* () {
   const { directory } = (yield* Volume).own;
   const files = yield* FileSystem.FileSystem;
   yield* files
     .makeDirectory(directory, { recursive: true })
-    .pipe(Effect.mapError(diskFault(directory, "can't be made")));
+    .pipe(Effect.mapError(diskFault(directory, "can't be created")));
   yield* probeWrite(files, directory);
-  return { state: "ok", detail: `${directory} can be written` } satisfies Outcome;
+  return { state: "ok", detail: `${directory} is writable` } satisfies Outcome;
 });
 
-const findOwnDisk = canWriteOwnDisk.pipe(
+const probe = probeLocalWorkspace.pipe(
   Effect.catch((fault) =>
     Effect.gen(function* () {
       const { shared } = yield* Volume;
@@ -68,13 +68,13 @@ const findOwnDisk = canWriteOwnDisk.pipe(
       return { state: "ok", detail: "the network volume is used" } satisfies Outcome;
     }),
   ),
-  inTime("disk", "missing"),
+  withTimeout("disk", "missing"),
 );
 
-/** The container's disk is needed only where the network volume can't be used. */
-export const ownDisk = required({
-  subject: "Own disk",
-  refusal: "disk",
-  look: findOwnDisk,
+/** The workspace on the container's disk, which is required only if the network volume can't be used. */
+export const localWorkspace = required({
+  subject: "Local folder",
+  reportedAs: "disk",
+  probe,
   showsOk: false,
 });

@@ -110,7 +110,7 @@ describe("doctor", () => {
       };
       const before = yield* program(["doctor"], variables);
       assert.strictEqual(before.code, 0);
-      assert.include(before.stdout, "none yet: the first start makes one");
+      assert.include(before.stdout, "none: the first start creates one");
       // Looking leaves nothing behind but the folder.
       assert.deepStrictEqual(readdirSync(join(volume, "runtimes", "mine")), []);
 
@@ -187,7 +187,7 @@ describe("doctor", () => {
         PYTHONSTARTUP: join(folder, "json.py"),
         PYTHONUSERBASE: folder,
       });
-      assert.match(stdout, /Environment +.*with cloudpickle \d/);
+      assert.match(stdout, /Venv +.*with cloudpickle \d/);
       assert.isFalse(existsSync(ran));
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
