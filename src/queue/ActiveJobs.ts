@@ -12,10 +12,10 @@ import {
 
 import { stopwatch } from "../settings/SteadyClock.ts";
 
-/** Why a job is stopped before its code has ended. */
+/** Why a job is stopped before its code has finished. */
 export type StopReason = "stopped by RunPod" | "shut down";
 
-/** A job from when it was taken until Delivery has its result. */
+/** A job, from when it is taken until its result is passed to `Delivery`. */
 export interface ActiveJob {
   readonly id: string;
   /** The time since it was taken. */
@@ -23,30 +23,30 @@ export interface ActiveJob {
   readonly stopReason: () => StopReason | undefined;
   /** Sets the fiber that runs its code; interrupts it if a stop was requested before. */
   readonly setCode: (code: Fiber.Fiber<unknown, unknown>) => Effect.Effect<void>;
-  /** Interrupts its code, and waits until that has ended. */
+  /** Interrupts its code, and waits until it has stopped. */
   readonly stop: (reason: StopReason) => Effect.Effect<void>;
   readonly remove: Effect.Effect<void>;
-  /** Waits until `remove` was run. */
+  /** Waits until `remove` has run. */
   readonly awaitRemoval: Effect.Effect<void>;
 }
 
-/** The jobs of a worker, each of which occupies a slot from `add` to `remove`. */
+/** The active jobs of a worker; each occupies a slot from `add` to `remove`. */
 export interface ActiveJobs {
   /** Adds a job; the caller must run its `remove`. */
   readonly add: (id: string) => Effect.Effect<ActiveJob>;
-  /** The latest job of this id. */
+  /** The latest job with this id. */
   readonly find: (id: string) => ActiveJob | undefined;
   readonly all: () => ReadonlyArray<ActiveJob>;
   readonly count: () => number;
-  /** Waits until there are free slots, and returns how many. */
+  /** Waits until there are free slots, and returns their number. */
   readonly freeSlots: Effect.Effect<number>;
   /** Acquires a slot for the rest of the scope; waits if RunPod sent more jobs than there were slots. */
   readonly acquireSlot: Effect.Effect<void, never, Scope.Scope>;
-  /** Records that the result of a job waits for delivery. */
+  /** Records that the result of a job is not delivered yet. */
   readonly addUndelivered: (id: string) => Effect.Effect<void>;
   readonly removeUndelivered: (id: string) => Effect.Effect<void>;
   readonly isUndelivered: (id: string) => boolean;
-  /** The ids of all jobs that are at work or whose results wait for delivery. */
+  /** The ids of all jobs that are active or whose results are not delivered yet. */
   readonly ids: () => ReadonlyArray<string>;
 }
 
@@ -57,6 +57,9 @@ export const makeActiveJobs = Effect.fnUntraced(function* (
   const running = yield* Semaphore.make(slots);
   const undelivered = new Set<string>();
   const all = () => SubscriptionRef.getUnsafe(jobs);
+
+  const removeEntry = (entry: ActiveJob) =>
+    SubscriptionRef.update(jobs, (present) => present.filter((one) => one !== entry));
 
   const add = Effect.fnUntraced(function* (id: string) {
     const removed = yield* Latch.make();
@@ -81,7 +84,7 @@ export const makeActiveJobs = Effect.fnUntraced(function* (
           return interrupt;
         }),
       remove: Effect.andThen(
-        SubscriptionRef.update(jobs, (present) => present.filter((one) => one !== entry)),
+        Effect.suspend(() => removeEntry(entry)),
         removed.open,
       ),
       awaitRemoval: removed.await,

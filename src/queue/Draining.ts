@@ -5,10 +5,10 @@ import type { ActiveJobs } from "./ActiveJobs.ts";
 
 export const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",
-  doc: "How long jobs may run on after SIGTERM; then they are ended and reported as failed.",
+  doc: "How long running jobs may continue after SIGTERM; then they are stopped and reported as failed.",
 });
 
-/** Waits until all jobs have ended; stops those that do not end within the grace period, if there is one. */
+/** Waits until all jobs have finished; after the grace period, if there is one, stops those that still run. */
 export const drainJobs = Effect.fnUntraced(function* (
   activeJobs: ActiveJobs,
   fibers: FiberSet.FiberSet<void>,
@@ -22,7 +22,7 @@ export const drainJobs = Effect.fnUntraced(function* (
     const inTime = yield* Effect.timeoutOption(ended, grace.value);
     if (Option.isNone(inTime)) {
       yield* Effect.logWarning(
-        `${activeJobs.count()} jobs did not end within WORKER_SHUTDOWN_GRACE: stopping them`,
+        `${activeJobs.count()} jobs did not finish within WORKER_SHUTDOWN_GRACE: stopping them`,
       );
       yield* Effect.forEach(activeJobs.all(), (job) => job.stop("shut down"), {
         concurrency: "unbounded",

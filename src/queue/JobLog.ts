@@ -1,14 +1,14 @@
 import { Duration, Predicate } from "effect";
 
-/** The most characters of an error in a line of the log. */
+/** The maximum length of an error in a log line. */
 const MAX_REASON_CHARACTERS = 300;
 
-/** The most bytes of a body, or characters of a text, that are searched for an error. */
+/** Only this many bytes of a body, or characters of a text, are searched for an error. */
 const MAX_SCANNED = 16 * 1024;
 
 const ERROR_PREFIX = '{"error":';
 
-/** The error in a job's result, if there is one: that of the handler's value, or of a body in its place. */
+/** The error in a job's result, if any: from the handler's value, or else from the body that is sent. */
 export const errorIn = (value: unknown, body: Uint8Array): string | undefined => {
   if (Predicate.hasProperty(value, "error") && Boolean(value.error)) return String(value.error);
   const text = Buffer.from(body.subarray(0, MAX_SCANNED)).toString();
@@ -17,7 +17,7 @@ export const errorIn = (value: unknown, body: Uint8Array): string | undefined =>
     : undefined;
 };
 
-/** The first line of a text for the log, bounded and without control characters. */
+/** The first line of a text for the log, truncated and without control characters. */
 export const firstLine = (text: string): string => {
   const [line = ""] = text
     .slice(0, MAX_SCANNED)

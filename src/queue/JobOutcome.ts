@@ -9,12 +9,12 @@ import { failureBody, outputBody } from "./reports/JobResult.ts";
 
 export const REFRESH = Setting.flag({
   name: "WORKER_REFRESH",
-  doc: "End after one job and ask RunPod for a fresh container.",
+  doc: "Exit after one job and request a fresh container from RunPod.",
 });
 
 /**
- * How a job ended: stopped by RunPod, which wants no result; interrupted with the worker, and its queue runs it again;
- * or with a result to report.
+ * How a job ended: stopped by RunPod, which expects no result; interrupted by the worker's shutdown, so that its queue
+ * runs it again; or with a result to report.
  */
 export type JobOutcome =
   | { readonly _tag: "Stopped" }
@@ -24,7 +24,7 @@ export type JobOutcome =
 const isInterrupted = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause);
 
-/** Makes a function that decides what follows from the end of a job's code. */
+/** Makes a function that maps the exit of a job's code to the outcome of the job. */
 export const makeJobOutcome = Effect.gen(function* () {
   const { rerunsUnfinished } = yield* JobQueue;
   const { mask } = yield* Environment;
@@ -34,8 +34,8 @@ export const makeJobOutcome = Effect.gen(function* () {
   const interruptedBody = (reason: StopReason | undefined) =>
     failureBody(
       reason === "shut down"
-        ? `The worker was shut down and the job did not end within WORKER_SHUTDOWN_GRACE (${Duration.toSeconds(Option.getOrElse(grace, () => Duration.zero))} seconds). Run it again.`
-        : "The worker ended before the job did. Run it again.",
+        ? `The worker was shut down and the job did not finish within WORKER_SHUTDOWN_GRACE (${Duration.toSeconds(Option.getOrElse(grace, () => Duration.zero))} seconds). Run it again.`
+        : "The worker stopped before the job finished. Run it again.",
     );
 
   const bodyOf = (exit: Exit.Exit<unknown, unknown>, reason: StopReason | undefined) => {

@@ -9,39 +9,39 @@ import type { PostFailed, TakeFailed } from "./runpod/RequestFailed.ts";
 import type { Taken } from "./runpod/TakenJobs.ts";
 import { Webhooks } from "./runpod/Webhooks.ts";
 
-/** The requests to RunPod's queue; when they are sent is up to others. */
+/** The requests to RunPod's queue. It sends each one once; callers decide when, and retry. */
 export class JobQueue extends Context.Service<
   JobQueue,
   {
     /**
-     * Waits for up to `slots` jobs. An interruption aborts the request; but a response that has begun is read first, since
-     * RunPod has given the jobs in it away.
+     * Waits for up to `slots` jobs. An interruption aborts the request, except while a response is being read: RunPod
+     * sends each job only once.
      */
     readonly take: (slots: number, isBusy: boolean) => Effect.Effect<Taken, TakeFailed>;
-    /** Waits for ids of jobs to stop; fails if there is no such channel. */
+    /** Waits for the ids of jobs to stop; fails if `canStop` is false. */
     readonly stops: Effect.Effect<ReadonlyArray<string>, TakeFailed>;
     /** Sends the result of a job, or its progress. */
     readonly complete: (
       jobId: string,
       body: Uint8Array,
       isStream: boolean,
-      limit: Duration.Duration,
+      timeout: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
     /** Sends one value of a generator. */
     readonly chunk: (
       jobId: string,
       body: Uint8Array,
-      limit: Duration.Duration,
+      timeout: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
-    /** Whether there is a channel for jobs to stop. */
+    /** Whether RunPod can stop jobs of this worker. */
     readonly canStop: boolean;
-    /** Whether the queue itself runs unfinished jobs again, so that they are not reported as failed. */
+    /** Whether the queue runs unfinished jobs again; then they are not reported as failed. */
     readonly rerunsUnfinished: boolean;
-    /** Whether there is an address for values of generators. */
+    /** Whether values of generators can be sent while the job runs. */
     readonly canStream: boolean;
     readonly ping: (
       parameters: Readonly<Record<string, string>>,
-      limit: Duration.Duration,
+      timeout: Duration.Duration,
     ) => Effect.Effect<void, PostFailed>;
   }
 >()("worker-tetra/queue/JobQueue") {
@@ -65,16 +65,16 @@ export class JobQueue extends Context.Service<
       return JobQueue.of({
         take,
         stops,
-        complete: (jobId, body, isStream, limit) =>
-          post(webhooks.result(jobId, isStream), jobId, body, limit).pipe(
+        complete: (jobId, body, isStream, timeout) =>
+          post(webhooks.result(jobId, isStream), jobId, body, timeout).pipe(
             Effect.withSpan("JobQueue.complete"),
           ),
-        chunk: (jobId, body, limit) =>
-          post(webhooks.chunk(jobId), jobId, body, limit).pipe(Effect.withSpan("JobQueue.chunk")),
+        chunk: (jobId, body, timeout) =>
+          post(webhooks.chunk(jobId), jobId, body, timeout).pipe(Effect.withSpan("JobQueue.chunk")),
         canStop: Option.isSome(webhooks.stop),
         rerunsUnfinished: false,
         canStream: Option.isSome(webhooks.chunk("")),
-        ping: (parameters, limit) => get(webhooks.ping(parameters), limit),
+        ping: (parameters, timeout) => get(webhooks.ping(parameters), timeout),
       });
     }),
   );

@@ -13,17 +13,17 @@ const jobsDone = Metric.counter("worker_jobs_done", { incremental: true });
 const jobsStopped = Metric.counter("worker_jobs_stopped", { incremental: true });
 const jobTimes = Metric.timer("worker_job_duration");
 
-/** For jobs without a result: it is open. */
+/** An open latch, for jobs without a result to deliver. */
 const NO_DELIVERY = Latch.makeUnsafe(true);
 
-/** The numbers of jobs of a worker by how they ended. */
+/** The number of jobs of a worker by outcome. */
 export interface Summary {
   readonly done: number;
   readonly failed: number;
   readonly stopped: number;
 }
 
-/** What the jobs of one worker share. */
+/** The state that all jobs of one worker share. */
 export interface WorkerState<R> {
   readonly handler: Handler<R>;
   readonly activeJobs: ActiveJobs;
@@ -34,8 +34,8 @@ const increment = (summary: Ref.Ref<Summary>, what: keyof Summary) =>
   Ref.update(summary, (counts) => ({ ...counts, [what]: counts[what] + 1 }));
 
 /**
- * Waits for a slot and runs a job's code in a fiber of its own, which can be stopped. An interruption of the caller ends
- * the code, and is not passed on: the job still has an outcome.
+ * Waits for a slot and runs a job's code in a child fiber, which can be stopped. An interruption of the caller stops the
+ * code but is not propagated, so that the job still has an outcome.
  */
 const runCode = Effect.fnUntraced(function* <R>(
   code: Effect.Effect<unknown, unknown, R>,
@@ -55,7 +55,7 @@ const runCode = Effect.fnUntraced(function* <R>(
   return yield* Fiber.await(running);
 });
 
-/** Counts and logs the end of a job; `error` is one line, absent if the job succeeded. */
+/** Updates metrics and the summary, and logs the end of a job. `error` is one line, undefined if the job succeeded. */
 const logEnd = Effect.fnUntraced(function* (
   summary: Ref.Ref<Summary>,
   { elapsed }: ActiveJob,
@@ -70,7 +70,7 @@ const logEnd = Effect.fnUntraced(function* (
     : Effect.logWarning(`Job failed after ${formatSeconds(duration)}: ${error}`);
 });
 
-/** Makes a function that runs a job until Delivery has its result; `afterReport` runs after each result. */
+/** Makes a function that runs a job and passes its result to `Delivery`; `afterReport` runs after each result. */
 export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effect<unknown>) {
   const delivery = yield* Delivery;
   const { mask } = yield* Environment;
@@ -78,8 +78,8 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
   const outcomeOf = yield* makeJobOutcome;
 
   /**
-   * Releases the job's slot and entry at its end. The channels belong to `jobScope`, since they are needed until the
-   * result is delivered. Returns a latch that opens at that point.
+   * Releases the job's slot and entry when it returns. The channels are closed with `jobScope`, since they are needed
+   * until the result is delivered. Returns a latch that opens on delivery.
    */
   return Effect.fnUntraced(function* <R>(
     { handler, activeJobs, summary }: WorkerState<R>,
@@ -101,7 +101,7 @@ export const makeJobRun = Effect.fnUntraced(function* (afterReport: Effect.Effec
         return NO_DELIVERY;
       }
       case "Requeued": {
-        yield* Effect.logInfo("The worker ends before the job: the queue runs it again");
+        yield* Effect.logInfo("Job interrupted by shutdown: the queue will run it again");
         return NO_DELIVERY;
       }
       case "Ended": {

@@ -1,6 +1,7 @@
 import { Effect, FiberSet, Metric } from "effect";
 
 import type { Job } from "../domain/Job.ts";
+import type { ActiveJob } from "./ActiveJobs.ts";
 import { makeJobRun, type WorkerState } from "./JobRun.ts";
 import { Delivery } from "./reports/Delivery.ts";
 import { failureBody } from "./reports/JobResult.ts";
@@ -9,12 +10,22 @@ import type { Taken } from "./runpod/TakenJobs.ts";
 const jobsTaken = Metric.counter("worker_jobs_taken", { incremental: true });
 
 /**
- * Makes a function that starts the jobs of a take, each in a fiber of `fibers`, which is uninterruptible from its first
- * step, except while it waits. Must run uninterruptible itself, so that no job is lost.
+ * Makes a function that starts the jobs of a take, each in a fiber that is added to `fibers`. These fibers are
+ * interruptible only while they wait. The function itself must run uninterruptible, so that no job is lost.
  */
 export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Effect<unknown>) {
   const delivery = yield* Delivery;
   const runJob = yield* makeJobRun(afterReport);
+
+  const runUntilDelivered = Effect.fnUntraced(function* <R>(
+    state: WorkerState<R>,
+    job: Job,
+    entry: ActiveJob,
+    earlier: Effect.Effect<void>,
+  ) {
+    const delivered = yield* runJob(state, job, entry, earlier, yield* Effect.scope);
+    yield* Effect.interruptible(delivered.await);
+  }, Effect.scoped);
 
   return <R>(state: WorkerState<R>, fibers: FiberSet.FiberSet<void>) => {
     const { activeJobs } = state;
@@ -28,7 +39,7 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
     const reject = Effect.fnUntraced(function* ({ id, problem }: Taken["invalid"][number]) {
       yield* Effect.logError(problem);
       if (id === undefined) return;
-      const body = failureBody(`The job can't be used. ${problem}`);
+      const body = failureBody(`Invalid job. ${problem}`);
       yield* launch(
         delivery.accept({ jobId: id, body, isStream: false }, Effect.void, Effect.void),
       );
@@ -40,19 +51,13 @@ export const makeJobStart = Effect.fnUntraced(function* (afterReport: Effect.Eff
       const isStopping = earlier?.stopReason() === "stopped by RunPod";
       if ((earlier !== undefined && !isStopping) || activeJobs.isUndelivered(id)) {
         return yield* Effect.logWarning(
-          `Ignoring a duplicate delivery of job ${id}: this worker has it already`,
+          `Ignoring duplicate delivery of job ${id}: already running, or its result is not delivered yet`,
         );
       }
       const entry = yield* activeJobs.add(id);
       yield* Metric.update(jobsTaken, 1);
-      const untilDelivered = Effect.scopedWith((scope) =>
-        Effect.flatMap(
-          runJob(state, job, entry, earlier?.awaitRemoval ?? Effect.void, scope),
-          (delivered) => Effect.interruptible(delivered.await),
-        ),
-      );
       yield* launch(
-        untilDelivered.pipe(
+        runUntilDelivered(state, job, entry, earlier?.awaitRemoval ?? Effect.void).pipe(
           Effect.withSpan("Worker.job", { attributes: { "job.id": id } }),
           Effect.annotateLogs({ requestId: id }),
         ),

@@ -13,16 +13,16 @@ import { type Admission, ADMIT_ALL, takeLoop } from "./TakeLoop.ts";
 import { Delivery } from "./reports/Delivery.ts";
 import { Heartbeat } from "./reports/Heartbeat.ts";
 
-/** Takes jobs from RunPod's queue, runs a handler for each, and sends the results back. */
+/** Takes jobs from RunPod's queue, runs the handler for each one, and sends the results. */
 export class QueueWorker extends Context.Service<
   QueueWorker,
   {
-    /** Takes jobs until `drain`, and returns when all of them have ended and their results are delivered. */
+    /** Takes jobs until `drain` runs; returns when all jobs have finished and all results are delivered. */
     readonly run: <R>(
       handler: Handler<R>,
       admission?: Admission,
     ) => Effect.Effect<Summary, never, R>;
-    /** Takes no more jobs. */
+    /** Stops taking jobs. */
     readonly drain: Effect.Effect<void>;
   }
 >()("worker-tetra/queue/QueueWorker") {
@@ -58,7 +58,7 @@ export class QueueWorker extends Context.Service<
         );
         const end = yield* Effect.exit(Effect.raceFirst(draining.await, Fiber.join(loops)));
         yield* Fiber.interrupt(loops);
-        // A defect in a loop ends the worker too, but not its running jobs.
+        // A defect in a loop also ends the worker, but its running jobs are finished first.
         yield* drainJobs(activeJobs, fibers, grace);
         yield* delivery.idle;
         if (Exit.isFailure(end)) return yield* Effect.failCause(end.cause);

@@ -10,7 +10,7 @@ const EMPTY_PAUSE = Duration.seconds(1);
 
 const RETRY_PAUSES = requestBackoff(Duration.seconds(1), Duration.seconds(30));
 
-/** Stops jobs on RunPod's request, for ever. */
+/** Polls RunPod for jobs to stop, and stops them. Never returns. */
 export const stopLoop = Effect.fnUntraced(function* (
   queue: JobQueue["Service"],
   activeJobs: ActiveJobs,
@@ -22,7 +22,7 @@ export const stopLoop = Effect.fnUntraced(function* (
     const ids = yield* queue.stops;
     for (const id of ids) {
       const job = activeJobs.find(id);
-      // Code may stop slowly, and the next id must not wait for it.
+      // Stopping may take long; the next id must not wait for it.
       if (job !== undefined) yield* FiberSet.run(fibers, job.stop("stopped by RunPod"));
     }
     if (ids.length === 0) yield* Effect.sleep(yield* jittered(EMPTY_PAUSE));
@@ -30,10 +30,10 @@ export const stopLoop = Effect.fnUntraced(function* (
 
   return yield* stopOnce.pipe(
     Effect.tapError(({ reason }) =>
-      warn(`Could not ask RunPod for jobs to stop: ${reason}. Retrying.`),
+      warn(`Could not poll RunPod for jobs to stop: ${reason}. Retrying.`),
     ),
     Effect.retry(RETRY_PAUSES),
-    // The schedule never ends, which its type does not say.
+    // The schedule never ends, so no error remains; its type does not show that.
     Effect.orDie,
     Effect.forever,
   );

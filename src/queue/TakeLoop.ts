@@ -7,25 +7,25 @@ import type { ActiveJobs } from "./ActiveJobs.ts";
 import type { JobQueue } from "./JobQueue.ts";
 import type { Taken } from "./runpod/TakenJobs.ts";
 
-/** The shortest time from one take to the next after an empty response: RunPod may not hold polls open. */
+/** The minimum time between two takes after an empty response, in case RunPod responds at once. */
 const EMPTY_INTERVAL = Duration.millis(520);
 
 const RETRY_PAUSES = requestBackoff(Duration.millis(500), Duration.seconds(30));
 
-/** Decides whether a worker may take jobs. */
+/** Limits when a worker may take jobs, and how many. */
 export interface Admission {
-  /** Waits until jobs may be taken, and returns how many at most. */
+  /** Waits until jobs may be taken, and returns the maximum number. */
   readonly beforeTake: Effect.Effect<number>;
 }
 
 export const ADMIT_ALL: Admission = { beforeTake: Effect.succeed(Number.POSITIVE_INFINITY) };
 
-/** Takes jobs for ever, as many as there are free slots, and passes them to `begin`. */
+/** Takes as many jobs as there are free slots, and passes them to `startJobs`. Never returns. */
 export const takeLoop = Effect.fnUntraced(function* <R>(
   queue: JobQueue["Service"],
   activeJobs: ActiveJobs,
   { beforeTake }: Admission,
-  begin: (taken: Taken) => Effect.Effect<void, never, R>,
+  startJobs: (taken: Taken) => Effect.Effect<void, never, R>,
 ) {
   const warn = yield* makeThrottledWarning;
 
@@ -34,9 +34,9 @@ export const takeLoop = Effect.fnUntraced(function* <R>(
     const admitted = yield* beforeTake;
     const slots = Math.min(admitted, yield* activeJobs.freeSlots);
     const elapsed = yield* stopwatch;
-    // RunPod gives a job away once, so an interruption between the two would lose it.
+    // RunPod sends each job only once, so an interruption between take and start would lose it.
     const { jobs, invalid } = yield* Effect.uninterruptible(
-      Effect.tap(queue.take(slots, activeJobs.count() > 0), begin),
+      Effect.tap(queue.take(slots, activeJobs.count() > 0), startJobs),
     );
     if (jobs.length + invalid.length > 0) return;
     const rest = Duration.subtract(EMPTY_INTERVAL, yield* elapsed);
@@ -46,7 +46,7 @@ export const takeLoop = Effect.fnUntraced(function* <R>(
   return yield* takeOnce.pipe(
     Effect.tapError(({ message }) => warn(message)),
     Effect.retry(RETRY_PAUSES),
-    // The schedule never ends, which its type does not say.
+    // The schedule never ends, so no error remains; its type does not show that.
     Effect.orDie,
     Effect.forever,
   );

@@ -28,7 +28,7 @@ describe("the outcome of a job", () => {
         '{"error":"TypeError: ***"}',
       );
       assert.include(textOf(interrupted, "shut down"), "WORKER_SHUTDOWN_GRACE (7 seconds)");
-      assert.include(textOf(interrupted, undefined), "The worker ended before the job did");
+      assert.include(textOf(interrupted, undefined), "The worker stopped before the job finished");
       // Its code ended in the moment in which it was to be stopped.
       assert.strictEqual(textOf(Exit.succeed(1), "stopped by RunPod"), '{"output":1}');
     }).pipe(Effect.provide(layer(false))),

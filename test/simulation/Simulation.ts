@@ -198,9 +198,9 @@ const readLog = (journal: Journal) =>
     Logger.make(({ message, fiber }) => {
       const text = (Array.isArray(message) ? message : [message]).map(String).join(" ");
       const [, lost] =
-        /^The result of job (\S+) .*(?:is lost|is kept for the next start)/.exec(text) ?? [];
+        /^The result of job (\S+) .*(?:is lost|is stored for the next start)/.exec(text) ?? [];
       if (lost !== undefined) journal.owed(lost);
-      const [, twice] = /^Ignoring a duplicate delivery of job (\S+):/.exec(text) ?? [];
+      const [, twice] = /^Ignoring duplicate delivery of job (\S+):/.exec(text) ?? [];
       if (twice !== undefined) journal.ignored(twice);
       if (!text.startsWith("Job stopped by RunPod")) return;
       const { requestId } = fiber.getRef(References.CurrentLogAnnotations);

@@ -4,55 +4,55 @@ import { MAX_CHUNK_BYTES, type EncodedResponse } from "../../domain/EncodedRespo
 import { backoff } from "../../platform/timing/Backoff.ts";
 import type { JobQueue } from "../JobQueue.ts";
 
-/** The most bytes of values that wait to be sent. */
+/** The maximum bytes of values that wait to be sent. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024;
 
-/** Tries to send one value after the first one; with so few of them the pauses do not reach the longest. */
+/** Retries for one value: so few that the pauses do not reach the longest one. */
 const RETRIES = 4;
 const RETRY_PAUSES = backoff(Duration.millis(250), Duration.seconds(30));
 
-/** The limit for one try. */
+/** The timeout of one try. */
 const SEND_TIMEOUT = Duration.seconds(20);
 
-/** How long the result waits for the values before it. */
+/** How long the result waits until the values are sent. */
 const END_TIMEOUT = Duration.minutes(1);
 
-/** The numbers of values that are not sent, by the reason. */
-interface LeftOut {
+/** The number of values that are not sent, by reason. */
+interface Dropped {
   readonly large: number;
-  readonly late: number;
-  readonly refused: number;
+  readonly slow: number;
+  readonly rejected: number;
 }
 
-const NONE_LEFT_OUT: LeftOut = { large: 0, late: 0, refused: 0 };
+const NONE_DROPPED: Dropped = { large: 0, slow: 0, rejected: 0 };
 
-const logLeftOut = ({ large, late, refused }: LeftOut, offered: number) => {
+const logDropped = ({ large, slow, rejected }: Dropped, offered: number) => {
   const reasons = [
     ...(large > 0 ? [`${large} above 1 MB or not encodable`] : []),
-    ...(late > 0 ? [`${late} because RunPod was too slow`] : []),
-    ...(refused > 0 ? [`${refused} that RunPod did not take`] : []),
+    ...(slow > 0 ? [`${slow} because RunPod was too slow`] : []),
+    ...(rejected > 0 ? [`${rejected} rejected by RunPod`] : []),
   ];
   if (reasons.length === 0) return Effect.void;
   return Effect.logWarning(
-    `${large + late + refused} of ${offered} values were left out of the stream: ${reasons.join(", ")}. The result has all of them.`,
+    `${large + slow + rejected} of ${offered} values were dropped from the stream: ${reasons.join(", ")}. The result contains all values.`,
   );
 };
 
 /** Sends the values of one job's generator to RunPod. */
 export interface ChunkStream {
-  /** Queues a value of a handler's stream; never waits. */
+  /** Enqueues a value of a handler's stream; never waits. */
   readonly offer: (value: unknown) => void;
-  /** The same for a value of a function; undefined in place of a value that is too large. */
+  /** The same for a value of a function; undefined stands for a value that is too large. */
   readonly offerResponse: (response: EncodedResponse | undefined) => void;
-  /** Whether there was any value. */
+  /** Whether any value was offered. */
   readonly isUsed: () => boolean;
-  /** Waits until all values are sent or given up, for a limited time. */
+  /** Waits until all values are sent or dropped, with a timeout. */
   readonly end: Effect.Effect<void>;
 }
 
 /**
- * Sends values in order, one at a time. A slow service never paces the generator: what does not fit is left out
- * and counted in the log, since the result has all values anyway.
+ * Sends values in order, one at a time. A slow RunPod never slows down the generator: values that do not fit into the
+ * buffer are dropped and counted in the log. The result contains all values anyway.
  */
 export const chunkStream = Effect.fnUntraced(function* (
   queue: JobQueue["Service"],
@@ -61,9 +61,9 @@ export const chunkStream = Effect.fnUntraced(function* (
   const waiting = yield* Queue.unbounded<Uint8Array, Cause.Done>();
   let bytes = 0;
   let offered = 0;
-  let leftOut = NONE_LEFT_OUT;
-  const leaveOut = (reason: keyof LeftOut, count = 1): void => {
-    leftOut = { ...leftOut, [reason]: leftOut[reason] + count };
+  let dropped = NONE_DROPPED;
+  const drop = (reason: keyof Dropped, count = 1): void => {
+    dropped = { ...dropped, [reason]: dropped[reason] + count };
   };
 
   const send = (body: Uint8Array) =>
@@ -74,8 +74,8 @@ export const chunkStream = Effect.fnUntraced(function* (
         times: RETRIES,
       }),
       Effect.catch((error) => {
-        leaveOut("refused");
-        return Effect.logDebug(`A value of the stream was not taken: ${error.message}`);
+        drop("rejected");
+        return Effect.logDebug(`Could not send a value of the stream: ${error.message}`);
       }),
       Effect.ensuring(Effect.sync(() => (bytes -= body.length))),
     );
@@ -87,9 +87,9 @@ export const chunkStream = Effect.fnUntraced(function* (
   const offerBody = (body: Uint8Array | undefined): void => {
     offered += 1;
     if (body === undefined || body.length > MAX_CHUNK_BYTES) {
-      leaveOut("large");
+      drop("large");
     } else if (bytes + body.length > MAX_WAITING_BYTES) {
-      leaveOut("late");
+      drop("slow");
     } else {
       bytes += body.length;
       Queue.offerUnsafe(waiting, body);
@@ -105,11 +105,11 @@ export const chunkStream = Effect.fnUntraced(function* (
     Queue.endUnsafe(waiting);
     const done = yield* Effect.timeoutOption(Fiber.await(sending), END_TIMEOUT);
     if (done._tag === "None") {
-      leaveOut("late", Queue.sizeUnsafe(waiting));
+      drop("slow", Queue.sizeUnsafe(waiting));
       yield* Fiber.interrupt(sending);
     }
-    yield* logLeftOut(leftOut, offered);
-    leftOut = NONE_LEFT_OUT;
+    yield* logDropped(dropped, offered);
+    dropped = NONE_DROPPED;
   });
 
   return {

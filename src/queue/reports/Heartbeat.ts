@@ -7,16 +7,16 @@ import { Webhooks } from "../runpod/Webhooks.ts";
 
 const INTERVAL = Setting.integer({
   name: "RUNPOD_PING_INTERVAL",
-  doc: "Time between two heartbeats, set by RunPod.",
+  doc: "Heartbeat interval, set by RunPod.",
   unit: "milliseconds",
   minimum: 10,
   fallback: 10_000,
 });
 
-/** The version of RunPod's own worker library whose protocol this is. */
+/** The version of RunPod's Python library whose protocol this worker implements. */
 export const PROTOCOL_VERSION = "1.12.0";
 
-/** Reports to RunPod that this worker is alive, and which jobs it has. */
+/** Reports to RunPod that this worker is alive, and the ids of its jobs. */
 export class Heartbeat extends Context.Service<
   Heartbeat,
   {
@@ -30,11 +30,11 @@ export class Heartbeat extends Context.Service<
       const queue = yield* JobQueue;
       const webhooks = yield* Webhooks;
       const interval = Duration.millis(yield* INTERVAL.value);
-      const isWanted =
+      const isEnabled =
         webhooks.isRegistered && Option.isSome(webhooks.key) && Option.isSome(webhooks.ping({}));
 
       const beat = Effect.fnUntraced(function* (jobIds: () => ReadonlyArray<string>) {
-        if (!isWanted) return;
+        if (!isEnabled) return;
         const hasFailed = yield* Ref.make(false);
         const warn = yield* makeThrottledWarning;
         const once = Effect.suspend(() => {
@@ -50,7 +50,7 @@ export class Heartbeat extends Context.Service<
           Effect.matchEffect({
             onSuccess: () =>
               Effect.flatMap(Ref.getAndSet(hasFailed, false), (wasFailing) =>
-                wasFailing ? Effect.logInfo("Heartbeat works again") : Effect.void,
+                wasFailing ? Effect.logInfo("Heartbeat recovered") : Effect.void,
               ),
             onFailure: ({ message }) =>
               Effect.andThen(
@@ -61,7 +61,7 @@ export class Heartbeat extends Context.Service<
                 ),
               ),
           }),
-          // RunPod gives up on a worker without a heartbeat, so no defect may end it.
+          // RunPod drops a worker without a heartbeat, so a defect must not end it.
           Effect.catchDefect((defect) => Effect.logError("Heartbeat failed", defect)),
         );
         yield* Effect.repeat(once, Schedule.fixed(interval));

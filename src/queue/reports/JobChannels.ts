@@ -7,9 +7,23 @@ import { JobQueue } from "../JobQueue.ts";
 import { chunkStream } from "./ChunkStream.ts";
 import { PROGRESS, progressReport } from "./ProgressReport.ts";
 
+/** Collects the values of a handler's stream, and offers each one to the channel for values. */
+const collect = <R>(
+  produced: Stream.Stream<unknown, unknown, R>,
+  offer: (value: unknown) => void,
+) => {
+  const values: Array<unknown> = [];
+  return Stream.runForEach(produced, (value) =>
+    Effect.sync(() => {
+      values.push(value);
+      offer(value);
+    }),
+  ).pipe(Effect.as(values));
+};
+
 /**
- * Makes a function that connects a handler to the channels of a job, over which RunPod gets its progress and its values
- * while it runs. The channels stay open until the scope closes.
+ * Makes a function that opens the channels of a job, which send its progress and its values to RunPod while it runs. The
+ * channels stay open until the scope closes.
  */
 export const makeJobChannels = Effect.gen(function* () {
   const queue = yield* JobQueue;
@@ -18,33 +32,23 @@ export const makeJobChannels = Effect.gen(function* () {
   return Effect.fnUntraced(function* <R>(handler: Handler<R>, job: Job) {
     const stream = yield* chunkStream(queue, job.id);
     const progress = yield* progressReport(queue, job.id, mode);
-    const own = listenerOf({
+    const reporter = listenerOf({
       StageStarted: ({ stage }) => progress.stage(stage),
       OutputWritten: ({ lines }) => progress.output(lines),
       ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerResponse(value) } : {}),
     });
 
-    const collect = (produced: Stream.Stream<unknown, unknown, R>) => {
-      const values: Array<unknown> = [];
-      return Stream.runForEach(produced, (value) =>
-        Effect.sync(() => {
-          values.push(value);
-          stream.offer(value);
-        }),
-      ).pipe(Effect.as(values));
-    };
-
     const handled = Effect.suspend(() => {
       const produced = handler(job);
-      return Stream.isStream(produced) ? collect(produced) : produced;
+      return Stream.isStream(produced) ? collect(produced, stream.offer) : produced;
     });
 
     return {
       /** Runs the handler. */
-      handled: Effect.provideService(handled, JobListener, both(yield* JobListener, own)),
+      handled: Effect.provideService(handled, JobListener, both(yield* JobListener, reporter)),
       /** Whether values were streamed. */
       isStream: stream.isUsed,
-      /** Sends what must arrive before the result. */
+      /** Sends everything that must arrive before the result. */
       flush: Effect.andThen(stream.end, progress.end),
     };
   });

@@ -3,34 +3,33 @@ import { Duration, Effect, Latch, Schedule, Scope, Semaphore } from "effect";
 import * as Setting from "../../settings/Setting.ts";
 import type { JobQueue } from "../JobQueue.ts";
 
-/** What is reported of a job while it runs. */
 export const PROGRESS = Setting.choice({
   name: "WORKER_PROGRESS",
-  doc: "What RunPod is told of a job while it runs: nothing, its stages, or its stages and last lines of output.",
+  doc: "Progress of running jobs that is reported to RunPod: nothing, stages, or stages and the last lines of output.",
   choices: ["off", "stages", "output"],
   fallback: "off",
 });
 
-/** The time before the first report, so that short jobs send none, and between two of them. */
+/** The time before the first report, so that short jobs send none, and between reports. */
 const INTERVAL = Duration.seconds(1);
 
-/** The limit for sending a report, which is not retried. */
+/** The timeout of a report, which is not retried. */
 const SEND_TIMEOUT = Duration.seconds(5);
 
-/** The number of last lines of output in a report. */
+/** The maximum number of lines of output in a report. */
 const MAX_LINES = 20;
 
 /** Reports the progress of one job to RunPod. */
 export interface ProgressReport {
   readonly stage: (name: string) => void;
   readonly output: (lines: string) => void;
-  /** Sends no more reports, and waits for the one that is being sent: the result must come last. */
+  /** Stops reporting, and waits for a report that is being sent: the result must be the last message. */
   readonly end: Effect.Effect<void>;
 }
 
 const silent: ProgressReport = { stage: () => {}, output: () => {}, end: Effect.void };
 
-/** Sends one report at a time, each with the latest state. */
+/** Sends one report at a time, always with the latest state. */
 export const progressReport = Effect.fnUntraced(function* (
   queue: JobQueue["Service"],
   jobId: string,
@@ -38,19 +37,19 @@ export const progressReport = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ProgressReport, never, Scope.Scope> {
   if (mode === "off") return silent;
   const changed = Latch.makeUnsafe();
-  const turn = Semaphore.makeUnsafe(1);
+  const sendLock = Semaphore.makeUnsafe(1);
   let hasEnded = false;
   let stage = "queued";
   let lines: ReadonlyArray<string> = [];
 
-  const send = turn.withPermit(
+  const send = sendLock.withPermit(
     Effect.suspend(() => {
       if (hasEnded) return Effect.void;
       changed.closeUnsafe();
       const output = mode === "output" ? { stage, output: lines.join("") } : { stage };
       const body = Buffer.from(JSON.stringify({ status: "IN_PROGRESS", output }));
       return Effect.catch(queue.complete(jobId, body, false, SEND_TIMEOUT), (error) =>
-        Effect.logDebug(`Progress could not be told: ${error.message}`),
+        Effect.logDebug(`Could not send progress: ${error.message}`),
       );
     }),
   );
@@ -74,7 +73,7 @@ export const progressReport = Effect.fnUntraced(function* (
     },
     end: Effect.suspend(() => {
       hasEnded = true;
-      return turn.withPermit(Effect.void);
+      return sendLock.withPermit(Effect.void);
     }),
   };
 });

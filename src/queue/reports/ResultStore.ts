@@ -9,12 +9,12 @@ import type { JobResult } from "./JobResult.ts";
 
 const RESULT_STORE = Setting.optionalText({
   name: "WORKER_RESULT_STORE",
-  doc: "A folder for results that could not be delivered; the next worker that starts with it tries again. They are as private as the results themselves.",
+  doc: "A folder for results that could not be delivered. The next worker that starts with it sends them again. The files contain the unencrypted results.",
   expected: "a path",
-  fallback: "none: such results are lost",
+  fallback: "none: undelivered results are lost",
 });
 
-/** The most bytes of all results in the store. */
+/** The maximum bytes of all results in the store. */
 const MAX_BYTES = 1024 * 1024 * 1024;
 
 const NEWLINE = 0x0a;
@@ -22,12 +22,12 @@ const NEWLINE = 0x0a;
 const PRIVATE_FILE = 0o600;
 const PRIVATE_FOLDER = 0o700;
 
-/** The file of a result: a line about it, then its body as it is sent. */
-const decodeHead = Schema.decodeUnknownOption(
+/** The first line of the file of a result; the body as it is sent follows. */
+const decodeHeader = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ jobId: Schema.String, isStream: Schema.Boolean })),
 );
 
-/** A store in a folder, which is created when a result is kept. */
+/** A store in a folder, which is created for the first result. */
 const storeIn = Effect.fnUntraced(function* (folder: string) {
   const files = yield* FileSystem.FileSystem;
   const path = yield* Path.Path;
@@ -45,35 +45,35 @@ const storeIn = Effect.fnUntraced(function* (folder: string) {
       let size = body.length;
       for (const file of yield* paths) size += Number((yield* files.lstat(file)).size);
       if (size > MAX_BYTES) {
-        yield* Effect.logWarning(`${folder} is full: no more than 1 GB of results is kept there`);
+        yield* Effect.logWarning(`${folder} is full: the limit is 1 GB of results`);
         return false;
       }
       const file = fileOf(jobId);
-      const head = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
-      yield* replaceFile(files, file, Buffer.concat([head, body]), PRIVATE_FILE);
+      const header = Buffer.from(`${JSON.stringify({ jobId, isStream })}\n`);
+      yield* replaceFile(files, file, Buffer.concat([header, body]), PRIVATE_FILE);
       return true;
     },
     Effect.catch((error) =>
-      Effect.as(Effect.logError(diskFault(folder, "can't keep a result")(error).message), false),
+      Effect.as(Effect.logError(diskFault(folder, "can't store a result")(error).message), false),
     ),
   );
 
-  /** Reading a pipe would block, and the target of a link is not our file. */
+  /** Reading a pipe would block, and the target of a symbolic link may be any file. */
   const readResult = Effect.fnUntraced(function* (file: string) {
     const { type, size } = yield* files.lstat(file);
     if (type !== "File" || Number(size) > MAX_BYTES) return new Uint8Array();
     return yield* files.readFile(file);
   });
 
-  /** Removed as it is loaded: it is kept again if it can't be delivered again. */
+  /** Loads a result and removes its file; it is stored again if its delivery fails again. */
   const load = Effect.fnUntraced(
     function* (file: string) {
       const content = yield* readResult(file);
       const bodyAt = content.indexOf(NEWLINE) + 1;
-      const head = decodeHead(Buffer.from(content.subarray(0, bodyAt)).toString());
-      if (Option.isNone(head) || fileOf(head.value.jobId) !== file) return Option.none();
+      const header = decodeHeader(Buffer.from(content.subarray(0, bodyAt)).toString());
+      if (Option.isNone(header) || fileOf(header.value.jobId) !== file) return Option.none();
       yield* Effect.ignore(files.remove(file));
-      return Option.some({ ...head.value, body: content.subarray(bodyAt) });
+      return Option.some({ ...header.value, body: content.subarray(bodyAt) });
     },
     Effect.orElseSucceed(() => Option.none<JobResult>()),
   );
@@ -86,13 +86,13 @@ const storeIn = Effect.fnUntraced(function* (folder: string) {
   return { keep, kept };
 });
 
-/** Keeps results on disk that could not be delivered, if WORKER_RESULT_STORE is set. */
+/** Stores results that could not be delivered on disk, if WORKER_RESULT_STORE is set. */
 export class ResultStore extends Context.Service<
   ResultStore,
   {
-    /** Returns whether the result is kept. */
+    /** Returns whether the result was stored. */
     readonly keep: (result: JobResult) => Effect.Effect<boolean>;
-    /** Effects that load a kept result and remove its file; none if the file can't be read. */
+    /** One effect for each stored result, which loads it and removes its file; none if the file can't be read. */
     readonly kept: Effect.Effect<ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>>;
   }
 >()("worker-tetra/queue/reports/ResultStore") {

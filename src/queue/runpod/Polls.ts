@@ -6,10 +6,10 @@ import { TakeFailed, transportReason } from "./RequestFailed.ts";
 import { NO_JOBS, parseTaken } from "./TakenJobs.ts";
 import type { Webhooks } from "./Webhooks.ts";
 
-/** How long a poll may stay without a response; RunPod holds it open until there is a job. */
+/** The timeout of a poll, which RunPod holds open until there is a job. */
 const POLL_TIMEOUT = Duration.seconds(90);
 
-/** The limit for reading the body of a response to a poll. */
+/** The timeout for reading the body of a response to a poll. */
 const BODY_TIMEOUT = Duration.seconds(30);
 
 const decodeStops = Schema.decodeUnknownOption(
@@ -17,8 +17,8 @@ const decodeStops = Schema.decodeUnknownOption(
 );
 
 /**
- * Sends a request that RunPod holds open until it has something for the worker. Returns the response without its body,
- * or none if the poll timed out. An interruption aborts the request.
+ * Sends a request that RunPod holds open until it has something for the worker. Returns the response, whose body is not
+ * read yet, or undefined if the poll timed out. An interruption aborts the request.
  */
 const poll = (
   client: HttpClient.HttpClient,
@@ -26,11 +26,11 @@ const poll = (
   url: Option.Option<string>,
 ) =>
   Option.match(url, {
-    onNone: () => Effect.fail(new TakeFailed({ reason: "there is no address for it" })),
-    onSome: (address) =>
+    onNone: () => Effect.fail(new TakeFailed({ reason: "no URL is set" })),
+    onSome: (target) =>
       client
         .execute(
-          HttpClientRequest.get(address, {
+          HttpClientRequest.get(target, {
             headers: { ...headers, "content-type": "application/json" },
           }),
         )
@@ -42,7 +42,7 @@ const poll = (
         ),
   });
 
-/** Reads a body in a fiber that is not interrupted with the poll: RunPod has given the jobs in it away. */
+/** Reads a body in a fiber that is not interrupted with the poll, since RunPod sends each job only once. */
 const readBody = Effect.fnUntraced(function* (
   response: HttpClientResponse.HttpClientResponse,
   scope: Scope.Scope,
@@ -51,7 +51,7 @@ const readBody = Effect.fnUntraced(function* (
     Effect.interruptible(
       response.text.pipe(
         Effect.timeout(BODY_TIMEOUT),
-        Effect.mapError(() => new TakeFailed({ reason: "an answer broke off" })),
+        Effect.mapError(() => new TakeFailed({ reason: "the response body is incomplete" })),
       ),
     ),
     scope,
@@ -65,7 +65,7 @@ const idsIn = (body: string): ReadonlyArray<string> =>
     onSome: ({ jobsToStop }) => jobsToStop,
   });
 
-/** The polls of a worker; `scope` is that of the queue. */
+/** The polls of a worker. Bodies are read in `scope`, which is the scope of the queue. */
 export const makePolls = (
   webhooks: Webhooks["Service"],
   client: HttpClient.HttpClient,
@@ -81,9 +81,9 @@ export const makePolls = (
       const { status } = response;
       const body = yield* readBody(response, scope);
       if (status === 200) return parseTaken(Buffer.from(body), mask);
-      // RunPod also sends 400 when it scales workers down and up.
+      // RunPod also responds with 400 while it scales workers.
       if (status === 204 || status === 400) return NO_JOBS;
-      return yield* new TakeFailed({ status, reason: `it answered ${status}` });
+      return yield* new TakeFailed({ status, reason: `HTTP ${status}` });
     },
     (effect) => Effect.uninterruptible(effect),
   );
@@ -95,7 +95,7 @@ export const makePolls = (
     const body = yield* readBody(response, scope);
     if (status === 200) return idsIn(body);
     if (status === 204) return [];
-    return yield* new TakeFailed({ status, reason: `it answered ${status}` });
+    return yield* new TakeFailed({ status, reason: `HTTP ${status}` });
   }).pipe(Effect.withSpan("JobQueue.stops"));
 
   return { take, stops };

@@ -3,33 +3,33 @@ import { HttpBody, HttpClient, HttpClientRequest } from "effect/http";
 
 import { PostFailed, transportReason } from "./RequestFailed.ts";
 
-/** The requests with which a worker reports; only the status of their responses is read. */
+/** The requests that report to RunPod. Only the status of the response matters. */
 export const makePosts = (
   client: HttpClient.HttpClient,
   headers: Readonly<Record<string, string>>,
 ) => {
-  const send = (request: HttpClientRequest.HttpClientRequest, limit: Duration.Duration) =>
+  const send = (request: HttpClientRequest.HttpClientRequest, timeout: Duration.Duration) =>
     client.execute(request).pipe(
       Effect.flatMap((response) =>
-        // The body is read so that the connection can be used again.
+        // The body is read so that the connection can be reused.
         Effect.as(Effect.ignore(response.arrayBuffer), response.status),
       ),
       Effect.catchTag("HttpClientError", (error) =>
         Effect.fail(new PostFailed({ reason: transportReason(error) })),
       ),
       Effect.timeoutOrElse({
-        duration: limit,
+        duration: timeout,
         orElse: () =>
           Effect.fail(
             new PostFailed({
-              reason: `there was no answer within ${Duration.toSeconds(limit)} seconds`,
+              reason: `no response within ${Duration.toSeconds(timeout)} seconds`,
             }),
           ),
       }),
       Effect.flatMap((status) =>
         status >= 200 && status < 300
           ? Effect.void
-          : Effect.fail(new PostFailed({ status, reason: `it answered ${status}` })),
+          : Effect.fail(new PostFailed({ status, reason: `HTTP ${status}` })),
       ),
     );
 
@@ -37,27 +37,26 @@ export const makePosts = (
     url: Option.Option<string>,
     jobId: string,
     body: Uint8Array,
-    limit: Duration.Duration,
+    timeout: Duration.Duration,
   ): Effect.Effect<void, PostFailed> =>
     Option.match(url, {
-      onNone: () =>
-        Effect.fail(new PostFailed({ status: 404, reason: "there is no address for it" })),
-      onSome: (address) =>
+      onNone: () => Effect.fail(new PostFailed({ status: 404, reason: "no URL is set" })),
+      onSome: (target) =>
         send(
-          HttpClientRequest.post(address, {
+          HttpClientRequest.post(target, {
             headers: { ...headers, "x-request-id": jobId, charset: "utf-8" },
-            // The service expects JSON under this name.
+            // RunPod expects JSON with this content type.
             body: HttpBody.uint8Array(body, "application/x-www-form-urlencoded"),
           }),
-          limit,
+          timeout,
         ),
     });
 
-  /** Sends a request without a body; none where there is no address. */
-  const get = (url: Option.Option<string>, limit: Duration.Duration) =>
+  /** Sends a request without a body; does nothing without a URL. */
+  const get = (url: Option.Option<string>, timeout: Duration.Duration) =>
     Option.match(url, {
       onNone: () => Effect.void,
-      onSome: (address) => send(HttpClientRequest.get(address, { headers }), limit),
+      onSome: (target) => send(HttpClientRequest.get(target, { headers }), timeout),
     });
 
   return { get, post };

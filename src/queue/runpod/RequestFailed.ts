@@ -5,18 +5,18 @@ import { codeOf } from "../../platform/ErrorCode.ts";
 
 /** A poll for jobs, or for jobs to stop, failed. */
 export class TakeFailed extends Schema.TaggedError<TakeFailed>()("TakeFailed", {
-  /** The status of the response; absent if there was none. */
+  /** The status of the response; absent without a response. */
   status: Schema.optionalKey(Schema.Int),
   reason: Schema.String,
 }) {
   override get message(): string {
     return this.status === 401 || this.status === 403
-      ? `RunPod refuses this worker (${this.reason}). RUNPOD_AI_API_KEY or RUNPOD_WEBHOOK_GET_JOB is not right, or the endpoint was deleted.`
-      : `RunPod could not be asked for jobs: ${this.reason}. It is tried again.`;
+      ? `RunPod rejected this worker (${this.reason}). RUNPOD_AI_API_KEY or RUNPOD_WEBHOOK_GET_JOB is wrong, or the endpoint was deleted.`
+      : `Could not take jobs from RunPod: ${this.reason}. Retrying.`;
   }
 }
 
-/** A request with a result, a value, a progress report or a heartbeat failed. */
+/** Sending a result, a value of a generator, a progress report or a heartbeat failed. */
 export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
   status: Schema.optionalKey(Schema.Int),
   reason: Schema.String,
@@ -33,17 +33,17 @@ export class PostFailed extends Schema.TaggedError<PostFailed>()("PostFailed", {
     );
   }
 
-  /** Whether another body may be accepted: this one is too large or invalid. */
+  /** Whether RunPod rejected the body as too large or invalid, so that another one may be accepted. */
   get isAboutContent(): boolean {
     return this.status === 400 || this.status === 413 || this.status === 422;
   }
 }
 
-/** Why there was no response, in a few words and without the address. */
+/** Why there was no response, without the URL, which may contain a token. */
 export const transportReason = ({ reason }: HttpClientError.HttpClientError): string => {
   const { cause } = reason;
   if (!(cause instanceof Error)) return reason._tag;
   const code = codeOf(cause, "");
-  const words = cause.message || cause.name;
-  return code === "" ? words : `${words} (${code})`;
+  const message = cause.message || cause.name;
+  return code === "" ? message : `${message} (${code})`;
 };

@@ -4,12 +4,12 @@ import { Job } from "../../domain/Job.ts";
 import { elementsOf, parseJson, stringMember } from "../../domain/JsonLimits.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 
-/** The most characters of an invalid job that are logged. */
+/** The maximum length of an invalid job in the log. */
 const MAX_JOB_CHARACTERS = 200;
 
 /** An invalid job from RunPod. */
 interface InvalidJob {
-  /** Its id, if it has a valid one: then it can be reported as failed. */
+  /** The id, if it is valid: the job can then be reported as failed. */
   readonly id: string | undefined;
   readonly problem: string;
 }
@@ -48,7 +48,7 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
   return { jobs, invalid };
 };
 
-/** Reads the jobs in the body of a response, whatever it is. A job that is too complex does not affect the others. */
+/** Reads the jobs in the body of a response; a body that is not JSON has none. A job that is too complex does not affect the others. */
 export const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
   const parsed = parseJson(body);
   if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);

@@ -4,36 +4,36 @@ import { Context, Effect, Layer, Option, Redacted } from "effect";
 
 import * as Setting from "../../settings/Setting.ts";
 
-const address = (name: string, doc: string, fallback: string) =>
+const urlSetting = (name: string, doc: string, fallback: string) =>
   Setting.optionalText({
     name,
     doc,
-    expected: "an address, with $ID and $RUNPOD_POD_ID",
+    expected: "a URL with $ID and $RUNPOD_POD_ID",
     fallback,
-    // It may have a token in it.
+    // May contain a token.
     isSecret: true,
   });
 
-const GET_JOB = address(
+const GET_JOB = urlSetting(
   "RUNPOD_WEBHOOK_GET_JOB",
-  "Where jobs are taken from, set by RunPod.",
-  "none: there is no queue",
+  "URL to take jobs from, set by RunPod.",
+  "none: no queue",
 );
-const POST_OUTPUT = address(
+const POST_OUTPUT = urlSetting(
   "RUNPOD_WEBHOOK_POST_OUTPUT",
-  "Where results go, set by RunPod.",
+  "URL to send results to, set by RunPod.",
   "none",
 );
-const POST_STREAM = address(
+const POST_STREAM = urlSetting(
   "RUNPOD_WEBHOOK_POST_STREAM",
-  "Where the values of generators go, set by RunPod.",
-  "none: they are in the result alone",
+  "URL to send the values of generators to, set by RunPod.",
+  "none: values are only in the result",
 );
-const PING = address("RUNPOD_WEBHOOK_PING", "Where the heartbeat goes, set by RunPod.", "none");
+const PING = urlSetting("RUNPOD_WEBHOOK_PING", "URL to send heartbeats to, set by RunPod.", "none");
 
 const API_KEY = Setting.secret({
   name: "RUNPOD_AI_API_KEY",
-  doc: "The key of this worker for those addresses, set by RunPod. No job gets to see it.",
+  doc: "API key of this worker for these URLs, set by RunPod. Hidden from jobs.",
 });
 
 const POD_ID = Setting.optionalText({
@@ -45,7 +45,7 @@ const POD_ID = Setting.optionalText({
 
 type Parameters = Readonly<Record<string, string | number>>;
 
-/** An address with both placeholders replaced, and parameters after whatever it has of them. */
+/** Replaces both placeholders in a URL, and appends parameters to its query. */
 export const expand = (
   template: string,
   names: { readonly workerId: string; readonly jobId?: string },
@@ -62,17 +62,17 @@ export const expand = (
   return `${base}${base.includes("?") ? "&" : "?"}${added}`;
 };
 
-/** The addresses that RunPod gives to a worker, and the id of this worker. */
+/** The URLs that RunPod sets for a worker, and the id of this worker. */
 export class Webhooks extends Context.Service<
   Webhooks,
   {
     readonly workerId: string;
     readonly key: Option.Option<Redacted.Redacted<string>>;
-    /** Whether RunPod has given the worker its id. */
+    /** Whether RunPod has set the id. */
     readonly isRegistered: boolean;
-    /** The address for taking up to `slots` jobs; none if there is no queue. */
+    /** The URL to take up to `slots` jobs from; none without a queue. */
     readonly take: (slots: number, isBusy: boolean) => Option.Option<string>;
-    /** The address for ids of jobs to stop; none if there is no such channel. */
+    /** The URL to poll for the ids of jobs to stop; none if RunPod offers none. */
     readonly stop: Option.Option<string>;
     readonly result: (jobId: string, isStream: boolean) => Option.Option<string>;
     readonly chunk: (jobId: string) => Option.Option<string>;
@@ -111,7 +111,7 @@ export class Webhooks extends Context.Service<
           Option.map(postOutput, (url) =>
             expand(url, { workerId, jobId }, { isStream: String(isStream) }),
           ),
-        // The service wants this parameter on chunks too, and wants it false.
+        // RunPod requires this parameter on chunks too, with the value false.
         chunk: (jobId) =>
           Option.map(postStream, (url) => expand(url, { workerId, jobId }, { isStream: "false" })),
         ping: (parameters) => Option.map(ping, (url) => expand(url, { workerId }, parameters)),

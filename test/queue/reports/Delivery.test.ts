@@ -116,7 +116,7 @@ describe("Delivery", () => {
         complete: () =>
           Effect.flatMap(Clock.currentTimeMillis, (now) => {
             tries.push(now);
-            return Effect.fail(new PostFailed({ status: 503, reason: "it answered 503" }));
+            return Effect.fail(new PostFailed({ status: 503, reason: "HTTP 503" }));
           }),
       });
       return Effect.gen(function* () {
@@ -130,13 +130,15 @@ describe("Delivery", () => {
         assert.isAbove(tries.at(-1) ?? 0, 25_000);
         assert.deepStrictEqual(ids(unsent), ["job"]);
         assert.deepStrictEqual(finished, tries.slice(-1));
-        const delays = logs.warnings().filter((line) => line.includes("not delivered yet"));
+        const delays = logs
+          .warnings()
+          .filter((line) => line.includes("Could not deliver the result yet"));
         assert.lengthOf(delays, tries.length);
         const [last] = isKept
           ? logs.warnings().filter((line) => !delays.includes(line))
           : logs.errors();
         assert.include(last, "job (99999 bytes)");
-        assert.include(last, isKept ? "kept for the next start" : "lost");
+        assert.include(last, isKept ? "stored for the next start" : "lost");
         assert.match(last ?? "", /60 seconds.*503/);
         assert.lengthOf(logs.errors(), isKept ? 0 : 1);
       }).pipe(Effect.provide(layer));
@@ -148,7 +150,7 @@ describe("Delivery", () => {
     const { layer, logs, unsent } = surrounded({
       complete: (jobId) => {
         sent.push(jobId);
-        return Effect.fail(new PostFailed({ status: 404, reason: "it answered 404" }));
+        return Effect.fail(new PostFailed({ status: 404, reason: "HTTP 404" }));
       },
     });
     return Effect.gen(function* () {
@@ -158,7 +160,7 @@ describe("Delivery", () => {
       assert.deepStrictEqual(sent, ["job"]);
       assert.deepStrictEqual(ids(unsent), ["job"]);
       assert.isEmpty(logs.warnings());
-      assert.match(logs.errors().join(), /job \(0\.1 MB\) is lost: .*not want.*404/);
+      assert.match(logs.errors().join(), /job \(0\.1 MB\) is lost: .*no longer accepts it.*404/);
       assert.deepStrictEqual(logs.jobs(), ["job"]);
     }).pipe(Effect.provide(layer));
   });
@@ -168,7 +170,7 @@ describe("Delivery", () => {
     const { layer, unsent } = surrounded({
       complete: (_id, body) => {
         sent.push(body.length);
-        return Effect.fail(new PostFailed({ status: 413, reason: "it answered 413" }));
+        return Effect.fail(new PostFailed({ status: 413, reason: "HTTP 413" }));
       },
     });
     return Effect.gen(function* () {
@@ -199,7 +201,7 @@ describe("Delivery", () => {
       }).pipe(Effect.provide(layer));
       assert.deepStrictEqual(ids(unsent), ["job"]);
       assert.deepStrictEqual(finished, ["job"]);
-      assert.match(logs.errors().join(), /job .* is lost: the worker ended/);
+      assert.match(logs.errors().join(), /job .* is lost: the worker stopped/);
     });
   });
 

@@ -118,7 +118,7 @@ describe("a folder of results that others can write to", () => {
       const store = yield* storeAt("/store", Layer.merge(layer, Path.layer));
       assert.isFalse(yield* store.keep(result));
       assert.deepStrictEqual(logs.errors(), [
-        "/store can't keep a result: it is mounted read-only (EROFS). Mount it writable.",
+        "/store can't store a result: it is mounted read-only (EROFS). Mount it writable.",
       ]);
     }).pipe(Effect.provide(logs.layer));
   });
@@ -152,7 +152,7 @@ describe("a folder of results that others can write to", () => {
       assert.isTrue(yield* inStore(plant(GIBIBYTE - rest), keepOne));
       assert.isFalse(yield* inStore(plant(GIBIBYTE - rest + 2), keepOne));
       assert.lengthOf(logs.warnings(), 1);
-      assert.match(logs.warnings().join(), /store is full: no more than 1 GB/);
+      assert.match(logs.warnings().join(), /store is full: the limit is 1 GB/);
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
@@ -203,7 +203,7 @@ describe("a folder of results that others can write to", () => {
           ),
       );
       assert.isFalse(isKept);
-      assert.match(logs.errors().join(), /store can't keep a result/);
+      assert.match(logs.errors().join(), /store can't store a result/);
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
