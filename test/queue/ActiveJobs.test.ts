@@ -6,7 +6,7 @@ import { makeActiveJobs } from "../../src/queue/ActiveJobs.ts";
 import { turns } from "../support/effects/Interruption.ts";
 import { isDone } from "../support/effects/Waiting.ts";
 
-/** Code that runs until it is stopped, which takes until `gate` opens. */
+/** Code that runs until it is stopped; stopping takes until `gate` opens. */
 const code = Effect.fnUntraced(function* (gate: Effect.Effect<void> = Effect.void) {
   const fiber = yield* Effect.forkChild(Effect.onInterrupt(Effect.never, () => gate));
   yield* turns(20);
@@ -14,7 +14,7 @@ const code = Effect.fnUntraced(function* (gate: Effect.Effect<void> = Effect.voi
 });
 
 describe("ActiveJobs", () => {
-  it.effect("knows its jobs from when they are added until they are removed", () =>
+  it.effect("has each job from when it is added until it is removed", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(3);
       assert.strictEqual(activeJobs.count(), 0);
@@ -34,7 +34,7 @@ describe("ActiveJobs", () => {
     }),
   );
 
-  it.effect("names each job once whose result is not delivered, at work or not", () =>
+  it.effect("lists the id of each active or undelivered job once", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(3);
       const one = yield* activeJobs.add("one");
@@ -50,24 +50,26 @@ describe("ActiveJobs", () => {
     }),
   );
 
-  it.effect("finds the latest job of an id, and removes each one by itself", () =>
-    Effect.gen(function* () {
-      const activeJobs = yield* makeActiveJobs(3);
-      const earlier = yield* activeJobs.add("same");
-      const later = yield* activeJobs.add("same");
-      assert.strictEqual(activeJobs.find("same"), later);
-      const removal = yield* Effect.forkChild(earlier.awaitRemoval);
-      yield* turns(20);
-      assert.isFalse(isDone(removal));
-      yield* earlier.remove;
-      yield* Fiber.join(removal);
-      assert.deepStrictEqual(activeJobs.all(), [later]);
-      yield* later.remove;
-      assert.isEmpty(activeJobs.all());
-    }),
+  it.effect(
+    "finds the latest job with an id, and removes jobs with the same id independently",
+    () =>
+      Effect.gen(function* () {
+        const activeJobs = yield* makeActiveJobs(3);
+        const earlier = yield* activeJobs.add("same");
+        const later = yield* activeJobs.add("same");
+        assert.strictEqual(activeJobs.find("same"), later);
+        const removal = yield* Effect.forkChild(earlier.awaitRemoval);
+        yield* turns(20);
+        assert.isFalse(isDone(removal));
+        yield* earlier.remove;
+        yield* Fiber.join(removal);
+        assert.deepStrictEqual(activeJobs.all(), [later]);
+        yield* later.remove;
+        assert.isEmpty(activeJobs.all());
+      }),
   );
 
-  it.effect("waits until there are free slots, and tells how many", () =>
+  it.effect("waits until there are free slots, and returns their number", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(2);
       assert.strictEqual(yield* activeJobs.freeSlots, 2);
@@ -86,7 +88,7 @@ describe("ActiveJobs", () => {
     }),
   );
 
-  it.effect("gives each slot to one job at a time, until its scope ends", () =>
+  it.effect("gives each slot to one job at a time, until its scope closes", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(2);
       const first = yield* Scope.make();
@@ -100,11 +102,11 @@ describe("ActiveJobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.effect("stops the code of a job and waits for its end", () =>
+  it.effect("stops the code of a job and waits until it has stopped", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(1);
       const job = yield* activeJobs.add("job");
-      // Opens at the end of the test too, which waits for the code.
+      // Also opens if the test fails, since the end of the test waits for the code.
       const gate = yield* Effect.acquireRelease(Deferred.make<void>(), (deferred) =>
         Deferred.succeed(deferred, undefined),
       );
@@ -125,7 +127,7 @@ describe("ActiveJobs", () => {
     }),
   );
 
-  it.effect("stops the code of a job as it begins if it was to be stopped before", () =>
+  it.effect("stops the code of a job as soon as it starts if a stop was requested before", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(1);
       const job = yield* activeJobs.add("job");

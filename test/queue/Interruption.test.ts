@@ -11,71 +11,69 @@ import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
 import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
 
-/** The most steps of the scheduler that the interrupted effects take. */
+/** The maximum number of scheduler steps that the interrupted effects take. */
 const STEPS = 40;
 
 const steps = Array.from({ length: STEPS }, (_, step) => step);
 
-const ROOM = 256 * 1024 * 1024;
-const large = new Uint8Array(ROOM);
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+const large = new Uint8Array(MAX_WAITING_BYTES);
 
 describe("an interruption at any step", { timeout: 60_000 }, () => {
-  it.effect(
-    "of a job by RunPod releases its slot, and the next job runs beside the other one",
-    () =>
-      Effect.forEach(
-        steps,
-        Effect.fnUntraced(function* (step) {
-          const offered = yield* Queue.unbounded<string>();
-          const stops = yield* Queue.unbounded<string>();
-          const gate = yield* Deferred.make<void>();
-          const wasTaken = yield* Deferred.make<void>();
-          const running = new Set<string>();
-          const results: Array<string> = [];
-          const layer = inMemoryWorker(
-            {
-              take: () =>
-                Effect.map(Queue.take(offered), (id) => {
-                  Deferred.doneUnsafe(wasTaken, Effect.void);
-                  return { jobs: [{ id }], invalid: [] };
-                }),
-              stops: Effect.map(Queue.take(stops), (id) => [id]),
-              complete: (id) => Effect.sync(() => results.push(id)),
-            },
-            { WORKER_CONCURRENCY: "2" },
-          );
-          yield* Effect.gen(function* () {
-            const worker = yield* QueueWorker;
-            const fiber = yield* Effect.forkChild(
-              worker.run(({ id }) =>
-                Effect.andThen(
-                  Effect.sync(() => running.add(id)),
-                  Deferred.await(gate),
-                ),
+  it.effect("of a job by RunPod releases its slot for the next job", () =>
+    Effect.forEach(
+      steps,
+      Effect.fnUntraced(function* (step) {
+        const offered = yield* Queue.unbounded<string>();
+        const stops = yield* Queue.unbounded<string>();
+        const gate = yield* Deferred.make<void>();
+        const wasTaken = yield* Deferred.make<void>();
+        const running = new Set<string>();
+        const results: Array<string> = [];
+        const layer = inMemoryWorker(
+          {
+            take: () =>
+              Effect.map(Queue.take(offered), (id) => {
+                Deferred.doneUnsafe(wasTaken, Effect.void);
+                return { jobs: [{ id }], invalid: [] };
+              }),
+            stops: Effect.map(Queue.take(stops), (id) => [id]),
+            complete: (id) => Effect.sync(() => results.push(id)),
+          },
+          { WORKER_CONCURRENCY: "2" },
+        );
+        yield* Effect.gen(function* () {
+          const worker = yield* QueueWorker;
+          const fiber = yield* Effect.forkChild(
+            worker.run(({ id }) =>
+              Effect.andThen(
+                Effect.sync(() => running.add(id)),
+                Deferred.await(gate),
               ),
-            );
-            yield* Queue.offer(offered, "first");
-            yield* Deferred.await(wasTaken);
-            yield* turns(step);
-            yield* Queue.offer(stops, "first");
-            yield* turns(2 * STEPS);
-            yield* Queue.offerAll(offered, ["second", "third"]);
-            yield* turns(4 * STEPS);
-            assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
-            yield* Deferred.succeed(gate, undefined);
-            yield* worker.drain;
-            yield* Fiber.join(fiber);
-            assert.sameMembers(
-              results.filter((id) => id !== "first"),
-              ["second", "third"],
-            );
-          }).pipe(Effect.provide(layer));
-        }),
-        { discard: true },
-      ),
+            ),
+          );
+          yield* Queue.offer(offered, "first");
+          yield* Deferred.await(wasTaken);
+          yield* turns(step);
+          yield* Queue.offer(stops, "first");
+          yield* turns(2 * STEPS);
+          yield* Queue.offerAll(offered, ["second", "third"]);
+          yield* turns(4 * STEPS);
+          assert.includeMembers([...running], ["second", "third"], `stopped after step ${step}`);
+          yield* Deferred.succeed(gate, undefined);
+          yield* worker.drain;
+          yield* Fiber.join(fiber);
+          assert.sameMembers(
+            results.filter((id) => id !== "first"),
+            ["second", "third"],
+          );
+        }).pipe(Effect.provide(layer));
+      }),
+      { discard: true },
+    ),
   );
 
-  it.effect("of the worker loses no job without logging it", () =>
+  it.effect("of the worker loses no job without an entry in the log", () =>
     Effect.forEach(
       steps,
       Effect.fnUntraced(function* (step) {
@@ -117,7 +115,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
     ),
   );
 
-  it.effect("of Delivery.accept releases all room, and finishes each result once", () =>
+  it.effect("of Delivery.accept releases the memory limit, and finishes each result once", () =>
     Effect.forEach(
       steps,
       Effect.fnUntraced(function* (step) {
@@ -144,7 +142,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
           yield* turns(step);
           yield* Effect.all([Fiber.interrupt(first), Fiber.interrupt(second)]);
           yield* Deferred.succeed(gate, undefined);
-          // It needs all the room.
+          // It needs the whole capacity.
           yield* handOver("third");
           yield* idle;
           assert.deepStrictEqual(finished, sent, `interrupted after step ${step}`);
@@ -155,7 +153,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
     ),
   );
 
-  it.effect("of Delivery.accept leaves no delivery that the worker's end does not wait for", () =>
+  it.effect("of Delivery.accept leaves no delivery running after Delivery.idle completes", () =>
     interruptedAtEveryStep((interrupted, about) => {
       const begun: Array<string> = [];
       const ended: Array<string> = [];
@@ -178,7 +176,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
     }),
   );
 
-  it.effect("of Delivery.resume loses no result that was loaded from the disk", () =>
+  it.effect("of Delivery.resume loses no result that was loaded from disk", () =>
     interruptedAtEveryStep((interrupted, about) => {
       const loaded: Array<string> = [];
       const sent: Array<string> = [];
@@ -211,8 +209,8 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
   );
 });
 
-describe("a delivery that fails by a defect", () => {
-  it.effect("is logged as lost, and its bytes and its job are released", () => {
+describe("a delivery that fails with a defect", () => {
+  it.effect("is logged as lost, and releases its memory and its job", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const { accept, idle } = yield* Delivery;

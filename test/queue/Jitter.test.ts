@@ -9,7 +9,7 @@ import { PostFailed, TakeFailed } from "../../src/queue/runpod/RequestFailed.ts"
 import { fakeJobQueue } from "../support/fakes/FakeJobQueue.ts";
 import { inMemoryWorker } from "../support/fakes/InMemoryQueueWorker.ts";
 
-/** Notes when it is called, and gives what comes between two calls in milliseconds. */
+/** Records the times of calls, and returns the pauses between them in milliseconds. */
 const recorder = () => {
   const times: Array<number> = [];
   return {
@@ -18,7 +18,7 @@ const recorder = () => {
   };
 };
 
-/** Many workers that fail at the same time must not come back at the same time. */
+/** Checks that pauses are random, so that workers that fail at the same time do not retry at the same time. */
 const assertJittered = (
   pauses: ReadonlyArray<number>,
   planned: ReadonlyArray<number>,
@@ -26,14 +26,14 @@ const assertJittered = (
 ) => {
   const shares = planned.map((pause, index) => (pauses[index] ?? 0) / pause);
   for (const share of shares) assert.isTrue(share >= least && share <= most, `${pauses}`);
-  // Milliseconds are rounded, which alone is no jitter.
+  // The rounding of milliseconds alone is no jitter.
   assert.isAbove(Math.max(...shares) - Math.min(...shares), 0.01, `${pauses}`);
 };
 
 const PLANNED = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
 
-describe("pauses are longer or shorter at random", () => {
-  it.effect("between takes that fail", () => {
+describe("random jitter is added to the pauses", () => {
+  it.effect("between failed takes", () => {
     const { call, pauses } = recorder();
     const take = () => Effect.andThen(call, Effect.fail(new TakeFailed({ reason: "no" })));
     return Effect.gen(function* () {

@@ -15,7 +15,7 @@ const layer = (rerunsUnfinished: boolean) =>
 const interrupted = Exit.failCause(Cause.interrupt());
 
 describe("the outcome of a job", () => {
-  it.effect("is a result for a value, an error and a job that the shutdown stopped", () =>
+  it.effect("is a result for a value, for an error and for a job that is stopped by shutdown", () =>
     Effect.gen(function* () {
       const outcomeOf = yield* makeJobOutcome;
       const textOf = (...given: Parameters<typeof outcomeOf>) => {
@@ -29,19 +29,19 @@ describe("the outcome of a job", () => {
       );
       assert.include(textOf(interrupted, "shut down"), "WORKER_SHUTDOWN_GRACE (7 seconds)");
       assert.include(textOf(interrupted, undefined), "The worker stopped before the job finished");
-      // Its code ended in the moment in which it was to be stopped.
+      // Its code finished just before it was stopped.
       assert.strictEqual(textOf(Exit.succeed(1), "stopped by RunPod"), '{"output":1}');
     }).pipe(Effect.provide(layer(false))),
   );
 
-  it.effect("is no result for a job that RunPod stopped", () =>
+  it.effect("has no result for a job that RunPod stopped", () =>
     Effect.gen(function* () {
       const outcomeOf = yield* makeJobOutcome;
       assert.strictEqual(outcomeOf(interrupted, "stopped by RunPod")._tag, "Stopped");
     }).pipe(Effect.provide(layer(true))),
   );
 
-  it.effect("is left to a queue that runs unfinished jobs again, unless the job was stopped", () =>
+  it.effect("is a rerun if the queue runs unfinished jobs again, unless the job was stopped", () =>
     Effect.gen(function* () {
       const outcomeOf = yield* makeJobOutcome;
       assert.strictEqual(outcomeOf(interrupted, undefined)._tag, "Requeued");

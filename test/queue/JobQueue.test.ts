@@ -7,8 +7,8 @@ import { Webhooks } from "../../src/queue/runpod/Webhooks.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { startWorker, echo } from "../support/fakes/RunningQueueWorker.ts";
 
-describe.concurrent("a worker is told", () => {
-  const NONSENSE: ReadonlyArray<readonly [string, string, string?]> = [
+describe.concurrent("a worker that polls for jobs", () => {
+  const INVALID_BODIES: ReadonlyArray<readonly [string, string, string?]> = [
     ["HTML", "<html>busy</html>", "text/html"],
     ["cut JSON", '{"id": "a", "inp'],
     ["an empty body", ""],
@@ -17,16 +17,18 @@ describe.concurrent("a worker is told", () => {
     ["a job without an id", '{"input": 1}'],
     ["an empty list", "[]"],
   ];
-  it.live.each(NONSENSE)("%s instead of a job, and goes on", ([, text, contentType]) =>
-    Effect.gen(function* () {
-      const { service } = yield* startWorker(echo);
-      service.answer(text, contentType);
-      const id = service.submit("after");
-      assert.strictEqual((yield* service.result(id)).body["output"], "after");
-    }).pipe(Effect.scoped),
+  it.live.each(INVALID_BODIES)(
+    "ignores a response with %s, and takes the next job",
+    ([, text, contentType]) =>
+      Effect.gen(function* () {
+        const { service } = yield* startWorker(echo);
+        service.answer(text, contentType);
+        const id = service.submit("after");
+        assert.strictEqual((yield* service.result(id)).body["output"], "after");
+      }).pipe(Effect.scoped),
   );
 
-  it.live("an invalid job, and shows no part of a secret in it, wherever it is cut", () =>
+  it.live("logs an invalid job without any part of a secret in it, wherever it is truncated", () =>
     Effect.gen(function* () {
       const secret = "a-secret-of-this-worker-0123456789";
       const { service, logs } = yield* startWorker(echo, {
@@ -50,7 +52,7 @@ describe.concurrent("a worker is told", () => {
     [500, 400],
     [503, 400],
   ])(
-    "status %i, and asks again after a while",
+    "polls again after a pause when the response has status %i",
     ([status, pause]) =>
       Effect.gen(function* () {
         const { service } = yield* startWorker(echo, {}, ({ faults }) =>
@@ -63,18 +65,16 @@ describe.concurrent("a worker is told", () => {
     15_000,
   );
 
-  it.live(
-    "that there is nothing, at once, again and again, and asks no more than twice a second",
-    () =>
-      Effect.gen(function* () {
-        const { service } = yield* startWorker(echo, { hold: 0 });
-        yield* service.seen("take", 4);
-        const [first, , , fourth] = service.requests.filter(({ route }) => route === "take");
-        assert.isAtLeast((fourth?.at ?? 0) - (first?.at ?? 0), 1500);
-      }).pipe(Effect.scoped),
+  it.live("polls at most twice a second when responses are empty and immediate", () =>
+    Effect.gen(function* () {
+      const { service } = yield* startWorker(echo, { hold: 0 });
+      yield* service.seen("take", 4);
+      const [first, , , fourth] = service.requests.filter(({ route }) => route === "take");
+      assert.isAtLeast((fourth?.at ?? 0) - (first?.at ?? 0), 1500);
+    }).pipe(Effect.scoped),
   );
 
-  it.live("of resets, cut answers and jobs in lists, and takes all that can be used", () =>
+  it.live("runs the valid jobs of a list, after a connection reset and a truncated response", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("take", (number) =>
@@ -94,12 +94,12 @@ describe.concurrent("a worker is told", () => {
 
 describe("a job that is too complex", () => {
   const COMPLEX = [
-    ["lists in each other", `{"a":${"[".repeat(3_000_000)}${"]".repeat(3_000_000)}}`],
+    ["nested lists", `{"a":${"[".repeat(3_000_000)}${"]".repeat(3_000_000)}}`],
     ["700,000 arguments", `{"kwargs":{${'"k":1,'.repeat(700_000)}"k":1}}`],
     ["a million lists", `{"args":[${"[],".repeat(1_000_000)}[]]}`],
   ] as const;
   it.live.each(COMPLEX)(
-    "with %s fails with the limit, and the jobs beside it run",
+    "with %s fails with the limit in its error, and the other jobs of the response run",
     ([, input]) =>
       Effect.gen(function* () {
         const { service } = yield* startWorker(echo);
@@ -117,7 +117,7 @@ describe("a job that is too complex", () => {
   );
 
   it.live(
-    "fails too when it comes alone, and without an id is only logged",
+    "fails if it is the only one in the response, and is only logged if it has no id",
     () =>
       Effect.gen(function* () {
         const { service, logs } = yield* startWorker(echo);
@@ -132,8 +132,8 @@ describe("a job that is too complex", () => {
   );
 });
 
-/** A queue whose service answers every take with this. */
-const answering = (status: number, text: string) =>
+/** A queue whose service sends this response to every take. */
+const respondingWith = (status: number, text: string) =>
   JobQueue.layerNoDeps.pipe(
     Layer.provide(Webhooks.layer),
     Layer.provide([
@@ -156,7 +156,7 @@ const taking = Effect.flatMap(JobQueue, (queue) => queue.take(1, false));
 
 describe("JobQueue", () => {
   it.effect.prop(
-    "takes any JSON for what it is: jobs, or nothing",
+    "reads valid jobs or nothing from any JSON document",
     { document: Schema.Json },
     ({ document }) =>
       Effect.gen(function* () {
@@ -164,11 +164,11 @@ describe("JobQueue", () => {
         const list = Array.isArray(document) ? document : [document];
         assert.isAtMost(jobs.length + invalid.length, list.length);
         for (const { id } of jobs) assert.isNotEmpty(id);
-      }).pipe(Effect.provide(answering(200, JSON.stringify(document)))),
+      }).pipe(Effect.provide(respondingWith(200, JSON.stringify(document)))),
   );
 
   it.effect.prop(
-    "takes any text for nothing, and any status for a failure that can be told",
+    "returns nothing or a failure with the status for any text and any error status",
     {
       text: Schema.String,
       status: Schema.Int.check(Schema.isBetween({ minimum: 201, maximum: 599 })),
@@ -177,7 +177,7 @@ describe("JobQueue", () => {
       Effect.gen(function* () {
         const isEmpty = [204, 205, 304].includes(status);
         const outcome = yield* Effect.result(
-          Effect.provide(taking, answering(status, isEmpty ? "" : text)),
+          Effect.provide(taking, respondingWith(status, isEmpty ? "" : text)),
         );
         if (outcome._tag === "Success") assert.include([204, 400], status);
         else assert.include(outcome.failure.message, String(status));

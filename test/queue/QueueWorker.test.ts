@@ -13,8 +13,8 @@ class OddInput extends Schema.TaggedError<OddInput>()("OddInput", { input: Schem
   }
 }
 
-describe.concurrent("Worker", () => {
-  it.live("takes jobs, has them handled and brings the results back", () =>
+describe.concurrent("QueueWorker", () => {
+  it.live("takes jobs, runs the handler and sends the results", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(echo);
       const ids = [1, "two", [3], { four: 4 }, false, 0].map((input) => service.submit(input));
@@ -37,15 +37,15 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("sends errors where the service wants them", () =>
+  it.live("sends errors in the top-level error field", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(({ input }) =>
         input === "throws"
           ? Effect.fail(new OddInput({ input: String(input) }))
           : Effect.succeed({ success: false, error: "it broke", stdout: "…" }),
       );
-      const told = yield* service.result(service.submit("told"));
-      assert.deepStrictEqual(told.body, {
+      const returned = yield* service.result(service.submit("returns"));
+      assert.deepStrictEqual(returned.body, {
         output: { success: false, stdout: "…" },
         error: "it broke",
       });
@@ -54,7 +54,7 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("streams the values of a handler's stream in order, and sends them all at the end", () =>
+  it.live("sends the values of a handler's stream in order, and all of them in the result", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(() => Stream.make(1, 2, 3));
       const id = service.submit("go");
@@ -64,33 +64,35 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("runs as many jobs at once as it may, and asks for as many as it has room for", () =>
-    Effect.gen(function* () {
-      const gate = yield* Deferred.make<void>();
-      let running = 0;
-      let most = 0;
-      const { service } = yield* startWorker(
-        () =>
-          Effect.gen(function* () {
-            running += 1;
-            most = Math.max(most, running);
-            yield* Deferred.await(gate);
-            running -= 1;
-          }),
-        { variables: { WORKER_CONCURRENCY: "3" } },
-      );
-      const ids = [1, 2, 3, 4, 5].map((input) => service.submit(input));
-      yield* eventually(() => running === 3);
-      const take = service.requests.find(({ route }) => route === "take");
-      assert.strictEqual(take?.url.pathname, "/job-take-batch/pod-1");
-      assert.strictEqual(take?.url.searchParams.get("batch_size"), "3");
-      yield* Deferred.succeed(gate, undefined);
-      yield* Effect.forEach(ids, service.result);
-      assert.strictEqual(most, 3);
-    }).pipe(Effect.scoped),
+  it.live(
+    "runs up to WORKER_CONCURRENCY jobs at once, and takes as many as there are free slots",
+    () =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>();
+        let running = 0;
+        let most = 0;
+        const { service } = yield* startWorker(
+          () =>
+            Effect.gen(function* () {
+              running += 1;
+              most = Math.max(most, running);
+              yield* Deferred.await(gate);
+              running -= 1;
+            }),
+          { variables: { WORKER_CONCURRENCY: "3" } },
+        );
+        const ids = [1, 2, 3, 4, 5].map((input) => service.submit(input));
+        yield* eventually(() => running === 3);
+        const take = service.requests.find(({ route }) => route === "take");
+        assert.strictEqual(take?.url.pathname, "/job-take-batch/pod-1");
+        assert.strictEqual(take?.url.searchParams.get("batch_size"), "3");
+        yield* Deferred.succeed(gate, undefined);
+        yield* Effect.forEach(ids, service.result);
+        assert.strictEqual(most, 3);
+      }).pipe(Effect.scoped),
   );
 
-  it.live("stops the job that it is told to stop, and no other, and reports nothing of it", () =>
+  it.live("stops only the job that RunPod stops, and sends no result for it", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const ended: Array<string> = [];
@@ -116,7 +118,7 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("runs a job again that comes back while its stopped run is still ending", () =>
+  it.live("runs a job again that is delivered again while its stopped run is ending", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       let starts = 0;
@@ -135,7 +137,7 @@ describe.concurrent("Worker", () => {
       service.stop(id);
       yield* service.seen("stop", 2);
       service.submit(1, id);
-      // It has been taken when the next is asked for.
+      // It was taken before the third take.
       yield* service.seen("take", 3);
       yield* Deferred.succeed(gate, undefined);
       assert.deepStrictEqual((yield* service.result(id)).body, { output: "second" });
@@ -143,7 +145,7 @@ describe.concurrent("Worker", () => {
   );
 
   it.live(
-    "finishes what it has when it is drained, takes no more, and goes on with its heartbeat",
+    "finishes running jobs when it drains, takes no new ones, and continues its heartbeat",
     () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>();
@@ -174,7 +176,7 @@ describe.concurrent("Worker", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live("ends within a second when it is drained with a poll open", () =>
+  it.live("ends within a second when it drains during a poll", () =>
     Effect.gen(function* () {
       const { service, drain, ended } = yield* startWorker(echo, { hold: 60_000 });
       yield* service.seen("take", 1);
@@ -184,22 +186,24 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("ends jobs that do not end in time, and says so to their clients", () =>
-    Effect.gen(function* () {
-      const { service, drain, ended } = yield* startWorker(() => Effect.never, {
-        variables: { WORKER_SHUTDOWN_GRACE: "0.2" },
-      });
-      const id = service.submit(1);
-      yield* eventually(() => service.pings.at(-1)?.ids.length === 1);
-      yield* drain;
-      yield* ended;
-      const { body } = yield* service.result(id);
-      assert.include(String(body["error"]), "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
-    }).pipe(Effect.scoped),
+  it.live(
+    "stops jobs that do not finish within WORKER_SHUTDOWN_GRACE, and reports it in their results",
+    () =>
+      Effect.gen(function* () {
+        const { service, drain, ended } = yield* startWorker(() => Effect.never, {
+          variables: { WORKER_SHUTDOWN_GRACE: "0.2" },
+        });
+        const id = service.submit(1);
+        yield* eventually(() => service.pings.at(-1)?.ids.length === 1);
+        yield* drain;
+        yield* ended;
+        const { body } = yield* service.result(id);
+        assert.include(String(body["error"]), "WORKER_SHUTDOWN_GRACE (0.2 seconds)");
+      }).pipe(Effect.scoped),
   );
 
   it.live(
-    "runs a job once that is handed out twice while it has it, and again when that is over",
+    "ignores a duplicate delivery of a running job, and runs the job again after its result is delivered",
     () =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>();
@@ -225,7 +229,7 @@ describe.concurrent("Worker", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live("asks for a fresh container after one job when it is set to", () =>
+  it.live("requests a fresh container after one job with WORKER_REFRESH", () =>
     Effect.gen(function* () {
       const { service, ended } = yield* startWorker(echo, {
         variables: { WORKER_REFRESH: "true" },
@@ -236,7 +240,7 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("passes on that a handler asks for a fresh container", () =>
+  it.live("requests a fresh container when a handler returns refresh_worker", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(() => Effect.succeed({ a: 1, refresh_worker: true }));
       const { body } = yield* service.result(service.submit("x"));
@@ -244,25 +248,23 @@ describe.concurrent("Worker", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live(
-    "shows no secret of an error that a handler fails with, and one line of it in the log",
-    () =>
-      Effect.gen(function* () {
-        const secret = "a-secret-of-this-worker-0123456789";
-        const { service, logs } = yield* startWorker(
-          () => Effect.fail(new OddInput({ input: `${secret}\nand more` })),
-          { variables: { THIRD_PARTY_TOKEN: secret } },
-        );
-        const { body } = yield* service.result(service.submit(1));
-        assert.include(String(body["error"]), "OddInput: ***");
-        const failed = logs.warnings().filter((line) => line.startsWith("Job failed"));
-        assert.match(failed.join("|"), /^Job failed after .* s: OddInput: \*\*\*$/);
-      }).pipe(Effect.scoped),
+  it.live("masks secrets in a handler's error, and logs only its first line", () =>
+    Effect.gen(function* () {
+      const secret = "a-secret-of-this-worker-0123456789";
+      const { service, logs } = yield* startWorker(
+        () => Effect.fail(new OddInput({ input: `${secret}\nand more` })),
+        { variables: { THIRD_PARTY_TOKEN: secret } },
+      );
+      const { body } = yield* service.result(service.submit(1));
+      assert.include(String(body["error"]), "OddInput: ***");
+      const failed = logs.warnings().filter((line) => line.startsWith("Job failed"));
+      assert.match(failed.join("|"), /^Job failed after .* s: OddInput: \*\*\*$/);
+    }).pipe(Effect.scoped),
   );
 
-  it.effect("passes all that happens in a job on to who listens outside of it", () =>
+  it.effect("passes all events of a job to the listener of its caller", () =>
     Effect.gen(function* () {
-      const heard: Array<string> = [];
+      const received: Array<string> = [];
       const done = yield* Deferred.make<void>();
       let isGiven = false;
       const layer = inMemoryWorker({
@@ -291,15 +293,15 @@ describe.concurrent("Worker", () => {
         Effect.provideService(
           JobListener,
           listenerOf({
-            StageStarted: ({ stage }) => heard.push(stage),
-            OutputWritten: ({ lines }) => heard.push(lines),
-            GpuLost: () => heard.push("poisoned"),
-            Ended: ({ end }) => heard.push(end),
+            StageStarted: ({ stage }) => received.push(stage),
+            OutputWritten: ({ lines }) => received.push(lines),
+            GpuLost: () => received.push("GPU lost"),
+            Ended: ({ end }) => received.push(end),
           }),
         ),
         Effect.provide(layer),
       );
-      assert.deepStrictEqual(heard, ["running", "a line\n", "poisoned", "cuda"]);
+      assert.deepStrictEqual(received, ["running", "a line\n", "GPU lost", "cuda"]);
     }),
   );
 });

@@ -24,8 +24,8 @@ const yielding =
       return success({ json_result: [...values] });
     });
 
-describe.concurrent("values that a job tells of are streamed", () => {
-  it.live("in order, before the result, also when some have to be sent again", () =>
+describe.concurrent("the values of a generator", () => {
+  it.live("are sent in order and before the result, with retries", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(yielding(["a", "b", "c"]), {}, ({ faults }) =>
         faults("stream", (number) => (number === 1 ? { kind: "status", status: 503 } : undefined)),
@@ -39,7 +39,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("but not those that are too large, which the log counts", () =>
+  it.live("are dropped when they are too large, and the log counts them", () =>
     Effect.gen(function* () {
       const { service, logs } = yield* startWorker(yielding(["a", "x".repeat(1_100_000), "c"]));
       const id = service.submit(1);
@@ -49,13 +49,13 @@ describe.concurrent("values that a job tells of are streamed", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("and never waits for a service that is slow", () =>
+  it.live("do not keep the slot of their job while RunPod is slow", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(yielding(["a", "b"]), {}, ({ faults }) =>
         faults("stream", () => ({ kind: "hang" })),
       );
       service.submit(1);
-      // The handler is done and its slot free, though no value has left.
+      // The handler has finished and its slot is free, though no value was sent.
       const next = service.submit(2);
       yield* service.seen("stream", 2);
       yield* eventually(() => service.pings.at(-1)?.ids.includes(next) === true);
@@ -63,7 +63,7 @@ describe.concurrent("values that a job tells of are streamed", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("and no more of them than 16 MB wait for a service that is slow", () => {
+  it.live("wait up to 16 MB in all while RunPod is slow; the others are dropped", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
@@ -82,21 +82,18 @@ describe.concurrent("values that a job tells of are streamed", () => {
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
-  it.effect(
-    "and does not wait for ever for a service that takes none, nor keeps too many for it",
-    () => {
-      const logs = keptLogs();
-      return Effect.gen(function* () {
-        const { offer, end } = yield* chunkStream(
-          fakeJobQueue({ chunk: () => Effect.never }),
-          "job-1",
-        );
-        const value = "x".repeat(900_000);
-        for (let number = 0; number < 30; number += 1) offer(value);
-        yield* advanceUntilDone(end);
-        const [warning] = logs.warnings();
-        assert.match(String(warning), /^\d+ of 30 values .* RunPod was too slow/);
-      }).pipe(Effect.scoped, Effect.provide(logs.layer));
-    },
-  );
+  it.effect("are dropped after a timeout when RunPod accepts none", () => {
+    const logs = keptLogs();
+    return Effect.gen(function* () {
+      const { offer, end } = yield* chunkStream(
+        fakeJobQueue({ chunk: () => Effect.never }),
+        "job-1",
+      );
+      const value = "x".repeat(900_000);
+      for (let number = 0; number < 30; number += 1) offer(value);
+      yield* advanceUntilDone(end);
+      const [warning] = logs.warnings();
+      assert.match(String(warning), /^\d+ of 30 values .* RunPod was too slow/);
+    }).pipe(Effect.scoped, Effect.provide(logs.layer));
+  });
 });

@@ -18,20 +18,20 @@ const resultOf = (jobId: string, bytes = 0): JobResult => ({
   isStream: false,
 });
 
-const ROOM = 256 * 1024 * 1024;
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 
-interface Surroundings {
+interface Options {
   readonly complete?: JobQueue["Service"]["complete"];
-  /** Whether a store keeps what is not delivered. */
+  /** Whether the store accepts undelivered results. */
   readonly isKept?: boolean;
-  /** What an earlier worker has kept. */
+  /** The results that an earlier worker stored. */
   readonly earlier?: ReadonlyArray<Effect.Effect<Option.Option<JobResult>>>;
-  /** How long a result is sent again, in seconds. */
-  readonly patience?: number;
+  /** WORKER_RESULT_RETRY in seconds. */
+  readonly retrySeconds?: number;
 }
 
-/** Delivery to a service and a store that are given, with the results that were to be kept. */
-const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: Surroundings) => {
+/** A `Delivery` with a given service and store; `unsent` are the results that were passed to the store. */
+const deliveryWith = ({ complete, isKept = false, earlier = [], retrySeconds = 60 }: Options) => {
   const logs = keptLogs();
   const unsent: Array<JobResult> = [];
   const store = ResultStore.of({
@@ -46,7 +46,7 @@ const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: S
     Layer.provide([
       Layer.succeed(JobQueue, fakeJobQueue(complete === undefined ? {} : { complete })),
       Layer.succeed(ResultStore, store),
-      Environment.layerOf({ WORKER_RESULT_RETRY: String(patience) }),
+      Environment.layerOf({ WORKER_RESULT_RETRY: String(retrySeconds) }),
     ]),
     Layer.provideMerge(logs.layer),
   );
@@ -56,62 +56,63 @@ const surrounded = ({ complete, isKept = false, earlier = [], patience = 60 }: S
 const ids = (results: ReadonlyArray<JobResult>) => results.map(({ jobId }) => jobId);
 
 describe("Delivery", () => {
-  it.effect("sends a result after what must come before it, and says when it is delivered", () => {
-    const seen: Array<string> = [];
-    const note = (what: string) => Effect.sync(() => void seen.push(what));
-    const { layer, logs, unsent } = surrounded({
-      complete: (jobId, body, isStream) => note(`${jobId} ${body.length} ${isStream}`),
-    });
-    return Effect.gen(function* () {
-      const { accept, idle } = yield* Delivery;
-      yield* accept(
-        { ...resultOf("job", 3), isStream: true },
-        Effect.andThen(Effect.yieldNow, note("before")),
-        note("finished"),
-      );
-      yield* idle;
-      assert.deepStrictEqual(seen, ["before", "job 3 true", "finished"]);
-      assert.isEmpty([...unsent, ...logs.warnings(), ...logs.errors()]);
-    }).pipe(Effect.provide(layer));
-  });
-
   it.effect(
-    "gives each try more time for a larger result, and a share of the time that is left",
-    () =>
-      Effect.gen(function* () {
-        for (const [patience, bytes, expected] of [
-          [300, 0, 30],
-          [300, 2_000_000, 32],
-          [20, 0, 2],
-          [5, 0, 1],
-          [0, 0, 1],
-          [0, 500_000, 1.5],
-          [600, 0, 60],
-          [3600, 0, 60],
-          [3600, 30_000_000, 90],
-        ] as const) {
-          const limits: Array<number> = [];
-          const { layer } = surrounded({
-            patience,
-            complete: (_id, _body, _isStream, limit) =>
-              Effect.sync(() => void limits.push(Duration.toSeconds(limit))),
-          });
-          yield* Effect.gen(function* () {
-            const { accept, idle } = yield* Delivery;
-            yield* accept(resultOf("job", bytes), Effect.void, Effect.void);
-            yield* idle;
-          }).pipe(Effect.provide(layer));
-          assert.deepStrictEqual(limits, [expected]);
-        }
-      }),
+    "runs the effect before a result, sends the result, and then reports the end of its delivery",
+    () => {
+      const seen: Array<string> = [];
+      const note = (what: string) => Effect.sync(() => void seen.push(what));
+      const { layer, logs, unsent } = deliveryWith({
+        complete: (jobId, body, isStream) => note(`${jobId} ${body.length} ${isStream}`),
+      });
+      return Effect.gen(function* () {
+        const { accept, idle } = yield* Delivery;
+        yield* accept(
+          { ...resultOf("job", 3), isStream: true },
+          Effect.andThen(Effect.yieldNow, note("before")),
+          note("finished"),
+        );
+        yield* idle;
+        assert.deepStrictEqual(seen, ["before", "job 3 true", "finished"]);
+        assert.isEmpty([...unsent, ...logs.warnings(), ...logs.errors()]);
+      }).pipe(Effect.provide(layer));
+    },
+  );
+
+  it.effect("sets the timeout of a try from WORKER_RESULT_RETRY and the size of the result", () =>
+    Effect.gen(function* () {
+      for (const [retrySeconds, bytes, expected] of [
+        [300, 0, 30],
+        [300, 2_000_000, 32],
+        [20, 0, 2],
+        [5, 0, 1],
+        [0, 0, 1],
+        [0, 500_000, 1.5],
+        [600, 0, 60],
+        [3600, 0, 60],
+        [3600, 30_000_000, 90],
+      ] as const) {
+        const limits: Array<number> = [];
+        const { layer } = deliveryWith({
+          retrySeconds,
+          complete: (_id, _body, _isStream, limit) =>
+            Effect.sync(() => void limits.push(Duration.toSeconds(limit))),
+        });
+        yield* Effect.gen(function* () {
+          const { accept, idle } = yield* Delivery;
+          yield* accept(resultOf("job", bytes), Effect.void, Effect.void);
+          yield* idle;
+        }).pipe(Effect.provide(layer));
+        assert.deepStrictEqual(limits, [expected]);
+      }
+    }),
   );
 
   it.effect.each([true, false])(
-    "sends a result again until its time is over, and then has it kept or logs its loss: %s",
+    "retries for WORKER_RESULT_RETRY, and then stores the result or logs its loss (stored: %s)",
     (isKept) => {
       const tries: Array<number> = [];
       const finished: Array<number> = [];
-      const { layer, logs, unsent } = surrounded({
+      const { layer, logs, unsent } = deliveryWith({
         isKept,
         complete: () =>
           Effect.flatMap(Clock.currentTimeMillis, (now) => {
@@ -145,9 +146,9 @@ describe("Delivery", () => {
     },
   );
 
-  it.effect("sends a result once that RunPod does not want any more", () => {
+  it.effect("does not retry after status 404", () => {
     const sent: Array<string> = [];
-    const { layer, logs, unsent } = surrounded({
+    const { layer, logs, unsent } = deliveryWith({
       complete: (jobId) => {
         sent.push(jobId);
         return Effect.fail(new PostFailed({ status: 404, reason: "HTTP 404" }));
@@ -165,9 +166,9 @@ describe("Delivery", () => {
     }).pipe(Effect.provide(layer));
   });
 
-  it.effect("keeps a result whose replacement is refused too", () => {
+  it.effect("stores a result when RunPod also rejects the error in its place", () => {
     const sent: Array<number> = [];
-    const { layer, unsent } = surrounded({
+    const { layer, unsent } = deliveryWith({
       complete: (_id, body) => {
         sent.push(body.length);
         return Effect.fail(new PostFailed({ status: 413, reason: "HTTP 413" }));
@@ -187,9 +188,9 @@ describe("Delivery", () => {
     }).pipe(Effect.provide(layer));
   });
 
-  it.effect("keeps what it could not send when the worker ends", () => {
+  it.effect("stores an undelivered result when the worker ends", () => {
     const finished: Array<string> = [];
-    const { layer, logs, unsent } = surrounded({ complete: () => Effect.never });
+    const { layer, logs, unsent } = deliveryWith({ complete: () => Effect.never });
     return Effect.gen(function* () {
       yield* Effect.gen(function* () {
         const { accept } = yield* Delivery;
@@ -205,8 +206,8 @@ describe("Delivery", () => {
     });
   });
 
-  it.effect("keeps a result that it accepts right before the worker ends", () => {
-    const { layer, unsent } = surrounded({ complete: () => Effect.never });
+  it.effect("stores a result that it accepts just before the worker ends", () => {
+    const { layer, unsent } = deliveryWith({ complete: () => Effect.never });
     return Effect.gen(function* () {
       yield* Effect.gen(function* () {
         const { accept } = yield* Delivery;
@@ -218,9 +219,9 @@ describe("Delivery", () => {
     });
   });
 
-  it.effect("keeps a result whose delivery breaks down, and continues with others", () => {
+  it.effect("stores a result whose delivery fails with a defect, and sends the next ones", () => {
     const sent: Array<string> = [];
-    const { layer, logs, unsent } = surrounded({
+    const { layer, logs, unsent } = deliveryWith({
       complete: (jobId) =>
         jobId === "broken"
           ? Effect.die(new Error("boom"))
@@ -237,15 +238,19 @@ describe("Delivery", () => {
     }).pipe(Effect.provide(layer));
   });
 
-  it.effect("sends small results side by side, and one that is larger than all the room", () => {
+  it.effect("sends results concurrently, also one that is larger than the memory limit", () => {
     const sent: Array<string> = [];
-    const { layer } = surrounded({
+    const { layer } = deliveryWith({
       complete: (jobId) =>
         jobId === "slow" ? Effect.never : Effect.sync(() => void sent.push(jobId)),
     });
     return Effect.gen(function* () {
       const { accept } = yield* Delivery;
-      for (const result of [resultOf("slow"), resultOf("next", 10), resultOf("huge", ROOM + 1)]) {
+      for (const result of [
+        resultOf("slow"),
+        resultOf("next", 10),
+        resultOf("huge", MAX_WAITING_BYTES + 1),
+      ]) {
         yield* accept(result, Effect.void, Effect.void);
       }
       yield* turns(50);
@@ -253,43 +258,46 @@ describe("Delivery", () => {
     }).pipe(Effect.provide(layer));
   });
 
-  it.effect("sends what an earlier worker kept, and loads no more than there is room for", () => {
-    const loaded: Array<string> = [];
-    const sent: Array<string> = [];
-    const gate = Deferred.makeUnsafe<void>();
-    const load = (result: JobResult) =>
-      Effect.sync(() => {
-        loaded.push(result.jobId);
-        return Option.some(result);
+  it.effect(
+    "sends the results that an earlier worker stored, and loads them only within the memory limit",
+    () => {
+      const loaded: Array<string> = [];
+      const sent: Array<string> = [];
+      const gate = Deferred.makeUnsafe<void>();
+      const load = (result: JobResult) =>
+        Effect.sync(() => {
+          loaded.push(result.jobId);
+          return Option.some(result);
+        });
+      const { layer } = deliveryWith({
+        earlier: [
+          Effect.succeedNone,
+          load(resultOf("one", MAX_WAITING_BYTES)),
+          load(resultOf("two", MAX_WAITING_BYTES)),
+          load(resultOf("three")),
+        ],
+        complete: (jobId) =>
+          Effect.andThen(
+            Deferred.await(gate),
+            Effect.sync(() => void sent.push(jobId)),
+          ),
       });
-    const { layer } = surrounded({
-      earlier: [
-        Effect.succeedNone,
-        load(resultOf("one", ROOM)),
-        load(resultOf("two", ROOM)),
-        load(resultOf("three")),
-      ],
-      complete: (jobId) =>
-        Effect.andThen(
-          Deferred.await(gate),
-          Effect.sync(() => void sent.push(jobId)),
-        ),
-    });
-    return Effect.gen(function* () {
-      const { resume, idle } = yield* Delivery;
-      const resuming = yield* Effect.forkChild(resume);
-      yield* turns(50);
-      assert.deepStrictEqual(loaded, ["one", "two"]);
-      yield* Deferred.succeed(gate, undefined);
-      yield* Fiber.join(resuming);
-      yield* idle;
-      assert.deepStrictEqual(sent, ["one", "two", "three"]);
-    }).pipe(Effect.provide(layer));
-  });
+      return Effect.gen(function* () {
+        const { resume, idle } = yield* Delivery;
+        const resuming = yield* Effect.forkChild(resume);
+        yield* turns(50);
+        assert.deepStrictEqual(loaded, ["one", "two"]);
+        yield* Deferred.succeed(gate, undefined);
+        yield* Fiber.join(resuming);
+        yield* idle;
+        assert.deepStrictEqual(sent, ["one", "two", "three"]);
+      }).pipe(Effect.provide(layer));
+    },
+  );
 
-  it.effect("keeps the slot of a job while there is no room for its result", () => {
+  it.effect("keeps the slot of a job while the memory limit is reached", () => {
     const gate = Deferred.makeUnsafe<void>();
-    const { layer } = surrounded({ complete: () => Deferred.await(gate) });
+    const { layer } = deliveryWith({ complete: () => Deferred.await(gate) });
     return Effect.gen(function* () {
       const { accept, idle } = yield* Delivery;
       const large = (jobId: string) =>

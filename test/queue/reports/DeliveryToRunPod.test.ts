@@ -8,8 +8,8 @@ import { eventually } from "../../support/effects/Waiting.ts";
 import { startWorker, echo } from "../../support/fakes/RunningQueueWorker.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
-describe.concurrent("a result is delivered", () => {
-  it.live.each([500, 502, 429, 408])("again after status %i, the same bytes", (status) =>
+describe.concurrent("a result", () => {
+  it.live.each([500, 502, 429, 408])("is sent again unchanged after status %i", (status) =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("done", (number) => (number < 2 ? { kind: "status", status } : undefined)),
@@ -19,7 +19,7 @@ describe.concurrent("a result is delivered", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("again after a reset and after no answer, while other jobs run", () =>
+  it.live("is sent again after a connection reset and a timeout, while other jobs run", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(echo, {}, ({ faults }) =>
         faults("done", (number) =>
@@ -32,7 +32,7 @@ describe.concurrent("a result is delivered", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live.each([400, 413])("as an error that names its size after status %i", (status) =>
+  it.live.each([400, 413])("is replaced by an error with its size after status %i", (status) =>
     Effect.gen(function* () {
       const { service, logs } = yield* startWorker(
         () => Effect.succeed("x".repeat(2_000_000)),
@@ -47,23 +47,25 @@ describe.concurrent("a result is delivered", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live.each([401, 403, 404])("not again after status %i, and logs the loss", (status) =>
-    Effect.gen(function* () {
-      const { service, logs } = yield* startWorker(echo, {}, ({ faults }) =>
-        faults("done", (number) => (number === 0 ? { kind: "status", status } : undefined)),
-      );
-      service.submit("lost", "lost-1");
-      yield* service.result(service.submit("next"));
-      const errors = logs.errors();
-      assert.isTrue(
-        errors.some((line) => /lost-1 \(17 bytes\) is lost/.test(line)),
-        errors.join(),
-      );
-      assert.lengthOf(service.results, 1);
-    }).pipe(Effect.scoped),
+  it.live.each([401, 403, 404])(
+    "is not sent again after status %i, and its loss is logged",
+    (status) =>
+      Effect.gen(function* () {
+        const { service, logs } = yield* startWorker(echo, {}, ({ faults }) =>
+          faults("done", (number) => (number === 0 ? { kind: "status", status } : undefined)),
+        );
+        service.submit("lost", "lost-1");
+        yield* service.result(service.submit("next"));
+        const errors = logs.errors();
+        assert.isTrue(
+          errors.some((line) => /lost-1 \(17 bytes\) is lost/.test(line)),
+          errors.join(),
+        );
+        assert.lengthOf(service.results, 1);
+      }).pipe(Effect.scoped),
   );
 
-  it.live("as an error when it can't be encoded", () =>
+  it.live("is replaced by an error when it can't be encoded as JSON", () =>
     Effect.gen(function* () {
       const { service } = yield* startWorker(() => Effect.succeed({ big: 1n }));
       const { body } = yield* service.result(service.submit(1));
@@ -72,8 +74,8 @@ describe.concurrent("a result is delivered", () => {
   );
 });
 
-describe.concurrent("results that could not be delivered", () => {
-  it.live("are kept where somebody wants that, and delivered by the next worker", () =>
+describe.concurrent("undelivered results", () => {
+  it.live("are stored with WORKER_RESULT_STORE, and delivered by the next worker", () =>
     Effect.gen(function* () {
       const store = join(yield* temporaryFolder, "results");
       const variables = { WORKER_RESULT_STORE: store, WORKER_RESULT_RETRY: "0.3" };
@@ -102,7 +104,7 @@ describe.concurrent("results that could not be delivered", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("are kept too when their worker has to end", () =>
+  it.live("are stored when their worker ends during the delivery", () =>
     Effect.gen(function* () {
       const store = yield* temporaryFolder;
       yield* Effect.gen(function* () {
@@ -118,7 +120,7 @@ describe.concurrent("results that could not be delivered", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("are lost otherwise, which is said with the job's id and the size", () =>
+  it.live("are lost without WORKER_RESULT_STORE, and the log has the job's id and the size", () =>
     Effect.gen(function* () {
       const { service, logs } = yield* startWorker(
         echo,

@@ -17,7 +17,7 @@ const slow: Handler = () =>
     return "done";
   });
 
-describe.concurrent("the progress of a job is told", () => {
+describe.concurrent("the progress of a job", () => {
   it.live.each([
     ["off", []],
     ["stages", [{ stage: "dependencies" }, { stage: "running" }]],
@@ -28,15 +28,17 @@ describe.concurrent("the progress of a job is told", () => {
         { stage: "running", output: "one\ntwo\n" },
       ],
     ],
-  ] as const)("as %s says, and never after the result", ([mode, expected]) =>
-    Effect.gen(function* () {
-      const { service } = yield* startWorker(slow, { variables: { WORKER_PROGRESS: mode } });
-      const id = service.submit(1);
-      yield* service.result(id);
-      assert.deepStrictEqual(
-        service.progress.map(({ body }) => body["output"]),
-        [...expected],
-      );
-    }).pipe(Effect.scoped),
+  ] as const)(
+    "is reported as WORKER_PROGRESS=%s says, and never after the result",
+    ([mode, expected]) =>
+      Effect.gen(function* () {
+        const { service } = yield* startWorker(slow, { variables: { WORKER_PROGRESS: mode } });
+        const id = service.submit(1);
+        yield* service.result(id);
+        assert.deepStrictEqual(
+          service.progress.map(({ body }) => body["output"]),
+          [...expected],
+        );
+      }).pipe(Effect.scoped),
   );
 });

@@ -26,7 +26,7 @@ import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
 const GIBIBYTE = 1024 ** 3;
 
-/** The store in a folder; without one nobody wants results to be kept. */
+/** The store in a folder; without a folder, WORKER_RESULT_STORE is not set. */
 const storeAt = (
   where?: string,
   disk: Layer.Layer<FileSystem.FileSystem | Path.Path> = NodeServices.layer,
@@ -41,7 +41,7 @@ const storeAt = (
     ),
   );
 
-/** A disk that says of every file that it has this size. */
+/** A disk that reports this size for every file. */
 const diskWithSize = (size: number) =>
   Layer.effect(
     FileSystem.FileSystem,
@@ -52,7 +52,7 @@ const diskWithSize = (size: number) =>
     })),
   ).pipe(Layer.provideMerge(NodeServices.layer));
 
-/** Puts two results of so many bytes in all into a store. Sparse: they have this size and take no space. */
+/** Puts two sparse files of this total size into a store. */
 const plant = (bytes: number) => (where: string) => {
   for (const name of ["one.result", "two.result"]) {
     writeFileSync(join(where, name), "");
@@ -60,12 +60,12 @@ const plant = (bytes: number) => (where: string) => {
   }
 };
 
-describe("a folder of results that others can write to", () => {
+describe("a result store that others can write to", () => {
   const result = { jobId: "job-1", isStream: false, body: Buffer.from('{"output":1}') };
 
   const keepOne = (store: ResultStore["Service"]) => store.keep(result);
 
-  /** Does something with a store whose folder is prepared, and says whether a file outside stayed as it was. */
+  /** Prepares the folder of a store, uses the store, and checks that a file outside is unchanged. */
   const inStore = Effect.fnUntraced(function* <A, E>(
     plant: (store: string, outside: string) => void,
     use: (store: ResultStore["Service"], where: string) => Effect.Effect<A, E>,
@@ -82,7 +82,7 @@ describe("a folder of results that others can write to", () => {
     return value;
   });
 
-  it.live("is written to without following what is planted there", () =>
+  it.live("is written to without following symbolic links in it", () =>
     Effect.gen(function* () {
       const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
       const isKept = yield* inStore(
@@ -99,7 +99,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.effect("is not written to through a link whose name another process has guessed", () => {
+  it.effect("is not written to through a symbolic link at a guessed temporary name", () => {
     const { layer, precious } = plantingFileSystem();
     const logs = keptLogs();
     return Effect.gen(function* () {
@@ -110,7 +110,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.provide(logs.layer));
   });
 
-  it.effect("reports a disk that is read-only as such", () => {
+  it.effect("logs that its disk is read-only", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const faults = [{ method: "makeDirectory", code: "EROFS" }] as const;
@@ -123,7 +123,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.provide(logs.layer));
   });
 
-  it.live("gives only results that the worker put there", () =>
+  it.live("returns only results that a worker stored", () =>
     Effect.gen(function* () {
       const kept = yield* inStore(
         (where, outside) => {
@@ -145,7 +145,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("takes no more than 1 GB of results in all, and says so", () => {
+  it.live("accepts at most 1 GB of results in all, and logs a warning above it", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const rest = result.body.length;
@@ -156,7 +156,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
-  it.live("does not load a file that is larger than all results together may be", () =>
+  it.live("does not load a file above the limit for all results", () =>
     Effect.gen(function* () {
       for (const [size, count] of [
         [GIBIBYTE, 1],
@@ -164,7 +164,7 @@ describe("a folder of results that others can write to", () => {
       ] as const) {
         const where = yield* temporaryFolder;
         yield* Effect.flatMap(storeAt(where), (store) => store.keep(result));
-        // A real file of this size would be in memory as a whole.
+        // A real file of this size would be loaded into memory.
         const store = yield* storeAt(where, diskWithSize(size));
         const kept = yield* Effect.all(yield* store.kept);
         assert.lengthOf(kept.flatMap(Option.toArray), count);
@@ -172,7 +172,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("counts and gives only files with the name of a result", () =>
+  it.live("ignores files without the name of a result", () =>
     Effect.gen(function* () {
       const kept = yield* inStore(
         (where) => {
@@ -191,7 +191,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("says why it can't keep a result, and leaves nothing of it behind", () => {
+  it.live("logs why it can't store a result, and leaves no partial file", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
@@ -207,7 +207,7 @@ describe("a folder of results that others can write to", () => {
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
   });
 
-  it.live("gives no result whose file does not have the whole line about it", () =>
+  it.live("ignores a file whose header line is incomplete", () =>
     Effect.gen(function* () {
       const name = `${createHash("sha256").update("job-1").digest("hex")}.result`;
       for (const content of [
@@ -226,8 +226,8 @@ describe("a folder of results that others can write to", () => {
   );
 });
 
-describe("a store of results", () => {
-  it.live("gives each result back as it was, and once", () =>
+describe("a result store", () => {
+  it.live("returns each result unchanged, and only once", () =>
     Effect.gen(function* () {
       const where = yield* temporaryFolder;
       const results = [
@@ -252,7 +252,7 @@ describe("a store of results", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is empty where its folder does not exist yet, and makes one that is private", () =>
+  it.live("is empty if its folder does not exist, and creates a private folder", () =>
     Effect.gen(function* () {
       const where = join(yield* temporaryFolder, "a", "b");
       const store = yield* storeAt(where);
@@ -266,7 +266,7 @@ describe("a store of results", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("keeps nothing and has nothing where nobody wants it", () => {
+  it.live("stores nothing without WORKER_RESULT_STORE", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const store = yield* storeAt();

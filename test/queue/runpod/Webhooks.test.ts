@@ -9,11 +9,11 @@ const webhooks = (variables: Readonly<Record<string, string>>) =>
     Effect.provide(Layer.provide(Webhooks.layer, Environment.layerOf(variables))),
   );
 
-const url = (address: Option.Option<string>) => new URL(Option.getOrThrow(address));
+const url = (webhook: Option.Option<string>) => new URL(Option.getOrThrow(webhook));
 
 describe("Webhooks", () => {
   it.effect.prop(
-    "keep every parameter of an address, whether it had some or not, and any id",
+    "keep the parameters of a URL, add others, and encode any id",
     {
       id: Schema.String.check(Schema.isNonEmpty()),
       worker: Schema.String.check(Schema.isNonEmpty()),
@@ -34,25 +34,27 @@ describe("Webhooks", () => {
       }),
   );
 
-  it.effect("ask for one job or for many, and say whether the worker is busy", () =>
-    Effect.gen(function* () {
-      const { take, stop } = yield* webhooks({
-        RUNPOD_WEBHOOK_GET_JOB: "http://localhost/v2/ep/job-take/$ID?gpu=A",
-        RUNPOD_POD_ID: "pod",
-      });
-      assert.strictEqual(
-        url(take(1, false)).href,
-        "http://localhost/v2/ep/job-take/pod?gpu=A&job_in_progress=0",
-      );
-      assert.strictEqual(
-        url(take(3, true)).href,
-        "http://localhost/v2/ep/job-take-batch/pod?gpu=A&batch_size=3&job_in_progress=1",
-      );
-      assert.strictEqual(url(stop).href, "http://localhost/v2/ep/job-stop/pod?gpu=A");
-    }),
+  it.effect(
+    "have a URL for one job and one for a batch, with a parameter for whether the worker is busy",
+    () =>
+      Effect.gen(function* () {
+        const { take, stop } = yield* webhooks({
+          RUNPOD_WEBHOOK_GET_JOB: "http://localhost/v2/ep/job-take/$ID?gpu=A",
+          RUNPOD_POD_ID: "pod",
+        });
+        assert.strictEqual(
+          url(take(1, false)).href,
+          "http://localhost/v2/ep/job-take/pod?gpu=A&job_in_progress=0",
+        );
+        assert.strictEqual(
+          url(take(3, true)).href,
+          "http://localhost/v2/ep/job-take-batch/pod?gpu=A&batch_size=3&job_in_progress=1",
+        );
+        assert.strictEqual(url(stop).href, "http://localhost/v2/ep/job-stop/pod?gpu=A");
+      }),
   );
 
-  it.effect("are none where RunPod has set none", () =>
+  it.effect("are none if RunPod sets none", () =>
     Effect.gen(function* () {
       const { take, stop, result, chunk, ping, workerId, isRegistered } = yield* webhooks({});
       for (const address of [take(1, false), stop, result("a", false), chunk("a"), ping({})]) {
@@ -63,7 +65,7 @@ describe("Webhooks", () => {
     }),
   );
 
-  it.effect("have no stop channel where takes have another form", () =>
+  it.effect("have no URL for jobs to stop if the take URL has another form", () =>
     Effect.gen(function* () {
       const { take, stop } = yield* webhooks({
         RUNPOD_WEBHOOK_GET_JOB: "http://localhost/next",
