@@ -95,7 +95,7 @@ const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   const done = Option.isSome(lock) ? yield* findResult : Option.none<A>();
   if (Option.isSome(lock) && Option.isNone(done)) {
     const since = new Date(yield* wallMillis).toISOString();
-    lock.value.sign(`pid ${process.pid} on ${hostname()} since ${since}`);
+    lock.value.writeHolder(`pid ${process.pid} on ${hostname()} since ${since}`);
     return Option.some({ _tag: "Locked", lock: lock.value });
   }
   yield* Scope.close(attempt, Exit.void);
@@ -114,7 +114,7 @@ export class BlockingLock extends Context.Service<
       path: string,
       findResult: Effect.Effect<Option.Option<A>, E, R>,
       /** How long to wait in any case, whatever the setting says. */
-      atLeast?: Duration.Duration,
+      minWait?: Duration.Duration,
     ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
   }
 >()("worker-tetra/platform/BlockingLock") {
@@ -129,9 +129,9 @@ export class BlockingLock extends Context.Service<
       const acquireUnless = Effect.fn("BlockingLock.acquireUnless")(function* <A, E, R>(
         path: string,
         findResult: Effect.Effect<Option.Option<A>, E, R>,
-        atLeast = Duration.zero,
+        minWait = Duration.zero,
       ) {
-        const maxWait = Duration.max(timeout, atLeast);
+        const maxWait = Duration.max(timeout, minWait);
         const started = yield* Clock.currentTimeMillis;
         const attempt = tryOnce(locks, probe, path, findResult);
         // The first try is not limited in time, so that a lock that is free is acquired even with a timeout of 0.

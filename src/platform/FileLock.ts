@@ -30,7 +30,7 @@ export interface HeldLock {
   /** The open file: a program that inherits it keeps the lock for as long as it lives. */
   readonly descriptor: number | undefined;
   /** Leaves word in the file of who holds it, for those who wait. */
-  readonly sign: (text: string) => void;
+  readonly writeHolder: (text: string) => void;
 }
 
 const BUSY = 1;
@@ -168,7 +168,7 @@ export class FileLock extends Context.Service<
         if (!(yield* attempt(path, fd, mode))) return Option.none<HeldLock>();
         return Option.some<HeldLock>({
           descriptor: fd,
-          sign: (text) => {
+          writeHolder: (text) => {
             Result.try(() => {
               ftruncateSync(fd, 0);
               writeSync(fd, text);

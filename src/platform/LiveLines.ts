@@ -51,7 +51,7 @@ export class LiveLines {
   write(bytes: Buffer): void {
     const second = Math.floor(this.now() / 1000);
     if (second !== this.second) {
-      this.tell();
+      this.emitLeftOut();
       this.second = second;
       this.passed = 0;
     }
@@ -76,7 +76,7 @@ export class LiveLines {
   end(): void {
     if (this.partialSize > 0) this.pass(Buffer.from("\n"));
     if (this.skipping) this.leftOut += 1;
-    this.tell();
+    this.emitLeftOut();
   }
 
   /** Leaves a line out, up to its end or that of the bytes; the position after it. */
@@ -114,7 +114,7 @@ export class LiveLines {
     this.emit(whole.toString());
   }
 
-  private tell(): void {
+  private emitLeftOut(): void {
     if (this.leftOut === 0) return;
     this.emit(`${this.leftOutNote(this.leftOut)}\n`);
     this.leftOut = 0;

@@ -12,7 +12,7 @@ const MAX_URL_LENGTH = 8192;
 const leftOut = (bytes: number) => `\n[worker-tetra] ${bytes} bytes of output left out here\n`;
 
 /** All that was kept of the output of a program. */
-export const wholeText = ({ head, tail, missing }: BoundedOutput): string =>
+export const fullText = ({ head, tail, missing }: BoundedOutput): string =>
   missing === 0
     ? Buffer.concat([head, tail]).toString()
     : head.toString() + leftOut(missing) + tail.toString();

@@ -6,7 +6,7 @@ import { Clock, Context, Deferred, Duration, Effect, Layer, Schema, Stream } fro
 import { Environment } from "../settings/Environment.ts";
 import { BoundedOutput } from "./BoundedOutput.ts";
 import { liveLog } from "./LiveLog.ts";
-import { FAILURE_LIMIT, failureText, OUTPUT_LIMIT, wholeText } from "./ProgramOutput.ts";
+import { FAILURE_LIMIT, failureText, OUTPUT_LIMIT, fullText } from "./ProgramOutput.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
 import { jobFolders } from "./files/JobFolders.ts";
@@ -145,7 +145,7 @@ export class Programs extends Context.Service<
           runToEnd(command, args, options),
           (reason) => failed(reason),
         );
-        if (code === 0) return wholeText(stdout);
+        if (code === 0) return fullText(stdout);
         return yield* failed(failureText(stderr) + failureText(stdout), code);
       });
 

@@ -51,7 +51,7 @@ const has = (files: Files, { prefix }: Venv, name: string): Effect.Effect<boolea
   Effect.orElseSucceed(files.exists(join(prefix, name)), () => false);
 
 /** Whether an environment is still what it was. */
-const isWhole = (files: Files, venv: Venv): Effect.Effect<boolean> =>
+const isComplete = (files: Files, venv: Venv): Effect.Effect<boolean> =>
   Effect.gen(function* () {
     // `stat` follows links, so an interpreter that is gone shows here.
     yield* files.stat(venv.python);
@@ -66,16 +66,16 @@ const mark = (files: Files, { prefix }: Venv, name: string) =>
 /** Files in virtual environments that tell workers of all processes about their state. */
 export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
   /** Writes the list of requirements, which makes an environment whole. */
-  const complete = (prefix: string, requirements: ReadonlyArray<string>) =>
+  const markComplete = (prefix: string, requirements: ReadonlyArray<string>) =>
     replaceFile(files, join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE_FILE);
 
   return {
-    isWhole: (venv: Venv) => isWhole(files, venv),
+    isComplete: (venv: Venv) => isComplete(files, venv),
     /** Whether it is whole and was not invalidated. */
     isUsable: Effect.fnUntraced(function* (venv: Venv) {
-      return (yield* isWhole(files, venv)) && !(yield* has(files, venv, INVALID));
+      return (yield* isComplete(files, venv)) && !(yield* has(files, venv, INVALID));
     }),
-    complete,
+    markComplete,
     /** The requirements that are installed in an environment. */
     requirements: ({ prefix }: Venv): Effect.Effect<ReadonlyArray<string>> =>
       readSmallFile(files, join(prefix, COMPLETE)).pipe(
@@ -95,7 +95,7 @@ export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
       { prefix }: Venv,
       requirements: ReadonlyArray<string>,
     ) {
-      yield* complete(prefix, requirements).pipe(
+      yield* markComplete(prefix, requirements).pipe(
         Effect.andThen(files.remove(join(prefix, INSTALLING))),
         Effect.mapError(diskFault(prefix, "can't be written")),
       );

@@ -22,7 +22,7 @@ export const venvsCreated = Metric.counter("workspace_venv_created", { increment
  */
 export class VenvBuilder extends Context.Service<
   VenvBuilder,
-  Omit<VenvRecords, "complete"> & {
+  Omit<VenvRecords, "markComplete"> & {
     /** The newest whole environment of this image. Starts no process. */
     readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
     /** All whole environments of this image, the newest first. */
@@ -71,9 +71,9 @@ export class VenvBuilder extends Context.Service<
         return venv;
       });
 
-      const { complete: _, ...ofVenv } = records;
+      const { markComplete: _, ...publicRecords } = records;
       return VenvBuilder.of({
-        ...ofVenv,
+        ...publicRecords,
         find,
         all,
         build,

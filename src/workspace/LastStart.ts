@@ -36,7 +36,7 @@ export class LastStart extends Context.Service<
   LastStart,
   {
     /** Leaves word; where that can't be done, nothing is lost but the word. */
-    readonly note: (place: Place, start: Omit<Start, "at" | "worker">) => Effect.Effect<void>;
+    readonly write: (place: Place, start: Omit<Start, "at" | "worker">) => Effect.Effect<void>;
     /** What the last worker left. */
     readonly read: (place: Place) => Effect.Effect<Option.Option<Start>>;
   }
@@ -48,7 +48,7 @@ export class LastStart extends Context.Service<
       const path = yield* Path.Path;
       const fileOf = ({ directory }: Place) => path.join(directory, LAST_START);
       return LastStart.of({
-        note: Effect.fnUntraced(
+        write: Effect.fnUntraced(
           function* (place, start) {
             const at = new Date(yield* wallMillis).toISOString();
             const text = JSON.stringify({ at, worker: manifest.version, ...start });

@@ -21,7 +21,7 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
   const byOther = Effect.gen(function* () {
     const scope = yield* Scope.make();
     const held = yield* Scope.provide(locks.tryLock(FILE, "exclusive"), scope);
-    if (Option.isSome(held)) held.value.sign("the other worker");
+    if (Option.isSome(held)) held.value.writeHolder("the other worker");
     return scope;
   });
   return { memory, locks, tries, byOther, provide: Effect.provide(layer) };
@@ -29,9 +29,9 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
 
 const never = Effect.succeedNone;
 
-const wait = (settled: Effect.Effect<Option.Option<string>> = never, atLeast?: Duration.Duration) =>
+const wait = (settled: Effect.Effect<Option.Option<string>> = never, minWait?: Duration.Duration) =>
   Effect.gen(function* () {
-    const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, settled, atLeast);
+    const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, settled, minWait);
     return acquired._tag === "Locked" ? Option.none() : Option.some(acquired.value);
   });
 

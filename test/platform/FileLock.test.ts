@@ -151,8 +151,8 @@ describe.each(suites)("a file lock %s", (_, make) => {
         const held = yield* locks.tryLock(path, "exclusive");
         assert.deepStrictEqual(locks.holder(path), Option.none());
         if (Option.isSome(held)) {
-          held.value.sign("the first worker, with a long name");
-          held.value.sign("the second");
+          held.value.writeHolder("the first worker, with a long name");
+          held.value.writeHolder("the second");
         }
         assert.isFalse(yield* isFree(path, "exclusive"));
         assert.deepStrictEqual(locks.holder(path), Option.some("the second"));

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 
 import { BoundedOutput } from "../../src/platform/BoundedOutput.ts";
-import { FAILURE_LIMIT, failureText, wholeText } from "../../src/platform/ProgramOutput.ts";
+import { FAILURE_LIMIT, failureText, fullText } from "../../src/platform/ProgramOutput.ts";
 
 const outputOf = (text: string, limit: number) => {
   const output = new BoundedOutput(limit);
@@ -9,14 +9,14 @@ const outputOf = (text: string, limit: number) => {
   return output;
 };
 
-describe("wholeText", () => {
+describe("fullText", () => {
   it("is the output where it is within the limit", () => {
-    assert.strictEqual(wholeText(outputOf("0123456789", 10)), "0123456789");
+    assert.strictEqual(fullText(outputOf("0123456789", 10)), "0123456789");
   });
 
   it("says how much is missing where it is not", () => {
     assert.strictEqual(
-      wholeText(outputOf("0123456789", 4)),
+      fullText(outputOf("0123456789", 4)),
       "0\n[worker-tetra] 6 bytes of output left out here\n789",
     );
   });

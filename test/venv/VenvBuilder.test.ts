@@ -191,7 +191,7 @@ describe("VenvBuilder", () => {
       assert.isFalse(yield* venvs.isInstalling(venv));
       yield* venvs.beginInstall(venv);
       assert.isTrue(yield* venvs.isInstalling(venv));
-      assert.isTrue(yield* venvs.isWhole(venv));
+      assert.isTrue(yield* venvs.isComplete(venv));
       yield* venvs.endInstall(venv, ["numpy"]);
       assert.isFalse(yield* venvs.isInstalling(venv));
       assert.deepStrictEqual(yield* venvs.requirements(venv), ["numpy"]);

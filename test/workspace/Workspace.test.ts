@@ -41,7 +41,7 @@ const count = (name: string) =>
 const holdLock = Effect.fnUntraced(function* (machine: Machine, path: string) {
   machine.memory.plant({ [path]: "" });
   const held = yield* machine.locks.tryLock(path, "exclusive");
-  Option.getOrThrow(held).sign("another worker");
+  Option.getOrThrow(held).writeHolder("another worker");
 });
 
 describe("Workspace", () => {
@@ -293,7 +293,7 @@ describe("Workspace", () => {
         return Effect.gen(function* () {
           const worker = yield* machine.worker({}, [fault]);
           const prepared = yield* advanceUntilDone(worker.ready);
-          assert.isTrue(yield* worker.venvs.isWhole(prepared.venv));
+          assert.isTrue(yield* worker.venvs.isComplete(prepared.venv));
           if (fault.from === 1) assert.isAbove(worker.faultsMet(), 0);
           if (prepared.directory === "/own") {
             assert.lengthOf(machine.warnings(), 1);

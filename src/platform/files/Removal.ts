@@ -10,7 +10,7 @@ export const REMOVING = ".removing-";
 export const lockOf = (prefix: string): string => `${prefix}.lock`;
 
 /** Removes a folder. It is renamed first, so that nobody finds a part of it under its own name. */
-export const removeWhole = Effect.fnUntraced(function* (
+export const removeFolder = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folder: string,
 ) {

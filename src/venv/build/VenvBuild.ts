@@ -90,7 +90,7 @@ const install = Effect.fnUntraced(function* (
  * Builds virtual environments under a temporary name, so that nobody sees half of one. A folder is renamed instead of
  * replaced atomically: its name is new, and what is left of a failure is more than a file.
  */
-export const venvBuild = Effect.fnUntraced(function* ({ complete }: VenvRecords) {
+export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvRecords) {
   const files = yield* FileSystem.FileSystem;
   const interpreters = yield* Interpreters;
   const uv = yield* Uv;
@@ -119,7 +119,7 @@ export const venvBuild = Effect.fnUntraced(function* ({ complete }: VenvRecords)
     };
     const temporary = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
     yield* install(files, uv, temporary, venv, contents).pipe(
-      Effect.andThen(complete(temporary, requirements)),
+      Effect.andThen(markComplete(temporary, requirements)),
       Effect.andThen(files.rename(temporary, venv.prefix)),
       Effect.catchTag("PlatformError", (error) =>
         Effect.fail(diskFault(venv.prefix, "can't be written")(error)),

@@ -24,7 +24,7 @@ export const activeWorkspace = Effect.gen(function* () {
 
   const isIntact = Effect.fnUntraced(function* ({ place, prepared }: Active) {
     const exists = yield* Effect.orElseSucceed(files.exists(place.directory), () => false);
-    return exists && (yield* venvs.isWhole(prepared.venv));
+    return exists && (yield* venvs.isComplete(prepared.venv));
   });
 
   /** Changes the active workspace, unless another venv was activated meanwhile. */

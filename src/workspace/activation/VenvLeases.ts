@@ -41,7 +41,7 @@ export const venvLeases = Effect.gen(function* () {
     const lease = yield* Scope.fork(layerScope);
     const isAcquired = yield* lock(venv.prefix).pipe(
       // It may have been removed before it was locked.
-      Effect.flatMap((isLocked) => (isLocked ? venvs.isWhole(venv) : Effect.succeed(false))),
+      Effect.flatMap((isLocked) => (isLocked ? venvs.isComplete(venv) : Effect.succeed(false))),
       Scope.provide(lease),
       Effect.onExit((exit) =>
         Exit.isSuccess(exit) && exit.value ? Effect.void : Scope.close(lease, Exit.void),
@@ -55,7 +55,7 @@ export const venvLeases = Effect.gen(function* () {
     acquire: Effect.fnUntraced(function* (venv: Venv) {
       const { prefix } = venv;
       const existing = (yield* Ref.get(leases)).get(prefix);
-      if (existing !== undefined && !(yield* venvs.isWhole(venv))) return false;
+      if (existing !== undefined && !(yield* venvs.isComplete(venv))) return false;
       const lease = existing === undefined ? yield* acquireNew(venv) : Option.some(existing);
       if (Option.isNone(lease)) return false;
       const all = yield* Ref.updateAndGet(leases, (before) => {

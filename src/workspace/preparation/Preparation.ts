@@ -26,7 +26,7 @@ const makeFolder = (files: FileSystem.FileSystem, { directory }: Place) =>
     diskFault(directory, "can't be made"),
   );
 
-const vanished = ({ prefix }: Venv) =>
+const removedRepeatedly = ({ prefix }: Venv) =>
   new DiskFault({
     path: prefix,
     code: "ESTALE",
@@ -46,12 +46,12 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
   /** In a given place; with the requirements of the broken venv that it replaces, if there is one. */
   const prepareIn = Effect.fn("Workspace.prepareIn")(function* (
     place: Place,
-    ofBroken?: ReadonlyArray<string>,
+    requirementsOfBroken?: ReadonlyArray<string>,
   ) {
     const started = yield* Clock.currentTimeMillis;
     yield* makeFolder(files, place);
     for (let attempt = 1; ; attempt += 1) {
-      const [venv, origin] = yield* findOrBuild(place, ofBroken);
+      const [venv, origin] = yield* findOrBuild(place, requirementsOfBroken);
       const prepared = yield* activate(place, venv);
       if (Option.isSome(prepared)) {
         const milliseconds = (yield* Clock.currentTimeMillis) - started;
@@ -60,11 +60,11 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
         return prepared.value;
       }
       if (attempt < MAX_FIND_ATTEMPTS) continue;
-      return yield* vanished(venv);
+      return yield* removedRepeatedly(venv);
     }
   });
 
-  const warnOfVolume = ({ message }: { readonly message: string }) =>
+  const warnAboutVolume = ({ message }: { readonly message: string }) =>
     Ref.set(volumeFault, message).pipe(
       Effect.andThen(
         Effect.logWarning(
@@ -76,10 +76,14 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
 
   /** On the network volume, else on the container's disk. */
   const prepare = Effect.fn("Workspace.prepare")(function* () {
-    const shared = yield* Effect.catch(volume.shared, warnOfVolume);
+    const shared = yield* Effect.catch(volume.shared, warnAboutVolume);
     const onVolume: Option.Option<PreparedWorkspace> = Option.isNone(shared)
       ? Option.none()
-      : yield* Effect.catchIf(Effect.asSome(prepareIn(shared.value)), isAboutPlace, warnOfVolume);
+      : yield* Effect.catchIf(
+          Effect.asSome(prepareIn(shared.value)),
+          isAboutPlace,
+          warnAboutVolume,
+        );
     return Option.isSome(onVolume) ? onVolume.value : yield* prepareIn(volume.own);
   });
 

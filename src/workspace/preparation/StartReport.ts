@@ -13,7 +13,7 @@ const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true 
 const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
 
 /** The metrics of this process so far, for the log. */
-const figures = Effect.gen(function* () {
+const metricsSummary = Effect.gen(function* () {
   const counts = yield* Effect.forEach(
     [locksAcquired, locksTimedOut, venvsCreated, venvsReused, venvsRebuilt],
     (counter) => Effect.map(Metric.value(counter), ({ count }) => count),
@@ -44,9 +44,9 @@ export const startReport = Effect.gen(function* () {
     if (origin === "rebuilt") yield* Metric.update(venvsRebuilt, 1);
     const name = basename(venv.prefix);
     const seconds = milliseconds / 1000;
-    const message = `Workspace ${place.directory}: virtual environment ${name} ${origin} in ${seconds.toFixed(2)} s (${yield* figures})`;
+    const message = `Workspace ${place.directory}: virtual environment ${name} ${origin} in ${seconds.toFixed(2)} s (${yield* metricsSummary})`;
     yield* origin === "reused" ? Effect.logDebug(message) : Effect.logInfo(message);
-    const record = lastStart.note(place, {
+    const record = lastStart.write(place, {
       workspace: place.directory,
       shared: place.shared,
       environment: name,

@@ -4,7 +4,7 @@ import { Duration, Effect, FileSystem, Option } from "effect";
 
 import { BlockingLock } from "../../platform/BlockingLock.ts";
 import { FileLock } from "../../platform/FileLock.ts";
-import { lockOf, removeWhole } from "../../platform/files/Removal.ts";
+import { lockOf, removeFolder } from "../../platform/files/Removal.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";
@@ -27,7 +27,7 @@ export const workspaceVenvs = Effect.gen(function* () {
     Effect.scoped(
       Effect.gen(function* () {
         const exclusive = yield* locks.tryLock(lockOf(prefix), "exclusive");
-        if (Option.isSome(exclusive)) yield* removeWhole(files, prefix);
+        if (Option.isSome(exclusive)) yield* removeFolder(files, prefix);
       }),
     ).pipe(Effect.catch((error) => Effect.logDebug(`${prefix} stays: ${error.message}`)));
 
@@ -44,12 +44,12 @@ export const workspaceVenvs = Effect.gen(function* () {
     cache?: boolean,
   ) {
     const file = join(place.directory, ".initialization.lock");
-    const atLeast = place.shared ? Duration.zero : MIN_WAIT_ON_OWN_DISK;
-    const acquired = yield* lock.acquireUnless(file, find, atLeast);
-    if (acquired._tag === "NotNeeded") return { venv: acquired.value, isOfOther: true };
+    const minWait = place.shared ? Duration.zero : MIN_WAIT_ON_OWN_DISK;
+    const acquired = yield* lock.acquireUnless(file, find, minWait);
+    if (acquired._tag === "NotNeeded") return { venv: acquired.value, isFromOtherWorker: true };
     const venv = yield* venvs.build(place, requirements, cache);
     yield* removeUnused(place);
-    return { venv, isOfOther: false };
+    return { venv, isFromOtherWorker: false };
   }, Effect.scoped);
 
   return {
@@ -60,14 +60,18 @@ export const workspaceVenvs = Effect.gen(function* () {
     /** The newest venv of the place, or a new one: with these requirements if it replaces a broken one. */
     findOrBuild: Effect.fn("Workspace.findOrBuild")(function* (
       place: Place,
-      ofBroken?: ReadonlyArray<string>,
+      requirementsOfBroken?: ReadonlyArray<string>,
     ) {
       const find = venvs.find(place);
       const found = yield* find;
       if (Option.isSome(found)) return [found.value, "reused"] as const;
-      const { venv, isOfOther } = yield* buildUnless(place, find, ofBroken ?? []);
-      if (isOfOther) return [venv, "initialized by another worker"] as const;
-      return [venv, ofBroken === undefined ? "created" : "rebuilt"] as const;
+      const { venv, isFromOtherWorker } = yield* buildUnless(
+        place,
+        find,
+        requirementsOfBroken ?? [],
+      );
+      if (isFromOtherWorker) return [venv, "initialized by another worker"] as const;
+      return [venv, requirementsOfBroken === undefined ? "created" : "rebuilt"] as const;
     }),
   };
 });

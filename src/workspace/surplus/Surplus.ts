@@ -5,7 +5,7 @@ import { Context, Effect, FileSystem, Layer, Option } from "effect";
 import { FileLock } from "../../platform/FileLock.ts";
 import { diskFault, type DiskFault } from "../../platform/files/DiskFault.ts";
 import { DiskUsage } from "../../platform/files/DiskUsage.ts";
-import { removeWhole } from "../../platform/files/Removal.ts";
+import { removeFolder } from "../../platform/files/Removal.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../Volume.ts";
@@ -94,7 +94,7 @@ export class SurplusFinder extends Context.Service<
           if (Option.isNone(held)) return false;
         }
         const { path, parts = [path] } = surplus;
-        yield* Effect.forEach(parts, (part) => removeWhole(files, part), { discard: true }).pipe(
+        yield* Effect.forEach(parts, (part) => removeFolder(files, part), { discard: true }).pipe(
           Effect.mapError(diskFault(path, "can't be removed")),
         );
         return true;

@@ -35,7 +35,7 @@ export const memoryFileLock = (
     );
     return Option.some({
       descriptor: undefined,
-      sign: (text: string) => memory.plant({ [path]: text }),
+      writeHolder: (text: string) => memory.plant({ [path]: text }),
     });
   });
 
