@@ -3,67 +3,68 @@ import { ByteSize } from "effect";
 import type { EncodedValue } from "./EncodedValue.ts";
 import { failure, type FunctionResponse, success } from "./FunctionResponse.ts";
 
-/** A number of bytes for people, such as `20 MiB`. */
+/** Formats a number of bytes, such as `20 MiB`. */
 const formatSize = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { precision: 1 });
 
 const ADVICE =
-  "Return less: write what is large to a file (the current directory is on the network volume, if there is one) or upload it to S3, and return its path or address.";
+  "Return less: write large data to a file (the current directory is on the network volume, if there is one) or upload it to S3, and return its path or URL.";
 
-/** The most bytes of one value of a stream that RunPod documents. */
+/** RunPod's documented limit for one value of a stream. */
 export const MAX_CHUNK_BYTES = 1_000_000;
 
-/** The limit for a response as it is sent, and where the limit comes from. */
+/** The limit for an encoded response, and where the limit comes from. */
 export interface ResponseLimit {
   readonly bytes: number;
   /** The beginning of a sentence, such as `WORKER_RESULT_LIMIT allows`. */
   readonly source: string;
 }
 
-/** The error of a response that is too large; `what` describes its size. */
-export const tooLarge = (what: string, { bytes, source }: ResponseLimit): string =>
-  `The result is too large: ${what}, and ${source} at most ${formatSize(bytes)} as it is sent. ${ADVICE}`;
+/** The error for a response that is too large; `size` describes how large it is. */
+export const tooLarge = (size: string, { bytes, source }: ResponseLimit): string =>
+  `The result is too large: ${size}; ${source} at most ${formatSize(bytes)} for the encoded response. ${ADVICE}`;
 
-/** The most bytes that a document around a response adds. */
+/** The maximum number of bytes that the document around a response adds. */
 export const DOCUMENT_OVERHEAD_BYTES = 1024;
 
 /** The number of bytes of a text in JSON. */
 const encodedLength = (text: string): number => Buffer.byteLength(JSON.stringify(text));
 
-/** A character takes at most six bytes in JSON. */
-const LONGEST_ENCODING = 6;
+/** The maximum number of bytes of one character in JSON. */
+const MAX_BYTES_PER_CHARACTER = 6;
 
-const charactersIn = (bytes: number): number => Math.max(0, Math.floor(bytes / LONGEST_ENCODING));
+const charactersIn = (bytes: number): number =>
+  Math.max(0, Math.floor(bytes / MAX_BYTES_PER_CHARACTER));
 
-const cutError = (text: string, bytes: number): string =>
+const truncateError = (text: string, bytes: number): string =>
   encodedLength(text) <= bytes ? text : text.slice(0, charactersIn(bytes)).toWellFormed();
 
-const cutOutput = (text: string, bytes: number): string => {
+const truncateOutput = (text: string, bytes: number): string => {
   if (encodedLength(text) <= bytes) return text;
-  const note = "[worker-tetra] The output before this was left out: the answer was too large\n";
+  const note = "[worker-tetra] Earlier output was dropped: the response was too large\n";
   const kept = charactersIn(bytes - note.length);
   return kept === 0 ? note : note + text.slice(-kept).toWellFormed();
 };
 
 /** A failed response within the limit: keeps the beginning of the error and the end of the output. */
-const fitted = (
+const truncatedFailure = (
   fields: FunctionResponse,
   error: string,
   limit: ResponseLimit,
 ): FunctionResponse => {
   const { stdout, instance_id, instance_info } = fields;
-  const room =
+  const available =
     limit.bytes - 2 * DOCUMENT_OVERHEAD_BYTES - Buffer.byteLength(JSON.stringify(instance_info));
-  return failure(cutError(error, room / 2), {
-    stdout: stdout === null ? null : cutOutput(stdout, room / 2),
+  return failure(truncateError(error, available / 2), {
+    stdout: stdout === null ? null : truncateOutput(stdout, available / 2),
     instance_id,
     instance_info,
   });
 };
 
-/** The response to a request, with its value as the bytes that are written into documents. */
+/** The response to a request, with an encoded value that is inserted into documents. */
 export class EncodedResponse {
-  /** All but the value. */
+  /** All fields except the value. */
   private readonly fields: FunctionResponse;
   private readonly value: EncodedValue | undefined;
 
@@ -72,17 +73,17 @@ export class EncodedResponse {
     this.value = value;
   }
 
-  /** A response that is known to be small. */
+  /** A response without a value, which the caller knows to be small. */
   static of(fields: FunctionResponse): EncodedResponse {
     return new EncodedResponse(fields, undefined);
   }
 
-  /** One value of a generator, whose size is limited already. */
+  /** One value of a generator, whose size is already limited. */
   static chunk(value: EncodedValue): EncodedResponse {
     return new EncodedResponse(success({}), value);
   }
 
-  /** The response if it is within the limit, else a failure with its size and the limit. */
+  /** The response if it is within the limit, or else a failure with its size and the limit. */
   static within(
     limit: ResponseLimit,
     fields: FunctionResponse,
@@ -93,11 +94,8 @@ export class EncodedResponse {
     if (size <= limit.bytes) return new EncodedResponse(fields, value);
     const error =
       fields.error ??
-      tooLarge(
-        `with ${formatSize(rest)} that the code printed it is ${formatSize(size)} as it is sent`,
-        limit,
-      );
-    return new EncodedResponse(fitted(fields, error, limit), undefined);
+      tooLarge(`${formatSize(size)}, including ${formatSize(rest)} of output`, limit);
+    return new EncodedResponse(truncatedFailure(fields, error, limit), undefined);
   }
 
   get success(): boolean {
@@ -108,7 +106,7 @@ export class EncodedResponse {
     return this.fields.error;
   }
 
-  /** The response as a JavaScript value, which takes several times its memory. */
+  /** The response as a JavaScript value, which takes several times the memory. */
   toResponse(): FunctionResponse {
     if (this.value === undefined) return this.fields;
     const text = this.value.text();
@@ -117,7 +115,7 @@ export class EncodedResponse {
       : { ...this.fields, result: text };
   }
 
-  /** As JSON between two other pieces; without `error` if the caller puts that elsewhere. */
+  /** The JSON text between two other texts; without `error` if the caller puts it elsewhere. */
   toJson(before = "", after = "", withError = true): Uint8Array {
     const { success, result, json_result, error, ...others } = this.fields;
     const rest = withError ? { error, ...others } : others;

@@ -3,16 +3,16 @@ import { type JsonInvalid, type JsonTooComplex, RESULT_LIMITS } from "./JsonLimi
 import { JsonScanner } from "./JsonScanner.ts";
 
 /**
- * The bytes before and after a large value, where the document that contains it is written, so that it is in memory only
- * once. Unused pages of it take no memory.
+ * The spare bytes before and after a large value. The document that contains the value is written there, so that the value
+ * is in memory only once. Unused pages take no memory.
  */
-const ROOM_BEFORE = 64;
-const ROOM_AFTER = 64 * 1024;
+const SPARE_BEFORE = 64;
+const SPARE_AFTER = 64 * 1024;
 
 /** Smaller values are copied into their documents. */
 const LARGE_BYTES = 256 * 1024;
 
-/** Base64 makes four characters of three bytes. */
+/** Base64 encodes groups of three bytes as four characters. */
 const GROUP = 3;
 const GROUP_ENCODED = 4;
 
@@ -20,8 +20,8 @@ const CHARACTERS = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 const SIX_BITS = 0x3f;
 
 /**
- * Encodes whole groups into `target`, and returns the position after them. `Buffer.toString` would need memory for a
- * string as large as the value.
+ * Encodes whole groups into `target`, and returns the position after them. `Buffer.toString` would create a string as large
+ * as the value.
  */
 const encodeGroups = (bytes: Uint8Array, target: Uint8Array, start: number): number => {
   let end = start;
@@ -36,28 +36,28 @@ const encodeGroups = (bytes: Uint8Array, target: Uint8Array, start: number): num
   return end;
 };
 
-/** The length of base64 in characters. */
+/** The length of the base64 of so many bytes. */
 const base64Length = (bytes: number): number => Math.ceil(bytes / GROUP) * GROUP_ENCODED;
 
-/** The most bytes whose base64 fits into so many characters. */
+/** The maximum number of bytes whose base64 fits into so many characters. */
 export const base64Capacity = (characters: number): number =>
   Math.max(0, Math.floor(characters / GROUP_ENCODED) * GROUP);
 
 /**
- * A value from Python, encoded for a document: base64 of a pickle, or the JSON text that Python wrote. It is encoded as it
- * arrives.
+ * A value from Python, encoded for a document: base64 of a pickle, or the JSON text that Python wrote. Each part is encoded
+ * when it arrives.
  */
 export class EncodedValue {
   readonly format: SerializationFormat;
-  /** The bytes from Python. */
+  /** The number of bytes from Python. */
   readonly size: number;
-  /** The error in a JSON text, if there is one. */
+  /** The error in the JSON text, if any. */
   problem: JsonInvalid | JsonTooComplex | undefined;
   private buffer: Buffer;
   private readonly start: number;
   private end: number;
   private missing: number;
-  /** Bytes that wait for a group to be complete. */
+  /** The bytes of an incomplete group. */
   private carry: Buffer = Buffer.alloc(0);
   private readonly scanner: JsonScanner | undefined;
   private isUsed = false;
@@ -69,9 +69,9 @@ export class EncodedValue {
     this.scanner = format === "json" ? new JsonScanner(RESULT_LIMITS) : undefined;
     const length = format === "json" ? size : base64Length(size);
     const isLarge = length >= LARGE_BYTES;
-    this.start = isLarge ? ROOM_BEFORE : 0;
+    this.start = isLarge ? SPARE_BEFORE : 0;
     this.end = this.start;
-    this.buffer = Buffer.allocUnsafe(isLarge ? ROOM_BEFORE + length + ROOM_AFTER : length);
+    this.buffer = Buffer.allocUnsafe(isLarge ? SPARE_BEFORE + length + SPARE_AFTER : length);
   }
 
   get isComplete(): boolean {
@@ -92,9 +92,9 @@ export class EncodedValue {
   private encode(bytes: Buffer): void {
     let rest = bytes;
     if (this.carry.byteLength > 0) {
-      const wanted = GROUP - this.carry.byteLength;
-      this.carry = Buffer.concat([this.carry, rest.subarray(0, wanted)]);
-      rest = rest.subarray(wanted);
+      const needed = GROUP - this.carry.byteLength;
+      this.carry = Buffer.concat([this.carry, rest.subarray(0, needed)]);
+      rest = rest.subarray(needed);
       if (this.carry.byteLength < GROUP && this.missing > 0) return;
       this.append(this.carry);
     }
@@ -110,21 +110,21 @@ export class EncodedValue {
     this.end += this.buffer.write(bytes.toString("base64", whole), this.end, "latin1");
   }
 
-  /** The length of its encoding, in characters or bytes, which are the same. */
+  /** The length of the encoded value: it is ASCII, so characters and bytes are the same. */
   get length(): number {
     return this.end - this.start;
   }
 
-  /** Its base64, or its JSON text. */
+  /** The base64 or the JSON text. */
   text(): string {
     return this.buffer.toString("latin1", this.start, this.end);
   }
 
-  /** The encoding between two other pieces. */
+  /** The encoded value between two other texts. */
   within(before: string, after: string): Uint8Array {
     const start = this.start - Buffer.byteLength(before);
     const end = this.end + Buffer.byteLength(after);
-    // Only once: the second document would be written over the first.
+    // The spare bytes are used only once, since a second document would overwrite the first one.
     if (this.isUsed || start < 0 || end > this.buffer.byteLength) {
       const value = this.buffer.subarray(this.start, this.end);
       return Buffer.concat([Buffer.from(before), value, Buffer.from(after)]);

@@ -11,42 +11,42 @@ export const JobStatus = Schema.Literals([
 ]);
 export type JobStatus = typeof JobStatus.Type;
 
-/** Whether a job in this state has ended. */
+/** Whether a job with this status has ended. */
 export const isFinal = (status: JobStatus): boolean =>
   status !== "IN_QUEUE" && status !== "IN_PROGRESS";
 
-const limit = Schema.optionalKey(Schema.NullOr(Schema.Finite));
+const milliseconds = Schema.optionalKey(Schema.NullOr(Schema.Finite));
 
-/** A job as a client submits it; it may have more keys than these. */
+/** A job as a client submits it; other keys are ignored. */
 export const JobRequest = Schema.Struct({
-  /** Absent or empty, the job fails with a message that says so. */
+  /** If it is absent or empty, the job fails. */
   input: Schema.optionalKey(Schema.Json),
-  /** The address to which the finished job is posted. */
+  /** The URL that the finished job is posted to. */
   webhook: Schema.optionalKey(Schema.NullOr(Schema.String)),
   policy: Schema.optionalKey(
     Schema.NullOr(
       Schema.Struct({
-        /** How long it may run, in milliseconds. */
-        executionTimeout: limit,
-        /** How long it may take from now on, in milliseconds. */
-        ttl: limit,
+        /** How long the job may run, in milliseconds. */
+        executionTimeout: milliseconds,
+        /** How long the job may be queued and run in all, in milliseconds. */
+        ttl: milliseconds,
       }),
     ),
   ),
 });
 export type JobRequest = typeof JobRequest.Type;
 
-/** A job as clients see it, with all keys that they require in every state. */
+/** A job as clients see it, with the keys that they require in every state. */
 export const JobView = Schema.Struct({
   id: Schema.String,
   status: JobStatus,
-  /** From its arrival to its start, in milliseconds. */
+  /** The time in the queue, in milliseconds. */
   delayTime: Schema.Int,
-  /** From its start to its end, in milliseconds. */
+  /** The time since its start, until its end, in milliseconds. */
   executionTime: Schema.Int,
   workerId: Schema.String,
   retries: Schema.Int,
-  /** The result; while it runs, its progress. */
+  /** The result; while the job runs, its progress. */
   output: Schema.optionalKey(Schema.Json),
   error: Schema.optionalKey(Schema.Json),
 });

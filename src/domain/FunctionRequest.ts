@@ -1,15 +1,15 @@
 import { Effect, Predicate, Schema, SchemaIssue, SchemaTransformation } from "effect";
 
-/** The request is invalid; nothing was run. */
+/** The request is invalid, and nothing was run. */
 export class RequestInvalid extends Schema.TaggedError<RequestInvalid>()("RequestInvalid", {
-  /** The path of the invalid value, such as `args[0]`; empty for the request as a whole. */
+  /** The path of the invalid value, such as `args[0]`; empty for the whole request. */
   field: Schema.String,
-  /** What is expected there, and what to do. */
+  /** What is expected, and what to do. */
   expected: Schema.String,
 }) {
   override get message(): string {
-    const where = this.field === "" ? "the request" : `"${this.field}"`;
-    return `This request can't be run: ${where}: ${this.expected}`;
+    const path = this.field === "" ? "" : `"${this.field}": `;
+    return `Invalid request: ${path}${this.expected}`;
   }
 }
 
@@ -27,7 +27,7 @@ const values = Schema.Record(Schema.String, Schema.Unknown).pipe(
 const TRUE = ["true", "yes", "on", "1", "y", "t"] as const;
 const FALSE = ["false", "no", "off", "0", "n", "f"] as const;
 
-/** `true`, but also `"yes"` or `1`: a client's flags are read as leniently as its own protocol class does. */
+/** Also accepts values such as `"yes"` or `1`, like the protocol class of clients. */
 const flag = Schema.Literals([true, false, 1, 0, ...TRUE, ...FALSE]).pipe(
   Schema.decodeTo(
     Schema.Boolean,
@@ -38,7 +38,7 @@ const flag = Schema.Literals([true, false, 1, 0, ...TRUE, ...FALSE]).pipe(
   ),
 );
 
-/** The fields as clients send them; an absent field has the default of their own protocol class. */
+/** The fields as clients send them. Defaults are those of the protocol class of clients. */
 const Fields = Schema.Struct({
   execution_type: Schema.Literals(["function", "class"]).pipe(
     Schema.withDecodingDefaultKey(Effect.succeed("function" as const)),
@@ -73,30 +73,30 @@ interface Shared {
   readonly systemDependencies: ReadonlyArray<string>;
   readonly accelerateDownloads: boolean;
   readonly format: SerializationFormat;
-  /** Local modules to make importable: relative POSIX path to source text. */
+  /** Local modules that the code imports: relative POSIX paths and source texts. */
   readonly modules: Readonly<Record<string, string>>;
-  /** Source text that defines `name`. */
+  /** The source text that defines `name`. */
   readonly code: string;
   readonly name: string;
 }
 
-/** Call a function. */
+/** Calls a function. */
 interface FunctionCall extends Shared {
   readonly kind: "function";
 }
 
-/** Call a method of an instance, which is kept for later calls. */
+/** Calls a method of an instance, which is kept for later calls. */
 interface ClassCall extends Shared {
   readonly kind: "class";
   readonly method: string;
   readonly constructorArgs: ReadonlyArray<unknown>;
   readonly constructorKwargs: Readonly<Record<string, unknown>>;
   readonly instanceId: string | undefined;
-  /** Create a new instance even if there is one with this id. */
+  /** Whether to create a new instance even if one with this id exists. */
   readonly createNewInstance: boolean;
 }
 
-/** A request with all defaults filled in. */
+/** A decoded request, with all defaults. */
 export type FunctionRequest = FunctionCall | ClassCall;
 
 const decodeFields = Schema.decodeUnknownEffect(Fields, { errors: "all" });
@@ -110,17 +110,17 @@ const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>
     )
     .join("");
 
-/** The most invalid fields that are named; the rest are counted. */
-const NAMED_ISSUES = 10;
+/** The maximum number of invalid fields that are named; the others are counted. */
+const MAX_NAMED_ISSUES = 10;
 
 /** Names all invalid fields in one error; `field` is the first one. */
 const invalid = (error: Schema.SchemaError): RequestInvalid => {
   const { issues } = issuesOf(error.issue);
-  const [first, ...others] = issues.slice(0, NAMED_ISSUES).map((issue) => ({
+  const [first, ...others] = issues.slice(0, MAX_NAMED_ISSUES).map((issue) => ({
     field: pathOf(issue.path ?? []),
     expected: issue.message.replace(/^Expected /, "expected "),
   }));
-  const unnamed = issues.length - NAMED_ISSUES;
+  const unnamed = issues.length - MAX_NAMED_ISSUES;
   return new RequestInvalid({
     field: first?.field ?? "",
     expected: [
@@ -132,8 +132,7 @@ const invalid = (error: Schema.SchemaError): RequestInvalid => {
 };
 
 /**
- * The known fields; unknown ones are not read. Clients leave out fields that are None, or send null: both mean the
- * default.
+ * The known fields; unknown ones are not read. Clients omit fields that are None, or send null: both mean the default.
  */
 const knownFields = (input: object): Readonly<Record<string, unknown>> =>
   Object.fromEntries(
@@ -143,7 +142,7 @@ const knownFields = (input: object): Readonly<Record<string, unknown>> =>
     }),
   );
 
-/** How many entries a list or an object may have, so that each is decoded in about 20 ms. */
+/** The maximum number of entries of a list or an object: decoding one takes about 20 ms. */
 const MAX_ENTRIES = {
   args: 4000,
   kwargs: 4000,
@@ -154,21 +153,21 @@ const MAX_ENTRIES = {
   modules: 2000,
 } as const;
 
-/** How many characters a name may have; Python's own are far shorter. */
+/** The maximum length of a name. */
 const MAX_NAME = 256;
 const NAMES = ["function_name", "class_name", "method_name", "instance_id"] as const;
 
-/** The longest path on Linux. */
+/** The maximum length of a path on Linux. */
 const MAX_PATH = 4096;
 
 const tooLong = (field: string, length: number, limit: number) =>
   new RequestInvalid({
     field,
-    expected: `has ${length.toLocaleString("en")} characters, and the limit is ${limit.toLocaleString("en")}`,
+    expected: `has ${length.toLocaleString("en")} characters; the limit is ${limit.toLocaleString("en")}`,
   });
 
-/** Checks lengths and counts in a request before anything is decoded. */
-const excessOf = (fields: Readonly<Record<string, unknown>>): RequestInvalid | undefined => {
+/** Checks lengths and counts before anything is decoded; returns the first limit that is exceeded. */
+const exceededLimit = (fields: Readonly<Record<string, unknown>>): RequestInvalid | undefined => {
   for (const name of NAMES) {
     const value = fields[name];
     if (typeof value === "string" && value.length > MAX_NAME) {
@@ -183,7 +182,7 @@ const excessOf = (fields: Readonly<Record<string, unknown>>): RequestInvalid | u
     if (count > limit) {
       return new RequestInvalid({
         field: name,
-        expected: `has ${count.toLocaleString("en")} entries, and the limit is ${limit.toLocaleString("en")}. Send large data as one argument, such as a list or a dict`,
+        expected: `has ${count.toLocaleString("en")} entries; the limit is ${limit.toLocaleString("en")}. Send large data as one argument, such as a list or a dict`,
       });
     }
     const longest = name === "modules" ? MAX_PATH : MAX_NAME;
@@ -193,7 +192,7 @@ const excessOf = (fields: Readonly<Record<string, unknown>>): RequestInvalid | u
   return undefined;
 };
 
-const named = (
+const nameAndCode = (
   fields: Fields,
   nameField: "function_name" | "class_name",
   codeField: "function_code" | "class_code",
@@ -204,7 +203,7 @@ const named = (
     return Effect.fail(
       new RequestInvalid({
         field: nameField,
-        expected: `is needed when execution_type is "${fields.execution_type}"`,
+        expected: `is required when execution_type is "${fields.execution_type}"`,
       }),
     );
   }
@@ -213,8 +212,8 @@ const named = (
       new RequestInvalid({
         field: codeField,
         expected:
-          "the source text is needed. Requests without code, as `flash deploy` makes them, are not served by this worker: " +
-          "call the function live (`flash dev`, or @remote), which sends its source",
+          "the source code is required. This worker does not run requests without code, as sent by `flash deploy`: " +
+          "call the function live (`flash dev`, or @remote), which sends its source code",
       }),
     );
   }
@@ -222,8 +221,8 @@ const named = (
 };
 
 /**
- * Decodes the `input` of a job. Unknown fields are ignored, null counts as absent, and an error names the path of what is
- * invalid.
+ * Decodes the `input` of a job. Unknown fields are ignored, null means absent, and an error names the paths of invalid
+ * values.
  */
 export const decode = Effect.fnUntraced(function* (
   input: unknown,
@@ -236,8 +235,8 @@ export const decode = Effect.fnUntraced(function* (
     });
   }
   const known = knownFields(input);
-  const excess = excessOf(known);
-  if (excess !== undefined) return yield* excess;
+  const exceeded = exceededLimit(known);
+  if (exceeded !== undefined) return yield* exceeded;
   const fields = yield* Effect.mapError(decodeFields(known), invalid);
   const shared = {
     args: fields.args,
@@ -252,13 +251,13 @@ export const decode = Effect.fnUntraced(function* (
     return {
       kind: "function",
       ...shared,
-      ...(yield* named(fields, "function_name", "function_code")),
+      ...(yield* nameAndCode(fields, "function_name", "function_code")),
     };
   }
   return {
     kind: "class",
     ...shared,
-    ...(yield* named(fields, "class_name", "class_code")),
+    ...(yield* nameAndCode(fields, "class_name", "class_code")),
     method: fields.method_name,
     constructorArgs: fields.constructor_args,
     constructorKwargs: fields.constructor_kwargs,

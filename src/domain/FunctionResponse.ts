@@ -9,12 +9,12 @@ export const InstanceInfo = Schema.Struct({
 });
 export type InstanceInfo = typeof InstanceInfo.Type;
 
-/** The response to a request as it is sent: with all keys, null where there is nothing to say. */
+/** The response to a request as it is sent: all keys are present, and null if unused. */
 export const FunctionResponse = Schema.Struct({
   success: Schema.Boolean,
-  /** Base64 of a cloudpickle, also of None. */
+  /** Base64 of a cloudpickle, also for None. */
   result: Schema.NullOr(Schema.String),
-  /** The value itself when the request asked for plain JSON. */
+  /** The value itself if the request uses plain JSON. */
   json_result: Schema.NullOr(Schema.Json),
   /** What failed and what to do, then the Python traceback if there is one. */
   error: Schema.NullOr(Schema.String),
@@ -35,14 +35,14 @@ const empty: FunctionResponse = {
   instance_info: null,
 };
 
-/** The response of a job that succeeded. */
+/** The response of a successful job. */
 export const success = (fields: Partial<FunctionResponse>): FunctionResponse => ({
   ...empty,
   ...fields,
   success: true,
 });
 
-/** The response of a job that failed; clients need an `error` in it. */
+/** The response of a failed job; clients require an `error`. */
 export const failure = (
   error: string,
   fields: Partial<FunctionResponse> = {},

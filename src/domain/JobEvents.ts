@@ -5,8 +5,8 @@ import type { EncodedResponse } from "./EncodedResponse.ts";
 type Stage = "workspace" | "dependencies" | "running";
 
 /**
- * What a job's end indicates about the machine: its code ran, CUDA failed in it, no Python process could be started for
- * it, or there was no workspace for one. A request that is rejected before that indicates nothing, and has no such event.
+ * What the end of a job shows about the machine: the code ran, CUDA failed, no Python process could be started, or there
+ * was no workspace. A request that is rejected earlier shows nothing, and has no `Ended` event.
  */
 export type JobEnd = "ran" | "cuda" | "launch" | "workspace";
 
@@ -15,28 +15,28 @@ interface Fields {
   readonly StageStarted: { readonly stage: Stage };
   /** A Python process was started for the job; other jobs run in processes that were started before. */
   readonly ProcessStarted: object;
-  /** Whole lines of the job's output with their line ends, as they come. */
+  /** Whole lines of output with their line ends, as soon as they arrive. */
   readonly OutputWritten: { readonly lines: string };
-  /** The job left a process that can't use its GPU any more; it was replaced. */
+  /** The process of the job can no longer use the GPU, and was replaced. */
   readonly GpuLost: object;
-  /** One value of a generator, in the shape of a response; undefined in place of one that is too large to be streamed. */
+  /** One value of a generator, as a response; undefined stands for a value that is too large to stream. */
   readonly ValueYielded: { readonly value: EncodedResponse | undefined };
-  /** `reason` is the error, or empty if there was none. */
+  /** `reason` is the error, or empty without an error. */
   readonly Ended: { readonly end: JobEnd; readonly reason: string };
 }
 
-/** What happens while a job is carried out. */
+/** An event of a running job. */
 export type JobEvent<Tag extends keyof Fields = keyof Fields> = {
   readonly [Each in Tag]: { readonly _tag: Each } & Fields[Each];
 }[Tag];
 
 /** Receives the events of a job. */
 export interface JobListener {
-  /** Called at once and in order, so it must not block. */
+  /** Called synchronously and in order, so it must not block. */
   readonly notify: (event: JobEvent) => void;
-  /** Whether `OutputWritten` is wanted: without a listener, output is not split into lines. */
+  /** Whether `OutputWritten` is needed: otherwise output is not split into lines. */
   readonly wantsOutput: boolean;
-  /** Whether `ValueYielded` is wanted: without a listener, values are only sent at the end, in the result. */
+  /** Whether `ValueYielded` is needed: otherwise values are only sent in the result. */
   readonly wantsValues: boolean;
 }
 
@@ -54,7 +54,7 @@ export const listenerOf = (handlers: Handlers): JobListener => ({
   wantsValues: handlers.ValueYielded !== undefined,
 });
 
-/** A listener that passes every event on to two others. */
+/** A listener that passes every event to two others. */
 export const both = (first: JobListener, second: JobListener): JobListener => ({
   notify: (event) => {
     first.notify(event);
@@ -66,12 +66,12 @@ export const both = (first: JobListener, second: JobListener): JobListener => ({
 
 const silent = listenerOf({});
 
-/** The maximum number of lines per second in `OutputWritten`; more are only counted. */
+/** The maximum number of lines per second in `OutputWritten`; further lines are only counted. */
 export const OutputRate = Context.Reference<number>("worker-tetra/domain/OutputRate", {
   defaultValue: () => 200,
 });
 
-/** The listener of the current job; by default events are dropped. */
+/** The listener of the current job; the default ignores events. */
 export const JobListener = Context.Reference<JobListener>("worker-tetra/domain/JobListener", {
   defaultValue: () => silent,
 });

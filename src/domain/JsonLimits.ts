@@ -1,22 +1,22 @@
 import { Result, Schema } from "effect";
 
-/** How complex a JSON text may be. Its size in bytes is limited where the bytes are received. */
+/** Limits for the complexity of a JSON text. Its size in bytes is limited where the bytes are received. */
 export interface JsonLimits {
-  /** How deep lists and objects may be nested. */
+  /** The maximum nesting of lists and objects. */
   readonly depth: number;
-  /** How many members its objects may have in all; each costs up to a microsecond to parse. */
+  /** The maximum number of keys in all objects; each takes up to a microsecond to parse. */
   readonly keys: number;
-  /** How many lists, objects and strings (keys too) it may have in all; each costs about a third of that. */
+  /** The maximum number of lists, objects and strings (including keys); each takes about a third of that. */
   readonly items: number;
-  /** How many numbers, booleans and nulls it may have in all; a fraction costs as much as a string to write. */
+  /** The maximum number of numbers, booleans and nulls; encoding a fraction takes as long as a string. */
   readonly numbers: number;
 }
 
 /**
- * What is read from clients and from RunPod. Texts at these limits are parsed, checked or written again in
- * 20 to 80 ms each, so that none blocks the event loop for longer than 100 ms. Code that walks values by recursion, as
- * Python's json does (it fails at about 1,000 levels), works at this depth; data of clients has a few levels. The
- * number of numbers leaves room for arrays that are sent as plain lists, such as a hundred embeddings.
+ * The limits for texts from clients and from RunPod. Parsing, checking or encoding a text at these limits takes 20 to 80 ms,
+ * so that none blocks the event loop for longer than 100 ms. Recursive code works at this depth (Python's json fails at
+ * about 1,000 levels); requests of clients have a few levels. The limit for numbers allows arrays that are sent as plain
+ * lists, such as a hundred embeddings.
  */
 export const JSON_LIMITS: JsonLimits = {
   depth: 100,
@@ -26,42 +26,42 @@ export const JSON_LIMITS: JsonLimits = {
 };
 
 /**
- * What a job may return: embeddings and other arrays come as plain lists of numbers. They are checked as they come and
- * passed on as they are written.
+ * The limits for results: embeddings and other arrays are plain lists of numbers. Results are checked incrementally and
+ * passed on without parsing.
  */
 export const RESULT_LIMITS: JsonLimits = { ...JSON_LIMITS, numbers: 1_000_000 };
 
-const WHAT = {
+const DESCRIPTIONS = {
   depth: (limit: string) => `it is nested deeper than ${limit} levels`,
   keys: (limit: string) => `its objects have more than ${limit} keys in all`,
   items: (limit: string) => `it has more than ${limit} lists, objects and strings`,
   numbers: (limit: string) => `it has more than ${limit} numbers, booleans and nulls`,
 } as const;
 
-/** A JSON text that would take too long to parse or to walk through. */
+/** A JSON text that would take too long to parse or to traverse. */
 export class JsonTooComplex extends Schema.TaggedError<JsonTooComplex>()("JsonTooComplex", {
   exceeded: Schema.Literals(["depth", "keys", "items", "numbers"]),
   limit: Schema.Int,
 }) {
   override get message(): string {
-    const what = WHAT[this.exceeded](this.limit.toLocaleString("en"));
-    return `The JSON is too complex: ${what}. Send large data as one string, such as base64 of a cloudpickle or of a file.`;
+    const description = DESCRIPTIONS[this.exceeded](this.limit.toLocaleString("en"));
+    return `The JSON is too complex: ${description}. Send large data as one string, such as base64 of a cloudpickle or of a file.`;
   }
 }
 
-/** A text that is not JSON. The message quotes nothing of the text, which may hold secrets. */
+/** A text that is not JSON. The message does not quote the text, which may contain secrets. */
 export class JsonInvalid extends Schema.TaggedError<JsonInvalid>()("JsonInvalid", {
   reason: Schema.String,
 }) {
   override get message(): string {
-    return `This is not JSON: ${this.reason}.`;
+    return `Invalid JSON: ${this.reason}.`;
   }
 }
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** What a byte begins outside of strings. A literal is a number, a boolean or null. */
+/** The kinds of bytes outside strings: what a byte begins. A literal is a number, a boolean or null. */
 const GAP = 0;
 const LITERAL = 1;
 const STRING = 2;
@@ -80,14 +80,14 @@ for (const [text, kind] of [
   for (const byte of Buffer.from(text)) KINDS[byte] = kind;
 }
 
-/** Stands for the byte after the last one, which is of no kind. */
+/** The index for the end of the text, which has no kind. */
 const END = KINDS.length;
 
 /**
- * The number of bytes of a string that are checked one by one before `indexOf` searches for its end: it is the fastest
- * way through a long string, but a call of it takes longer than checking a few bytes.
+ * The number of bytes of a string that are checked one by one before `indexOf` searches for its end: `indexOf` is faster
+ * for long strings, but a call takes longer than checking a few bytes.
  */
-const SHORT = 32;
+const SHORT_STRING = 32;
 
 /** Whether the quote at `end` is escaped: by an odd number of backslashes before it. */
 const isEscaped = (bytes: Uint8Array, end: number): boolean => {
@@ -96,12 +96,14 @@ const isEscaped = (bytes: Uint8Array, end: number): boolean => {
   return isOdd;
 };
 
-/** The position after the string whose first character is at `start`; the length of the text if it has no end. */
+/**
+ * The position after the string whose first character is at `start`; the length of the text if the string has no end.
+ */
 const endOfString = (bytes: Uint8Array, start: number): number => {
   let at = start;
   for (;;) {
-    const near = at + SHORT;
-    while (at < near) {
+    const searchFrom = at + SHORT_STRING;
+    while (at < searchFrom) {
       const byte = bytes[at];
       if (byte === QUOTE) return at + 1;
       at += byte === BACKSLASH ? 2 : 1;
@@ -113,15 +115,15 @@ const endOfString = (bytes: Uint8Array, start: number): number => {
   }
 };
 
-/** The position after the bytes of one kind that begin at `start`. */
+/** The position after the bytes of one kind that start at `start`. */
 const endOfRun = (bytes: Uint8Array, start: number, kind: number): number => {
   let at = start;
   while (KINDS[bytes[at] ?? END] === kind) at += 1;
   return at;
 };
 
-/** The limit that a text exceeds; reading stops there. */
-const excessOf = (
+/** The first limit that a text exceeds; does not read further. */
+const exceededLimit = (
   bytes: Uint8Array,
   limits: JsonLimits,
 ): JsonTooComplex["exceeded"] | undefined => {
@@ -154,34 +156,34 @@ const excessOf = (
 };
 
 /**
- * Checks whether a JSON text is within limits, in one pass over its bytes that ends where a limit is exceeded. A text
- * that is not JSON may pass.
+ * Checks that a JSON text is within limits, in one pass over its bytes that stops where a limit is exceeded. A text that is
+ * not JSON may pass.
  */
 export const checkJson = (
   bytes: Uint8Array,
   limits: JsonLimits = JSON_LIMITS,
 ): Result.Result<void, JsonTooComplex> => {
-  const exceeded = excessOf(bytes, limits);
+  const exceeded = exceededLimit(bytes, limits);
   return exceeded === undefined
     ? Result.void
     : Result.fail(new JsonTooComplex({ exceeded, limit: limits[exceeded] }));
 };
 
-/** UTF-8, as `TextDecoder` reads it (without a byte order mark), in a quarter of its time. */
+/** Decodes UTF-8 like `TextDecoder` (without a byte order mark), but four times as fast. */
 export const textOf = (bytes: Uint8Array): string => {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString();
   return text.startsWith("\uFEFF") ? text.slice(1) : text;
 };
 
-/** V8's reason for a syntax error, without its quotation of the text. */
+/** V8's description of a syntax error, without the quoted text. */
 const reasonOf = (error: unknown): string => {
   const message = String(error);
   const position = /at position \d+ \(line \d+ column \d+\)/.exec(message);
-  if (position !== null) return `it has a syntax error ${position[0]}`;
-  return message.endsWith("end of JSON input") ? "it ends too early" : "it can't be parsed";
+  if (position !== null) return `syntax error ${position[0]}`;
+  return message.endsWith("end of JSON input") ? "unexpected end" : "syntax error";
 };
 
-/** Parses a JSON text (UTF-8) that is within limits, so that it does not block the event loop for long. */
+/** Parses a JSON text (UTF-8) within limits, so that it does not block the event loop for long. */
 export const parseJson = (
   bytes: Uint8Array,
   limits: JsonLimits = JSON_LIMITS,
@@ -196,7 +198,7 @@ export const parseJson = (
 const COMMA = 0x2c;
 const OPEN_BRACKET = 0x5b;
 
-/** The texts between the brackets and commas of the outermost list or object, one after the other. */
+/** Yields the texts between the brackets and commas of the outermost list or object. */
 function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
   let depth = 0;
   let begin = 0;
@@ -223,7 +225,7 @@ function* partsOf(bytes: Uint8Array): Generator<Uint8Array> {
   }
 }
 
-/** The most bytes of a name or a short value. */
+/** The maximum number of bytes of a name or a short value. */
 const MAX_MEMBER = 1000;
 
 const stringOf = (bytes: Uint8Array): string | undefined => {
@@ -232,7 +234,7 @@ const stringOf = (bytes: Uint8Array): string | undefined => {
   return typeof value === "string" ? value : undefined;
 };
 
-/** Members of the outermost object as texts, by their names; for objects that are too large to be parsed. */
+/** The members of the outermost object with these names, as unparsed texts; for objects that are too large to parse. */
 export const memberTexts = (
   bytes: Uint8Array,
   names: ReadonlyArray<string>,
@@ -243,23 +245,23 @@ export const memberTexts = (
     const colon = endOfString(part, quote + 1);
     const gap = endOfRun(part, colon, GAP);
     const name = stringOf(part.subarray(0, colon));
-    const wanted = names.find((one) => one === name);
-    // As JSON.parse, the last one of a name counts.
-    if (wanted !== undefined) found.set(wanted, part.subarray(gap + 1));
+    const requested = names.find((one) => one === name);
+    // The last member with a name counts, as in JSON.parse.
+    if (requested !== undefined) found.set(requested, part.subarray(gap + 1));
   }
   return found;
 };
 
-/** A member of the outermost object, if it is a short string. */
+/** The value of a member of the outermost object, if it is a short string. */
 export const stringMember = (bytes: Uint8Array, name: string): string | undefined => {
   const text = memberTexts(bytes, [name]).get(name);
   return text === undefined ? undefined : stringOf(text);
 };
 
-/** The most elements of a list that are read. */
+/** The maximum number of elements of a list that are read. */
 const MAX_PARTS = 1000;
 
-/** The elements of a JSON list as texts, or the text itself where it is no list; at most 1000. */
+/** The elements of a JSON list as texts, at most 1000; or the text itself if it is not a list. */
 export const elementsOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
   if (bytes[endOfRun(bytes, 0, GAP)] !== OPEN_BRACKET) return [bytes];
   const elements: Array<Uint8Array> = [];

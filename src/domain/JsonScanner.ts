@@ -1,6 +1,6 @@
 import { JSON_LIMITS, JsonInvalid, type JsonLimits, JsonTooComplex } from "./JsonLimits.ts";
 
-/** What may come next. */
+/** The states: what is expected next. */
 const VALUE = 0;
 const VALUE_OR_END = 1;
 const KEY = 2;
@@ -10,7 +10,7 @@ const COMMA_OR_END = 5;
 const STRING = 6;
 const ESCAPE = 7;
 const HEX = 8;
-const WORD = 9;
+const LITERAL = 9;
 const DONE = 10;
 
 const LIST = 0;
@@ -31,20 +31,19 @@ const LAST_ASCII = 0x7f;
 
 const ESCAPED = new Set(Buffer.from('"\\/bfnrt'));
 const HEX_DIGITS = new Set(Buffer.from("0123456789abcdefABCDEF"));
-const WORD_BYTES = new Set(Buffer.from("0123456789+-.eEtrufalsn"));
+const LITERAL_BYTES = new Set(Buffer.from("0123456789+-.eEtrufalsn"));
 const HEX_LENGTH = 4;
 
-/** Numbers of Python have any number of digits, so that their text has no fixed length. */
+/** Python writes integers with any number of digits, so the length needs a limit. */
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
-const LONGEST_WORD = 5000;
+const MAX_LITERAL_LENGTH = 5000;
 
 const isSpace = (byte: number): boolean =>
   byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 
 /**
- * Checks that bytes are one JSON text, in ASCII and within limits, as they come and without keeping them: what a
- * job returns can then become a part of a larger document unchanged. The first error ends the check; later bytes are
- * ignored.
+ * Checks incrementally that bytes are one JSON text, in ASCII and within limits, without storing them: the result of a job
+ * can then be inserted into a larger document unchanged. The check stops at the first error; later bytes are ignored.
  */
 export class JsonScanner {
   private readonly limits: JsonLimits;
@@ -56,7 +55,7 @@ export class JsonScanner {
   private state = VALUE;
   private isKey = false;
   private hexLeft = 0;
-  private word = "";
+  private literal = "";
   private problem: JsonInvalid | JsonTooComplex | undefined;
 
   constructor(limits: JsonLimits = JSON_LIMITS) {
@@ -67,8 +66,8 @@ export class JsonScanner {
   write(bytes: Uint8Array): void {
     let at = 0;
     while (at < bytes.length && this.problem === undefined) {
-      if (this.state === STRING) at = this.string(bytes, at);
-      else if (this.state === WORD) at = this.literal(bytes, at);
+      if (this.state === STRING) at = this.scanString(bytes, at);
+      else if (this.state === LITERAL) at = this.scanLiteral(bytes, at);
       else {
         this.step(bytes[at] ?? 0);
         at += 1;
@@ -76,10 +75,10 @@ export class JsonScanner {
     }
   }
 
-  /** Why the whole text is invalid or too complex, if it is. */
+  /** Ends the text. Returns an error if it is invalid or too complex. */
   end(): JsonInvalid | JsonTooComplex | undefined {
-    if (this.state === WORD && this.problem === undefined) this.endWord();
-    if (this.problem === undefined && this.state !== DONE) this.invalid("it ends too early");
+    if (this.state === LITERAL && this.problem === undefined) this.endLiteral();
+    if (this.problem === undefined && this.state !== DONE) this.invalid("unexpected end");
     return this.problem;
   }
 
@@ -96,7 +95,7 @@ export class JsonScanner {
     this.problem = new JsonTooComplex({ exceeded, limit: this.limits[exceeded] });
   }
 
-  /** One byte that is not part of a long string, number or word. */
+  /** Handles one byte outside the inside of strings and literals. */
   private step(byte: number): void {
     switch (this.state) {
       case ESCAPE:
@@ -136,7 +135,7 @@ export class JsonScanner {
         return byte === COMMA ? undefined : this.invalid("a comma is missing");
       }
       default:
-        return this.invalid("something comes after its end");
+        return this.invalid("unexpected text after the end");
     }
   }
 
@@ -153,8 +152,8 @@ export class JsonScanner {
       this.state = byte === BRACE ? KEY_OR_END : VALUE_OR_END;
     } else {
       this.count("numbers");
-      this.word = String.fromCharCode(byte);
-      this.state = WORD;
+      this.literal = String.fromCharCode(byte);
+      this.state = LITERAL;
     }
   }
 
@@ -175,8 +174,8 @@ export class JsonScanner {
     this.state = this.depth === 0 ? DONE : COMMA_OR_END;
   }
 
-  /** The inside of a string, up to its end or an escape. */
-  private string(bytes: Uint8Array, start: number): number {
+  /** Scans the inside of a string up to its end or an escape. */
+  private scanString(bytes: Uint8Array, start: number): number {
     let at = start;
     while (at < bytes.length) {
       const byte = bytes[at] ?? 0;
@@ -192,19 +191,21 @@ export class JsonScanner {
     return at;
   }
 
-  /** The inside of a number, true, false or null. */
-  private literal(bytes: Uint8Array, start: number): number {
+  /** Scans the inside of a number, true, false or null. */
+  private scanLiteral(bytes: Uint8Array, start: number): number {
     let at = start;
-    while (WORD_BYTES.has(bytes[at] ?? 0)) at += 1;
-    this.word += Buffer.from(bytes.buffer, bytes.byteOffset + start, at - start).toString("latin1");
-    if (this.word.length > LONGEST_WORD) this.invalid("a number is too long");
-    else if (at < bytes.length) this.endWord();
+    while (LITERAL_BYTES.has(bytes[at] ?? 0)) at += 1;
+    this.literal += Buffer.from(bytes.buffer, bytes.byteOffset + start, at - start).toString(
+      "latin1",
+    );
+    if (this.literal.length > MAX_LITERAL_LENGTH) this.invalid("a number is too long");
+    else if (at < bytes.length) this.endLiteral();
     return at;
   }
 
-  private endWord(): void {
-    const isWord = this.word === "true" || this.word === "false" || this.word === "null";
-    if (isWord || NUMBER.test(this.word)) this.afterValue();
+  private endLiteral(): void {
+    const isName = this.literal === "true" || this.literal === "false" || this.literal === "null";
+    if (isName || NUMBER.test(this.literal)) this.afterValue();
     else this.invalid("a value is missing");
   }
 }

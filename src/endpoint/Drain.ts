@@ -3,46 +3,46 @@ import { HttpServerResponse } from "effect/http";
 
 import { isFinal, type JobStatus } from "../domain/EndpointJob.ts";
 
-/** The time within which a polling client asks again: Flash polls every 5 to 10 seconds. */
+/** The maximum time between two polls of a client: Flash polls every 5 to 10 seconds. */
 const POLL_INTERVAL = Duration.seconds(10);
 
-/** The most requests that wait for a job at a time; each takes about 50 KB besides its body. */
+/** The maximum number of requests that wait for a job; each takes about 50 KB besides its body. */
 export const MAX_WAITING = 1000;
 
 const tooMany = HttpServerResponse.jsonUnsafe(
   {
-    error: `Too many requests: ${MAX_WAITING} are already waiting for jobs. Try again in 5 seconds, or ask for /status instead.`,
+    error: `Too many requests: ${MAX_WAITING} are already waiting for jobs. Try again in 5 seconds, or poll /status instead.`,
   },
   { status: 429, headers: { "retry-after": "5" } },
 );
 
-const refusal = HttpServerResponse.jsonUnsafe(
-  { error: "The worker is stopping and accepts no new jobs. Send this one again later." },
+const stopping = HttpServerResponse.jsonUnsafe(
+  { error: "The worker is stopping and accepts no new jobs. Send the request again later." },
   { status: 503, headers: { "retry-after": "5" } },
 );
 
-/** How an endpoint stops: new jobs are refused, and clients that wait for a job get their responses first. */
+/** The shutdown of an endpoint: it rejects new jobs, and clients that wait for a job still get their responses. */
 export class Drain extends Context.Service<
   Drain,
   {
-    /** Refuses new jobs from now on. */
+    /** Rejects new jobs from now on. */
     readonly begin: Effect.Effect<void>;
-    /** Runs what starts a job; responds with 503 instead when the endpoint is stopping. */
+    /** Runs an effect that starts a job; responds with 503 instead while the endpoint is stopping. */
     readonly admit: <A, E, R>(
       start: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /**
-     * Runs the handler of a request that waits for a job, and counts it as waiting until its response is written; responds
-     * with 429 instead when too many wait.
+     * Runs the handler of a request that waits for a job, and counts the request until its response is written; responds
+     * with 429 instead if too many requests wait.
      */
     readonly trackRequest: <A, E, R>(
       handled: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
-    /** Records that a client has seen a job in this state; the client will ask again unless the state is final. */
+    /** Records that a client has seen a job with this status; the client will poll again unless the status is final. */
     readonly trackPolling: (id: string, status: JobStatus) => Effect.Effect<void>;
     /** Completes when no request waits for a job. */
     readonly requestsFinished: Effect.Effect<void>;
-    /** Completes when each polling client has seen the end of its job or has stopped polling. */
+    /** Completes when every polling client has seen the end of its job or has stopped polling. */
     readonly pollingFinished: Effect.Effect<void>;
   }
 >()("worker-tetra/endpoint/Drain") {
@@ -51,11 +51,11 @@ export class Drain extends Context.Service<
     Effect.gen(function* () {
       const draining = Latch.makeUnsafe();
       const waiting = yield* FiberSet.make();
-      const followed = yield* FiberMap.make<string, void, never>();
+      const polled = yield* FiberMap.make<string, void, never>();
       return Drain.of({
         begin: Effect.asVoid(draining.open),
         admit: Effect.fnUntraced(function* <A, E, R>(start: Effect.Effect<A, E, R>) {
-          return draining.isOpen() ? refusal : yield* start;
+          return draining.isOpen() ? stopping : yield* start;
         }),
         trackRequest: Effect.fnUntraced(function* <A, E, R>(handled: Effect.Effect<A, E, R>) {
           if ((yield* FiberSet.size(waiting)) >= MAX_WAITING) return tooMany;
@@ -64,10 +64,10 @@ export class Drain extends Context.Service<
         }),
         trackPolling: (id, status) =>
           isFinal(status)
-            ? FiberMap.remove(followed, id)
-            : Effect.asVoid(FiberMap.run(followed, id, Effect.sleep(POLL_INTERVAL))),
+            ? FiberMap.remove(polled, id)
+            : Effect.asVoid(FiberMap.run(polled, id, Effect.sleep(POLL_INTERVAL))),
         requestsFinished: FiberSet.awaitEmpty(waiting),
-        pollingFinished: FiberMap.awaitEmpty(followed),
+        pollingFinished: FiberMap.awaitEmpty(polled),
       });
     }),
   );

@@ -11,7 +11,7 @@ import {
 import { JobRequest, JobStatus, JobView } from "../domain/EndpointJob.ts";
 import { FunctionResponse } from "../domain/FunctionResponse.ts";
 
-/** There is no such job; the body has the reason. */
+/** The job is unknown or expired; the body has the reason. */
 export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotFound")(
   { error: Schema.String },
   { httpApiStatus: 404 },
@@ -20,7 +20,7 @@ export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotF
 const described = (summary: string, description?: string) =>
   OpenApi.annotations({ summary, ...(description === undefined ? {} : { description }) });
 
-/** The example job in the API documentation; requests with its id always succeed. */
+/** The example job of the API documentation; requests with its id always succeed. */
 export const EXAMPLE_JOB: JobView = {
   id: "example",
   status: "COMPLETED",
@@ -28,7 +28,7 @@ export const EXAMPLE_JOB: JobView = {
   executionTime: 0,
   workerId: "example",
   retries: 0,
-  output: "The result of a job is here.",
+  output: "The result of the job",
 };
 
 const EXAMPLE_REQUEST = {
@@ -42,12 +42,12 @@ const id = { id: Schema.String.annotate({ examples: [EXAMPLE_JOB.id] }) };
 
 const request = JobRequest.annotate({ examples: [{ input: EXAMPLE_REQUEST }] });
 
-/** How long the response may wait for the end of the job, in milliseconds; limited to RunPod's bounds. */
+/** How long the response waits for the end of the job, in milliseconds; clamped to RunPod's bounds. */
 const wait = { wait: Schema.optional(Schema.Finite) };
 
 const count = Schema.Int;
 
-/** RunPod's states of a worker, each with how many are in it. */
+/** The number of workers in each of RunPod's states. */
 const WorkerCounts = Schema.Struct({
   idle: count,
   initializing: count,
@@ -61,28 +61,28 @@ const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
   HttpApiEndpoint.post("run", "/run", {
     payload: request,
     success: Schema.Struct({ id: Schema.String, status: JobStatus }),
-  }).annotateMerge(described("Hand in a job", "Answers at once; 10 MB at most.")),
+  }).annotateMerge(described("Submit a job", "Responds immediately. The limit is 10 MB.")),
   HttpApiEndpoint.post("runsync", "/runsync", {
     payload: request,
     query: wait,
     success: JobView,
   }).annotateMerge(
     described(
-      "Hand in a job and wait for it",
-      "Answers with its end, or after `wait` milliseconds (90,000 unless told, 1,000 to 300,000) with its state; 20 MB at most.",
+      "Submit a job and wait for it",
+      "Responds when the job has finished, or with its state after `wait` milliseconds (default 90,000; 1,000 to 300,000). The limit is 20 MB.",
     ),
   ),
   HttpApiEndpoint.get("status", "/status/:id", {
     params: id,
     success: JobView,
     error: NotFound,
-  }).annotateMerge(described("The state of a job", "With its progress, or its result.")),
+  }).annotateMerge(described("Get the state of a job", "Includes its progress or its result.")),
   HttpApiEndpoint.get("statusSync", "/status-sync/:id", {
     params: id,
     query: wait,
     success: JobView,
     error: NotFound,
-  }).annotateMerge(described("Wait for the end of a job")),
+  }).annotateMerge(described("Wait until a job has finished")),
   HttpApiEndpoint.get("stream", "/stream/:id", {
     params: id,
     success: Schema.Struct({
@@ -92,23 +92,23 @@ const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
     error: NotFound,
   }).annotateMerge(
     described(
-      "Values of a generator",
-      "Each once; waits up to 5 seconds for some. Nothing more comes when the status is final and there are none.",
+      "Get the values of a generator",
+      "Returns each value once, and waits up to 5 seconds for values. There are no more values when the status is final and the list is empty.",
     ),
   ),
   HttpApiEndpoint.post("cancel", "/cancel/:id", {
     params: id,
     success: JobView,
     error: NotFound,
-  }).annotateMerge(described("Stop a job")),
+  }).annotateMerge(described("Cancel a job")),
   HttpApiEndpoint.post("retry", "/retry/:id", {
     params: id,
     success: JobView,
     error: NotFound,
-  }).annotateMerge(described("Run a job again that failed or timed out")),
+  }).annotateMerge(described("Retry a job that failed or timed out")),
   HttpApiEndpoint.post("purgeQueue", "/purge-queue", {
     success: Schema.Struct({ removed: count, status: Schema.Literal("completed") }),
-  }).annotateMerge(described("Cancel all jobs that have not begun")),
+  }).annotateMerge(described("Cancel all queued jobs")),
   HttpApiEndpoint.get("health", "/health", {
     success: Schema.Struct({
       jobs: Schema.Struct({
@@ -120,10 +120,10 @@ const Jobs = HttpApiGroup.make("jobs", { topLevel: true }).add(
       }),
       workers: WorkerCounts,
     }),
-  }).annotateMerge(described("Jobs and workers in numbers")),
+  }).annotateMerge(described("Count jobs and workers by state")),
   HttpApiEndpoint.get("metrics", "/metrics", {
     success: Schema.Struct({ workers: WorkerCounts, readyWorkers: Schema.Array(Schema.String) }),
-  }).annotateMerge(described("Which workers are ready")),
+  }).annotateMerge(described("List the workers that are ready")),
 );
 
 const execute = HttpApiEndpoint.post("execute", "/execute", {
@@ -132,12 +132,12 @@ const execute = HttpApiEndpoint.post("execute", "/execute", {
 }).annotateMerge(
   described(
     "Run a function",
-    "The request of a function or a class, bare or under `input`; 30 MB at most. The code is stopped when the client hangs up.",
+    "The request of a function or a class, bare or under `input`. The limit is 30 MB. The code is stopped when the client disconnects.",
   ),
 );
 
 const ping = HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).annotateMerge(
-  described("Whether the worker is ready", "200 when it is, 204 while it starts."),
+  described("Check whether the worker is ready", "Status 200 if it is ready, 204 while it starts."),
 );
 
 /** The routes of a worker behind a load balancer. */
@@ -148,12 +148,12 @@ export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
 /** The routes of an endpoint with a queue. */
 export class EndpointApi extends HttpApi.make("endpoint").add(Jobs) {}
 
-/** How clients send the key. Documentation only: `HttpGuard` checks the key, also for unknown routes. */
+/** How clients send the API key. For documentation only: `HttpGuard` checks the key, also for unknown routes. */
 class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/ApiKey", {
   security: { bearer: HttpApiSecurity.bearer },
 }) {}
 
-/** All routes of `serve`, for the page about them. */
+/** All routes of `serve`, for the page with the API documentation. */
 export class DocumentedApi extends HttpApi.make("documented")
   .add(Jobs.middleware(ApiKey))
   .add(HttpApiGroup.make("functions", { topLevel: true }).add(execute.middleware(ApiKey), ping))
@@ -161,6 +161,6 @@ export class DocumentedApi extends HttpApi.make("documented")
     OpenApi.annotations({
       title: "worker-tetra",
       description:
-        "A RunPod endpoint on this machine. Every route is also available under `/v2/{endpoint}`, with any name for the endpoint: that is the base address of clients. The key is WORKER_SERVE_KEY; if it is not set, no key is required.",
+        "A RunPod endpoint on this machine. Every route is also available under `/v2/{endpoint}` with any endpoint name; use that as the base URL of clients. The API key is WORKER_SERVE_KEY; without it, no key is required.",
     }),
   ) {}

@@ -21,7 +21,7 @@ export class LoadBalancer extends Context.Service<
     readonly ready: Latch.Latch;
   }
 >()("worker-tetra/endpoint/LoadBalancer") {
-  /** Runs a handler for each request; `events` receives what happens in it. */
+  /** Runs a handler for each request; `events` receives its events. */
   static readonly layer = <R>(
     handler: (job: Job) => Effect.Effect<EncodedResponse, never, R>,
     ready: Latch.Latch,
@@ -53,7 +53,7 @@ const handlers = HttpApiBuilder.group(
           yield* Effect.logInfo("Request started");
           const elapsed = yield* stopwatch;
           const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
-            Effect.logInfo("The client hung up: the request was stopped"),
+            Effect.logInfo("Client disconnected: request stopped"),
           );
           yield* Effect.logInfo(`Request done in ${formatSeconds(yield* elapsed)}`);
           return HttpServerResponse.uint8Array(response.toJson(), {
@@ -72,7 +72,7 @@ const handlers = HttpApiBuilder.group(
   }),
 );
 
-/** The routes of a worker behind a load balancer: each request runs when it comes. */
+/** The routes of a worker behind a load balancer: requests run immediately, without a queue. */
 export const loadBalancerRoutes = HttpApiBuilder.layer(LoadBalancerApi).pipe(
   Layer.provide(handlers),
 );

@@ -11,21 +11,20 @@ import type { JobCounts } from "./jobs/JobTable.ts";
 import { type LocalJob, streamJson } from "./jobs/LocalJob.ts";
 import { type JobNotFound, LocalQueue } from "./jobs/LocalQueue.ts";
 
-/** How long a client waits for a job if it does not say, and the bounds for what it says. */
+/** The default time that a request waits for a job, and the bounds for the `wait` parameter. */
 const DEFAULT_WAIT = Duration.seconds(90);
 const WAIT_BOUNDS = { minimum: Duration.seconds(1), maximum: Duration.minutes(5) };
 
-/** How long a stream is held open without a value: Python's SDK gives up after 10 seconds. */
-const STREAM_HOLD = Duration.seconds(5);
+/** How long a request waits for values of a stream: RunPod's Python SDK times out after 10 seconds. */
+const STREAM_TIMEOUT = Duration.seconds(5);
 
-/** @param query `wait` is in milliseconds */
+/** How long to wait; the parameter is in milliseconds. */
 const waitOf = ({ wait }: { readonly wait?: number | undefined }): Duration.Duration =>
   Duration.clamp(wait === undefined ? DEFAULT_WAIT : Duration.millis(wait), WAIT_BOUNDS);
 
 const json = (text: Uint8Array) =>
   HttpServerResponse.uint8Array(text, { contentType: "application/json" });
 
-/** The response with a job. */
 const jobResponse = (job: LocalJob) => json(job.toJson());
 
 const exampleResponse = HttpServerResponse.jsonUnsafe(EXAMPLE_JOB);
@@ -40,7 +39,7 @@ const submit = (queue: Queue, request: JobRequest) =>
     Effect.flatMap(takeOverBody, (body) => queue.submit(request, Option.getOrUndefined(body))),
   );
 
-/** The state of the worker in RunPod's terms, with the number of jobs by their states. */
+/** The state of the worker in RunPod's terms, and the number of jobs by state. */
 const healthOf = (counts: Readonly<JobCounts>, isReady: boolean) => {
   const isBusy = counts.IN_PROGRESS > 0;
   return {
@@ -67,13 +66,13 @@ const makeResponses = Effect.gen(function* () {
   const queue = yield* LocalQueue;
   const drain = yield* Drain;
 
-  /** The response to a client about its job; the client will ask again unless the job has ended. */
+  /** Responds with the state of a job; the client will poll again unless the job has finished. */
   const tracked = <A extends { readonly status: JobStatus }, R>(
     id: string,
     effect: Effect.Effect<A, JobNotFound, R>,
   ) => Effect.tap(found(effect), ({ status }) => drain.trackPolling(id, status));
 
-  /** The same, with the example job of the API documentation. */
+  /** The same, but also knows the example job of the API documentation. */
   const view = <R>(id: string, effect: Effect.Effect<LocalJob, JobNotFound, R>) =>
     id === EXAMPLE_JOB.id
       ? Effect.succeed(exampleResponse)
@@ -82,7 +81,7 @@ const makeResponses = Effect.gen(function* () {
   const stream = (id: string) =>
     id === EXAMPLE_JOB.id
       ? Effect.succeed({ status: EXAMPLE_JOB.status, stream: [] })
-      : tracked(id, queue.stream(id, STREAM_HOLD)).pipe(
+      : tracked(id, queue.stream(id, STREAM_TIMEOUT)).pipe(
           Effect.map(({ status, chunks }) => json(streamJson(status, chunks))),
           drain.trackRequest,
         );
@@ -141,8 +140,8 @@ const api = Layer.mergeAll(
   loadBalancerRoutes,
 );
 
-/** The same routes once more, as RunPod's own address has them. */
-const underRunPodsPath = Layer.fresh(api).pipe(
+/** The same routes under `/v2/:endpoint`, as on RunPod. */
+const prefixedApi = Layer.fresh(api).pipe(
   Layer.provide(
     Layer.effect(
       HttpRouter.HttpRouter,
@@ -151,9 +150,9 @@ const underRunPodsPath = Layer.fresh(api).pipe(
   ),
 );
 
-/** An endpoint with its queue in this process: all routes, bare and as RunPod has them, and a page about them. */
+/** An endpoint with its queue in this process: all routes, with and without the prefix, and the API documentation. */
 export const localEndpointRoutes = Layer.mergeAll(
   api,
-  underRunPodsPath,
+  prefixedApi,
   HttpApiScalar.layer(DocumentedApi, { path: "/docs" }),
 );

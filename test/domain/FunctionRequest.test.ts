@@ -121,16 +121,16 @@ describe("FunctionRequest.decode", () => {
       { ...hello, serialization_format: "yaml" },
       '"serialization_format": expected "cloudpickle" | "json"',
     ],
-    [{ function_code: "x" }, '"function_name": is needed when execution_type is "function"'],
-    [{ function_name: "x" }, '"function_code": the source text is needed'],
+    [{ function_code: "x" }, '"function_name": is required when execution_type is "function"'],
+    [{ function_name: "x" }, '"function_code": the source code is required'],
     [
       { execution_type: "class", class_code: "x" },
-      '"class_name": is needed when execution_type is "class"',
+      '"class_name": is required when execution_type is "class"',
     ],
-    [{ execution_type: "class", class_name: "x" }, '"class_code": the source text is needed'],
-    [7, "the request: expected an object"],
-    [null, "the request: expected an object"],
-    [[], "the request: expected an object"],
+    [{ execution_type: "class", class_name: "x" }, '"class_code": the source code is required'],
+    [7, "Invalid request: expected an object"],
+    [null, "Invalid request: expected an object"],
+    [[], "Invalid request: expected an object"],
   ] as const)("refuses %j", ([input, reason]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(FunctionRequest.decode(input));
@@ -147,19 +147,19 @@ describe("FunctionRequest.decode", () => {
   );
 
   it.effect.each([
-    [{ kwargs: many(50_000) }, '"kwargs": has 50,000 entries, and the limit is 4,000'],
-    [{ args: Array(4001).fill(1) }, '"args": has 4,001 entries, and the limit is 4,000'],
+    [{ kwargs: many(50_000) }, '"kwargs": has 50,000 entries; the limit is 4,000'],
+    [{ args: Array(4001).fill(1) }, '"args": has 4,001 entries; the limit is 4,000'],
     [{ constructor_args: Array(4001).fill(1) }, '"constructor_args": has 4,001 entries'],
     [{ constructor_kwargs: many(4001) }, '"constructor_kwargs": has 4,001 entries'],
-    [{ modules: many(2001, "") }, '"modules": has 2,001 entries, and the limit is 2,000'],
+    [{ modules: many(2001, "") }, '"modules": has 2,001 entries; the limit is 2,000'],
     [{ dependencies: Array(1001).fill(1) }, '"dependencies": has 1,001 entries'],
     [{ system_dependencies: Array(1001).fill(1) }, '"system_dependencies": has 1,001 entries'],
     [{ function_name: "f".repeat(257) }, '"function_name": has 257 characters'],
     [{ class_name: "f".repeat(257) }, '"class_name": has 257 characters'],
     [{ method_name: "f".repeat(257) }, '"method_name": has 257 characters'],
-    [{ instance_id: "f".repeat(300) }, '"instance_id": has 300 characters, and the limit is 256'],
+    [{ instance_id: "f".repeat(300) }, '"instance_id": has 300 characters; the limit is 256'],
     [{ kwargs: { ["k".repeat(257)]: 1 } }, '"kwargs.kkkkkkkkkkkkkkkkkkkk…": has 257 characters'],
-    [{ modules: { ["m".repeat(4097)]: "" } }, "has 4,097 characters, and the limit is 4,096"],
+    [{ modules: { ["m".repeat(4097)]: "" } }, "has 4,097 characters; the limit is 4,096"],
   ] as const)("refuses what is too many or too long, with the limit: %#", ([fields, reason]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, ...fields }));

@@ -159,13 +159,13 @@ describe("parseJson", () => {
     const error = failed('{"token": "rpa_SECRET", oops}');
     assert.strictEqual(
       error.message,
-      "This is not JSON: it has a syntax error at position 24 (line 1 column 25).",
+      "Invalid JSON: syntax error at position 24 (line 1 column 25).",
     );
     const deeper = failed(`${"\n".repeat(15)}{"token": "rpa_SECRET", oops}`);
     assert.match(deeper.message, /at position 39 \(line 16 column 25\)\.$/);
     assert.notInclude(failed("rpa_SECRET").message, "SECRET");
     assert.notInclude(failed("rpa_SECRET").message, "early");
-    assert.strictEqual(failed('{"a": ').message, "This is not JSON: it ends too early.");
+    assert.strictEqual(failed('{"a": ').message, "Invalid JSON: unexpected end.");
   });
 });
 

@@ -216,7 +216,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
         "def f():\n    print('\\x01' * 20000)\n    return 'small'",
       );
       assert.isFalse(json.success);
-      assert.match(json.error, /with 11\d(\.\d)? KiB that the code printed it is .*97\.7 KiB/);
+      assert.match(json.error, /including 11\d(\.\d)? KiB of output; .*97\.7 KiB/);
       assert.isAtMost(size, 100_000);
       assert.isAbove(json.stdout.length, 1000);
     }),

@@ -6,7 +6,7 @@ import type { HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { memoryShare } from "./RequestBody.ts";
 
-/** How long a client may read nothing of its response. */
+/** How long a client may stop reading its response. */
 const MAX_STALL = Duration.minutes(1);
 
 const responseOf = (request: HttpServerRequest.HttpServerRequest): ServerResponse | undefined => {
@@ -14,29 +14,29 @@ const responseOf = (request: HttpServerRequest.HttpServerRequest): ServerRespons
   return response instanceof ServerResponse ? response : undefined;
 };
 
-/** Whether a request names its host more than once: servers and proxies disagree about which one counts. */
+/** Whether a request has several Host headers: servers and proxies disagree about which one counts. */
 export const hasSeveralHosts = (request: HttpServerRequest.HttpServerRequest): boolean => {
   const incoming = NodeHttpServerRequest.toIncomingMessage(request);
   return incoming instanceof IncomingMessage && (incoming.headersDistinct["host"]?.length ?? 0) > 1;
 };
 
 /**
- * Whether a request that has just arrived came before the response to an earlier one of its connection: Node gives its
- * response no socket yet. A client that hangs up can't be noticed while many of them wait.
+ * Whether a new request was sent before the response to an earlier request of its connection: its response then has no
+ * socket yet. With pipelining, Node does not report a client that disconnects.
  */
 export const isPipelined = (request: HttpServerRequest.HttpServerRequest): boolean =>
   responseOf(request)?.socket === null;
 
-/** Responses that their clients have not read yet. */
+/** Responses that clients have not read yet. */
 export interface UnreadResponses {
   /**
-   * Counts a response until it is sent or its connection closes. Above the limit the connections of the oldest ones are
-   * closed; returns how many.
+   * Counts a response until it is sent or its connection closes. Above the limit, closes the connections of the oldest
+   * responses; returns their number.
    */
   readonly add: (response: ServerResponse, bytes: number) => number;
 }
 
-/** @param limit bytes of all bodies @param stall how long a client may read nothing */
+/** @param limit bytes of all bodies @param stall how long a client may stop reading */
 export const makeUnreadResponses = (limit: number, stall: Duration.Duration): UnreadResponses => {
   const sizes = new Map<ServerResponse, number>();
   let total = 0;
@@ -49,7 +49,7 @@ export const makeUnreadResponses = (limit: number, stall: Duration.Duration): Un
       sizes.set(response, bytes);
       total += bytes;
       response.once("close", () => remove(response));
-      // Node ends a connection that is idle for so long, and sets another time when the response is sent.
+      // Node closes a connection that is idle for this time, and sets another timeout when the response is sent.
       response.req.socket.setTimeout(Duration.toMillis(stall));
       let closed = 0;
       for (const oldest of sizes.keys()) {
@@ -63,13 +63,13 @@ export const makeUnreadResponses = (limit: number, stall: Duration.Duration): Un
   };
 };
 
-/** Those of this process, whatever the number of its ports. */
+/** The unread responses of this process, shared by all its ports. */
 export const UnreadResponses = Context.Reference<UnreadResponses>(
   "worker-tetra/endpoint/UnreadResponses",
   { defaultValue: () => makeUnreadResponses(memoryShare(), MAX_STALL) },
 );
 
-/** Bounds the memory of responses to clients that do not read them. */
+/** Limits the memory of responses whose clients do not read them. */
 export const boundUnread = Effect.fnUntraced(function* (
   request: HttpServerRequest.HttpServerRequest,
   { body }: HttpServerResponse.HttpServerResponse,
@@ -82,6 +82,6 @@ export const boundUnread = Effect.fnUntraced(function* (
   );
   if (closed === 0) return;
   yield* Effect.logWarning(
-    `Closed ${closed} connections of clients that do not read their responses: too many bytes are waiting for them`,
+    `Closed ${closed} connections of clients that do not read their responses: the limit for unread bytes is exceeded`,
   );
 });

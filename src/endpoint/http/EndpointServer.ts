@@ -8,13 +8,13 @@ import { HttpRouter, HttpServer } from "effect/http";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Access, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
-/** The default port, the same as that of RunPod's own local server. */
+/** The default port, the same as of RunPod's own local server. */
 const PORT = 8000;
 
-/** The number of ports after it that are tried if it is taken. */
+/** The number of ports after it that are tried if it is in use. */
 const MORE_PORTS = 20;
 
-/** How long responses may take to reach their clients when the server closes. */
+/** How long the server waits on close until pending responses are sent. */
 const FLUSH_TIMEOUT = "5 seconds";
 
 /** The server can't listen on an address. */
@@ -25,17 +25,17 @@ class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
   code: Schema.String,
 }) {
   override get message(): string {
-    const place = `${this.host}:${this.port}`;
+    const address = `${this.host}:${this.port}`;
     switch (this.code) {
       case "EADDRINUSE":
-        return `${place} is taken by another program. End that one, or choose another port.`;
+        return `${address} is already in use. Stop the other program, or choose another port.`;
       case "EACCES":
-        return `${place} needs rights that this user does not have. Choose a port above 1023.`;
+        return `No permission to listen on ${address}. Choose a port above 1023.`;
       case "EADDRNOTAVAIL":
       case "ENOTFOUND":
-        return `${this.host} is no address of this machine. Choose 127.0.0.1, or 0.0.0.0 for all of its addresses.`;
+        return `${this.host} is not an address of this machine. Choose 127.0.0.1, or 0.0.0.0 for all addresses.`;
       default:
-        return `There is no listening on ${place} (${this.code}).`;
+        return `Could not listen on ${address} (${this.code}).`;
     }
   }
 }
@@ -45,11 +45,11 @@ export interface EndpointServerOptions extends Access {
   readonly port: Option.Option<number>;
 }
 
-/** A server that responds until it closes, and then waits for pending responses, not for idle connections. */
-const createAttentiveServer = () => {
-  /** All connections with their responses that are not sent yet. */
+/** A server whose shutdown waits for pending responses, but not for idle connections. */
+const createGracefulServer = () => {
+  /** All connections with their pending responses. */
   const connections = new Map<Socket, Set<ServerResponse>>();
-  /** Includes those that never sent a request, which Node counts as busy. */
+  /** Also closes connections that never sent a request, which Node counts as busy. */
   const closeIdle = () => {
     for (const [connection, responses] of connections)
       if (responses.size === 0) connection.destroy();
@@ -61,7 +61,7 @@ const createAttentiveServer = () => {
       responses?.delete(response);
       if (!server.listening) setImmediate(closeIdle);
     });
-    // Without routes a request would wait for ever.
+    // Without routes a request would never get a response.
     if (server.listenerCount("request") > 1) return;
     response.writeHead(503, { "retry-after": "1", "content-type": "application/json" });
     response.end(
@@ -91,8 +91,8 @@ const createAttentiveServer = () => {
 };
 
 const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port: number) {
-  const attentive = createAttentiveServer();
-  const server = yield* NodeHttpServer.make(() => attentive.server, {
+  const graceful = createGracefulServer();
+  const server = yield* NodeHttpServer.make(() => graceful.server, {
     host,
     port,
     disablePreemptiveShutdown: true,
@@ -101,16 +101,16 @@ const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port:
       (error) => new ListenFailed({ host, port, code: codeOf(error, String(error.cause)) }),
     ),
   );
-  yield* Effect.addFinalizer(() => Effect.andThen(attentive.close, attentive.flush));
+  yield* Effect.addFinalizer(() => Effect.andThen(graceful.close, graceful.flush));
   const { address } = server;
   return {
     server,
     port: address._tag === "UnixPathAddress" ? port : address.port,
-    close: attentive.close,
+    close: graceful.close,
   };
 });
 
-/** Listens until the scope closes. A given port must be free; without one, the first free port is used. */
+/** Listens until the scope closes. A given port must be free; without one, uses the first free port. */
 const bindAny = (options: EndpointServerOptions) => {
   if (Option.isSome(options.port)) return bind(options, options.port.value);
   const attempt = (port: number): ReturnType<typeof bind> =>
@@ -122,7 +122,7 @@ const bindAny = (options: EndpointServerOptions) => {
   return attempt(PORT);
 };
 
-/** A server without its routes: they may depend on the port. */
+/** Starts a server without routes: they may depend on the port. */
 export const endpointServer = Effect.fn("EndpointServer")(function* (
   options: EndpointServerOptions,
 ) {

@@ -15,7 +15,7 @@ import { boundUnread, hasSeveralHosts, isPipelined } from "./Connection.ts";
 import { isLoopback } from "./Loopback.ts";
 import { withLimitedBody } from "./RequestBody.ts";
 
-/** Routes that need no key, by method and path; everything else does, whether it exists or not. */
+/** Routes that need no key, by method and path. All other paths need it, whether they exist or not. */
 const PUBLIC: ReadonlySet<string> = new Set(["GET /ping", "GET /docs"]);
 
 /** RunPod's limits for a body by route, and the limit for all other routes. */
@@ -30,25 +30,25 @@ const OTHER_LIMIT = ByteSize.mebibytes(1);
 export interface Access {
   /** The address or name that the server listens on. */
   readonly host: string;
-  /** Accepted keys, required for all but public routes. If there are none, no key is required. */
+  /** Accepted keys, required for all but public routes. Without any, no key is required. */
   readonly keys: ReadonlyArray<Redacted.Redacted<string>>;
-  /** RunPod's gateway is in front: it checks keys and has its own host names. */
+  /** Whether the server runs behind RunPod's gateway, which checks keys and has its own host names. */
   readonly isBehindGateway: boolean;
 }
 
 const refusal = (status: number, error: string) =>
   HttpServerResponse.jsonUnsafe({ error }, { status });
 
-/** The route that was matched, such as `POST /run`, without RunPod's prefix. */
+/** The matched route, such as `POST /run`, without the `/v2/:endpoint` prefix. */
 const nameOf = ({ method, path, prefix }: HttpRouter.Route<unknown, unknown>): string =>
   `${method} ${path.slice(Option.getOrElse(prefix, () => "").length)}`;
 
 const digestOf = (text: string) => createHash("sha256").update(text).digest();
 
 /**
- * Compares with every key in the same time, whatever was sent. Effect's `HttpApiSecurity` can't replace this: it checks
- * only routes of an `HttpApi`, so that clients without a key could find out which routes exist; it runs after the other
- * checks of this guard, whose status codes would come first; and it leaves the comparison of keys to its user.
+ * Compares with every key in constant time. Effect's `HttpApiSecurity` can't replace this: it checks only routes of an
+ * `HttpApi`, so that clients without a key could find out which routes exist; it runs after the other checks of this
+ * guard, whose status codes would take precedence; and it does not compare keys.
  */
 const hasKey = (
   { headers }: HttpServerRequest.HttpServerRequest,
@@ -59,15 +59,15 @@ const hasKey = (
   return matches.includes(true);
 };
 
-/** The address in a Host header; undefined if the header has anything else. */
+/** The URL of a Host header; undefined if the header is invalid. */
 const addressOf = (host: string): URL | undefined => {
   const address = URL.parse(`http://${host}`);
   return address !== null && address.href === `${address.origin}/` ? address : undefined;
 };
 
 /**
- * Whether the Host header is a valid name of this server. A page whose domain resolves to this server (DNS rebinding)
- * sends its own domain. Requests with a key and IP addresses need no check: such a page has neither.
+ * Whether the Host header names this server. A web page whose domain resolves to this server (DNS rebinding) sends its
+ * own domain. With keys, or with an IP address as host, no check is needed: such a page has neither.
  */
 const isOwnHost = (address: URL | undefined, { host, keys, isBehindGateway }: Access): boolean => {
   if (isBehindGateway) return true;
@@ -88,7 +88,7 @@ const isOtherSite = (
   return address === undefined || URL.parse(origin)?.origin !== address.origin;
 };
 
-/** Schema would refuse a wrong type without advice, and accept a missing one, which pages can send. */
+/** Schema would reject a wrong type without advice, and accept a missing one, which web pages can send. */
 const hasWrongContentType = ({ headers, method }: HttpServerRequest.HttpServerRequest): boolean => {
   if (method !== "POST") return false;
   const { "content-type": type, "content-length": length = "0" } = headers;
@@ -97,7 +97,9 @@ const hasWrongContentType = ({ headers, method }: HttpServerRequest.HttpServerRe
   return name.trim().toLowerCase() !== "application/json";
 };
 
-/** Why a request is refused, if it is. Anyone who may send requests can run code on this machine. */
+/**
+ * The response to a request that is refused, or undefined. Anyone who may send requests can run code on this machine.
+ */
 const refusalOf = (
   request: HttpServerRequest.HttpServerRequest,
   access: Access,
@@ -109,7 +111,7 @@ const refusalOf = (
   if (isPipelined(request)) {
     return refusal(
       429,
-      "An earlier request of this connection is not answered yet: send one at a time, or open another connection.",
+      "An earlier request on this connection has no response yet: send one request at a time, or open another connection.",
     ).pipe(HttpServerResponse.setHeader("connection", "close"));
   }
   if (!isPublic && access.keys.length > 0 && !hasKey(request, access)) {
@@ -123,11 +125,11 @@ const refusalOf = (
   if (!isOwnHost(address, access)) {
     return refusal(
       403,
-      `${JSON.stringify(host)} is not a name of this endpoint. Use its address or localhost, or set WORKER_SERVE_KEY to serve other names.`,
+      `The host ${JSON.stringify(host)} is not allowed. Use the address of the endpoint or localhost, or set WORKER_SERVE_KEY to allow other host names.`,
     );
   }
   if (isOtherSite(request, address)) {
-    return refusal(403, "Pages of other sites may not use this endpoint.");
+    return refusal(403, "Cross-origin requests from web pages are not allowed.");
   }
   return hasWrongContentType(request)
     ? refusal(415, "The body must be JSON: send the header Content-Type: application/json.")
@@ -139,23 +141,23 @@ const rejectionOf = (cause: Cause.Cause<unknown>) => {
   const error = Cause.squash(cause);
   if (HttpApiError.HttpApiSchemaError.is(error)) {
     return Option.some(
-      refusal(400, `The request can't be read: ${error.cause.message.replaceAll("\n", " ")}`),
+      refusal(400, `Invalid request: ${error.cause.message.replaceAll("\n", " ")}`),
     );
   }
   if (!HttpServerError.isHttpServerError(error)) return Option.none();
   const { reason } = error;
   if (reason._tag !== "RequestParseError") return Option.none();
-  return Option.some(refusal(400, "The request could not be read to its end."));
+  return Option.some(refusal(400, "The request body is incomplete."));
 };
 
-/** Effect responds to requests that are aborted at shutdown with an empty 503; this adds a message. */
+/** Effect responds with an empty 503 to requests that are aborted at shutdown; this adds a message. */
 const explainStop = (
   _: HttpServerRequest.HttpServerRequest,
   response: HttpServerResponse.HttpServerResponse,
 ) =>
   Effect.succeed(
     response.status === 503 && response.body._tag === "Empty"
-      ? refusal(503, "The worker stopped before it could answer. Send the request again.").pipe(
+      ? refusal(503, "The worker stopped before it could respond. Send the request again.").pipe(
           HttpServerResponse.setHeader("retry-after", "5"),
         )
       : response,
@@ -185,7 +187,7 @@ export const routeGuard = (access: Access) =>
     ),
   ).layer;
 
-/** Handles requests without a route: clients without the key can't find out which routes exist. */
+/** Applies the same checks to unknown routes, so that clients without the key can't find out which routes exist. */
 export const unknownRouteGuard = (access: Access) =>
   HttpRouter.middleware(
     (handled) =>

@@ -4,7 +4,9 @@ const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
 loopback.addAddress("::1", "ipv6");
 
-/** Whether only programs of this machine can connect to a host. Names other than localhost may resolve to anything. */
+/**
+ * Whether only programs on this machine can connect to a host. Names other than localhost may resolve to any address.
+ */
 export const isLoopback = (host: string): boolean => {
   const version = isIP(host);
   if (version === 0) return host.toLowerCase() === "localhost";

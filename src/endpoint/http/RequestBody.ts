@@ -16,44 +16,46 @@ import { checkJson, textOf } from "../../domain/JsonLimits.ts";
 
 const MIB = 1024 * 1024;
 
-/** The memory of a request besides its body, so that many small ones count too. */
+/** The memory of a request besides its body; it makes many small requests count too. */
 const OVERHEAD_BYTES = 4096;
 
-/** The longest pause within a body, and the longest time for a whole body. */
+/** The timeouts for the next part of a body, and for the whole body. */
 const MAX_PAUSE = "20 seconds";
 const MAX_DURATION = "2 minutes";
 
-/** The most bytes of a refused body that are still read. */
+/** The maximum bytes that are still read of a rejected body. */
 const MAX_DISCARDED_BYTES = 64 * MIB;
 
-/** When a client may try again whose request found no room. */
+/** When a client may try again after the memory limit was reached. */
 const RETRY_AFTER = Duration.seconds(5);
 
-/** The memory, in bytes, for requests that are received, wait or run. */
+/** The memory, in bytes, for requests that are being received, queued or running. */
 export interface RequestBudget {
   readonly limit: number;
-  /** Returns false when there is no room. */
+  /** Returns false if the limit is reached. */
   readonly reserve: (bytes: number) => Effect.Effect<boolean>;
   readonly release: (bytes: number) => Effect.Effect<void>;
 }
 
 export const makeRequestBudget = (limit: number): RequestBudget => {
-  const room = Semaphore.makeUnsafe(limit);
+  const capacity = Semaphore.makeUnsafe(limit);
   return {
     limit,
-    reserve: (bytes) => room.takeIfAvailable(bytes),
-    release: (bytes) => Effect.asVoid(room.release(bytes)),
+    reserve: (bytes) => capacity.takeIfAvailable(bytes),
+    release: (bytes) => Effect.asVoid(capacity.release(bytes)),
   };
 };
 
-/** An eighth of the memory that this process may use, within bounds: a request exists up to four times while it is read. */
+/**
+ * An eighth of the memory limit of this process, within bounds: up to four copies of a request exist while it is read.
+ */
 export const memoryShare = (): number => {
   const constrained = process.constrainedMemory();
   const memory = constrained > 0 ? constrained : Infinity;
   return Math.min(256 * MIB, Math.max(64 * MIB, Math.floor(memory / 8)));
 };
 
-/** The budget of this process, whatever the number of its ports. */
+/** The budget of this process, shared by all its ports. */
 export const RequestBudget = Context.Reference<RequestBudget>(
   "worker-tetra/endpoint/RequestBudget",
   {
@@ -61,8 +63,8 @@ export const RequestBudget = Context.Reference<RequestBudget>(
   },
 );
 
-/** A request is refused because of its body. */
-class BodyRefused extends Schema.TaggedError<BodyRefused>()("BodyRefused", {
+/** A request is rejected because of its body. */
+class BodyRejected extends Schema.TaggedError<BodyRejected>()("BodyRejected", {
   status: Schema.Literals([400, 408, 413, 429]),
   reason: Schema.String,
 }) {
@@ -72,24 +74,24 @@ class BodyRefused extends Schema.TaggedError<BodyRefused>()("BodyRefused", {
 }
 
 const tooLarge = (limit: number) =>
-  new BodyRefused({
+  new BodyRejected({
     status: 413,
-    reason: `The body is larger than the ${limit / MIB} MiB that this route takes, as on RunPod. Put large data on the volume or in a bucket and send its location.`,
+    reason: `The request body is larger than the limit of ${limit / MIB} MiB for this route, the same as on RunPod. Put large data on the volume or in a bucket and send its location.`,
   });
 
 const overloaded = (limit: number) =>
-  new BodyRefused({
+  new BodyRejected({
     status: 429,
     reason: `Too many requests: ${Math.round(limit / MIB)} MiB are already waiting or running. Try again in ${Duration.toSeconds(RETRY_AFTER)} seconds, send less at a time, or put large data on the volume or in a bucket and send its location.`,
   });
 
 const tooSlow = () =>
-  new BodyRefused({
+  new BodyRejected({
     status: 408,
-    reason: `The body did not arrive in time: it must not pause for ${MAX_PAUSE} and must be complete within ${MAX_DURATION}. Send it again.`,
+    reason: `Timeout while receiving the request body: it must not pause for ${MAX_PAUSE} and must be complete within ${MAX_DURATION}. Send it again.`,
   });
 
-const responseOf = ({ status, reason }: BodyRefused) =>
+const responseOf = ({ status, reason }: BodyRejected) =>
   HttpServerResponse.jsonUnsafe(
     { error: reason },
     {
@@ -102,38 +104,38 @@ const responseOf = ({ status, reason }: BodyRefused) =>
     },
   );
 
-/** The response when there is no room for a job. */
+/** The response when the memory limit is reached. */
 export const overloadedResponse = Effect.map(RequestBudget, ({ limit }) =>
   responseOf(overloaded(limit)),
 );
 
-/** The bytes of a request, for which memory is reserved. */
+/** The bytes of a request, with reserved memory. */
 export interface ReservedBody {
   readonly bytes: Uint8Array;
   /** Releases the memory. */
   readonly release: Effect.Effect<void>;
 }
 
-/** The body of the current request, for callers that keep it longer than the request lasts. */
+/** The body of the current request, for callers that need it after the request. */
 const CurrentBody = Context.Reference<{
   readonly takeOver: Effect.Effect<Option.Option<ReservedBody>>;
 }>("worker-tetra/endpoint/CurrentBody", { defaultValue: () => ({ takeOver: Effect.succeedNone }) });
 
-/** Keeps the body of the current request; the caller must release it. */
+/** Takes over the body of the current request; the caller must release it. */
 export const takeOverBody = Effect.flatMap(CurrentBody, ({ takeOver }) => takeOver);
 
 /** The memory that is reserved for the body of one request. */
 const makeReservation = (budget: RequestBudget) => {
   let reserved = 0;
 
-  /** Returns false when there is no room. */
+  /** Returns false if the limit is reached. */
   const reserve = (bytes: number) =>
     Effect.map(budget.reserve(bytes), (isReserved) => {
       if (isReserved) reserved += bytes;
       return isReserved;
     }).pipe(Effect.uninterruptible);
 
-  /** Gives the reservation to a caller, which must release it by the returned effect. */
+  /** Passes the reservation to the caller, which must run the returned effect to release it. */
   const takeOver = (): Effect.Effect<void> => {
     const bytes = reserved;
     reserved = 0;
@@ -145,7 +147,7 @@ const makeReservation = (budget: RequestBudget) => {
 
 type Reservation = ReturnType<typeof makeReservation>;
 
-/** Receives the parts of a body. Reserves memory for bytes that have arrived, not for those that a client announces. */
+/** Receives the parts of a body. Reserves memory for the bytes that arrive, not for the announced Content-Length. */
 const receiveBody = Effect.fnUntraced(function* (
   request: HttpServerRequest.HttpServerRequest,
   limit: number,
@@ -157,14 +159,14 @@ const receiveBody = Effect.fnUntraced(function* (
   const parts: Array<Uint8Array> = [];
   let received = 0;
   let discarded = 0;
-  let refusal: BodyRefused | undefined;
-  if (declared > limit) refusal = tooLarge(limit);
-  else if (!(yield* reserve(OVERHEAD_BYTES))) refusal = overloaded(budget.limit);
+  let rejection: BodyRejected | undefined;
+  if (declared > limit) rejection = tooLarge(limit);
+  else if (!(yield* reserve(OVERHEAD_BYTES))) rejection = overloaded(budget.limit);
   const isTooLong = declared > limit + MAX_DISCARDED_BYTES;
-  if (refusal !== undefined && (expect !== undefined || isTooLong)) return yield* refusal;
+  if (rejection !== undefined && (expect !== undefined || isTooLong)) return yield* rejection;
 
-  const refuse = (reason: BodyRefused) => {
-    refusal = reason;
+  const reject = (reason: BodyRejected) => {
+    rejection = reason;
     parts.length = 0;
     return release;
   };
@@ -172,24 +174,24 @@ const receiveBody = Effect.fnUntraced(function* (
   const keep = Effect.fnUntraced(function* (part: Uint8Array) {
     parts.push(part);
     received += part.length;
-    if (received > limit) return yield* refuse(tooLarge(limit));
-    if (!(yield* reserve(part.length))) yield* refuse(overloaded(budget.limit));
+    if (received > limit) return yield* reject(tooLarge(limit));
+    if (!(yield* reserve(part.length))) yield* reject(overloaded(budget.limit));
   });
 
   yield* request.stream.pipe(
     Stream.timeoutOrElse({
       duration: MAX_PAUSE,
-      orElse: () => Stream.fail(refusal ?? tooSlow()),
+      orElse: () => Stream.fail(rejection ?? tooSlow()),
     }),
     Stream.runForEach((part) => {
-      if (refusal === undefined) return keep(part);
-      // A refused body is read to its end: most clients read the response only after they have sent everything.
+      if (rejection === undefined) return keep(part);
+      // A rejected body is read to its end: most clients read the response only after they have sent everything.
       discarded += part.length;
-      return discarded > MAX_DISCARDED_BYTES ? Effect.fail(refusal) : Effect.void;
+      return discarded > MAX_DISCARDED_BYTES ? Effect.fail(rejection) : Effect.void;
     }),
     Effect.timeoutOrElse({ duration: MAX_DURATION, orElse: () => Effect.fail(tooSlow()) }),
   );
-  if (refusal !== undefined) return yield* refusal;
+  if (rejection !== undefined) return yield* rejection;
   return parts;
 });
 
@@ -208,7 +210,7 @@ const makeReader = (
     yield* Effect.yieldNow;
     const checked = checkJson(bytes);
     if (Result.isFailure(checked)) {
-      return yield* new BodyRefused({ status: 400, reason: checked.failure.message });
+      return yield* new BodyRejected({ status: 400, reason: checked.failure.message });
     }
     yield* Effect.yieldNow;
     return textOf(bytes);
@@ -221,7 +223,7 @@ const makeReader = (
   return { read, takeOver, release: reservation.release };
 };
 
-/** The request, except that its text is read in another way; also where a router makes a shorter path of it. */
+/** The request with another way to read its text, also after a router has shortened its path. */
 const withText = <E>(
   request: HttpServerRequest.HttpServerRequest,
   text: Effect.Effect<string, E>,
@@ -231,8 +233,8 @@ const withText = <E>(
 };
 
 /**
- * Runs a handler whose request has a JSON body within limits: of its size, of the bytes of all requests together, of
- * time, and of depth and number of values. The body is read when the handler asks for it, so not for unknown routes.
+ * Runs a handler with limits for the JSON body of its request: its size, the bytes of all requests together, the time,
+ * and the depth and number of values. The body is only read when the handler reads it, so not for unknown routes.
  */
 export const withLimitedBody = <E, R>(
   handled: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>,
@@ -246,7 +248,7 @@ export const withLimitedBody = <E, R>(
       Effect.provideService(CurrentBody, { takeOver }),
       Effect.catchCause((cause) => {
         const error = Cause.squash(cause);
-        return error instanceof BodyRefused
+        return error instanceof BodyRejected
           ? Effect.succeed(responseOf(error))
           : Effect.failCause(cause);
       }),

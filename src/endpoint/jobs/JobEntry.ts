@@ -6,7 +6,7 @@ import { Changes } from "./Changes.ts";
 import { SentResult } from "./LocalJob.ts";
 import { StreamBuffer } from "./StreamBuffer.ts";
 
-/** RunPod's defaults for the time that a job may run, and for the time from its arrival to its end. */
+/** RunPod's defaults for the time that a job may run, and for its total time since it was submitted. */
 const EXECUTION_TIMEOUT = Duration.minutes(10);
 const TTL = Duration.hours(24);
 
@@ -14,7 +14,7 @@ const TTL = Duration.hours(24);
 export const RETENTION = Duration.minutes(30);
 
 /**
- * A job of a local queue. Only `JobTable` changes it. Requests and results stay JSON texts: parsed they may need a
+ * A job of a local queue; only `JobTable` changes it. Requests and results stay JSON texts, since parsed they may take a
  * hundred times the memory. Times are Unix milliseconds.
  */
 export interface JobEntry {
@@ -27,12 +27,12 @@ export interface JobEntry {
   started: number | undefined;
   ended: number | undefined;
   retries: number;
-  /** As the client sent it; empty once the job can't run again. */
+  /** The text that the client sent; empty once the job can't run again. */
   request: Uint8Array;
-  /** With its `output` or `error`; while the job runs, its progress. */
+  /** Has `output` or `error`; while the job runs, its progress. */
   result: SentResult | undefined;
   readonly stream: StreamBuffer;
-  /** Releases the memory that is reserved for the request while the job waits and runs. */
+  /** Releases the memory that is reserved for the request while the job is queued or running. */
   release: Effect.Effect<void>;
   readonly changes: Changes;
 }
@@ -58,15 +58,14 @@ export const entryOf = (
   changes: new Changes(),
 });
 
-/** The memory that a job takes, in bytes. */
+/** The memory of a job in bytes. */
 export const sizeOf = ({ request, result, stream }: JobEntry): number =>
   request.length + (result?.bytes.length ?? 0) + stream.size;
 
-/** Whether a job in this state may be retried. */
+/** Whether a job with this status can be retried. */
 export const canRunAgain = (status: JobStatus): boolean =>
   status === "FAILED" || status === "TIMED_OUT";
 
-/** The job as it is stored. */
 export const storedJobOf = (entry: JobEntry): StoredJob => {
   const { id, status, submitted, started, ended, retries, request, result } = entry;
   return {

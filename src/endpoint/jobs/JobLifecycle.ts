@@ -8,10 +8,10 @@ import { makeJobTimers } from "./JobTimers.ts";
 import { makeWebhooks } from "./JobWebhook.ts";
 import { LocalJob, SentResult } from "./LocalJob.ts";
 
-/** The most stop requests that wait for the worker. */
+/** The maximum number of stop requests that wait for the worker. */
 const MAX_STOPS = 1000;
 
-/** The jobs of a queue, and what both of its sides, clients and the worker, do with them. */
+/** The jobs of a queue, and the operations that its clients and its worker share. */
 export const makeJobLifecycle = Effect.gen(function* () {
   const store = yield* JobStore;
   const clock = yield* Clock.Clock;
@@ -43,7 +43,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
     }
   });
 
-  /** Ends a job that is not in the queue. Uninterruptible: a client may hang up half-way. */
+  /** Finishes a job that is not queued. Uninterruptible, since a client may disconnect meanwhile. */
   const finish = Effect.fnUntraced(function* (
     entry: JobEntry,
     status: JobStatus,
@@ -58,7 +58,7 @@ export const makeJobLifecycle = Effect.gen(function* () {
     yield* removeExcess;
   }, Effect.uninterruptible);
 
-  /** Ends a job that waits or runs; the worker stops it if it runs. */
+  /** Ends a queued or running job; the worker stops it if it runs. */
   const end = Effect.fnUntraced(function* (entry: JobEntry, status: JobStatus, error?: string) {
     if (!table.removeQueued(entry)) yield* Queue.offer(stops, entry.id);
     yield* finish(entry, status, error === undefined ? undefined : SentResult.ofError(error));

@@ -5,31 +5,31 @@ import { Changes } from "./Changes.ts";
 import { canRunAgain, type JobEntry, sizeOf } from "./JobEntry.ts";
 import type { SentResult } from "./LocalJob.ts";
 
-/** The most results, and the most bytes of results, that are kept; the oldest are dropped first. */
+/** The maximum number and bytes of finished jobs; the oldest are removed first. */
 export const MAX_FINISHED = 1000;
 export const MAX_FINISHED_BYTES = 128 * 1024 * 1024;
 
-/** The most bytes of results that a queue keeps; tests have a lower limit. */
+/** The maximum bytes of finished jobs as a reference, so that tests can lower it. */
 export const FinishedBytes = Context.Reference<number>("worker-tetra/endpoint/FinishedBytes", {
   defaultValue: () => MAX_FINISHED_BYTES,
 });
 
 const NO_BYTES = new Uint8Array();
 
-/** The numbers of jobs that wait and run now, and of those that ended, by how, and were retried since the start. */
+/** The number of queued and running jobs, and of those that finished (by status) or were retried since the start. */
 export type JobCounts = Record<JobStatus | "retried", number>;
 
 /**
- * The jobs of a local queue and all changes of their states. Each change is one synchronous step, so that neither an
- * interruption nor another fiber comes in between; this is why the state is plain and mutable. The caller does what
- * follows from a change: it stores the job, releases its request and notifies waiting fibers.
+ * The jobs of a local queue and all changes of their states. Each change is one synchronous step, so that no interruption
+ * and no other fiber can see a half-made change; this is why the state is plain and mutable. After a change, the caller
+ * stores the job, releases its request and notifies waiting fibers.
  */
 export class JobTable {
   private readonly entries = new Map<string, JobEntry>();
   private readonly queued: Array<JobEntry> = [];
-  /** The oldest first. */
+  /** Oldest first. */
   private readonly finished = new Set<JobEntry>();
-  /** The sum of the sizes of `finished`, kept up to date since adding them up for each job would take long. */
+  /** The total size of `finished`, kept up to date because summing it up for each job is slow. */
   private bytes = 0;
   private readonly ended: JobCounts = {
     IN_QUEUE: 0,
@@ -46,7 +46,7 @@ export class JobTable {
     this.maxBytes = maxBytes;
   }
 
-  /** To be notified when a queued job may be taken. */
+  /** Notify it when a queued job may be taken. */
   readonly arrivals = new Changes();
 
   find(id: string): JobEntry | undefined {
@@ -72,7 +72,7 @@ export class JobTable {
     return { ...this.ended, IN_QUEUE: this.queued.length, IN_PROGRESS: running };
   }
 
-  /** Adds a job: at the end of the queue, or to the finished ones. One that ran in an earlier process is queued. */
+  /** Adds a job to the end of the queue, or to the finished jobs. A job that ran in an earlier process is queued. */
   add(entry: JobEntry): void {
     this.entries.set(entry.id, entry);
     if (isFinal(entry.status)) this.addFinished(entry);
@@ -106,11 +106,11 @@ export class JobTable {
     return taken;
   }
 
-  /** Removes a job from the queue; false if it is not there. */
+  /** Removes a job from the queue; returns false if it is not queued. */
   removeQueued(entry: JobEntry): boolean {
-    const place = this.queued.indexOf(entry);
-    if (place >= 0) this.queued.splice(place, 1);
-    return place >= 0;
+    const index = this.queued.indexOf(entry);
+    if (index >= 0) this.queued.splice(index, 1);
+    return index >= 0;
   }
 
   /** Empties the queue. */
@@ -118,7 +118,7 @@ export class JobTable {
     return this.queued.splice(0);
   }
 
-  /** Ends a job that is not in the queue any more. */
+  /** Finishes a job that is not queued. */
   finish(entry: JobEntry, status: JobStatus, result: SentResult | undefined, now: number): void {
     this.removeFinished(entry);
     entry.status = status;
@@ -142,7 +142,7 @@ export class JobTable {
     entry.result = progress;
   }
 
-  /** Adds a value of a job's generator; false if too many values wait for clients. */
+  /** Adds a value of a job's generator; returns false if too many values wait for clients. */
   addValue(entry: JobEntry, value: Uint8Array): boolean {
     return this.resize(entry, () => entry.stream.add(value));
   }
@@ -152,7 +152,7 @@ export class JobTable {
     return this.resize(entry, () => entry.stream.fetch());
   }
 
-  /** A stopped job may still send values, and clients fetch values of finished jobs. */
+  /** Updates the total size: a stopped job may still send values, and clients fetch values of finished jobs. */
   private resize<A>(entry: JobEntry, change: () => A): A {
     const before = sizeOf(entry);
     const result = change();
@@ -160,7 +160,7 @@ export class JobTable {
     return result;
   }
 
-  /** The job to forget next because there are too many results; the newest one always stays. */
+  /** The oldest finished job if the limits are exceeded; the newest one is never removed. */
   oldestExcess(): JobEntry | undefined {
     const isWithin = this.finished.size <= MAX_FINISHED && this.bytes <= this.maxBytes;
     if (isWithin || this.finished.size <= 1) return undefined;

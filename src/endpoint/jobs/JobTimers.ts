@@ -5,10 +5,10 @@ import { type JobEntry, RETENTION } from "./JobEntry.ts";
 /** The shortest time of a timer. */
 const MIN_TIMER = Duration.seconds(1);
 
-/** What is over for a job: the time for its result, the time from its arrival to its end, or the time to run. */
+/** What expires for a job: the retention of its result, its total time (`ttl`) or its time to run. */
 export type Expiry = "retention" | "ttl" | "executionTimeout";
 
-/** The limit of a job in its current state that is reached first, and when, in Unix milliseconds. */
+/** What expires next for a job in its current state, and when, in Unix milliseconds. */
 export const nextExpiry = ({
   submitted,
   started,
@@ -31,16 +31,16 @@ export const makeJobTimers = Effect.gen(function* () {
   const clock = yield* Clock.Clock;
   const reached = yield* Queue.unbounded<JobEntry>();
   const fibers = yield* FiberMap.make<string>();
-  // Not a child of the current fiber: that of a request would keep its body in memory for as long as the limit.
+  // Not a child of the current fiber: the fiber of a request would keep its body in memory until the timer ends.
   const run = yield* FiberMap.runtime(fibers)();
   return {
-    /** Starts the limit for a job's current state, in place of an earlier one. */
+    /** Starts the timer for a job's current state; replaces an earlier one. */
     start: (entry: JobEntry): void => {
       const rest = Duration.millis(nextExpiry(entry).at - clock.currentTimeMillisUnsafe());
       run(entry.id, Effect.delay(Queue.offer(reached, entry), Duration.max(rest, MIN_TIMER)));
     },
     stop: ({ id }: JobEntry) => FiberMap.remove(fibers, id),
-    /** Waits for the next job whose limit was reached; meanwhile it may be in another state. */
+    /** Waits for the next job whose timer ended. The state of the job may have changed meanwhile. */
     next: Queue.take(reached),
   };
 });

@@ -6,8 +6,8 @@ const MEMBERS = ["status", "output", "error"] as const;
 const IN_PROGRESS = Buffer.from('"IN_PROGRESS"');
 
 /**
- * What a worker sent for a job, and where its parts are in it. They stay JSON texts on their way to clients: parsing
- * and writing a large one again would take seconds in which nobody else is answered, and several times its memory.
+ * The result or progress that a worker sent for a job. Its parts stay JSON texts on the way to clients: parsing and
+ * encoding a large result would block the event loop for seconds, and take several times its memory.
  */
 export class SentResult {
   readonly bytes: Uint8Array;
@@ -23,7 +23,7 @@ export class SentResult {
     this.isProgress = IN_PROGRESS.equals(texts.get("status") ?? IN_PROGRESS.subarray(0, 0));
   }
 
-  /** Nothing if the text says neither how the job ended nor how far it is. */
+  /** Undefined if the text has neither a status nor an output nor an error. */
   static of(bytes: Uint8Array): SentResult | undefined {
     const texts = memberTexts(bytes, MEMBERS);
     return texts.size === 0 ? undefined : new SentResult(bytes, texts);
@@ -36,7 +36,7 @@ export class SentResult {
   }
 }
 
-/** The JSON text for values of a stream, each the text of an object with its `output`. */
+/** The JSON text of a stream response; each chunk is the text of an object with `output`. */
 export const streamJson = (status: JobStatus, chunks: ReadonlyArray<Uint8Array>): Uint8Array =>
   Buffer.concat([
     Buffer.from(`{"status":"${status}","stream":[`),
@@ -44,7 +44,7 @@ export const streamJson = (status: JobStatus, chunks: ReadonlyArray<Uint8Array>)
     Buffer.from("]}"),
   ]);
 
-/** What clients get to know of a job at one moment. */
+/** A snapshot of a job for clients. */
 export class LocalJob {
   private readonly state: Omit<JobView, "output" | "error">;
   private readonly result: SentResult | undefined;
@@ -62,7 +62,7 @@ export class LocalJob {
     return this.state.status;
   }
 
-  /** The bytes of the result. */
+  /** The size of the result in bytes. */
   get resultSize(): number {
     return this.result?.bytes.length ?? 0;
   }

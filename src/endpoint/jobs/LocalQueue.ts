@@ -23,19 +23,19 @@ import { type JobCounts, MAX_FINISHED, MAX_FINISHED_BYTES } from "./JobTable.ts"
 import type { LocalJob } from "./LocalJob.ts";
 import { requestOf, workerSide } from "./WorkerSide.ts";
 
-/** There is no such job, or not any more. */
+/** The id of a job is unknown, or its result has expired. */
 export class JobNotFound extends Schema.TaggedError<JobNotFound>()("JobNotFound", {
   id: Schema.String,
 }) {
   override get message(): string {
-    return `Unknown or expired job ${this.id}. Results are kept for ${Duration.toMinutes(RETENTION)} minutes, of ${MAX_FINISHED} jobs and ${MAX_FINISHED_BYTES / 1024 / 1024} MiB at most.`;
+    return `Unknown or expired job ${this.id}. Results are kept for ${Duration.toMinutes(RETENTION)} minutes, up to ${MAX_FINISHED} jobs and ${MAX_FINISHED_BYTES / 1024 / 1024} MiB.`;
   }
 }
 
-/** There is no memory for one more job. */
+/** The memory limit for requests is reached. */
 export class QueueFull extends Schema.TaggedError<QueueFull>()("QueueFull", {}) {}
 
-/** Reserves memory for a request that has no client; returns its release, or none if there is no room. */
+/** Reserves memory for a stored request; returns an effect that releases it, or none if the limit is reached. */
 const reserve = Effect.fnUntraced(function* ({ length }: Uint8Array) {
   const budget = yield* RequestBudget;
   return (yield* budget.reserve(length))
@@ -45,12 +45,14 @@ const reserve = Effect.fnUntraced(function* ({ length }: Uint8Array) {
 
 const noRelease = () => Effect.void;
 
-/** Adds a job of an earlier process; one that ran when that process ended runs again. */
+/** Adds a job of an earlier process; a job that was running then is queued again. */
 const restore = Effect.fnUntraced(function* ({ table, timers }: JobLifecycle, job: StoredJob) {
   const hasEnded = isFinal(job.state.status);
   const request = requestOf(job.request);
   if (Option.isNone(request) && !hasEnded) {
-    return yield* Effect.logWarning(`Ignoring job ${job.state.id}: it has no stored request`);
+    return yield* Effect.logWarning(
+      `Ignoring job ${job.state.id}: its stored request is missing or invalid`,
+    );
   }
   const release = hasEnded ? Option.none() : yield* reserve(job.request);
   const entry = entryOf(
@@ -80,8 +82,8 @@ const bodyOf = (request: JobRequest): ReservedBody => ({
   release: Effect.void,
 });
 
-const waitUntil = (entry: JobEntry, isMet: () => boolean, limit: Duration.Input) =>
-  Effect.timeoutOption(entry.changes.until(isMet), limit);
+const waitUntil = (entry: JobEntry, isMet: () => boolean, timeout: Duration.Input) =>
+  Effect.timeoutOption(entry.changes.until(isMet), timeout);
 
 const findJob = ({ table }: JobLifecycle, id: string) =>
   Effect.suspend(() => {
@@ -89,20 +91,20 @@ const findJob = ({ table }: JobLifecycle, id: string) =>
     return entry === undefined ? Effect.fail(new JobNotFound({ id })) : Effect.succeed(entry);
   });
 
-/** How clients see jobs. */
+/** The operations of clients that read jobs. */
 const jobViews = (lifecycle: JobLifecycle) => {
   const { table, viewOf } = lifecycle;
-  const wait = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
+  const wait = Effect.fnUntraced(function* (id: string, timeout: Duration.Input) {
     const entry = yield* findJob(lifecycle, id);
-    yield* waitUntil(entry, () => isFinal(entry.status), limit);
+    yield* waitUntil(entry, () => isFinal(entry.status), timeout);
     return viewOf(entry);
   });
 
-  const stream = Effect.fnUntraced(function* (id: string, limit: Duration.Input) {
+  const stream = Effect.fnUntraced(function* (id: string, timeout: Duration.Input) {
     const entry = yield* findJob(lifecycle, id);
-    yield* waitUntil(entry, () => isFinal(entry.status) || !entry.stream.isEmpty, limit);
+    yield* waitUntil(entry, () => isFinal(entry.status) || !entry.stream.isEmpty, timeout);
     const chunks = table.fetchValues(entry);
-    // A final state would tell the client that nothing more comes.
+    // A final status would tell the client that there are no more values.
     const status: JobStatus = entry.stream.isEmpty ? entry.status : "IN_PROGRESS";
     return { status, chunks };
   });
@@ -115,7 +117,7 @@ const jobViews = (lifecycle: JobLifecycle) => {
   };
 };
 
-/** How clients change jobs. */
+/** The operations of clients that change jobs. */
 const jobChanges = (lifecycle: JobLifecycle, budget: RequestBudget) => {
   const { table, timers, store, now, viewOf, finish, end } = lifecycle;
   const submit = Effect.fnUntraced(function* (request: JobRequest, body = bodyOf(request)) {
@@ -159,29 +161,29 @@ const jobChanges = (lifecycle: JobLifecycle, budget: RequestBudget) => {
   return { submit, cancel, retry, purge };
 };
 
-/** A queue like RunPod's in this process, used by clients on one side and by a worker on the other. */
+/** A queue like RunPod's, in this process, between clients and a worker. */
 export class LocalQueue extends Context.Service<
   LocalQueue,
   {
     /**
-     * Puts a job at the end of the queue; `body` is the text of the request, which the caller must not change. The
-     * queue releases it. The caller must not be interruptible between taking over the body and the end of this.
+     * Adds a job to the end of the queue; `body` is the text of the request, which the caller must not change. The queue
+     * releases it, so the caller must be uninterruptible from taking over the body until this completes.
      */
     readonly submit: (request: JobRequest, body?: ReservedBody) => Effect.Effect<LocalJob>;
     readonly status: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
-    /** Waits for the end of a job; returns its state when the limit is reached. */
-    readonly wait: (id: string, limit: Duration.Input) => Effect.Effect<LocalJob, JobNotFound>;
-    /** Values that no client has fetched, each as the text of `{"output": …}`; waits for some up to the limit. */
+    /** Waits until a job has finished, or until the timeout; returns its state. */
+    readonly wait: (id: string, timeout: Duration.Input) => Effect.Effect<LocalJob, JobNotFound>;
+    /** Waits for unfetched values until the timeout, and returns them, each as the text of `{"output": …}`. */
     readonly stream: (
       id: string,
-      limit: Duration.Input,
+      timeout: Duration.Input,
     ) => Effect.Effect<
       { readonly status: JobStatus; readonly chunks: ReadonlyArray<Uint8Array> },
       JobNotFound
     >;
-    /** Ends a job that has not ended; the worker stops it if it runs. */
+    /** Cancels a queued or running job; the worker stops it if it runs. */
     readonly cancel: (id: string) => Effect.Effect<LocalJob, JobNotFound>;
-    /** Runs a job again that failed or timed out. */
+    /** Queues a job again if it failed or timed out. */
     readonly retry: (id: string) => Effect.Effect<LocalJob, JobNotFound | QueueFull>;
     /** Cancels all queued jobs, and returns their number. */
     readonly purge: Effect.Effect<number>;

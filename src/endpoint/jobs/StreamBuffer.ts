@@ -1,11 +1,11 @@
-/** The most bytes of unfetched values that are kept for each job. */
+/** The maximum bytes of unfetched values per job. */
 export const MAX_STREAM_BYTES = 16 * 1024 * 1024;
 
-/** The most values, and bytes of values, that one request fetches; a value that is larger comes alone. */
+/** The maximum number and bytes of values that one request fetches; a larger value is returned alone. */
 const MAX_FETCHED = 1000;
 const MAX_FETCHED_BYTES = 1024 * 1024;
 
-/** The values of a job's generator that no client has fetched, each the JSON text of an object with its `output`. */
+/** The unfetched values of a job's generator; each is the JSON text of an object with `output`. */
 export class StreamBuffer {
   private values: Array<Uint8Array> = [];
   private bytes = 0;
@@ -19,12 +19,12 @@ export class StreamBuffer {
     return this.values.length === 0;
   }
 
-  /** The number of values that did not fit since the start. */
+  /** The number of values that were dropped since the job started. */
   get droppedCount(): number {
     return this.dropped;
   }
 
-  /** Adds a value; false if it does not fit. */
+  /** Adds a value; returns false, and drops it, if the buffer is full. */
   add(value: Uint8Array): boolean {
     if (this.bytes + value.length > MAX_STREAM_BYTES) {
       this.dropped += 1;
@@ -35,7 +35,7 @@ export class StreamBuffer {
     return true;
   }
 
-  /** Removes the oldest values, as many as one request may fetch. */
+  /** Removes and returns the oldest values, as many as one request may fetch. */
   fetch(): ReadonlyArray<Uint8Array> {
     let count = 0;
     let bytes = 0;

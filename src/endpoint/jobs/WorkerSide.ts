@@ -9,18 +9,18 @@ import type { JobLifecycle } from "./JobLifecycle.ts";
 import { SentResult } from "./LocalJob.ts";
 import { MAX_STREAM_BYTES } from "./StreamBuffer.ts";
 
-/** Bytes above which parsing a text yields to other fibers first. */
+/** Above this size, parsing a request yields to other fibers first. */
 const LARGE_BYTES = 1024 * 1024;
 
 const decodeRequest = Schema.decodeUnknownOption(JobRequest);
 
-/** The request that a client sent; none if it can't be read. */
+/** The request that a client sent; none if it is invalid. */
 export const requestOf = (text: Uint8Array): Option.Option<JobRequest> =>
   Option.flatMap(Result.getSuccess(parseJson(text)), decodeRequest);
 
-/** The side of a local queue that its worker uses, in place of RunPod's queue. */
+/** The worker's side of a local queue: a `JobQueue` in place of RunPod's. */
 export const workerSide = ({ table, stops, timers, store, now, finish }: JobLifecycle) => {
-  /** Waiting is interruptible even if the caller is not; jobs that were taken must be started. */
+  /** Only the waiting is interruptible, since jobs that were taken must be started. */
   const take = Effect.fnUntraced(function* (slots: number) {
     yield* Effect.interruptible(table.arrivals.until(() => table.hasQueued()));
     const taken = table.take(slots, now());
@@ -34,7 +34,7 @@ export const workerSide = ({ table, stops, timers, store, now, finish }: JobLife
       const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
       jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
     }
-    // Some may have been cancelled in the meantime.
+    // Some may have been cancelled meanwhile.
     return {
       jobs: jobs.filter(({ id }) => table.find(id)?.status === "IN_PROGRESS"),
       invalid: [],
@@ -43,11 +43,11 @@ export const workerSide = ({ table, stops, timers, store, now, finish }: JobLife
 
   const complete = Effect.fnUntraced(function* (jobId: string, bytes: Uint8Array) {
     const entry = table.find(jobId);
-    // The result of a job that was cancelled or ran out of time does not count.
+    // The result of a job that was cancelled or timed out is ignored.
     if (entry === undefined || isFinal(entry.status)) return;
     const result = SentResult.of(bytes);
     if (result === undefined) {
-      return yield* new PostFailed({ status: 400, reason: "it is not a valid result" });
+      return yield* new PostFailed({ status: 400, reason: "invalid result" });
     }
     if (!result.isProgress) {
       return yield* finish(entry, result.error === undefined ? "COMPLETED" : "FAILED", result);

@@ -9,7 +9,7 @@ import { checkFile, checkFolder, createFile } from "./StoreFolder.ts";
 export const FILE = "jobs.sqlite";
 const SIDE_FILES = ["-wal", "-shm", "-journal"];
 
-/** Identifies our databases: "wtjq", and the version of the tables. */
+/** Identifies databases of this program ("wtjq"), and the version of their tables. */
 const APPLICATION_ID = 0x77746a71;
 const SCHEMA_VERSION = 1;
 
@@ -17,16 +17,16 @@ const SCHEMA_VERSION = 1;
 const SQLITE_BUSY = 5;
 
 const OPTIONS = [
-  // Kept until the database is closed or its process dies: a second server on the folder is refused.
+  // The lock is held until the database is closed or its process dies, so that no second server can use the folder.
   "locking_mode = EXCLUSIVE",
   "trusted_schema = OFF",
-  // Half the time for large values.
+  // Halves the time for large values.
   "page_size = 32768",
   "journal_mode = WAL",
-  // A commit is in the system's memory, so no killed process loses it; a power cut may cost the last ones, which is
-  // cheap for a queue on one machine: a sync for each job would block the event loop for as long as the disk takes.
+  // A commit is in the page cache, so that it survives a killed process. A power failure may lose the last ones, which is
+  // acceptable for a queue on one machine: a sync for each job would block the event loop until the disk has finished.
   "synchronous = NORMAL",
-  // 4 MiB.
+  // In pages: 4 MiB.
   "wal_autocheckpoint = 128",
 ].map((option) => `PRAGMA ${option};`);
 
@@ -50,7 +50,7 @@ PRAGMA application_id = ${APPLICATION_ID};
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-/** Hides the warning of Node before 24 that its SQLite is experimental. */
+/** Loads SQLite without the warning of Node before 24 that it is experimental. */
 const loadSqlite = () => {
   const { emitWarning } = process;
   process.emitWarning = () => {};
@@ -66,7 +66,7 @@ const numberIn = (database: DatabaseSync, query: string): number => {
   return Number(value);
 };
 
-/** Sets up an open database, or throws when it is not one of ours. */
+/** Sets up an open database; throws if it does not belong to this program. */
 const setUp = (database: DatabaseSync, path: string): void => {
   const id = numberIn(database, "PRAGMA application_id");
   const version = numberIn(database, "PRAGMA user_version");
@@ -77,7 +77,7 @@ const setUp = (database: DatabaseSync, path: string): void => {
   if (version > SCHEMA_VERSION) {
     throw unusable(
       path,
-      `it was made by a newer version of this program (${version}, and this one knows ${SCHEMA_VERSION}). Use that one, or choose another folder.`,
+      `it was created by a newer version of this program (schema version ${version}, supported ${SCHEMA_VERSION}). Use that version, or choose another folder.`,
     );
   }
   database.exec(OPTIONS.join(""));
@@ -92,23 +92,27 @@ const codeOf = (error: unknown): number | undefined =>
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
 
-/** What is wrong with a database, and what to do. */
+/** The reason of an error of SQLite, and what to do. */
 export const reasonOf = (path: string, error: unknown): JobStoreUnusable => {
   if (error instanceof JobStoreUnusable) return error;
   const code = codeOf(error);
   if (code === undefined) {
     return unusable(path, `${messageOf(error)}. Choose another folder.`);
   }
-  // The last byte is the primary error code; the others have details.
+  // The lowest byte is the primary error code; the others have details.
   return (code & 0xff) === SQLITE_BUSY
-    ? unusable(path, "another server uses it. Stop that server, or choose another folder.", true)
+    ? unusable(
+        path,
+        "it is in use by another server. Stop that server, or choose another folder.",
+        true,
+      )
     : unusable(
         path,
-        `it can't be read as a database (${messageOf(error)}). It was not changed: move it away to start with an empty one, or choose another folder.`,
+        `it is not a readable database (${messageOf(error)}). It was not changed: move it to start with an empty one, or choose another folder.`,
       );
 };
 
-/** Opens the database in a folder; each step checks a file before it changes it. */
+/** Opens the database in a folder; every file is checked before it is changed. */
 export const openDatabase = (folder: string): Result.Result<DatabaseSync, JobStoreUnusable> => {
   const path = join(folder, FILE);
   return Result.try({

@@ -46,7 +46,7 @@ const makeWriters = (sql: Statements) => {
   const putState = ({ id, status, submitted, started, ended, retries }: StoredJob["state"]) =>
     sql.putState.run(id, status, submitted, started, ended, retries);
 
-  /** A job exists once its state is stored; until then its pieces are orphans. */
+  /** A job exists once its state is stored; pieces without a state are deleted at the next start. */
   const add = Effect.fnUntraced(function* ({ state, request }: StoredJob) {
     yield* putPieces(state.id, "request", request);
     putState(state);
@@ -79,7 +79,7 @@ const makeReader = (sql: Statements, path: string) => {
     yield* Effect.yieldNow;
     const state = decodeState(row);
     if (Option.isNone(state)) {
-      yield* Effect.logWarning(`Ignoring an unreadable job in ${path}`);
+      yield* Effect.logWarning(`Ignoring an invalid job in ${path}`);
       return [];
     }
     const { id } = state.value;
@@ -93,7 +93,7 @@ const makeReader = (sql: Statements, path: string) => {
     ];
   });
 
-  /** All jobs, the oldest first. */
+  /** All jobs, oldest first. */
   const readAll = Effect.gen(function* () {
     sql.dropOrphans.run();
     const jobs = yield* Effect.forEach(sql.states.all(), jobOf);

@@ -10,32 +10,32 @@ import type { JobStoreUnusable } from "./JobStoreUnusable.ts";
 import { makeFolder } from "./StoreFolder.ts";
 import type { StoredJob } from "./StoredJob.ts";
 
-/** Another process that uses the database may be about to exit: tries for about 3 seconds. */
+/** Retries for about 3 seconds, since another process that uses the database may be exiting. */
 const BUSY_RETRIES = Schedule.spaced(Duration.millis(100)).pipe(Schedule.upTo({ times: 30 }));
 
-/** Warns of the files of earlier versions, which had one for each job. */
+/** Warns about files of earlier versions, which stored each job in a JSON file. */
 const warnOfFiles = (folder: string) =>
   Effect.suspend(() => {
     const count = readdirSync(folder).filter((name) => name.endsWith(".json")).length;
     return count === 0
       ? Effect.void
       : Effect.logWarning(
-          `${folder} has ${count === 1 ? "a JSON file" : `${count} JSON files`}. Jobs are kept in ${FILE} now; files of an earlier version are not read. Remove them.`,
+          `${folder} contains ${count === 1 ? "1 JSON file" : `${count} JSON files`} of an earlier version. Jobs are now stored in ${FILE}, and JSON files are not read. Delete them.`,
         );
   });
 
 /** The store in an open database. If the disk fails, a job is not stored, but still runs. */
 const storeIn = (database: DatabaseSync, path: string) => {
   const rows = makeJobRows(database, path);
-  /** Pieces of two changes of a job must not mix. */
-  const turn = Semaphore.makeUnsafe(1);
+  /** Two changes of a job must not write their pieces at the same time. */
+  const writeLock = Semaphore.makeUnsafe(1);
 
   const tolerant = (change: Effect.Effect<void>) =>
-    turn.withPermit(change).pipe(
+    writeLock.withPermit(change).pipe(
       Effect.uninterruptible,
       Effect.catchDefect((error) => {
         if (database.isTransaction) database.exec("ROLLBACK");
-        return Effect.logWarning(`A job could not be kept in ${path}: ${messageOf(error)}`);
+        return Effect.logWarning(`Could not store a job in ${path}: ${messageOf(error)}`);
       }),
     );
 
@@ -51,13 +51,13 @@ const storeIn = (database: DatabaseSync, path: string) => {
   });
 };
 
-/** Keeps the jobs of a local queue over a restart. */
+/** Stores the jobs of a local queue, so that they survive a restart. */
 export class JobStore extends Context.Service<
   JobStore,
   {
-    /** Whether the jobs outlive this process. */
+    /** Whether jobs survive this process. */
     readonly isPersistent: boolean;
-    /** Stores a new job; it survives a crash once this completes. */
+    /** Stores a new job, which survives a crash once this completes. */
     readonly add: (job: StoredJob) => Effect.Effect<void>;
     /** Stores the changes of a job. */
     readonly update: (job: StoredJob) => Effect.Effect<void>;
@@ -66,7 +66,7 @@ export class JobStore extends Context.Service<
     readonly kept: Effect.Effect<ReadonlyArray<StoredJob>, JobStoreUnusable>;
   }
 >()("worker-tetra/endpoint/store/JobStore") {
-  /** The queue ends with its process. */
+  /** Stores nothing: the queue ends with its process. */
   static readonly layerNone = Layer.succeed(this, {
     isPersistent: false,
     add: () => Effect.void,
@@ -75,7 +75,7 @@ export class JobStore extends Context.Service<
     kept: Effect.succeed([]),
   });
 
-  /** One SQLite database in a folder, readable by its owner alone. */
+  /** Stores jobs in an SQLite database in a folder that only its owner can read. */
   static readonly layerFolder = (given: string) =>
     Layer.effect(
       this,

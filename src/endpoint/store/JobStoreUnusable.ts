@@ -2,15 +2,15 @@ import { Schema } from "effect";
 
 import { diskFault } from "../../platform/files/DiskFault.ts";
 
-/** The folder or the database can't be used. Nothing in it was changed. */
+/** The folder or its database can't be used; nothing in it was changed. */
 export class JobStoreUnusable extends Schema.TaggedError<JobStoreUnusable>()("JobStoreUnusable", {
   path: Schema.String,
   reason: Schema.String,
-  /** Another process uses it, perhaps one that is about to exit. */
+  /** Whether another process uses it, which may be exiting. */
   isBusy: Schema.Boolean,
 }) {
   override get message(): string {
-    return `Jobs can't be kept in ${this.path}: ${this.reason}`;
+    return `Could not store jobs in ${this.path}: ${this.reason}`;
   }
 }
 

@@ -25,17 +25,17 @@ const isOurs = ({ uid }: Stats): boolean => uid === process.getuid?.();
 export const makeFolder = (folder: string) =>
   Effect.tryPromise({
     try: () => makeFolders([], folder, PRIVATE_FOLDER),
-    catch: (error) => unwritable(folder, "can't be made", error),
+    catch: (error) => unwritable(folder, "can't be created", error),
   });
 
-/** Checks that this user, and no other one, can write to a folder. */
+/** Checks that only this user can write to a folder. */
 export const checkFolder = (folder: string): void => {
   const stats = lstat(folder);
   if (stats?.isDirectory() !== true) {
     throw unusable(
       folder,
       stats?.isSymbolicLink() === true
-        ? "it is not a folder but a link. Name the folder itself."
+        ? "it is a symbolic link. Use the path of the folder itself."
         : "it is not a folder. Choose another one.",
     );
   }
@@ -55,14 +55,17 @@ export const checkFolder = (folder: string): void => {
   }
 };
 
-/** Checks that a file is a regular file of this user, without opening it: it may be a pipe or a device. */
+/**
+ * Checks that a file is a regular file of this user, without opening it, since it may be a pipe or a device. Returns
+ * false if it does not exist.
+ */
 export const checkFile = (path: string): boolean => {
   const stats = lstat(path);
   if (stats === undefined) return false;
   if (!stats.isFile() || !isOurs(stats) || stats.nlink > 1) {
     throw unusable(
       path,
-      "it is not a regular file of this user (it is a link, a pipe, a device or another user's file). Remove it, or choose another folder.",
+      "it is not a regular file of this user (it is a link, a pipe, a device or another user's file). Delete it, or choose another folder.",
     );
   }
   if ((stats.mode & GROUP_AND_OTHERS) !== 0) chmodSync(path, PRIVATE_FILE);

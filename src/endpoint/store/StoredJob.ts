@@ -2,7 +2,7 @@ import { Schema } from "effect";
 
 import { JobStatus } from "../../domain/EndpointJob.ts";
 
-/** The state of a job of a local queue; times are milliseconds since 1970. */
+/** The state of a job of a local queue; times are Unix milliseconds. */
 export const JobState = Schema.Struct({
   id: Schema.String.check(Schema.isPattern(/^[\w-]{1,100}$/)),
   status: JobStatus,
@@ -12,11 +12,11 @@ export const JobState = Schema.Struct({
   retries: Schema.Int,
 });
 
-/** A job of a local queue as it is kept. */
+/** A job of a local queue as it is stored. */
 export interface StoredJob {
   readonly state: typeof JobState.Type;
-  /** The JSON text of its request, as it came; empty once it can't run again. */
+  /** The JSON text of the request, unchanged; empty once the job can't run again. */
   readonly request: Uint8Array;
-  /** The JSON text with its `output` or `error`. */
+  /** A JSON text with `output` or `error`. */
   readonly result: Uint8Array | undefined;
 }

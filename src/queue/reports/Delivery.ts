@@ -69,7 +69,9 @@ export class Delivery extends Context.Service<
         yield* Effect.interruptible(hasCapacity.await);
       }, Effect.uninterruptible);
 
-      /** Loads one result and waits until there is memory for it: all of them together may be larger than the memory. */
+      /**
+       * Loads one result and waits until there is memory for it: all of them together may be larger than the memory.
+       */
       const resumeOne = Effect.fnUntraced(function* (
         load: Effect.Effect<Option.Option<JobResult>>,
       ) {

@@ -48,7 +48,10 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
   return { jobs, invalid };
 };
 
-/** Reads the jobs in the body of a response; a body that is not JSON has none. A job that is too complex does not affect the others. */
+/**
+ * Reads the jobs in the body of a response; a body that is not JSON has none. A job that is too complex does not affect
+ * the others.
+ */
 export const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
   const parsed = parseJson(body);
   if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);

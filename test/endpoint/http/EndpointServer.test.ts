@@ -291,9 +291,9 @@ describe("a local endpoint", () => {
         const { port } = yield* loopbackServer(() => {});
         const busy = yield* Effect.flip(endpoint({ port: Option.some(port) }));
         assert.strictEqual(busy._tag, "ListenFailed");
-        assert.include(busy.message, `127.0.0.1:${port} is taken`);
+        assert.include(busy.message, `127.0.0.1:${port} is already in use`);
         const foreign = yield* Effect.flip(endpoint({ host: "192.0.2.1" }));
-        assert.include(foreign.message, "192.0.2.1 is no address of this machine");
+        assert.include(foreign.message, "192.0.2.1 is not an address of this machine");
       }).pipe(Effect.scoped),
     );
 

@@ -262,7 +262,7 @@ describe("the queue of a local endpoint", () => {
       yield* TestClock.adjust("7 seconds");
       const view = shown(yield* queue.status(slow.id));
       assert.strictEqual(view.status, "TIMED_OUT");
-      assert.include(String(view.error), "longer than 5 seconds");
+      assert.include(String(view.error), "timeout of 5 seconds");
       assert.deepStrictEqual(yield* queue.forWorker.stops, [slow.id]);
       assert.strictEqual((yield* queue.status(late.id)).status, "IN_QUEUE");
       yield* TestClock.adjust("5 seconds");

@@ -128,8 +128,8 @@ describe("the store of jobs", () => {
         const folder = yield* newFolder;
         mkdirSync(folder);
         symlinkSync(folder, `${folder}.link`);
-        assert.include(yield* refusal(`${folder}.link`), "not a folder but a link");
-        assert.include(yield* refusal(`${folder}.link/`), "not a folder but a link");
+        assert.include(yield* refusal(`${folder}.link`), "it is a symbolic link");
+        assert.include(yield* refusal(`${folder}.link/`), "it is a symbolic link");
         writeFileSync(`${folder}.file`, "");
         assert.include(yield* refusal(`${folder}.file`), "it is not a folder. Choose another one");
         chmodSync(folder, 0o777);
@@ -154,7 +154,7 @@ describe("the store of jobs", () => {
           });
           yield* check(
             Buffer.from("something else, which is long enough to be read".repeat(9)),
-            "can't be read as a database",
+            "not a readable database",
           );
           rmSync(path);
           const foreign = new DatabaseSync(path);
@@ -168,7 +168,7 @@ describe("the store of jobs", () => {
           const whole = readFileSync(path);
           yield* check(
             Buffer.concat([whole.subarray(0, 100), Buffer.alloc(whole.length - 100, 7)]),
-            "can't be read as a database",
+            "not a readable database",
           );
           writeFileSync(path, whole);
           const newer = new DatabaseSync(path);
@@ -191,7 +191,7 @@ describe("the store of jobs", () => {
       yield* withStore(folder, ({ add }) => add(job("a")));
       const holder = yield* otherProcess(program);
       const refused = yield* advanceUntilDone(Effect.flip(keptIn(folder)));
-      assert.include(refused.message, "another server uses it");
+      assert.include(refused.message, "in use by another server");
       // The store waits for a process that is about to exit.
       const third = yield* Effect.forkChild(keptIn(folder));
       yield* Effect.yieldNow;
@@ -242,7 +242,7 @@ describe("the store of jobs", () => {
         }),
       );
       assert.lengthOf(logs.warnings(), 1);
-      assert.include(logs.warnings()[0], "could not be kept");
+      assert.include(logs.warnings()[0], "Could not store a job");
       const [first] = yield* keptIn(folder);
       assert.strictEqual(first?.result?.length, 2);
     }).pipe(Effect.scoped, Effect.provide(logs.layer));
