@@ -3,8 +3,8 @@ import { type JsonInvalid, type JsonTooComplex, RESULT_LIMITS } from "./JsonLimi
 import { JsonScanner } from "./JsonScanner.ts";
 
 /**
- * The spare bytes before and after a large value. The document that contains the value is written there, so that the value
- * is in memory only once. Unused pages take no memory.
+ * The spare bytes before and after a large value. The document that contains the value is written there, so that the
+ * value is in memory only once. Unused pages take no memory.
  */
 const SPARE_BEFORE = 64;
 const SPARE_AFTER = 64 * 1024;
@@ -20,8 +20,8 @@ const CHARACTERS = Buffer.from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 const SIX_BITS = 0x3f;
 
 /**
- * Encodes whole groups into `target`, and returns the position after them. `Buffer.toString` would create a string as large
- * as the value.
+ * Encodes whole groups into `target`, and returns the position after them. `Buffer.toString` would create a string as
+ * large as the value.
  */
 const encodeGroups = (bytes: Uint8Array, target: Uint8Array, start: number): number => {
   let end = start;
@@ -44,8 +44,8 @@ export const base64Capacity = (characters: number): number =>
   Math.max(0, Math.floor(characters / GROUP_ENCODED) * GROUP);
 
 /**
- * A value from Python, encoded for a document: base64 of a pickle, or the JSON text that Python wrote. Each part is encoded
- * when it arrives.
+ * A value from Python, encoded for a document: base64 of a pickle, or the JSON text that Python wrote. Each part is
+ * encoded when it arrives.
  */
 export class EncodedValue {
   readonly format: SerializationFormat;

@@ -5,8 +5,8 @@ import type { EncodedResponse } from "./EncodedResponse.ts";
 type Stage = "workspace" | "dependencies" | "running";
 
 /**
- * What the end of a job shows about the machine: the code ran, CUDA failed, no Python process could be started, or there
- * was no workspace. A request that is rejected earlier shows nothing, and has no `Ended` event.
+ * What the end of a job shows about the machine: the code ran, CUDA failed, no Python process could be started, or
+ * there was no workspace. A request that is rejected earlier shows nothing, and has no `Ended` event.
  */
 export type JobEnd = "ran" | "cuda" | "launch" | "workspace";
 

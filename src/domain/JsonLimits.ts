@@ -13,10 +13,10 @@ export interface JsonLimits {
 }
 
 /**
- * The limits for texts from clients and from RunPod. Parsing, checking or encoding a text at these limits takes 20 to 80 ms,
- * so that none blocks the event loop for longer than 100 ms. Recursive code works at this depth (Python's json fails at
- * about 1,000 levels); requests of clients have a few levels. The limit for numbers allows arrays that are sent as plain
- * lists, such as a hundred embeddings.
+ * The limits for texts from clients and from RunPod. Parsing, checking or encoding a text at these limits takes 20 to
+ * 80 ms, so that none blocks the event loop for longer than 100 ms. Recursive code works at this depth (Python's json
+ * fails at about 1,000 levels); requests of clients have a few levels. The limit for numbers allows arrays that are
+ * sent as plain lists, such as a hundred embeddings.
  */
 export const JSON_LIMITS: JsonLimits = {
   depth: 100,
@@ -84,8 +84,8 @@ for (const [text, kind] of [
 const END = KINDS.length;
 
 /**
- * The number of bytes of a string that are checked one by one before `indexOf` searches for its end: `indexOf` is faster
- * for long strings, but a call takes longer than checking a few bytes.
+ * The number of bytes of a string that are checked one by one before `indexOf` searches for its end: `indexOf` is
+ * faster for long strings, but a call takes longer than checking a few bytes.
  */
 const SHORT_STRING = 32;
 
@@ -156,8 +156,8 @@ const exceededLimit = (
 };
 
 /**
- * Checks that a JSON text is within limits, in one pass over its bytes that stops where a limit is exceeded. A text that is
- * not JSON may pass.
+ * Checks that a JSON text is within limits, in one pass over its bytes that stops where a limit is exceeded. A text
+ * that is not JSON may pass.
  */
 export const checkJson = (
   bytes: Uint8Array,

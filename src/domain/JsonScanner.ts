@@ -42,8 +42,9 @@ const isSpace = (byte: number): boolean =>
   byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 
 /**
- * Checks incrementally that bytes are one JSON text, in ASCII and within limits, without storing them: the result of a job
- * can then be inserted into a larger document unchanged. The check stops at the first error; later bytes are ignored.
+ * Checks incrementally that bytes are one JSON text, in ASCII and within limits, without storing them: the result of a
+ * job can then be inserted into a larger document unchanged. The check stops at the first error; later bytes are
+ * ignored.
  */
 export class JsonScanner {
   private readonly limits: JsonLimits;

@@ -32,8 +32,8 @@ export class Drain extends Context.Service<
       start: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
     /**
-     * Runs the handler of a request that waits for a job, and counts the request until its response is written; responds
-     * with 429 instead if too many requests wait.
+     * Runs the handler of a request that waits for a job, and counts the request until its response is written;
+     * responds with 429 instead if too many requests wait.
      */
     readonly trackRequest: <A, E, R>(
       handled: Effect.Effect<A, E, R>,

@@ -34,8 +34,8 @@ const increment = (summary: Ref.Ref<Summary>, what: keyof Summary) =>
   Ref.update(summary, (counts) => ({ ...counts, [what]: counts[what] + 1 }));
 
 /**
- * Waits for a slot and runs a job's code in a child fiber, which can be stopped. An interruption of the caller stops the
- * code but is not propagated, so that the job still has an outcome.
+ * Waits for a slot and runs a job's code in a child fiber, which can be stopped. An interruption of the caller stops
+ * the code but is not propagated, so that the job still has an outcome.
  */
 const runCode = Effect.fnUntraced(function* <R>(
   code: Effect.Effect<unknown, unknown, R>,

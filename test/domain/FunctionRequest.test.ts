@@ -10,7 +10,7 @@ const many = (count: number, value: unknown = 1) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, value]));
 
 describe("FunctionRequest.decode", () => {
-  it.effect("fills in every default of a request that has only a name and code", () =>
+  it.effect("sets every default for a request with only a name and code", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* FunctionRequest.decode(hello), {
         kind: "function",
@@ -64,7 +64,7 @@ describe("FunctionRequest.decode", () => {
     }),
   );
 
-  it.effect("takes null for absent in every field, and lets unknown fields pass", () =>
+  it.effect("treats null as absent in every field, and ignores unknown fields", () =>
     Effect.gen(function* () {
       const nulls = Object.fromEntries(
         [
@@ -131,14 +131,14 @@ describe("FunctionRequest.decode", () => {
     [7, "Invalid request: expected an object"],
     [null, "Invalid request: expected an object"],
     [[], "Invalid request: expected an object"],
-  ] as const)("refuses %j", ([input, reason]) =>
+  ] as const)("rejects %j", ([input, reason]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(FunctionRequest.decode(input));
       assert.include(error.message, reason);
     }),
   );
 
-  it.effect("names every wrong field", () =>
+  it.effect("names every invalid field", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, args: 1, kwargs: 2 }));
       assert.include(error.message, '"args"');
@@ -160,12 +160,14 @@ describe("FunctionRequest.decode", () => {
     [{ instance_id: "f".repeat(300) }, '"instance_id": has 300 characters; the limit is 256'],
     [{ kwargs: { ["k".repeat(257)]: 1 } }, '"kwargs.kkkkkkkkkkkkkkkkkkkk…": has 257 characters'],
     [{ modules: { ["m".repeat(4097)]: "" } }, "has 4,097 characters; the limit is 4,096"],
-  ] as const)("refuses what is too many or too long, with the limit: %#", ([fields, reason]) =>
-    Effect.gen(function* () {
-      const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, ...fields }));
-      assert.include(error.message, reason);
-      assert.isBelow(error.message.length, 300);
-    }),
+  ] as const)(
+    "rejects too many entries and too long names, with the limit: %#",
+    ([fields, reason]) =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(FunctionRequest.decode({ ...hello, ...fields }));
+        assert.include(error.message, reason);
+        assert.isBelow(error.message.length, 300);
+      }),
   );
 
   it.effect("accepts names and numbers of entries up to the limits", () =>
@@ -189,7 +191,7 @@ describe("FunctionRequest.decode", () => {
     }),
   );
 
-  it.effect("never reads fields that it does not know, nor what an object inherits", () =>
+  it.effect("never reads unknown or inherited fields", () =>
     Effect.gen(function* () {
       const unread = new Proxy(
         { ...hello, ...many(10) },
@@ -202,12 +204,15 @@ describe("FunctionRequest.decode", () => {
         },
       );
       assert.strictEqual((yield* FunctionRequest.decode(unread)).name, "hello");
-      const heir: unknown = Object.create(hello);
-      assert.include((yield* Effect.flip(FunctionRequest.decode(heir))).message, "function_name");
+      const inherited: unknown = Object.create(hello);
+      assert.include(
+        (yield* Effect.flip(FunctionRequest.decode(inherited))).message,
+        "function_name",
+      );
     }),
   );
 
-  it.effect("names ten of many wrong fields and counts the others", () =>
+  it.effect("names ten of many invalid fields and counts the others", () =>
     Effect.gen(function* () {
       const request = { ...hello, dependencies: Array(1000).fill(1) };
       const { message } = yield* Effect.flip(FunctionRequest.decode(request));
@@ -216,7 +221,7 @@ describe("FunctionRequest.decode", () => {
     }),
   );
 
-  it.effect.prop("never dies of anything that JSON can say", [Schema.Json], ([json]) =>
+  it.effect.prop("never dies for any JSON value", [Schema.Json], ([json]) =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(FunctionRequest.decode(json));
       assert.isFalse(Exit.hasDies(exit));
@@ -225,7 +230,7 @@ describe("FunctionRequest.decode", () => {
 });
 
 describe("FunctionResponse", () => {
-  it("has every key that clients look for, whatever happened", () => {
+  it("always has every key that clients require", () => {
     const keys = [
       "success",
       "result",

@@ -34,16 +34,19 @@ const isExactly = (text: string, counts: JsonLimits): boolean =>
   });
 
 describe("checkJson", () => {
-  it.effect.prop("counts what JSON.parse finds, in any JSON text", [Schema.Json], ([json]) =>
-    Effect.sync(() => {
-      const text = JSON.stringify(json);
-      const again: unknown = JSON.parse(text);
-      assert.isTrue(isExactly(text, countsOf(again)));
-      assert.isTrue(isExactly(JSON.stringify(again, null, "\t \r"), countsOf(again)));
-    }),
+  it.effect.prop(
+    "counts the same values as JSON.parse, in any JSON text",
+    [Schema.Json],
+    ([json]) =>
+      Effect.sync(() => {
+        const text = JSON.stringify(json);
+        const again: unknown = JSON.parse(text);
+        assert.isTrue(isExactly(text, countsOf(again)));
+        assert.isTrue(isExactly(JSON.stringify(again, null, "\t \r"), countsOf(again)));
+      }),
   );
 
-  it.effect.prop("counts any string as one string, whatever is in it", [Schema.String], ([text]) =>
+  it.effect.prop("counts any string as one item, whatever it contains", [Schema.String], ([text]) =>
     Effect.sync(() => {
       for (const filler of ["", "x".repeat(31), "\\".repeat(33), '"'.repeat(70), "é".repeat(40)]) {
         for (const value of [filler + text, text + filler, filler + text + filler]) {
@@ -55,7 +58,7 @@ describe("checkJson", () => {
     }),
   );
 
-  it("finds the end of a string wherever escapes are, before and behind the quick search", () => {
+  it("finds the end of a string with escapes anywhere in it", () => {
     for (let before = 0; before < 100; before += 1) {
       for (const escapes of ["\\", "\\\\", '"', '\\"', '""', '\\\\"', "[{:,", "\\[", '"]}']) {
         const text = JSON.stringify([`${"x".repeat(before)}${escapes}`, { a: true }]);
@@ -73,14 +76,14 @@ describe("checkJson", () => {
     ["strings in a list", `[${'"",'.repeat(1_000_000)}""]`, "items"],
     ["numbers in a list", `[${"1,".repeat(3_000_000)}1]`, "numbers"],
     ["nulls in a list", `[${"null,".repeat(3_000_000)}1]`, "numbers"],
-  ] as const)("refuses too many %s and says what the limit is", (_, text, exceeded) => {
+  ] as const)("rejects too many %s with the limit in the message", (_, text, exceeded) => {
     const error = failed(text);
     assert.instanceOf(error, JsonTooComplex);
     assert.deepInclude(error, { exceeded, limit: JSON_LIMITS[exceeded] });
     assert.include(error.message, JSON_LIMITS[exceeded].toLocaleString("en"));
   });
 
-  it("searches the end of a string a few times only, however many quotes are escaped in it", () => {
+  it("searches the end of a string only a few times, however many escaped quotes it has", () => {
     let searches = 0;
     class CountedBytes extends Uint8Array<ArrayBuffer> {
       override indexOf(byte: number, from: number): number {
@@ -93,7 +96,7 @@ describe("checkJson", () => {
     assert.isBelow(searches, 1000);
   });
 
-  it("reads no further than where a limit is exceeded", () => {
+  it("stops reading where a limit is exceeded", () => {
     const text = bytesOf(`${"[".repeat(101)}${" ".repeat(1000)}`);
     let last = 0;
     const watched = new Proxy(text, {
@@ -129,14 +132,14 @@ describe("checkJson", () => {
 });
 
 describe("parseJson", () => {
-  it.effect.prop("parses as JSON.parse does", [Schema.Json], ([json]) =>
+  it.effect.prop("parses like JSON.parse", [Schema.Json], ([json]) =>
     Effect.sync(() => {
       const text = JSON.stringify(json);
       assert.deepStrictEqual(parsed(text), JSON.parse(text));
     }),
   );
 
-  it.effect.prop("refuses what JSON.parse refuses", [Schema.String], ([text]) =>
+  it.effect.prop("rejects the same texts as JSON.parse", [Schema.String], ([text]) =>
     Effect.sync(() => {
       const expected = Result.try((): unknown => JSON.parse(text));
       const found = parseJson(bytesOf(text));
@@ -144,7 +147,7 @@ describe("parseJson", () => {
     }),
   );
 
-  it("passes over a byte order mark and reads a part of a buffer", () => {
+  it("ignores a byte order mark, and reads a part of a buffer", () => {
     assert.deepStrictEqual(parsed('\uFEFF{"a":"ö"}'), { a: "ö" });
     const part = bytesOf('xx["é"]yy').subarray(2, 8);
     assert.deepStrictEqual(Result.getOrThrow(parseJson(part)), ["é"]);
@@ -155,7 +158,7 @@ describe("parseJson", () => {
     assert.strictEqual(parsed(`"${text}"`, { depth: 0, keys: 0, items: 1, numbers: 0 }), text);
   });
 
-  it("reports where the syntax error is, and quotes nothing of the text", () => {
+  it("reports the position of a syntax error, and does not quote the text", () => {
     const error = failed('{"token": "rpa_SECRET", oops}');
     assert.strictEqual(
       error.message,
@@ -196,7 +199,7 @@ describe("parts of a JSON text", () => {
   });
 
   it.effect.prop(
-    "are members that are found by name without parsing what is around them",
+    "are members that are found by name without parsing the other ones",
     [Schema.String, Schema.Json],
     ([name, other]) =>
       Effect.sync(() => {
@@ -208,7 +211,7 @@ describe("parts of a JSON text", () => {
       }),
   );
 
-  it("have no member if there is none, or none that is a short string", () => {
+  it("have no member if it is missing or not a short string", () => {
     for (const text of ["{}", "[]", "", '{"id":1}', '{"a":{"id":"x"}}', '["id","x"]', '{"id"']) {
       assert.isUndefined(stringMember(bytesOf(text), "id"), text);
     }
@@ -217,7 +220,7 @@ describe("parts of a JSON text", () => {
     assert.strictEqual(stringMember(bytesOf('{"id":"first","id":"last"}'), "id"), "last");
   });
 
-  it("are the texts of all members that are asked for, and of no others", () => {
+  it("are the texts of exactly the requested members", () => {
     const text = '{"a": [1, {"b": 2}], "b" :{"a":3},"c":4, 5: 6, "a" : "last"}';
     const found = memberTexts(bytesOf(text), ["a", "b", "none"]);
     assert.deepStrictEqual(

@@ -5,7 +5,7 @@ import { JsonInvalid, type JsonLimits, JsonTooComplex } from "../../src/domain/J
 import { JsonScanner } from "../../src/domain/JsonScanner.ts";
 import { countsOf, LIMIT_NAMES } from "../support/values/JsonCounts.ts";
 
-/** Scans a text that comes in pieces of this length, each a part of a larger buffer. */
+/** Scans a text in pieces of this length, each a part of a larger buffer. */
 const problemOf = (text: string, piece = Math.max(1, text.length), limits?: JsonLimits) => {
   const scanner = new JsonScanner(limits);
   const bytes = Buffer.from(`]${text}]`).subarray(1, -1);
@@ -17,7 +17,7 @@ const problemOf = (text: string, piece = Math.max(1, text.length), limits?: Json
 const isJson = (text: string): boolean =>
   Result.isSuccess(Result.try((): unknown => JSON.parse(text)));
 
-/** As Python's json writes a value: with nothing but ASCII. */
+/** A value as ASCII text, as Python's json writes it. */
 const inAscii = (value: unknown, indent?: number): string =>
   JSON.stringify(value, null, indent).replaceAll(
     /[\u007F-\uFFFF]/g,
@@ -26,7 +26,7 @@ const inAscii = (value: unknown, indent?: number): string =>
 
 const PIECES = [1, 3, undefined];
 
-/** Texts that have every kind of token, in places where it can be wrong. */
+/** Texts with every kind of token, in places where it may be invalid. */
 const SAMPLES = [
   '{"a": [1, -2.5e+3, true], "b": {}}',
   '[{}, [], null, "x", {"k": false}]',
@@ -37,7 +37,7 @@ const SAMPLES = [
 
 const LETTERS = ["", ...'{}[]:,"\\ \t\n\u0001/09aAfFgGuUnte-+.'];
 
-/** Every start of a text, and every text without one of its characters, with another one, or with one more. */
+/** All prefixes of a text, and all texts with one character removed, replaced or inserted. */
 const variantsOf = (text: string): ReadonlyArray<string> => {
   const starts = Array.from({ length: text.length + 1 }, (_, at) => text.slice(0, at));
   return [
@@ -48,7 +48,7 @@ const variantsOf = (text: string): ReadonlyArray<string> => {
 };
 
 describe("JsonScanner", () => {
-  it.each(SAMPLES)("accepts of %j and texts that differ in one character what is JSON", (text) => {
+  it.each(SAMPLES)("accepts %j and its variations exactly if they are JSON", (text) => {
     assert.isUndefined(problemOf(text));
     const wrong = variantsOf(text).filter((variant) => {
       const expected = isJson(variant) ? undefined : "JsonInvalid";
@@ -58,7 +58,7 @@ describe("JsonScanner", () => {
   });
 
   it.effect.prop(
-    "accepts any JSON text in ASCII at exactly its limits, and no lower ones",
+    "accepts any JSON text in ASCII at exactly its limits, and rejects it at lower ones",
     [Schema.Json],
     ([json]) =>
       Effect.sync(() => {
@@ -77,7 +77,7 @@ describe("JsonScanner", () => {
       }),
   );
 
-  it("reports the first mistake, whatever comes after it", () => {
+  it("reports the first error, whatever follows it", () => {
     const limits = { depth: 1, keys: 1, items: 10, numbers: 1 };
     for (const rest of ["", "]", "}", "x", "-", ",2]", "[[", '"\n']) {
       for (const piece of PIECES) {
@@ -90,7 +90,7 @@ describe("JsonScanner", () => {
     }
   });
 
-  it("accepts numbers of Python up to a length, and no longer ones", () => {
+  it("accepts Python's numbers up to a maximum length", () => {
     for (const piece of [1000, 4999, undefined]) {
       assert.isUndefined(problemOf(`[${"9".repeat(5000)}]`, piece));
       assert.instanceOf(problemOf(`[${"9".repeat(5001)}]`, piece), JsonInvalid);
@@ -98,7 +98,7 @@ describe("JsonScanner", () => {
     }
   });
 
-  it("refuses characters beyond ASCII, which would make its length another than its bytes'", () => {
+  it("rejects characters outside ASCII, which would make length and bytes differ", () => {
     for (const letter of ["\u0080", "é", "\u2028", "😀"]) {
       for (const text of [`"${letter}"`, `["a${letter}b"]`, `{"${letter}":1}`, letter]) {
         assert.instanceOf(problemOf(text), JsonInvalid, text);

@@ -6,12 +6,12 @@ import { TestClock } from "effect/testing";
 import { Drain, MAX_WAITING } from "../../src/endpoint/Drain.ts";
 import { isDone } from "../support/effects/Waiting.ts";
 
-/** The fiber of an effect that has had time to do all that it can without waiting. */
+/** The fiber of an effect that has run as far as it can without waiting. */
 const begun = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.tap(Effect.forkChild(effect), () => TestClock.adjust(0));
 
 describe("Drain", () => {
-  it.effect("runs what starts a job until it begins, and then answers 503 in its place", () =>
+  it.effect("starts jobs until it begins, and then responds with 503", () =>
     Effect.gen(function* () {
       const drain = yield* Drain;
       const started: Array<string> = [];
@@ -32,7 +32,7 @@ describe("Drain", () => {
     }).pipe(Effect.provide(Drain.layer)),
   );
 
-  it.effect("waits until every request that waits for a job has its answer", () =>
+  it.effect("waits until every request that waits for a job has its response", () =>
     Effect.gen(function* () {
       const drain = yield* Drain;
       yield* drain.requestsFinished;
@@ -50,7 +50,7 @@ describe("Drain", () => {
     }).pipe(Effect.provide(Drain.layer)),
   );
 
-  it.effect("lets requests wait for jobs up to a number, and refuses more of them with 429", () =>
+  it.effect("responds with 429 when too many requests wait for jobs", () =>
     Effect.gen(function* () {
       const drain = yield* Drain;
       const [first, ...others] = yield* Effect.forEach(Array.from({ length: MAX_WAITING }), () =>
@@ -84,7 +84,7 @@ describe("Drain", () => {
     }).pipe(Effect.provide(Drain.layer)),
   );
 
-  it.effect("waits for a client as long as it polls at least every 10 seconds, and no longer", () =>
+  it.effect("waits for a client only while it polls at least every 10 seconds", () =>
     Effect.gen(function* () {
       const { trackPolling, pollingFinished } = yield* Drain;
       yield* trackPolling("polled", "IN_QUEUE");

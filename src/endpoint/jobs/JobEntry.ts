@@ -14,8 +14,8 @@ const TTL = Duration.hours(24);
 export const RETENTION = Duration.minutes(30);
 
 /**
- * A job of a local queue; only `JobTable` changes it. Requests and results stay JSON texts, since parsed they may take a
- * hundred times the memory. Times are Unix milliseconds.
+ * A job of a local queue; only `JobTable` changes it. Requests and results stay JSON texts, since parsed they may take
+ * a hundred times the memory. Times are Unix milliseconds.
  */
 export interface JobEntry {
   readonly id: string;

@@ -20,9 +20,9 @@ const NO_BYTES = new Uint8Array();
 export type JobCounts = Record<JobStatus | "retried", number>;
 
 /**
- * The jobs of a local queue and all changes of their states. Each change is one synchronous step, so that no interruption
- * and no other fiber can see a half-made change; this is why the state is plain and mutable. After a change, the caller
- * stores the job, releases its request and notifies waiting fibers.
+ * The jobs of a local queue and all changes of their states. Each change is one synchronous step, so that no
+ * interruption and no other fiber can see a half-made change; this is why the state is plain and mutable. After a
+ * change, the caller stores the job, releases its request and notifies waiting fibers.
  */
 export class JobTable {
   private readonly entries = new Map<string, JobEntry>();

@@ -166,8 +166,8 @@ export class LocalQueue extends Context.Service<
   LocalQueue,
   {
     /**
-     * Adds a job to the end of the queue; `body` is the text of the request, which the caller must not change. The queue
-     * releases it, so the caller must be uninterruptible from taking over the body until this completes.
+     * Adds a job to the end of the queue; `body` is the text of the request, which the caller must not change. The
+     * queue releases it, so the caller must be uninterruptible from taking over the body until this completes.
      */
     readonly submit: (request: JobRequest, body?: ReservedBody) => Effect.Effect<LocalJob>;
     readonly status: (id: string) => Effect.Effect<LocalJob, JobNotFound>;

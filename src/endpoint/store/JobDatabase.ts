@@ -23,8 +23,9 @@ const OPTIONS = [
   // Halves the time for large values.
   "page_size = 32768",
   "journal_mode = WAL",
-  // A commit is in the page cache, so that it survives a killed process. A power failure may lose the last ones, which is
-  // acceptable for a queue on one machine: a sync for each job would block the event loop until the disk has finished.
+  // A commit is in the page cache, so that it survives a killed process. A power failure may lose the last ones, which
+  // is acceptable for a queue on one machine: a sync for each job would block the event loop until the disk has
+  // finished.
   "synchronous = NORMAL",
   // In pages: 4 MiB.
   "wal_autocheckpoint = 128",

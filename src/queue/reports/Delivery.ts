@@ -13,9 +13,9 @@ export class Delivery extends Context.Service<
   Delivery,
   {
     /**
-     * Accepts a result, and returns when there is memory for it, so that its job keeps its slot until then. The result is
-     * sent after `before`, with retries while RunPod fails; `finished` runs when it is delivered, stored or lost (which is
-     * logged). An interruption of the caller does not affect the delivery.
+     * Accepts a result, and returns when there is memory for it, so that its job keeps its slot until then. The result
+     * is sent after `before`, with retries while RunPod fails; `finished` runs when it is delivered, stored or lost
+     * (which is logged). An interruption of the caller does not affect the delivery.
      */
     readonly accept: (
       result: JobResult,

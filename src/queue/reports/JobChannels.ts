@@ -22,8 +22,8 @@ const collect = <R>(
 };
 
 /**
- * Makes a function that opens the channels of a job, which send its progress and its values to RunPod while it runs. The
- * channels stay open until the scope closes.
+ * Makes a function that opens the channels of a job, which send its progress and its values to RunPod while it runs.
+ * The channels stay open until the scope closes.
  */
 export const makeJobChannels = Effect.gen(function* () {
   const queue = yield* JobQueue;

@@ -11,14 +11,14 @@ import { openConnection } from "../../support/http/Connection.ts";
 import { ask } from "../../support/http/HttpRequest.ts";
 import { endpoint } from "../../support/http/TestEndpoint.ts";
 
-/** More than the system takes of a response that nobody reads. */
+/** Larger than the socket buffers, so that a response that is not read stays in memory. */
 const SIZE = 12_000_000;
 
 const largeAnswers = endpoint({}, () =>
   Effect.succeed(EncodedResponse.of(success({ stdout: "x".repeat(SIZE) }))),
 );
 
-/** A client that has read the beginning of a large response. */
+/** A client that has read only the beginning of a large response. */
 const startReading = (port: number) =>
   openConnection(
     port,
@@ -26,7 +26,7 @@ const startReading = (port: number) =>
   ).pipe(
     Effect.tap((socket) => Effect.promise(() => once(socket, "readable"))),
     Effect.map((socket) => ({
-      /** How many bytes come until the connection closes. */
+      /** The number of bytes until the connection closes. */
       readRest: Effect.promise(async () => {
         let bytes = 0;
         socket.on("data", ({ byteLength }: Buffer) => (bytes += byteLength));
@@ -36,8 +36,8 @@ const startReading = (port: number) =>
     })),
   );
 
-describe("responses that their clients do not read", () => {
-  it.live("are given up, the oldest first, when newer ones would need too much memory", () => {
+describe("unread responses", () => {
+  it.live("are aborted, oldest first, when newer ones exceed the memory limit", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const { port } = yield* largeAnswers;
@@ -47,7 +47,7 @@ describe("responses that their clients do not read", () => {
       assert.isBelow(yield* first.readRest, SIZE);
       assert.isAbove(yield* second.readRest, SIZE);
       assert.match(logs.warnings().join(), /^Closed 1 connections of clients that do not read/);
-      // What was sent takes no room any more.
+      // A response that was sent is no longer counted.
       const later = yield* startReading(port);
       assert.strictEqual((yield* ask(port, "/execute", { body: {} })).status, 200);
       assert.isAbove(yield* later.readRest, SIZE);
@@ -59,7 +59,7 @@ describe("responses that their clients do not read", () => {
     );
   });
 
-  it.live("are given up when they make no progress for long, so that nobody waits for them", () =>
+  it.live("are aborted when their client reads nothing for a minute", () =>
     Effect.gen(function* () {
       const { port, drain } = yield* largeAnswers;
       const client = yield* startReading(port);

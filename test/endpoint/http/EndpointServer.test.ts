@@ -17,7 +17,7 @@ const valueOf = (json: unknown, name: string): unknown =>
   Predicate.isObject(json) ? json[name] : undefined;
 
 describe("a local endpoint", () => {
-  it.live("has RunPod's routes, bare and under its path, with the keys that clients need", () =>
+  it.live("has RunPod's routes, with and without the prefix, and the keys that clients need", () =>
     Effect.gen(function* () {
       const { port, ready, work } = yield* endpoint();
       yield* ready.open;
@@ -54,7 +54,7 @@ describe("a local endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers pings while it is busy, and tells when it is ready", () =>
+  it.live("responds to /ping while it is busy, and reports when it is ready", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();
       const { port, ready } = yield* endpoint({}, () =>
@@ -71,7 +71,7 @@ describe("a local endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stops what it executes when the client hangs up", () =>
+  it.live("stops the code when the client disconnects", () =>
     Effect.gen(function* () {
       const seen: Array<string> = [];
       const { port } = yield* endpoint({}, () =>
@@ -88,42 +88,42 @@ describe("a local endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  describe("says what is wrong", () => {
+  describe("describes what is wrong", () => {
     it.live("with a request", () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         const cases = [
-          { path: "/status/none", status: 404, says: "Unknown or expired job none" },
+          { path: "/status/none", status: 404, message: "Unknown or expired job none" },
           {
             path: "/v2/e/retry/none",
             method: "POST",
             status: 404,
-            says: "Unknown or expired job none",
+            message: "Unknown or expired job none",
           },
-          { path: "/nowhere", status: 404, says: "/docs" },
-          { path: "/run", status: 404, says: "Unknown route: GET /run" },
-          { path: "/run", body: "{", status: 400, says: "valid JSON" },
-          { path: "/run", body: [1], status: 400, says: "object" },
-          { path: "/run", body: { policy: { ttl: "x" } }, status: 400, says: "ttl" },
-          { path: "/status-sync/none?wait=soon", status: 400, says: "wait" },
+          { path: "/nowhere", status: 404, message: "/docs" },
+          { path: "/run", status: 404, message: "Unknown route: GET /run" },
+          { path: "/run", body: "{", status: 400, message: "valid JSON" },
+          { path: "/run", body: [1], status: 400, message: "object" },
+          { path: "/run", body: { policy: { ttl: "x" } }, status: 400, message: "ttl" },
+          { path: "/status-sync/none?wait=soon", status: 400, message: "wait" },
           {
             path: "/run",
             body: "a=b",
             headers: { "content-type": "application/x-www-form-urlencoded" },
             status: 415,
-            says: "Content-Type: application/json",
+            message: "Content-Type: application/json",
           },
         ] as const;
-        for (const { path, status, says, ...asked } of cases) {
+        for (const { path, status, message, ...asked } of cases) {
           const answer = yield* ask(port, path, asked);
           assert.strictEqual(answer.status, status, path);
-          assert.include((answer.json as { readonly error: string }).error, says);
+          assert.include((answer.json as { readonly error: string }).error, message);
         }
       }).pipe(Effect.scoped),
     );
 
     it.live(
-      "with its size, by what the route takes",
+      "with the size of a request, by the limit of the route",
       () =>
         Effect.gen(function* () {
           const { port, work } = yield* endpoint();
@@ -148,11 +148,11 @@ describe("a local endpoint", () => {
     );
   });
 
-  describe("bounds its requests", () => {
+  describe("limits its requests", () => {
     const small = makeRequestBudget(MIB);
     const withRoom = Effect.provideService(RequestBudget, small);
 
-    it.live("by answering 429 when there is no room, with when to try again", () =>
+    it.live("by responding with 429 and Retry-After at the memory limit", () =>
       Effect.gen(function* () {
         const { port, work } = yield* endpoint();
         const half = { body: { input: "x".repeat(MIB / 2) } };
@@ -166,7 +166,7 @@ describe("a local endpoint", () => {
             assert.include(String(valueOf(refused.json, "error")), "Too many requests: 1 MiB");
           }
         }
-        // Requests that need little or no room still succeed.
+        // Requests that need little or no memory still succeed.
         assert.strictEqual((yield* ask(port, "/run", { body: { input: 1 } })).status, 200);
         assert.strictEqual((yield* ask(port, "/health")).status, 200);
         yield* Effect.forkScoped(work);
@@ -176,7 +176,7 @@ describe("a local endpoint", () => {
     );
 
     it.live(
-      "by answering clients that keep sending while there is no room for them",
+      "by responding to clients that keep sending at the memory limit",
       () =>
         Effect.gen(function* () {
           const { port } = yield* endpoint();
@@ -195,7 +195,7 @@ describe("a local endpoint", () => {
       30_000,
     );
 
-    it.live("by their number too, and releases all room at the end", () => {
+    it.live("by counting an overhead for each, and releases all memory at the end", () => {
       const budget = makeRequestBudget(100 * 1024);
       return Effect.gen(function* () {
         const run = Effect.gen(function* () {
@@ -217,7 +217,7 @@ describe("a local endpoint", () => {
       }).pipe(Effect.provideService(RequestBudget, budget));
     });
 
-    it.live("by counting bytes that have arrived, not those that a client announces", () =>
+    it.live("by counting bytes that have arrived, not the announced Content-Length", () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         yield* Effect.replicateEffect(
@@ -246,7 +246,7 @@ describe("a local endpoint", () => {
       ["lists in a list", `{"input":[${"[],".repeat(200_000)}[]]}`, "100,000 lists"],
       ["numbers in a list", `{"input":[${"1,".repeat(300_000)}1]}`, "200,000 numbers"],
     ] as const;
-    it.live.each(TOO_COMPLEX)("by refusing too many %s on every route", ([, body, limit]) =>
+    it.live.each(TOO_COMPLEX)("by rejecting too many %s on every route", ([, body, limit]) =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         for (const path of ["/run", "/v2/e/runsync", "/execute"]) {
@@ -258,7 +258,7 @@ describe("a local endpoint", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("but no job by a name that every object has", () =>
+    it.live("without treating the name of a property of every object as a job", () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         for (const id of ["constructor", "__proto__", "toString", "%5F_proto__"]) {
@@ -275,7 +275,7 @@ describe("a local endpoint", () => {
     );
   });
 
-  it.live("describes its routes", () =>
+  it.live("serves documentation of its routes", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       const { text } = yield* ask(port, "/docs");
@@ -286,7 +286,7 @@ describe("a local endpoint", () => {
   );
 
   describe("listens", () => {
-    it.live("on the port that it is told, or says why not", () =>
+    it.live("on the given port, or fails with the reason", () =>
       Effect.gen(function* () {
         const { port } = yield* loopbackServer(() => {});
         const busy = yield* Effect.flip(endpoint({ port: Option.some(port) }));
@@ -297,12 +297,12 @@ describe("a local endpoint", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("on the next port when nobody named one and the usual one is taken", () =>
+    it.live("on the next free port if no port is given and the default one is in use", () =>
       Effect.gen(function* () {
         const first = yield* endpointServer({ ...serverOptions, port: Option.none() });
         const second = yield* endpointServer({ ...serverOptions, port: Option.none() });
         assert.isAbove(second.port, first.port);
-        // Nobody is left without an answer before there are routes.
+        // Requests get a response even before there are routes.
         const early = yield* ask(second.port, "/health");
         assert.strictEqual(early.status, 503);
       }).pipe(Effect.scoped),

@@ -20,7 +20,7 @@ const keyed = { keys: [Redacted.make(KEY), Redacted.make(TOKEN)] };
 
 const BODY = JSON.stringify({ input: 1 });
 
-/** Request targets that once reached a route, or look as if they named a public one. */
+/** Request targets that once reached a route, or look like a public route. */
 const TARGETS = [
   "/run",
   "/runsync?x=/ping",
@@ -67,7 +67,7 @@ const TARGETS = [
   "*",
 ];
 
-/** GET routes that tell about jobs or change what a client sees. */
+/** GET routes that show jobs or change what a client sees. */
 const READS = [
   "/status/1?/ping",
   "/status-sync/1?wait=1000&/docs",
@@ -104,7 +104,7 @@ const post = (port: number, headers: Readonly<Record<string, string>>) =>
 
 describe("an endpoint with a key", () => {
   it.live(
-    "answers 401 to every request without the key, whatever its target looks like",
+    "responds with 401 to every request without the key, whatever its target",
     () =>
       Effect.gen(function* () {
         const executed: Array<unknown> = [];
@@ -161,7 +161,7 @@ describe("an endpoint with a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers /ping and /docs without a key", () =>
+  it.live("responds to /ping and /docs without a key", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint(keyed);
       assert.strictEqual((yield* ask(port, "/ping")).status, 204);
@@ -171,7 +171,7 @@ describe("an endpoint with a key", () => {
   );
 
   it.live(
-    "accepts any Host where it listens for other machines: a page does not have the key",
+    "accepts any Host if it listens on an external address, since web pages do not have the key",
     () =>
       Effect.gen(function* () {
         const { port } = yield* endpoint({ ...keyed, host: "0.0.0.0" });
@@ -183,7 +183,7 @@ describe("an endpoint with a key", () => {
 });
 
 describe("an endpoint on loopback without a key", () => {
-  it.live("refuses every Host that is not a name of loopback", () =>
+  it.live("rejects every Host that is not a name of loopback", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const host of [
@@ -222,7 +222,7 @@ describe("an endpoint on loopback without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("refuses pages of every other origin, also on another port or scheme", () =>
+  it.live("rejects every other origin, also with another port or scheme", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const origin of [
@@ -254,7 +254,7 @@ describe("an endpoint on loopback without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("refuses requests that a browser marks as sent by another site", () =>
+  it.live("rejects requests that a browser marks as cross-site", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const site of ["cross-site", "same-site", "Cross-Site", "unknown"]) {
@@ -269,8 +269,8 @@ describe("an endpoint on loopback without a key", () => {
   );
 });
 
-describe("an endpoint for other machines without a key", () => {
-  it.live("answers under addresses, loopback and its own name, but under no other name", () =>
+describe("an endpoint on an external address without a key", () => {
+  it.live("accepts IP addresses, loopback and its own name as Host, but no other name", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint({ host: "0.0.0.0" });
       for (const [host, status] of [
@@ -286,7 +286,7 @@ describe("an endpoint for other machines without a key", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers under any name behind RunPod's gateway, which has its own", () =>
+  it.live("accepts any Host behind RunPod's gateway", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint({ host: "0.0.0.0", isBehindGateway: true });
       assert.strictEqual(yield* post(port, { host: "abc123.api.runpod.ai" }), 200);
@@ -296,7 +296,7 @@ describe("an endpoint for other machines without a key", () => {
 });
 
 describe("every endpoint", () => {
-  it.live("refuses a request with two Host headers, whatever it asks for", () =>
+  it.live("rejects a request with two Host headers on every route", () =>
     Effect.gen(function* () {
       for (const options of [{}, keyed, { host: "0.0.0.0", isBehindGateway: true }]) {
         const { port, queue } = yield* endpoint(options);
@@ -319,7 +319,7 @@ describe("every endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers one request of a connection at a time, and refuses what comes meanwhile", () =>
+  it.live("runs one request of a connection at a time, and rejects pipelined requests", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const gate = yield* Deferred.make<void>();
@@ -342,7 +342,7 @@ describe("every endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("accepts a body only as application/json, and refuses a missing content type", () =>
+  it.live("accepts a body only as application/json, and rejects a missing content type", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const [type, status] of [
@@ -376,7 +376,7 @@ describe("every endpoint", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("answers 404 for ids that are names of JavaScript's own properties", () =>
+  it.live("responds with 404 to ids that are names of built-in JavaScript properties", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       for (const id of ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"]) {
@@ -399,7 +399,7 @@ describe("every endpoint", () => {
 
 const answer = Effect.succeed(HttpServerResponse.empty({ status: 200 }));
 
-/** What becomes of a request to a server with one route. */
+/** The exit of a request to a server with one route. */
 const outcome = Effect.fnUntraced(function* (
   access: Partial<Access>,
   headers: Readonly<Record<string, string>>,
@@ -442,7 +442,7 @@ const statusOfOutcome = (...request: Parameters<typeof outcome>) =>
   Effect.map(Effect.flatten(outcome(...request)), ({ status }) => status);
 
 describe("a guarded server", () => {
-  it.effect("answers under its own name in any case", () =>
+  it.effect("accepts its own name as Host in upper and lower case", () =>
     Effect.gen(function* () {
       for (const [host, status] of [
         ["gpu-box.lan", 200],
@@ -459,7 +459,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("accepts its key after the word Bearer and nothing else, and asks for that", () =>
+  it.effect("accepts its key only after the word Bearer, and requests that scheme", () =>
     Effect.gen(function* () {
       for (const [authorization, status] of [
         [`BEARER ${KEY}`, 200],
@@ -476,7 +476,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("refuses pages of other origins behind a gateway too, whatever the Host is", () =>
+  it.effect("rejects other origins behind a gateway too, whatever the Host", () =>
     Effect.gen(function* () {
       for (const host of ["abc123.api.runpod.ai", "not a host"]) {
         for (const [headers, status] of [
@@ -490,7 +490,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("reads the content type as HTTP has it, and of posts only", () =>
+  it.effect("parses the content type like HTTP, and only for POST", () =>
     Effect.gen(function* () {
       for (const [method, type, status] of [
         ["POST", "application/json ; charset=utf-8", 200],
@@ -504,31 +504,33 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("takes bodies as large as RunPod does on the route, and smaller ones on others", () =>
-    Effect.gen(function* () {
-      const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) =>
-        Effect.andThen(text, answer),
-      );
-      for (const [route, limit] of [
-        ["/run", 10],
-        ["/runsync", 20],
-        ["/execute", 30],
-        ["/retry", 1],
-      ] as const) {
-        const bytes = limit * 1024 * 1024;
-        for (const [length, status] of [
-          [bytes, 200],
-          [bytes + 1, 413],
+  it.effect(
+    "accepts bodies up to RunPod's limit for the route, and smaller ones on other routes",
+    () =>
+      Effect.gen(function* () {
+        const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) =>
+          Effect.andThen(text, answer),
+        );
+        for (const [route, limit] of [
+          ["/run", 10],
+          ["/runsync", 20],
+          ["/execute", 30],
+          ["/retry", 1],
         ] as const) {
-          const headers = { "content-length": String(length) };
-          const found = yield* statusOfOutcome({}, headers, { route, handler });
-          assert.strictEqual(found, status, `${route} ${length}`);
+          const bytes = limit * 1024 * 1024;
+          for (const [length, status] of [
+            [bytes, 200],
+            [bytes + 1, 413],
+          ] as const) {
+            const headers = { "content-length": String(length) };
+            const found = yield* statusOfOutcome({}, headers, { route, handler });
+            assert.strictEqual(found, status, `${route} ${length}`);
+          }
         }
-      }
-    }),
+      }),
   );
 
-  it.effect("refuses requests without a route for the same reasons as others", () =>
+  it.effect("checks requests to unknown routes in the same way", () =>
     Effect.gen(function* () {
       for (const [access, headers, status] of [
         [keyed, {}, 401],
@@ -541,7 +543,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("leaves errors of the server itself as they are", () =>
+  it.effect("does not change errors of the server itself", () =>
     Effect.gen(function* () {
       const request = HttpServerRequest.fromWeb(new Request("http://localhost/run"));
       for (const error of [
@@ -558,7 +560,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.effect("answers 400 to a request that breaks off", () =>
+  it.effect("responds with 400 to an incomplete request", () =>
     Effect.gen(function* () {
       const request = HttpServerRequest.fromWeb(new Request("http://localhost/run"));
       const reason = new HttpServerError.RequestParseError({ request });
@@ -567,7 +569,7 @@ describe("a guarded server", () => {
     }),
   );
 
-  it.live("says on one line which field of a body is wrong, and quotes nothing of it", () =>
+  it.live("names the invalid field of a body in one line, and does not quote the body", () =>
     Effect.gen(function* () {
       const { port } = yield* endpoint();
       const { status, text, json } = yield* ask(port, "/run", { body: { policy: { ttl: KEY } } });
@@ -580,8 +582,8 @@ describe("a guarded server", () => {
   );
 });
 
-describe("an endpoint that stops", () => {
-  it.live("answers requests that it aborts with 503, the reason and when to try again", () =>
+describe("a stopping endpoint", () => {
+  it.live("responds to aborted requests with 503, the reason and Retry-After", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make();
       let isExecuting = false;
@@ -603,7 +605,7 @@ describe("an endpoint that stops", () => {
     }),
   );
 
-  it.live("answers requests that it no longer admits with that reason", () =>
+  it.live("responds to new jobs with the reason why it rejects them", () =>
     Effect.gen(function* () {
       const { port, drain } = yield* endpoint();
       yield* drain.begin;

@@ -49,7 +49,7 @@ const application = Effect.gen(function* () {
 
 describe("the body of a request", () => {
   it.live.each(["/run", "/execute"])(
-    "gives back the bytes it has reserved, whenever the client of %s hangs up",
+    "releases its reserved bytes whenever the client of %s disconnects",
     (path) => {
       const budget = makeRequestBudget(ROOM);
       return Effect.gen(function* () {
@@ -90,7 +90,7 @@ describe("the body of a request", () => {
 const MIB = 1024 * 1024;
 const LIMIT = ByteSize.mebibytes(1);
 
-/** A request whose body comes from a stream; without headers it does not tell its length. */
+/** A request whose body is a stream; without headers its length is unknown. */
 const requestOf = (
   body: Stream.Stream<Uint8Array>,
   headers: Readonly<Record<string, string>>,
@@ -121,7 +121,7 @@ const handling = (
 const part = (size: number) => new Uint8Array(size).fill(0x31);
 
 describe("the parts of a body", () => {
-  it.effect("are not read before the handler asks for it", () =>
+  it.effect("are not read before the handler reads the body", () =>
     Effect.gen(function* () {
       let pulled = 0;
       const body = Stream.fromIterable([1, 2, 3]).pipe(
@@ -140,21 +140,21 @@ describe("the parts of a body", () => {
   it.effect.each([
     ["pauses for long", Stream.concat(Stream.make(part(1)), Stream.never), 20],
     ["comes in small parts for long", Stream.map(Stream.tick("10 seconds"), () => part(1)), 120],
-  ] as const)("are refused with 408 when the body %s", ([, body, seconds]) =>
+  ] as const)("are rejected with 408 when the body %s", ([, body, seconds]) =>
     Effect.gen(function* () {
       assert.strictEqual(yield* advanceUntilDone(handling(body)), 408);
       assert.closeTo((yield* Clock.currentTimeMillis) / 1000, seconds, 1);
     }),
   );
 
-  it.effect("are refused with 413 when they are more than the route takes, and not read on", () =>
+  it.effect("are rejected with 413 above the limit of the route, and not read to the end", () =>
     Effect.gen(function* () {
       let bytes = 0;
       const endless = Stream.forever(Stream.make(part(MIB / 4))).pipe(
         Stream.tap(({ length }) => Effect.sync(() => (bytes += length))),
       );
       assert.strictEqual(yield* handling(endless), 413);
-      // Most clients read the response after they have sent everything, so some of the rest is read.
+      // Some of the rest is read, since most clients read the response only after they have sent everything.
       assert.isAtMost(bytes, 66 * MIB);
     }),
   );
@@ -169,7 +169,7 @@ describe("the parts of a body", () => {
     }),
   );
 
-  it.effect("take no room any more once they are refused, although the rest is still read", () =>
+  it.effect("release their memory once they are rejected, although the rest is still read", () =>
     Effect.gen(function* () {
       const budget = makeRequestBudget(MIB / 2);
       const room: Array<boolean> = [];
@@ -188,7 +188,7 @@ describe("the parts of a body", () => {
     }),
   );
 
-  it.effect("keep their room when the handler has taken them over, until that releases it", () =>
+  it.effect("keep their memory after the handler has taken them over, until it releases them", () =>
     Effect.gen(function* () {
       const budget = makeRequestBudget(MIB / 2);
       let release: Effect.Effect<void> = Effect.void;

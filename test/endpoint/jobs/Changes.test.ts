@@ -4,8 +4,8 @@ import { Effect, Fiber } from "effect";
 import { Changes } from "../../../src/endpoint/jobs/Changes.ts";
 import { turns } from "../../support/effects/Interruption.ts";
 
-describe("waiting for changes", () => {
-  it.effect("ends at the change that meets the condition, for each one that waits", () =>
+describe("Changes.until", () => {
+  it.effect("completes at the change that meets the condition, for every waiting fiber", () =>
     Effect.gen(function* () {
       const changes = new Changes();
       let value = 0;
@@ -27,7 +27,7 @@ describe("waiting for changes", () => {
     }),
   );
 
-  it.effect("does not wait when the condition is met already", () => {
+  it.effect("does not wait if the condition is already met", () => {
     const changes = new Changes();
     return changes.until(() => true);
   });

@@ -30,7 +30,7 @@ const newEntry = (
 const resultOf = (size: number) => SentResult.of(Buffer.from(`{"output":"${"x".repeat(size)}"}`));
 
 describe("the jobs of a local queue", () => {
-  it("start in their order, as many as are asked for", () => {
+  it("start in order, as many as requested", () => {
     const table = new JobTable();
     const entries = [newEntry(), newEntry(), newEntry()];
     for (const entry of entries) table.add(entry);
@@ -48,7 +48,7 @@ describe("the jobs of a local queue", () => {
     assert.isFalse(table.hasQueued());
   });
 
-  it("leave the queue once", () => {
+  it("are removed from the queue only once", () => {
     const table = new JobTable();
     const entry = newEntry();
     table.add(entry);
@@ -57,7 +57,7 @@ describe("the jobs of a local queue", () => {
     assert.isEmpty(table.removeAllQueued());
   });
 
-  it("run again after a restart, unless they have ended", () => {
+  it("are queued again after a restart, unless they have finished", () => {
     const table = new JobTable();
     const running = newEntry(undefined, "IN_PROGRESS");
     const done = newEntry(undefined, "COMPLETED");
@@ -67,7 +67,7 @@ describe("the jobs of a local queue", () => {
     assert.strictEqual(done.status, "COMPLETED");
   });
 
-  it("keep their request only if they may be retried", () => {
+  it("keep their request after the end only if they can be retried", () => {
     const table = new JobTable();
     const [done, failed] = [newEntry(), newEntry()];
     for (const entry of [done, failed]) table.add(entry);
@@ -82,7 +82,7 @@ describe("the jobs of a local queue", () => {
     assert.isUndefined(table.oldestExcess());
   });
 
-  it("are forgotten when there are more than a thousand results, the oldest first", () => {
+  it("are removed when there are more than a thousand results, oldest first", () => {
     const table = new JobTable();
     const entries = Array.from({ length: 1002 }, () => newEntry(undefined, "COMPLETED"));
     for (const entry of entries) table.add(entry);
@@ -94,7 +94,7 @@ describe("the jobs of a local queue", () => {
     assert.isUndefined(table.find(entries[0]?.id ?? ""));
   });
 
-  it("have a sum of their memory that is right after any changes", () => {
+  it("have the correct total size after any changes", () => {
     const dice = seededRandom(1);
     const table = new JobTable();
     const pick = (isWanted: (entry: JobEntry) => boolean) =>
@@ -126,8 +126,8 @@ describe("the jobs of a local queue", () => {
   });
 });
 
-describe("the time limit of a job", () => {
-  it("is its ttl until it runs, then what is over first", () => {
+describe("the next expiry of a job", () => {
+  it("is its ttl until it runs, and then its ttl or its execution timeout, whichever is earlier", () => {
     const entry = newEntry(undefined, undefined, { ttl: 60_000, executionTimeout: 5000 });
     assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 61_000 });
     entry.started = 2000;
@@ -136,7 +136,7 @@ describe("the time limit of a job", () => {
     assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 61_000 });
   });
 
-  it("is half an hour for a result, and 10 minutes and a day unless the client sets others", () => {
+  it("has RunPod's defaults: 30 minutes for a result, 10 minutes to run and 24 hours in all", () => {
     const entry = newEntry();
     assert.deepStrictEqual(nextExpiry(entry), { expiry: "ttl", at: 1000 + 24 * 60 * 60_000 });
     entry.started = 2000;

@@ -9,7 +9,7 @@ import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 describe("the webhook of a job", () => {
   it.effect(
-    "is not shown in the log when it does not answer: anyone who knows it can post there",
+    "is not in the log when it fails, since anyone who knows its URL can post to it",
     () => {
       const logs = keptLogs();
       const unreachable = HttpClient.make((request) =>

@@ -15,10 +15,10 @@ import type { JobStoreUnusable } from "../../../src/endpoint/store/JobStoreUnusa
 import { interruptedAtEveryStep, turns } from "../../support/effects/Interruption.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
-/** How long the worker waits for the queue; it has no effect here. */
+/** A timeout for the worker's requests, which has no effect here. */
 const LIMIT = Duration.seconds(1);
 
-/** A store whose disk takes its time. */
+/** A store with a slow disk. */
 const slowStore = Layer.succeed(
   JobStore,
   JobStore.of({
@@ -30,7 +30,7 @@ const slowStore = Layer.succeed(
   }),
 );
 
-/** A queue whose webhooks answer as told, one status after the other, then 200. */
+/** A queue whose webhooks respond with these statuses in turn, and then with 200. */
 const withQueue = (
   statuses: ReadonlyArray<number> = [],
   store: Layer.Layer<JobStore, JobStoreUnusable> = JobStore.layerNone,
@@ -62,14 +62,14 @@ const asked = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({ 
 
 const body = (result: unknown) => Buffer.from(JSON.stringify(result));
 
-/** What a client reads. */
+/** A job as a client sees it. */
 const shown = (job: LocalJob) => JSON.parse(Buffer.from(job.toJson()).toString());
 
 /** The same for values of a stream. */
 const streamed = ({ status, chunks }: { status: JobStatus; chunks: ReadonlyArray<Uint8Array> }) =>
   JSON.parse(Buffer.from(streamJson(status, chunks)).toString());
 
-/** Takes one job and says how it ended. */
+/** Takes one job and sends its result. */
 const carryOut = Effect.fnUntraced(function* (result: unknown) {
   return yield* carryOutWith(body(result));
 });
@@ -83,7 +83,7 @@ const carryOutWith = Effect.fnUntraced(function* (result: Uint8Array) {
   return job;
 });
 
-/** Does something with a queue, for a job in it. */
+/** An operation on a queue with a job. */
 type Act = (queue: LocalQueue["Service"], id: string) => Effect.Effect<unknown, unknown>;
 
 const nothing: Act = () => Effect.void;
@@ -91,7 +91,7 @@ const take: Act = ({ forWorker }) => forWorker.take(1, false);
 const cancel: Act = (queue, id) => queue.cancel(id);
 
 describe("the queue of a local endpoint", () => {
-  it.effect("hands jobs out in order, as many as asked for, and tells how they ended", () =>
+  it.effect("delivers jobs in order, as many as requested, and reports how they ended", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const taking = yield* Effect.forkChild(queue.forWorker.take(2, false));
@@ -127,7 +127,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("shows progress until there is a result, and takes no word of it afterwards", () =>
+  it.effect("shows progress until there is a result, and ignores progress afterwards", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -143,7 +143,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("lets clients wait for the end, but no longer than they want", () =>
+  it.effect("lets clients wait for the end of a job with a timeout", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -156,7 +156,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("gives each value of a stream once, in order, and waits for the next", () =>
+  it.effect("returns each value of a stream once and in order, and waits for the next one", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -183,7 +183,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("cancels what waits at once, and has the worker stop what runs", () =>
+  it.effect("cancels queued jobs immediately, and lets the worker stop running jobs", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const running = yield* queue.submit(asked("a"));
@@ -194,7 +194,7 @@ describe("the queue of a local endpoint", () => {
       assert.isString(cancelled.workerId);
       assert.strictEqual((yield* queue.cancel(running.id)).status, "CANCELLED");
       assert.deepStrictEqual(yield* queue.forWorker.stops, [running.id]);
-      // A result that was on its way changes nothing any more.
+      // A result that arrives later is ignored.
       yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, LIMIT);
       assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
       const after = yield* queue.submit(asked("c"));
@@ -204,7 +204,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("runs what failed again when asked, under the same id, and nothing else", () =>
+  it.effect("retries only failed jobs, with the same id", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -240,7 +240,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue([], slowStore).layer)),
   );
 
-  it.effect("empties the queue and leaves alone what runs", () =>
+  it.effect("purges queued jobs but not running jobs", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const running = yield* queue.submit(asked("a"));
@@ -253,7 +253,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("ends what runs too long, and forgets what was not done in time", () =>
+  it.effect("ends jobs at their execution timeout, and removes jobs at their ttl", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const slow = yield* queue.submit(asked("a", { policy: { executionTimeout: 5000 } }));
@@ -268,7 +268,7 @@ describe("the queue of a local endpoint", () => {
       yield* TestClock.adjust("5 seconds");
       const gone = yield* Effect.flip(queue.status(late.id));
       assert.include(gone.message, late.id);
-      // By default a job may run for ten minutes, and its result is kept for half an hour.
+      // By default a job may run for 10 minutes, and its result is kept for 30 minutes.
       const usual = yield* queue.submit(asked("c"));
       yield* queue.forWorker.take(1, false);
       yield* TestClock.adjust("9 minutes");
@@ -281,7 +281,7 @@ describe("the queue of a local endpoint", () => {
   );
 
   describe("webhooks", () => {
-    it.effect("hear of the end, and are tried twice more", () => {
+    it.effect("receive finished jobs, with two retries", () => {
       const { layer, posted } = withQueue([500, 404]);
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
@@ -296,7 +296,7 @@ describe("the queue of a local endpoint", () => {
       }).pipe(Effect.provide(layer));
     });
 
-    it.effect("that never hear it are given up with a warning", () => {
+    it.effect("that never respond with 200 cause a warning", () => {
       const { layer, posted } = withQueue([500, 500, 500, 500]);
       const logs = keptLogs();
       return Effect.gen(function* () {
@@ -311,7 +311,7 @@ describe("the queue of a local endpoint", () => {
     });
   });
 
-  it.effect("that is kept survives its process: what was not done is done, results are there", () =>
+  it.effect("runs unfinished jobs again after a restart with a store, and keeps results", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
@@ -342,7 +342,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  it.effect("is not kept longer than clients may ask for it", () =>
+  it.effect("removes expired jobs from the store", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const folder = yield* files.makeTempDirectoryScoped();
@@ -357,7 +357,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 
-  describe("is bounded", () => {
+  describe("limits its memory", () => {
     const MIB = 1024 * 1024;
     const KIB = 1024;
     const large = body({ output: "x".repeat(100 * KIB) });
@@ -368,7 +368,7 @@ describe("the queue of a local endpoint", () => {
       Layer.succeed(WaitingWebhookBytes, 640 * KIB),
     );
 
-    it.effect("by dropping the oldest results, and requests once they are done", () =>
+    it.effect("by removing the oldest results, and the requests of finished jobs", () =>
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
         const ids: Array<string> = [];
@@ -383,7 +383,7 @@ describe("the queue of a local endpoint", () => {
       }).pipe(Effect.provide(withQueue().layer.pipe(Layer.provide(limits)))),
     );
 
-    it.effect("by dropping failed requests, which could be retried", () =>
+    it.effect("by removing failed jobs, which could be retried", () =>
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
         const ids: Array<string> = [];
@@ -410,7 +410,7 @@ describe("the queue of a local endpoint", () => {
       }).pipe(Effect.provide(withQueue().layer)),
     );
 
-    it.effect("by dropping values of a stream that nobody fetches, with one warning", () => {
+    it.effect("by dropping unfetched values of a stream, with one warning", () => {
       const logs = keptLogs();
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
@@ -419,7 +419,7 @@ describe("the queue of a local endpoint", () => {
         for (let index = 0; index < 30; index += 1) {
           yield* queue.forWorker.chunk(id, value, LIMIT);
         }
-        // Each is about a megabyte, so that each comes alone.
+        // Each is about a megabyte, so that a request returns one value.
         for (let fetched = 0; fetched < 15; fetched += 1) {
           assert.lengthOf((yield* queue.stream(id, 0)).chunks, 1);
         }
@@ -432,7 +432,7 @@ describe("the queue of a local endpoint", () => {
     });
 
     it.effect(
-      "by giving a thousand values of a stream at a time, the end with the last of them",
+      "by returning up to a thousand values of a stream per request, and the final status with the last ones",
       () =>
         Effect.gen(function* () {
           const queue = yield* LocalQueue;
@@ -454,7 +454,7 @@ describe("the queue of a local endpoint", () => {
         }).pipe(Effect.provide(withQueue().layer)),
     );
 
-    it.effect("by the bytes on their way to webhooks that do not answer", () => {
+    it.effect("by limiting the bytes of results that wait for webhooks without a response", () => {
       const logs = keptLogs();
       const { layer, posted } = withQueue(Array<number>(100).fill(500));
       return Effect.gen(function* () {
@@ -466,7 +466,7 @@ describe("the queue of a local endpoint", () => {
         yield* Effect.yieldNow;
         assert.lengthOf(posted, 6);
         assert.lengthOf(logs.warnings(), 3);
-        // Each is tried three times, and then makes room.
+        // Each is tried three times, and then releases its memory.
         yield* TestClock.adjust("1 minute");
         assert.lengthOf(posted, 18);
         yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
@@ -476,7 +476,7 @@ describe("the queue of a local endpoint", () => {
       }).pipe(Effect.provide(Layer.merge(Layer.provide(layer, limits), logs.layer)));
     });
 
-    it.effect("by the room for requests, which retries need too and jobs release", () =>
+    it.effect("by the budget for requests, which retries also use and finished jobs release", () =>
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
         const budget = yield* RequestBudget;
@@ -496,12 +496,12 @@ describe("the queue of a local endpoint", () => {
     );
   });
 
-  describe("ends each job once, notifies those who wait and releases its bytes, even if interrupted", () => {
+  describe("finishes each job once, notifies waiting clients and releases its memory despite an interruption", () => {
     it.effect.each<readonly [string, Act, Act, Act]>([
-      ["while it cancels a job", nothing, cancel, nothing],
-      ["while it empties the queue", nothing, ({ purge }) => purge, nothing],
+      ["of a cancellation", nothing, cancel, nothing],
+      ["of a purge", nothing, ({ purge }) => purge, nothing],
       [
-        "while a job is to run again",
+        "of a retry",
         (queue, id) =>
           Effect.andThen(
             take(queue, id),
@@ -511,7 +511,7 @@ describe("the queue of a local endpoint", () => {
         nothing,
       ],
       [
-        "while it gets a result",
+        "of a result",
         take,
         ({ forWorker }, id) => forWorker.complete(id, body({ output: 1 }), false, LIMIT),
         cancel,
@@ -547,7 +547,7 @@ describe("the queue of a local endpoint", () => {
     );
   });
 
-  it.effect("passes a result on as it came, whatever is in it", () =>
+  it.effect("passes on any result unchanged", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -562,7 +562,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("neither parses nor writes a large result, which would block everybody else", () =>
+  it.effect("neither parses nor encodes a large result, which would block the event loop", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       const { id } = yield* queue.submit(asked("a"));
@@ -595,7 +595,7 @@ describe("the queue of a local endpoint", () => {
     }).pipe(Effect.provide(withQueue().layer)),
   );
 
-  it.effect("knows no job by a name that every object has", () =>
+  it.effect("finds no job with the name of a property of every object", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
       for (const id of ["constructor", "__proto__", "toString", "hasOwnProperty", ""]) {

@@ -24,7 +24,7 @@ import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
 
-/** A folder that is not there yet, in one that is removed at the end of the test. */
+/** A folder that does not exist yet, in a temporary folder. */
 const newFolder = temporaryFolder.pipe(Effect.map((parent) => join(parent, "jobs")));
 
 const job = (id: string, changes: Partial<StoredJob> = {}): StoredJob => ({
@@ -34,7 +34,7 @@ const job = (id: string, changes: Partial<StoredJob> = {}): StoredJob => ({
   ...changes,
 });
 
-/** Does something with the store in a folder, then closes it. */
+/** Uses the store in a folder, and closes it. */
 const withStore = <A, E>(
   folder: string,
   act: (store: JobStore["Service"]) => Effect.Effect<A, E>,
@@ -45,14 +45,14 @@ const keptIn = (folder: string) => withStore(folder, ({ kept }) => kept);
 const refusal = (folder: string) =>
   Effect.map(Effect.flip(keptIn(folder)), ({ message }) => message);
 
-/** A process that reports when it has done something, killed when the scope closes. */
+/** A process that reports its progress, and is killed when the scope closes. */
 const otherProcess = (program: string) =>
   Effect.tap(startProcess(process.execPath, ["-e", program]), ({ wrote }) => wrote(/\n/));
 
 const modeOf = (path: string) => statSync(path).mode & 0o777;
 
-describe("the store of jobs", () => {
-  it.live("gives back what was added, changed and removed, in order", () =>
+describe("the job store", () => {
+  it.live("returns added and updated jobs in order, without removed ones", () =>
     Effect.gen(function* () {
       const folder = yield* newFolder;
       const bytes = Buffer.from(Array.from({ length: 2_000_001 }, (_, index) => index % 251));
@@ -79,7 +79,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is private, with the files beside its database", () =>
+  it.live("creates only private files", () =>
     Effect.gen(function* () {
       const folder = yield* newFolder;
       yield* withStore(folder, (store) =>
@@ -97,7 +97,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  describe("refuses and leaves alone", () => {
+  describe("rejects, without changing it,", () => {
     const plants: ReadonlyArray<readonly [string, (path: string, foreign: string) => void]> = [
       ["a link to a file", (path, foreign) => symlinkSync(foreign, path)],
       ["a link to nothing", (path) => symlinkSync(`${path}.target`, path)],
@@ -123,7 +123,7 @@ describe("the store of jobs", () => {
         }).pipe(Effect.scoped),
     );
 
-    it.live("a folder that is a link, a file, or open to other users", () =>
+    it.live("a folder that is a symbolic link, a file, or writable by other users", () =>
       Effect.gen(function* () {
         const folder = yield* newFolder;
         mkdirSync(folder);
@@ -139,7 +139,7 @@ describe("the store of jobs", () => {
     );
 
     it.live(
-      "a file that is not a database, or another program's, a newer or a damaged database",
+      "an invalid or damaged database, and one of another program or of a newer version",
       () =>
         Effect.gen(function* () {
           const folder = yield* newFolder;
@@ -179,7 +179,7 @@ describe("the store of jobs", () => {
     );
   });
 
-  it.effect("is for one process at a time, and for the next one once that has ended", () =>
+  it.effect("is used by one process at a time", () =>
     Effect.gen(function* () {
       const folder = yield* newFolder;
       const program = `
@@ -192,7 +192,7 @@ describe("the store of jobs", () => {
       const holder = yield* otherProcess(program);
       const refused = yield* advanceUntilDone(Effect.flip(keptIn(folder)));
       assert.include(refused.message, "in use by another server");
-      // The store waits for a process that is about to exit.
+      // The store waits for a process that is exiting.
       const third = yield* Effect.forkChild(keptIn(folder));
       yield* Effect.yieldNow;
       yield* holder.signal("SIGKILL");
@@ -201,7 +201,7 @@ describe("the store of jobs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("warns once about files of an earlier version, and reads none of them", () => {
+  it.live("warns once about the JSON files of an earlier version, and does not read them", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const folder = yield* newFolder;
