@@ -1,9 +1,9 @@
-"""A client as users have it: sends requests made with cloudpickle, and loads what comes back.
+"""A client in Python: creates requests with cloudpickle, and loads the results.
 
     client.py requests       prints a list of requests as JSON
-    client.py check          reads the list of their answers from stdin and prints what is wrong with them
+    client.py check          reads the list of responses as JSON from stdin, and prints the problems
 
-Both run in processes that know nothing of each other, as a client knows nothing of the worker's.
+Both commands run in separate processes that share nothing with the worker, like a real client.
 """
 
 import base64
@@ -16,7 +16,7 @@ CASES = {}
 
 
 def case(source, check, *args, name="f", **kwargs):
-    """A call of `name` in the source; `check` tells whether the loaded result is right."""
+    """Adds a call of `name` in the source; `check` returns whether the loaded result is correct."""
     CASES[f"{len(CASES)}: {source.strip().splitlines()[-1].strip()}"] = (source, check, name, args, kwargs)
 
 
@@ -25,7 +25,7 @@ def dumps(value):
 
 
 class Local:
-    """Defined in the client's __main__: it travels by value."""
+    """Defined in the client's __main__, so cloudpickle pickles it by value."""
 
     def __init__(self, size):
         self.size = size
@@ -117,12 +117,12 @@ def requests():
     ]
 
 
-def problems(answers):
-    for (title, (_, check, *_)), answer in zip(CASES.items(), answers):
-        if not answer["success"]:
-            yield f"{title}: {answer['error']}"
-        elif not check(cloudpickle.loads(base64.b64decode(answer["result"]))):
-            yield f"{title}: the result is another one"
+def problems(responses):
+    for (title, (_, check, *_)), response in zip(CASES.items(), responses):
+        if not response["success"]:
+            yield f"{title}: {response['error']}"
+        elif not check(cloudpickle.loads(base64.b64decode(response["result"]))):
+            yield f"{title}: wrong result"
 
 
 if sys.argv[1] == "requests":
@@ -131,4 +131,4 @@ else:
     given = json.load(sys.stdin)
     for problem in problems(given):
         print(problem)
-    print(f"{len(given)} of {len(CASES)} answers read")
+    print(f"{len(given)} of {len(CASES)} responses checked")

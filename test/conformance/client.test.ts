@@ -15,7 +15,7 @@ import { realEnvironment } from "../support/processes/RealWorker.ts";
 
 const CLIENT = join(import.meta.dirname, "client.py");
 
-/** The version of an interpreter that runs, such as `3.12`. */
+/** The version of an interpreter, such as `3.12`; fails if it does not run. */
 const versionOf = (python: string) =>
   Result.try(() =>
     execFileSync(python, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], {
@@ -24,7 +24,7 @@ const versionOf = (python: string) =>
     }).trim(),
   );
 
-/** One interpreter of every version that this machine has, on PATH or in pyenv's folder. */
+/** One interpreter of every installed version, on PATH or in pyenv's folder. */
 const interpreters = (): ReadonlyArray<readonly [version: string, python: string]> => {
   const pyenv = join(
     process.env["PYENV_ROOT"] ?? join(process.env["HOME"] ?? "", ".pyenv"),
@@ -51,7 +51,7 @@ const interpreters = (): ReadonlyArray<readonly [version: string, python: string
 
 describe("a client written in Python", () => {
   it.live.each(interpreters())(
-    "with Python %s can send its requests and load the results",
+    "with Python %s can send requests and load the results",
     ([, python]) => {
       const layer = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
         Layer.provide(Environment.layerOf(realEnvironment({ WORKER_PYTHON: python }))),
@@ -67,11 +67,11 @@ describe("a client written in Python", () => {
             maxBuffer: 64 * 1024 * 1024,
           });
         const requests: ReadonlyArray<unknown> = JSON.parse(client("requests", ""));
-        const answers: Array<FunctionResponse> = [];
-        for (const request of requests) answers.push(yield* executor.execute(inputOf(request)));
+        const responses: Array<FunctionResponse> = [];
+        for (const request of requests) responses.push(yield* executor.execute(inputOf(request)));
         assert.strictEqual(
-          client("check", JSON.stringify(answers)),
-          `${requests.length} of ${requests.length} answers read\n`,
+          client("check", JSON.stringify(responses)),
+          `${requests.length} of ${requests.length} responses checked\n`,
         );
       }).pipe(Effect.provide(layer));
     },

@@ -2,8 +2,8 @@
 
     remote.py runpod_flash|tetra_rp FILE
 
-Where the endpoint is comes by the environment. What came of each call is written to FILE as JSON; what the client
-shows goes to stdout as a user sees it.
+Environment variables contain the URL of the endpoint. The outcome of each call is written to FILE as JSON; the output
+of the client library goes to stdout.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import warnings
 
 NAME, REPORT = sys.argv[1:]
 
-# There is no account and no cloud: the libraries are told that what they need is there already.
+# There is no account and no cloud: these settings make the libraries treat the endpoint as already deployed.
 os.environ.update(
     FLASH_IS_LIVE_PROVISIONING="true",
     RUNPOD_URL_MIXED_OK="1",
@@ -24,7 +24,7 @@ os.environ.update(
     RUNPOD_HAPI_URL="http://127.0.0.1:9",
     RUNPOD_REST_API_URL="http://127.0.0.1:9",
 )
-# They keep notes in the current folder.
+# They write files to the current directory.
 os.chdir(tempfile.mkdtemp())
 warnings.simplefilter("ignore")
 
@@ -115,7 +115,7 @@ def balanced(a, b):
 
 
 class Server:
-    """As the library describes an endpoint behind a load balancer; its own can't point to this machine."""
+    """A load-balanced endpoint like the library's own class, which can't point to this machine."""
 
     name = "balanced"
     endpoint_url = os.environ["RUNPOD_ENDPOINT_BASE_URL"].removesuffix("/v2")

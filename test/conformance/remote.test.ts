@@ -14,7 +14,7 @@ import { serveProcess } from "../support/processes/Serve.ts";
 
 const SCRIPT = join(import.meta.dirname, "remote.py");
 
-/** The client libraries as their users install them, with the versions that were tried. */
+/** The client libraries, in the tested versions. */
 const CLIENTS = [
   ["runpod_flash", "runpod-flash==1.21.0"],
   ["tetra_rp", "tetra-rp==0.25.2"],
@@ -25,7 +25,7 @@ const layer = Layer.mergeAll(
   NodeServices.layer,
 );
 
-/** A user's interpreter with one package and what that needs. */
+/** An interpreter with one package and its dependencies. */
 const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
   const uv = yield* Uv;
   const directory = yield* temporaryFolder;
@@ -67,7 +67,7 @@ describe("a local endpoint", () => {
         });
         assert.match(exception.error, /^Remote execution failed: KeyError: 'no key'\n/);
         assert.include(exception.error, "return {}[key]");
-        // What a job prints is shown once.
+        // The output of a job is shown once.
         assert.lengthOf(shown.match(/adding 2 and 3/g) ?? [], 1);
         for (const n of [0, 1, 2, 3, 4]) {
           assert.lengthOf(shown.match(new RegExp(`adding ${n} and ${n}`, "g")) ?? [], 1);

@@ -1,4 +1,4 @@
-"""A module of a user, beside the script that imports it."""
+"""A local module, in the folder of the script that imports it."""
 
 
 def area(width, height):

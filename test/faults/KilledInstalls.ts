@@ -9,11 +9,11 @@ import { testMachine, type findTools } from "../support/processes/TestMachine.ts
 
 type Tools = Effect.Success<typeof findTools>;
 
-/** Many small files, so that a kill often hits the middle. */
+/** Packages with many small files, so that kills often hit an install half-way. */
 const LIST = ["babel==2.15.0", "pytz==2024.1", "tzdata==2024.1"];
 const NAMES = ["babel", "pytz", "tzdata"];
 
-/** Imports them, and looks for every file that their records have. */
+/** Imports the packages, and checks that every file in their RECORD exists. */
 const CHECK = `import importlib.metadata, babel, pytz, tzdata
 missing = [str(file) for name in ${JSON.stringify(NAMES)}
            for file in importlib.metadata.files(name) if not file.locate().exists()]
@@ -21,32 +21,32 @@ print(babel.__version__, pytz.__version__, tzdata.__version__, missing)`;
 
 const GOOD = ["2.15.0 2024.1 2024.1 []"];
 
-/** The uv that a worker has started, if it is there at this moment. */
+/** The uv process that a worker has started, if it is running. */
 const uvOf = (worker: number): number | undefined => {
-  const isIts = (pid: string) => {
+  const isUvOfWorker = (pid: string) => {
     const stat = Result.getOrElse(
       Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8")),
       () => "",
     );
     return new RegExp(String.raw`^\d+ \(uv\) \S ${worker} `).test(stat);
   };
-  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isIts(name));
+  const found = readdirSync("/proc").find((name) => /^\d+$/.test(name) && isUvOfWorker(name));
   return found === undefined ? undefined : Number(found);
 };
 
-/** Until a process has ended, also where nobody has asked how. */
-const gone = (pid: number) =>
+/** Waits until a process has ended; zombies count as ended. */
+const awaitEnd = (pid: number) =>
   poll(
     Effect.sync(() => Result.try(() => readFileSync(`/proc/${pid}/stat`, "utf8"))),
     (stat) => Result.isFailure(stat) || /\) [ZX] /.test(stat.success),
   );
 
-/** Workers and their uv are killed at any moment of an install: the next job always has whole packages. */
+/** Workers and their uv are killed at random times of an install: the next job always has complete packages. */
 export const killedInstalls = (tools: Tools, count: number) =>
   Effect.gen(function* () {
     const machine = yield* testMachine(tools);
     const settings = { PACKAGES: JSON.stringify([LIST]), CODE: CHECK };
-    // The cache of packages is filled, so that it is the install that is hit and not the network.
+    // Fills the package cache, so that kills hit the install and not a download.
     const first = yield* machine.start(settings);
     assert.deepStrictEqual((yield* first.ready).answers, GOOD);
     yield* first.signal("SIGKILL");
@@ -65,7 +65,7 @@ export const killedInstalls = (tools: Tools, count: number) =>
       yield* Effect.gen(function* () {
         const worker = yield* machine.start(settings);
         yield* worker.wrote("Installing babel");
-        // The first two are sure to hit it, one by the worker's end and one by its own.
+        // The first two kills always hit uv: one through its worker, one directly.
         const uv =
           kills < 2
             ? yield* Effect.repeat(
@@ -78,7 +78,7 @@ export const killedInstalls = (tools: Tools, count: number) =>
         if (uv !== undefined) hits += 1;
         if (kills % 2 === 0 || uv === undefined) yield* worker.signal("SIGKILL");
         else Result.try(() => process.kill(uv, "SIGKILL"));
-        if (uv !== undefined && kills < 2) yield* gone(uv);
+        if (uv !== undefined && kills < 2) yield* awaitEnd(uv);
         if (kills % 2 === 0) yield* worker.ended;
         else yield* Effect.race(Effect.exit(worker.ready), worker.ended);
       }).pipe(Effect.scoped);
@@ -87,5 +87,5 @@ export const killedInstalls = (tools: Tools, count: number) =>
       yield* next.signal("SIGKILL");
       yield* next.ended;
     }
-    assert.isAbove(hits, 0, "no kill hit uv at work");
+    assert.isAbove(hits, 0, "no kill hit uv");
   }).pipe(Effect.scoped);

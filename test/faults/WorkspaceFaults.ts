@@ -7,7 +7,7 @@ import { importAll, testMachine, type findTools } from "../support/processes/Tes
 
 type Tools = Effect.Success<typeof findTools>;
 
-/** Many workers start at once on one empty volume: one of them builds, and all are served. */
+/** Many workers start at the same time on an empty volume: one of them builds the venv, and all use it. */
 export const manyColdWorkers = (tools: Tools, count: number) =>
   Effect.gen(function* () {
     const machine = yield* testMachine(tools);
@@ -29,7 +29,7 @@ export const manyColdWorkers = (tools: Tools, count: number) =>
     assert.strictEqual(machine.published(), prefix);
   }).pipe(Effect.scoped);
 
-/** Builders are killed at any moment: the next worker always has a whole environment. */
+/** Workers are killed at random times of a build: the next worker always has a complete venv. */
 export const killedBuilders = (tools: Tools, count: number) =>
   Effect.gen(function* () {
     let hits = 0;
@@ -38,7 +38,7 @@ export const killedBuilders = (tools: Tools, count: number) =>
         const machine = yield* testMachine(tools);
         const builder = yield* machine.start();
         yield* builder.wrote("Building the virtual environment");
-        // The first is sure to hit a build, which takes longer than this.
+        // The first kill always hits a build.
         const delay = kills === 0 ? 0 : yield* Random.nextIntBetween(0, 1500);
         const built = yield* Effect.timeoutOption(builder.ready, { milliseconds: delay });
         if (Option.isNone(built)) hits += 1;
@@ -52,5 +52,5 @@ export const killedBuilders = (tools: Tools, count: number) =>
         assert.deepStrictEqual(next.warnings(), []);
       }).pipe(Effect.scoped);
     }
-    assert.isAbove(hits, 0, "no kill hit a builder at work");
+    assert.isAbove(hits, 0, "no kill hit a build");
   });

@@ -8,10 +8,10 @@ import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
-/** Requests in one run. */
+/** The number of requests. */
 const ROUNDS = IS_FULL ? 5000 : 300;
 
-/** Told when a run fails: the same number makes the same requests again. */
+/** The seed, which is part of the test name: the same seed creates the same requests. */
 const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000);
 
 const FUNCTION = {
@@ -84,7 +84,7 @@ const mutated = ({ below }: SeededRandom): unknown => {
         break;
       }
       default:
-        // A pickle that nobody made.
+        // Random bytes in place of a pickle.
         request["args"] = [
           Buffer.from(Array.from({ length: 1 + below(40) }, () => below(256))).toString("base64"),
         ];

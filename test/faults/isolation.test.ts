@@ -5,11 +5,11 @@ import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
 
-const WELL = "def f():\n    print('printed')\n    return 'well'";
+const NEXT_JOB = "def f():\n    print('printed')\n    return 'well'";
 
-/** The next job, after whatever came before, has its own output and its own result. */
-const nextJobIsWell = Effect.gen(function* () {
-  const answer = yield* call(WELL, "f");
+/** Checks that the next job has its own output and its own result. */
+const nextJobSucceeds = Effect.gen(function* () {
+  const answer = yield* call(NEXT_JOB, "f");
   assert.deepStrictEqual([answer.json_result, answer.error], ["well", null]);
   assert.include(answer.stdout, "printed\n");
 });
@@ -56,30 +56,26 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         assert.isFalse(answer.success);
         assert.match(answer.error ?? "", reason);
         assert.include(answer.stdout, "before");
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
       }),
     );
 
-    it.effect(
-      "reports that its instances are lost, and so does the call that creates one again",
-      () =>
-        Effect.gen(function* () {
-          const code =
-            "import os\nclass C:\n    def __init__(self): self.n = 0\n    def add(self):\n        self.n += 1\n        return self.n\n    def die(self): os._exit(1)";
-          yield* callMethod(code, "C", "C_1", "add");
-          const crash = yield* callMethod(code, "C", "C_1", "die");
-          assert.include(crash.error, "gone");
-          const anew = yield* callMethod(code, "C", "C_1", "add");
-          assert.strictEqual(anew.json_result, 1);
-          assert.match(anew.stdout ?? "", /\[worker-tetra\] Instance C_1 was built anew/);
-        }),
+    it.effect("reports that its instances are lost, also in the call that creates one again", () =>
+      Effect.gen(function* () {
+        const code =
+          "import os\nclass C:\n    def __init__(self): self.n = 0\n    def add(self):\n        self.n += 1\n        return self.n\n    def die(self): os._exit(1)";
+        yield* callMethod(code, "C", "C_1", "add");
+        const crash = yield* callMethod(code, "C", "C_1", "die");
+        assert.include(crash.error, "gone");
+        const anew = yield* callMethod(code, "C", "C_1", "add");
+        assert.strictEqual(anew.json_result, 1);
+        assert.match(anew.stdout ?? "", /\[worker-tetra\] Instance C_1 was built anew/);
+      }),
     );
 
-    it.effect(
-      "takes all its child processes with it, including daemons in a session of their own",
-      () =>
-        Effect.gen(function* () {
-          const code = `
+    it.effect("ends all its child processes, also daemons in other sessions", () =>
+      Effect.gen(function* () {
+        const code = `
 import os, subprocess
 def f(path):
     child = subprocess.Popen(["sleep", "1000"])
@@ -87,9 +83,9 @@ def f(path):
     open(path, "w").write(f"{child.pid} {daemon.pid}")
     os._exit(5)
 `;
-          yield* call(code, "f", ["pids.txt"]);
-          const left = yield* call(
-            `import os, time
+        yield* call(code, "f", ["pids.txt"]);
+        const left = yield* call(
+          `import os, time
 def alive(pid):
     try:
         return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] not in "ZX"
@@ -101,14 +97,14 @@ def f(path):
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return [pid for pid in pids if alive(pid)]`,
-            "f",
-            ["pids.txt"],
-          );
-          assert.deepStrictEqual([left.json_result, left.error], [[], null]);
-        }),
+          "f",
+          ["pids.txt"],
+        );
+        assert.deepStrictEqual([left.json_result, left.error], [[], null]);
+      }),
     );
 
-    it.effect("by a broken CUDA context gets its error, and the process is replaced", () =>
+    it.effect("by a broken CUDA context fails with its error, and the process is replaced", () =>
       Effect.gen(function* () {
         const pid = "import os\ndef f(): return os.getpid()";
         const before = yield* call(pid, "f");
@@ -131,14 +127,14 @@ layer(realWorker(), { excludeTestServices: true })("the next job is not affected
     ["stdout replaced", "import sys, io\ndef f(): sys.stdout = sys.stderr = io.StringIO()"],
     ["descriptors 0 to 2 closed", "import os\ndef f(): os.closerange(0, 3)"],
     [
-      "descriptors 1 and 2 sent elsewhere",
+      "descriptors 1 and 2 redirected",
       "import os\ndef f():\n    n = os.open('/dev/null', os.O_WRONLY)\n    os.dup2(n, 1); os.dup2(n, 2)",
     ],
     ["the middle descriptors closed", "import os\ndef f(): os.closerange(3, 256)"],
     ["O_NONBLOCK set", "import os\ndef f(): os.set_blocking(1, False)"],
-    ["another directory", "import os\ndef f(): os.chdir('/')"],
+    ["a changed working directory", "import os\ndef f(): os.chdir('/')"],
     [
-      "a directory that is gone",
+      "a removed working directory",
       "import os, tempfile\ndef f():\n    d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)",
     ],
     ["endless recursion", "def f(): return f()"],
@@ -147,14 +143,14 @@ layer(realWorker(), { excludeTestServices: true })("the next job is not affected
     ["an alarm", "import signal\ndef f(): signal.alarm(1)"],
     ["a trace function", "import sys\ndef f(): sys.settrace(lambda *a: 1/0)"],
     ["a broken json", "import json\ndef f(): json.loads = json.dumps = None"],
-    ["a forked child that comes back", "import os\ndef f(): os.fork()"],
+    ["a forked child that returns", "import os\ndef f(): os.fork()"],
     [
       "sys.modules emptied of the runner",
       "import sys\ndef f():\n    for name in [n for n in sys.modules if n.startswith('runner')]: del sys.modules[name]",
     ],
     ["stdin read", "def f(): input()"],
     [
-      "an exception that can't be shown",
+      "an exception that can't be formatted",
       "class E(Exception):\n    __str__ = __repr__ = None\ndef f(): raise E()",
     ],
   ] as const)("%s", ([, code]) =>
@@ -224,7 +220,7 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
       const answer = yield* call(code, "f");
       assert.include(answer.error, "WORKER_JOB_TIMEOUT");
       assert.include(answer.error, "killed");
-      yield* nextJobIsWell;
+      yield* nextJobSucceeds;
     }),
   );
 });
@@ -232,7 +228,7 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
 layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
   "a cancelled job",
   (it) => {
-    it.effect("stops at once, and its process runs the next job", () =>
+    it.effect("stops immediately, and its process runs the next job", () =>
       Effect.gen(function* () {
         const pid = "import os\ndef f(): return os.getpid()";
         const before = yield* call(pid, "f");
@@ -253,7 +249,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "5" }), { excludeTestServices: true })(
         yield* Fiber.interrupt(fiber);
         const after = yield* call(pid, "f");
         assert.strictEqual(after.json_result, before.json_result);
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
       }),
     );
 

@@ -14,8 +14,8 @@ import { functionInput } from "../support/values/JobInputs.ts";
 
 const JSON_FORMAT = { serialization_format: "json" } as const;
 
-/** The response to a request, as a load balancer sends it. */
-const answered = Effect.fnUntraced(function* (
+/** The encoded response to a request. */
+const responseTo = Effect.fnUntraced(function* (
   code: string,
   more: Readonly<Record<string, unknown>> = {},
 ) {
@@ -36,7 +36,7 @@ const count = Effect.map(callMethod(COUNTER, "C", "C_limits", "add"), (answer) =
   Number(answer.json_result),
 );
 
-/** Checks that the process and its instances survive. */
+/** Checks that the process and its instances survive an effect. */
 const inOneProcess = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
   const before = { pid: yield* pid, count: yield* count };
   yield* effect;
@@ -44,13 +44,13 @@ const inOneProcess = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect
   assert.deepStrictEqual(after, { pid: before.pid, count: before.count + 1 });
 });
 
-const nextJobIsWell = Effect.gen(function* () {
+const nextJobSucceeds = Effect.gen(function* () {
   const answer = yield* call("def f():\n    print('printed')\n    return 'well'", "f");
   assert.deepStrictEqual([answer.json_result, answer.error], ["well", null]);
   assert.include(answer.stdout, "printed\n");
 });
 
-/** The longest time in milliseconds for which the event loop was blocked. */
+/** The maximum time that the event loop was blocked, in milliseconds. */
 const longestGap = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
   const histogram = monitorEventLoopDelay({ resolution: 5 });
   histogram.enable();
@@ -60,11 +60,11 @@ const longestGap = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A
 });
 
 layer(realWorker(), { excludeTestServices: true })("a result above the default limit", (it) => {
-  it.effect("fails with its size and advice and keeps the process", () =>
+  it.effect("fails with its size and advice, and keeps the process", () =>
     inOneProcess(
       Effect.gen(function* () {
-        // Zeros take no memory before somebody reads them.
-        const { json } = yield* answered("def f(): return bytes(384 * 2**20)");
+        // Zeros take no memory until they are read.
+        const { json } = yield* responseTo("def f(): return bytes(384 * 2**20)");
         assert.isFalse(json.success);
         assert.include(json.error, "384.0 MiB");
         assert.match(json.error, /WORKER_RESULT_LIMIT .* 20 MiB/);
@@ -84,13 +84,13 @@ layer(realWorker({ WORKER_RESULT_LIMIT: String(RESULT_LIMIT) }), { excludeTestSe
       ["a list of texts", "def f(): return ['x' * 10**6] + ['y' * 10**6]", {}, "1.9 MiB"],
       ["a dict of bytes", "def f(): return {n: bytes(10**6) for n in 'ab'}", {}, "1.9 MiB"],
       [
-        "an array of numpy, which is not pickled at all",
+        "a numpy array, without pickling it",
         "class ndarray:\n    nbytes = 38 * 2**20\n    class dtype: hasobject = False\n    def __reduce__(self): return bytes, ()\nndarray.__module__ = 'numpy'\ndef f(): return ndarray()",
         {},
         "38.0 MiB",
       ],
       [
-        "an object that shows no size",
+        "an object of unknown size",
         "class A:\n    def __init__(self): self.a = [bytearray(2**20) for _ in range(4)]\ndef f(): return A()",
         {},
         "more than",
@@ -98,13 +98,13 @@ layer(realWorker({ WORKER_RESULT_LIMIT: String(RESULT_LIMIT) }), { excludeTestSe
       ["many small values", "def f(): return list(range(10**6))", {}, "more than"],
       ["a yielded value", "def f():\n    yield 1\n    yield bytes(38 * 2**20)", {}, "38.0 MiB"],
       [
-        "yielded values, long before the last",
+        "yielded values, before the last one",
         "def f():\n    for n in range(10**9): yield b'%08d' % n * 2**14",
         {},
         "MiB",
       ],
       [
-        "yielded tuples, long before the last",
+        "yielded tuples, before the last one",
         "def f():\n    for n in range(1000): yield n, b'%08d' % n * 2**14\n    raise ValueError('the end')",
         {},
         "MiB",
@@ -119,11 +119,11 @@ layer(realWorker({ WORKER_RESULT_LIMIT: String(RESULT_LIMIT) }), { excludeTestSe
       ["a text that JSON escapes", "def f(): return '\\x01' * 2**19", JSON_FORMAT, "3.0 MiB"],
       ["many texts as JSON", "def f(): return ['x' * 100] * 30000", JSON_FORMAT, "MiB"],
     ] as const)(
-      "fails with its size and advice and keeps the process: %s",
+      "fails with its size and advice, and keeps the process: %s",
       ([, code, more, size]) =>
         inOneProcess(
           Effect.gen(function* () {
-            const { json } = yield* answered(code, more);
+            const { json } = yield* responseTo(code, more);
             assert.isFalse(json.success);
             assert.include(json.error, size);
             assert.match(json.error, /WORKER_RESULT_LIMIT .* 2 MiB/);
@@ -132,9 +132,9 @@ layer(realWorker({ WORKER_RESULT_LIMIT: String(RESULT_LIMIT) }), { excludeTestSe
         ),
     );
 
-    it.effect("counts an object once that is returned several times, like pickle", () =>
+    it.effect("counts an object only once if it is returned several times, like pickle", () =>
       Effect.gen(function* () {
-        const { json } = yield* answered(
+        const { json } = yield* responseTo(
           "def f():\n    value = bytes(10**6)\n    for _ in range(10): yield value",
         );
         assert.isNull(json.error);
@@ -143,7 +143,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: String(RESULT_LIMIT) }), { excludeTestSe
 
     it.effect("is not pickled beyond the limit", () =>
       Effect.gen(function* () {
-        const { json } = yield* answered(`
+        const { json } = yield* responseTo(`
 class A:
     def __init__(self, n): self.n = n
     def __reduce__(self):
@@ -156,10 +156,10 @@ def f(): return [A(n) for n in range(400)]
       }),
     );
 
-    it.effect("streams the values that are small enough, and fails at its end", () =>
+    it.effect("streams the values that are small enough, and fails at the end", () =>
       Effect.gen(function* () {
         const chunks: Array<EncodedResponse | undefined> = [];
-        const { json } = yield* answered(
+        const { json } = yield* responseTo(
           "def f():\n    yield 'a'\n    yield 'b' * 2_000_000\n    yield 'c'\n    yield 'd' * 3_000_000",
           JSON_FORMAT,
         ).pipe(
@@ -178,7 +178,7 @@ def f(): return [A(n) for n in range(400)]
   },
 );
 
-/** Names of local modules that hide others: a note each. */
+/** Names of local modules that hide standard modules, with one note each. */
 const STANDARD_MODULES =
   "bdb binhex calendar chunk cmd code colorsys csv decimal difflib doctest ftplib graphlib imaplib mailbox mimetypes nntplib optparse pdb pickletools poplib pprint sched shelve".split(
     " ",
@@ -196,23 +196,23 @@ const pythonPeak = Effect.map(
 layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" }), {
   excludeTestServices: true,
 })("WORKER_RESULT_LIMIT", (it) => {
-  // First, since a process never forgets its peak. Zeros take no memory before somebody reads them.
+  // These tests run first, since the peak of a process never decreases. Zeros take no memory until they are read.
   it.effect.each([
     ["bytes, which take no memory", "bytes(2**27)", {}, 2 ** 26],
     ["a list of bytes", "[bytes(2**27)]", {}, 2 ** 26],
-    ["a text as JSON, which takes its own memory only", "'x' * 2**26", JSON_FORMAT, 2 ** 26 * 1.5],
+    ["a text as JSON, which is not copied", "'x' * 2**26", JSON_FORMAT, 2 ** 26 * 1.5],
   ] as const)("rejects a value by its size before it is encoded: %s", ([, value, more, most]) =>
     Effect.gen(function* () {
       const before = yield* pythonPeak;
-      const { json } = yield* answered(`def f(): return ${value}`, more);
+      const { json } = yield* responseTo(`def f(): return ${value}`, more);
       assert.include(json.error, "WORKER_RESULT_LIMIT");
       assert.isBelow((yield* pythonPeak) - before, most);
     }),
   );
 
-  it.effect("includes the output of the code, as encoded in the response", () =>
+  it.effect("includes the encoded output of the code", () =>
     Effect.gen(function* () {
-      const { size, json } = yield* answered(
+      const { size, json } = yield* responseTo(
         "def f():\n    print('\\x01' * 20000)\n    return 'small'",
       );
       assert.isFalse(json.success);
@@ -224,7 +224,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
 
   it.effect("keeps the error of a failed job and the end of its output", () =>
     Effect.gen(function* () {
-      const { size, json } = yield* answered(
+      const { size, json } = yield* responseTo(
         "def f():\n    print('x' * 300000)\n    print('the end')\n    raise ValueError('no way')",
       );
       assert.match(json.error, /^ValueError: no way\n\nTraceback/);
@@ -235,7 +235,7 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
 
   it.effect("keeps the beginning of a long error", () =>
     Effect.gen(function* () {
-      const { size, json } = yield* answered(
+      const { size, json } = yield* responseTo(
         "def f():\n    raise ValueError('no way' + '\\x01' * 10**6)",
       );
       assert.match(json.error, /^ValueError: no way/);
@@ -248,10 +248,10 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
     ["json", JSON_FORMAT, "'x' * ", 98_000],
   ] as const)("accepts results up to the limit in the format %s", ([, more, value, size]) =>
     Effect.gen(function* () {
-      const fitting = yield* answered(`def f(): return ${value}(${size})`, more);
+      const fitting = yield* responseTo(`def f(): return ${value}(${size})`, more);
       assert.isNull(fitting.json.error);
       assert.isAtMost(fitting.size, 100_000);
-      const above = yield* answered(`def f(): return ${value}(${size + 3000})`, more);
+      const above = yield* responseTo(`def f(): return ${value}(${size + 3000})`, more);
       assert.include(above.json.error, "WORKER_RESULT_LIMIT");
     }),
   );
@@ -269,7 +269,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
     ["a million lists", "def f(): return [[] for _ in range(10**6)]", /more than 100,000 lists/],
     ["many keys", "def f(): return {str(n): n for n in range(700000)}", /more than/],
     [
-      "900 lists in each other",
+      "900 nested lists",
       "def f():\n    a = []\n    for _ in range(900): a = [a]\n    return a",
       /nested deeper/,
     ],
@@ -278,11 +278,11 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
       Effect.gen(function* () {
         const gap = yield* longestGap(
           Effect.gen(function* () {
-            assert.match((yield* answered(code, JSON_FORMAT)).json.error, reason);
+            assert.match((yield* responseTo(code, JSON_FORMAT)).json.error, reason);
             assert.match((yield* call(code, "f")).error ?? "", reason);
           }),
         );
-        // It was 9 s; The limit is 100 ms, but this machine may be busy.
+        // The aim is 100 ms; this has tolerance for a busy machine. Without limits it takes 9 s.
         assert.isBelow(gap, 1000);
       }),
     ),
@@ -301,7 +301,7 @@ layer(realWorker(), { excludeTestServices: true })("a JSON result", (it) => {
     "[0.1] * 300000",
   ])("arrives as Python encoded it: %s", (expression) =>
     Effect.gen(function* () {
-      const { json } = yield* answered(`def f(): return ${expression}`, JSON_FORMAT);
+      const { json } = yield* responseTo(`def f(): return ${expression}`, JSON_FORMAT);
       const local = yield* call(`def f(): return ${expression}`, "f");
       assert.strictEqual(json.error, null);
       assert.deepStrictEqual(json.json_result, local.json_result);
@@ -325,11 +325,14 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
   (it) => {
     it.effect.each([
       ["of 3.3 GB", "write(struct.pack('<IBxxxI', 3_300_000_000, RESULT, call_id()))"],
-      ["that were never answers", "write(frame(CALL, call_id(), {}))"],
+      ["of a type that only the worker sends", "write(frame(CALL, call_id(), {}))"],
       ["for another call", "write(frame(RESULT, call_id() ^ 1, {}))"],
       ["for no call", "write(frame(RESULT, 0, {}))"],
       ["of a start", "write(frame(READY, 0, {}))"],
-      ["of a generator that it is not", "write(frame(CHUNK, call_id(), {'value': 'json'}, b'1'))"],
+      [
+        "of a generator although it is none",
+        "write(frame(CHUNK, call_id(), {'value': 'json'}, b'1'))",
+      ],
       ["with 2 MB of notes", "write(result(notes=['x' * 2_000_000]))"],
       ["with 100,000 notes", "write(result(notes=['x'] * 100_000))"],
       [
@@ -351,13 +354,13 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
           /control channel|something that is no result|can't be returned/,
         );
         assert.strictEqual(readFileSync(join(folder, "file"), "utf8"), "precious");
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
         assert.notStrictEqual(yield* pid, before);
       }).pipe(Effect.scoped),
     );
 
     it.effect.each([
-      ["once more", "write(result()); write(result())"],
+      ["twice", "write(result()); write(result())"],
       ["and returns", "write(result())"],
       [
         "from a thread when it has ended",
@@ -366,9 +369,9 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
     ] as const)("as a valid result, %s, does not affect the next job", ([, code]) =>
       Effect.gen(function* () {
         yield* call(`${FORGE}\ndef f():\n    ${code}`, "f");
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
         yield* Effect.sleep("400 millis");
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
       }),
     );
 
@@ -376,7 +379,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
       ["a link in place of the pipe", "os.symlink('FOLDER/pipe', scratch() + '/output-2')"],
       ["a file in place of the pipe", "open(scratch() + '/output-2', 'w').close()"],
       [
-        "a link in place of the folder of pipes",
+        "a link in place of the folder with pipes",
         "os.rename('FOLDER/pipe', 'FOLDER/output-2'); os.rename(scratch(), scratch() + '.moved'); os.symlink('FOLDER', scratch())",
       ],
     ] as const)("with %s opens and removes no other file", ([, code]) =>
@@ -391,13 +394,13 @@ def f():
         yield* call(source, "f");
         assert.isTrue(existsSync(join(folder, "pipe")) || existsSync(join(folder, "output-2")));
         assert.strictEqual(readFileSync(join(folder, "file"), "utf8"), "precious");
-        yield* nextJobIsWell;
+        yield* nextJobSucceeds;
       }).pipe(Effect.scoped),
     );
   },
 );
 
-layer(realWorker(), { excludeTestServices: true })("the text about a job is limited for", (it) => {
+layer(realWorker(), { excludeTestServices: true })("the size of messages is limited for", (it) => {
   it.effect("200 threads with names of 1 MB that contain line breaks", () =>
     Effect.gen(function* () {
       const answer = yield* call(
@@ -418,7 +421,7 @@ def f():
     }),
   );
 
-  it.effect("notes about many local modules, to the first notes", () =>
+  it.effect("notes about many local modules: only the first ones are shown", () =>
     Effect.gen(function* () {
       const modules = Object.fromEntries(STANDARD_MODULES.map((name) => [`${name}.py`, ""]));
       const answer = yield* call("def f(): return 1", "f", [], { modules });
@@ -441,7 +444,7 @@ def f():
       /direct cause/g,
       20,
     ],
-  ] as const)("a traceback with many %s, to the last ones", ([, code, sign, most]) =>
+  ] as const)("a traceback with many %s: only the last ones are shown", ([, code, sign, most]) =>
     Effect.gen(function* () {
       const answer = yield* call(code, "f");
       assert.match(answer.error ?? "", /^(ZeroDivisionError|ValueError: 99)/);
@@ -451,7 +454,7 @@ def f():
     }),
   );
 
-  it.effect("the meta data of a frame, by an error in Python before it is sent", () =>
+  it.effect("the metadata of a frame: Python raises an error before it is sent", () =>
     Effect.gen(function* () {
       const answer = yield* call(
         `
@@ -475,7 +478,7 @@ def f():
     ],
     ["a hundred thousand functions", "for n in range(10**5): exec('def g%d(): pass' % n)\ndel f"],
     [
-      "an error that can't be shown, whose type has a name of 1 MB",
+      "an error that can't be formatted, whose type has a name of 1 MB",
       "def show(self): raise SystemExit\ndef f(): raise type('E' * 10**6, (Exception,), {'__str__': show})()",
     ],
     ["an exit with 10 MB", "def f(): raise SystemExit('x' * 10**7)"],
@@ -489,7 +492,7 @@ def f():
         const answer = yield* call(code.replace("del f", "f = None"), "f");
         assert.isNotNull(answer.error);
         assert.isBelow(answer.error?.length ?? 0, 100_000);
-        // A name is cut before it is put into a message.
+        // Names are truncated in messages.
         assert.notMatch(answer.error ?? "", /^the result, of type T{201}/);
       }),
     ),

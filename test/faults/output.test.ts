@@ -12,14 +12,14 @@ import { ATTACKS } from "../support/values/Attacks.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
-/** The longest time for which anything may block the event loop, in milliseconds. */
-const LONGEST_GAP = 100;
+/** The maximum time that the event loop may be blocked, in milliseconds. */
+const MAX_GAP = 100;
 
-/** The bytes of a flood, and the most that memory may grow. */
+/** The bytes of very long output, and the maximum growth of memory. */
 const FLOOD = (IS_FULL ? 300 : 32) * 1024 * 1024;
 const GROWTH = 64 * 1024 * 1024;
 
-/** Bytes of one attack. */
+/** The bytes of one attack. */
 const ATTACK = (IS_FULL ? 8 * 1024 : 256) * 1024;
 
 const SECRETS = {
@@ -27,7 +27,7 @@ const SECRETS = {
   UV_INDEX_URL: "https://me:password-of-an-index@host/",
 };
 
-/** Writes a text again and again to a descriptor, then ends with an exit code. */
+/** Writes a text repeatedly to a descriptor, then exits with a code. */
 const WRITER = `import os, sys
 unit = sys.argv[1].encode("latin1").decode("unicode_escape").encode("latin1")
 size, code, descriptor = map(int, sys.argv[2:])
@@ -48,7 +48,7 @@ const programs = Layer.provide(Programs.layer, Environment.layerOf(realEnvironme
   Layer.provideMerge(logs.layer),
 );
 
-/** Runs a program that writes this much of a text, to the log unless it is stderr, and returns its outcome. */
+/** Runs a program that writes so many bytes; stdout also goes to the log. Returns its outcome. */
 const writing = (unit: string, size: number, code: number, descriptor = 1) =>
   Effect.flatMap(Programs, ({ run }) =>
     run("python3", ["-c", WRITER, escaped(unit), ...[size, code, descriptor].map(String)], {
@@ -61,9 +61,9 @@ describe("the output of a program", () => {
     "does not block the event loop when it consists of %s",
     ([, unit]) =>
       Effect.gen(function* () {
-        const { value, longestGap } = yield* bestOf(3, writing(unit, ATTACK, 1), LONGEST_GAP);
+        const { value, longestGap } = yield* bestOf(3, writing(unit, ATTACK, 1), MAX_GAP);
         assert.isTrue(Result.isFailure(value));
-        assert.isBelow(longestGap, LONGEST_GAP);
+        assert.isBelow(longestGap, MAX_GAP);
       }).pipe(Effect.provide(programs)),
   );
 
@@ -74,7 +74,7 @@ describe("the output of a program", () => {
     "is not UTF-8": "\xff\xfe\xe2\x82",
   };
   it.live.each(Object.entries(floods).slice(0, IS_FULL ? undefined : 2))(
-    "is read to its end in little memory when it is very long and %s",
+    "is read completely with little memory when it is very long and %s",
     ([, unit]) =>
       Effect.gen(function* () {
         yield* writing(unit, 1024 * 1024, 0);
@@ -84,7 +84,7 @@ describe("the output of a program", () => {
         assert.include(failure?.output, "bytes of output left out here");
         assert.isBelow(failure?.output.length ?? 0, 200_000);
         assert.isBelow(growth, GROWTH);
-        assert.isBelow(longestGap, LONGEST_GAP);
+        assert.isBelow(longestGap, MAX_GAP);
       }).pipe(Effect.provide(programs)),
   );
 
@@ -94,7 +94,7 @@ describe("the output of a program", () => {
       const { value, growth } = yield* measured(writing("x", 4 * FLOOD, 1, 2));
       const failure = Result.isFailure(value) ? value.failure : undefined;
       assert.include(failure?.output, "bytes of output left out here");
-      // It is read faster than what was read before is collected.
+      // It is read faster than garbage is collected.
       assert.isBelow(growth, 2 * GROWTH);
     }).pipe(Effect.provide(programs)),
   );
@@ -131,9 +131,9 @@ def f(unit, size, fails):
       ([, unit]) =>
         Effect.gen(function* () {
           const job = call(source, "f", [unit, ATTACK, true]).pipe(listening);
-          const { value, longestGap } = yield* bestOf(3, job, LONGEST_GAP);
+          const { value, longestGap } = yield* bestOf(3, job, MAX_GAP);
           assert.isFalse(value.success);
-          assert.isBelow(longestGap, LONGEST_GAP);
+          assert.isBelow(longestGap, MAX_GAP);
         }),
     );
 
@@ -144,7 +144,7 @@ def f(unit, size, fails):
         const { value, longestGap, growth } = yield* measured(job);
         assert.isTrue(value.success);
         assert.isBelow(growth, GROWTH);
-        assert.isBelow(longestGap, LONGEST_GAP);
+        assert.isBelow(longestGap, MAX_GAP);
       }),
     );
   },

@@ -10,18 +10,18 @@ import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
-/** The full numbers take many minutes: a nightly run sets the variable. */
+/** The full numbers take many minutes, so only the nightly run sets this variable. */
 const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
 
-/** A file that is empty and goes with the test. */
+/** An empty file that is deleted at the end of the test. */
 const journal = Effect.map(temporaryFolder, (folder) => {
   const file = join(folder, "journal");
   writeFileSync(file, "");
   return { file, lines: () => readFileSync(file, "utf8").split("\n").slice(0, -1) };
 });
 
-/** Every so often something goes wrong, in turn. */
-const now =
+/** Injects the faults in turn, one in every so many requests. */
+const everyNth =
   (every: number, ...kinds: ReadonlyArray<Fault>) =>
   (number: number) =>
     number % every === every - 1 ? kinds[Math.floor(number / every) % kinds.length] : undefined;
@@ -40,7 +40,7 @@ describe("a worker with an unreliable queue service", () => {
         const ran = yield* journal;
         service.faults(
           "take",
-          now(
+          everyNth(
             9,
             { kind: "status", status: 500, body: "<html>" },
             { kind: "reset" },
@@ -50,7 +50,7 @@ describe("a worker with an unreliable queue service", () => {
         );
         service.faults(
           "done",
-          now(
+          everyNth(
             4,
             { kind: "status", status: 502 },
             { kind: "reset" },
@@ -58,8 +58,8 @@ describe("a worker with an unreliable queue service", () => {
             { kind: "status", status: 429 },
           ),
         );
-        service.faults("ping", now(2, { kind: "status", status: 500 }, { kind: "reset" }));
-        service.faults("stop", now(3, { kind: "status", status: 500 }));
+        service.faults("ping", everyNth(2, { kind: "status", status: 500 }, { kind: "reset" }));
+        service.faults("stop", everyNth(3, { kind: "status", status: 500 }));
         yield* workerProcess({ ...service.variables, WORKER_CONCURRENCY: "4" });
         const code = `def f(n):
     with open("${ran.file}", "a") as file:
@@ -67,7 +67,7 @@ describe("a worker with an unreliable queue service", () => {
     return n`;
         const ids = Array.from({ length: JOBS }, (_, n) => {
           const id = service.submit(functionInput(code, [n]));
-          // Handed out a second time while the first may still be at work.
+          // A duplicate delivery while the job may still be running.
           if (n % 10 === 0) service.submit(functionInput("def f(): return 'twice'"), id);
           return id;
         });
@@ -85,7 +85,7 @@ describe("a worker with an unreliable queue service", () => {
   );
 
   it.live(
-    "delivers the results of jobs that ended while the service was down",
+    "delivers the results of jobs that finished during an outage",
     () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod();
@@ -103,7 +103,7 @@ describe("a worker with an unreliable queue service", () => {
           posted.map(({ body }) => (body["output"] as Record<string, unknown>)["json_result"]),
           [1, 2, 3, 4, 5],
         );
-        // None waited for another.
+        // The results do not wait for each other.
         const times = posted.map(({ at }) => at);
         assert.isAtLeast(Math.min(...times), since + OUTAGE);
       }).pipe(Effect.scoped),
@@ -111,7 +111,7 @@ describe("a worker with an unreliable queue service", () => {
   );
 
   it.live(
-    `leaves no process behind when it is killed (${KILLS} times), and the next one works`,
+    `leaves no processes when it is killed (${KILLS} times), and the next worker runs jobs`,
     () =>
       Effect.gen(function* () {
         for (let kill = 0; kill < KILLS; kill += 1) {
@@ -141,7 +141,7 @@ describe("a worker with an unreliable queue service", () => {
   );
 
   it.live(
-    "polls again soon after it was frozen, and sends no result twice",
+    "polls again soon after it was suspended, and sends no result twice",
     () =>
       Effect.gen(function* () {
         const service = yield* fakeRunPod({ hold: 500 });
@@ -161,7 +161,7 @@ describe("a worker with an unreliable queue service", () => {
     600_000,
   );
 
-  it.live("runs jobs while its heartbeats fail, and logs few of those failures", () =>
+  it.live("runs jobs while its heartbeats fail, and logs only the first failure", () =>
     Effect.gen(function* () {
       const service = yield* fakeRunPod();
       service.faults("ping", () => ({ kind: "status", status: 503 }));
@@ -171,8 +171,8 @@ describe("a worker with an unreliable queue service", () => {
         service.submit(functionInput("def f(n): return n", [n])),
       );
       yield* Effect.forEach(ids, service.result);
-      const complaints = worker.logs().filter(({ message }) => /heartbeat/i.test(message));
-      assert.lengthOf(complaints, 1);
+      const failures = worker.logs().filter(({ message }) => /heartbeat/i.test(message));
+      assert.lengthOf(failures, 1);
     }).pipe(Effect.scoped),
   );
 

@@ -12,7 +12,7 @@ const keys = (count: number) =>
 
 const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
 
-/** Each would block the event loop for seconds if it were parsed, decoded or copied unchecked. */
+/** Each one would block the event loop for seconds if it were parsed, decoded or copied without limits. */
 const ATTACKS: ReadonlyArray<readonly [path: string, body: string]> = [
   ["/run", `{"input":${nested(4_500_000)}}`],
   ["/execute", nested(5_000_000)],
@@ -29,11 +29,11 @@ const ATTACKS: ReadonlyArray<readonly [path: string, body: string]> = [
   ["/runsync", request(`,"instance_id":"${"x".repeat(9_000_000)}"`)],
 ];
 
-/** What a busy machine adds; the least of these attacks took seconds. */
-const LONGEST_PING = 2500;
+/** The maximum latency of a ping in milliseconds, with tolerance for a busy machine. */
+const MAX_PING_LATENCY = 2500;
 
 describe("serve", () => {
-  it.live("answers pings while it receives requests that are made to block the event loop", () =>
+  it.live("responds to pings while it receives requests that try to block the event loop", () =>
     Effect.gen(function* () {
       const { port } = yield* serveProcess();
       yield* ask(port, "/runsync", { body: request("") });
@@ -52,7 +52,7 @@ describe("serve", () => {
       }
       yield* Fiber.interrupt(pinging);
       assert.isAbove(count, 0);
-      assert.isBelow(longest, LONGEST_PING);
+      assert.isBelow(longest, MAX_PING_LATENCY);
     }).pipe(Effect.scoped),
   );
 });

@@ -3,7 +3,7 @@ import { Effect } from "effect";
 
 import { call, realWorker } from "../support/processes/RealWorker.ts";
 
-/** A fact that a job can change in its process: code that changes it, and an expression that reads it. */
+/** State of a process that a job can change: code that changes it, and an expression that reads it. */
 interface Fact {
   readonly fact: string;
   readonly change: string;
@@ -138,7 +138,7 @@ def change():
     return observe()
 `;
 
-layer(realWorker(), { excludeTestServices: true })("after a job its process restores", (it) => {
+layer(realWorker(), { excludeTestServices: true })("after a job, its process restores", (it) => {
   it.effect.each(FACTS)("$fact", (fact) =>
     Effect.gen(function* () {
       const source = sourceOf(fact);
@@ -150,12 +150,12 @@ layer(realWorker(), { excludeTestServices: true })("after a job its process rest
       const changed = yield* call(source, "change");
       assert.isNull(changed.error);
       assert.notDeepEqual(changed.json_result, before, "the job changed nothing");
-      // It must be the same process: a new one would have the original state in any case.
+      // The process id is compared too: a new process would have the original state in any case.
       assert.deepStrictEqual(yield* observe, before);
     }),
   );
 
-  it.effect("the output of faulthandler, which shows where a later job crashed", () =>
+  it.effect("the output of faulthandler, so that it shows the crash of a later job", () =>
     Effect.gen(function* () {
       const elsewhere = `
 import faulthandler, os
@@ -168,7 +168,7 @@ def f():
     }),
   );
 
-  it.effect("the timer of faulthandler, which would end it in a later job", () =>
+  it.effect("the timer of faulthandler, so that it does not exit during a later job", () =>
     Effect.gen(function* () {
       const arm = `
 import faulthandler, os

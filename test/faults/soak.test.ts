@@ -9,7 +9,7 @@ import { descendantsOf } from "../support/processes/WorkerProcess.ts";
 
 const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
-/** Rounds of jobs of every kind; what is kept from the first third must be all that is kept. */
+/** Rounds of jobs of every kind; after the first third, memory must not grow. */
 const ROUNDS = IS_FULL ? 6000 : 150;
 
 const MB = 1024 * 1024;
@@ -21,7 +21,7 @@ const COUNTER = `class Counter:
         self.n += n
         return self.n`;
 
-/** Resident memory of the Python processes below this one, in bytes. */
+/** The resident memory of the Python child processes, in bytes. */
 const pythonMemory = () =>
   descendantsOf(process.pid)
     .map((pid) => {
@@ -30,7 +30,7 @@ const pythonMemory = () =>
           ? Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]) * 4096
           : 0;
       } catch {
-        // It ended meanwhile.
+        // The process has ended meanwhile.
         return 0;
       }
     })
@@ -54,7 +54,7 @@ describe("a worker that runs many jobs", () => {
           assert.lengthOf(String(big.json_result), 100_000);
           const kept = yield* callMethod(COUNTER, "Counter", "Counter_1", "add", [1]);
           assert.strictEqual(kept.json_result, count);
-          // An instance that nobody asks for again.
+          // An instance that is not used again.
           yield* callMethod(COUNTER, "Counter", `Counter_${count}_`, "add", [1]);
           assert.isFalse((yield* executor.execute({ function_name: "f" })).success);
         });

@@ -7,24 +7,24 @@ import { killedBuilders, manyColdWorkers } from "./WorkspaceFaults.ts";
 
 const tools = await Effect.runPromise(findTools);
 
-/** These take many minutes: a nightly run sets the variable. */
+/** These tests take many minutes, so only the nightly run sets this variable. */
 const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
 
 describe.skipIf(!full)("a network volume (full numbers)", () => {
   it.live(
-    "is prepared once by 64 workers that start together",
+    "is prepared once when 64 workers start at the same time",
     () => manyColdWorkers(tools, 64),
     600_000,
   );
 
   it.live(
-    "has a complete environment after each of 50 builders that were killed",
+    "has a complete venv after each of 50 killed builds",
     () => killedBuilders(tools, 50),
     1_800_000,
   );
 
   it.live(
-    "has complete packages after each of 50 installs that were killed",
+    "has complete packages after each of 50 killed installs",
     () => killedInstalls(tools, 50),
     1_800_000,
   );

@@ -1,29 +1,29 @@
-/** The pace of heartbeats counts from the first answer, which takes so long at most, in milliseconds. */
-const PING_LATENCY = 1000;
+/** The maximum latency of a response to a heartbeat, in milliseconds: the next interval starts with the response. */
+const MAX_PING_LATENCY = 1000;
 
 /** One run of a job's code, and the outcome of its result. */
 export interface Run {
   readonly id: string;
   readonly number: number;
-  /** The time that it started, in milliseconds. */
+  /** The start time in milliseconds. */
   readonly started: number;
   isRunning: boolean;
-  /** It was interrupted on RunPod's request, so there is no result. */
+  /** Whether RunPod stopped the run, so that there is no result. */
   isStopped: boolean;
-  /** Answers of the service that took its result and reached the worker. */
+  /** The number of responses that accepted its result and reached the worker. */
   acknowledged: number;
-  /** Lines of the log which say that its result is lost or kept. */
-  owed: number;
+  /** The number of log messages that its result is lost or stored. */
+  undelivered: number;
 }
 
-/** What a schedule has shown so far, and what must not have happened in it. */
+/** Records the events of a schedule, and violations of what must hold. */
 export class Journal {
   readonly runs: Array<Run> = [];
   readonly violations: Array<string> = [];
   duplicates = 0;
-  /** Jobs that reached the worker and whose end is not known yet, with how often they came. */
+  /** The number of deliveries of each job that has reached the worker and has not ended. */
   private readonly open = new Map<string, number>();
-  private lastPing: { readonly at: number; answered: number | undefined } | undefined;
+  private lastPing: { readonly at: number; responded: number | undefined } | undefined;
   private readonly now: () => number;
   private readonly interval: number;
 
@@ -40,7 +40,7 @@ export class Journal {
     this.open.set(id, (this.open.get(id) ?? 0) + 1);
   }
 
-  /** Deliveries of a job that the worker ignores, because it has it already. */
+  /** The worker ignored a duplicate delivery. */
   ignored(id: string): void {
     this.duplicates += 1;
     const count = this.open.get(id) ?? 0;
@@ -61,8 +61,8 @@ export class Journal {
   }
 
   start(id: string, limit: number): Run {
-    const twin = this.running.find((run) => run.id === id);
-    if (twin !== undefined) this.violation(`${id} runs twice at the same time`);
+    const other = this.running.find((run) => run.id === id);
+    if (other !== undefined) this.violation(`${id} runs twice at the same time`);
     if (!this.open.has(id)) this.violation(`${id} runs and was not taken`);
     const run: Run = {
       id,
@@ -71,7 +71,7 @@ export class Journal {
       isRunning: true,
       isStopped: false,
       acknowledged: 0,
-      owed: 0,
+      undelivered: 0,
     };
     this.runs.push(run);
     if (this.running.length > limit) {
@@ -80,30 +80,30 @@ export class Journal {
     return run;
   }
 
-  /** The latest run of a job that has no end yet. */
+  /** The latest run of a job without an outcome. */
   private pending(id: string): Run | undefined {
     return this.runs.findLast(
-      (run) => run.id === id && !run.isStopped && run.acknowledged + run.owed === 0,
+      (run) => run.id === id && !run.isStopped && run.acknowledged + run.undelivered === 0,
     );
   }
 
   /** A job's progress was sent. */
   progress(id: string): void {
     const run = this.runs.findLast((one) => one.id === id);
-    if (run === undefined || run.acknowledged + run.owed > 0) {
+    if (run === undefined || run.acknowledged + run.undelivered > 0) {
       this.violation(`progress of ${id} came after its result`);
     }
   }
 
-  /** A result was taken and the worker knows. */
+  /** A result was accepted, and the worker has received the response. */
   acknowledged(id: string, body: string): void {
     const run = this.pending(id) ?? this.runs.findLast((one) => one.id === id);
     if (run === undefined) {
-      // It was ended before its code began.
+      // The job ended before its code started.
       if (!this.open.has(id)) this.violation(`a result of ${id} was sent, which was not taken`);
     } else {
       run.acknowledged += 1;
-      if (run.acknowledged + run.owed > 1) {
+      if (run.acknowledged + run.undelivered > 1) {
         this.violation(`run ${run.number} of ${id} was reported twice`);
       }
       if (!body.includes('"error"') && !body.includes(`"json_result":${run.number},`)) {
@@ -113,32 +113,32 @@ export class Journal {
     this.close(id);
   }
 
-  /** The log says that a result was not delivered. */
-  owed(id: string): void {
+  /** The log has a message that a result was not delivered. */
+  undelivered(id: string): void {
     const run = this.pending(id);
-    if (run !== undefined) run.owed += 1;
+    if (run !== undefined) run.undelivered += 1;
     this.close(id);
   }
 
-  /** The log says that a job was stopped, perhaps before its code began. */
+  /** The log has a message that a job was stopped, perhaps before its code started. */
   stopped(id: string): void {
     const run = this.pending(id);
     if (run !== undefined) run.isStopped = true;
     this.close(id);
   }
 
-  /** Checks that nothing is left when the worker has ended. */
+  /** Checks that every job has an outcome when the worker has ended. */
   end(): void {
     for (const { id, number } of this.running) {
-      this.violation(`run ${number} of ${id} outlived the worker`);
+      this.violation(`run ${number} of ${id} is still running after the end of the worker`);
     }
-    for (const { id, number, isStopped, acknowledged, owed } of this.runs) {
-      if (!isStopped && acknowledged + owed === 0) {
-        this.violation(`run ${number} of ${id} has no result, and the log does not mention that`);
+    for (const { id, number, isStopped, acknowledged, undelivered } of this.runs) {
+      if (!isStopped && acknowledged + undelivered === 0) {
+        this.violation(`run ${number} of ${id} has no result, and the log has no message about it`);
       }
     }
     for (const id of this.open.keys()) {
-      this.violation(`${id} was taken and came to no end`);
+      this.violation(`${id} was taken and has no outcome`);
     }
   }
 
@@ -148,28 +148,29 @@ export class Journal {
     else this.open.delete(id);
   }
 
-  /** A heartbeat was sent, with these ids; the result is what to call when it was answered. */
+  /** A heartbeat was sent with these ids. Returns a function to call at its response. */
   ping(ids: ReadonlyArray<string>): () => void {
     const at = this.now();
-    this.checkPace(at);
+    this.checkInterval(at);
     for (const id of ids) {
-      if (!this.open.has(id)) this.violation(`a heartbeat names ${id}, which the worker has not`);
+      if (!this.open.has(id))
+        this.violation(`a heartbeat has ${id}, which is not a job of the worker`);
     }
-    const ping = { at, answered: undefined as number | undefined };
+    const ping = { at, responded: undefined as number | undefined };
     this.lastPing = ping;
     return () => {
-      ping.answered = this.now();
+      ping.responded = this.now();
     };
   }
 
-  /** A slow answer delays the next heartbeat, a quick one never does. */
-  checkPace(at: number): void {
+  /** Checks the interval of heartbeats, which only a slow response may extend. */
+  checkInterval(at: number): void {
     if (this.lastPing === undefined) return;
-    const { at: last, answered } = this.lastPing;
-    const isQuick = answered !== undefined && answered - last < this.interval;
-    const limit = isQuick ? this.interval : 3 * this.interval;
-    if (at - last > limit + PING_LATENCY) {
-      this.violation(`no heartbeat for ${at - last} ms, of at most ${limit} ms`);
+    const { at: last, responded } = this.lastPing;
+    const isFast = responded !== undefined && responded - last < this.interval;
+    const limit = isFast ? this.interval : 3 * this.interval;
+    if (at - last > limit + MAX_PING_LATENCY) {
+      this.violation(`no heartbeat for ${at - last} ms; the maximum is ${limit} ms`);
     }
   }
 }

@@ -22,7 +22,7 @@ import { fakeWorkspace } from "../support/fakes/FakeRunner.ts";
 import { steppedClock } from "../support/fakes/SteppedClock.ts";
 import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
 import { Journal } from "./Journal.ts";
-import { ROOM_CHECK, simulatedRunPod } from "./SimulatedRunPod.ts";
+import { CAPACITY_CHECK, simulatedRunPod } from "./SimulatedRunPod.ts";
 
 const SECOND = 1000;
 const HOUR = 3600 * SECOND;
@@ -30,11 +30,11 @@ const HOUR = 3600 * SECOND;
 /** The time between two heartbeats. */
 const INTERVAL = 10 * SECOND;
 
-/** Whatever goes wrong, a schedule is over after this. */
-const LIMIT = 6 * HOUR;
+/** The maximum duration of a schedule, whatever fails. */
+const MAX_DURATION = 6 * HOUR;
 
-/** All the room that Delivery has for results. */
-const ALL_ROOM = new Uint8Array(256 * 1024 * 1024);
+/** A body as large as the memory limit of Delivery. */
+const FULL_CAPACITY = new Uint8Array(256 * 1024 * 1024);
 
 const KINDS = ["ok", "ok", "ok", "stream", "fail", "defect"] as const;
 const MACHINE_KINDS = ["launch", "cuda", "poison"] as const;
@@ -47,55 +47,55 @@ interface Input {
   readonly stopping: number;
 }
 
-/** What happens in one schedule, and when: all that follows from its seed. */
-const planOf = (dice: SeededRandom) => {
-  const grace = dice.hits(0.4) ? dice.between(0, 60) : undefined;
-  const machineFails = dice.hits(0.3);
-  const end = dice.hits(0.6) ? dice.between(0, 150) * SECOND : undefined;
-  const jobs = Array.from({ length: Math.floor(dice.between(1, 14)) }, (_, number) => {
-    const kind = dice.pick(machineFails ? [...KINDS, ...MACHINE_KINDS] : KINDS);
+/** The events of one schedule and their times, all derived from its seed. */
+const planOf = (random: SeededRandom) => {
+  const grace = random.hits(0.4) ? random.between(0, 60) : undefined;
+  const machineFails = random.hits(0.3);
+  const end = random.hits(0.6) ? random.between(0, 150) * SECOND : undefined;
+  const jobs = Array.from({ length: Math.floor(random.between(1, 14)) }, (_, number) => {
+    const kind = random.pick(machineFails ? [...KINDS, ...MACHINE_KINDS] : KINDS);
     const input: Input = {
       id: `job-${number}`,
-      kind: grace !== undefined && end !== undefined && dice.hits(0.1) ? "endless" : kind,
-      duration: dice.hits(0.2) ? 0 : dice.between(0, dice.hits(0.1) ? 300 : 20) * SECOND,
-      stopping: dice.hits(0.5) ? 0 : dice.between(0, 8) * SECOND,
+      kind: grace !== undefined && end !== undefined && random.hits(0.1) ? "endless" : kind,
+      duration: random.hits(0.2) ? 0 : random.between(0, random.hits(0.1) ? 300 : 20) * SECOND,
+      stopping: random.hits(0.5) ? 0 : random.between(0, 8) * SECOND,
     };
-    return { at: dice.between(0, 90) * SECOND, input };
+    return { at: random.between(0, 90) * SECOND, input };
   });
-  const storm = dice.hits(0.2) ? 0 : dice.between(0, 0.5);
+  const faultRate = random.hits(0.2) ? 0 : random.between(0, 0.5);
   return {
     jobs,
     grace,
-    concurrency: Math.floor(dice.between(1, 5)),
-    patience: Math.floor(dice.between(5, 120)),
+    concurrency: Math.floor(random.between(1, 5)),
+    retrySeconds: Math.floor(random.between(5, 120)),
     stops: jobs
-      .filter(() => dice.hits(0.15))
-      .map(({ at, input }) => ({ id: input.id, at: at + dice.between(0, 20) * SECOND })),
-    clockSteps: Array.from({ length: Math.floor(dice.between(0, 4)) }, () => ({
-      at: dice.between(0, 120) * SECOND,
-      by: Math.floor(dice.between(-2, 2) * HOUR),
+      .filter(() => random.hits(0.15))
+      .map(({ at, input }) => ({ id: input.id, at: at + random.between(0, 20) * SECOND })),
+    clockSteps: Array.from({ length: Math.floor(random.between(0, 4)) }, () => ({
+      at: random.between(0, 120) * SECOND,
+      by: Math.floor(random.between(-2, 2) * HOUR),
     })),
-    /** When SIGTERM comes; else when all is done. */
+    /** The time of SIGTERM; if undefined, after all jobs have finished. */
     end,
-    pythonStarts: !dice.hits(0.03),
-    gpuIsWell: dice.hits(0.5),
-    refreshes: dice.hits(0.05),
-    progress: dice.pick(["off", "stages"]),
+    pythonStarts: !random.hits(0.03),
+    gpuWorks: random.hits(0.5),
+    refreshes: random.hits(0.05),
+    progress: random.pick(["off", "stages"]),
     faults: {
-      take: storm * dice.next(),
-      stop: storm * dice.next(),
-      done: storm * dice.next(),
-      stream: storm * dice.next(),
-      ping: storm * dice.next(),
-      duplicate: dice.hits(0.5) ? 0 : 0.3,
-      refusal: dice.hits(0.7) ? 0 : 0.1,
+      take: faultRate * random.next(),
+      stop: faultRate * random.next(),
+      done: faultRate * random.next(),
+      stream: faultRate * random.next(),
+      ping: faultRate * random.next(),
+      duplicate: random.hits(0.5) ? 0 : 0.3,
+      refusal: random.hits(0.7) ? 0 : 0.1,
     },
   };
 };
 
 type Plan = ReturnType<typeof planOf>;
 
-/** Runs no code, but takes its time, and ends as the input says. */
+/** Simulates running code: takes the time and has the outcome of the input. */
 const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
   const outcome = Effect.fnUntraced(function* (input: Input, number: number) {
     const events = yield* JobListener;
@@ -149,9 +149,9 @@ const fakeExecutor = (journal: Journal, { concurrency }: Plan) => {
   );
 };
 
-/** The machine: whether Python starts and the GPU works. */
+/** A machine whose Python starts, and whose GPU works, according to the plan. */
 const fakeMachine = (
-  { pythonStarts, gpuIsWell }: Plan,
+  { pythonStarts, gpuWorks }: Plan,
   refused: () => void,
   takes: () => number,
   journal: Journal,
@@ -161,8 +161,8 @@ const fakeMachine = (
   const checkCuda = Effect.gen(function* () {
     const before = takes();
     yield* Effect.sleep("2 seconds");
-    if (takes() > before) journal.violation("jobs were asked for while the GPU was in doubt");
-    if (!gpuIsWell) return yield* refuse(unfit);
+    if (takes() > before) journal.violation("jobs were taken during the check of the GPU");
+    if (!gpuWorks) return yield* refuse(unfit);
   });
   const start = Effect.andThen(
     Effect.sleep("1 second"),
@@ -192,23 +192,23 @@ const fakeMachine = (
   );
 };
 
-/** What the log says about jobs, which is all that tells of results that were not delivered. */
+/** Reads the outcomes of jobs from the log, the only place that reports undelivered results. */
 const readLog = (journal: Journal) =>
   Logger.layer([
     Logger.make(({ message, fiber }) => {
       const text = (Array.isArray(message) ? message : [message]).map(String).join(" ");
       const [, lost] =
         /^The result of job (\S+) .*(?:is lost|is stored for the next start)/.exec(text) ?? [];
-      if (lost !== undefined) journal.owed(lost);
-      const [, twice] = /^Ignoring duplicate delivery of job (\S+):/.exec(text) ?? [];
-      if (twice !== undefined) journal.ignored(twice);
+      if (lost !== undefined) journal.undelivered(lost);
+      const [, duplicate] = /^Ignoring duplicate delivery of job (\S+):/.exec(text) ?? [];
+      if (duplicate !== undefined) journal.ignored(duplicate);
       if (!text.startsWith("Job stopped by RunPod")) return;
       const { requestId } = fiber.getRef(References.CurrentLogAnnotations);
       journal.stopped(String(requestId));
     }),
   ]);
 
-const environmentOf = ({ concurrency, patience, grace, refreshes, progress }: Plan) =>
+const environmentOf = ({ concurrency, retrySeconds, grace, refreshes, progress }: Plan) =>
   Environment.layerOf({
     RUNPOD_WEBHOOK_GET_JOB: "http://runpod.test/job-take/$RUNPOD_POD_ID",
     RUNPOD_WEBHOOK_POST_OUTPUT: "http://runpod.test/job-done/$RUNPOD_POD_ID/$ID",
@@ -218,52 +218,56 @@ const environmentOf = ({ concurrency, patience, grace, refreshes, progress }: Pl
     RUNPOD_AI_API_KEY: "key",
     RUNPOD_POD_ID: "pod",
     WORKER_CONCURRENCY: String(concurrency),
-    WORKER_RESULT_RETRY: String(patience),
+    WORKER_RESULT_RETRY: String(retrySeconds),
     WORKER_PROGRESS: progress,
     ...(grace === undefined ? {} : { WORKER_SHUTDOWN_GRACE: String(grace) }),
     ...(refreshes ? { WORKER_REFRESH: "true" } : {}),
   });
 
-/** All the room for results is there again, once nothing waits. */
-const checkRoom = Effect.fnUntraced(function* (journal: Journal) {
+/** Checks that the whole memory for results is released at the end. */
+const checkCapacity = Effect.fnUntraced(function* (journal: Journal) {
   const { accept, idle } = yield* Delivery;
   const done = yield* Effect.timeoutOption(
     Effect.andThen(
-      accept({ jobId: ROOM_CHECK, body: ALL_ROOM, isStream: false }, Effect.void, Effect.void),
+      accept(
+        { jobId: CAPACITY_CHECK, body: FULL_CAPACITY, isStream: false },
+        Effect.void,
+        Effect.void,
+      ),
       idle,
     ),
     "10 minutes",
   );
-  if (done._tag === "None") journal.violation("room for results leaked");
+  if (done._tag === "None") journal.violation("memory for results leaked");
 });
 
-/** What one schedule has shown. */
+/** The outcome of one schedule. */
 interface Outcome {
   readonly violations: ReadonlyArray<string>;
-  /** How often what happened that schedules are there for. */
+  /** How often each kind of event happened. */
   readonly happened: Readonly<Record<string, number>>;
 }
 
-/** The real queue worker with its Delivery, Heartbeat and drain through one schedule. */
+/** Runs the real queue worker, with its delivery, heartbeat and drain, through one schedule. */
 export const simulate = Effect.fnUntraced(function* (seed: number) {
-  const dice = seededRandom(seed);
-  const plan = planOf(dice);
+  const random = seededRandom(seed);
+  const plan = planOf(random);
   const wall = yield* Clock.Clock;
-  // Time by the test's own clock, which no step changes.
+  // The time of the test's clock, which clock steps do not change.
   const now = () => wall.currentTimeMillisUnsafe();
   const journal = new Journal(now, INTERVAL);
-  const runpod = simulatedRunPod(journal, dice, plan.faults);
+  const runpod = simulatedRunPod(journal, random, plan.faults);
   const clock = steppedClock();
   const shutdown = Shutdown.make();
-  let isAsked = false;
-  const askToEnd = () => {
-    isAsked = true;
+  let isStopping = false;
+  const requestShutdown = () => {
+    isStopping = true;
     shutdown.request();
   };
-  let isRefused = false;
+  let isUnfit = false;
   let takesAtRefusal = 0;
   const refused = () => {
-    isRefused = true;
+    isUnfit = true;
     takesAtRefusal = runpod.takes();
   };
   const machine = fakeMachine(plan, refused, runpod.takes, journal);
@@ -279,8 +283,8 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     Layer.provideMerge(clock.layer),
   );
   const fiber = yield* Effect.exit(takeJobs).pipe(
-    Effect.tap(() => Effect.sync(() => journal.checkPace(now()))),
-    Effect.tap(() => checkRoom(journal)),
+    Effect.tap(() => Effect.sync(() => journal.checkInterval(now()))),
+    Effect.tap(() => checkCapacity(journal)),
     Effect.provide(services),
     Random.withSeed(seed),
     Effect.forkChild,
@@ -292,7 +296,7 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     })),
     ...plan.stops.map(({ at, id }) => ({ at, act: () => runpod.stop(id) })),
     ...plan.clockSteps.map(({ at, by }) => ({ at, act: () => clock.step(by) })),
-    ...(plan.end === undefined ? [] : [{ at: plan.end, act: askToEnd }]),
+    ...(plan.end === undefined ? [] : [{ at: plan.end, act: requestShutdown }]),
   ].toSorted((a, b) => a.at - b.at);
   for (;;) {
     const next = events.shift();
@@ -300,28 +304,30 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     next?.act();
     if (fiber.pollUnsafe() !== undefined) break;
     const isDone = runpod.waiting() === 0 && journal.openIds.length === 0;
-    if (next === undefined && (isDone || now() > LIMIT / 2) && !isAsked) {
-      if (!isDone && !isRefused) journal.violation(`jobs starve: ${runpod.waiting()} wait`);
-      askToEnd();
+    if (next === undefined && (isDone || now() > MAX_DURATION / 2) && !isStopping) {
+      if (!isDone && !isUnfit)
+        journal.violation(`jobs are not taken: ${runpod.waiting()} are queued`);
+      requestShutdown();
     }
-    if (now() > LIMIT) {
+    if (now() > MAX_DURATION) {
       journal.violation("the worker does not end");
       break;
     }
   }
   const exit = fiber.pollUnsafe();
   if (exit?._tag === "Failure") journal.violation(`the worker died: ${String(exit.cause)}`);
-  if (isRefused && runpod.takes() > takesAtRefusal) journal.violation("an unfit worker takes jobs");
-  if (runpod.inFlight() > 0) journal.violation("a request outlived the worker");
+  if (isUnfit && runpod.takes() > takesAtRefusal) journal.violation("an unfit worker takes jobs");
+  if (runpod.inFlight() > 0)
+    journal.violation("a request is still open after the end of the worker");
   journal.end();
   const outcome: Outcome = {
     violations: journal.violations,
     happened: {
       "a result that was delivered": journal.runs.filter((run) => run.acknowledged > 0).length,
-      "a result that was lost": journal.runs.filter((run) => run.owed > 0).length,
+      "a result that was lost": journal.runs.filter((run) => run.undelivered > 0).length,
       "a job that was stopped": journal.runs.filter((run) => run.isStopped).length,
       "a duplicate delivery": journal.duplicates,
-      "an unfit machine": isRefused ? 1 : 0,
+      "an unfit machine": isUnfit ? 1 : 0,
       "a step of the clock": plan.clockSteps.length,
       "an early end": plan.end === undefined ? 0 : 1,
     },

@@ -4,10 +4,10 @@ import { TestClock } from "effect/testing";
 
 import { simulate } from "./Simulation.ts";
 
-/** The full number takes minutes: a nightly run sets the variable. */
+/** All schedules take minutes, so only the nightly run sets this variable. */
 const IS_FULL = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
 
-/** Replays one schedule, as a failure says. */
+/** Replays the schedule of a failure. */
 const REPLAYED = process.env["SIMULATION_SEED"];
 
 const SCHEDULES = IS_FULL ? 10_000 : 300;
@@ -16,7 +16,7 @@ const run = (seed: number) => Effect.provide(simulate(seed), TestClock.layer());
 
 describe("the queue worker under random faults", () => {
   it.live.skipIf(REPLAYED !== undefined)(
-    `reports each job once, leaks nothing, and ends (${SCHEDULES} schedules)`,
+    `reports each job once, leaks nothing and ends (${SCHEDULES} schedules)`,
     () =>
       Effect.gen(function* () {
         const happened = new Map<string, number>();
@@ -25,7 +25,7 @@ describe("the queue worker under random faults", () => {
           assert.deepStrictEqual(
             outcome.violations,
             [],
-            `Replay it: SIMULATION_SEED=${seed} npx vitest run test/simulation`,
+            `To replay it: SIMULATION_SEED=${seed} npx vitest run test/simulation`,
           );
           for (const [name, count] of Object.entries(outcome.happened)) {
             happened.set(name, (happened.get(name) ?? 0) + count);
@@ -38,9 +38,9 @@ describe("the queue worker under random faults", () => {
     1_800_000,
   );
 
-  // It makes sense only with the seed of a schedule that failed.
+  // Only useful with the seed of a schedule that failed.
   it.live.skipIf(REPLAYED === undefined)(
-    `violates nothing in schedule ${REPLAYED}`,
+    `has no violations in schedule ${REPLAYED}`,
     () =>
       Effect.gen(function* () {
         const { violations } = yield* run(Number(REPLAYED));
