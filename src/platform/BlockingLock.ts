@@ -32,7 +32,7 @@ const POLL_INTERVAL = Setting.seconds({
   fallback: Duration.millis(500),
 });
 
-/** Another worker held the lock for too long. */
+/** Another worker held the lock for longer than the timeout. */
 export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout", {
   path: Schema.String,
   /** Seconds waited. */
@@ -42,8 +42,8 @@ export class LockTimeout extends Schema.TaggedError<LockTimeout>()("LockTimeout"
   override get message(): string {
     const { holder = "unknown" } = this;
     return (
-      `${this.path} is locked by another worker for longer than ${this.waited} seconds (holder: ${holder}). ` +
-      "If that worker is busy building, raise WORKSPACE_INIT_TIMEOUT; if it hangs, end it: the lock is free as soon as its process is gone."
+      `${this.path} has been locked by another worker for more than ${this.waited} seconds (holder: ${holder}). ` +
+      "If that worker is still building, raise WORKSPACE_INIT_TIMEOUT; if it hangs, stop it: the lock is released when its process ends."
     );
   }
 }
@@ -60,8 +60,8 @@ export type Acquired<A> =
 type Locks = FileLock["Service"];
 
 /**
- * On some mounts everybody gets every lock: a second descriptor of a file that is locked shows it. Once per folder,
- * fails where locks have no effect.
+ * On some mounts `flock` always succeeds. Locking the same file again through a second descriptor detects this. Runs
+ * once per folder and fails where locks have no effect.
  */
 const lockProbe = (locks: Locks) => {
   const probed = new Set<string>();
@@ -79,7 +79,7 @@ const lockProbe = (locks: Locks) => {
   });
 };
 
-/** One try: the value, or the lock, or nothing yet. A descriptor that got no lock is closed at once. */
+/** One try: returns the value, the lock, or none. Closes the descriptor at once if it does not get the lock. */
 const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   locks: Locks,
   probe: ReturnType<typeof lockProbe>,
@@ -91,7 +91,7 @@ const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   const attempt = yield* Scope.fork(yield* Scope.Scope);
   const lock = yield* locks.tryLock(path, "exclusive").pipe(Scope.provide(attempt));
   if (Option.isSome(lock)) yield* probe(path);
-  // Whoever had the lock until now may have done the work since we looked.
+  // The previous holder may have done the work since the first check.
   const done = Option.isSome(lock) ? yield* findResult : Option.none<A>();
   if (Option.isSome(lock) && Option.isNone(done)) {
     const since = new Date(yield* wallMillis).toISOString();
@@ -102,18 +102,18 @@ const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   return Option.map(done, (found) => ({ _tag: "NotNeeded", value: found }));
 });
 
-/** The lock under which the shared workspace is changed. Unlike `FileLock`, it waits for another holder. */
+/** The lock for changes of the shared workspace. Unlike `FileLock`, it waits until another holder releases it. */
 export class BlockingLock extends Context.Service<
   BlockingLock,
   {
     /**
-     * Waits for the lock and holds it until the scope closes, unless `findResult` has a value first: then
-     * somebody else did the work that the lock was needed for.
+     * Waits for the lock and holds it until the scope closes, unless `findResult` returns a value first: then
+     * another worker has done the work that needs the lock.
      */
     readonly acquireUnless: <A, E, R>(
       path: string,
       findResult: Effect.Effect<Option.Option<A>, E, R>,
-      /** How long to wait in any case, whatever the setting says. */
+      /** Overrides a shorter timeout of the setting. */
       minWait?: Duration.Duration,
     ) => Effect.Effect<Acquired<A>, LockTimeout | LockUnavailable | E, Scope.Scope | R>;
   }
@@ -134,7 +134,7 @@ export class BlockingLock extends Context.Service<
         const maxWait = Duration.max(timeout, minWait);
         const started = yield* Clock.currentTimeMillis;
         const attempt = tryOnce(locks, probe, path, findResult);
-        // The first try is not limited in time, so that a lock that is free is acquired even with a timeout of 0.
+        // The first try has no timeout, so a free lock is acquired even with a timeout of 0.
         const first = yield* attempt;
         const outcome = Option.isSome(first)
           ? first

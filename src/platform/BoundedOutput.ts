@@ -1,14 +1,14 @@
-/** The fraction of the limit for the beginning of a long output, as a divisor; the rest is for the end. */
+/** Divisor: one quarter of the limit is for the beginning of a long output, the rest for its end. */
 const HEAD_SHARE = 4;
 
 /**
- * Keeps the beginning and the end of an output within a limit of bytes. Memory grows with the
- * output.
+ * Keeps the beginning and the end of an output, up to a limit in bytes. Buffers grow with the output, so a short
+ * output needs little memory.
  */
 export class BoundedOutput {
   private readonly headLimit: number;
   private readonly tailLimit: number;
-  /** Grows with what is written to it. */
+  /** Grows as needed, up to `headLimit`. */
   private start: Buffer = Buffer.alloc(0);
   private headSize = 0;
   /** A ring: the next byte goes to `tailWritten` modulo its length. */
@@ -27,7 +27,7 @@ export class BoundedOutput {
     if (toHead < bytes.byteLength) this.writeTail(bytes.subarray(toHead));
   }
 
-  /** How many bytes are missing between the two. */
+  /** The number of bytes that are left out between head and tail. */
   get missing(): number {
     return Math.max(0, this.tailWritten - this.ring.byteLength);
   }
@@ -57,7 +57,7 @@ export class BoundedOutput {
   private writeTail(bytes: Uint8Array): void {
     if (this.ring.byteLength === 0) this.ring = Buffer.allocUnsafe(this.tailLimit);
     const size = this.ring.byteLength;
-    // Of more than the ring holds, only the end will be left.
+    // Only the last `size` bytes remain in the ring, so earlier ones are not copied.
     const skipped = Math.max(0, bytes.byteLength - size);
     let rest = bytes.subarray(skipped);
     this.tailWritten += skipped;

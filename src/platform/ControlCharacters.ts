@@ -1,2 +1,2 @@
-/** Text that anybody could have written, for a log or a terminal: without control characters and marks of direction. */
+/** Makes untrusted text safe to print: replaces control and format characters (text direction marks) by spaces. */
 export const withoutControls = (text: string): string => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, " ");

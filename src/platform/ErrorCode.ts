@@ -1,13 +1,13 @@
 import { Predicate } from "effect";
 
-/** Numbers of errors for which Node has no name, on Linux. */
+/** Linux error numbers that Node has no name for. */
 const UNNAMED: Readonly<Record<string, string>> = {
   "-116": "ESTALE",
   "-117": "EUCLEAN",
   "-122": "EDQUOT",
 };
 
-/** The system's name of an error, such as ENOSPC, wherever Effect or Node have put it. */
+/** The system's code of an error, such as ENOSPC, from errors of Node or Effect. */
 export const codeOf = (error: unknown, otherwise = "UNKNOWN"): string => {
   const reason = Predicate.hasProperty(error, "reason") ? error.reason : error;
   const system = (Predicate.hasProperty(reason, "cause") ? reason.cause : undefined) ?? reason;

@@ -15,7 +15,7 @@ import { openFile } from "./files/SafePaths.ts";
 
 export type LockMode = "exclusive" | "shared";
 
-/** Locks can't be had here, or would not keep anybody out. */
+/** Locking is not possible here, or has no effect. */
 export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("LockUnavailable", {
   path: Schema.String,
   reason: Schema.String,
@@ -27,18 +27,19 @@ export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("Lock
 
 /** A lock that is held until its scope closes. */
 export interface HeldLock {
-  /** The open file: a program that inherits it keeps the lock for as long as it lives. */
+  /** The open file: a program that inherits it keeps the lock until it ends. */
   readonly descriptor: number | undefined;
-  /** Leaves word in the file of who holds it, for those who wait. */
+  /** Writes who holds the lock into the file, for messages of workers that wait for it. */
   readonly writeHolder: (text: string) => void;
 }
 
+/** Exit code when another process holds the lock. */
 const BUSY = 1;
 
-/** The most bytes of a lock file's text that are shown. */
+/** In bytes: how much of a lock file is read. */
 const MAX_HOLDER = 200;
 
-/** What util-linux's flock(1) does, for machines without it. */
+/** Does the same as flock(1) of util-linux, for machines without it. */
 const WITH_PYTHON = `import fcntl, sys
 try:
     fcntl.flock(3, getattr(fcntl, sys.argv[1]) | fcntl.LOCK_NB)
@@ -47,8 +48,8 @@ except BlockingIOError:
 `;
 
 /**
- * Node has no flock(2). A program that inherits our descriptor locks the open file behind it, and that lock
- * stays with our descriptor when the program ends: closing it, or dying, frees it.
+ * Node has no flock(2). A child process that inherits the descriptor locks its open file description. The lock stays
+ * with the worker's descriptor after the child ends, and is released when the worker closes it or ends.
  */
 const lockDescriptor = Effect.fnUntraced(function* (
   path: string,
@@ -65,17 +66,17 @@ const lockDescriptor = Effect.fnUntraced(function* (
       }),
   ).pipe(Effect.mapError(unavailable));
   const { stderr } = child;
-  const words = yield* Effect.tryPromise({
+  const errors = yield* Effect.tryPromise({
     try: () => (stderr === null ? Promise.resolve("") : text(stderr)),
     catch: (error) => unavailable(String(error)),
   });
   const code = yield* Deferred.await(exited);
   if (code === 0) return true;
-  if (code === BUSY && words === "") return false;
-  return yield* unavailable(words.trim() || `${command} ended with ${code}`);
+  if (code === BUSY && errors === "") return false;
+  return yield* unavailable(errors.trim() || `${command} exited with ${code}`);
 }, Effect.scoped);
 
-/** Another worker may create the file between our two attempts to open it: on MooseFS both then fail. */
+/** If another worker creates the file between the two ways of opening it, both fail on MooseFS. */
 const OPEN_TRIES = 5;
 
 /** Opens the file and keeps its content; creates it if it is missing. */
@@ -109,12 +110,12 @@ const open = (roots: ReadonlyArray<string>, path: string) =>
           reason: diskFault(path, "can't be opened")(error).message,
         }),
     }),
-    // Closing also fails if the network volume is gone, but still frees the descriptor.
+    // Closing fails if the network volume is disconnected, but still frees the descriptor.
     (handle) => Effect.ignore(Effect.tryPromise(() => handle.close())),
   );
 
-/** The start of a small file, without following a link or blocking on a pipe. */
-const startOf = (path: string): string => {
+/** Reads the start of a file without following a link or blocking on a pipe. */
+const readStart = (path: string): string => {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const buffer = Buffer.alloc(MAX_HOLDER);
@@ -124,16 +125,16 @@ const startOf = (path: string): string => {
   }
 };
 
-/** `flock(2)` on files: it keeps out every process that asks for it in any language, and dies with its holder. */
+/** Locks by `flock(2)`, which workers in other languages respect too. The kernel releases them when a process ends. */
 export class FileLock extends Context.Service<
   FileLock,
   {
-    /** One try; none when somebody else holds the lock. The file is created, and never removed. */
+    /** One try; none if another process holds the lock. Creates the file if needed, and never removes it. */
     readonly tryLock: (
       path: string,
       mode: LockMode,
     ) => Effect.Effect<Option.Option<HeldLock>, LockUnavailable, Scope.Scope>;
-    /** The word that the last holder left in the file. */
+    /** What the last holder wrote into the file. */
     readonly holder: (path: string) => Option.Option<string>;
   }
 >()("worker-tetra/platform/FileLock") {
@@ -159,7 +160,7 @@ export class FileLock extends Context.Service<
       const attempt = (path: string, fd: number, mode: LockMode) => {
         const command = lockCommand(mode);
         if (command !== undefined) return lockDescriptor(path, fd, command, forPrograms);
-        const reason = "neither flock (of util-linux) nor python3 is on PATH; install one";
+        const reason = "neither flock (of util-linux) nor python3 is on PATH; install one of them";
         return Effect.fail(new LockUnavailable({ path, reason }));
       };
 
@@ -180,8 +181,8 @@ export class FileLock extends Context.Service<
       return FileLock.of({
         tryLock,
         holder: (path) => {
-          // Anybody can write there, and it is shown in a terminal.
-          const text = Result.try(() => withoutControls(startOf(path)).trim());
+          // Other endpoints can write to the file, and the text is printed to a terminal.
+          const text = Result.try(() => withoutControls(readStart(path)).trim());
           return Result.isSuccess(text) && text.success !== ""
             ? Option.some(text.success)
             : Option.none();

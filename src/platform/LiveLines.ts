@@ -1,27 +1,27 @@
-/** Lines passed on in one second unless the listener wants another number; those beyond are counted. */
+/** Default limit; lines beyond it are only counted. */
 const LINES_PER_SECOND = 200;
 
-/** Longer lines are passed on in pieces, so that output without newlines is bounded too. */
+/** In bytes. Longer lines are emitted in pieces, so memory stays bounded for output without newlines. */
 const LONGEST_LINE = 64 * 1024;
 
-/** A piece of an endless line counts as so many lines of this length. */
+/** In bytes. A piece of a long line counts as one line for each of these. */
 const ORDINARY_LINE = 4 * 1024;
 
 const NEWLINE = 0x0a;
 
 export interface LiveLinesOptions {
-  /** More lines in one second are counted only; `Infinity` passes all of them on. */
+  /** Lines beyond this number in one second are only counted; `Infinity` emits all. */
   readonly linesPerSecond?: number;
-  /** The line that replaces the lines that were left out. */
+  /** Text of the line that replaces those left out. */
   readonly leftOutNote?: (count: number) => string;
 }
 
 const jobNote = (count: number) =>
-  `[worker-tetra] ${count} more lines left out here; the job's answer has them`;
+  `[worker-tetra] ${count} more lines left out here; the job's response contains them`;
 
 /**
- * Passes on the output of a job or a program live, in whole lines exactly as printed. Lines above the limit for
- * one second are replaced by a line with their number.
+ * Emits the output of a job or a program live, in complete lines exactly as printed. Lines above the limit for one
+ * second are replaced by a line with their number.
  */
 export class LiveLines {
   private partial: Array<Buffer> = [];
@@ -29,14 +29,14 @@ export class LiveLines {
   private second = Number.NEGATIVE_INFINITY;
   private passed = 0;
   private leftOut = 0;
-  /** The line that is coming in is one of those left out. */
+  /** Whether the current line is being left out. */
   private skipping = false;
   private readonly emit: (lines: string) => void;
   private readonly now: () => number;
   private readonly linesPerSecond: number;
   private readonly leftOutNote: (count: number) => string;
 
-  /** @param emit gets the lines with their line ends @param now the time in milliseconds */
+  /** @param emit receives the lines with their line ends @param now returns the time in milliseconds */
   constructor(
     emit: (lines: string) => void,
     now: () => number,
@@ -72,14 +72,14 @@ export class LiveLines {
     this.skipRest(bytes, start);
   }
 
-  /** Ends the output: passes on a last line without a line end, and the number of lines left out. */
+  /** Ends the output: emits a last line without a line end, and the number of lines left out. */
   end(): void {
     if (this.partialSize > 0) this.pass(Buffer.from("\n"));
     if (this.skipping) this.leftOut += 1;
     this.emitLeftOut();
   }
 
-  /** Leaves a line out, up to its end or that of the bytes; the position after it. */
+  /** Leaves out the line that begins at `start`; returns the position after it. */
   private skipLine(bytes: Buffer, start: number): number {
     const newline = bytes.indexOf(NEWLINE, start);
     this.skipping = newline === -1;
@@ -88,7 +88,7 @@ export class LiveLines {
     return newline + 1;
   }
 
-  /** Leaves out all lines from a position on, quickly: there may be millions. */
+  /** Leaves out all lines from `start`. A byte loop, because there may be millions of lines. */
   private skipRest(bytes: Buffer, start: number): void {
     if (start === bytes.byteLength) return;
     for (let at = start; at < bytes.byteLength; at += 1) {

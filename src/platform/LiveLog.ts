@@ -4,17 +4,17 @@ import type { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { LiveLines } from "./LiveLines.ts";
 
-/** In characters: how much of a line is logged. */
+/** In characters; longer lines are shortened in the log. */
 const MAX_LINE_LENGTH = 4096;
 
-/** Logs the lines of a program as they come, at most 200 a second, without secrets and with a name before each. */
+/** Logs the output of a program line by line, at most 200 lines a second, with secrets masked and a name as prefix. */
 export const liveLog = (
   name: string,
   { mask, maskStream }: Environment["Service"],
   clock: Clock.Clock,
 ) => {
   let pending: Array<string> = [];
-  /** The beginning of the line was logged already. */
+  /** Whether the beginning of the current line was logged already. */
   let isRest = false;
   const lines = new LiveLines(
     (text) => {

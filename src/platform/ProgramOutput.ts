@@ -1,23 +1,23 @@
 import type { BoundedOutput } from "./BoundedOutput.ts";
 
-/** In bytes: how much is kept of the stdout of a program, which is more than any caller reads. */
+/** In bytes: how much stdout of a program is kept. Larger than any caller needs. */
 export const OUTPUT_LIMIT = 8 * 1024 * 1024;
 
-/** In bytes: how much is kept of each stream of a failed program, to show it and to find out why it failed. */
+/** In bytes: how much of each stream of a failed program is kept, for error messages and to find the cause. */
 export const FAILURE_LIMIT = 64 * 1024;
 
-/** In characters: the longest URL that is expected. Credentials may not be recognised in a part of a URL. */
+/** In characters: the longest expected URL. Credentials may not be recognised in a part of a URL. */
 const MAX_URL_LENGTH = 8192;
 
 const leftOut = (bytes: number) => `\n[worker-tetra] ${bytes} bytes of output left out here\n`;
 
-/** All that was kept of the output of a program. */
+/** The output of a program, with a note where bytes were left out. */
 export const fullText = ({ head, tail, missing }: BoundedOutput): string =>
   missing === 0
     ? Buffer.concat([head, tail]).toString()
     : head.toString() + leftOut(missing) + tail.toString();
 
-/** The text up to its last space or line end: a part of a URL would not be recognised. */
+/** Cuts a text at its last space, so that it does not end with a part of a URL. */
 const upToSpace = (text: string): string => {
   const earliest = Math.max(0, text.length - MAX_URL_LENGTH);
   const at = text.slice(earliest).search(/\s\S*$/);
@@ -29,7 +29,7 @@ const fromSpace = (text: string): string => {
   return text.slice(at === -1 ? MAX_URL_LENGTH : at);
 };
 
-/** The beginning and the end of what was kept, at most `FAILURE_LIMIT` bytes of it, cut where no credential is. */
+/** The beginning and the end of an output, at most `FAILURE_LIMIT` bytes, cut at spaces so that no URL is cut. */
 export const failureText = ({ head, tail, missing }: BoundedOutput): string => {
   const all = missing === 0 ? Buffer.concat([head, tail]) : undefined;
   if (all !== undefined && all.byteLength <= FAILURE_LIMIT) return all.toString();

@@ -3,21 +3,21 @@ import { dirname, isAbsolute, join, resolve, sep } from "node:path";
 
 import { Effect, type FileSystem, Result } from "effect";
 
-/** Where programs of a system are, for a worker that was started without a PATH. */
+/** Used if the worker was started without a PATH. */
 const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** The folders of a PATH; an entry that is empty or relative would mean the current directory. */
+/** The absolute folders of a PATH. Empty and relative entries depend on the current directory, so they are dropped. */
 export const absoluteFolders = (path: string): ReadonlyArray<string> =>
   path.split(":").filter(isAbsolute);
 
-/** Whether there is a regular file, or a link to one. */
+/** Whether the path is a regular file or a link to one. */
 export const isFile = (files: FileSystem.FileSystem, path: string): Effect.Effect<boolean> =>
   Effect.orElseSucceed(
     Effect.map(files.stat(path), ({ type }) => type === "File"),
     () => false,
   );
 
-/** The path of a file in the first of some folders that has one of this name. */
+/** Searches folders in order for a file; returns the first path. */
 export const findFile = (
   files: FileSystem.FileSystem,
   folders: ReadonlyArray<string>,
@@ -28,7 +28,7 @@ export const findFile = (
     (path) => isFile(files, path),
   );
 
-/** `bin` of a virtual environment, which packages put programs of any name into. */
+/** Whether a folder is in a virtual environment, where packages may install programs of any name. */
 const isOfVenv = (folder: string): boolean =>
   existsSync(join(dirname(folder), "pyvenv.cfg")) ||
   resolve(folder)
@@ -36,8 +36,8 @@ const isOfVenv = (folder: string): boolean =>
     .some((part) => part === ".venv" || part === ".venvs");
 
 /**
- * The folders in which the worker looks for its own tools (uv, flock, nvidia-smi, apt-get): those of the PATH
- * that it was started with, without any that a job could put a program into.
+ * The folders in which the worker searches its tools (uv, flock, nvidia-smi, apt-get): those of its PATH, without
+ * folders that jobs can write to.
  */
 export const programFolders = (
   path: string | undefined,
@@ -57,6 +57,6 @@ const isProgram = (file: string): boolean =>
     }),
   );
 
-/** The absolute path of a program; undefined if there is none. A path is returned unchanged. */
+/** The absolute path of an executable program, undefined if not found. A command with a slash is returned unchanged. */
 export const findProgram = (command: string, folders: ReadonlyArray<string>): string | undefined =>
   command.includes("/") ? command : folders.map((folder) => join(folder, command)).find(isProgram);

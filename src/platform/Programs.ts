@@ -11,18 +11,17 @@ import { findProgram, programFolders } from "./ProgramPath.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
 import { jobFolders } from "./files/JobFolders.ts";
 
-/** A program could not be run, or said that it failed. */
+/** A program could not be started, or did not exit with 0. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", {
   command: Schema.String,
   args: Schema.Array(Schema.String),
-  /** Absent when it did not run at all, or was ended by a signal. */
+  /** Absent if the program did not start or was killed by a signal. */
   exitCode: Schema.optionalKey(Schema.Int),
-  /** What it wrote, stderr before stdout, without secrets; of much of it the beginning and the end. */
+  /** Stderr, then stdout, with secrets masked; a long output is shortened in the middle. */
   output: Schema.String,
 }) {
   override get message(): string {
-    const how =
-      this.exitCode === undefined ? "did not run to its end" : `exited with ${this.exitCode}`;
+    const how = this.exitCode === undefined ? "did not finish" : `exited with ${this.exitCode}`;
     return `${[this.command, ...this.args].join(" ")} ${how}: ${this.output.trim()}`;
   }
 }
@@ -30,22 +29,22 @@ export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramF
 export interface ProgramOptions {
   readonly directory?: string;
   readonly environment?: Readonly<Record<string, string>>;
-  /** An open file that the program inherits: a lock on it stays until the program is gone too. */
+  /** An open file that the program inherits: a lock on it is kept until the program ends too. */
   readonly descriptor?: number;
-  /** The lines of this stream go to the log as they come, at most 200 a second, with a name before each. */
+  /** Logs the lines of this stream live, at most 200 a second, with this name as prefix. */
   readonly live?: { readonly stream: "stdout" | "stderr"; readonly name: string };
 }
 
-/** Time that a program has to end after SIGTERM, before it gets SIGKILL. */
+/** Time between SIGTERM and SIGKILL. */
 const TERMINATION_GRACE = Duration.seconds(5);
 
-/** SIGKILL takes effect at once, unless the program is stuck in a driver, as nvidia-smi may be. */
+/** A process that is stuck in a driver, as nvidia-smi may be, does not end at SIGKILL. */
 const MAX_KILL_WAIT = Duration.seconds(5);
 
-/** Time to read what a program wrote after it ended: a process that it left behind may keep its output open. */
+/** Time to read remaining output after a program ended: child processes that it left behind may keep the pipe open. */
 const MAX_OUTPUT_WAIT = Duration.seconds(1);
 
-/** A program that is ended, with all that it started, when the scope closes. */
+/** Starts a program; when the scope closes, it is killed together with its child processes. */
 const runningProgram = (...given: Parameters<typeof spawnProgram>) =>
   Effect.acquireRelease(spawnProgram(...given), ({ child, exited, signal }) =>
     Effect.gen(function* () {
@@ -60,7 +59,7 @@ const runningProgram = (...given: Parameters<typeof spawnProgram>) =>
     }),
   );
 
-/** Calls `write` with every piece of a stream, to its end. */
+/** Reads a stream to its end. */
 const readAll = <R>(
   stream: Readable | null,
   write: (bytes: Buffer) => Effect.Effect<void, never, R>,
@@ -72,11 +71,11 @@ const readAll = <R>(
         write,
       );
 
-/** Runs plain programs to their end, in the environment that is meant for them. */
+/** Runs programs until they end, with the environment variables that are meant for programs. */
 export class Programs extends Context.Service<
   Programs,
   {
-    /** What it wrote to stdout, when it succeeds. Interrupting ends it, with all that it started. */
+    /** Returns stdout. Interruption kills the program and its child processes. */
     readonly run: (
       command: string,
       args: ReadonlyArray<string>,
@@ -91,7 +90,7 @@ export class Programs extends Context.Service<
       const { forPrograms, mask } = environment;
       const folders = programFolders(forPrograms["PATH"], yield* jobFolders);
 
-      /** Runs a program to its end. Fails with a reason if it can't be started. */
+      /** Fails with a reason if the program can't be started. */
       const runToEnd = Effect.fnUntraced(function* (
         command: string,
         args: ReadonlyArray<string>,
@@ -99,14 +98,14 @@ export class Programs extends Context.Service<
       ) {
         const program = findProgram(command, folders);
         if (program === undefined) {
-          return yield* Effect.fail(`spawn ${command} ENOENT: it is in no folder of PATH`);
+          return yield* Effect.fail(`spawn ${command} ENOENT: not found on PATH`);
         }
         const log =
           live === undefined ? undefined : liveLog(live.name, environment, yield* Clock.Clock);
         const stdout = new BoundedOutput(OUTPUT_LIMIT);
         const stderr = new BoundedOutput(FAILURE_LIMIT);
         const { child, exited } = yield* runningProgram(program, args, {
-          // Programs that it starts by name must not come from a job's environment either.
+          // Programs that it starts by name must not come from folders of jobs either.
           environment: { ...forPrograms, ...additions, PATH: folders.join(":") },
           directory,
           descriptor,

@@ -12,18 +12,18 @@ export interface SpawnOptions {
 
 export interface SpawnedProgram {
   readonly child: ChildProcess;
-  /** The exit code; undefined when a signal ended it. */
+  /** The exit code; undefined if it was killed by a signal. */
   readonly exited: Deferred.Deferred<number | undefined>;
-  /** Signals the program and all that it started in its process group. */
+  /** Sends a signal to the program's process group. */
   readonly signal: (name: NodeJS.Signals) => void;
 }
 
 /**
- * Starts a program with its own process group, so that a signal that is meant for the worker (Ctrl-C) does not end an
- * install half-way. Fails with Node's message if it can't be started.
+ * Starts a program in its own process group, so that Ctrl-C, which is meant for the worker, does not interrupt an
+ * install. Fails with Node's message if it can't be started.
  *
- * The `ChildProcess` of Effect 4.1 can't do this: its `additionalFds` are always new pipes, but a lock stays with a
- * program only if that inherits the worker's own descriptor.
+ * Effect's `ChildProcess` can't be used (as of 4.1): its `additionalFds` are always new pipes, but a program keeps a
+ * lock only if it inherits the worker's descriptor.
  */
 export const spawnProgram = (
   command: string,

@@ -21,13 +21,13 @@ const IMAGE_PYTHON = Setting.optionalText({
   fallback: "none: jobs see only what is in their own virtual environment",
 });
 
-/** The oldest Python that the runner supports is 3.9. */
+/** The runner supports Python 3.9 and newer. */
 const OLDEST_MINOR = 9;
 
-/** `python3` is the one that a machine's owner means; the others are for machines where that one is too old. */
+/** `python3` is the default of the machine; the others are tried if it is too old. */
 const CANDIDATES = ["python3", ...[14, 13, 12, 11, 10, 9].map((minor) => `python3.${minor}`)];
 
-/** No interpreter that could run jobs was found. */
+/** No interpreter was found that can run jobs. */
 export class PythonNotFound extends Schema.TaggedError<PythonNotFound>()("PythonNotFound", {
   tried: Schema.Array(Schema.String),
   reason: Schema.String,
@@ -39,13 +39,13 @@ export class PythonNotFound extends Schema.TaggedError<PythonNotFound>()("Python
 
 /** An interpreter on this machine. */
 export interface Interpreter {
-  /** The base interpreter's real file, outside of any virtual environment and behind any shim. */
+  /** The real file of the base interpreter, not that of a virtual environment or a shim. */
   readonly executable: string;
-  /** Changes when the file does, and is the same in every container of an image. */
+  /** Changes when the file changes; the same in all containers of an image. */
   readonly identity: string;
 }
 
-/** What an interpreter says of itself. */
+/** What an interpreter reports about itself. */
 const Facts = Schema.Struct({
   /** Such as `3.12.1`. */
   version: Schema.String,
@@ -64,7 +64,7 @@ print(json.dumps({
     "sitePackages": site.getsitepackages(),
 }))`;
 
-/** Interpreters bear their version in the name of their file: `python3.12`. */
+/** The minor version in a file name such as `python3.12`. */
 const minorInName = (executable: string): number | undefined => {
   const found = /python3\.(\d+)[a-z]*$/.exec(executable)?.[1];
   return found === undefined ? undefined : Number(found);
@@ -75,7 +75,7 @@ const minorOf = (version: string): number => {
   return major === 3 ? minor : -1;
 };
 
-/** A shim (a script that picks an interpreter) must be asked which one it stands for. */
+/** A shim (a script that selects an interpreter, as pyenv has) must be run to find the interpreter. */
 const isScript = Effect.fnUntraced(function* (files: FileSystem.FileSystem, file: string) {
   const handle = yield* files.open(file);
   const start = yield* handle.readAlloc(2);
@@ -88,7 +88,9 @@ const identify = Effect.fnUntraced(function* (files: FileSystem.FileSystem, exec
   return { executable, identity: `${executable} ${size} ${changed}` };
 });
 
-/** The first candidate that `examine` accepts; it returns a reason for the others. */
+const NOT_FOUND = "was not found";
+
+/** The first candidate that `examine` accepts; for the others it returns the reason. */
 const firstUsable = <E extends { readonly message: string }>(
   examine: (candidate: string) => Effect.Effect<Interpreter | string, E>,
 ) =>
@@ -103,19 +105,19 @@ const firstUsable = <E extends { readonly message: string }>(
     }
     return yield* new PythonNotFound({
       tried: candidates,
-      reason: reasons.find((reason) => !reason.endsWith("is not there")) ?? "none is there",
+      reason: reasons.find((reason) => !reason.endsWith(NOT_FOUND)) ?? "no interpreter was found",
     });
   });
 
-/** Finds the interpreters that this machine has for jobs, as far as possible without starting them. */
+/** Finds the interpreters for jobs on this machine, if possible without starting them. */
 export class Interpreters extends Context.Service<
   Interpreters,
   {
     /** The interpreter that virtual environments are built from. */
     readonly base: Effect.Effect<Interpreter, PythonNotFound>;
-    /** The interpreter whose packages the image offers, if any. */
+    /** The interpreter whose packages the image provides, if any. */
     readonly image: Effect.Effect<Option.Option<Interpreter>, PythonNotFound>;
-    /** Asks an interpreter. */
+    /** Runs an interpreter to get its version and folders. */
     readonly facts: (executable: string) => Effect.Effect<Facts, PythonNotFound>;
   }
 >()("worker-tetra/venv/Interpreters") {
@@ -145,7 +147,7 @@ export class Interpreters extends Context.Service<
 
       const examine = Effect.fnUntraced(function* (candidate: string) {
         const file = yield* pathOf(candidate);
-        if (Option.isNone(file)) return "is not there";
+        if (Option.isNone(file)) return NOT_FOUND;
         const real = yield* files.realPath(file.value);
         const minor = (yield* isScript(files, real)) ? undefined : minorInName(real);
         if (minor !== undefined) {
@@ -159,8 +161,8 @@ export class Interpreters extends Context.Service<
 
       const find = firstUsable(examine);
 
-      /** Its packages are those of its own virtual environment, so that its path must stay as it is. */
-      const ofImage = Effect.fnUntraced(function* (command: string) {
+      /** Keeps the path as it is: it determines the virtual environment whose packages are used. */
+      const imageInterpreter = Effect.fnUntraced(function* (command: string) {
         const { identity } = yield* find([command]);
         const executable = Option.getOrElse(yield* pathOf(command), () => command);
         return { executable, identity: `${executable} ${identity}` };
@@ -174,7 +176,7 @@ export class Interpreters extends Context.Service<
         image: yield* Effect.cached(
           Effect.suspend(() =>
             Option.isSome(imageChosen)
-              ? Effect.asSome(ofImage(imageChosen.value))
+              ? Effect.asSome(imageInterpreter(imageChosen.value))
               : Effect.succeedNone,
           ),
         ),

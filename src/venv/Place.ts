@@ -1,15 +1,15 @@
 import type { Option } from "effect";
 
-/** A folder that a worker can live in, with what follows from where it is. */
+/** A folder for a workspace: on the network volume or on the container's disk. */
 export interface Place {
-  /** The workspace: current directory of jobs, parent of the virtual environments. */
+  /** The workspace: current directory of jobs, and parent of `.venvs`. */
   readonly directory: string;
-  /** Other workers use it too, so it is locked before it is changed. */
+  /** Whether other workers use it too, so changes need a lock. */
   readonly shared: boolean;
-  /** Where caches are kept. */
+  /** The folder of the caches. */
   readonly caches: string;
-  /** Where RunPod's cached models are, if there are any. */
+  /** The folder of RunPod's cached models, if it exists. */
   readonly cachedModels: Option.Option<string>;
-  /** Caches are kept in this place, since the user's own folder for caches is not writable. */
+  /** Whether caches are here although the place is not shared, because the user's cache folder is not writable. */
   readonly keepsCaches?: boolean;
 }

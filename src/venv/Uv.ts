@@ -6,22 +6,22 @@ import { uvEnvironment } from "./uv/UvEnvironment.ts";
 import { DIRECTORY, type UvUnavailable } from "./uv/UvInstallation.ts";
 import { uvProgram } from "./uv/UvProgram.ts";
 
-/** How uv is to be run. */
+/** Options of a run of uv. */
 interface UvOptions {
   readonly environment: Readonly<Record<string, string>>;
-  /** Logs the output of uv line by line. */
+  /** Logs the output of uv live. */
   readonly live?: boolean;
-  /** An open file to inherit, so that a lock on it stays for as long as uv runs. */
+  /** An open file that uv inherits, so that a lock on it is kept until uv ends. */
   readonly descriptor?: number | undefined;
 }
 
-/** Runs uv, which is installed once for all workers of this user where it is missing. */
+/** Runs uv. If it is missing, installs it once for all workers of this user. */
 export class Uv extends Context.Service<
   Uv,
   {
     /** The command to run. */
     readonly command: Effect.Effect<string, UvUnavailable>;
-    /** Runs uv on a virtual environment; it ends with the worker where the system can do that. Returns its stdout. */
+    /** Runs uv and returns its stdout. Where `setpriv` is available, uv is killed when the worker ends. */
     readonly run: (
       args: ReadonlyArray<string>,
       options: UvOptions,

@@ -8,31 +8,31 @@ import { readSmallFile } from "../platform/files/SmallFile.ts";
 import type { Interpreter } from "./Interpreters.ts";
 import { LINKS } from "./image/ReplacedPackages.ts";
 
-/** A whole virtual environment has this file, written last: the list of requirements that are installed in it. */
+/** Written last, so its presence means that the venv is complete. Contains the list of installed requirements. */
 const COMPLETE = ".worker-tetra-complete";
 
-/** Marks a virtual environment that must not be activated any more. */
+/** Marks a venv that must no longer be activated. */
 const INVALID = ".worker-tetra-condemned";
 
-/** Marks an install that is running, or was when its worker was killed. */
+/** Marks a venv with a running install, or one that was interrupted because its worker was killed. */
 const INSTALLING = ".worker-tetra-installing";
 
-/** The permissions of the list of requirements: URLs among them may have credentials. */
+/** Permissions of the list of requirements, whose URLs may contain credentials. */
 const PRIVATE_FILE = 0o600;
 
-/** A virtual environment that is whole according to its files. */
+/** A virtual environment that is complete according to its files. */
 export interface Venv {
   /** Its folder, as Python reports it in `sys.prefix`. */
   readonly prefix: string;
   readonly python: string;
   /** Version of Python, such as `3.12.1`. */
   readonly version: string;
-  /** Later environments of one image have higher numbers. */
+  /** Newer venvs of the same image have higher numbers. */
   readonly number: number;
   readonly base: Interpreter;
 }
 
-/** The folder of an environment's packages. */
+/** The folder of a venv's packages. */
 export const sitePackages = (prefix: string, version: string): string => {
   const [major, minor] = version.split(".");
   return `${prefix}/lib/python${major}.${minor}/site-packages`;
@@ -50,10 +50,10 @@ type Files = FileSystem.FileSystem;
 const has = (files: Files, { prefix }: Venv, name: string): Effect.Effect<boolean> =>
   Effect.orElseSucceed(files.exists(join(prefix, name)), () => false);
 
-/** Whether an environment is still what it was. */
+/** Whether a venv is still complete and has the same version of Python. */
 const isComplete = (files: Files, venv: Venv): Effect.Effect<boolean> =>
   Effect.gen(function* () {
-    // `stat` follows links, so an interpreter that is gone shows here.
+    // `stat` follows links, so it fails if the base interpreter was removed.
     yield* files.stat(venv.python);
     yield* files.stat(join(venv.prefix, COMPLETE));
     const configuration = yield* readSmallFile(files, join(venv.prefix, "pyvenv.cfg"));
@@ -63,34 +63,34 @@ const isComplete = (files: Files, venv: Venv): Effect.Effect<boolean> =>
 const mark = (files: Files, { prefix }: Venv, name: string) =>
   replaceFile(files, join(prefix, name), "");
 
-/** Files in virtual environments that tell workers of all processes about their state. */
+/** Files in virtual environments that record their state for all workers. */
 export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
-  /** Writes the list of requirements, which makes an environment whole. */
+  /** Writes the list of requirements, which marks a venv as complete. */
   const markComplete = (prefix: string, requirements: ReadonlyArray<string>) =>
     replaceFile(files, join(prefix, COMPLETE), JSON.stringify(requirements), PRIVATE_FILE);
 
   return {
     isComplete: (venv: Venv) => isComplete(files, venv),
-    /** Whether it is whole and was not invalidated. */
+    /** Whether a venv is complete and was not invalidated. */
     isUsable: Effect.fnUntraced(function* (venv: Venv) {
       return (yield* isComplete(files, venv)) && !(yield* has(files, venv, INVALID));
     }),
     markComplete,
-    /** The requirements that are installed in an environment. */
+    /** The installed requirements. */
     requirements: ({ prefix }: Venv): Effect.Effect<ReadonlyArray<string>> =>
       readSmallFile(files, join(prefix, COMPLETE)).pipe(
         Effect.map((text) => Option.getOrElse(decodeRequirements(text), () => [])),
         Effect.orElseSucceed((): ReadonlyArray<string> => []),
       ),
-    /** From now on no worker activates this environment; processes that run from it are not affected. */
+    /** No worker activates the venv from now on. Processes that already use it are not affected. */
     invalidate: (venv: Venv): Effect.Effect<void> =>
       Effect.catch(mark(files, venv, INVALID), (error) =>
-        Effect.logDebug(`${venv.prefix} can't be marked: ${error.message}`),
+        Effect.logDebug(`Could not invalidate ${venv.prefix}: ${error.message}`),
       ),
-    /** Records that an install is running in an environment, which may be half done until `endInstall`. */
+    /** Records that an install is running. The venv may be incomplete until `endInstall`. */
     beginInstall: (venv: Venv): Effect.Effect<void, DiskFault> =>
       Effect.mapError(mark(files, venv, INSTALLING), diskFault(venv.prefix, "can't be written")),
-    /** Records that the install is done, and all requirements that are installed now. */
+    /** Records that the install is done, and all requirements that are installed afterwards. */
     endInstall: Effect.fn("Venv.endInstall")(function* (
       { prefix }: Venv,
       requirements: ReadonlyArray<string>,
@@ -100,11 +100,11 @@ export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
         Effect.mapError(diskFault(prefix, "can't be written")),
       );
     }),
-    /** Whether an install has begun and not ended. */
+    /** Whether an install is running or was interrupted. */
     isInstalling: (venv: Venv): Effect.Effect<boolean> => has(files, venv, INSTALLING),
-    /** Whether an environment has something else in place of packages of the image. */
+    /** Whether a venv has other versions of the image's packages. */
     replacesImage: (venv: Venv): Effect.Effect<boolean> => has(files, venv, LINKS),
-    /** When packages of an environment last came or went, in milliseconds; none when it can't be seen. */
+    /** When packages were last added or removed, in milliseconds since the epoch; none if unknown. */
     changedAt: (venv: Venv): Effect.Effect<Option.Option<number>> =>
       files.stat(sitePackages(venv.prefix, venv.version)).pipe(
         Effect.map(({ mtime }) => Option.map(mtime, (date) => date.getTime())),

@@ -17,29 +17,29 @@ export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnav
 export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
 
 /**
- * Virtual environments under `.venvs`, numbered for each interpreter and image: built under a temporary name, and
- * published by the link `.venv` when they are whole.
+ * Virtual environments in `.venvs`, numbered per interpreter and image. They are built under a temporary name and
+ * published by the link `.venv` when complete.
  */
 export class VenvBuilder extends Context.Service<
   VenvBuilder,
   Omit<VenvRecords, "markComplete"> & {
-    /** The newest whole environment of this image. Starts no process. */
+    /** The newest usable venv of this image. Starts no process. */
     readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
-    /** All whole environments of this image, the newest first. */
+    /** All usable venvs of this image, newest first. */
     readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
     /**
-     * Builds a new environment that has these requirements too, and makes `.venv` lead to it; whoever shares
-     * the place must hold its lock.
+     * Builds a new venv with these requirements in addition to the base packages, and links `.venv` to it. In a
+     * shared place the caller must hold the lock.
      */
     readonly build: (
       place: Place,
       requirements: ReadonlyArray<string>,
-      /** Whether downloads may be kept in uv's cache; true by default. */
+      /** Whether uv may cache downloads; true by default. */
       cache?: boolean,
     ) => Effect.Effect<Venv, VenvError>;
-    /** Makes `.venv` lead to an environment. */
+    /** Links `.venv` to a venv. */
     readonly publish: (place: Place, venv: Venv) => Effect.Effect<void, DiskFault>;
-    /** Environments of this image that can be removed if nobody runs from them. */
+    /** Venvs of this image that can be removed if no worker uses them. */
     readonly surplus: (place: Place) => Effect.Effect<ReadonlyArray<Venv>>;
   }
 >()("worker-tetra/venv/VenvBuilder") {
@@ -61,7 +61,7 @@ export class VenvBuilder extends Context.Service<
         const parent = venvsFolder(place);
         yield* files
           .makeDirectory(parent, { recursive: true })
-          .pipe(Effect.mapError(diskFault(parent, "can't be made")));
+          .pipe(Effect.mapError(diskFault(parent, "can't be created")));
         const [newest] = yield* list(place);
         const number = (newest?.number ?? 0) + 1;
         const venv = yield* buildNumbered(place, own, number, requirements, cache);

@@ -8,27 +8,27 @@ import type { Venv, VenvRecords } from "./Venv.ts";
 import { formatVenvName, parseVenvName, type VenvName } from "./VenvNames.ts";
 import type { VenvSource } from "./VenvSource.ts";
 
-/** Virtual environments that differ in what jobs required, kept side by side so that none is built again and again. */
+/** Venvs with different requirements are kept, so that jobs that alternate between them cause no rebuilds. */
 const MAX_KEPT = 8;
 
-/** The folder of a place's virtual environments. */
+/** The folder of all venvs of a place. */
 export const venvsFolder = ({ directory }: Place): string => join(directory, ".venvs");
 
-/** A virtual environment of this worker's image, by its name. */
+/** The venv with this name. */
 export const venvAt = (place: Place, name: VenvName, { base }: VenvSource): Venv => {
   const prefix = join(venvsFolder(place), formatVenvName(name));
   const { version, number } = name;
   return { prefix, python: join(prefix, "bin", "python"), version, number, base };
 };
 
-/** Finds the virtual environments of this worker's image without starting a process. */
+/** Finds the venvs of this worker's image without starting a process. */
 export const venvFinder = Effect.fnUntraced(function* (
   source: Effect.Effect<VenvSource, PythonNotFound>,
   { isUsable }: VenvRecords,
 ) {
   const files = yield* FileSystem.FileSystem;
 
-  /** All with a fitting name, the newest first. */
+  /** All venvs with the fingerprint of this image, usable or not, newest first. */
   const list = Effect.fnUntraced(function* (place: Place) {
     const own = yield* source;
     const names = yield* Effect.orElseSucceed(

@@ -8,7 +8,7 @@ import { diskFault } from "../platform/files/DiskFault.ts";
 import type { Place } from "./Place.ts";
 import type { Venv } from "./Venv.ts";
 
-/** Makes the link `.venv` of a place lead to a virtual environment. */
+/** Links `.venv` of a place to a venv. */
 export const publish = Effect.fn("VenvBuilder.publish")(function* (
   files: FileSystem.FileSystem,
   { directory }: Place,
@@ -23,9 +23,9 @@ export const publish = Effect.fn("VenvBuilder.publish")(function* (
     link,
     Effect.fnUntraced(function* (temporary) {
       yield* files.symlink(target, temporary);
-      // A folder in the link's place was made by another worker program: it is kept under another name.
+      // A folder instead of a link was created by another worker program: keep it under another name.
       const isFolder = Option.isNone(current) && (yield* files.exists(link));
       if (isFolder) yield* files.rename(link, `${link}.replaced-${randomUUID()}`);
     }),
-  ).pipe(Effect.mapError(diskFault(link, "can't be made a link")));
+  ).pipe(Effect.mapError(diskFault(link, "can't be created as a link")));
 });

@@ -1,11 +1,11 @@
-/** Folders whose names start with this are being built; nobody uses them. */
+/** Prefix of folders of venvs that are being built. They are not in use. */
 export const BUILDING = ".building-";
 
-/** What the name of a virtual environment's folder says. */
+/** The parts of the name of a venv's folder. */
 export interface VenvName {
   /** Version of Python, such as `3.12.1`. */
   readonly version: string;
-  /** Of the interpreter and the image that it was built from. */
+  /** Fingerprint of the interpreter and the image that it was built from. */
   readonly fingerprint: string;
   readonly number: number;
 }
@@ -15,7 +15,7 @@ const NAME = /^([\d.]+)-([0-9a-f]+)-(\d+)$/;
 export const formatVenvName = ({ version, fingerprint, number }: VenvName): string =>
   `${version}-${fingerprint}-${number}`;
 
-/** Undefined for a folder that is no virtual environment of a worker. */
+/** Undefined if the name is not that of a venv. */
 export const parseVenvName = (name: string): VenvName | undefined => {
   const [, version, fingerprint, number] = NAME.exec(name) ?? [];
   return version === undefined || fingerprint === undefined

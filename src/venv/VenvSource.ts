@@ -8,8 +8,8 @@ import { BASE_PACKAGES } from "./build/BasePackages.ts";
 const FINGERPRINT_LENGTH = 8;
 
 /**
- * What this worker builds virtual environments from. Those with another fingerprint belong to another image, whose
- * workers may still run during a rolling release: they are neither used nor removed.
+ * The interpreters that this worker builds venvs from, and their fingerprint. Venvs with another fingerprint belong to
+ * another image, whose workers may still run during a rolling release: they are neither used nor removed.
  */
 export const venvSource = Effect.gen(function* () {
   const interpreters = yield* Interpreters;

@@ -8,17 +8,17 @@ import { readSmallFile } from "../platform/files/SmallFile.ts";
 /** Marks a folder as a cache: https://bford.info/cachedir/ */
 const TAG = "CACHEDIR.TAG";
 
-/** A tag starts with these 43 characters. */
+/** The first 43 characters of every tag file. */
 const SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55";
 
-/** Whether a folder is marked as a cache. The folder and its tag must not be links. */
+/** Whether a folder is marked as a cache. Fails or returns false if the folder or its tag is a link. */
 export const isCache = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folder: string) {
   const { type } = yield* files.lstat(folder);
   if (type !== "Directory") return false;
   return (yield* readSmallFile(files, join(folder, TAG))).startsWith(SIGNATURE);
 });
 
-/** Creates a folder for a cache and marks it; an existing folder is not marked, since it may be something else. */
+/** Creates and marks a cache folder. An existing folder is not marked, since it may not be a cache. */
 export const makeCache = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folder: string,
@@ -28,6 +28,6 @@ export const makeCache = Effect.fnUntraced(function* (
   yield* replaceFile(
     files,
     join(folder, TAG),
-    `${SIGNATURE}\n# A cache of worker-tetra: what is in it can be fetched or made again.\n`,
+    `${SIGNATURE}\n# A cache of worker-tetra. Its content can be downloaded or built again.\n`,
   );
 });

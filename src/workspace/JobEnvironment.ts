@@ -9,8 +9,8 @@ type Variables = Readonly<Record<string, string>>;
 type IsSet = (name: string) => boolean;
 
 /**
- * Where Hugging Face libraries of all ages keep what they fetch. They derive one of these from another, so
- * one that the user has set rules out ours that would overrule it.
+ * Cache folders of old and new Hugging Face libraries, which derive some of these variables from others. A default
+ * that would override a variable that the user has set is left out.
  */
 const hubVariables = (caches: string, isSet: IsSet): Variables => {
   if (isSet("HF_HOME")) return {};
@@ -38,15 +38,15 @@ const compileVariables = (caches: string): Variables => ({
 });
 
 /**
- * The environment of user code: that of programs, with the workspace's additions. It is made from the start
- * each time, so that nothing adds up over calls. What the user has set stays as set.
+ * Environment variables of user code: those of programs, and the workspace's additions. Variables that the user has
+ * set are not changed.
  */
 export const jobEnvironment = (
   { forPrograms, has }: Environment["Service"],
   { caches, shared, cachedModels, keepsCaches = shared }: Place,
   prefix: string,
 ): Variables => {
-  // On a machine of one's own the libraries' usual folders serve better, unless there are models to be found.
+  // Without a volume the libraries use their default folders, unless there are cached models to link.
   const additions: Variables = {
     UV_LINK_MODE: LINK_MODE,
     ...(keepsCaches ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),

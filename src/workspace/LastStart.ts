@@ -7,7 +7,7 @@ import { readSmallFile } from "../platform/files/SmallFile.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
 import type { Place } from "../venv/Place.ts";
 
-/** What a worker found and did when it came to a workspace. */
+/** How a worker prepared a workspace. */
 const Start = Schema.Struct({
   /** ISO 8601 in UTC. */
   at: Schema.String,
@@ -15,29 +15,29 @@ const Start = Schema.Struct({
   worker: Schema.String,
   workspace: Schema.String,
   shared: Schema.Boolean,
-  /** The virtual environment's name, and its Python's version. */
+  /** Name of the virtual environment, and its version of Python. */
   environment: Schema.String,
   python: Schema.String,
-  /** Whether it was there already, and if not, who made it. */
+  /** How the worker got the virtual environment: an `Origin`. */
   origin: Schema.String,
   seconds: Schema.Finite,
-  /** Why the network volume did not serve, where it was tried first. */
+  /** Why the network volume was not used, if that was tried. */
   trouble: Schema.NullOr(Schema.String),
 });
 export type Start = typeof Start.Type;
 
 const decode = Schema.decodeUnknownOption(Schema.fromJsonString(Start));
 
-/** The file in a workspace; when it was written says when the workspace was last used. */
+/** File in a workspace. Its modification time is the time of the last use. */
 export const LAST_START = ".last-start.json";
 
-/** Word in a workspace of the worker that came to it last, for people who look for what went wrong. */
+/** A record of the last start in a workspace, for troubleshooting. */
 export class LastStart extends Context.Service<
   LastStart,
   {
-    /** Leaves word; where that can't be done, nothing is lost but the word. */
+    /** Writes the record. A failure is only logged. */
     readonly write: (place: Place, start: Omit<Start, "at" | "worker">) => Effect.Effect<void>;
-    /** What the last worker left. */
+    /** Reads the record of the last worker. */
     readonly read: (place: Place) => Effect.Effect<Option.Option<Start>>;
   }
 >()("worker-tetra/workspace/LastStart") {
@@ -54,11 +54,13 @@ export class LastStart extends Context.Service<
             const text = JSON.stringify({ at, worker: manifest.version, ...start });
             yield* replaceFile(files, fileOf(place), text);
           },
-          Effect.catch((error) => Effect.logDebug(`No word of this start: ${error.message}`)),
+          Effect.catch((error) =>
+            Effect.logDebug(`Could not write ${LAST_START}: ${error.message}`),
+          ),
         ),
         read: (place) =>
           readSmallFile(files, fileOf(place)).pipe(
-            // Anybody who can write there could have written it, and it is shown in a terminal.
+            // Jobs can write to the file, and its content is printed to a terminal.
             Effect.map((text) => decode(withoutControls(text).replaceAll(/\\u[0-9a-f]{4}/gi, " "))),
             Effect.orElseSucceed(Option.none<Start>),
           ),

@@ -16,22 +16,22 @@ export const ENDPOINT_ID = Setting.text({
   fallback: "default",
 });
 
-/** RunPod mounts the models that it caches here, below the volume's path, with or without a volume. */
+/** RunPod mounts cached models here below the volume's path, with or without a volume. */
 const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
 
-/** There is a network volume, and it can't be used. */
+/** A network volume exists but can't be used. */
 export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
   "VolumeNotWritable",
   { path: Schema.String, fault: DiskFault },
 ) {
   override get message(): string {
-    return `The network volume can't be used. ${this.fault.message} Until then every worker builds its environment on its own disk, and nothing persists.`;
+    return `The network volume can't be used. ${this.fault.message} Until this is fixed, each worker builds its virtual environment on the container's disk, and nothing persists.`;
   }
 }
 
 const endpointFolder = Effect.gen(function* () {
   const id = yield* ENDPOINT_ID.value;
-  // Nothing that could be a path: the id names a folder beside those of other endpoints.
+  // The id is the name of a folder, so it must not contain path separators or be `..`.
   if (/^[A-Za-z0-9_-]{1,128}$/.test(id)) return id;
   const { name: setting, expected, fallback } = ENDPOINT_ID;
   return yield* new Setting.SettingInvalid({ setting, expected, fallback, given: id });
@@ -43,48 +43,48 @@ const isDirectory = (files: FileSystem.FileSystem, folder: string) =>
     Effect.orElseSucceed(() => false),
   );
 
-/** Whether there is nothing but RunPod's cached models below a path, which are mounted there without a volume too. */
+/** Whether a folder contains only RunPod's cached models. These are mounted without a volume too. */
 const hasOnlyModels = (files: FileSystem.FileSystem, root: string) =>
   Effect.map(
     Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
     (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
   );
 
-/** Whether another disk is mounted at a path. */
+/** Whether a path is a mount point. */
 const isMount = (files: FileSystem.FileSystem, root: string) =>
   Effect.all([files.stat(root), files.stat(dirname(root))]).pipe(
     Effect.map(([own, parent]) => own.dev !== parent.dev),
     Effect.orElseSucceed(() => false),
   );
 
-/** Whether there is a network volume; fails if there is one that can't be used. */
+/** Whether there is a network volume. Fails if it can't be used. */
 const hasVolume = Effect.fn("Volume.shared")(function* (
   files: FileSystem.FileSystem,
   root: string,
 ) {
-  // Only a missing folder means that there is no volume: a disconnected volume still has its folder.
+  // Only a missing folder means that there is no volume: `stat` of a disconnected volume fails with other codes.
   const kind = yield* Effect.result(files.stat(root));
   if (kind._tag === "Failure") {
-    const fault = diskFault(root, "can't be looked at")(kind.failure);
+    const fault = diskFault(root, "can't be accessed")(kind.failure);
     if (["ENOENT", "ENOTDIR"].includes(fault.code)) return false;
     return yield* new VolumeNotWritable({ path: root, fault });
   }
   if (kind.success.type !== "Directory") return false;
   const onlyModels = yield* hasOnlyModels(files, root);
-  // A new volume holds nothing else either, but is on a disk of its own.
+  // A new volume may contain only cached models too, but it is a mount point.
   if (onlyModels && !(yield* isMount(files, root))) return false;
   const writable = yield* Effect.result(probeWrite(files, root));
   if (writable._tag === "Success") return true;
   return onlyModels ? false : yield* new VolumeNotWritable({ path: root, fault: writable.failure });
 });
 
-/** Finds out where a worker can have its workspace: on the endpoint's network volume, and on its own disk. */
+/** Finds the places for a workspace: on the endpoint's network volume, and on the container's disk. */
 export class Volume extends Context.Service<
   Volume,
   {
-    /** On the network volume; none where there is no volume. */
+    /** On the network volume; none if there is no volume. */
     readonly shared: Effect.Effect<Option.Option<Place>, VolumeNotWritable>;
-    /** On the container's own disk. */
+    /** On the container's disk. */
     readonly own: Place;
   }
 >()("worker-tetra/workspace/Volume") {

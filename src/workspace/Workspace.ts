@@ -16,7 +16,7 @@ import { Volume } from "./Volume.ts";
 import { type Activation, activation } from "./activation/Activation.ts";
 import { type Preparing, preparation } from "./preparation/Preparation.ts";
 
-/** What grows in the folder of caches; the workspaces of all endpoints are there too. */
+/** Folders that take up space in the folder of caches, where on a volume the workspaces of all endpoints are too. */
 export const CACHES = [
   "runtimes",
   ".uv-cache",
@@ -26,7 +26,7 @@ export const CACHES = [
   ".apt-cache",
 ] as const;
 
-/** How full the disks of some places are, and with what, in lines. */
+/** Free space of the disks of some places, and sizes of the folders on them, one per line. */
 const reportUsage = (disks: DiskUsage["Service"], places: ReadonlySet<Place>) =>
   Effect.map(
     Effect.forEach(places, ({ directory, caches }) =>
@@ -39,7 +39,7 @@ const reportUsage = (disks: DiskUsage["Service"], places: ReadonlySet<Place>) =>
   );
 
 /** Replaces the active virtual environment by a new one with the same requirements. */
-const replacing = (
+const rebuilding = (
   venvs: VenvBuilder["Service"],
   { active, deactivate }: Activation,
   { prepare, prepareIn }: Preparing,
@@ -49,7 +49,7 @@ const replacing = (
     if (Option.isNone(broken)) return yield* prepare();
     const { place, prepared } = broken.value;
     yield* Effect.logWarning(
-      `The virtual environment ${prepared.prefix} is broken (${evidence}); a new one takes its place`,
+      `The virtual environment ${prepared.prefix} is broken (${evidence}); building a new one`,
     );
     const requirements = yield* venvs.requirements(prepared.venv);
     yield* venvs.invalidate(prepared.venv);
@@ -58,35 +58,36 @@ const replacing = (
   });
 
 /**
- * The folder, virtual environment and variables of jobs: found or made on first need, checked again cheaply after
- * that. The endpoint's network volume is preferred; where it can't be used, the container's disk is.
+ * The folder, virtual environment and environment variables of jobs: found or created on first use, then only checked.
+ * Prefers the endpoint's network volume and falls back to the container's disk if the volume can't be used.
  */
 export class Workspace extends Context.Service<
   Workspace,
   {
+    /** Returns the active workspace, and prepares it if necessary. */
     readonly ready: Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** Replaces the current virtual environment, against which there is evidence, by a new one. */
+    /** Replaces the active virtual environment by a new one; `evidence` says why it is considered broken. */
     readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** All virtual environments of this image in the workspace, the newest first. */
+    /** All virtual environments of this image in the workspace, newest first. */
     readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
-    /** Makes another virtual environment the current one; none if it was removed or invalidated. */
+    /** Activates another virtual environment; none if it was removed or invalidated. */
     readonly activate: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
-    /** Builds a virtual environment that has these requirements, and activates it. */
+    /** Builds a virtual environment with these requirements, and activates it. */
     readonly extend: (
       requirements: ReadonlyArray<string>,
-      /** Whether downloads may be kept in uv's cache; true by default. */
+      /** Whether uv may cache downloads; true by default. */
       cache?: boolean,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** The same on the container's own disk, which this worker then uses until it ends. */
+    /** The same on the container's disk, which this worker then uses until it ends. */
     readonly fallBackToOwnDisk: (
       requirements: ReadonlyArray<string>,
     ) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /**
-     * To be called after packages were added to a virtual environment: returns it with a new generation, which
-     * `ready` has from then on too if that environment is the current one.
+     * Must be called after packages were added to a virtual environment. Returns it with a new generation, as `ready`
+     * does afterwards if it is the active one.
      */
     readonly packagesAdded: (prepared: PreparedWorkspace) => Effect.Effect<PreparedWorkspace>;
-    /** How full the disks are that it can use, and with what, in lines. */
+    /** Free space of its disks, and sizes of the folders on them, one per line. */
     readonly usage: Effect.Effect<string>;
   }
 >()("worker-tetra/workspace/Workspace") {
@@ -100,7 +101,6 @@ export class Workspace extends Context.Service<
       const { active, activate, deactivate } = activating;
       const preparing = yield* preparation(activating);
       const { prepare, buildIn } = preparing;
-      /** One change of the active workspace at a time. */
       const { withPermit: exclusively } = Semaphore.makeUnsafe(1);
 
       const currentPlace = Effect.map(
@@ -113,7 +113,7 @@ export class Workspace extends Context.Service<
       );
 
       const checkOrPrepare = Effect.gen(function* () {
-        // Another call may have prepared it while this one waited.
+        // Another fiber may have prepared the workspace while this one waited for the permit.
         const checked = yield* active.check();
         if (Option.isSome(checked)) return checked.value;
         yield* deactivate;
@@ -125,7 +125,7 @@ export class Workspace extends Context.Service<
         return Option.isSome(checked) ? checked.value : yield* exclusively(checkOrPrepare);
       });
 
-      const replaceBroken = replacing(venvs, activating, preparing);
+      const replaceBroken = rebuilding(venvs, activating, preparing);
       const activateInPlace = Effect.fnUntraced(function* (venv: Venv) {
         const place = yield* currentPlace;
         if (Option.isNone(place) || !(yield* venvs.isUsable(venv))) return Option.none();

@@ -97,7 +97,7 @@ describe("BlockingLock", () => {
         waited: 7,
         holder: "the other worker",
       });
-      assert.include(error.message, "longer than 7 seconds (holder: the other worker)");
+      assert.include(error.message, "more than 7 seconds (holder: the other worker)");
       assert.include(error.message, "WORKSPACE_INIT_TIMEOUT");
       assert.deepStrictEqual(locks.held(FILE), ["exclusive"]);
       assert.strictEqual(yield* count("workspace_lock_timed_out"), timedOut + 1);

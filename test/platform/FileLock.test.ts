@@ -295,12 +295,12 @@ describe("a file lock of the system", () => {
     [
       "a link to a file",
       (path: string) => symlinkSync(`${path}.foreign`, path),
-      /a symbolic link on the way/,
+      /contains a symbolic link/,
     ],
     [
       "a link to nothing",
       (path: string) => symlinkSync(`${path}.missing`, path),
-      /a symbolic link on the way/,
+      /contains a symbolic link/,
     ],
     ["a pipe", (path: string) => execFileSync("mkfifo", [path]), /not a regular file/],
     ["a folder", (path: string) => mkdirSync(path), /folder|EISDIR/],
@@ -420,7 +420,7 @@ describe("a file lock of the system", () => {
     );
 
     it.effect.each([
-      ["ends in a way that is not known", "#!/bin/sh\nexit 3\n", /ended with 3$/],
+      ["ends in a way that is not known", "#!/bin/sh\nexit 3\n", /exited with 3$/],
       ["can't be started", "#!/nonexistent\n", /ENOENT/],
     ] as const)("fails where the program %s", ([, flock, words]) =>
       withPrograms({ flock }, (path) =>

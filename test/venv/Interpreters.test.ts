@@ -111,7 +111,7 @@ describe("Python", () => {
   });
 
   it.effect.each([
-    ["none is there", {}],
+    ["no interpreter was found", {}],
     ["python3.8 is Python 3.8", { "/usr/bin/python3.8": "ELF" }],
     ["is Python 3.7.16", { "/usr/bin/python3.8": "#!x" }],
     ["does not run", { "/usr/bin/python3.8": { link: "/gone" } }],
@@ -126,7 +126,10 @@ describe("Python", () => {
       const error = yield* Effect.flip(base);
       assert.strictEqual(error._tag, "PythonNotFound");
       assert.deepStrictEqual(error.tried, [name]);
-      assert.include(error.message, reason === "does not run" ? "none is there" : reason);
+      assert.include(
+        error.message,
+        reason === "does not run" ? "no interpreter was found" : reason,
+      );
       assert.include(error.message, "Install Python 3.9 or newer, or set WORKER_PYTHON");
     }).pipe(provide);
   });

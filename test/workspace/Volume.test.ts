@@ -88,12 +88,12 @@ describe("Volume", () => {
 
   it.effect.each([
     ["EROFS", "it is mounted read-only (EROFS). Mount it writable."],
-    ["EDQUOT", "the volume's quota is used up (EDQUOT). Remove what is not needed"],
+    ["EDQUOT", "the volume's quota is exceeded (EDQUOT). Delete files"],
     ["ENOSPC", "there is no space left (ENOSPC)"],
     ["EACCES", "access is denied (EACCES)"],
     ["EPERM", "access is denied (EPERM)"],
     ["EIO", "the disk failed (EIO)"],
-    ["ESTALE", "the network file system lost it (ESTALE). Mount the volume again."],
+    ["ESTALE", "the network file system has a stale file handle (ESTALE). Mount the volume again."],
   ] as const)("that can't be written to is an error that says why: %s", ([code, words]) => {
     const { provide } = setUp({
       planted: { "/runpod-volume/runtimes": null },

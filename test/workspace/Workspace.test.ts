@@ -171,9 +171,9 @@ describe("Workspace", () => {
       assert.strictEqual(yield* worker.ready, prepared);
       const [warning = ""] = machine.warnings();
       assert.lengthOf(machine.warnings(), 1);
-      assert.include(warning, `${LOCK} is locked by another worker for longer than 30 seconds`);
+      assert.include(warning, `${LOCK} has been locked by another worker for more than 30 seconds`);
       assert.include(warning, "another worker)");
-      assert.include(warning, "This worker goes on in /own");
+      assert.include(warning, "Falling back to /own on the container's disk");
     }).pipe(Effect.scoped, machine.provide);
   });
 
@@ -221,7 +221,7 @@ describe("Workspace", () => {
       const error = yield* Effect.flip(worker.fallBackToOwnDisk(["one"]));
       assert.strictEqual(
         error.message,
-        "/own can't be made: it is mounted read-only (EROFS). Mount it writable.",
+        "/own can't be created: it is mounted read-only (EROFS). Mount it writable.",
       );
       assert.strictEqual((yield* worker.ready).directory, VOLUME);
     }).pipe(Effect.scoped, machine.provide);
@@ -270,7 +270,7 @@ describe("Workspace", () => {
         { method: "makeDirectory", code: "EACCES", path: /^\/(own|runpod-volume)/ },
       ]);
       const error = yield* Effect.flip(worker.ready);
-      assert.include(error.message, "/own can't be made: access is denied (EACCES)");
+      assert.include(error.message, "/own can't be created: access is denied (EACCES)");
     }).pipe(Effect.scoped, machine.provide);
   });
 
@@ -351,7 +351,7 @@ describe("Workspace", () => {
         yield* (yield* machine.worker()).ready;
         assert.strictEqual(machine.memory.show()["/app/.venv/bin/python"], "theirs");
         assert.deepStrictEqual(machine.warnings(), [
-          "/app/.venv is a folder of its own and stays as it is",
+          "/app/.venv is not a link: leaving it unchanged",
         ]);
       }).pipe(Effect.scoped, machine.provide);
     });
@@ -372,7 +372,7 @@ describe("Workspace", () => {
         ]);
         yield* worker.ready;
         assert.lengthOf(machine.warnings(), 1);
-        assert.include(machine.warnings()[0], "/app/.venv can't be made a link");
+        assert.include(machine.warnings()[0], "/app/.venv can't be created as a link");
       }).pipe(Effect.scoped, machine.provide);
     });
 

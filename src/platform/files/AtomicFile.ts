@@ -3,9 +3,9 @@ import { randomUUID } from "node:crypto";
 import { Effect, type FileSystem, type PlatformError } from "effect";
 
 /**
- * Puts a file or a link in the place of whatever is at the path, so that nobody sees half of it: `create` makes it
- * under a temporary name in the same folder, which is then renamed. The temporary name is unpredictable, so nobody
- * can have put a link there. Folders are not replaced this way, since rename refuses a target that is not empty.
+ * Replaces a file or a link atomically: `create` makes it under a temporary name in the same folder, then it is
+ * renamed. The temporary name is unpredictable, so no other process can put a link there first. Folders can't be
+ * replaced this way, since rename fails if the target is not empty.
  */
 export const replaceAtomically = <E, R>(
   files: FileSystem.FileSystem,
@@ -20,7 +20,7 @@ export const replaceAtomically = <E, R>(
     );
   });
 
-/** Replaces whatever is at the path by a file with this content. */
+/** Replaces a file or a link by a file with this content. */
 export const replaceFile = (
   files: FileSystem.FileSystem,
   path: string,
@@ -33,7 +33,7 @@ export const replaceFile = (
   );
 };
 
-/** Replaces whatever is at the path, unless it is a folder, by a symbolic link. */
+/** Replaces a file or a link by a symbolic link. Fails for a folder. */
 export const replaceLink = (
   files: FileSystem.FileSystem,
   path: string,

@@ -2,16 +2,16 @@ import { Schema } from "effect";
 
 import { codeOf } from "../ErrorCode.ts";
 
-const FULL = "Free some space, or take a larger disk";
-const DESCRIPTORS = "Raise the limit of open files (ulimit -n), or run fewer jobs side by side";
+const FULL = "Free some space, or use a larger disk";
+const DESCRIPTORS = "Raise the limit of open files (ulimit -n), or run fewer jobs at the same time";
 const HEALTH = "Check the health of the machine or the volume";
 const REMOUNT = "Mount the volume again";
 const PERMISSION = "Allow the worker's user to write there";
 
-/** What the system says, and what can be done about it. */
+/** For each error code: the reason in words, and what to do about it. */
 const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>> = {
   ENOSPC: ["there is no space left", FULL],
-  EDQUOT: ["the volume's quota is used up", "Remove what is not needed, or enlarge the volume"],
+  EDQUOT: ["the volume's quota is exceeded", "Delete files, or enlarge the volume"],
   EROFS: ["it is mounted read-only", "Mount it writable"],
   EACCES: ["access is denied", PERMISSION],
   EPERM: ["access is denied", PERMISSION],
@@ -19,37 +19,37 @@ const ADVICE: Readonly<Record<string, readonly [reason: string, advice: string]>
   ENXIO: ["the disk failed", HEALTH],
   ENODEV: ["the disk failed", HEALTH],
   EUCLEAN: ["the disk failed", HEALTH],
-  ETIMEDOUT: ["the network file system does not answer", HEALTH],
-  ESTALE: ["the network file system lost it", REMOUNT],
+  ETIMEDOUT: ["the network file system does not respond", HEALTH],
+  ESTALE: ["the network file system has a stale file handle", REMOUNT],
   ENOTCONN: ["the network file system is not connected", REMOUNT],
   EHOSTDOWN: ["the network file system is not connected", REMOUNT],
   ELOOP: [
-    "there is a symbolic link on the way, and links are not followed there",
-    "Put a real file or folder in its place",
+    "the path contains a symbolic link, and links are not followed there",
+    "Replace the link by a real file or folder",
   ],
-  ENOTDIR: ["a part of the path is not a folder", "Move away what is in its place"],
+  ENOTDIR: ["a part of the path is not a folder", "Move that file away"],
   EMLINK: [
-    "the file has a second name (a hard link), so it may be somebody else's",
-    "Remove it; the worker creates it again",
+    "the file has another hard link, so it may belong to another user or endpoint",
+    "Delete it; the worker creates it again",
   ],
   ENAMETOOLONG: ["its path is too long", "Choose a folder with a shorter path"],
   EMFILE: ["the worker has too many open files", DESCRIPTORS],
   ENFILE: ["the machine has too many open files", DESCRIPTORS],
   EFBIG: ["the file is larger than this disk allows", "Choose another disk, or raise its limit"],
-  EXDEV: ["another file system is mounted in it", "Unmount that first"],
+  EXDEV: ["another file system is mounted in it", "Unmount it first"],
   EBUSY: [
     "it is in use, or something is mounted there",
     "Unmount it, or stop the process that uses it",
   ],
-  ENOENT: ["it is not there", "Make the folder, or correct the path"],
+  ENOENT: ["it does not exist", "Create the folder, or correct the path"],
 };
 
-/** A disk does not do what is needed of it. */
+/** An operation on a disk failed. */
 export class DiskFault extends Schema.TaggedError<DiskFault>()("DiskFault", {
   path: Schema.String,
-  /** The system's name of the fault, such as ENOSPC. */
+  /** The system's error code, such as ENOSPC. */
   code: Schema.String,
-  /** What was being done, as in "can't be written". */
+  /** The failed operation as a predicate, such as "can't be written". */
   problem: Schema.String,
   detail: Schema.String,
 }) {
@@ -59,7 +59,7 @@ export class DiskFault extends Schema.TaggedError<DiskFault>()("DiskFault", {
   }
 }
 
-/** Effect's file system tells most of these apart only in the cause of its error. */
+/** Converts errors of Node and of Effect's file system, which has most error codes only in the cause. */
 export const diskFault =
   (path: string, problem: string) =>
   (error: unknown): DiskFault => {

@@ -4,10 +4,10 @@ import { ByteSize, Context, Duration, Effect, Layer, Option } from "effect";
 
 import { Programs } from "../Programs.ts";
 
-/** Counting a big folder on a network volume can take very long. */
-const MAX_COUNTING_TIME = Duration.seconds(20);
+/** Measuring a large folder on a network volume can take very long. */
+const SIZE_TIMEOUT = Duration.seconds(20);
 
-/** A number of bytes as people read it, such as `1.5 GB`. */
+/** Formats a number of bytes, such as `1.5 GB`. */
 export const formatBytes = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(BigInt(bytes)), {
     system: "decimal",
@@ -31,15 +31,15 @@ const space = (folder: string) =>
     ),
   );
 
-/** How full disks are, and with what. */
+/** Free space of disks and sizes of folders. */
 export class DiskUsage extends Context.Service<
   DiskUsage,
   {
-    /** The disk that a folder is on; none where that can't be seen. Quotas do not show in it. */
+    /** Space of the disk that a folder is on, without regard to quotas; none if it is unknown. */
     readonly space: (folder: string) => Effect.Effect<Option.Option<Space>>;
-    /** What a folder holds, in bytes; none where it is not there, or too big to be counted soon. */
+    /** Size of a folder in bytes; none if it does not exist or measuring takes too long. */
     readonly size: (folder: string) => Effect.Effect<Option.Option<number>>;
-    /** A line for the disk of a folder, and one for each of the given folders on it that are there. */
+    /** One line for the disk of a folder, and one for each of the given folders that exist. */
     readonly report: (disk: string, folders: ReadonlyArray<string>) => Effect.Effect<string>;
   }
 >()("worker-tetra/platform/files/DiskUsage") {
@@ -52,8 +52,14 @@ export class DiskUsage extends Context.Service<
         programs.run("du", ["-sk", "--", folder]).pipe(
           Effect.map((line) => Number.parseInt(line, 10) * 1024),
           Effect.filterOrFail(Number.isFinite),
-          Effect.timeout(MAX_COUNTING_TIME),
+          Effect.timeout(SIZE_TIMEOUT),
           Effect.option,
+        );
+
+      const sizeLine = (folder: string) =>
+        Effect.map(
+          size(folder),
+          Option.map((bytes) => `  ${folder}: ${formatBytes(bytes)}`),
         );
 
       const report = Effect.fn("DiskUsage.report")(function* (
@@ -61,17 +67,12 @@ export class DiskUsage extends Context.Service<
         folders: ReadonlyArray<string>,
       ) {
         const whole = Option.match(yield* space(disk), {
-          onNone: () => `${disk}: can't be looked at`,
+          onNone: () => `${disk}: free space is unknown`,
           onSome: ({ free, total }) =>
-            `${disk}: ${formatBytes(free)} free of ${formatBytes(total)} (a quota does not show here)`,
+            `${disk}: ${formatBytes(free)} free of ${formatBytes(total)} (without regard to quotas)`,
         });
-        const counted = yield* Effect.forEach(folders, (folder) =>
-          Effect.map(
-            size(folder),
-            Option.map((bytes) => `  ${folder}: ${formatBytes(bytes)}`),
-          ),
-        );
-        return [whole, ...counted.flatMap(Option.toArray)].join("\n");
+        const sizes = yield* Effect.forEach(folders, sizeLine);
+        return [whole, ...sizes.flatMap(Option.toArray)].join("\n");
       });
 
       return DiskUsage.of({ space, size, report });

@@ -19,12 +19,12 @@ export const WORKSPACE_PATH = Setting.optionalText({
   fallback: "/app if it can be written, else the user's cache folder",
 });
 
-/** The folder that images for this worker have. */
+/** The folder of the application in images for this worker. */
 export const APP = "/app";
 
 /**
- * Folders that jobs and other endpoints can write to: no link below them may be followed. The paths of the folders
- * themselves are configured by the user and may contain links.
+ * Folders that jobs and other endpoints can write to: links below them must not be followed. The paths of these
+ * folders are configured by the user and may contain links.
  */
 export const jobFolders = Effect.gen(function* () {
   const { userCache } = yield* Environment;
@@ -33,10 +33,10 @@ export const jobFolders = Effect.gen(function* () {
   return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
 });
 
-/** Docker provides it in every container, also in a read-only one. */
+/** Writable in every Docker container, even in a read-only one. */
 const SHARED_MEMORY = "/dev/shm";
 
-/** Where temporary files can go when the system's own folder for them can't be written to, the best first. */
+/** Folders for temporary files if the system's folder is not writable, in order of preference. */
 export const scratchFolders = Effect.map(jobFolders, ([volume = "", ...others]) => [
   SHARED_MEMORY,
   ...[...others, volume].map((folder) => join(folder, ".worker-tetra-tmp")),

@@ -3,13 +3,13 @@ import { basename, dirname, join } from "node:path";
 
 import { Effect, type FileSystem } from "effect";
 
-/** Folders whose names start with this are being removed; nobody uses them. */
+/** Prefix of folders that are being removed. They are not in use. */
 export const REMOVING = ".removing-";
 
-/** The lock of a virtual environment is beside it, so that it can be removed while its lock is held. */
+/** The lock file of a virtual environment is next to it, so the lock can be held during the removal. */
 export const lockOf = (prefix: string): string => `${prefix}.lock`;
 
-/** Removes a folder. It is renamed first, so that nobody finds a part of it under its own name. */
+/** Removes a folder. Renames it first, so that no other process uses it half removed. */
 export const removeFolder = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folder: string,

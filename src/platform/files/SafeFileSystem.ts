@@ -32,13 +32,13 @@ const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
       }),
   });
 
-/** A path to an open file that can't lead to another file. */
+/** A path that refers to the open file, even if another file has its name now. */
 const pathOf = (handle: FileHandle, path: string): string =>
   process.platform === "linux" ? `/proc/self/fd/${handle.fd}` : path;
 
 type Roots = ReadonlyArray<string>;
 
-/** Opens a file to be written from its start. */
+/** Opens a file for writing and truncates it. */
 const openEmpty = async (roots: Roots, path: string, isNew: boolean, mode?: number) => {
   const flags = constants.O_WRONLY | constants.O_CREAT | (isNew ? constants.O_EXCL : 0);
   const handle = await openFile(roots, path, flags, mode);
@@ -46,7 +46,7 @@ const openEmpty = async (roots: Roots, path: string, isNew: boolean, mode?: numb
   return handle;
 };
 
-/** Follows links as usual, but reading a pipe would block, and a device has no end. */
+/** Follows links, but refuses pipes, which would block, and devices, which may be endless. */
 const readRegularFile = async (path: string) => {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -82,6 +82,9 @@ const chmodOpened = (roots: Roots, path: string, mode: number) =>
     }
   });
 
+const renameOpened = (roots: Roots, from: string, to: string) =>
+  inParent(roots, from, (source) => inParent(roots, to, (target) => rename(source, target)));
+
 const removeIn =
   (roots: Roots): FileSystem.FileSystem["remove"] =>
   (path, { recursive, force } = {}) =>
@@ -111,13 +114,13 @@ const writeFileIn =
       try {
         await handle.writeFile(bytes);
       } finally {
-        // A quota often shows only here.
+        // An exceeded quota is often reported only by close.
         await handle.close();
       }
     });
   };
 
-/** Makes a temporary folder in the usual place, or in one of the others if that can't be written to. */
+/** Creates a temporary folder in the system's folder for them, or in one of the others if that is not writable. */
 const makeTemporaryIn =
   (
     roots: Roots,
@@ -143,9 +146,8 @@ const makeTemporaryIn =
   };
 
 /**
- * Effect's file system for folders that jobs and other endpoints can write to: whatever is written, renamed or
- * removed is in the folder that its path names, and links on the way or in its place are not followed. Reading and
- * stat follow links, but never wait for a pipe.
+ * Effect's file system for folders that jobs and other endpoints can write to. Writing, renaming and removing do not
+ * follow symbolic links in any part of the path. Reading and stat follow links, but never block on a pipe.
  */
 export const safeFileSystem = Layer.effect(
   FileSystem.FileSystem,
@@ -170,17 +172,14 @@ export const safeFileSystem = Layer.effect(
       remove,
       makeTempDirectoryScoped: (options) =>
         Effect.acquireRelease(makeTemporary(options), (folder) =>
-          // Failing to remove the folder must not fail the work that was done in it.
+          // Work that succeeded must not fail because its temporary folder can't be removed.
           remove(folder, { recursive: true }).pipe(
-            Effect.catch((error) => Effect.logDebug(`${folder} stays: ${error.message}`)),
+            Effect.catch((error) =>
+              Effect.logDebug(`Could not remove ${folder}: ${error.message}`),
+            ),
           ),
         ),
-      rename: (from, to) =>
-        attempt("rename", to, () =>
-          inParent(roots, from, (source) =>
-            inParent(roots, to, (target) => rename(source, target)),
-          ),
-        ),
+      rename: (from, to) => attempt("rename", to, () => renameOpened(roots, from, to)),
       symlink: (target, path) =>
         attempt("symlink", path, () => inParent(roots, path, (at) => symlink(target, at))),
       writeFile: writeFileIn(roots),

@@ -1,4 +1,4 @@
-/* oxlint-disable no-await-in-loop -- a path is walked one folder after the other */
+/* oxlint-disable no-await-in-loop -- the components of a path are opened one after the other */
 import { randomUUID } from "node:crypto";
 import { constants, existsSync } from "node:fs";
 import {
@@ -17,34 +17,34 @@ import { codeOf } from "../ErrorCode.ts";
 
 /**
  * Jobs and other endpoints can write to most folders that the worker uses, so any folder in a path may be replaced
- * by a link at any moment. Node has no openat(2). On Linux `/proc/self/fd/N/name` does the same: it refers to the
- * name in the folder that was opened as N, even if that folder was moved or replaced.
- * Every path is therefore walked from its root, one component after the other, none of which may be a link.
+ * by a link at any moment. Therefore every path is opened from its root, one component after the other, and none of
+ * them may be a link. Node has no openat(2), but on Linux `/proc/self/fd/N/name` does the same: it refers to the name
+ * in the folder that was opened as N, even if that folder was moved or replaced.
  */
 const HAS_DESCRIPTOR_PATHS = process.platform === "linux" && existsSync("/proc/self/fd");
 
-/** Opens a folder only to walk through it, which costs no message to the server of a network volume. */
+/** Opens a folder only as part of a path, without a request to the server of a network volume. */
 const O_PATH = process.platform === "linux" ? 0o10000000 : constants.O_RDONLY;
 
 /** Deeper folders are moved up before they are removed, so that a removal needs few open files. */
 const MAX_DEPTH = 32;
 
-/** The number of files that are removed concurrently. */
+/** Files that are removed concurrently. */
 const REMOVALS_AT_ONCE = 32;
 
-/** Another process may write to a folder while it is removed; after this many passes the removal fails. */
+/** If other processes keep writing to a folder during its removal, the removal fails after this many passes. */
 const MAX_PASSES = 5;
 
-/** Folders that are too deep take one more pass for each `MAX_DEPTH` levels. */
+/** Deep folders need one more pass for each `MAX_DEPTH` levels. */
 const MAX_DEEP_PASSES = 1000;
 
 /** An error in the form of Node's system errors. */
 const systemError = (code: string, path: string, reason: string): Error =>
   Object.assign(new Error(`${code}: ${reason}, '${path}'`), { code, path });
 
-/** A folder that was opened. */
+/** An open folder. */
 interface Folder {
-  /** The path of an entry; it stays in this folder even if the folder's own path changes. */
+  /** The path of an entry. It stays valid if the folder is moved. */
   readonly at: (name: string) => string;
   /** The folder itself. */
   readonly path: string;
@@ -59,27 +59,27 @@ const folderOf = (handle: FileHandle, path: string): Folder => {
 const openRoot = async (root: string): Promise<Folder> =>
   folderOf(await open(root, O_PATH | constants.O_DIRECTORY), root);
 
-/** Opens a folder in another one; `shown` is its path for errors. */
+/** Opens a folder in another one; `shown` is the path for error messages. */
 const openIn = async (folder: Folder, name: string, shown: string): Promise<Folder> => {
   const path = folder.at(name);
   try {
     const flags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
     return folderOf(await open(path, flags), path);
   } catch (error) {
-    // The system reports a link as something that is not a folder.
+    // For a link, open fails with ENOTDIR.
     if (!(await lstat(path)).isSymbolicLink()) throw error;
     throw systemError("ELOOP", shown, "symbolic links are not followed");
   }
 };
 
-/** The outermost of the roots that a path is below. */
+/** The outermost root that contains a path. */
 const rootOf = (roots: ReadonlyArray<string>, path: string): string | undefined =>
   roots
     .map((root) => resolve(root))
     .filter((root) => path !== root && path.startsWith(root === sep ? sep : root + sep))
     .toSorted((a, b) => a.length - b.length)[0];
 
-/** Walks from a root to a folder below it, and runs `use` there. */
+/** Opens every folder from a root down to the path, and runs `use` in the last one. */
 const below = async <A>(
   root: string,
   path: string,
@@ -108,7 +108,7 @@ const below = async <A>(
 export const isBelow = (roots: ReadonlyArray<string>, path: string): boolean =>
   rootOf(roots, resolve(path)) !== undefined;
 
-/** Runs an action in the folder of a path; links in a path that is below no root are trusted. */
+/** Runs an action in the parent folder of a path. Paths outside of the roots are trusted: their links are followed. */
 export const inParent = async <A>(
   roots: ReadonlyArray<string>,
   path: string,
@@ -124,23 +124,23 @@ export const inParent = async <A>(
   );
 };
 
-const makeUnlessThere = (path: string, mode?: number) =>
+const makeIfMissing = (path: string, mode?: number) =>
   mkdir(path, { mode }).catch((error: unknown) => {
     if (codeOf(error) !== "EEXIST") throw error;
   });
 
-/** Node's recursive mkdir reports a read-only disk as a missing folder. */
+/** Creates folders recursively. Node's recursive mkdir reports ENOENT on a read-only disk. */
 const makeTrusted = async (path: string, mode?: number): Promise<void> => {
   try {
-    await makeUnlessThere(path, mode);
+    await makeIfMissing(path, mode);
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
     await makeTrusted(dirname(path), mode);
-    await makeUnlessThere(path, mode);
+    await makeIfMissing(path, mode);
   }
 };
 
-/** Creates a folder and its missing parents; an existing one is not changed. */
+/** Creates a folder and its missing parents. Existing folders are not changed. */
 export const makeFolders = async (
   roots: ReadonlyArray<string>,
   path: string,
@@ -153,7 +153,7 @@ export const makeFolders = async (
   await below(
     root,
     whole,
-    (at) => makeUnlessThere(at, mode),
+    (at) => makeIfMissing(at, mode),
     async () => {},
   );
 };
@@ -166,8 +166,8 @@ export const assertFile = async (handle: FileHandle, path: string) => {
 };
 
 /**
- * Opens a regular file. A pipe or a device would block or do something else, and a file with a second name may be
- * somebody's whom writing to it would harm.
+ * Opens a regular file. Fails for pipes and devices, which may block, and for writing to a file with more than one
+ * hard link, which may belong to another user or endpoint.
  */
 export const openFile = async (
   roots: ReadonlyArray<string>,
@@ -187,7 +187,7 @@ export const openFile = async (
       const info = await assertFile(handle, path);
       const writes = (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
       if (writes && info.nlink > 1) {
-        throw systemError("EMLINK", path, "this file has a second name (a hard link)");
+        throw systemError("EMLINK", path, "this file has another hard link");
       }
       return handle;
     } catch (error) {
@@ -196,22 +196,22 @@ export const openFile = async (
     }
   });
 
-/** Errors of concurrent changes during a removal, after which another pass is needed. */
+/** Error codes of concurrent changes during a removal. Another pass is needed. */
 const CHANGED = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EISDIR", "ENOTEMPTY", "EEXIST"]);
 
 const unlessChanged = (error: unknown): void => {
   if (!CHANGED.has(codeOf(error))) throw error;
 };
 
-/** The folder where a removal began: it stays on one file system, and moves deep folders up to this folder. */
+/** State of a removal, which stays on one file system and moves deep folders up to `top`. */
 interface Removal {
   readonly top: Folder;
   readonly device: number;
-  /** Whether something was moved up since the last pass. */
+  /** Whether folders were moved up in this pass. */
   hasMoved: boolean;
 }
 
-/** Removes the content of a folder, except entries that change meanwhile. */
+/** Removes the content of a folder, except entries that change during the removal. */
 const empty = async (folder: Folder, removal: Removal, depth: number): Promise<void> => {
   const entries = await readdir(folder.path, { withFileTypes: true });
   const others = entries.filter((entry) => !entry.isDirectory());
@@ -251,7 +251,7 @@ const removeFolder = async (
   await rmdir(parent.at(name));
 };
 
-/** Removes a file, a link itself, or a folder with all that is in it on the file system of the folder above. */
+/** Removes a file, a link (not its target), or a folder with its content. Fails for content on another file system. */
 export const removeAll = async (roots: ReadonlyArray<string>, path: string): Promise<void> =>
   inParent(roots, path, async (at, parent) => {
     const name = basename(path);

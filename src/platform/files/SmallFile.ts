@@ -3,7 +3,7 @@ import { Effect, type FileSystem, PlatformError } from "effect";
 /** In bytes; the worker's own records are much smaller. */
 const MAX_SIZE = 1024 * 1024;
 
-/** The content of a small file. Pipes (which would block), links and devices are not read. */
+/** Reads a small regular file. Fails for links, devices, and pipes, which would block. */
 export const readSmallFile = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   file: string,

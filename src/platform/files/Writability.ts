@@ -7,7 +7,7 @@ import { Effect, FileSystem } from "effect";
 import { Environment } from "../../settings/Environment.ts";
 import { diskFault } from "./DiskFault.ts";
 
-/** Whether a folder, or its closest existing parent, is writable according to the system; nothing is created. */
+/** Whether a folder, or its closest existing parent, is writable by its permissions. Creates nothing. */
 export const isWritable = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folder: string,
@@ -19,7 +19,7 @@ export const isWritable = Effect.fnUntraced(function* (
   return yield* isWritable(files, dirname(folder));
 });
 
-/** Fails unless a file can be written to a folder. The file's name is unique, so concurrent probes don't meet. */
+/** Fails if a file can't be written to a folder. Uses a unique file name, since workers probe concurrently. */
 export const probeWrite = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folder: string,
@@ -27,13 +27,13 @@ export const probeWrite = Effect.fnUntraced(function* (
   const file = join(folder, `.write-probe-${randomUUID()}`);
   yield* files.writeFileString(file, "x", { flag: "wx" }).pipe(
     Effect.andThen(files.remove(file)),
-    // A quota often shows only when the file is closed, and leaves it there.
+    // An exceeded quota is often reported only by close, when the file exists already.
     Effect.onError(() => Effect.ignore(files.remove(file))),
     Effect.mapError(diskFault(folder, "can't be written to")),
   );
 });
 
-/** The user's folder for caches, or a temporary folder if that is not writable. */
+/** The user's cache folder, or a temporary folder if it is not writable. */
 export const writableCache = Effect.gen(function* () {
   const { userCache } = yield* Environment;
   const files = yield* FileSystem.FileSystem;

@@ -11,8 +11,8 @@ interface Last {
 }
 
 /**
- * Makes a function that logs warnings, but not another one of the same kind within a minute. The kind is the message
- * itself if none is given.
+ * Returns a function that logs a warning, unless the previous one was of the same kind and less than a minute ago.
+ * The kind is the message by default.
  */
 export const makeThrottledWarning = Effect.gen(function* () {
   const last = yield* Ref.make(Option.none<Last>());

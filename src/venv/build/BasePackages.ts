@@ -1,16 +1,16 @@
 import versions from "../versions.json" with { type: "json" };
 
-/** What the runner and the clients' generated code import; the only place that names the versions. */
+/** Packages that the runner and the clients' generated code import. */
 export const BASE_PACKAGES = {
   cloudpickle: `==${versions.cloudpickle}`,
   aiohttp: ">=3.9",
 } as const;
 
-/** The name that a requirement begins with, if it does. */
+/** The package name at the start of a requirement, if any. */
 const nameOf = (requirement: string): string =>
   (/^[A-Za-z0-9._-]+/.exec(requirement)?.[0] ?? "").toLowerCase();
 
-/** The requirements and the base packages; a job that requires one of these may need another version of it. */
+/** Adds the base packages, except those that a job requires itself, maybe in another version. */
 export const withBasePackages = (requirements: ReadonlyArray<string>): ReadonlyArray<string> => {
   const names = new Set(requirements.map(nameOf));
   const base = Object.entries(BASE_PACKAGES).filter(([name]) => !names.has(name));

@@ -20,7 +20,7 @@ import { hideReplaced } from "../image/ReplacedPackages.ts";
 import { withBasePackages } from "./BasePackages.ts";
 import { VenvCreationFailed } from "./VenvCreationFailed.ts";
 
-/** The variables of uv for a build; without a cache nothing that is downloaded is kept. */
+/** Environment variables of uv for a build. */
 const uvVariables = (
   { shared, keepsCaches, caches }: Place,
   cache: boolean,
@@ -32,7 +32,7 @@ const uvVariables = (
   ...(cache ? {} : { UV_NO_CACHE: "1" }),
 });
 
-/** Removes what killed workers left; under the lock nobody else is building. */
+/** Removes unfinished builds of killed workers. The caller holds the lock, so no other build is running. */
 export const removeUnfinished = Effect.fnUntraced(
   function* (files: FileSystem.FileSystem, parent: string) {
     for (const name of yield* files.readDirectory(parent)) {
@@ -40,19 +40,21 @@ export const removeUnfinished = Effect.fnUntraced(
       yield* files.remove(join(parent, name), { recursive: true, force: true });
     }
   },
-  Effect.catch((error) => Effect.logDebug(`What was left half-built stays: ${error.message}`)),
+  Effect.catch((error) =>
+    Effect.logDebug(`Could not remove unfinished virtual environments: ${error.message}`),
+  ),
 );
 
-/** What a virtual environment gets. */
+/** What to install in a venv, and how. */
 interface Contents {
   readonly requirements: ReadonlyArray<string>;
-  /** Folders of packages that the image has. */
+  /** Package folders of the image. */
   readonly imageFolders: ReadonlyArray<string>;
-  /** Variables of uv. */
+  /** Environment variables of uv. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** Installs all packages of a virtual environment in a folder that can be renamed afterwards. */
+/** Creates a relocatable venv in a folder and installs all packages. */
 const install = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   uv: Uv["Service"],
@@ -87,8 +89,8 @@ const install = Effect.fnUntraced(function* (
 });
 
 /**
- * Builds virtual environments under a temporary name, so that nobody sees half of one. A folder is renamed instead of
- * replaced atomically: its name is new, and what is left of a failure is more than a file.
+ * Builds venvs under a temporary name and renames them when complete, so that no worker uses an incomplete one.
+ * `replaceAtomically` does not apply: the name is new, and a failed build leaves a folder, not a file.
  */
 export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvRecords) {
   const files = yield* FileSystem.FileSystem;
@@ -96,7 +98,7 @@ export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvReco
   const uv = yield* Uv;
   const { has: isSet } = yield* Environment;
 
-  /** The folders of packages that the image has. */
+  /** Package folders of the image. */
   const imageFolders = Effect.fnUntraced(function* ({ image }: VenvSource) {
     if (Option.isNone(image)) return [];
     return (yield* interpreters.facts(image.value.executable)).sitePackages;

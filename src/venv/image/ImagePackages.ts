@@ -3,31 +3,31 @@ import { join } from "node:path";
 import { Effect, type FileSystem, Option } from "effect";
 
 /**
- * The packages of an image, such as PyTorch, are used by virtual environments without being copied. A `.pth` file in
- * the venv's site-packages adds the image's folders to `sys.path`, after the venv's own packages. And each package
- * of the image is registered in the venv by a `.dist-info` folder that lists no files, so uv takes it for installed
- * and downloads it only if a requirement needs another version. When uv does replace one, it removes only that
- * folder, which is how a replaced package is recognised.
+ * Virtual environments use the packages of the image, such as PyTorch, without copying them. A `.pth` file in the
+ * venv's site-packages adds the image's folders to `sys.path`, after the venv's own packages. Each package of the
+ * image is registered in the venv by a `.dist-info` folder that lists no files, so uv considers it installed and
+ * downloads it only if a requirement needs another version. When uv replaces such a package, it removes that folder,
+ * so a missing folder means that the package was replaced.
  *
- * Packages of the image that were built against a replaced one (torchvision against torch) would then break. They
- * are found by `uv pip check` and unregistered too, until nothing more is found. The replaced packages must also not
- * be importable in part (a submodule that only the image's version has): the `.pth` file then names a folder of
- * links to everything in the image but their files.
+ * Packages of the image that were built against a replaced one (torchvision against torch) would break. `uv pip check`
+ * finds them, and they are unregistered too, until it finds no more. Replaced packages must not be importable in part
+ * (a submodule that only the image's version has), so the `.pth` file then names a folder of links to everything in
+ * the image except their files.
  */
 const PATH_FILE = "worker_tetra_image.pth";
 
-/** The installer that is named in the `.dist-info` folder of a registered package. */
+/** Content of the file INSTALLER of a registered package. */
 const INSTALLER = "worker-tetra-image";
 
-/** The files of a `.dist-info` folder that other tools read: dependencies and plug-ins. */
+/** Files of a `.dist-info` folder with dependencies and plug-ins, which other tools read. */
 const COPIED = ["METADATA", "WHEEL", "entry_points.txt", "top_level.txt"] as const;
 
-/** Concurrent requests to a network volume, which is slow for each file. */
+/** Concurrent file operations: on a network volume each one has a high latency. */
 export const FILES_AT_ONCE = 16;
 
-/** A package that the image has. */
+/** A package of the image. */
 export interface Distribution {
-  /** As PEP 503 spells it. */
+  /** Normalized by PEP 503. */
   readonly name: string;
   /** The name of its `.dist-info` folder, such as `torch-2.9.1+cu128.dist-info`. */
   readonly record: string;
@@ -35,14 +35,14 @@ export interface Distribution {
   readonly folder: string;
 }
 
-/** The name of a package as PEP 503 spells it. */
+/** Normalizes the name of a package by PEP 503. */
 export const normalizeName = (name: string): string =>
   name.toLowerCase().replaceAll(/[-_.]+/g, "-");
 
 export const readIfPresent = (files: FileSystem.FileSystem, file: string) =>
   Effect.option(files.readFileString(file));
 
-/** All packages that are installed in some folders of the image; the first of two with the same name wins. */
+/** All packages in the image's folders; the first of two with the same name wins, as in `sys.path`. */
 const distributionsIn = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   folders: ReadonlyArray<string>,
@@ -56,7 +56,7 @@ const distributionsIn = Effect.fnUntraced(function* (
     for (const record of records) {
       const [, spelled] = /^(.+)-[^-]+\.dist-info$/.exec(record) ?? [];
       if (spelled === undefined || found.has(normalizeName(spelled))) continue;
-      // The code of an editable package is elsewhere, found by a .pth file that works only in the image's own venv.
+      // Skip editable packages: their code is found by a .pth file, which works only in the image's own venv.
       const origin = yield* readIfPresent(files, join(folder, record, "direct_url.json"));
       if (Option.exists(origin, (text) => /"editable"\s*:\s*true/.test(text))) continue;
       found.set(normalizeName(spelled), { name: normalizeName(spelled), record, folder });
@@ -92,17 +92,17 @@ const isRegistered = (
   { record }: Distribution,
 ) =>
   Effect.map(readIfPresent(files, join(sitePackages, record, "INSTALLER")), (text) =>
-    Option.exists(text, (words) => words.trim() === INSTALLER),
+    Option.exists(text, (installer) => installer.trim() === INSTALLER),
   );
 
-/** Folders of a .pth file come after the venv's own packages in `sys.path`, so those win. */
+/** Folders of a `.pth` file come after the venv's own packages in `sys.path`, so the venv's packages win. */
 export const writePathFile = (
   files: FileSystem.FileSystem,
   sitePackages: string,
   folders: ReadonlyArray<string>,
 ) => files.writeFileString(join(sitePackages, PATH_FILE), `${folders.join("\n")}\n`);
 
-/** Makes the packages visible to a new virtual environment, before anything is installed in it. */
+/** Makes the image's packages available in a new venv, before anything is installed. */
 export const registerImagePackages = Effect.fn("ImagePackages.register")(function* (
   files: FileSystem.FileSystem,
   sitePackages: string,
@@ -116,7 +116,7 @@ export const registerImagePackages = Effect.fn("ImagePackages.register")(functio
   yield* writePathFile(files, sitePackages, folders);
 });
 
-/** The packages of the image that are not registered any more, since the virtual environment has something else. */
+/** The packages of the image that are no longer registered, because the venv has another version. */
 export const findReplaced = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   sitePackages: string,
@@ -129,7 +129,7 @@ export const findReplaced = Effect.fnUntraced(function* (
   );
 });
 
-/** Unregisters packages by their names. */
+/** Unregisters packages by name. */
 export const unregister = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   sitePackages: string,

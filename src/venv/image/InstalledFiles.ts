@@ -1,7 +1,7 @@
-/** Paths of files, as a tree by their parts; a file has no children. */
+/** File paths as a tree. A file has no children. */
 export interface FileTree extends Map<string, FileTree> {}
 
-/** Adds a path such as `torch/lib/a.so` to a tree. */
+/** Adds a path such as `torch/lib/a.so`. */
 export const addFile = (tree: FileTree, file: string): void => {
   let node = tree;
   for (const part of file.split("/")) {

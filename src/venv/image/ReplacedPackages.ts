@@ -14,13 +14,13 @@ import {
 } from "./ImagePackages.ts";
 import { addFile, filesInRecord, type FileTree } from "./InstalledFiles.ts";
 
-/** The folder of a virtual environment with links to those packages of the image that it does not replace. */
+/** Folder in a venv with links to the packages of the image that it does not replace. */
 export const LINKS = "image-packages";
 
-/** A package with a dependency that is not satisfied, and that dependency, as `uv pip check` words it. */
+/** Output of `uv pip check`: a package, and its dependency that is not satisfied. */
 const UNSATISFIED = /The package `([^`]+)` requires `([A-Za-z0-9._-]+)/g;
 
-/** A virtual environment that is being built, and the image's folders of packages. */
+/** A venv that is being built, and the package folders of the image. */
 interface Built {
   readonly prefix: string;
   readonly sitePackages: string;
@@ -28,7 +28,7 @@ interface Built {
   readonly folders: ReadonlyArray<string>;
 }
 
-/** Links to all entries of a folder but the files in the tree; folders that have both are created. */
+/** Creates links to all entries of a folder, except the files in the tree. Folders with both kinds are created. */
 const linkOthers: (
   files: FileSystem.FileSystem,
   from: string,
@@ -50,7 +50,7 @@ const linkOthers: (
   },
 );
 
-/** Shows the image's packages without these ones. */
+/** Makes the image's packages available, except the replaced ones. */
 const showOthers = Effect.fn("ImagePackages.showOthers")(function* (
   files: FileSystem.FileSystem,
   { prefix, sitePackages, folders }: Built,
@@ -69,13 +69,13 @@ const showOthers = Effect.fn("ImagePackages.showOthers")(function* (
     }
     const links = join(prefix, LINKS, String(index));
     yield* linkOthers(files, folder, links, tree);
-    // Relative, since the virtual environment is built under another name.
+    // Relative, because the venv is renamed after the build.
     shown.push(relative(sitePackages, links));
   }
   yield* writePathFile(files, sitePackages, shown);
 });
 
-/** Unregisters the packages whose dependencies were replaced, until `uv pip check` finds no more of them. */
+/** Unregisters packages whose dependencies were replaced, until `uv pip check` finds no more. */
 const unregisterDependents = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   uv: Uv["Service"],
@@ -85,12 +85,12 @@ const unregisterDependents = Effect.fnUntraced(function* (
   let replaced = yield* findReplaced(files, sitePackages, folders);
   for (let before = 0; replaced.length !== before;) {
     before = replaced.length;
-    const complaints = yield* uv.run(["pip", "check", "--python", python], options).pipe(
+    const report = yield* uv.run(["pip", "check", "--python", python], options).pipe(
       Effect.as(""),
       Effect.catchTag("ProgramFailed", ({ output }) => Effect.succeed(output)),
     );
     const names = new Set(replaced.map(({ name }) => name));
-    const dependents = [...complaints.matchAll(UNSATISFIED)].flatMap(
+    const dependents = [...report.matchAll(UNSATISFIED)].flatMap(
       ([, dependent = "", dependency = ""]) =>
         names.has(normalizeName(dependency)) ? [normalizeName(dependent)] : [],
     );
@@ -100,7 +100,7 @@ const unregisterDependents = Effect.fnUntraced(function* (
   return replaced;
 });
 
-/** Hides the packages of the image that were replaced, and those that need the image's version of these. */
+/** Hides packages of the image that were replaced, and packages that depend on the image's version of them. */
 export const hideReplaced = Effect.fn("ImagePackages.hideReplaced")(function* (
   files: FileSystem.FileSystem,
   uv: Uv["Service"],
@@ -110,7 +110,7 @@ export const hideReplaced = Effect.fn("ImagePackages.hideReplaced")(function* (
   const replaced = yield* unregisterDependents(files, uv, built, options);
   if (replaced.length === 0) return;
   yield* Effect.logInfo(
-    `Packages of the image that are not used here: ${replaced.map(({ name }) => name).join(", ")}`,
+    `Image packages that this virtual environment replaces or hides: ${replaced.map(({ name }) => name).join(", ")}`,
   );
   yield* showOthers(files, built, replaced);
 });

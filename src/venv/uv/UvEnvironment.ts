@@ -4,21 +4,21 @@ import { isFile } from "../../platform/ProgramPath.ts";
 import { Environment } from "../../settings/Environment.ts";
 
 /**
- * By default, uv also reads configuration files in folders that jobs, also of other endpoints, can write to: an index
- * in such a file would receive the credentials of the environment. A file named by `UV_CONFIG_FILE` is still read.
+ * By default uv reads configuration files in folders that jobs of all endpoints can write to. An index in such a file
+ * would receive credentials from the environment variables. A file named by `UV_CONFIG_FILE` is still read.
  */
 const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
 
-/** The configuration of the machine, which may come from the image. */
+/** The system's configuration, which the image may provide. */
 const SYSTEM_CONFIGURATION = "/etc/uv/uv.toml";
 
 /**
- * With hard links, which uv prefers, a job that edits an installed module edits the cache, and with it the
- * module of every virtual environment. File systems that can share blocks of copies do that for `copy` too.
+ * uv's default is hard links, with which a job that edits an installed module also edits the cache and every other
+ * venv. File systems with copy-on-write share the blocks of copies too.
  */
 export const LINK_MODE = "copy";
 
-/** The variables that uv gets beside those of all programs. */
+/** Environment variables of uv, in addition to those of all programs. */
 export const uvEnvironment = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const { forPrograms } = yield* Environment;
@@ -32,15 +32,15 @@ export const uvEnvironment = Effect.gen(function* () {
     ),
   );
 
-  /** uv writes through links, and fails where its cache is a file: another endpoint may have put one there. */
+  /** uv follows links in its cache, and fails if the cache is a file. Another endpoint may have created either. */
   const cacheOption = Effect.fnUntraced(function* (cache: string | undefined) {
-    // The user's own folder may be a link.
+    // A folder that the user has set may be a link.
     if (cache === undefined || cache === forPrograms["UV_CACHE_DIR"]) return {};
     const info = yield* Effect.option(files.lstat(cache));
     if (Option.isNone(info) || info.value.type === "Directory") return {};
     if (!(yield* Ref.getAndSet(hasWarned, true))) {
       yield* Effect.logWarning(
-        `${cache} is not a folder (links are not followed): uv works without a cache. Remove what is in its place.`,
+        `${cache} is not a folder (links are not followed): running uv without a cache. Delete ${cache} to enable the cache.`,
       );
     }
     return { UV_NO_CACHE: "1" };
@@ -53,7 +53,7 @@ export const uvEnvironment = Effect.gen(function* () {
       ...(yield* cacheOption(given["UV_CACHE_DIR"])),
       ...(yield* configuration),
       UV_PYTHON_DOWNLOADS: "never",
-      // A job's packages may install programs of any name, so its environment is not searched for them.
+      // Without the venv's `bin`, where packages may install programs of any name.
       PATH: forPrograms["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
     };
   });

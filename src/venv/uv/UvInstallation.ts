@@ -10,21 +10,21 @@ import { Environment } from "../../settings/Environment.ts";
 import { Interpreters } from "../Interpreters.ts";
 import versions from "../versions.json" with { type: "json" };
 
-/** The version that is installed where there is none; the only place that names it. */
+/** The version that is installed if uv is missing. */
 const VERSION = versions.uv;
 
 /**
- * The current directory of uv and pip. Programs find files by it (configuration, names of archives, Python's
- * modules), and jobs write to the workspace.
+ * The current directory of uv and pip. They read files from it (configuration, archives, Python modules), so it must
+ * not be the workspace, where jobs can write.
  */
 export const DIRECTORY = "/";
 
-/** uv is neither there nor could it be installed. */
+/** uv is missing and could not be installed. */
 export class UvUnavailable extends Schema.TaggedError<UvUnavailable>()("UvUnavailable", {
   reason: Schema.String,
 }) {
   override get message(): string {
-    return `uv, which makes virtual environments, is not on PATH and could not be brought. Install it (pip install uv==${VERSION}), or one of python3-pip and python3-venv so that it can come by itself. ${this.reason}`;
+    return `Could not install uv, which is not on PATH. Install it (pip install uv==${VERSION}), or install python3-pip or python3-venv, with which the worker can install it. ${this.reason}`;
   }
 }
 
@@ -47,30 +47,37 @@ const pipInstall = (folder: string): ReadonlyArray<string> => [
   `uv==${VERSION}`,
 ];
 
-/** Downloads uv with the pip of an interpreter, else with the pip of a virtual environment of it. */
+/** Runs the second effect if the first one fails. If both fail, the error has both reasons. */
+const withFallback = <E1 extends Error, R1, E2 extends Error, R2>(
+  first: Effect.Effect<unknown, E1, R1>,
+  second: Effect.Effect<unknown, E2, R2>,
+) =>
+  Effect.catch(first, (firstError) =>
+    Effect.mapError(
+      second,
+      ({ message }) => new UvUnavailable({ reason: `${firstError.message}\n${message}` }),
+    ),
+  );
+
+/** Downloads uv with the interpreter's pip, or if that fails with the pip of a new venv. */
 const uvDownload = Effect.gen(function* () {
   const programs = yield* Programs;
   const { forPrograms } = yield* Environment;
 
   return Effect.fnUntraced(function* (executable: string, work: string, folder: string) {
-    // Replaces the file in the user's folder, which jobs can write; the system's file is still read.
+    // Replaces the configuration in the user's folder, where jobs can write. The system's configuration is still read.
     const configuration = forPrograms["PIP_CONFIG_FILE"] ?? join(work, "pip.conf");
     const options = { directory: DIRECTORY, environment: { PIP_CONFIG_FILE: configuration } };
     const venv = join(work, "venv");
-    yield* programs.run(executable, pipInstall(folder), options).pipe(
-      Effect.catch((withoutVenv) =>
-        programs.run(executable, ["-I", "-m", "venv", venv], { directory: DIRECTORY }).pipe(
-          Effect.andThen(programs.run(join(venv, "bin", "python"), pipInstall(folder), options)),
-          Effect.mapError(
-            ({ message }) => new UvUnavailable({ reason: `${withoutVenv.message}\n${message}` }),
-          ),
-        ),
-      ),
-    );
+    const pip = programs.run(executable, pipInstall(folder), options);
+    const pipOfVenv = programs
+      .run(executable, ["-I", "-m", "venv", venv], { directory: DIRECTORY })
+      .pipe(Effect.andThen(programs.run(join(venv, "bin", "python"), pipInstall(folder), options)));
+    yield* withFallback(pip, pipOfVenv);
   });
 });
 
-/** Installs uv with pip into the cache of this user, once for all workers. */
+/** Installs uv with pip into the user's cache folder, once for all workers. */
 export const uvInstallation = Effect.gen(function* () {
   const programs = yield* Programs;
   const files = yield* FileSystem.FileSystem;
@@ -88,27 +95,23 @@ export const uvInstallation = Effect.gen(function* () {
     );
 
   /**
-   * Gives a complete download the name that workers look for. One that another worker installed meanwhile is kept,
-   * one that does not run is moved to `broken`; a folder can't be replaced in one step.
+   * Renames a complete download to its final path. If another worker installed uv meanwhile, that one is kept, unless
+   * it does not run: then it is moved to `broken`, since a folder can't be replaced atomically.
    */
-  const publish = (downloaded: string, broken: string) =>
-    files.rename(downloaded, installed).pipe(
-      Effect.catch((error) =>
-        Effect.gen(function* () {
-          if (yield* isRunnable(command)) return;
-          yield* Effect.mapError(files.rename(installed, broken), () => error);
-          yield* files.rename(downloaded, installed);
-        }),
-      ),
-    );
+  const publish = Effect.fnUntraced(function* (downloaded: string, broken: string) {
+    const renamed = yield* Effect.result(files.rename(downloaded, installed));
+    if (renamed._tag === "Success" || (yield* isRunnable(command))) return;
+    yield* Effect.mapError(files.rename(installed, broken), () => renamed.failure);
+    yield* files.rename(downloaded, installed);
+  });
 
   const install = Effect.fn("Uv.install")(
     function* () {
       const { executable } = yield* interpreters.base;
-      // Several workers may do this at once, each in a folder of its own.
+      // Several workers may do this at once, each in a separate folder.
       const work = join(tools, `.uv-${randomUUID()}`);
       const downloaded = join(work, "uv");
-      yield* Effect.logInfo(`Bringing uv ${VERSION}`);
+      yield* Effect.logInfo(`Installing uv ${VERSION}`);
       yield* Effect.gen(function* () {
         yield* files.makeDirectory(work, { recursive: true });
         yield* files.writeFileString(join(work, "pip.conf"), "");
@@ -124,7 +127,7 @@ export const uvInstallation = Effect.gen(function* () {
   );
 
   return {
-    /** Where uv is after it was installed. */
+    /** The path of uv after the installation. */
     command,
     isRunnable,
     install,

@@ -5,10 +5,10 @@ import { Programs } from "../../platform/Programs.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { uvInstallation } from "./UvInstallation.ts";
 
-/** Linux ends a program with the one that started it, if that is asked for. */
-const WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
+/** On Linux, makes the kernel kill the program when its parent ends. */
+const KILL_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
 
-/** Finds the program, with the words before it that make it end with the worker where the system can do that. */
+/** Finds the command line of uv, prefixed so that uv is killed when the worker ends, where that is possible. */
 export const uvProgram = Effect.gen(function* () {
   const programs = yield* Programs;
   const files = yield* FileSystem.FileSystem;
@@ -23,13 +23,13 @@ export const uvProgram = Effect.gen(function* () {
     return yield* installation.install();
   }).pipe(Effect.withSpan("Uv.find"));
 
-  // A failure is tried again by the next caller.
+  // A failure is not cached: the next caller retries.
   const [found, invalidate] = yield* Effect.cachedInvalidateWithTTL(find, Duration.infinity);
   const command = Effect.tapError(found, () => invalidate);
 
-  const [setpriv, ...itsArgs] = WITH_PARENT;
-  const canEndWithParent = yield* Effect.cached(
-    programs.run(setpriv, [...itsArgs, "true"]).pipe(
+  const [setpriv, ...setprivArgs] = KILL_WITH_PARENT;
+  const canKillWithParent = yield* Effect.cached(
+    programs.run(setpriv, [...setprivArgs, "true"]).pipe(
       Effect.as(true),
       Effect.orElseSucceed(() => false),
     ),
@@ -41,15 +41,15 @@ export const uvProgram = Effect.gen(function* () {
   return {
     command,
 
-    /** By running the programs. */
-    verified: Effect.map(Effect.all([command, canEndWithParent]), ([uv, can]) =>
-      can ? [...WITH_PARENT, uv] : [uv],
+    /** The command line, verified by running the programs. */
+    verified: Effect.map(Effect.all([command, canKillWithParent]), ([uv, isPossible]) =>
+      isPossible ? [...KILL_WITH_PARENT, uv] : [uv],
     ),
 
-    /** As far as files show, since running the programs takes as long as some of uv's work; none if uv is missing. */
+    /** The likely command line, found without running the programs, which is slow; none if uv is missing. */
     likely: yield* Effect.cached(
       Effect.gen(function* () {
-        const before = (yield* isOnPath(setpriv)) ? WITH_PARENT : [];
+        const before = (yield* isOnPath(setpriv)) ? KILL_WITH_PARENT : [];
         if (yield* isOnPath("uv")) return Option.some([...before, "uv"]);
         const isInstalled = yield* isFile(files, installation.command);
         return isInstalled ? Option.some([...before, installation.command]) : Option.none();

@@ -20,7 +20,7 @@ const APP_PATH = Setting.text({
   fallback: "/app",
 });
 
-/** Makes a virtual environment the one that jobs run in: leased, published and linked. */
+/** Activates virtual environments for jobs: acquires a lease, publishes the venv and creates links. */
 export const activation = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const venvs = yield* VenvBuilder;
@@ -57,7 +57,7 @@ export const activation = Effect.gen(function* () {
     );
   });
 
-  /** Whatever is wrong with the active venv, it is neither used nor kept from being removed any more. */
+  /** Stops using the active venv and releases its lease, so that it can be removed. */
   const deactivate = Effect.gen(function* () {
     const before = yield* active.get;
     yield* active.invalidate;

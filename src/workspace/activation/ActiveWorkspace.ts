@@ -4,17 +4,17 @@ import type { Place } from "../../venv/Place.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace } from "../PreparedWorkspace.ts";
 
-/** The folder and the venv are checked again when the last check is older than this. */
+/** The folder and the venv are checked again if the last check is older than this. */
 const RECHECK_AFTER_MILLIS = Duration.toMillis(Duration.seconds(1));
 
 interface Active {
   readonly place: Place;
   readonly prepared: PreparedWorkspace;
-  /** In milliseconds, by the clock of Effect. */
+  /** In milliseconds, by Effect's clock. */
   readonly checkedAt: number;
 }
 
-/** The workspace that jobs run in at this moment; none before the first one is prepared, or after it broke. */
+/** The workspace that jobs run in; none before the first one is prepared and after it was invalidated. */
 export const activeWorkspace = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const venvs = yield* VenvBuilder;
@@ -27,7 +27,7 @@ export const activeWorkspace = Effect.gen(function* () {
     return exists && (yield* venvs.isComplete(prepared.venv));
   });
 
-  /** Changes the active workspace, unless another venv was activated meanwhile. */
+  /** Changes the active workspace, unless another venv has been activated. */
   const updateIf = (prefix: string, change: Partial<Active>) =>
     Ref.updateAndGet(
       active,
@@ -37,7 +37,7 @@ export const activeWorkspace = Effect.gen(function* () {
   return {
     get: Ref.get(active),
 
-    /** On the path of every call, so no effect is created for it. */
+    /** Runs for every call, so it is a plain function without an effect. */
     getIfRecent: (now: number): PreparedWorkspace | undefined => {
       const known = Ref.getUnsafe(active);
       return Option.isSome(known) && now - known.value.checkedAt < RECHECK_AFTER_MILLIS
@@ -45,7 +45,7 @@ export const activeWorkspace = Effect.gen(function* () {
         : undefined;
     },
 
-    /** The active workspace after a look at the disk: none if its folder or its venv is broken. */
+    /** Checks the active workspace on disk; none if its folder or its venv is broken. */
     check: Effect.fnUntraced(function* () {
       const known = yield* Ref.get(active);
       if (Option.isNone(known) || !(yield* isIntact(known.value))) return Option.none();

@@ -5,7 +5,7 @@ import { Effect, type FileSystem, Option } from "effect";
 import { replaceLink } from "../../platform/files/AtomicFile.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 
-/** `/app/.venv` for programs that have that path built in: nothing but a link is ever replaced. */
+/** Links `/app/.venv` to the venv, for programs with that path built in. Never replaces a file or a folder. */
 export const linkApp = Effect.fn("Workspace.linkApp")(
   function* (files: FileSystem.FileSystem, appPath: string, directory: string) {
     if (resolve(appPath) === resolve(directory)) return;
@@ -15,12 +15,12 @@ export const linkApp = Effect.fn("Workspace.linkApp")(
     const current = yield* Effect.option(files.readLink(link));
     if (Option.contains(current, target)) return;
     if (Option.isNone(current) && (yield* files.exists(link))) {
-      return yield* Effect.logWarning(`${link} is a folder of its own and stays as it is`);
+      return yield* Effect.logWarning(`${link} is not a link: leaving it unchanged`);
     }
     yield* replaceLink(files, link, target);
   },
   (effect, _files, appPath) =>
     Effect.catch(effect, (error) =>
-      Effect.logWarning(diskFault(`${appPath}/.venv`, "can't be made a link")(error).message),
+      Effect.logWarning(diskFault(`${appPath}/.venv`, "can't be created as a link")(error).message),
     ),
 );

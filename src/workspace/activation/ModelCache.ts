@@ -5,7 +5,7 @@ import { Effect, type FileSystem, Option } from "effect";
 import type { Place } from "../../venv/Place.ts";
 import { makeCache } from "../CacheTag.ts";
 
-/** Where the hub's libraries will look, by the variables that they go by. */
+/** The hub cache of Hugging Face libraries, by their environment variables. */
 const hubOf = (environment: Readonly<Record<string, string>>): string | undefined => {
   const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME } = environment;
   return (
@@ -13,10 +13,28 @@ const hubOf = (environment: Readonly<Record<string, string>>): string | undefine
   );
 };
 
+/** Creates a link, unless the path exists. */
+const linkIfMissing = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  target: string,
+  path: string,
+) {
+  const isLink = Option.isSome(yield* Effect.option(files.readLink(path)));
+  if (isLink || (yield* files.exists(path))) return;
+  // Another worker may create the link at the same time.
+  yield* files
+    .symlink(target, path)
+    .pipe(
+      Effect.catch((error) =>
+        Effect.flatMap(files.exists(path), (exists) => (exists ? Effect.void : Effect.fail(error))),
+      ),
+    );
+});
+
 /**
- * Makes the models that RunPod caches found by Hugging Face libraries, by links in the hub cache, and lets the
- * folder of old versions of transformers be the hub cache itself, so that no model is kept twice. Nothing that
- * is there already is touched; what fails is logged, for jobs can fetch their models yet.
+ * Links the models that RunPod caches into the hub cache, where Hugging Face libraries find them. The cache folder of
+ * old versions of transformers becomes a link to the hub cache, so that no model is stored twice. Existing entries are
+ * not changed. Failures are only logged, because jobs can still download their models.
  */
 export const linkModels = Effect.fn("ModelCache.linkModels")(
   function* (
@@ -27,33 +45,20 @@ export const linkModels = Effect.fn("ModelCache.linkModels")(
     const hub = hubOf(environment);
     if (hub === undefined || !(place.shared || Option.isSome(place.cachedModels))) return;
 
-    const link = Effect.fnUntraced(function* (target: string, name: string) {
-      const isThere = Option.isSome(yield* Effect.option(files.readLink(name)));
-      if (isThere || (yield* files.exists(name))) return;
-      // Another worker may do the same at this moment.
-      yield* files
-        .symlink(target, name)
-        .pipe(
-          Effect.catch((error) =>
-            Effect.flatMap(files.exists(name), (now) => (now ? Effect.void : Effect.fail(error))),
-          ),
-        );
-    });
-
     const home = join(place.caches, ".hf-cache");
     if (hub.startsWith(`${home}/`)) yield* makeCache(files, home);
     yield* files.makeDirectory(hub, { recursive: true });
     const { TRANSFORMERS_CACHE } = environment;
     if (TRANSFORMERS_CACHE === join(place.caches, ".hf-cache", "transformers")) {
-      yield* link("hub", TRANSFORMERS_CACHE);
+      yield* linkIfMissing(files, "hub", TRANSFORMERS_CACHE);
     }
     if (Option.isNone(place.cachedModels)) return;
     const source = place.cachedModels.value;
     for (const name of yield* files.readDirectory(source)) {
       if (name.startsWith("models--")) {
-        yield* link(join(source, name), join(hub, name));
+        yield* linkIfMissing(files, join(source, name), join(hub, name));
       }
     }
   },
-  Effect.catch((error) => Effect.logWarning("RunPod's cached models could not be linked", error)),
+  Effect.catch((error) => Effect.logWarning("Could not link RunPod's cached models", error)),
 );

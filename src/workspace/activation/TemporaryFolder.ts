@@ -7,7 +7,7 @@ import { diskFault } from "../../platform/files/DiskFault.ts";
 import { isWritable } from "../../platform/files/Writability.ts";
 import type { Place } from "../../venv/Place.ts";
 
-/** Programs of jobs need a folder for temporary files, and that of a read-only container is not writable. */
+/** Sets TMPDIR for jobs if the system's folder for temporary files is not writable, as in a read-only container. */
 export const temporaryFolder = Effect.fnUntraced(
   function* (
     files: FileSystem.FileSystem,
@@ -16,7 +16,7 @@ export const temporaryFolder = Effect.fnUntraced(
     if (yield* isWritable(files, tmpdir())) return {};
     const folder = join(directory, ".tmp");
     yield* files.makeDirectory(folder, { recursive: true });
-    yield* Effect.logWarning(`${tmpdir()} can't be written to: jobs get TMPDIR=${folder}`);
+    yield* Effect.logWarning(`${tmpdir()} can't be written to: jobs run with TMPDIR=${folder}`);
     return { TMPDIR: folder };
   },
   Effect.catch((error) =>

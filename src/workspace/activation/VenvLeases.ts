@@ -5,18 +5,18 @@ import { lockOf } from "../../platform/files/Removal.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 
-/** Python processes may still run from virtual environments that were current before, so their leases are kept. */
+/** Python processes may still run from venvs that were active before, so their leases are kept. */
 export const MAX_LEASES = 8;
 
 /**
- * Shared locks that keep the virtual environments of this worker from being removed by other workers. The oldest
- * lease is released for a new one only after that one was acquired, which a ScopedCache would not guarantee.
+ * Shared locks that prevent other workers from removing the venvs that this worker uses. The oldest lease is released
+ * only after the new one was acquired, which a ScopedCache would not guarantee.
  */
 export const venvLeases = Effect.gen(function* () {
   const locks = yield* FileLock;
   const venvs = yield* VenvBuilder;
   const layerScope = yield* Effect.scope;
-  /** By the venv's folder, the one acquired last at the end. */
+  /** By the venv's folder, in order of acquisition. */
   const leases = yield* Ref.make<ReadonlyMap<string, Scope.Closeable>>(new Map());
 
   const release = Effect.fnUntraced(function* (prefix: string) {
@@ -28,7 +28,7 @@ export const venvLeases = Effect.gen(function* () {
     if (lease !== undefined) yield* Scope.close(lease, Exit.void);
   });
 
-  /** False if another worker is removing the venv. Where locks don't work nothing is removed either. */
+  /** False if another worker is removing the venv. True where locks don't work, because nothing is removed there. */
   const lock = (prefix: string) =>
     locks.tryLock(lockOf(prefix), "shared").pipe(
       Effect.map(Option.isSome),
@@ -40,7 +40,7 @@ export const venvLeases = Effect.gen(function* () {
   const acquireNew = Effect.fnUntraced(function* (venv: Venv) {
     const lease = yield* Scope.fork(layerScope);
     const isAcquired = yield* lock(venv.prefix).pipe(
-      // It may have been removed before it was locked.
+      // The venv may have been removed before it was locked.
       Effect.flatMap((isLocked) => (isLocked ? venvs.isComplete(venv) : Effect.succeed(false))),
       Scope.provide(lease),
       Effect.onExit((exit) =>
@@ -51,7 +51,7 @@ export const venvLeases = Effect.gen(function* () {
   });
 
   return {
-    /** Locks a venv against removal; false if it is not whole (any more). */
+    /** Locks a venv against removal; false if it is incomplete or removed. */
     acquire: Effect.fnUntraced(function* (venv: Venv) {
       const { prefix } = venv;
       const existing = (yield* Ref.get(leases)).get(prefix);

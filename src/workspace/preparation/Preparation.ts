@@ -11,10 +11,10 @@ import type { Activation } from "../activation/Activation.ts";
 import { startReport } from "./StartReport.ts";
 import { workspaceVenvs } from "./WorkspaceVenvs.ts";
 
-/** A venv may be removed by another worker between being found and being leased, but not forever. */
+/** Another worker may remove a venv after it was found and before it is leased. */
 const MAX_FIND_ATTEMPTS = 5;
 
-/** Whether another disk may do better. */
+/** Whether the preparation may succeed on another disk. */
 const isAboutPlace = (
   error: WorkspaceError,
 ): error is Exclude<WorkspaceError, PythonNotFound | UvUnavailable> =>
@@ -23,27 +23,27 @@ const isAboutPlace = (
 const makeFolder = (files: FileSystem.FileSystem, { directory }: Place) =>
   Effect.mapError(
     files.makeDirectory(directory, { recursive: true }),
-    diskFault(directory, "can't be made"),
+    diskFault(directory, "can't be created"),
   );
 
 const removedRepeatedly = ({ prefix }: Venv) =>
   new DiskFault({
     path: prefix,
     code: "ESTALE",
-    problem: "vanishes each time that it is about to be used",
-    detail: "other workers keep removing it",
+    problem: `was removed by another worker ${MAX_FIND_ATTEMPTS} times in a row`,
+    detail: "no virtual environment remained long enough to be leased",
   });
 
-/** Finds or builds the virtual environment of a workspace, and activates it. */
+/** Prepares a workspace: finds or builds its virtual environment, and activates it. */
 export const preparation = Effect.fnUntraced(function* ({ activate }: Activation) {
   const files = yield* FileSystem.FileSystem;
   const volume = yield* Volume;
   const report = yield* startReport;
   const { build, findOrBuild } = yield* workspaceVenvs;
-  /** Why the network volume is not used, where there is one. */
+  /** Why the network volume is not used, if it exists. */
   const volumeFault = yield* Ref.make<string | null>(null);
 
-  /** In a given place; with the requirements of the broken venv that it replaces, if there is one. */
+  /** Prepares a workspace in a given place. A new venv gets the requirements of the broken one that it replaces. */
   const prepareIn = Effect.fn("Workspace.prepareIn")(function* (
     place: Place,
     requirementsOfBroken?: ReadonlyArray<string>,
@@ -68,13 +68,13 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
     Ref.set(volumeFault, message).pipe(
       Effect.andThen(
         Effect.logWarning(
-          `${message}\nThis worker goes on in ${volume.own.directory}, on its own disk.`,
+          `${message}\nFalling back to ${volume.own.directory} on the container's disk.`,
         ),
       ),
       Effect.as(Option.none<never>()),
     );
 
-  /** On the network volume, else on the container's disk. */
+  /** Prepares the workspace on the network volume, or on the container's disk if that fails. */
   const prepare = Effect.fn("Workspace.prepare")(function* () {
     const shared = yield* Effect.catch(volume.shared, warnAboutVolume);
     const onVolume: Option.Option<PreparedWorkspace> = Option.isNone(shared)

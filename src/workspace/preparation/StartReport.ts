@@ -12,7 +12,7 @@ import type { Origin } from "./WorkspaceVenvs.ts";
 const venvsReused = Metric.counter("workspace_venv_reused", { incremental: true });
 const venvsRebuilt = Metric.counter("workspace_venv_rebuilt", { incremental: true });
 
-/** The metrics of this process so far, for the log. */
+/** The workspace metrics of this process, for the log. */
 const metricsSummary = Effect.gen(function* () {
   const counts = yield* Effect.forEach(
     [locksAcquired, locksTimedOut, venvsCreated, venvsReused, venvsRebuilt],
@@ -20,7 +20,7 @@ const metricsSummary = Effect.gen(function* () {
   );
   const { sum } = yield* Metric.value(lockWaits);
   const [acquired, timedOut, created, reused, rebuilt] = counts;
-  return `locks: ${acquired} acquired, ${timedOut} timed out, ${(sum / 1000).toFixed(2)} s waited; environments: ${created} created, ${reused} reused, ${rebuilt} rebuilt`;
+  return `locks: ${acquired} acquired, ${timedOut} timed out, ${(sum / 1000).toFixed(2)} s waited; virtual environments: ${created} created, ${reused} reused, ${rebuilt} rebuilt`;
 });
 
 /** How a workspace was prepared. */
@@ -29,11 +29,11 @@ export interface Preparation {
   readonly venv: Venv;
   readonly origin: Origin;
   readonly milliseconds: number;
-  /** Why the network volume is not used, where there is one. */
+  /** Why the network volume is not used, if it exists. */
   readonly volumeFault: string | null;
 }
 
-/** Counts and logs how a workspace was prepared, and leaves a record of it in the workspace. */
+/** Counts and logs how a workspace was prepared, and writes a record to the workspace. */
 export const startReport = Effect.gen(function* () {
   const lastStart = yield* LastStart;
   const layerScope = yield* Effect.scope;
@@ -55,7 +55,7 @@ export const startReport = Effect.gen(function* () {
       seconds,
       trouble: volumeFault,
     });
-    // Jobs don't wait for a slow network volume here.
+    // In the background, so that jobs don't wait for a slow network volume.
     yield* Effect.forkIn(record, layerScope);
   });
 });

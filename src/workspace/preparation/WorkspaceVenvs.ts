@@ -10,13 +10,13 @@ import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 
-/** On its own disk a worker meets only workers of the same machine, and has nowhere else to go. */
+/** On the container's disk there is no other place to fall back to, so the lock is worth a longer wait. */
 const MIN_WAIT_ON_OWN_DISK = Duration.minutes(10);
 
-/** How a worker came by a virtual environment. */
+/** How a worker got its virtual environment. */
 export type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker";
 
-/** The virtual environments of a workspace: found without a lock, built under one, removed when nobody uses them. */
+/** The venvs of a workspace. Finding needs no lock, building needs the lock of the place, removal that of the venv. */
 export const workspaceVenvs = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const venvs = yield* VenvBuilder;
@@ -29,14 +29,16 @@ export const workspaceVenvs = Effect.gen(function* () {
         const exclusive = yield* locks.tryLock(lockOf(prefix), "exclusive");
         if (Option.isSome(exclusive)) yield* removeFolder(files, prefix);
       }),
-    ).pipe(Effect.catch((error) => Effect.logDebug(`${prefix} stays: ${error.message}`)));
+    ).pipe(
+      Effect.catch((error) => Effect.logDebug(`Could not remove ${prefix}: ${error.message}`)),
+    );
 
   const removeUnused = Effect.fn("Workspace.removeUnused")(function* (place: Place) {
     const surplus = yield* venvs.surplus(place);
     yield* Effect.forEach(surplus, ({ prefix }) => removeUnlessLeased(prefix), { discard: true });
   });
 
-  /** Builds a venv under the lock of the place, unless `find` has one first: then another worker built it. */
+  /** Builds a venv under the lock of the place, unless `find` returns one because another worker built it. */
   const buildUnless = Effect.fnUntraced(function* (
     place: Place,
     find: Effect.Effect<Option.Option<Venv>, PythonNotFound>,
@@ -53,11 +55,11 @@ export const workspaceVenvs = Effect.gen(function* () {
   }, Effect.scoped);
 
   return {
-    /** Builds a venv, even if there are others. */
+    /** Builds a new venv, even if others exist. */
     build: (place: Place, requirements: ReadonlyArray<string>, cache?: boolean) =>
       Effect.map(buildUnless(place, Effect.succeedNone, requirements, cache), ({ venv }) => venv),
 
-    /** The newest venv of the place, or a new one: with these requirements if it replaces a broken one. */
+    /** The newest venv of the place, or a new one with the requirements of the broken venv that it replaces. */
     findOrBuild: Effect.fn("Workspace.findOrBuild")(function* (
       place: Place,
       requirementsOfBroken?: ReadonlyArray<string>,

@@ -7,14 +7,14 @@ import { BUILDING, parseVenvName } from "../../venv/VenvNames.ts";
 import { LAST_START } from "../LastStart.ts";
 import { idleDays } from "./IdleTime.ts";
 
-/** What is half built or half removed belongs to nobody after so many days. */
+/** Unfinished builds and removals of this age are not running any more. */
 const ABANDONED_AFTER_DAYS = 1;
 
-/** Something that can be removed, before its size is known. */
+/** A folder that can be removed, before its size is known. */
 interface Candidate {
   readonly path: string;
   readonly reason: string;
-  /** Locks that its users hold. */
+  /** Locks that workers hold while they use it. */
   readonly locks: ReadonlyArray<string>;
 }
 
@@ -24,7 +24,7 @@ const isFolder = (files: FileSystem.FileSystem, path: string) =>
     () => false,
   );
 
-/** The names in a folder; none for a link, whose target is neither read nor removed. */
+/** The names in a folder; empty for a link, whose target is neither read nor removed. */
 const namesIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folder: string) {
   if (!(yield* isFolder(files, folder))) return [];
   return yield* Effect.orElseSucceed(files.readDirectory(folder), (): ReadonlyArray<string> => []);
@@ -32,7 +32,7 @@ const namesIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folde
 
 const isUnfinished = (name: string) => name.startsWith(BUILDING) || name.startsWith(REMOVING);
 
-/** A virtual environment, or what is left of one, that can be removed. */
+/** A venv or an unfinished one, if it can be removed. */
 const venvCandidate = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   path: string,
@@ -44,19 +44,19 @@ const venvCandidate = Effect.fnUntraced(function* (
   const age = Option.getOrElse(yield* idleDays(files, [path, lockOf(path)]), () => 0);
   if (isUnfinished(name)) {
     return age > ABANDONED_AFTER_DAYS
-      ? [{ path, reason: "was left half done", locks: [workspaceLock] }]
+      ? [{ path, reason: "is an unfinished build or removal", locks: [workspaceLock] }]
       : [];
   }
   const isVenv = parseVenvName(name) !== undefined;
-  // Without the link nobody knows which one is current.
+  // Without the link `.venv`, the active venv is unknown.
   const isOther = Option.exists(current, (target) => basename(target) !== name);
   if (!isVenv || !isOther || age <= days) return [];
-  const reason = `is not the current one, unused for ${Math.floor(age)} days`;
+  const reason = `is not the active virtual environment and unused for ${Math.floor(age)} days`;
   return [{ path, reason, locks: [lockOf(path)] }];
 });
 
-/** What can be removed of one endpoint's folder: all of it, or single virtual environments. */
-const ofEndpoint = Effect.fnUntraced(function* (
+/** What can be removed of one endpoint's folder: the whole folder, or single venvs. */
+const inEndpoint = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   root: string,
   days: number,
@@ -68,7 +68,7 @@ const ofEndpoint = Effect.fnUntraced(function* (
   if (Option.isSome(unused) && unused.value > days) {
     const venvs = names.filter((name) => parseVenvName(name) !== undefined);
     const locks = [lock, ...venvs.map((name) => lockOf(join(parent, name)))];
-    const reason = `no worker came for ${Math.floor(unused.value)} days; files of its jobs go too`;
+    const reason = `no worker used it for ${Math.floor(unused.value)} days; includes files that its jobs wrote`;
     return [{ path: root, reason, locks }];
   }
   const current = yield* Effect.option(files.readLink(join(root, ".venv")));
@@ -78,7 +78,7 @@ const ofEndpoint = Effect.fnUntraced(function* (
   return found.flat();
 });
 
-/** What can be removed of all endpoints' folders, and what is skipped, with the reason. */
+/** What can be removed of all endpoints' folders, and messages about skipped entries. */
 export const endpointSurplus = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   root: string,
@@ -91,9 +91,9 @@ export const endpointSurplus = Effect.fnUntraced(function* (
     if (!(yield* isFolder(files, path))) {
       skipped.push(`${path} is not a folder (links are not followed)`);
     } else if (name.startsWith(REMOVING)) {
-      found.push({ path, reason: "was left half removed", locks: [] });
+      found.push({ path, reason: "is an unfinished removal", locks: [] });
     } else {
-      found.push(...(yield* ofEndpoint(files, path, days)));
+      found.push(...(yield* inEndpoint(files, path, days)));
     }
   }
   return { found, skipped };

@@ -2,7 +2,7 @@ import { Duration, Effect, type FileSystem, Option } from "effect";
 
 import { wallMillis } from "../../settings/SteadyClock.ts";
 
-/** The days since something was written, by the newest of some files; none if none of them exists. */
+/** Days since the last modification of any of these files; none if no file exists. */
 export const idleDays = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   paths: ReadonlyArray<string>,

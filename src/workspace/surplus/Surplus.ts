@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 
-import { Context, Effect, FileSystem, Layer, Option } from "effect";
+import { Context, Effect, FileSystem, Layer, Number, Option } from "effect";
 
 import { FileLock } from "../../platform/FileLock.ts";
 import { diskFault, type DiskFault } from "../../platform/files/DiskFault.ts";
@@ -12,33 +12,33 @@ import { Volume, type VolumeNotWritable } from "../Volume.ts";
 import { endpointSurplus } from "./EndpointSurplus.ts";
 import { UvCache } from "./UvCache.ts";
 
-/** Something on the volume that can be removed. */
+/** A folder on the volume that can be removed, or parts of it. */
 export interface Surplus {
   readonly path: string;
-  /** The parts that can be removed; everything if absent. */
+  /** The parts that can be removed; the whole folder if absent. */
   readonly parts?: ReadonlyArray<string>;
-  /** Why nobody needs it. */
+  /** Why it can be removed. */
   readonly reason: string;
-  /** In bytes; none where it takes too long to count. */
+  /** Size in bytes; none if measuring takes too long. */
   readonly bytes: Option.Option<number>;
-  /** Locks that its users hold. */
+  /** Locks that workers hold while they use it. */
   readonly locks: ReadonlyArray<string>;
 }
 
-/** What no endpoint uses any more: found by when it was used last, removed only if nobody holds its locks. */
+/** Finds folders that no endpoint has used for some time. Removes them only if no worker holds their locks. */
 export class SurplusFinder extends Context.Service<
   SurplusFinder,
   {
-    /** Where it is looked for; none where there is no volume. */
+    /** The folder of all workspaces; none if there is no volume. */
     readonly folder: Effect.Effect<Option.Option<string>>;
-    /** Why the volume can't be used, if there is one. */
+    /** Why the volume can't be used, if it exists. */
     readonly fault: Effect.Effect<Option.Option<VolumeNotWritable>>;
-    /** Everything unused for this many days, and what is skipped, with the reason. */
+    /** Everything unused for this many days, and messages about skipped entries. */
     readonly find: (days: number) => Effect.Effect<{
       readonly found: ReadonlyArray<Surplus>;
       readonly skipped: ReadonlyArray<string>;
     }>;
-    /** Removes it, unless somebody uses it at this moment: then false. */
+    /** False if it was not removed because a worker uses it. */
     readonly remove: (surplus: Surplus) => Effect.Effect<boolean, DiskFault>;
   }
 >()("worker-tetra/workspace/SurplusFinder") {
@@ -64,8 +64,8 @@ export class SurplusFinder extends Context.Service<
           const surplus: Surplus = {
             path: cache,
             parts,
-            reason: "packages in uv's cache that nothing refers to",
-            bytes: Option.map(sizes, (all) => all.reduce((sum, bytes) => sum + bytes, 0)),
+            reason: "unreferenced packages in uv's cache",
+            bytes: Option.map(sizes, Number.sumAll),
             locks: [uvCache.lockOf(cache)],
           };
           return { found: parts.length === 0 ? [] : [surplus], skipped: [] };
@@ -73,13 +73,14 @@ export class SurplusFinder extends Context.Service<
         Effect.catch(({ message }) => Effect.succeed({ found: [], skipped: [message] })),
       );
 
+      const withSize = <A extends { readonly path: string }>(candidate: A) =>
+        Effect.map(disks.size(candidate.path), (bytes) => ({ ...candidate, bytes }));
+
       const find = Effect.fn("SurplusFinder.find")(function* (days: number) {
         const root = yield* folder;
         if (Option.isNone(root)) return { found: [], skipped: [] };
         const ofEndpoints = yield* endpointSurplus(files, root.value, days);
-        const found = yield* Effect.forEach(ofEndpoints.found, (candidate) =>
-          Effect.map(disks.size(candidate.path), (bytes) => ({ ...candidate, bytes })),
-        );
+        const found = yield* Effect.forEach(ofEndpoints.found, withSize);
         const ofCache = yield* ofUvCache(join(dirname(root.value), ".uv-cache"));
         return {
           found: [...found, ...ofCache.found],
@@ -89,7 +90,7 @@ export class SurplusFinder extends Context.Service<
 
       const remove = Effect.fn("SurplusFinder.remove")(function* (surplus: Surplus) {
         for (const lock of surplus.locks) {
-          // Where locks don't work nobody can tell who uses it.
+          // Where locks don't work, it may be in use.
           const held = yield* Effect.orElseSucceed(locks.tryLock(lock, "exclusive"), Option.none);
           if (Option.isNone(held)) return false;
         }

@@ -4,7 +4,7 @@ import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { isCache } from "../CacheTag.ts";
 
-/** A cache exists, but must not be cleaned. */
+/** The cache must not be cleaned. */
 class CacheSkipped extends Schema.TaggedError<CacheSkipped>()("CacheSkipped", {
   path: Schema.String,
   reason: Schema.String,
@@ -23,10 +23,10 @@ interface Bucket {
 
 const BUCKET = /^([a-z]+)-v(\d+)$/;
 
-/** Unpacked packages. */
+/** Kind of bucket with unpacked packages. */
 const ARCHIVES = "archive";
 
-/** Folders for uv's temporary files. */
+/** Kinds of buckets with temporary files of uv. */
 const SCRATCH = new Set(["builds", "environments"]);
 
 const parseBucket = (folder: string): ReadonlyArray<Bucket> => {
@@ -34,7 +34,7 @@ const parseBucket = (folder: string): ReadonlyArray<Bucket> => {
   return kind === "" ? [] : [{ name: folder, kind, version: Number(version) }];
 };
 
-/** The buckets that the newest uv uses, and those of older versions. */
+/** The newest version of each kind of bucket, and the outdated ones, which only older versions of uv use. */
 const splitByVersion = (buckets: ReadonlyArray<Bucket>) => {
   const isOutdated = ({ kind, version }: Bucket) =>
     buckets.some((other) => other.kind === kind && other.version > version);
@@ -47,13 +47,17 @@ const splitByVersion = (buckets: ReadonlyArray<Bucket>) => {
 const entriesOf = (files: FileSystem.FileSystem, folder: string) =>
   Effect.orElseSucceed(files.readDirectoryEntries(folder), () => []);
 
-/** The names of the folders in a folder; links are left out. */
+/** Names of subfolders, without links. */
 const foldersIn = (files: FileSystem.FileSystem, folder: string) =>
   Effect.map(entriesOf(files, folder), (entries) =>
     entries.filter(({ type }) => type === "Directory").map(({ name }) => name),
   );
 
-/** The names of the targets of all links below a folder. No link is followed. */
+/** Paths of subfolders, without links. */
+const subfolders = (files: FileSystem.FileSystem, folder: string) =>
+  Effect.map(foldersIn(files, folder), (names) => names.map((name) => join(folder, name)));
+
+/** Names of the targets of all links below a folder. Links are not followed. */
 const referencesIn: (
   files: FileSystem.FileSystem,
   folder: string,
@@ -69,18 +73,14 @@ const referencesIn: (
   return found;
 });
 
-/** Outdated buckets, unpacked packages that no link of the others leads to, and temporary files. */
+/** Outdated buckets, unpacked packages that no other bucket links to, and temporary files. */
 const unusedIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, cache: string) {
   const folders = yield* foldersIn(files, cache);
   const { outdated, current } = splitByVersion(folders.flatMap(parseBucket));
   const pathOf = ({ name }: Bucket) => join(cache, name);
   const contents = (buckets: ReadonlyArray<Bucket>) =>
     Effect.map(
-      Effect.forEach(buckets, (bucket) =>
-        Effect.map(foldersIn(files, pathOf(bucket)), (names) =>
-          names.map((name) => join(pathOf(bucket), name)),
-        ),
-      ),
+      Effect.forEach(buckets, (bucket) => subfolders(files, pathOf(bucket))),
       (paths) => paths.flat(),
     );
   const referring = current.filter(({ kind }) => kind !== ARCHIVES && !SCRATCH.has(kind));
@@ -96,15 +96,15 @@ const unusedIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, cach
 });
 
 /**
- * Finds what can be removed from uv's cache. `uv cache prune` works with plain paths, so another endpoint could swap
- * a folder for a link and make it delete files elsewhere; the worker's own removal follows no links.
+ * Finds what can be removed from uv's cache. `uv cache prune` is not used because it is not safe against links: another
+ * endpoint could replace a folder by a link and make uv delete files elsewhere.
  */
 export class UvCache extends Context.Service<
   UvCache,
   {
     /** The lock that uv holds while it uses the cache. */
     readonly lockOf: (cache: string) => string;
-    /** Folders that nothing refers to; none if there is no cache. Fails for a cache that must not be changed. */
+    /** Unreferenced folders; empty if there is no cache. Fails if the cache must not be changed. */
     readonly unused: (cache: string) => Effect.Effect<ReadonlyArray<string>, CacheSkipped>;
   }
 >()("worker-tetra/workspace/UvCache") {
@@ -124,7 +124,7 @@ export class UvCache extends Context.Service<
           }
           if (!(yield* Effect.orElseSucceed(isCache(files, cache), () => false))) {
             return yield* skipped(
-              "has no CACHEDIR.TAG, so it may be something else than uv's cache. If it is one, any run of uv with it adds the file",
+              "has no CACHEDIR.TAG, so it may not be uv's cache. If it is, run uv with this cache once to add the file",
             );
           }
           return yield* unusedIn(files, cache);

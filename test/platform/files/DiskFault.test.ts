@@ -14,16 +14,16 @@ describe("DiskFault", () => {
     ["EACCES", "denied"],
     ["EPERM", "denied"],
     ["EIO", "failed"],
-    ["ESTALE", "lost"],
+    ["ESTALE", "stale"],
     ["ENOTCONN", "not connected"],
     ["ELOOP", "symbolic link"],
     ["ENAMETOOLONG", "too long"],
     ["EMFILE", "open files"],
     ["ENFILE", "open files"],
     ["ENOTDIR", "not a folder"],
-    ["EMLINK", "second name"],
-    ["ENOENT", "not there"],
-    ["ETIMEDOUT", "does not answer"],
+    ["EMLINK", "another hard link"],
+    ["ENOENT", "does not exist"],
+    ["ETIMEDOUT", "does not respond"],
   ])("names path, problem, reason and what to do: %s", (code, word) => {
     const fault = faultOf(code);
     assert.strictEqual(fault.code, code);
@@ -34,7 +34,7 @@ describe("DiskFault", () => {
 
   it.each([
     [-122, "EDQUOT", "quota"],
-    [-116, "ESTALE", "lost"],
+    [-116, "ESTALE", "stale"],
   ])("knows the number of a fault that Node has no name for: %s", (errno, code, word) => {
     const unnamed = Object.assign(new Error("write"), {
       code: `Unknown system error ${errno}`,

@@ -45,9 +45,9 @@ describe("DiskUsage", () => {
       const [disk = "", ...folders] = (yield* report(tmpdir(), ["/volume/a", "/volume/c"])).split(
         "\n",
       );
-      assert.match(disk, /^\/.+: [\d.]+ .?B free of [\d.]+ .?B \(a quota does not show here\)$/);
+      assert.match(disk, /^\/.+: [\d.]+ .?B free of [\d.]+ .?B \(without regard to quotas\)$/);
       assert.deepStrictEqual(folders, ["  /volume/a: 2.0 kB"]);
-      assert.strictEqual(yield* report("/nowhere", []), "/nowhere: can't be looked at");
+      assert.strictEqual(yield* report("/nowhere", []), "/nowhere: free space is unknown");
     }).pipe(withFolders({ "/volume/a": "2\t/volume/a\n" })),
   );
 });

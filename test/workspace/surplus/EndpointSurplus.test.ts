@@ -44,7 +44,7 @@ describe("endpointSurplus", () => {
       assert.deepStrictEqual(found, [
         {
           path: `${VENVS}/.building-x`,
-          reason: "was left half done",
+          reason: "is an unfinished build or removal",
           locks: [`${RUNTIMES}/one/.initialization.lock`],
         },
       ]);
@@ -59,7 +59,7 @@ describe("endpointSurplus", () => {
         [`${RUNTIMES}/.removing-x`]: null,
       });
       assert.deepStrictEqual(yield* surplusAfter(files, 30), {
-        found: [{ path: `${RUNTIMES}/.removing-x`, reason: "was left half removed", locks: [] }],
+        found: [{ path: `${RUNTIMES}/.removing-x`, reason: "is an unfinished removal", locks: [] }],
         skipped: [`${RUNTIMES}/two is not a folder (links are not followed)`],
       });
     }),
