@@ -29,9 +29,9 @@ const makeFolder = (files: FileSystem.FileSystem, { directory }: Place) =>
 const removedRepeatedly = ({ prefix }: Venv) =>
   new DiskFault({
     path: prefix,
-    code: "ESTALE",
-    problem: `was removed by another worker ${MAX_FIND_ATTEMPTS} times in a row`,
-    detail: "no virtual environment remained long enough to be leased",
+    code: "EAGAIN",
+    problem: "can't be used",
+    detail: `another worker was removing it in each of ${MAX_FIND_ATTEMPTS} attempts`,
   });
 
 /** Prepares a workspace: finds or builds its virtual environment, and activates it. */
