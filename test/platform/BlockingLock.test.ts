@@ -15,23 +15,26 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
   const layer = BlockingLock.layerNoDeps.pipe(
     Layer.provide([locks.layer, memory.layer, Path.layer, Environment.layerOf(variables)]),
   );
-  /** How often the lock itself was tried for. */
+  /** The number of tries to acquire the lock. */
   const tries = () => locks.tries.filter((line) => line.endsWith(FILE)).length;
-  /** Somebody else has the lock until the scope closes. */
-  const byOther = Effect.gen(function* () {
+  /** Another worker acquires the lock; it releases it when the returned scope closes. */
+  const lockByOther = Effect.gen(function* () {
     const scope = yield* Scope.make();
     const held = yield* Scope.provide(locks.tryLock(FILE, "exclusive"), scope);
     if (Option.isSome(held)) held.value.writeHolder("the other worker");
     return scope;
   });
-  return { memory, locks, tries, byOther, provide: Effect.provide(layer) };
+  return { memory, locks, tries, lockByOther, provide: Effect.provide(layer) };
 };
 
-const never = Effect.succeedNone;
+const noResult = Effect.succeedNone;
 
-const wait = (settled: Effect.Effect<Option.Option<string>> = never, minWait?: Duration.Duration) =>
+const wait = (
+  result: Effect.Effect<Option.Option<string>> = noResult,
+  minWait?: Duration.Duration,
+) =>
   Effect.gen(function* () {
-    const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, settled, minWait);
+    const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, result, minWait);
     return acquired._tag === "Locked" ? Option.none() : Option.some(acquired.value);
   });
 
@@ -41,29 +44,32 @@ const count = (name: string) =>
   );
 
 describe("BlockingLock", () => {
-  it.effect("holds a free lock at once, with its name in the file, until the scope closes", () => {
-    const { locks, memory, provide } = setUp();
-    return Effect.gen(function* () {
-      yield* Effect.scoped(
-        Effect.gen(function* () {
-          assert.deepStrictEqual(yield* wait(), Option.none());
-          assert.deepStrictEqual(locks.held(FILE), ["exclusive"]);
-          assert.match(
-            String(memory.show()[FILE]),
-            new RegExp(`^pid ${process.pid} on .+ since 19`),
-          );
-        }),
-      );
-      assert.isEmpty(locks.paths());
-      assert.property(memory.show(), FILE);
-      assert.isEmpty(memory.paths(/probe/));
-    }).pipe(provide);
-  });
+  it.effect(
+    "acquires a free lock at once, writes the holder to the file and releases it when the scope closes",
+    () => {
+      const { locks, memory, provide } = setUp();
+      return Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            assert.deepStrictEqual(yield* wait(), Option.none());
+            assert.deepStrictEqual(locks.held(FILE), ["exclusive"]);
+            assert.match(
+              String(memory.show()[FILE]),
+              new RegExp(`^pid ${process.pid} on .+ since 19`),
+            );
+          }),
+        );
+        assert.isEmpty(locks.paths());
+        assert.property(memory.show(), FILE);
+        assert.isEmpty(memory.paths(/probe/));
+      }).pipe(provide);
+    },
+  );
 
-  it.effect("asks again every interval, and has the lock as soon as it is free", () => {
-    const { locks, tries, byOther, provide } = setUp({ WORKSPACE_LOCK_POLL_INTERVAL: "2" });
+  it.effect("tries again at every interval until the lock is free", () => {
+    const { locks, tries, lockByOther, provide } = setUp({ WORKSPACE_LOCK_POLL_INTERVAL: "2" });
     return Effect.gen(function* () {
-      const other = yield* byOther;
+      const other = yield* lockByOther;
       const acquired = yield* count("workspace_lock_acquired");
       const fiber = yield* Effect.forkScoped(wait());
       yield* TestClock.adjust(Duration.millis(1999));
@@ -81,10 +87,10 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("gives up after the time-out, naming file, seconds and holder", () => {
-    const { locks, byOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "7" });
+  it.effect("fails after the timeout with the file, the seconds and the holder", () => {
+    const { locks, lockByOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "7" });
     return Effect.gen(function* () {
-      yield* byOther;
+      yield* lockByOther;
       const timedOut = yield* count("workspace_lock_timed_out");
       const fiber = yield* Effect.forkScoped(Effect.flip(wait()));
       yield* TestClock.adjust(Duration.millis(6999));
@@ -104,11 +110,11 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("tries once when it may not wait at all", () => {
-    const { byOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "0" });
+  it.effect("tries once if the timeout is 0", () => {
+    const { lockByOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "0" });
     return Effect.gen(function* () {
       yield* Effect.scoped(wait());
-      const other = yield* byOther;
+      const other = yield* lockByOther;
       const fiber = yield* Effect.forkScoped(Effect.flip(wait()));
       yield* TestClock.adjust(Duration.millis(1));
       assert.strictEqual((yield* Fiber.join(fiber))._tag, "LockTimeout");
@@ -116,11 +122,11 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("is more patient where it is told to be", () => {
-    const { byOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "7" });
+  it.effect("waits longer than the timeout if the caller sets a longer minimum", () => {
+    const { lockByOther, provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "7" });
     return Effect.gen(function* () {
-      const other = yield* byOther;
-      const fiber = yield* Effect.forkScoped(wait(never, Duration.minutes(1)));
+      const other = yield* lockByOther;
+      const fiber = yield* Effect.forkScoped(wait(noResult, Duration.minutes(1)));
       yield* TestClock.adjust(Duration.seconds(50));
       assert.isUndefined(fiber.pollUnsafe());
       yield* Scope.close(other, Exit.void);
@@ -129,15 +135,15 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("ends with what another worker settled, without the lock", () => {
-    const { locks, byOther, provide } = setUp();
-    let settled = Option.none<string>();
+  it.effect("returns the result of another worker without acquiring the lock", () => {
+    const { locks, lockByOther, provide } = setUp();
+    let result = Option.none<string>();
     return Effect.gen(function* () {
-      const other = yield* byOther;
+      const other = yield* lockByOther;
       const acquired = yield* count("workspace_lock_acquired");
-      const fiber = yield* Effect.forkScoped(wait(Effect.sync(() => settled)));
+      const fiber = yield* Effect.forkScoped(wait(Effect.sync(() => result)));
       yield* TestClock.adjust(Duration.seconds(3));
-      settled = Option.some("done by the other");
+      result = Option.some("done by the other");
       yield* TestClock.adjust(Duration.seconds(1));
       assert.deepStrictEqual(yield* Fiber.join(fiber), Option.some("done by the other"));
       assert.strictEqual(yield* count("workspace_lock_acquired"), acquired);
@@ -146,11 +152,11 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("measures how long was waited", () => {
-    const { byOther, provide } = setUp();
+  it.effect("measures the time spent waiting", () => {
+    const { lockByOther, provide } = setUp();
     return Effect.gen(function* () {
       yield* TestClock.adjust(Duration.hours(1));
-      const other = yield* byOther;
+      const other = yield* lockByOther;
       const before = yield* Metric.value(lockWaits);
       const fiber = yield* Effect.forkScoped(wait());
       yield* TestClock.adjust(Duration.seconds(3));
@@ -163,33 +169,33 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("looks once more at what others settled when it has the lock", () => {
+  it.effect("checks for a result again after it acquired the lock", () => {
     const { locks, provide } = setUp();
     return Effect.gen(function* () {
-      // Settled between the look and the lock.
-      const settled = Effect.sync(() =>
+      // The result appears between the first check and the lock.
+      const result = Effect.sync(() =>
         locks.held(FILE).length > 0 ? Option.some("done just now") : Option.none<string>(),
       );
-      assert.deepStrictEqual(yield* wait(settled), Option.some("done just now"));
+      assert.deepStrictEqual(yield* wait(result), Option.some("done just now"));
       assert.isEmpty(locks.paths());
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("fails with what looking fails with, and keeps nothing", () => {
+  it.effect("fails with the error of the check and releases the lock", () => {
     const { locks, provide } = setUp();
     return Effect.gen(function* () {
       const error = yield* Effect.flip(
-        (yield* BlockingLock).acquireUnless(FILE, Effect.fail("no look")),
+        (yield* BlockingLock).acquireUnless(FILE, Effect.fail("check failed")),
       );
-      assert.strictEqual(error, "no look");
+      assert.strictEqual(error, "check failed");
       assert.isEmpty(locks.paths());
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("keeps nothing when it is interrupted while it waits", () => {
-    const { locks, tries, byOther, provide } = setUp();
+  it.effect("stops trying and holds no lock after an interruption", () => {
+    const { locks, tries, lockByOther, provide } = setUp();
     return Effect.gen(function* () {
-      const other = yield* byOther;
+      const other = yield* lockByOther;
       const fiber = yield* Effect.forkChild(Effect.scoped(wait()));
       yield* TestClock.adjust(Duration.seconds(2));
       yield* Fiber.interrupt(fiber);
@@ -201,7 +207,7 @@ describe("BlockingLock", () => {
     }).pipe(provide);
   });
 
-  it.effect("refuses a file system where a lock keeps nobody out, and says so", () => {
+  it.effect("fails on a file system where locks have no effect", () => {
     const { locks, provide } = setUp({}, { withoutEffect: /^\/volume/ });
     return Effect.gen(function* () {
       const error = yield* Effect.flip(Effect.scoped(wait()));
@@ -211,7 +217,7 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("says why no lock can be had", () => {
+  it.effect("reports why locking is not possible", () => {
     const { provide } = setUp({}, { refusal: "no flock here" });
     return Effect.gen(function* () {
       const error = yield* Effect.flip(wait());
@@ -219,17 +225,17 @@ describe("BlockingLock", () => {
     }).pipe(Effect.scoped, provide);
   });
 
-  it.effect("tries out a folder once", () => {
+  it.effect("checks once per folder whether locks have an effect", () => {
     const { locks, provide } = setUp();
     return Effect.gen(function* () {
       yield* Effect.scoped(wait());
       yield* Effect.scoped(wait());
-      // The first holder tries to get in a second time.
+      // Two locks, and one check by the first holder.
       assert.lengthOf(locks.tries, 3);
     }).pipe(provide);
   });
 
-  it.effect("refuses settings that make no sense, by name", () => {
+  it.effect("names a setting with an invalid value", () => {
     const { provide } = setUp({ WORKSPACE_INIT_TIMEOUT: "soon" });
     return Effect.gen(function* () {
       const error = yield* Effect.flip(provide(wait()));

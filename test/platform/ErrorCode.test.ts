@@ -24,7 +24,7 @@ describe("codeOf", () => {
     ["an error whose code is a number", new DOMException("aborted", "AbortError"), "UNKNOWN"],
     ["an error whose cause is unknown", { reason: { cause: undefined } }, "UNKNOWN"],
     [
-      "an error whose cause is nothing",
+      "an error whose cause is undefined",
       Object.assign(new Error("write", { cause: undefined }), { code: "EIO" }),
       "EIO",
     ],
@@ -33,7 +33,7 @@ describe("codeOf", () => {
     assert.strictEqual(codeOf(error), code);
   });
 
-  it("returns something else for an error without a code if asked to", () => {
+  it("returns a given default for an error without a code", () => {
     assert.strictEqual(codeOf(new Error("write"), "none"), "none");
     assert.strictEqual(codeOf(platformError("EIO", "open", "/x"), "none"), "EIO");
   });

@@ -36,7 +36,7 @@ const inMemory = () => {
 const onDisk = (variables: Readonly<Record<string, string | undefined>> = process.env) =>
   Layer.merge(NodeServices.layer, Layer.provide(FileLock.layer, Environment.layerOf(variables)));
 
-/** Whether a lock can be had at this moment. */
+/** Whether the lock can be acquired now. */
 const isFree = Effect.fnUntraced(function* (path: string, mode: LockMode) {
   const locks = yield* FileLock;
   return Option.isSome(yield* Effect.scoped(locks.tryLock(path, mode)));
@@ -57,7 +57,7 @@ const suites: ReadonlyArray<
 ];
 
 describe.each(suites)("a file lock %s", (_, make) => {
-  it.effect("that is exclusive keeps everybody out", () =>
+  it.effect("that is exclusive excludes all others", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -68,7 +68,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("that is shared lets others share it, and keeps out who wants it alone", () =>
+  it.effect("that is shared allows other shared locks and excludes exclusive ones", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -79,7 +79,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("is free when the scope of the last holder closes", () =>
+  it.effect("is released when the scope of its last holder closes", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -94,7 +94,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("is free when the holder is interrupted or fails", () =>
+  it.effect("is released when its holder is interrupted or fails", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -118,7 +118,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("is taken by one of many who try at once", () =>
+  it.effect("is acquired by only one of many concurrent tries", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -131,7 +131,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("creates its file, and never removes it", () =>
+  it.effect("creates its file and never removes it", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const files = yield* FileSystem.FileSystem;
@@ -143,7 +143,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("lets everybody read what its holder left in the file", () =>
+  it.effect("has the text of its holder in the file, readable by others", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -160,7 +160,7 @@ describe.each(suites)("a file lock %s", (_, make) => {
     ).pipe(Effect.provide(make())),
   );
 
-  it.effect("can't be had in a folder that is not there", () =>
+  it.effect("can't be acquired in a folder that does not exist", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(isFree(`${path}/no/.lock`, "exclusive"));
@@ -181,8 +181,8 @@ const descriptorsOf = (path: string) => {
 };
 
 /**
- * The file is missing, and creating it fails with a code, this many times. With EEXIST as on MooseFS, where another
- * worker may create it between the two.
+ * Opening the file fails with ENOENT, and creating it with a code, this many times. EEXIST is what happens on MooseFS
+ * when another worker creates the file between the two calls.
  */
 const failToCreate = (file: string, times: number, code: string) => {
   const { open } = promises;
@@ -203,7 +203,7 @@ const failToCreate = (file: string, times: number, code: string) => {
   );
 };
 
-/** A PATH of one folder with these scripts, which PYTHONPATH names too. */
+/** PATH and PYTHONPATH are one folder with these scripts. */
 const withPrograms = <E>(
   scripts: Readonly<Record<string, string>>,
   check: (path: string) => Effect.Effect<void, E, FileLock | Scope.Scope>,
@@ -219,7 +219,7 @@ const withPrograms = <E>(
   }).pipe(Effect.provide(NodeServices.layer));
 
 describe("a file lock of the system", () => {
-  it.effect("keeps out a Python process, and is kept out by one", () =>
+  it.effect("excludes a Python process that uses flock, and is excluded by it", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -239,7 +239,7 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("is free as soon as its holder was killed, with the file as it was", () =>
+  it.effect("is released when its holder is killed, and the file is not replaced", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const python = yield* pythonLock(path);
@@ -253,7 +253,7 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("stays with this process alone: programs that it starts do not keep it", () =>
+  it.effect("is not inherited by programs that the worker starts", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -267,7 +267,7 @@ describe("a file lock of the system", () => {
   );
 
   it.effect.skipIf(process.platform !== "linux")(
-    "closes its file when the scope closes, whether it got the lock or not",
+    "closes its file when the scope closes, whether it was acquired or not",
     () =>
       inFolder((path) =>
         Effect.gen(function* () {
@@ -279,7 +279,7 @@ describe("a file lock of the system", () => {
                 assert.isFalse(yield* isFree(path, "exclusive"));
               }
               assert.strictEqual(descriptorsOf(path), 1);
-              // Interrupted while the program that locks is on its way.
+              // Interrupted while the program that locks is being started.
               const fiber = yield* Effect.forkChild(isFree(path, "exclusive"));
               yield* Effect.yieldNow;
               yield* Fiber.interrupt(fiber);
@@ -305,15 +305,15 @@ describe("a file lock of the system", () => {
     ["a pipe", (path: string) => execFileSync("mkfifo", [path]), /not a regular file/],
     ["a folder", (path: string) => mkdirSync(path), /folder|EISDIR/],
   ] as ReadonlyArray<readonly [string, (path: string) => void, RegExp]>)(
-    "is refused at once, and nothing is read or changed, where there is %s in the lock's place",
-    ([, plant, words]) =>
+    "fails at once, and reads and changes nothing, if its path is %s",
+    ([, plant, reason]) =>
       inFolder((path) =>
         Effect.gen(function* () {
           const locks = yield* FileLock;
           writeFileSync(`${path}.foreign`, "precious");
           plant(path);
           const error = yield* Effect.flip(locks.tryLock(path, "exclusive"));
-          assert.match(error.message, words);
+          assert.match(error.message, reason);
           assert.strictEqual(readFileSync(`${path}.foreign`, "utf8"), "precious");
           assert.isFalse(existsSync(`${path}.missing`));
           assert.deepStrictEqual(locks.holder(path), Option.none());
@@ -321,7 +321,7 @@ describe("a file lock of the system", () => {
       ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("is refused, and nothing is changed, where its file has a second name", () =>
+  it.effect("fails and changes nothing if its file has another hard link", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         writeFileSync(`${path}.foreign`, "precious");
@@ -348,7 +348,7 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("shows the text of a lock file without control characters", () =>
+  it.effect("returns the holder without control characters", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         writeFileSync(path, `\u001b[31mpid 1\u202e\r\nfake${"x".repeat(1000)}`);
@@ -360,7 +360,7 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  it.effect("is acquired in turn by all that create the same new file at once", () =>
+  it.effect("is acquired by all workers that create the same file at once", () =>
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
@@ -373,8 +373,8 @@ describe("a file lock of the system", () => {
     ).pipe(Effect.provide(onDisk())),
   );
 
-  describe("by programs that are at hand", () => {
-    it.effect("takes Python's where flock is not there, without modules that variables name", () =>
+  describe("by programs on PATH", () => {
+    it.effect("uses Python without PYTHONPATH if flock is missing", () =>
       withPrograms(
         {
           python3: `#!/bin/sh\nexec ${realPython} "$@"\n`,
@@ -396,7 +396,7 @@ describe("a file lock of the system", () => {
       ),
     );
 
-    it.effect("says what to install where there is neither", () =>
+    it.effect("fails with what to install if both are missing", () =>
       withPrograms({}, (path) =>
         Effect.gen(function* () {
           const error = yield* Effect.flip(isFree(path, "exclusive"));
@@ -405,7 +405,7 @@ describe("a file lock of the system", () => {
       ),
     );
 
-    it.effect("tells a program that failed from a lock that is busy", () =>
+    it.effect("distinguishes a failed program from a held lock", () =>
       withPrograms(
         { flock: "#!/bin/sh\necho 'flock: 3: Function not implemented' >&2\nexit 1\n" },
         (path) =>
@@ -420,17 +420,17 @@ describe("a file lock of the system", () => {
     );
 
     it.effect.each([
-      ["ends in a way that is not known", "#!/bin/sh\nexit 3\n", /exited with 3$/],
+      ["exits with an unknown code", "#!/bin/sh\nexit 3\n", /exited with 3$/],
       ["can't be started", "#!/nonexistent\n", /ENOENT/],
-    ] as const)("fails where the program %s", ([, flock, words]) =>
+    ] as const)("fails if the program %s", ([, flock, reason]) =>
       withPrograms({ flock }, (path) =>
         Effect.gen(function* () {
-          assert.match((yield* Effect.flip(isFree(path, "exclusive"))).message, words);
+          assert.match((yield* Effect.flip(isFree(path, "exclusive"))).message, reason);
         }),
       ),
     );
 
-    it.effect("ends the program when the lock is not wanted any more", () =>
+    it.effect("kills the program when the try is interrupted", () =>
       withPrograms(
         { flock: '#!/bin/sh\nexec > "$0.pipe"\necho started\nexec /bin/sleep 60\n' },
         (path) =>

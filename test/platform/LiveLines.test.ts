@@ -21,14 +21,14 @@ const recorder = (options?: LiveLinesOptions) => {
 };
 
 describe("LiveLines", () => {
-  it("passes lines on whole and exactly as they were printed", () => {
+  it("emits complete lines exactly as they were printed", () => {
     const { emitted, write } = recorder();
     write("one\ntw");
     write("o\r\nthree\x1b[0m\n\n");
     assert.strictEqual(emitted.join(""), "one\ntwo\r\nthree\x1b[0m\n\n");
   });
 
-  it("ends a last line that has no end of its own", () => {
+  it("adds a line end to the last line if it has none", () => {
     const { emitted, write, end } = recorder();
     write("unfinished");
     assert.deepStrictEqual(emitted, []);
@@ -36,7 +36,7 @@ describe("LiveLines", () => {
     assert.deepStrictEqual(emitted, ["unfinished\n"]);
   });
 
-  it("passes 200 lines a second, then says how many it left out, and goes on in the next second", () => {
+  it("emits 200 lines a second, the number of lines left out, and lines of the next second", () => {
     const { emitted, write, end, pass } = recorder();
     write("x\n".repeat(1000));
     pass(999);
@@ -50,7 +50,7 @@ describe("LiveLines", () => {
     assert.isTrue(text.endsWith("later\n"));
   });
 
-  it("uses the limit and the note for left-out lines that its listener has set", () => {
+  it("uses the given limit and the given note for lines left out", () => {
     const all = recorder({ linesPerSecond: Number.POSITIVE_INFINITY });
     all.write("x\n".repeat(5000));
     all.end();
@@ -61,15 +61,15 @@ describe("LiveLines", () => {
     assert.strictEqual(few.emitted.join(""), "x\nx\nand 3 more\n");
   });
 
-  it("counts each line of a flood once, however it comes", () => {
+  it("counts each line left out once, however the output is split", () => {
     const { emitted, write, end } = recorder();
     for (const piece of ["x\n".repeat(300), "lo", "ng\n\n", "\nlast"]) write(piece);
     end();
-    // 300 less 200, then "long", two empty ones and the last.
+    // 300 minus 200, then "long", two empty lines and the last one.
     assert.include(emitted.at(-1), " 104 more lines");
   });
 
-  it("counts nothing when nothing comes", () => {
+  it("counts nothing for an empty write", () => {
     const { emitted, write, end } = recorder();
     write("x\n".repeat(250));
     write("");
@@ -77,7 +77,7 @@ describe("LiveLines", () => {
     assert.include(emitted.at(-1), " 50 more lines");
   });
 
-  it("counts the flood's last line too when the job ends within it", () => {
+  it("counts an unfinished last line that is left out", () => {
     const { emitted, write, end } = recorder();
     write("x\n".repeat(250));
     write("the end");
@@ -85,7 +85,7 @@ describe("LiveLines", () => {
     assert.include(emitted.at(-1), "51 more lines");
   });
 
-  it("holds the pieces of a line of 64 KiB until its end", () => {
+  it("buffers a line of 64 KiB until its end", () => {
     const { emitted, write } = recorder();
     const line = "y".repeat(64 * 1024);
     write(line.slice(0, 100));
@@ -95,25 +95,25 @@ describe("LiveLines", () => {
     assert.deepStrictEqual(emitted, [`${line}\n`]);
   });
 
-  it("passes on the pieces of a longer line as if each 4 KiB were a line", () => {
+  it("emits a longer line in pieces and counts every 4 KiB as a line", () => {
     const { emitted, write } = recorder();
     const half = "y".repeat(40 * 1024);
     write(half);
     write(half);
     assert.deepStrictEqual(emitted, [half + half]);
     write(`\n${"x\n".repeat(300)}`);
-    // 200 less 20 of the long line, and its end.
+    // 200 minus 20 for the long line and 1 for its end.
     assert.strictEqual(emitted.join("").match(/^x$/gm)?.length, 179);
   });
 
-  it("passes a line without end on in pieces instead of holding all of it", () => {
+  it("emits a line without end in pieces instead of buffering it", () => {
     const { emitted, write } = recorder();
     for (let piece = 0; piece < 100; piece += 1) write("y".repeat(4096));
     const passed = emitted.join("").length;
     assert.isAbove(passed, 300_000);
   });
 
-  it("passes no more of a line without end than an ordinary flood has, and goes on after it", () => {
+  it("limits a line without end, and emits lines after it", () => {
     const { emitted, write, end, pass } = recorder();
     for (let piece = 0; piece < 1000; piece += 1) write("y".repeat(4096));
     assert.isBelow(emitted.join("").length, 1_000_000);

@@ -10,11 +10,11 @@ const outputOf = (text: string, limit: number) => {
 };
 
 describe("fullText", () => {
-  it("is the output where it is within the limit", () => {
+  it("returns an output within the limit unchanged", () => {
     assert.strictEqual(fullText(outputOf("0123456789", 10)), "0123456789");
   });
 
-  it("says how much is missing where it is not", () => {
+  it("notes how many bytes of a longer output are left out", () => {
     assert.strictEqual(
       fullText(outputOf("0123456789", 4)),
       "0\n[worker-tetra] 6 bytes of output left out here\n789",
@@ -23,13 +23,13 @@ describe("fullText", () => {
 });
 
 describe("failureText", () => {
-  it("is the output where it is short", () => {
+  it("returns a short output unchanged", () => {
     const text = "no space ".repeat(FAILURE_LIMIT / 9);
     assert.strictEqual(failureText(outputOf(text, 2 * FAILURE_LIMIT)), text);
   });
 
   it.each([2 * FAILURE_LIMIT, 8 * FAILURE_LIMIT])(
-    "is the beginning and the end of a long output, cut at spaces, with %d bytes kept of it",
+    "returns the beginning and the end of a long output, cut at spaces, if %d bytes of it were kept",
     (limit) => {
       const text = failureText(outputOf("some words ".repeat(FAILURE_LIMIT), limit));
       assert.match(
@@ -40,7 +40,7 @@ describe("failureText", () => {
     },
   );
 
-  it("leaves out the line at the cut where it is longer than any URL", () => {
+  it("leaves out a word at the cut that is longer than any URL", () => {
     const text = failureText(outputOf("x".repeat(8 * FAILURE_LIMIT), 8 * FAILURE_LIMIT));
     assert.isBelow(text.length, FAILURE_LIMIT - 2 * 8000);
   });

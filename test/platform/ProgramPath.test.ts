@@ -25,18 +25,18 @@ beforeEach(() => {
   return () => removeFolder(root);
 });
 
-describe("the folders of the worker's own programs", () => {
+describe("programFolders", () => {
   it.each([
     ["a folder", "bin", true],
-    ["a folder beside one of jobs with a longer name", "volume2/bin", true],
-    ["a folder that is not there", "missing", true],
+    ["a folder whose name starts with that of a folder of jobs", "volume2/bin", true],
+    ["a folder that does not exist", "missing", true],
     ["a folder of jobs", "volume", false],
     ["a folder below one of jobs", "volume/bin", false],
-    ["a folder below one of jobs, by a detour", "bin/../volume/bin", false],
+    ["a folder below one of jobs, with .. in its path", "bin/../volume/bin", false],
     ["a virtual environment", "venv/bin", false],
-    ["a virtual environment by its name", "x/.venv/bin", false],
+    ["a virtual environment, by its name", "x/.venv/bin", false],
     ["one of many virtual environments", "x/.venvs/3.12-1/bin", false],
-  ])("have %s among them or not: %s is %s", (_, folder, isAmong) => {
+  ])("for %s (%s): includes it is %s", (_, folder, isAmong) => {
     const path = join(root, "bin", "..", folder);
     assert.deepStrictEqual(
       programFolders(`/usr/bin:${path}`, [join(root, "other"), join(root, "volume/")]),
@@ -44,17 +44,17 @@ describe("the folders of the worker's own programs", () => {
     );
   });
 
-  it("have none among them that depends on the current folder", () => {
+  it("leaves out folders that depend on the current directory", () => {
     assert.deepStrictEqual(programFolders(":.:bin:../bin:/usr/bin:", []), ["/usr/bin"]);
   });
 
-  it("are those of the system where there is no PATH", () => {
+  it("returns the system's folders if there is no PATH", () => {
     assert.includeMembers([...programFolders(undefined, [])], ["/usr/bin", "/bin"]);
     assert.isEmpty(programFolders("", []));
   });
 });
 
-/** Puts something with the program's name into a folder. */
+/** Creates a folder in which `make` creates an entry with the program's name. */
 const plant = (folder: string, make: (path: string) => void) => {
   mkdirSync(join(root, folder));
   make(join(root, folder, "tool"));
@@ -62,8 +62,8 @@ const plant = (folder: string, make: (path: string) => void) => {
 };
 const script = (path: string) => writeFileSync(path, "#!/bin/sh\n", { mode: 0o755 });
 
-describe("a program", () => {
-  it("is the first executable file of that name", () => {
+describe("findProgram", () => {
+  it("finds the first executable file with the name", () => {
     const folders = [
       plant("empty", () => {}),
       plant("text", (path) => {
@@ -82,13 +82,13 @@ describe("a program", () => {
     assert.isUndefined(findProgram("tool", folders.slice(0, 4)));
   });
 
-  it("is not looked for when its path is given", () => {
+  it("returns a path unchanged", () => {
     assert.strictEqual(findProgram("./tool", [plant("bin-2", script)]), "./tool");
   });
 });
 
 describe("absoluteFolders", () => {
-  it("leaves out entries that would mean the current directory", () => {
+  it("leaves out entries that depend on the current directory", () => {
     assert.deepStrictEqual(absoluteFolders("/a::.:bin:/b:"), ["/a", "/b"]);
     assert.deepStrictEqual(absoluteFolders(""), []);
   });
@@ -109,7 +109,7 @@ describe("findFile", () => {
     }),
   );
 
-  it.effect("finds neither folders nor links that lead nowhere", () =>
+  it.effect("finds neither folders nor broken links", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* findFile(files, ["/a", "/d"], "uv"), Option.none());
       assert.isFalse(yield* isFile(files, "/a/uv"));

@@ -24,19 +24,19 @@ type Options = Parameters<Programs["Service"]["run"]>[2];
 const node = (code: string, options?: Options) =>
   Effect.flatMap(Programs, ({ run }) => run(process.execPath, ["-e", code], options));
 
-/** Starts much faster than Node. */
+/** Runs a shell command, which starts much faster than Node. */
 const shell = (code: string, options?: Options) =>
   Effect.flatMap(Programs, ({ run }) => run("sh", ["-c", code], options));
 
-/** A shell command that writes a text. */
+/** A shell command that prints a text. */
 const print = (text: string) =>
   Effect.map(temporaryFolder, (folder) => {
     writeFileSync(join(folder, "text"), text);
     return `cat ${join(folder, "text")}`;
   });
 
-/** Lines of the log. */
-const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
+/** Collects log messages in `lines`. */
+const captured = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
   Logger.layer([
     Logger.make(({ message }) => {
       lines.push(String(message));
@@ -44,7 +44,7 @@ const kept = (lines: Array<string>, onLine?: Deferred.Deferred<void>) =>
     }),
   ]);
 
-/** Whether a process runs; one that has ended stays in the list of processes until its parent takes notice. */
+/** Whether a process is running. A zombie, whose parent has not read its exit code, is not. */
 const isAlive = (pid: number): boolean => {
   try {
     return process.platform === "linux"
@@ -55,8 +55,8 @@ const isAlive = (pid: number): boolean => {
   }
 };
 
-describe("Programs", () => {
-  it.live("tell what they wrote and how they ended", () =>
+describe("a program of the worker", () => {
+  it.live("returns its output, or fails with its exit code and output", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* shell("echo hello"), "hello\n");
       const error = yield* Effect.flip(shell("echo no way >&2; exit 3"));
@@ -68,10 +68,10 @@ describe("Programs", () => {
     }).pipe(provide),
   );
 
-  it.live("are found on the worker's own PATH, never in a folder that a job can write to", () =>
+  it.live("is found on the worker's PATH, but never in a folder that jobs can write to", () =>
     Effect.gen(function* () {
       const root = yield* temporaryFolder;
-      /** A folder with a program in it that says which one it is. */
+      /** Creates a folder with a program that prints the folder's name. */
       const plant = (folder: string) => {
         mkdirSync(join(root, folder), { recursive: true });
         const file = join(root, folder, "flock");
@@ -118,26 +118,26 @@ describe("Programs", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("hand their lines to the log as they come, without credentials", () => {
+  it.live("logs its lines live, without credentials", () => {
     const lines: Array<string> = [];
     const code = "echo from https://me:secret@host/; echo hidden >&2; echo rpa_0123456789abcdef";
     return shell(code, { live: { stream: "stdout", name: "tool" } }).pipe(
       provide,
-      Effect.provide(kept(lines)),
+      Effect.provide(captured(lines)),
       Effect.map(() =>
         assert.deepStrictEqual(lines, ["tool: from https://***@host/", "tool: ***"]),
       ),
     );
   });
 
-  it.live("have long lines shortened in the log", () => {
+  it.live("has long lines shortened in the log", () => {
     const lines: Array<string> = [];
     const live = { stream: "stdout", name: "tool" } as const;
     return print(`${"x".repeat(20_000)}\nnext\n`).pipe(
       Effect.flatMap((code) => shell(code, { live })),
       Effect.scoped,
       provide,
-      Effect.provide(kept(lines)),
+      Effect.provide(captured(lines)),
       Effect.map(() => {
         const [long = "", next] = lines;
         assert.match(long, /^tool: x{1000}/);
@@ -147,7 +147,7 @@ describe("Programs", () => {
     );
   });
 
-  it.live("show no part of a secret in the log, wherever a line or the pipe cuts it", () => {
+  it.live("logs no part of a secret, wherever a line or a write ends", () => {
     const lines: Array<string> = [];
     const code = `
 const key = "${KEY}";
@@ -161,7 +161,7 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
 })();`;
     return node(code, { live: { stream: "stdout", name: "tool" } }).pipe(
       provide,
-      Effect.provide(kept(lines)),
+      Effect.provide(captured(lines)),
       Effect.map(() => {
         assert.lengthOf(lines, 41);
         assert.isEmpty(leaksOf(KEY, lines.join("\n")));
@@ -171,7 +171,7 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     );
   });
 
-  it.live("show no part of an address's password in the log where a long line is cut", () => {
+  it.live("logs no part of a password in a URL if a long line is cut", () => {
     const lines: Array<string> = [];
     const password = "a-password-of-a-job";
     const address = `https://me:${password}@host/ `;
@@ -180,7 +180,7 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
       Effect.flatMap((code) => shell(code, { live: { stream: "stdout", name: "tool" } })),
       Effect.scoped,
       provide,
-      Effect.provide(kept(lines)),
+      Effect.provide(captured(lines)),
       Effect.map(() => {
         assert.isAtLeast(lines.length, password.length);
         assert.isEmpty(leaksOf(password, lines.join("\n")));
@@ -189,7 +189,7 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     );
   });
 
-  it.live("show no line of a secret of several short lines in the log", () => {
+  it.live("logs no line of a secret of several short lines", () => {
     const lines: Array<string> = [];
     const secret = "one-line\ntwo-line\nend-line";
     return shell(`printf 'before\\n%s\\nafter\\n' "$A_SECRET"`, {
@@ -198,14 +198,14 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
       Effect.provide(
         Programs.layer.pipe(
           Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], A_SECRET: secret })),
-          Layer.merge(kept(lines)),
+          Layer.merge(captured(lines)),
         ),
       ),
       Effect.map(() => assert.notInclude(lines.join(), "-line")),
     );
   });
 
-  it.live("show no part of a secret where much of their output is left out", () =>
+  it.live("shows no part of a secret in its error if output is left out", () =>
     Effect.gen(function* () {
       const address = "https://me:a-password-of-a-job@host/";
       for (const offset of [4, 10, 16, 30]) {
@@ -224,7 +224,7 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     }).pipe(Effect.scoped, provide),
   );
 
-  it.live("show no credentials in what they failed with", () =>
+  it.live("shows no credentials in its error", () =>
     Effect.gen(function* () {
       const address = "git+https://me:0123456789@host/x.git";
       const run = Effect.flatMap(Programs, (programs) =>
@@ -236,18 +236,18 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     }).pipe(provide),
   );
 
-  it.live("end with all that they started when nobody waits for them any more", () =>
+  it.live("is killed with its child processes when it is interrupted", () =>
     Effect.gen(function* () {
       const lines: Array<string> = [];
-      const said = yield* Deferred.make<void>();
+      const started = yield* Deferred.make<void>();
       const code = "sleep 600 & echo $$ $!; wait";
       const fiber = yield* Effect.forkChild(
         shell(code, { live: { stream: "stdout", name: "pids" } }).pipe(
           provide,
-          Effect.provide(kept(lines, said)),
+          Effect.provide(captured(lines, started)),
         ),
       );
-      yield* Deferred.await(said);
+      yield* Deferred.await(started);
       yield* Fiber.interrupt(fiber);
       const pids = (lines[0] ?? "").replace("pids: ", "").split(" ").map(Number);
       assert.lengthOf(pids, 2);
@@ -259,18 +259,18 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     }),
   );
 
-  it.effect("do not keep anybody waiting when no signal ends them, as in a driver that hangs", () =>
+  it.effect("is not waited for if signals do not end it, as in a driver that hangs", () =>
     Effect.gen(function* () {
       const lines: Array<string> = [];
-      const said = yield* Deferred.make<void>();
+      const started = yield* Deferred.make<void>();
       const code = "echo $$; exec sleep 600";
       const fiber = yield* Effect.forkChild(
         shell(code, { live: { stream: "stdout", name: "pid" } }).pipe(
           provide,
-          Effect.provide(kept(lines, said)),
+          Effect.provide(captured(lines, started)),
         ),
       );
-      yield* Deferred.await(said);
+      yield* Deferred.await(started);
       const kill = vi.spyOn(process, "kill").mockReturnValue(true);
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
@@ -288,11 +288,11 @@ for (let offset = -8; offset < 32; offset += 1) writeSync(1, "x".repeat(4090 - o
     }),
   );
 
-  it.effect("do not keep anybody waiting for what they leave behind", () =>
+  it.effect("is not kept running by child processes that it leaves behind", () =>
     Effect.gen(function* () {
-      const words = yield* advanceUntilDone(shell("sleep 600 & echo $!"));
-      process.kill(Number(words));
-      assert.match(words, /^\d+\n$/);
+      const output = yield* advanceUntilDone(shell("sleep 600 & echo $!"));
+      process.kill(Number(output));
+      assert.match(output, /^\d+\n$/);
     }).pipe(provide),
   );
 });

@@ -371,7 +371,7 @@ describe("prune", () => {
         writeFileSync(join(cache, "CACHEDIR.TAG"), TAG);
         const before = left(cache);
         const shown = yield* run("--dry-run");
-        assert.include(shown.stdout, `${cache}: packages in uv's cache`);
+        assert.include(shown.stdout, `${cache}: unreferenced packages in uv's cache`);
         const asked = yield* run();
         assert.strictEqual(asked.code, 1);
         assert.include(asked.stderr, "add --yes");

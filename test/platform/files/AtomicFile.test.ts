@@ -11,7 +11,7 @@ import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 import { plantingFileSystem } from "../../support/files/PlantingFileSystem.ts";
 
 describe("replaceFile", () => {
-  it.effect("replaces a link itself, not the file that the link leads to", () =>
+  it.effect("replaces a link, not its target", () =>
     Effect.gen(function* () {
       const { files, show } = memoryFileSystem({
         "/precious": "x",
@@ -22,7 +22,7 @@ describe("replaceFile", () => {
     }),
   );
 
-  it.effect("writes to nothing that another process has put under its temporary name", () =>
+  it.effect("does not write to a file that another process created under the temporary name", () =>
     Effect.gen(function* () {
       const { files, precious } = plantingFileSystem({ "/a/file": "old" });
       const error = yield* Effect.flip(replaceFile(files, "/a/file", "new"));
@@ -42,7 +42,7 @@ describe("replaceLink", () => {
     }),
   );
 
-  it.effect("leaves a folder in its place as it is, and nothing beside it", () =>
+  it.effect("fails for a folder, and leaves no temporary link", () =>
     Effect.gen(function* () {
       const { files, show } = memoryFileSystem({ "/a/link/file": "text" });
       yield* Effect.flip(replaceLink(files, "/a/link", "/new"));
@@ -55,7 +55,7 @@ describe("replaceAtomically", () => {
   it.effect("removes the temporary file when its creation fails or is interrupted", () =>
     Effect.gen(function* () {
       const { files, show } = memoryFileSystem({ "/a/file": "old" });
-      for (const end of [Effect.fail("half written"), Effect.interrupt]) {
+      for (const end of [Effect.fail("no space"), Effect.interrupt]) {
         yield* replaceAtomically(files, "/a/file", (temporary) =>
           Effect.andThen(files.writeFileString(temporary, "half"), end),
         ).pipe(Effect.exit);

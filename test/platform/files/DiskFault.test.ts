@@ -24,7 +24,7 @@ describe("DiskFault", () => {
     ["EMLINK", "another hard link"],
     ["ENOENT", "does not exist"],
     ["ETIMEDOUT", "does not respond"],
-  ])("names path, problem, reason and what to do: %s", (code, word) => {
+  ])("names path, problem, reason and advice: %s", (code, word) => {
     const fault = faultOf(code);
     assert.strictEqual(fault.code, code);
     assert.include(fault.message, "/volume/x can't be written: ");
@@ -35,7 +35,7 @@ describe("DiskFault", () => {
   it.each([
     [-122, "EDQUOT", "quota"],
     [-116, "ESTALE", "stale"],
-  ])("knows the number of a fault that Node has no name for: %s", (errno, code, word) => {
+  ])("recognizes an error number that Node has no name for: %s", (errno, code, word) => {
     const unnamed = Object.assign(new Error("write"), {
       code: `Unknown system error ${errno}`,
       errno,
@@ -52,17 +52,17 @@ describe("DiskFault", () => {
       platformError("EPROTO", "open", "/x").message,
     ],
     ["an error of Node", new Error("gone"), "gone"],
-    ["no error", "gone", "gone"],
-  ])("keeps the words of %s", (_, error, detail) => {
+    ["a value that is not an error", "gone", "gone"],
+  ])("keeps the message of %s", (_, error, detail) => {
     assert.strictEqual(diskFault("/x", "can't be read")(error).detail, detail);
   });
 
-  it("is not wrapped in another one", () => {
+  it("is not wrapped in another DiskFault", () => {
     const fault = faultOf("ENOSPC");
     assert.strictEqual(diskFault("/elsewhere", "can't be read")(fault), fault);
   });
 
-  it("gives the system's own words for what it does not know", () => {
+  it("shows the system's message for an unknown code", () => {
     const { code, message } = faultOf("EPROTO");
     assert.strictEqual(code, "EPROTO");
     assert.match(message, /FileSystem\.writeFile.* \(EPROTO\)\.$/);

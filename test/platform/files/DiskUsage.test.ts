@@ -7,7 +7,7 @@ import { DiskUsage, formatBytes } from "../../../src/platform/files/DiskUsage.ts
 import { Environment } from "../../../src/settings/Environment.ts";
 import { fakePrograms } from "../../support/fakes/FakePrograms.ts";
 
-/** A machine on which `du` prints a line for each folder that is there. */
+/** A machine on which `du` prints these lines by folder. */
 const withFolders = (sizes: Readonly<Record<string, string>>) =>
   Effect.provide(
     DiskUsage.layerNoDeps.pipe(
@@ -30,7 +30,7 @@ describe("formatBytes", () => {
 });
 
 describe("DiskUsage", () => {
-  it.effect("counts what a folder holds, unless it is not there or du fails", () =>
+  it.effect("returns the size of a folder, or none if it does not exist or du fails", () =>
     Effect.gen(function* () {
       const { size } = yield* DiskUsage;
       assert.deepStrictEqual(yield* size("/volume/a"), Option.some(2048));
@@ -39,7 +39,7 @@ describe("DiskUsage", () => {
     }).pipe(withFolders({ "/volume/a": "2\t/volume/a\n", "/volume/b": "du: no\n" })),
   );
 
-  it.effect("reports the disk and the folders that are there", () =>
+  it.effect("reports the disk and the folders that exist", () =>
     Effect.gen(function* () {
       const { report } = yield* DiskUsage;
       const [disk = "", ...folders] = (yield* report(tmpdir(), ["/volume/a", "/volume/c"])).split(

@@ -6,8 +6,8 @@ import { diskFault } from "../../../src/platform/files/DiskFault.ts";
 import { faultyFileSystem } from "../../support/files/FaultyFileSystem.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 
-/** What went wrong, as Effect says it and as the system says it. */
-const wrong = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+/** Effect's tag and the system's code of an error. */
+const failure = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.flip(effect), (error) =>
     Predicate.hasProperty(error, "reason") &&
     Predicate.hasProperty(error.reason, "_tag") &&
@@ -37,7 +37,7 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
       }).pipe(Effect.scoped, Effect.provide(layer)),
     );
 
-  inFolder("keeps what is written, and replaces it", (files, at) =>
+  inFolder("writes, replaces and appends to a file", (files, at) =>
     Effect.gen(function* () {
       yield* files.writeFileString(at("a"), "one");
       yield* files.writeFileString(at("a"), "two");
@@ -46,59 +46,59 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
       assert.strictEqual(yield* files.readFileString(at("a")), "two!");
       const { type, size } = yield* files.stat(at("a"));
       assert.deepStrictEqual([type, Number(size)], ["File", 4]);
-      assert.deepStrictEqual(yield* wrong(files.writeFileString(at("a"), "", { flag: "wx" })), [
+      assert.deepStrictEqual(yield* failure(files.writeFileString(at("a"), "", { flag: "wx" })), [
         "AlreadyExists",
         "EEXIST",
       ]);
     }),
   );
 
-  inFolder("says what is not there", (files, at) =>
+  inFolder("fails with NotFound for a missing file or folder", (files, at) =>
     Effect.gen(function* () {
       const missing = ["NotFound", "ENOENT"];
       assert.isFalse(yield* files.exists(at("no")));
-      assert.deepStrictEqual(yield* wrong(files.readFileString(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.writeFileString(at("no/a"), "")), missing);
-      assert.deepStrictEqual(yield* wrong(files.readDirectory(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.stat(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.readLink(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.realPath(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.rename(at("no"), at("b"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.remove(at("no"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.makeDirectory(at("no/b"))), missing);
-      assert.deepStrictEqual(yield* wrong(files.symlink("x", at("no/b"))), missing);
-      assert.deepStrictEqual(yield* wrong(Effect.scoped(files.open(at("no")))), missing);
+      assert.deepStrictEqual(yield* failure(files.readFileString(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.writeFileString(at("no/a"), "")), missing);
+      assert.deepStrictEqual(yield* failure(files.readDirectory(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.stat(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.readLink(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.realPath(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.rename(at("no"), at("b"))), missing);
+      assert.deepStrictEqual(yield* failure(files.remove(at("no"))), missing);
+      assert.deepStrictEqual(yield* failure(files.makeDirectory(at("no/b"))), missing);
+      assert.deepStrictEqual(yield* failure(files.symlink("x", at("no/b"))), missing);
+      assert.deepStrictEqual(yield* failure(Effect.scoped(files.open(at("no")))), missing);
       yield* files.remove(at("no"), { recursive: true, force: true });
     }),
   );
 
-  inFolder("makes directories, with those above them when asked", (files, at) =>
+  inFolder("creates directories, with their parents if recursive", (files, at) =>
     Effect.gen(function* () {
       yield* files.makeDirectory(at("a/b/c"), { recursive: true });
       yield* files.makeDirectory(at("a/b/c"), { recursive: true });
-      assert.deepStrictEqual(yield* wrong(files.makeDirectory(at("a"))), [
+      assert.deepStrictEqual(yield* failure(files.makeDirectory(at("a"))), [
         "AlreadyExists",
         "EEXIST",
       ]);
       yield* files.writeFileString(at("a/f"), "");
       assert.deepStrictEqual((yield* files.readDirectory(at("a"))).toSorted(), ["b", "f"]);
       assert.strictEqual((yield* files.stat(at("a/b"))).type, "Directory");
-      const notOne = ["BadResource", "ENOTDIR"];
+      const notDirectory = ["BadResource", "ENOTDIR"];
       assert.deepStrictEqual(
-        yield* wrong(files.makeDirectory(at("a/f/g"), { recursive: true })),
-        notOne,
+        yield* failure(files.makeDirectory(at("a/f/g"), { recursive: true })),
+        notDirectory,
       );
-      assert.deepStrictEqual(yield* wrong(files.readDirectory(at("a/f"))), notOne);
-      assert.deepStrictEqual(yield* wrong(files.stat(at("a/f/g"))), notOne);
-      assert.deepStrictEqual(yield* wrong(files.readFile(at("a"))), ["BadResource", "EISDIR"]);
-      assert.deepStrictEqual(yield* wrong(files.makeDirectory(at("a/f"), { recursive: true })), [
+      assert.deepStrictEqual(yield* failure(files.readDirectory(at("a/f"))), notDirectory);
+      assert.deepStrictEqual(yield* failure(files.stat(at("a/f/g"))), notDirectory);
+      assert.deepStrictEqual(yield* failure(files.readFile(at("a"))), ["BadResource", "EISDIR"]);
+      assert.deepStrictEqual(yield* failure(files.makeDirectory(at("a/f"), { recursive: true })), [
         "AlreadyExists",
         "EEXIST",
       ]);
     }),
   );
 
-  inFolder("follows links, relative and absolute, on the way and at the end", (files, at) =>
+  inFolder("follows relative and absolute links in every part of a path", (files, at) =>
     Effect.gen(function* () {
       yield* files.makeDirectory(at("real/deep"), { recursive: true });
       yield* files.writeFileString(at("real/deep/f"), "x");
@@ -114,28 +114,28 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
       );
       assert.strictEqual((yield* files.stat(at("far"))).type, "Directory");
       assert.strictEqual((yield* files.lstat(at("far"))).type, "SymbolicLink");
-      assert.deepStrictEqual(yield* wrong(files.readLink(at("real"))), ["Unknown", "EINVAL"]);
-      assert.deepStrictEqual(yield* wrong(files.symlink("x", at("near"))), [
+      assert.deepStrictEqual(yield* failure(files.readLink(at("real"))), ["Unknown", "EINVAL"]);
+      assert.deepStrictEqual(yield* failure(files.symlink("x", at("near"))), [
         "AlreadyExists",
         "EEXIST",
       ]);
     }),
   );
 
-  inFolder("takes a link to nothing for nothing, and a loop for an error", (files, at) =>
+  inFolder("treats a broken link as missing, and a loop as an error", (files, at) =>
     Effect.gen(function* () {
       yield* files.symlink("gone", at("dangling"));
       yield* files.symlink("loop", at("loop"));
       assert.isFalse(yield* files.exists(at("dangling")));
-      assert.deepStrictEqual(yield* wrong(files.stat(at("dangling"))), ["NotFound", "ENOENT"]);
-      assert.deepStrictEqual(yield* wrong(files.stat(at("loop"))), ["BadResource", "ELOOP"]);
+      assert.deepStrictEqual(yield* failure(files.stat(at("dangling"))), ["NotFound", "ENOENT"]);
+      assert.deepStrictEqual(yield* failure(files.stat(at("loop"))), ["BadResource", "ELOOP"]);
       yield* files.writeFileString(at("dangling"), "through");
       assert.strictEqual(yield* files.readFileString(at("gone")), "through");
     }),
   );
 
   inFolder(
-    "renames links themselves, over links too, and never a folder that is full",
+    "renames and replaces links, but does not replace a folder that is not empty",
     (files, at) =>
       Effect.gen(function* () {
         yield* files.makeDirectory(at("a"));
@@ -146,19 +146,19 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
         yield* files.rename(at("next"), at("link"));
         assert.strictEqual(yield* files.readLink(at("link")), "b");
         assert.isFalse(yield* files.exists(at("next")));
-        assert.deepStrictEqual(yield* wrong(files.rename(at("a"), at("b"))), [
+        assert.deepStrictEqual(yield* failure(files.rename(at("a"), at("b"))), [
           "Unknown",
           "ENOTEMPTY",
         ]);
-        assert.deepStrictEqual(yield* wrong(files.rename(at("link"), at("a"))), [
+        assert.deepStrictEqual(yield* failure(files.rename(at("link"), at("a"))), [
           "BadResource",
           "EISDIR",
         ]);
-        assert.deepStrictEqual(yield* wrong(files.rename(at("a"), at("link"))), [
+        assert.deepStrictEqual(yield* failure(files.rename(at("a"), at("link"))), [
           "BadResource",
           "ENOTDIR",
         ]);
-        assert.deepStrictEqual(yield* wrong(files.rename(at("a"), at("a/c"))), [
+        assert.deepStrictEqual(yield* failure(files.rename(at("a"), at("a/c"))), [
           "Unknown",
           "EINVAL",
         ]);
@@ -168,21 +168,19 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
       }),
   );
 
-  inFolder(
-    "removes a link and not what it leads to, a folder only with all that is in it",
-    (files, at) =>
-      Effect.gen(function* () {
-        yield* files.makeDirectory(at("a/b"), { recursive: true });
-        yield* files.symlink("a", at("link"));
-        yield* files.remove(at("link"), { recursive: true });
-        assert.isTrue(yield* files.exists(at("a/b")));
-        assert.deepStrictEqual(yield* wrong(files.remove(at("a"))), ["Unknown", "ERR_FS_EISDIR"]);
-        yield* files.remove(at("a"), { recursive: true });
-        assert.isFalse(yield* files.exists(at("a")));
-      }),
+  inFolder("removes a link but not its target, and a folder only if recursive", (files, at) =>
+    Effect.gen(function* () {
+      yield* files.makeDirectory(at("a/b"), { recursive: true });
+      yield* files.symlink("a", at("link"));
+      yield* files.remove(at("link"), { recursive: true });
+      assert.isTrue(yield* files.exists(at("a/b")));
+      assert.deepStrictEqual(yield* failure(files.remove(at("a"))), ["Unknown", "ERR_FS_EISDIR"]);
+      yield* files.remove(at("a"), { recursive: true });
+      assert.isFalse(yield* files.exists(at("a")));
+    }),
   );
 
-  inFolder("reads an open file from its start to its end", (files, at) =>
+  inFolder("reads an open file in pieces", (files, at) =>
     Effect.gen(function* () {
       yield* files.writeFileString(at("f"), "abc");
       const parts = yield* Effect.scoped(
@@ -203,7 +201,7 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
     }),
   );
 
-  it.effect("can be made faulty, a number of times", () =>
+  it.effect("fails for some calls as configured by faultyFileSystem", () =>
     Effect.gen(function* () {
       const real = yield* FileSystem.FileSystem;
       const folder = yield* real.makeTempDirectoryScoped();
@@ -215,12 +213,12 @@ describe.each(fileSystems)("the file system %s", (_, layer) => {
         const files = yield* FileSystem.FileSystem;
         const write = files.writeFileString(`${folder}/full`, "x");
         yield* write;
-        assert.deepStrictEqual(yield* wrong(write), ["Unknown", "ENOSPC"]);
-        assert.deepStrictEqual(yield* wrong(write), ["Unknown", "ENOSPC"]);
+        assert.deepStrictEqual(yield* failure(write), ["Unknown", "ENOSPC"]);
+        assert.deepStrictEqual(yield* failure(write), ["Unknown", "ENOSPC"]);
         yield* write;
         yield* files.writeFileString(`${folder}/other`, "x");
         const rename = files.rename(`${folder}/full`, `${folder}/moved`);
-        assert.deepStrictEqual(yield* wrong(rename), ["PermissionDenied", "EPERM"]);
+        assert.deepStrictEqual(yield* failure(rename), ["PermissionDenied", "EPERM"]);
         const fault = yield* Effect.flip(Effect.mapError(rename, diskFault(folder, "fails")));
         assert.strictEqual(fault.code, "EPERM");
         assert.strictEqual(faulty.met(), 4);

@@ -30,10 +30,10 @@ import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";
 import { realPython } from "../../support/python/RealPython.ts";
 
-/** Many calls of the system, on a machine that may be busy. */
+/** For many system calls on a busy machine. */
 const SLOW = { timeout: 60_000 };
 
-/** A volume that others can write to, and a folder beside it that must stay as it is. */
+/** A volume that others can write to, and a folder next to it that must not change. */
 const machine = Effect.gen(function* () {
   const folder = yield* temporaryFolder;
   const volume = join(folder, "volume");
@@ -63,14 +63,14 @@ const machine = Effect.gen(function* () {
 
 type Machine = Effect.Success<typeof machine>;
 
-/** Replaces functions of the system's file system until the scope closes. */
+/** Replaces functions of `node:fs/promises` until the scope closes. */
 const withPatches = (...patches: Parameters<typeof patchFiles>) =>
   Effect.acquireRelease(
     Effect.sync(() => patchFiles(...patches)),
     (restore) => Effect.sync(restore),
   );
 
-/** All that changes something below `<volume>/a/b/c`. */
+/** All operations that change something below `<volume>/a/b/c`. */
 const CHANGES: ReadonlyArray<
   readonly [string, (machine: Machine, folder: string) => Effect.Effect<unknown, unknown>]
 > = [
@@ -136,7 +136,7 @@ describe("the file system for folders that jobs can write to", () => {
     );
   }
 
-  it.live("works as usual where there are no links", () =>
+  it.live("works as usual without links", () =>
     Effect.gen(function* () {
       const { files, volume } = yield* machine;
       const folder = join(volume, "a", "b");
@@ -162,7 +162,7 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("does to folders only what it is asked for", () =>
+  it.live("creates no parents and removes no content unless recursive", () =>
     Effect.gen(function* () {
       const { files, volume } = yield* machine;
       const folder = join(volume, "a");
@@ -188,7 +188,7 @@ describe("the file system for folders that jobs can write to", () => {
   );
 
   it.live.skipIf(process.platform !== "linux")(
-    "copies between the files that it has opened when links take their places",
+    "copies between the opened files even if they are replaced by links",
     () =>
       Effect.gen(function* () {
         const { files, volume, outside, assertUntouched } = yield* machine;
@@ -211,19 +211,17 @@ describe("the file system for folders that jobs can write to", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.live.each(["a", "r+"] as const)(
-    "refuses to write in a way that may follow links: %s",
-    (flag) =>
-      Effect.gen(function* () {
-        const { files, volume } = yield* machine;
-        writeFileSync(join(volume, "file"), "text");
-        const write = files.writeFileString(join(volume, "file"), "x", { flag });
-        assert.include((yield* Effect.flip(write)).message, `flag ${flag} `);
-        assert.strictEqual(readFileSync(join(volume, "file"), "utf8"), "text");
-      }).pipe(Effect.scoped),
+  it.live.each(["a", "r+"] as const)("does not support flags that may follow links: %s", (flag) =>
+    Effect.gen(function* () {
+      const { files, volume } = yield* machine;
+      writeFileSync(join(volume, "file"), "text");
+      const write = files.writeFileString(join(volume, "file"), "x", { flag });
+      assert.include((yield* Effect.flip(write)).message, `flag ${flag} `);
+      assert.strictEqual(readFileSync(join(volume, "file"), "utf8"), "text");
+    }).pipe(Effect.scoped),
   );
 
-  it.live("accepts a volume that is reached by a link itself", () =>
+  it.live("accepts a volume whose path is a link", () =>
     Effect.gen(function* () {
       const { volume } = yield* machine;
       const link = `${volume}-link`;
@@ -241,7 +239,7 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("writes to no link, pipe, device or file with two names in a file's place", () =>
+  it.live("does not write to links, pipes, devices or files with another hard link", () =>
     Effect.gen(function* () {
       const { files, volume, outside, assertUntouched } = yield* machine;
       symlinkSync(join(outside, "file"), join(volume, "link"));
@@ -250,7 +248,7 @@ describe("the file system for folders that jobs can write to", () => {
       for (const name of ["link", "hard", "pipe"]) {
         yield* Effect.flip(files.writeFileString(join(volume, name), "x"));
       }
-      // Only root can make a device: null itself, so that no harm is done.
+      // Only root can create a device. This one is that of /dev/null.
       if (process.getuid?.() === 0) {
         execFileSync("mknod", [join(volume, "device"), "c", "1", "3"]);
         yield* Effect.flip(files.writeFileString(join(volume, "device"), "x"));
@@ -262,7 +260,7 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("changes the mode of no link's target, and waits for no pipe to do so", () =>
+  it.live("changes no mode of a link's target, and does not block on a pipe", () =>
     Effect.gen(function* () {
       const { files, volume, outside } = yield* machine;
       const { mode } = statSync(join(outside, "file"));
@@ -276,21 +274,19 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live(
-    "reads no pipe, which would wait for a writer, and no device, which may have no end",
-    () =>
-      Effect.gen(function* () {
-        const { files, volume } = yield* machine;
-        execFileSync("mkfifo", [join(volume, "pipe")]);
-        symlinkSync("/dev/null", join(volume, "device"));
-        for (const name of ["pipe", "device"]) {
-          const error = yield* Effect.flip(files.readFileString(join(volume, name)));
-          assert.include(error.message, "not a regular file");
-        }
-      }).pipe(Effect.scoped),
+  it.live("does not read pipes, which block, or devices, which may be endless", () =>
+    Effect.gen(function* () {
+      const { files, volume } = yield* machine;
+      execFileSync("mkfifo", [join(volume, "pipe")]);
+      symlinkSync("/dev/null", join(volume, "device"));
+      for (const name of ["pipe", "device"]) {
+        const error = yield* Effect.flip(files.readFileString(join(volume, name)));
+        assert.include(error.message, "not a regular file");
+      }
+    }).pipe(Effect.scoped),
   );
 
-  it.live("removes links, pipes and hard links themselves, at every level of a folder", () =>
+  it.live("removes links, pipes and hard links at every level of a folder, but no targets", () =>
     Effect.gen(function* () {
       const { files, volume, outside, assertUntouched } = yield* machine;
       const deep = join(volume, "gone", "x", "y");
@@ -310,11 +306,11 @@ describe("the file system for folders that jobs can write to", () => {
   );
 
   it.live(
-    "removes folders that are deeper than it may have files open, and very wide ones",
+    "removes very deep and very wide folders",
     () =>
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
-        // Its path is longer than the system allows, so it is made from the inside out.
+        // The path is longer than the system allows, so each level is created in the current directory.
         execFileSync(realPython, [
           "-I",
           "-c",
@@ -332,7 +328,7 @@ describe("the file system for folders that jobs can write to", () => {
   );
 
   it.live(
-    "removes nothing outside while folders are swapped for links by another process",
+    "changes nothing outside while another process replaces folders by links",
     () =>
       Effect.gen(function* () {
         const { files, volume, outside, assertUntouched } = yield* machine;
@@ -341,7 +337,7 @@ describe("the file system for folders that jobs can write to", () => {
         const swapper = yield* startProcess(realPython, [
           "-I",
           "-c",
-          // Swaps the folder and the link as fast as possible, for as long as this process lives.
+          // Swaps the folder and the link as fast as possible until this process ends.
           "import os, sys\nswapped, aside, outside = sys.argv[1:]\ntests = os.getppid()\nprint('ready', flush=True)\nwhile os.getppid() == tests:\n  try:\n    os.makedirs(swapped + '/sub', exist_ok=True)\n    os.rename(swapped, aside)\n    os.symlink(outside, swapped)\n    os.unlink(swapped)\n    os.rename(aside, swapped)\n  except OSError:\n    pass",
           swapped,
           aside,
@@ -366,26 +362,26 @@ describe("the file system for folders that jobs can write to", () => {
     SLOW,
   );
 
-  describe("makes a temporary folder", () => {
-    /** The usual folder for them is missing until the scope closes. */
-    const withoutUsual = Effect.acquireRelease(
+  describe("creates a temporary folder", () => {
+    /** The system's folder for them is missing until the scope closes. */
+    const withoutTmpdir = Effect.acquireRelease(
       Effect.sync(() => vi.stubEnv("TMPDIR", "/nonexistent")),
       () => Effect.sync(() => vi.unstubAllEnvs()),
     );
 
-    it.live.skipIf(process.platform !== "linux")("in memory where the usual place is missing", () =>
+    it.live.skipIf(process.platform !== "linux")("in memory if TMPDIR is missing", () =>
       Effect.gen(function* () {
         const { files } = yield* machine;
-        yield* withoutUsual;
+        yield* withoutTmpdir;
         const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" });
         assert.match(folder, /^\/dev\/shm\/worker-tetra-/);
       }).pipe(Effect.scoped),
     );
 
-    it.live("in the volume, each time, where there is no other place", () =>
+    it.live("on the volume if no other folder is writable", () =>
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
-        yield* withoutUsual;
+        yield* withoutTmpdir;
         const { mkdir } = promises;
         const denied = failing("EACCES");
         yield* withPatches({
@@ -401,7 +397,7 @@ describe("the file system for folders that jobs can write to", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("nowhere else than in a given folder", () =>
+    it.live("only in the given folder", () =>
       Effect.gen(function* () {
         const { files } = yield* machine;
         const directory = "/nonexistent";
@@ -410,17 +406,17 @@ describe("the file system for folders that jobs can write to", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("or fails with what the usual place fails with", () =>
+    it.live("or fails with the error of TMPDIR", () =>
       Effect.gen(function* () {
         const { files } = yield* machine;
-        yield* withoutUsual;
+        yield* withoutTmpdir;
         yield* withPatches({ mkdir: failing("EACCES") });
         const error = yield* Effect.flip(files.makeTempDirectoryScoped());
         assert.strictEqual(error.reason._tag, "NotFound");
       }).pipe(Effect.scoped),
     );
 
-    it.live("and succeeds even if that can't be removed", () =>
+    it.live("and succeeds even if it can't be removed", () =>
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
         yield* withPatches({ rmdir: failing("EIO") });
@@ -430,7 +426,7 @@ describe("the file system for folders that jobs can write to", () => {
     );
   });
 
-  it.live("leaves temporary folders without following what is in them", () =>
+  it.live("removes temporary folders without following links", () =>
     Effect.gen(function* () {
       const { files, outside, assertUntouched } = yield* machine;
       const folder = yield* Effect.scoped(
@@ -441,7 +437,7 @@ describe("the file system for folders that jobs can write to", () => {
         }),
       );
       assert.isFalse(existsSync(folder));
-      // The folder itself was replaced: only the link in its place is removed.
+      // If the folder itself is replaced by a link, only the link is removed.
       yield* Effect.scoped(
         Effect.gen(function* () {
           const made = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-" });

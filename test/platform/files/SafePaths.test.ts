@@ -30,7 +30,7 @@ import { makeTemporaryFolder, removeFolder } from "../../support/files/Temporary
 
 const isLinux = process.platform === "linux";
 
-/** Folders of a volume, and one outside of it with a file that nobody may touch. */
+/** A volume with a folder, and a folder outside of it whose file must not be changed. */
 const setUp = () => {
   const root = makeTemporaryFolder();
   const volume = join(root, "volume");
@@ -45,7 +45,7 @@ const setUp = () => {
     volume,
     folder,
     outside,
-    /** What another endpoint does once the worker has looked at the folder. */
+    /** Replaces the folder by a link, as another endpoint may do after the worker has opened it. */
     swap: () => {
       renameSync(folder, `${folder}-moved`);
       symlinkSync(outside, folder);
@@ -85,7 +85,7 @@ const failure = (
 
 const codeOf = async (action: Promise<unknown>) => (await failure(action)).code;
 
-describe("a path is below a root", () => {
+describe("isBelow", () => {
   it.each([
     ["/volume", "/volume/x", true],
     ["/volume", "/volume/x/y", true],
@@ -97,34 +97,37 @@ describe("a path is below a root", () => {
     ["/", "/x", true],
     ["/", "/", false],
     [".", "x", true],
-  ])("%s: %s is %s", (root, path, expected) => {
+  ])("for root %s and path %s returns %s", (root, path, expected) => {
     assert.strictEqual(isBelow(["/other", root], path), expected);
     assert.isFalse(isBelow([], path));
   });
 });
 
-describe.runIf(isLinux)("a folder that turns into a link after it was opened", () => {
-  it("has its own file removed, and not that of the folder that the link leads to", async () => {
-    const { volume, folder, swap } = made;
-    await inParent([volume], join(folder, "file"), async (at) => {
-      swap();
-      await promises.unlink(at);
+describe.runIf(isLinux)(
+  "inParent, if the folder is replaced by a link after it was opened,",
+  () => {
+    it("removes the file in the original folder, not in the link's target", async () => {
+      const { volume, folder, swap } = made;
+      await inParent([volume], join(folder, "file"), async (at) => {
+        swap();
+        await promises.unlink(at);
+      });
+      assert.isFalse(existsSync(join(`${folder}-moved`, "file")));
     });
-    assert.isFalse(existsSync(join(`${folder}-moved`, "file")));
-  });
 
-  it("gets a new file itself", async () => {
-    const { volume, folder, swap } = made;
-    await inParent([volume], join(folder, "new"), async (at) => {
-      swap();
-      await promises.writeFile(at, "text", { flag: "wx" });
+    it("creates a file in the original folder", async () => {
+      const { volume, folder, swap } = made;
+      await inParent([volume], join(folder, "new"), async (at) => {
+        swap();
+        await promises.writeFile(at, "text", { flag: "wx" });
+      });
+      assert.strictEqual(readFileSync(join(`${folder}-moved`, "new"), "utf8"), "text");
     });
-    assert.strictEqual(readFileSync(join(`${folder}-moved`, "new"), "utf8"), "text");
-  });
-});
+  },
+);
 
-describe("a path with a link on the way", () => {
-  it("is refused by name below a root", async () => {
+describe("a path that contains a link", () => {
+  it("is refused below a root, with the link's path", async () => {
     const { volume, folder, outside } = made;
     symlinkSync(outside, join(folder, "link"));
     const action = inParent([volume], join(folder, "link", "file"), (at) => promises.unlink(at));
@@ -132,20 +135,17 @@ describe("a path with a link on the way", () => {
   });
 
   it.each([
-    ["first", () => [made.folder, made.volume]],
-    ["last", () => [made.volume, made.folder]],
-  ])(
-    "is walked from the outermost root, and not from an inner one that comes %s",
-    async (_, roots) => {
-      made.swap();
-      const action = inParent(roots(), join(made.folder, "file"), (at) => promises.unlink(at));
-      assert.strictEqual(await codeOf(action), "ELOOP");
-    },
-  );
+    ["last", () => [made.folder, made.volume]],
+    ["first", () => [made.volume, made.folder]],
+  ])("is opened from the outermost root if that comes %s", async (_, roots) => {
+    made.swap();
+    const action = inParent(roots(), join(made.folder, "file"), (at) => promises.unlink(at));
+    assert.strictEqual(await codeOf(action), "ELOOP");
+  });
 
   it.each([
-    ["above a root", () => [join(made.root, "link")]],
-    ["where there is no root", () => []],
+    ["if the link is above the root", () => [join(made.root, "link")]],
+    ["if there is no root", () => []],
   ])("is trusted %s", async (_, roots) => {
     const link = join(made.root, "link");
     symlinkSync(made.volume, link);
@@ -155,21 +155,21 @@ describe("a path with a link on the way", () => {
   });
 
   it.each([
-    ["a file in a folder's place", "file/x/y", "ENOTDIR"],
-    ["nothing in a folder's place", "missing/x/y", "ENOENT"],
-  ])("is distinguished from one with %s", async (_, path, code) => {
+    ["a file instead of a folder", "file/x/y", "ENOTDIR"],
+    ["a missing folder", "missing/x/y", "ENOENT"],
+  ])("is distinguished from a path with %s", async (_, path, code) => {
     const { volume, folder } = made;
     const action = inParent([volume], join(folder, path), async () => {});
     assert.strictEqual(await codeOf(action), code);
   });
 });
 
-describe("folders that are missing", () => {
+describe("makeFolders", () => {
   it.each([
     ["below a root", (): ReadonlyArray<string> => [made.volume]],
-    ["below a root that is missing too", (): ReadonlyArray<string> => [join(made.volume, "new")]],
-    ["where links are trusted", (): ReadonlyArray<string> => []],
-  ])("are made with their mode %s, once", async (_, roots) => {
+    ["below a root that is missing", (): ReadonlyArray<string> => [join(made.volume, "new")]],
+    ["outside of all roots", (): ReadonlyArray<string> => []],
+  ])("creates folders with their mode once %s", async (_, roots) => {
     const path = join(made.volume, "new", "x", "y");
     await makeFolders(roots(), path, 0o700);
     writeFileSync(join(path, "file"), "");
@@ -180,7 +180,7 @@ describe("folders that are missing", () => {
     assert.deepStrictEqual(readdirSync(path), ["file"]);
   });
 
-  it("are not made in a file's place, or behind a link", async () => {
+  it("fails if a part of the path is a file or a link", async () => {
     const { volume, folder, swap } = made;
     assert.strictEqual(await codeOf(makeFolders([volume], join(folder, "file", "x"))), "ENOTDIR");
     assert.strictEqual(await codeOf(makeFolders([], join(folder, "file", "x"))), "ENOTDIR");
@@ -190,8 +190,8 @@ describe("folders that are missing", () => {
 
   it.each([
     ["below a root", (): ReadonlyArray<string> => [made.volume]],
-    ["where links are trusted", (): ReadonlyArray<string> => []],
-  ])("%s have the disk's own fault when they can't be made", async (_, roots) => {
+    ["outside of all roots", (): ReadonlyArray<string> => []],
+  ])("fails with the disk's error %s", async (_, roots) => {
     patch({ mkdir: failing("EROFS") });
     assert.strictEqual(await codeOf(makeFolders(roots(), join(made.folder, "x", "y"))), "EROFS");
   });
@@ -202,8 +202,8 @@ const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL } = constants;
 const openIn = (name: string, flags: number, mode?: number) =>
   openFile([made.volume], join(made.folder, name), flags, mode);
 
-describe("a file to open", () => {
-  it("is read, written, and made with its mode", async () => {
+describe("openFile", () => {
+  it("reads, writes and creates files with a mode", async () => {
     const reader = await openIn("file", O_RDONLY);
     assert.strictEqual(await reader.readFile("utf8"), "precious");
     await reader.close();
@@ -218,17 +218,17 @@ describe("a file to open", () => {
     ["a link", O_RDONLY, "ELOOP", (path: string) => symlinkSync(join(made.outside, "file"), path)],
     ["a pipe", O_RDONLY, "EINVAL", (path: string) => execFileSync("mkfifo", [path])],
     ["a folder", O_RDONLY, "EINVAL", (path: string) => mkdirSync(path)],
-    ["missing", O_RDONLY, "ENOENT", () => {}],
+    ["a missing file", O_RDONLY, "ENOENT", () => {}],
     ...[O_WRONLY, O_RDWR].map(
       (flags) =>
         [
-          "a file with a second name that is written to",
+          "a file with another hard link, for writing",
           flags,
           "EMLINK",
           (path: string) => linkSync(join(made.outside, "file"), path),
         ] as const,
     ),
-  ] as const)("is refused when it is %s", async (_, flags, code, plant) => {
+  ] as const)("fails for %s", async (_, flags, code, plant) => {
     const path = join(made.folder, "x");
     plant(path);
     assert.deepInclude(await failure(openIn("x", flags)), {
@@ -237,7 +237,7 @@ describe("a file to open", () => {
     });
   });
 
-  it("may have a second name when it is read", async () => {
+  it("reads a file with another hard link", async () => {
     linkSync(join(made.outside, "file"), join(made.folder, "x"));
     const handle = await openIn("x", O_RDONLY);
     assert.strictEqual(await handle.readFile("utf8"), "precious");
@@ -247,8 +247,8 @@ describe("a file to open", () => {
 
 const remove = (path: string) => removeAll([made.volume], path);
 
-describe("a removal", () => {
-  it("removes a file, a link, and a folder with all that is in it, but nothing that links lead to", async () => {
+describe("removeAll", () => {
+  it("removes a file, a link, and a folder with its content, but no targets of links", async () => {
     const { volume, folder, outside } = made;
     const deep = join(folder, "x", "y");
     mkdirSync(deep, { recursive: true });
@@ -266,7 +266,7 @@ describe("a removal", () => {
     assert.strictEqual(await codeOf(remove(folder)), "ENOENT");
   });
 
-  it("does no more for a wide folder than to remove each file once, some at a time", async () => {
+  it("removes each file of a wide folder once, at most 32 at a time", async () => {
     const { volume, folder } = made;
     for (let index = 1; index < 100; index += 1) writeFileSync(join(folder, `${index}`), "");
     const { open, unlink } = promises;
@@ -292,7 +292,7 @@ describe("a removal", () => {
     assert.strictEqual(opened, 2);
   });
 
-  it("needs few open files for a deep folder", async () => {
+  it("opens few folders at a time for a deep folder", async () => {
     const { volume, folder } = made;
     mkdirSync(join(folder, ..."d".repeat(100)), { recursive: true });
     const { open } = promises;
@@ -309,14 +309,14 @@ describe("a removal", () => {
     assert.isAtMost(most, 40);
   });
 
-  it("takes as many passes as a very deep folder needs", async () => {
+  it("removes a very deep folder in several passes", async () => {
     const { volume, folder } = made;
     mkdirSync(join(folder, ..."d".repeat(256)), { recursive: true });
     await remove(folder);
     assert.deepStrictEqual(readdirSync(volume), []);
   });
 
-  it("tries again where the system calls a folder that is not empty an existing one", async () => {
+  it("tries again if the system reports EEXIST for a folder that is not empty", async () => {
     const { folder } = made;
     const { rmdir } = promises;
     let tries = 0;
@@ -334,7 +334,7 @@ describe("a removal", () => {
   it.each([
     [4, true],
     [5, false],
-  ])("of a folder that others write to %i times ends: %s", async (times, isRemoved) => {
+  ])("handles %i concurrent writes to the folder: removed is %s", async (times, isRemoved) => {
     const { folder } = made;
     const { rmdir } = promises;
     let tries = 0;
@@ -351,7 +351,7 @@ describe("a removal", () => {
     assert.strictEqual(existsSync(folder), !isRemoved);
   });
 
-  it("ends at once when the folder itself can't be removed", async () => {
+  it("fails at once if the folder itself can't be removed", async () => {
     let tries = 0;
     const busy = failing("EBUSY");
     patch({ rmdir: () => ((tries += 1), busy()) });
@@ -361,14 +361,14 @@ describe("a removal", () => {
 
   it.each<readonly [string, () => Parameters<typeof patchFiles>[0]]>([
     [
-      "a file is gone",
+      "a file was removed",
       () => {
         const { unlink } = promises;
         return { unlink: (path) => (rmSync(path), unlink(path)) };
       },
     ],
     [
-      "a folder is gone",
+      "a folder was removed",
       () => {
         const { rmdir } = promises;
         return {
@@ -380,14 +380,14 @@ describe("a removal", () => {
       },
     ],
     [
-      "a deep folder is gone",
+      "a deep folder was removed",
       () => {
         const { rename } = promises;
         return { rename: (from, to) => (rmSync(from, { recursive: true }), rename(from, to)) };
       },
     ],
     [
-      "a folder is a link",
+      "a folder was replaced by a link",
       () => {
         const { open } = promises;
         return {
@@ -401,7 +401,7 @@ describe("a removal", () => {
         };
       },
     ],
-  ])("continues when %s before its turn", async (_, others) => {
+  ])("continues if %s by another process", async (_, others) => {
     const { volume, folder } = made;
     mkdirSync(join(folder, "sub", ..."d".repeat(40)), { recursive: true });
     patch(others());
@@ -410,7 +410,7 @@ describe("a removal", () => {
   });
 
   it.each(["unlink", "rmdir", "rename"] as const)(
-    "fails with the disk's own fault: %s",
+    "fails with the disk's error of %s",
     async (name) => {
       const { folder } = made;
       mkdirSync(join(folder, ..."d".repeat(40)), { recursive: true });
@@ -420,7 +420,7 @@ describe("a removal", () => {
     },
   );
 
-  it("leaves another file system that is mounted in a folder, or there itself, as it is", async () => {
+  it("fails for another file system that is mounted in or at the folder", async () => {
     const { folder } = made;
     mkdirSync(join(folder, "mounted"));
     writeFileSync(join(folder, "mounted", "file"), "");
@@ -433,7 +433,7 @@ describe("a removal", () => {
       },
     });
     for (const path of [folder, join(folder, "mounted")]) {
-      // oxlint-disable-next-line no-await-in-loop -- they would get in each other's way
+      // oxlint-disable-next-line no-await-in-loop -- the tries must not run concurrently
       assert.strictEqual(await codeOf(remove(path)), "EXDEV");
     }
     assert.deepStrictEqual(readdirSync(join(folder, "mounted")), ["file"]);

@@ -35,14 +35,14 @@ describe("readSmallFile", () => {
     ],
     ["a named pipe", (path) => execFileSync("mkfifo", [path])],
     ["a folder", (path) => mkdirSync(path)],
-    ["more than a mebibyte", (path) => writeFileSync(path, "x".repeat(1024 * 1024 + 1))],
-  ])("refuses %s at once", ([, plant]) =>
+    ["a file larger than 1 MiB", (path) => writeFileSync(path, "x".repeat(1024 * 1024 + 1))],
+  ])("fails at once for %s", ([, plant]) =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const folder = yield* files.makeTempDirectoryScoped();
       const path = join(folder, "planted");
       plant(path, folder);
-      // A reader that opens the pipe waits while this process has it open, and can end when the test does.
+      // If the code under test opened the pipe, it would block. The test then ends when this descriptor is closed.
       yield* Effect.acquireRelease(
         Effect.sync(() => {
           return lstatSync(path).isFIFO() ? openSync(path, constants.O_RDWR) : undefined;

@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing";
 
 import { backoff, jittered, requestBackoff } from "../../../src/platform/timing/Backoff.ts";
 
-/** The pauses between tries that fail, one with each of these errors. */
+/** The pauses after tries that fail with these errors, in milliseconds. */
 const pausesOf = Effect.fnUntraced(function* <E>(
   errors: ReadonlyArray<E>,
   retry: (effect: Effect.Effect<void, E>) => Effect.Effect<void, E>,
@@ -34,8 +34,8 @@ const assertPauses = (pauses: ReadonlyArray<number>, planned: ReadonlyArray<numb
   }
 };
 
-describe("the pauses between tries", () => {
-  it.effect("double up to the longest one, and start again after a success", () =>
+describe("pauses between retries", () => {
+  it.effect("double up to the longest one, and start again for the next call", () =>
     Effect.gen(function* () {
       const pauses = backoff(Duration.millis(500), Duration.seconds(3));
       for (let round = 0; round < 2; round += 1) {
@@ -47,7 +47,7 @@ describe("the pauses between tries", () => {
     }),
   );
 
-  it.effect("are 5 seconds when there were too many requests, and double meanwhile", () =>
+  it.effect("are 5 seconds after status 429, and double after other errors", () =>
     Effect.gen(function* () {
       const pauses = requestBackoff(Duration.millis(500), Duration.minutes(1));
       assertPauses(
@@ -60,7 +60,7 @@ describe("the pauses between tries", () => {
     }),
   );
 
-  it.effect("differ from worker to worker by up to a fifth", () =>
+  it.effect("are up to 20 % longer at random", () =>
     Effect.gen(function* () {
       const pauses = yield* Effect.replicateEffect(jittered(Duration.seconds(1)), 100);
       const millis = pauses.map(Duration.toMillis);

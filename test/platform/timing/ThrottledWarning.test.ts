@@ -6,7 +6,7 @@ import { makeThrottledWarning } from "../../../src/platform/timing/ThrottledWarn
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 describe("a throttled warning", () => {
-  it.effect("is logged once a minute, and another message at once", () => {
+  it.effect("is logged once a minute, but at once if its message differs", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const warn = yield* makeThrottledWarning;
@@ -22,7 +22,7 @@ describe("a throttled warning", () => {
     }).pipe(Effect.provide(logs.layer));
   });
 
-  it.effect("is logged once a minute for a kind, whatever its messages are", () => {
+  it.effect("is logged once a minute per kind, even if its message differs", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
       const warn = yield* makeThrottledWarning;
