@@ -28,25 +28,28 @@ const setUp = ({ planted = {}, variables = {}, answer = () => undefined }: Machi
 
 const base = Effect.flatMap(Interpreters, (python) => python.base);
 
-const says = (version: string, executable: string) =>
+const factsOf = (version: string, executable: string) =>
   JSON.stringify({ version, executable, sitePackages: [] });
 
-describe("Python", () => {
-  it.effect("is python3 of PATH, told by the name of its file without starting it", () => {
-    const { lines, provide } = setUp({
-      planted: {
-        "/usr/bin/python3": { link: "python3.12" },
-        "/usr/bin/python3.12": "ELF",
-        "/usr/bin/python3.13": "ELF",
-      },
-    });
-    return Effect.gen(function* () {
-      assert.strictEqual((yield* base).executable, "/usr/bin/python3.12");
-      assert.isEmpty(lines);
-    }).pipe(provide);
-  });
+describe("the Python interpreter", () => {
+  it.effect(
+    "is python3 on PATH, whose version is read from its file name without starting it",
+    () => {
+      const { lines, provide } = setUp({
+        planted: {
+          "/usr/bin/python3": { link: "python3.12" },
+          "/usr/bin/python3.12": "ELF",
+          "/usr/bin/python3.13": "ELF",
+        },
+      });
+      return Effect.gen(function* () {
+        assert.strictEqual((yield* base).executable, "/usr/bin/python3.12");
+        assert.isEmpty(lines);
+      }).pipe(provide);
+    },
+  );
 
-  it.effect("is found once, and known by a file that changes", () => {
+  it.effect("is searched once, and has a new identity when its file changes", () => {
     const { memory, provide } = setUp({ planted: { "/usr/bin/python3.12": "ELF" } });
     return Effect.gen(function* () {
       const first = yield* provide(base);
@@ -61,7 +64,7 @@ describe("Python", () => {
     });
   });
 
-  it.effect("is the newest of those with a version where python3 is too old", () => {
+  it.effect("is the newest one with a version in its name if python3 is too old", () => {
     const { provide } = setUp({
       planted: {
         "/usr/bin/python3": { link: "python3.8" },
@@ -75,12 +78,12 @@ describe("Python", () => {
     }).pipe(provide);
   });
 
-  it.effect("is what a shim stands for", () => {
+  it.effect("is the one that a shim runs", () => {
     const { lines, provide } = setUp({
       planted: { "/shims/python3": "#!/bin/sh\nexec other", "/opt/python/bin/python3.13": "ELF" },
       answer: (line) =>
         line.startsWith("/shims/python3 -I -c ")
-          ? says("3.13.0", "/opt/python/bin/python3.13")
+          ? factsOf("3.13.0", "/opt/python/bin/python3.13")
           : undefined,
     });
     return Effect.gen(function* () {
@@ -89,18 +92,18 @@ describe("Python", () => {
     }).pipe(provide);
   });
 
-  it.effect("is asked where its file does not tell its version", () => {
+  it.effect("is run to get its version if the file name has none", () => {
     const { provide } = setUp({
       planted: { "/opt/own": "ELF" },
       variables: { WORKER_PYTHON: "/opt/own" },
-      answer: () => says("3.10.2", "/opt/own"),
+      answer: () => factsOf("3.10.2", "/opt/own"),
     });
     return Effect.gen(function* () {
       assert.strictEqual((yield* base).executable, "/opt/own");
     }).pipe(provide);
   });
 
-  it.effect("is passed over where it does not run", () => {
+  it.effect("is skipped if it does not run", () => {
     const { provide } = setUp({
       planted: { "/shims/python3": "#!/bin/sh\n", "/usr/bin/python3.11": "ELF" },
       answer: () => ({ exitCode: 127, output: "pyenv: version not installed" }),
@@ -115,12 +118,12 @@ describe("Python", () => {
     ["python3.8 is Python 3.8", { "/usr/bin/python3.8": "ELF" }],
     ["is Python 3.7.16", { "/usr/bin/python3.8": "#!x" }],
     ["does not run", { "/usr/bin/python3.8": { link: "/gone" } }],
-  ] as const)("that the setting names is the only one: %s", ([reason, planted]) => {
+  ] as const)("of WORKER_PYTHON is the only candidate: %s", ([reason, planted]) => {
     const name = "python3.8";
     const { provide } = setUp({
       planted: { "/usr/bin/python3": "ELF", ...planted },
       variables: { WORKER_PYTHON: name },
-      answer: () => says("3.7.16", "/x"),
+      answer: () => factsOf("3.7.16", "/x"),
     });
     return Effect.gen(function* () {
       const error = yield* Effect.flip(base);
@@ -134,7 +137,7 @@ describe("Python", () => {
     }).pipe(provide);
   });
 
-  it.effect("of an image is none unless the setting names one", () => {
+  it.effect("of the image is none unless WORKER_IMAGE_PYTHON is set", () => {
     const planted = { "/usr/bin/python3.12": "ELF", "/opt/conda/bin/python3.11": "ELF" };
     const image = Effect.flatMap(Interpreters, (python) => python.image);
     const without = setUp({ planted });
@@ -149,7 +152,7 @@ describe("Python", () => {
     });
   });
 
-  it.effect("that answers nonsense is an error that names it", () => {
+  it.effect("is named in the error if its output is invalid", () => {
     const { provide } = setUp({ answer: () => "Welcome!\n{}" });
     return Effect.gen(function* () {
       const python = yield* Interpreters;

@@ -15,7 +15,7 @@ const PYTHON = "/usr/bin/python3.12";
 
 const failure = (output: string): Outcome => ({ exitCode: 1, output });
 
-/** What is asked of a program, by the first words that tell. */
+/** What a command line does. */
 const kindOf = (line: string): "version" | "pip" | "venv" | "other" => {
   if (line.endsWith("--version")) return "version";
   if (line.includes(" -m pip install ")) return "pip";
@@ -61,7 +61,7 @@ const setUp = (
     }
   });
   const runs: Array<{ readonly line: string } & ProgramOptions> = [];
-  const kept = Layer.effect(
+  const recorded = Layer.effect(
     Programs,
     Effect.map(Programs, ({ run }) =>
       Programs.of({
@@ -76,7 +76,7 @@ const setUp = (
     Layer.provide(Interpreters.layerNoDeps),
     Layer.provide([
       faultyFileSystem(memory.contended, faults).layer,
-      kept,
+      recorded,
       Path.layer,
       Environment.layerOf({ HOME: "/home/me", PATH: "/usr/bin", ...variables }),
     ]),
@@ -87,9 +87,9 @@ const setUp = (
 
 const command = Effect.flatMap(Uv, (uv) => uv.command);
 
-describe("Uv", () => {
+describe("uv", () => {
   it.effect(
-    "runs without any configuration file, program or folder that a job could have made",
+    "runs without configuration files, programs or folders that a job could have created",
     () => {
       const { runs, provide } = setUp({ uv: true });
       return Effect.gen(function* () {
@@ -108,50 +108,50 @@ describe("Uv", () => {
     },
   );
 
-  it.effect(
-    "reads the configuration that the machine has for all users, unless another is set",
-    () =>
-      Effect.gen(function* () {
-        const fileOf = Effect.fnUntraced(function* (...given: Parameters<typeof setUp>) {
-          const { runs, provide } = setUp(...given);
-          yield* Effect.flip(run).pipe(provide);
-          return runs.at(-1)?.environment?.["UV_CONFIG_FILE"];
-        });
-        const has = { uv: true, systemConfiguration: true };
-        assert.strictEqual(yield* fileOf(has), "/etc/uv/uv.toml");
-        assert.isUndefined(yield* fileOf(has, [], { UV_CONFIG_FILE: "/my/uv.toml" }));
-        assert.isUndefined(yield* fileOf({ uv: true }));
-      }),
-  );
-
-  it.effect("writes through no link in the place of its cache, unless it is the user's", () =>
+  it.effect("reads the system's configuration unless UV_CONFIG_FILE is set", () =>
     Effect.gen(function* () {
-      const cacheOf = Effect.fnUntraced(function* (
-        planted: Parameters<ReturnType<typeof setUp>["memory"]["plant"]>[0],
-        variables: Readonly<Record<string, string>> = {},
-      ) {
-        const { memory, runs, provide } = setUp({ uv: true }, [], variables);
-        memory.plant(planted);
-        const environment = { UV_CACHE_DIR: "/volume/.uv-cache" };
-        yield* Effect.flip(
-          Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], { environment })),
-        ).pipe(provide);
-        return runs.at(-1)?.environment?.["UV_NO_CACHE"];
+      const fileOf = Effect.fnUntraced(function* (...given: Parameters<typeof setUp>) {
+        const { runs, provide } = setUp(...given);
+        yield* Effect.flip(run).pipe(provide);
+        return runs.at(-1)?.environment?.["UV_CONFIG_FILE"];
       });
-      const link = { "/etc/cron.d": null, "/volume/.uv-cache": { link: "/etc/cron.d" } };
-      assert.strictEqual(yield* cacheOf(link), "1");
-      assert.strictEqual(yield* cacheOf({ "/volume/.uv-cache": "a file" }), "1");
-      assert.isUndefined(yield* cacheOf({ "/volume/.uv-cache": null }));
-      assert.isUndefined(yield* cacheOf({}));
-      assert.isUndefined(yield* cacheOf(link, { UV_CACHE_DIR: "/volume/.uv-cache" }));
+      const has = { uv: true, systemConfiguration: true };
+      assert.strictEqual(yield* fileOf(has), "/etc/uv/uv.toml");
+      assert.isUndefined(yield* fileOf(has, [], { UV_CONFIG_FILE: "/my/uv.toml" }));
+      assert.isUndefined(yield* fileOf({ uv: true }));
     }),
   );
 
-  it.effect("links packages as the user has set it", () => {
+  it.effect(
+    "runs without a cache if the cache is a link or a file, unless the user has set it",
+    () =>
+      Effect.gen(function* () {
+        const cacheOf = Effect.fnUntraced(function* (
+          planted: Parameters<ReturnType<typeof setUp>["memory"]["plant"]>[0],
+          variables: Readonly<Record<string, string>> = {},
+        ) {
+          const { memory, runs, provide } = setUp({ uv: true }, [], variables);
+          memory.plant(planted);
+          const environment = { UV_CACHE_DIR: "/volume/.uv-cache" };
+          yield* Effect.flip(
+            Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], { environment })),
+          ).pipe(provide);
+          return runs.at(-1)?.environment?.["UV_NO_CACHE"];
+        });
+        const link = { "/etc/cron.d": null, "/volume/.uv-cache": { link: "/etc/cron.d" } };
+        assert.strictEqual(yield* cacheOf(link), "1");
+        assert.strictEqual(yield* cacheOf({ "/volume/.uv-cache": "a file" }), "1");
+        assert.isUndefined(yield* cacheOf({ "/volume/.uv-cache": null }));
+        assert.isUndefined(yield* cacheOf({}));
+        assert.isUndefined(yield* cacheOf(link, { UV_CACHE_DIR: "/volume/.uv-cache" }));
+      }),
+  );
+
+  it.effect("uses UV_LINK_MODE of the user", () => {
     const { runs, provide } = setUp({ uv: true }, [], { UV_LINK_MODE: "symlink" });
     return Effect.gen(function* () {
       yield* Effect.flip(run);
-      // Programs have the variables of the worker already.
+      // Programs inherit the worker's variables.
       assert.isUndefined(runs.at(-1)?.environment?.["UV_LINK_MODE"]);
     }).pipe(provide);
   });
@@ -160,7 +160,7 @@ describe("Uv", () => {
     [{}, /^\/home\/me\/\.cache\/worker-tetra\/tools\/\.uv-[^/]+\/pip\.conf$/],
     [{ PIP_CONFIG_FILE: "/etc/mine" }, /^\/etc\/mine$/],
   ] as const)(
-    "is installed without a configuration that a job could have made: %j",
+    "is installed without configuration files that a job could have created: %j",
     ([variables, file]) => {
       const { runs, provide } = setUp({ pip: true }, [], variables);
       return Effect.gen(function* () {
@@ -173,7 +173,7 @@ describe("Uv", () => {
     },
   );
 
-  it.effect("is the one of PATH, asked for once", () => {
+  it.effect("is the one on PATH, and is searched once", () => {
     const { count, provide } = setUp({ uv: true });
     return Effect.gen(function* () {
       assert.strictEqual(yield* command, "uv");
@@ -182,54 +182,57 @@ describe("Uv", () => {
     }).pipe(provide);
   });
 
-  it.effect("is brought by pip, and found there by the next worker", () => {
+  it.effect("is installed by pip, and found by the next worker", () => {
     const { memory, count, provide } = setUp({ pip: true });
     return Effect.gen(function* () {
-      const brought = yield* provide(command);
-      assert.match(brought, new RegExp(`^${TOOLS}/uv-[\\d.]+/bin/uv$`));
-      assert.strictEqual(yield* provide(command), brought);
+      const installed = yield* provide(command);
+      assert.match(installed, new RegExp(`^${TOOLS}/uv-[\\d.]+/bin/uv$`));
+      assert.strictEqual(yield* provide(command), installed);
       assert.strictEqual(count("pip"), 1);
       assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
     });
   });
 
-  it.effect("is brought by the pip of a virtual environment where Python has none", () => {
+  it.effect("is installed by the pip of a virtual environment if Python has no pip", () => {
     const { memory, runs, provide } = setUp({ venv: true });
     return Effect.gen(function* () {
       assert.include(yield* command, TOOLS);
       const venvs = runs.filter(({ line }) => kindOf(line) === "venv");
       assert.lengthOf(venvs, 1);
-      // Without modules of the current directory or of the variables of the user.
+      // `-I` and the directory exclude modules of the current directory and of PYTHONPATH.
       assert.include(venvs[0]?.line, `${PYTHON} -I -m venv `);
       assert.strictEqual(venvs[0]?.directory, "/");
       assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
     }).pipe(provide);
   });
 
-  it.effect("says what to install where nothing brings it, and is tried for again", () => {
-    const { memory, count, provide } = setUp({});
-    return Effect.gen(function* () {
-      const error = yield* Effect.flip(command);
-      assert.strictEqual(error._tag, "UvUnavailable");
-      assert.match(error.message, /pip install uv==[\d.]+/);
-      assert.include(error.message, "python3-pip");
-      assert.include(error.message, "python3-venv");
-      assert.include(error.message, "No module named pip");
-      assert.include(error.message, "No module named ensurepip");
-      assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
-      yield* Effect.flip(command);
-      assert.strictEqual(count("pip"), 2);
-    }).pipe(provide);
-  });
+  it.effect(
+    "fails with what to install if pip and venv are missing, and is tried again by the next call",
+    () => {
+      const { memory, count, provide } = setUp({});
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(command);
+        assert.strictEqual(error._tag, "UvUnavailable");
+        assert.match(error.message, /pip install uv==[\d.]+/);
+        assert.include(error.message, "python3-pip");
+        assert.include(error.message, "python3-venv");
+        assert.include(error.message, "No module named pip");
+        assert.include(error.message, "No module named ensurepip");
+        assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
+        yield* Effect.flip(command);
+        assert.strictEqual(count("pip"), 2);
+      }).pipe(provide);
+    },
+  );
 
-  it.effect("says so where there is no Python to bring it", () => {
+  it.effect("fails if there is no Python to install it with", () => {
     const { provide } = setUp({ python: false });
     return Effect.gen(function* () {
       assert.include((yield* Effect.flip(command)).message, "No usable Python");
     }).pipe(provide);
   });
 
-  it.effect("is brought by one of several who try at once", () => {
+  it.effect("is installed once by several workers at the same time", () => {
     const { memory, provide } = setUp({ pip: true });
     return Effect.gen(function* () {
       const commands = yield* Effect.all([provide(command), provide(command), provide(command)], {
@@ -240,19 +243,19 @@ describe("Uv", () => {
     });
   });
 
-  it.effect("takes the place of one that does not run", () => {
+  it.effect("replaces an installed uv that does not run", () => {
     const { memory, provide } = setUp({ pip: true });
     return Effect.gen(function* () {
-      const brought = yield* provide(command);
-      memory.plant({ [brought]: "half of it" });
-      assert.strictEqual(yield* provide(command), brought);
-      assert.strictEqual(memory.show()[brought], "uv");
+      const installed = yield* provide(command);
+      memory.plant({ [installed]: "incomplete" });
+      assert.strictEqual(yield* provide(command), installed);
+      assert.strictEqual(memory.show()[installed], "uv");
       assert.deepStrictEqual(memory.paths(/\/\.uv-/), []);
     });
   });
 
   it.effect.each(["makeDirectory", "rename"] as const)(
-    "says what the disk did where it can't be kept: %s",
+    "fails with the disk's error if it can't be installed: %s",
     (method) => {
       const { memory, provide } = setUp({ pip: true }, [{ method, code: "ENOSPC" }]);
       return Effect.gen(function* () {
@@ -266,20 +269,20 @@ describe("Uv", () => {
   const OPTIONS = { environment: {} } as const;
   const run = Effect.flatMap(Uv, (uv) => uv.run(["pip", "check"], OPTIONS));
 
-  it.effect("that was brought before is run without being asked for its version", () => {
+  it.effect("runs without a check of its version if it was installed before", () => {
     const { memory, count, provide } = setUp({ pip: true });
     return Effect.gen(function* () {
-      const brought = yield* provide(command);
+      const installed = yield* provide(command);
       const versions = count("version");
       const error = yield* Effect.flip(provide(run));
       assert.strictEqual(error._tag, "ProgramFailed");
-      // Only when something goes wrong.
+      // The version is checked only after a failure.
       assert.strictEqual(count("version"), versions + 2);
-      assert.include(memory.paths(/bin\/uv$/), brought);
+      assert.include(memory.paths(/bin\/uv$/), installed);
     });
   });
 
-  it.effect("that does not run is noticed when it fails, and another takes its place", () => {
+  it.effect("on PATH is used if the installed one turns out to be broken", () => {
     const { memory, provide } = setUp({ uv: true });
     memory.plant({ [`${TOOLS}/uv-${versions.uv}/bin/uv`]: "broken" });
     return Effect.gen(function* () {

@@ -8,12 +8,12 @@ import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
 
 const { venv } = prepared;
 
-describe("the records of an environment", () => {
+describe("the records of a virtual environment", () => {
   it.effect.each<readonly [string, Fault["method"]]>([
     ["an install begins", "writeFile"],
     ["an install ends", "rename"],
     ["an install ends", "remove"],
-  ])("say that the disk is read-only when %s: %s", ([step, method]) =>
+  ])("fail with the reason on a read-only disk when %s: %s", ([step, method]) =>
     Effect.gen(function* () {
       const { beginInstall, endInstall } = yield* venvRecords;
       const install = step === "an install begins" ? beginInstall(venv) : endInstall(venv, ["one"]);

@@ -14,35 +14,38 @@ const place: Place = {
 
 const VENVS = `${place.directory}/.venvs`;
 
-/** Where the endpoint has its folder, but nothing is built. */
+/** A machine with an empty folder for the endpoint. */
 const setUp = (options: Parameters<typeof fakeMachine>[0] = {}) =>
   fakeMachine({ ...options, planted: { [place.directory]: null, ...options.planted } });
 
-describe("VenvBuilder", () => {
-  it.effect("is built aside, whole before it has its name, and published by a link", () => {
-    const seen: Array<ReadonlyArray<string>> = [];
-    const machine = setUp({
-      programs: (_, memory) => {
-        seen.push(memory.paths(/\/\.venvs\/\d|\.venv$/));
-        return undefined;
-      },
-    });
-    return Effect.gen(function* () {
-      const { venvs } = yield* machine.worker();
-      const venv = yield* venvs.build(place, []);
-      assert.isEmpty(seen.flat());
-      assert.match(venv.prefix, new RegExp(`^${VENVS}/3\\.12\\.1-[0-9a-f]{8}-1$`));
-      assert.deepInclude(venv, { python: `${venv.prefix}/bin/python`, version: "3.12.1" });
-      assert.strictEqual(
-        machine.linkAt(`${place.directory}/.venv`),
-        `.venvs/${venv.prefix.slice(VENVS.length + 1)}`,
-      );
-      assert.isEmpty(machine.memory.paths(/\.building-|\.venv-/));
-      assert.deepStrictEqual(yield* venvs.find(place), Option.some(venv));
-    }).pipe(Effect.scoped, machine.provide);
-  });
+describe("a virtual environment", () => {
+  it.effect(
+    "is built under a temporary name, renamed when complete, and published by a link",
+    () => {
+      const seen: Array<ReadonlyArray<string>> = [];
+      const machine = setUp({
+        programs: (_, memory) => {
+          seen.push(memory.paths(/\/\.venvs\/\d|\.venv$/));
+          return undefined;
+        },
+      });
+      return Effect.gen(function* () {
+        const { venvs } = yield* machine.worker();
+        const venv = yield* venvs.build(place, []);
+        assert.isEmpty(seen.flat());
+        assert.match(venv.prefix, new RegExp(`^${VENVS}/3\\.12\\.1-[0-9a-f]{8}-1$`));
+        assert.deepInclude(venv, { python: `${venv.prefix}/bin/python`, version: "3.12.1" });
+        assert.strictEqual(
+          machine.linkAt(`${place.directory}/.venv`),
+          `.venvs/${venv.prefix.slice(VENVS.length + 1)}`,
+        );
+        assert.isEmpty(machine.memory.paths(/\.building-|\.venv-/));
+        assert.deepStrictEqual(yield* venvs.find(place), Option.some(venv));
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
 
-  it.effect("has what the runner needs and what was asked for, and can be moved", () => {
+  it.effect("has the base packages and the requirements, and is relocatable", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
@@ -54,7 +57,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("shows the packages of the image after its own", () => {
+  it.effect("has the image's packages after its own in sys.path", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker({ WORKER_IMAGE_PYTHON: "/usr/bin/python3.11" });
@@ -68,7 +71,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("has a higher number than all before it, and the newest is found", () => {
+  it.effect("has a higher number than earlier ones, and the newest is found", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
@@ -85,14 +88,14 @@ describe("VenvBuilder", () => {
   });
 
   it.effect.each([
-    ["its interpreter is gone", "bin/python", undefined],
-    ["its interpreter leads nowhere", "bin/python", { link: "/usr/bin/python3.6" }],
-    ["pyvenv.cfg is gone", "pyvenv.cfg", undefined],
+    ["its interpreter is missing", "bin/python", undefined],
+    ["its interpreter is a broken link", "bin/python", { link: "/usr/bin/python3.6" }],
+    ["pyvenv.cfg is missing", "pyvenv.cfg", undefined],
     ["pyvenv.cfg is empty", "pyvenv.cfg", ""],
-    ["it is of another version", "pyvenv.cfg", "version_info = 3.12.2\n"],
-    ["it never was whole", ".worker-tetra-complete", undefined],
-    ["there is evidence against it", ".worker-tetra-condemned", ""],
-  ] as const)("is not found where %s, but an older one is", ([, name, planted]) => {
+    ["it has another version of Python", "pyvenv.cfg", "version_info = 3.12.2\n"],
+    ["it is incomplete", ".worker-tetra-complete", undefined],
+    ["it was invalidated", ".worker-tetra-condemned", ""],
+  ] as const)("is not found if %s, but an older one is", ([, name, planted]) => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
@@ -106,7 +109,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("is found by no process, and not where its folder has another name", () => {
+  it.effect("is found without starting a process, and folders with other names are ignored", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
@@ -119,7 +122,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("of another image is left alone, and not found", () => {
+  it.effect("of another image is neither found nor removed", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const old = yield* machine.worker({ WORKER_PYTHON: "python3.11" });
@@ -142,8 +145,8 @@ describe("VenvBuilder", () => {
       `installing cloudpickle==${versions.cloudpickle}, aiohttp>=3.9, nope failed. no space`,
     ],
   ] as const)(
-    "that %s can't build is an error in its words, and leaves nothing",
-    ([, start, words]) => {
+    "that can't be built is removed, with an error that shows the output of %s",
+    ([, start, reason]) => {
       const machine = setUp({
         programs: (line, memory) => {
           if (!line.startsWith(start)) return undefined;
@@ -155,13 +158,13 @@ describe("VenvBuilder", () => {
         const { venvs } = yield* machine.worker();
         const error = yield* Effect.flip(venvs.build(place, ["nope"]));
         assert.strictEqual(error._tag, "VenvCreationFailed");
-        assert.include(error.message, words);
+        assert.include(error.message, reason);
         assert.isEmpty(machine.memory.paths(/\.building-|\.venv$|\.venvs\/3/));
       }).pipe(Effect.scoped, machine.provide);
     },
   );
 
-  it.effect("moves a folder in the link's place aside, and keeps all that is in it", () => {
+  it.effect("replaces a folder `.venv`, which is renamed and kept", () => {
     const machine = setUp({ planted: { [`${place.directory}/.venv/bin/python`]: "theirs" } });
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
@@ -172,7 +175,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("clears what killed builders left away", () => {
+  it.effect("is built after unfinished builds and removals are removed", () => {
     const machine = setUp({
       planted: { [`${VENVS}/.building-x/bin/uv`]: "", [`${VENVS}/.removing-3.12.1-a-1/lib`]: null },
     });
@@ -183,7 +186,7 @@ describe("VenvBuilder", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("marks an install that has not ended, and keeps what was asked for", () => {
+  it.effect("records whether an install is running, and the installed requirements", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();

@@ -2,15 +2,15 @@ import { assert, describe, it } from "@effect/vitest";
 
 import { formatVenvName, parseVenvName } from "../../src/venv/VenvNames.ts";
 
-describe("names of virtual environments", () => {
-  it("have the version of Python, the fingerprint of the image and a number", () => {
+describe("the name of a virtual environment", () => {
+  it("contains the version of Python, the fingerprint of the image and a number", () => {
     const name = { version: "3.12.1", fingerprint: "0af3", number: 12 };
     assert.strictEqual(formatVenvName(name), "3.12.1-0af3-12");
     assert.deepStrictEqual(parseVenvName("3.12.1-0af3-12"), name);
   });
 
   it.each([".building-0af3-1", "3.12.1-zzz-9", "3.12.1-0af3", "3.12.1-0af3-1.lock", "backup"])(
-    "are not mistaken for other names: %s",
+    "is not parsed from %s",
     (name) => {
       assert.isUndefined(parseVenvName(name));
     },

@@ -35,7 +35,7 @@ const HUB = {
 const VENV = {
   VIRTUAL_ENV: PREFIX,
   PATH: `${PREFIX}/bin:/usr/bin:/bin`,
-  // Packages that a job installs are its own files, and not those of uv's cache.
+  // Copies, so that a job can't change files in uv's cache.
   UV_LINK_MODE: "copy",
 };
 
@@ -52,11 +52,11 @@ describe("jobEnvironment", () => {
     });
   });
 
-  it("leaves the libraries' usual folders on one's own disk", () => {
+  it("keeps the libraries' default folders on the container's disk", () => {
     assert.deepStrictEqual(variablesAt(own), VENV);
   });
 
-  it("has a hub cache on one's own disk where there are models to be found", () => {
+  it("sets a hub cache on the container's disk if there are cached models", () => {
     const variables = variablesAt({ ...own, cachedModels: Option.some("/models") });
     assert.strictEqual(variables["HF_HUB_CACHE"], "/app/.hf-cache/hub");
     assert.notProperty(variables, "UV_CACHE_DIR");
@@ -79,7 +79,7 @@ describe("jobEnvironment", () => {
     assert.strictEqual(variablesAt(volume, { [name]: "/mine" })[name], "/mine");
   });
 
-  it("derives nothing beside a home of the hub that the user has set", () => {
+  it("sets no hub variables if the user has set HF_HOME", () => {
     const variables = variablesAt(volume, { HF_HOME: "/mine" });
     assert.deepStrictEqual(
       Object.keys(HUB).filter((name) => name in variables),
@@ -88,7 +88,7 @@ describe("jobEnvironment", () => {
   });
 
   it.each(["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"])(
-    "does not overrule %s by one of the others",
+    "does not override %s by one of the others",
     (name) => {
       const variables = variablesAt(volume, { [name]: "/mine" });
       const derived = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE"];
@@ -100,7 +100,7 @@ describe("jobEnvironment", () => {
     },
   );
 
-  it("keeps what the user has set beside, without the worker's own credentials", () => {
+  it("keeps the user's other variables, without the worker's credentials", () => {
     const variables = variablesAt(volume, {
       HTTPS_PROXY: "http://proxy",
       RUNPOD_API_KEY: "for calls of other endpoints",
@@ -113,7 +113,7 @@ describe("jobEnvironment", () => {
     assert.notProperty(variables, "RUNPOD_WEBHOOK_GET_JOB");
   });
 
-  it("is the same however often it is made", () => {
+  it("is the same for every call", () => {
     const environment = Environment.make({ PATH: "/usr/bin" });
     const first = jobEnvironment(environment, volume, PREFIX);
     for (let turn = 0; turn < 2000; turn += 1) jobEnvironment(environment, volume, PREFIX);
@@ -121,7 +121,7 @@ describe("jobEnvironment", () => {
     assert.notProperty(first, "PYTHONPATH");
   });
 
-  it("has a PATH with the system's folders where none is set", () => {
+  it("has a PATH with the system's folders if none is set", () => {
     const { PATH } = jobEnvironment(Environment.make({}), own, PREFIX);
     assert.strictEqual(PATH, `${PREFIX}/bin:/usr/local/bin:/usr/bin:/bin`);
   });

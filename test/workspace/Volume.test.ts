@@ -37,8 +37,8 @@ const places = Effect.gen(function* () {
   return { own: volume.own, shared: Option.getOrUndefined(yield* volume.shared) };
 });
 
-describe("Volume", () => {
-  it.effect("is where RunPod mounts it, with a folder for each endpoint", () => {
+describe("the network volume", () => {
+  it.effect("is at RunPod's mount point, with a folder for each endpoint", () => {
     const { memory, provide } = setUp({
       planted: { "/runpod-volume": null },
       variables: { RUNPOD_ENDPOINT_ID: "abc-123_X" },
@@ -54,7 +54,7 @@ describe("Volume", () => {
     }).pipe(provide);
   });
 
-  it.effect("is tried by a file of a new name, and never by one that is there", () => {
+  it.effect("is probed with a new file, never by writing to an existing one", () => {
     const { layer, precious } = plantingFileSystem({ "/runpod-volume": null });
     return Effect.gen(function* () {
       assert.include((yield* Effect.flip(shared)).message, "EEXIST");
@@ -66,7 +66,7 @@ describe("Volume", () => {
     );
   });
 
-  it.effect("is where the setting says, with a default endpoint", () => {
+  it.effect("is at RUNPOD_VOLUME_PATH, with a default endpoint", () => {
     const { provide } = setUp({
       planted: { "/mnt/v": null, "/runpod-volume": null },
       variables: { RUNPOD_VOLUME_PATH: "/mnt/v" },
@@ -77,7 +77,7 @@ describe("Volume", () => {
   });
 
   it.effect.each([{}, { "/runpod-volume": "a file" }])(
-    "is not there where there is no folder: %j",
+    "does not exist without a folder: %j",
     (planted) => {
       const { provide } = setUp({ planted });
       return Effect.gen(function* () {
@@ -94,7 +94,7 @@ describe("Volume", () => {
     ["EPERM", "access is denied (EPERM)"],
     ["EIO", "the disk failed (EIO)"],
     ["ESTALE", "the network file system has a stale file handle (ESTALE). Mount the volume again."],
-  ] as const)("that can't be written to is an error that says why: %s", ([code, words]) => {
+  ] as const)("that can't be written to fails with the reason: %s", ([code, reason]) => {
     const { provide } = setUp({
       planted: { "/runpod-volume/runtimes": null },
       faults: [{ ...READ_ONLY, code }],
@@ -102,11 +102,11 @@ describe("Volume", () => {
     return Effect.gen(function* () {
       const error = yield* Effect.flip(shared);
       assert.strictEqual(error._tag, "VolumeNotWritable");
-      assert.include(error.message, `/runpod-volume can't be written to: ${words}`);
+      assert.include(error.message, `/runpod-volume can't be written to: ${reason}`);
     }).pipe(provide);
   });
 
-  it.effect("is looked at anew each time: a fault may pass", () => {
+  it.effect("is checked again each time, since a fault may pass", () => {
     const { provide } = setUp({
       planted: { "/runpod-volume/runtimes": null },
       faults: [{ ...READ_ONLY, times: 1 }],
@@ -117,8 +117,8 @@ describe("Volume", () => {
     }).pipe(provide);
   });
 
-  describe("with the models that RunPod caches", () => {
-    it.effect("is no volume where they are all there is, and their mount is read-only", () => {
+  describe("with only RunPod's cached models", () => {
+    it.effect("does not exist if their mount is read-only", () => {
       const { provide } = setUp({
         planted: { [MODELS]: null },
         mounts: ["/runpod-volume"],
@@ -131,7 +131,7 @@ describe("Volume", () => {
       }).pipe(provide);
     });
 
-    it.effect("is no volume where they are mounted below a folder of the container", () => {
+    it.effect("does not exist if they are mounted below a folder of the container", () => {
       const { provide } = setUp({ planted: { [MODELS]: null }, mounts: [MODELS] });
       return Effect.gen(function* () {
         const { own, shared } = yield* places;
@@ -140,7 +140,7 @@ describe("Volume", () => {
       }).pipe(provide);
     });
 
-    it.effect("is a volume that is new where the volume itself is mounted", () => {
+    it.effect("is a new volume if the volume itself is mounted", () => {
       const { provide } = setUp({
         planted: { [MODELS]: null },
         mounts: ["/runpod-volume", MODELS],
@@ -151,7 +151,7 @@ describe("Volume", () => {
       }).pipe(provide);
     });
 
-    it.effect("is a volume that can't be used where there is more on it", () => {
+    it.effect("can't be used if there are other files and it is read-only", () => {
       const { provide } = setUp({
         planted: { [MODELS]: null, "/runpod-volume/runtimes": null },
         faults: [READ_ONLY],
@@ -163,7 +163,7 @@ describe("Volume", () => {
   });
 
   it.effect.each(["../x", "a/b", ".", "a b", "a\nb", "é", "x".repeat(129)])(
-    "refuses an endpoint's id that could be a path: %j",
+    "refuses an endpoint id that could be a path: %j",
     (id) => {
       const { memory, provide } = setUp({
         planted: { "/runpod-volume": null },
@@ -190,12 +190,12 @@ describe("Volume", () => {
     ),
   );
 
-  describe("of one's own", () => {
+  describe("is replaced by a folder on the container's disk, which", () => {
     it.effect.each([
-      ["/app where that can be written", { planted: { "/app": null } }, "/app"],
-      ["the user's cache where there is no /app", {}, "/home/me/.cache/worker-tetra/workspace"],
+      ["/app if it is writable", { planted: { "/app": null } }, "/app"],
+      ["the user's cache folder if there is no /app", {}, "/home/me/.cache/worker-tetra/workspace"],
       [
-        "the user's cache where /app can't be written",
+        "the user's cache folder if /app is not writable",
         {
           planted: { "/app": null },
           faults: [{ method: "writeFile", code: "EACCES", path: /^\/app\// }],
@@ -203,7 +203,7 @@ describe("Volume", () => {
         "/home/me/.cache/worker-tetra/workspace",
       ],
       [
-        "where the setting says",
+        "WORKER_WORKSPACE_PATH if it is set",
         { planted: { "/app": null }, variables: { WORKER_WORKSPACE_PATH: "/data" } },
         "/data",
       ],

@@ -8,10 +8,10 @@ import { Effect } from "effect";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 
-/** Enough for the environment of the runner (about 12 MB), not for much more. */
+/** Enough for the base packages (about 12 MB), but not much more. */
 const SIZE = "24m";
 
-/** A small disk of its own in the place of the volume; undefined where only root could mount one. */
+/** A small disk to use as the volume. Only root can mount one. */
 const smallDisk = Effect.flatMap(temporaryFolder, (folder) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -30,27 +30,27 @@ describe.skipIf(!canMount)("a worker on a full volume", () => {
   it.live("installs packages that do not fit on the container's disk", () =>
     Effect.gen(function* () {
       const { folder } = yield* smallDisk;
-      const own = yield* temporaryFolder;
+      const containerDisk = yield* temporaryFolder;
       const where = "import sys\ndef f(): return sys.prefix";
       yield* Effect.gen(function* () {
         const before = yield* call(where, "f");
         assert.include(String(before.json_result ?? before.error), folder);
         writeFileSync(join(folder, "model.bin"), Buffer.alloc(4_000_000));
-        const answer = yield* call("import sys, sympy\ndef f(): return sys.prefix", "f", [], {
+        const response = yield* call("import sys, sympy\ndef f(): return sys.prefix", "f", [], {
           dependencies: ["sympy==1.13.3"],
         });
-        assert.include(String(answer.json_result ?? answer.error), own);
-        // Nothing is tried on the volume again, and nothing is installed again.
+        assert.include(String(response.json_result ?? response.error), containerDisk);
+        // The next job does not use the volume, and installs nothing.
         const again = yield* call("import sys, sympy\ndef f(): return sys.prefix", "f", [], {
           dependencies: ["sympy==1.13.3"],
         });
-        assert.strictEqual(again.json_result, answer.json_result);
+        assert.strictEqual(again.json_result, response.json_result);
       }).pipe(
         Effect.provide(
           realWorker({
             RUNPOD_VOLUME_PATH: folder,
-            WORKER_WORKSPACE_PATH: own,
-            UV_CACHE_DIR: join(own, "uv"),
+            WORKER_WORKSPACE_PATH: containerDisk,
+            UV_CACHE_DIR: join(containerDisk, "uv"),
           }),
         ),
       );

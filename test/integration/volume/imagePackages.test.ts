@@ -9,7 +9,7 @@ import { call, realWorker } from "../../support/processes/RealWorker.ts";
 import { findTools } from "../../support/processes/TestMachine.ts";
 import { makeWheels, type Wheels } from "../../support/python/Wheels.ts";
 
-/** Stand-ins for what an image has: a framework, what depends on its very version, and a bystander. */
+/** Packages of the image: a framework, dependents of its exact version, and an unrelated package. */
 const IMAGE: Wheels = {
   "torchlet-1.0+image": {
     files: {
@@ -20,20 +20,20 @@ const IMAGE: Wheels = {
   },
   "visionlet-1.0": { requires: ["torchlet==1.0"] },
   "visionlet_extras-1.0": { requires: ["visionlet"] },
-  "bystander-1.0": {
-    files: { "bystander.py": "", "shared/bystander_part.py": "" },
-    entry_points: "[things]\nbystander = bystander\n",
+  "unrelated-1.0": {
+    files: { "unrelated.py": "", "shared/unrelated_part.py": "" },
+    entry_points: "[things]\nunrelated = unrelated\n",
   },
 };
 
-/** What the index of the tests has. */
+/** Packages of the index. */
 const INDEX: Wheels = {
   "torchlet-2.0": { files: { "torchlet/__init__.py": "VERSION = '2.0'\n" } },
-  "user-1.0": { requires: ["torchlet>=1", "bystander"] },
+  "user-1.0": { requires: ["torchlet>=1", "unrelated"] },
   "visionlet-2.0": { requires: ["torchlet==2.0"] },
 };
 
-/** An image with packages of its own, and an index that has none of them. */
+/** An image with packages, and an index without these versions. */
 const image = Effect.gen(function* () {
   const { uv, python } = yield* findTools;
   const folder = yield* temporaryFolder;
@@ -56,26 +56,29 @@ const image = Effect.gen(function* () {
   };
 });
 
-/** What a fresh process of the environment can import, and from where. */
+/** Returns what a new process of the venv can import, and the versions. */
 const LOOK = `import subprocess, sys
 SEE = '''
 import importlib, importlib.metadata, json
 seen = {}
-for name in ("torchlet", "torchlet_tools", "shared.torchlet_part", "visionlet", "visionlet_extras", "bystander", "shared.bystander_part"):
+for name in ("torchlet", "torchlet_tools", "shared.torchlet_part", "visionlet", "visionlet_extras", "unrelated", "shared.unrelated_part"):
     try:
         seen[name] = getattr(importlib.import_module(name), "VERSION", "there")
     except ImportError:
         seen[name] = None
 seen["metadata"] = importlib.metadata.version("torchlet")
-seen["plugins"] = [p.name for p in importlib.metadata.entry_points(group="things")] if hasattr(importlib.metadata.entry_points(), "select") else ["bystander"]
+seen["plugins"] = [p.name for p in importlib.metadata.entry_points(group="things")] if hasattr(importlib.metadata.entry_points(), "select") else ["unrelated"]
 print(json.dumps(seen))
 '''
 def f():
     import json
     return json.loads(subprocess.check_output([sys.executable, "-c", SEE]))`;
 
-const seeing = (dependencies: ReadonlyArray<string>) =>
-  Effect.map(call(LOOK, "f", [], { dependencies }), (answer) => answer.json_result ?? answer.error);
+const importsWith = (dependencies: ReadonlyArray<string>) =>
+  Effect.map(
+    call(LOOK, "f", [], { dependencies }),
+    ({ json_result, error }) => json_result ?? error,
+  );
 
 const AS_IN_IMAGE = {
   torchlet: "1.0+image",
@@ -83,20 +86,20 @@ const AS_IN_IMAGE = {
   "shared.torchlet_part": "there",
   visionlet: "1.0",
   visionlet_extras: "1.0",
-  bystander: "there",
-  "shared.bystander_part": "there",
+  unrelated: "there",
+  "shared.unrelated_part": "there",
   metadata: "1.0+image",
-  plugins: ["bystander"],
+  plugins: ["unrelated"],
 };
 
 describe("a package of the image", () => {
-  it.live("is not downloaded again for a job that requires it or depends on it", () =>
+  it.live("is not downloaded for a job that requires it or one of its dependents", () =>
     Effect.gen(function* () {
       const { worker } = yield* image;
       yield* Effect.gen(function* () {
-        assert.deepStrictEqual(yield* seeing([]), AS_IN_IMAGE);
+        assert.deepStrictEqual(yield* importsWith([]), AS_IN_IMAGE);
         assert.deepStrictEqual(
-          yield* seeing(["torchlet", "visionlet>=1", "user", "torchlet<2"]),
+          yield* importsWith(["torchlet", "visionlet>=1", "user", "torchlet<2"]),
           AS_IN_IMAGE,
         );
         const where = yield* call(
@@ -108,11 +111,11 @@ describe("a package of the image", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is replaced by another version, and packages that need the old version are hidden", () =>
+  it.live("is replaced by a required version, and its dependents are hidden", () =>
     Effect.gen(function* () {
       const { worker } = yield* image;
       yield* Effect.gen(function* () {
-        assert.deepStrictEqual(yield* seeing(["torchlet==2.0"]), {
+        assert.deepStrictEqual(yield* importsWith(["torchlet==2.0"]), {
           ...AS_IN_IMAGE,
           torchlet: "2.0",
           torchlet_tools: null,
@@ -121,21 +124,21 @@ describe("a package of the image", () => {
           visionlet_extras: null,
           metadata: "2.0",
         });
-        // The others are where they were, and a job that wants what fits gets it.
-        assert.deepStrictEqual(yield* seeing(["torchlet==1.0"]), AS_IN_IMAGE);
-        const both = yield* seeing(["torchlet==2.0", "visionlet"]);
+        // The image's version is still available, and a matching dependent can be installed.
+        assert.deepStrictEqual(yield* importsWith(["torchlet==1.0"]), AS_IN_IMAGE);
+        const both = yield* importsWith(["torchlet==2.0", "visionlet"]);
         assert.deepInclude(both, { torchlet: "2.0", visionlet: "2.0", visionlet_extras: null });
       }).pipe(Effect.provide(worker));
     }).pipe(Effect.scoped),
   );
 
-  it.live("is never changed on disk by installs of jobs", () =>
+  it.live("is never changed on disk by installs", () =>
     Effect.gen(function* () {
       const { worker, base } = yield* image;
       const files = () =>
         execFileSync("find", [base, "-type", "f", "-not", "-name", "*.pyc"], { encoding: "utf8" });
       const before = files();
-      yield* Effect.provide(seeing(["torchlet==2.0", "visionlet==2.0"]), worker);
+      yield* Effect.provide(importsWith(["torchlet==2.0", "visionlet==2.0"]), worker);
       assert.strictEqual(files(), before);
     }).pipe(Effect.scoped),
   );

@@ -15,23 +15,23 @@ import { makeWheels } from "../../support/python/Wheels.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
 
 /** Reports that it has started, and runs until the gate is opened. */
-const HOLD = `def f(begun, gate):
-    open(begun, "w").close()
+const WAIT = `def f(started, gate):
+    open(started, "w").close()
     with open(gate) as opened:
         return opened.read()`;
 
 const VERSION = "def f():\n    import besides\n    return besides.VERSION";
 
-/** A fresh workspace, wheels to install, and a gate that jobs can wait at. */
+/** An empty workspace, wheels to install, and a gate (a named pipe) that jobs wait at. */
 const scene = Effect.map(temporaryFolder, (folder) => {
   const gate = join(folder, "gate");
   execFileSync("mkfifo", [gate]);
-  const begun = join(folder, "begun");
+  const started = join(folder, "started");
   return {
     folder,
     gate,
-    begun,
-    isHeld: eventually(() => existsSync(begun)),
+    started,
+    hasStarted: eventually(() => existsSync(started)),
     open: Effect.promise(() => appendFile(gate, "opened")),
     settings: {
       WORKER_WORKSPACE_PATH: join(folder, "workspace"),
@@ -41,27 +41,27 @@ const scene = Effect.map(temporaryFolder, (folder) => {
 });
 
 describe("an install while other jobs run", () => {
-  it.live("does not wait for them, whether it adds or changes packages", () =>
+  it.live("does not wait for them, even if it replaces packages", () =>
     Effect.gen(function* () {
-      const { begun, gate, isHeld, open, settings } = yield* scene;
+      const { started, gate, hasStarted, open, settings } = yield* scene;
       yield* Effect.gen(function* () {
-        const held = yield* Effect.forkChild(call(HOLD, "f", [begun, gate]));
-        yield* isHeld;
+        const waiting = yield* Effect.forkChild(call(WAIT, "f", [started, gate]));
+        yield* hasStarted;
         for (const version of ["1.0", "2.0", "1.0"]) {
-          const answer = yield* call(VERSION, "f", [], {
+          const response = yield* call(VERSION, "f", [], {
             dependencies: [`besides==${version}`],
           }).pipe(Effect.timeout("60 seconds"));
-          assert.deepStrictEqual([answer.json_result, answer.error], [version, null]);
+          assert.deepStrictEqual([response.json_result, response.error], [version, null]);
         }
-        assert.isUndefined(held.pollUnsafe(), "the first job still runs");
+        assert.isUndefined(waiting.pollUnsafe(), "the first job is still running");
         yield* open;
-        assert.strictEqual((yield* Fiber.join(held)).json_result, "opened");
-        // The process that was busy finds the packages too.
-        const answers = yield* Effect.all([call(VERSION, "f"), call(VERSION, "f")], {
+        assert.strictEqual((yield* Fiber.join(waiting)).json_result, "opened");
+        // Both processes find the new packages, including the one that was busy.
+        const responses = yield* Effect.all([call(VERSION, "f"), call(VERSION, "f")], {
           concurrency: 2,
         });
         assert.deepStrictEqual(
-          answers.map(({ json_result }) => json_result),
+          responses.map(({ json_result }) => json_result),
           ["1.0", "1.0"],
         );
       }).pipe(Effect.provide(realWorker({ ...settings, WORKER_CONCURRENCY: "2" })));
@@ -71,41 +71,43 @@ describe("an install while other jobs run", () => {
   it.live("invalidates the import caches of each process once, at its next call", () =>
     Effect.gen(function* () {
       const { settings } = yield* scene;
-      // Python calls every finder when caches of folders are invalidated.
+      // importlib.invalidate_caches() calls this method of every finder.
       const watch = `import sys
 class Finder:
-    told = 0
+    count = 0
     def find_spec(self, *_): return None
-    def invalidate_caches(self): self.told += 1
+    def invalidate_caches(self): self.count += 1
 def f(): sys.meta_path.append(Finder())`;
-      const told = `import sys
-def f(): return [finder.told for finder in sys.meta_path if type(finder).__name__ == "Finder"]`;
+      const counts = `import sys
+def f(): return [finder.count for finder in sys.meta_path if type(finder).__name__ == "Finder"]`;
       yield* Effect.gen(function* () {
         yield* call(watch, "f");
-        assert.deepStrictEqual((yield* call(told, "f")).json_result, [0]);
+        assert.deepStrictEqual((yield* call(counts, "f")).json_result, [0]);
         const wanted = { dependencies: ["besides"] };
-        assert.deepStrictEqual((yield* call(told, "f", [], wanted)).json_result, [1]);
-        assert.deepStrictEqual((yield* call(told, "f", [], wanted)).json_result, [1]);
-        assert.deepStrictEqual((yield* call(told, "f")).json_result, [1]);
+        assert.deepStrictEqual((yield* call(counts, "f", [], wanted)).json_result, [1]);
+        assert.deepStrictEqual((yield* call(counts, "f", [], wanted)).json_result, [1]);
+        assert.deepStrictEqual((yield* call(counts, "f")).json_result, [1]);
       }).pipe(Effect.provide(realWorker(settings)));
     }).pipe(Effect.scoped),
   );
 
-  it.live("finishes at the local endpoint before the other job", () =>
+  it.live("finishes before the other job at the local endpoint", () =>
     Effect.gen(function* () {
-      const { begun, gate, isHeld, open, settings } = yield* scene;
+      const { started, gate, hasStarted, open, settings } = yield* scene;
       const { port } = yield* serveInProcess(["--concurrency", "2"], settings);
-      const held = yield* Effect.forkChild(
-        ask(port, "/runsync", { body: { input: functionInput(HOLD, [begun, gate]) } }),
+      const waiting = yield* Effect.forkChild(
+        ask(port, "/runsync", { body: { input: functionInput(WAIT, [started, gate]) } }),
       );
-      yield* isHeld;
-      const answer = yield* ask(port, "/runsync", {
+      yield* hasStarted;
+      const response = yield* ask(port, "/runsync", {
         body: { input: functionInput(VERSION, [], { dependencies: ["besides==1.0"] }) },
       }).pipe(Effect.timeout("60 seconds"));
-      assert.deepNestedInclude(answer.json, { "output.json_result": "1.0" });
-      assert.isUndefined(held.pollUnsafe(), "the first job still runs");
+      assert.deepNestedInclude(response.json, { "output.json_result": "1.0" });
+      assert.isUndefined(waiting.pollUnsafe(), "the first job is still running");
       yield* open;
-      assert.deepNestedInclude((yield* Fiber.join(held)).json, { "output.json_result": "opened" });
+      assert.deepNestedInclude((yield* Fiber.join(waiting)).json, {
+        "output.json_result": "opened",
+      });
     }).pipe(Effect.scoped),
   );
 });

@@ -17,7 +17,7 @@ const lists = (...all: ReadonlyArray<string>) => ({
 });
 
 describe("packages of workers on one volume", () => {
-  it.live("with conflicting versions are kept side by side and installed once each", () =>
+  it.live("with conflicting versions are kept in separate venvs and installed once each", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const versions = ["1.15.0", "1.16.0", "1.15.0", "1.16.0", "1.15.0"];
@@ -58,7 +58,7 @@ describe("packages of workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("stay locked while a uv runs that has outlived its worker", () =>
+  it.live("stay locked while uv is running after its worker was killed", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const worker = yield* machine.start(lists("six==1.16.0"), "gatedInstall");
@@ -74,9 +74,5 @@ describe("packages of workers on one volume", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live(
-    "are complete after each of 4 installs that were killed",
-    () => killedInstalls(tools, 4),
-    120_000,
-  );
+  it.live("are complete after each of 4 killed installs", () => killedInstalls(tools, 4), 120_000);
 });

@@ -20,7 +20,7 @@ import { findTools, importAll, testMachine } from "../../support/processes/TestM
 
 const tools = await Effect.runPromise(findTools);
 
-/** A machine with a folder beside its volume, which must stay as it is. */
+/** A machine with a folder outside of its volume, which must not change. */
 const machineWithOutside = Effect.gen(function* () {
   const machine = yield* testMachine(tools);
   const outside = join(machine.folder, "outside");
@@ -38,10 +38,10 @@ const machineWithOutside = Effect.gen(function* () {
   return { machine, outside, assertUntouched };
 });
 
-describe("a worker on a volume with links that another endpoint planted", () => {
+describe("a worker on a volume with links that another endpoint created", () => {
   it.live.each([
     ["the endpoint's folder", "."],
-    ["the folder of environments", ".venvs"],
+    ["the folder of virtual environments", ".venvs"],
     ["the lock", ".initialization.lock"],
   ] as const)("falls back to the container's disk when %s is a link", ([, name]) =>
     Effect.gen(function* () {
@@ -58,25 +58,27 @@ describe("a worker on a volume with links that another endpoint planted", () => 
     }).pipe(Effect.scoped),
   );
 
-  it.live("replaces links, pipes and hard links in place of its files without reading them", () =>
-    Effect.gen(function* () {
-      const { machine, outside, assertUntouched } = yield* machineWithOutside;
-      const { prefix } = yield* (yield* machine.start()).ready;
-      const lastStart = join(machine.workspace, ".last-start.json");
-      rmSync(lastStart, { force: true });
-      symlinkSync(join(outside, "file"), lastStart);
-      symlinkSync(outside, join(machine.workspace, ".venvs", ".removing-x"));
-      symlinkSync(outside, join(machine.workspace, ".venvs", ".building-x"));
-      linkSync(join(outside, "file"), join(prefix, ".worker-tetra-installing"));
-      // An environment whose completeness is unknown is not used, and its pipe does not block.
-      rmSync(join(prefix, "pyvenv.cfg"));
-      execFileSync("mkfifo", [join(prefix, "pyvenv.cfg")]);
-      const later = yield* (yield* machine.start()).ready;
-      assert.notStrictEqual(later.prefix, prefix);
-      assert.include(later.prefix, machine.workspace);
-      assert.isFalse(existsSync(join(machine.workspace, ".venvs", ".building-x")));
-      yield* eventually(() => lstatSync(lastStart).isFile());
-      assertUntouched();
-    }).pipe(Effect.scoped),
+  it.live(
+    "replaces links, pipes and hard links that have the names of its files without reading them",
+    () =>
+      Effect.gen(function* () {
+        const { machine, outside, assertUntouched } = yield* machineWithOutside;
+        const { prefix } = yield* (yield* machine.start()).ready;
+        const lastStart = join(machine.workspace, ".last-start.json");
+        rmSync(lastStart, { force: true });
+        symlinkSync(join(outside, "file"), lastStart);
+        symlinkSync(outside, join(machine.workspace, ".venvs", ".removing-x"));
+        symlinkSync(outside, join(machine.workspace, ".venvs", ".building-x"));
+        linkSync(join(outside, "file"), join(prefix, ".worker-tetra-installing"));
+        // A venv without a valid pyvenv.cfg is not used, and reading the pipe does not block.
+        rmSync(join(prefix, "pyvenv.cfg"));
+        execFileSync("mkfifo", [join(prefix, "pyvenv.cfg")]);
+        const later = yield* (yield* machine.start()).ready;
+        assert.notStrictEqual(later.prefix, prefix);
+        assert.include(later.prefix, machine.workspace);
+        assert.isFalse(existsSync(join(machine.workspace, ".venvs", ".building-x")));
+        yield* eventually(() => lstatSync(lastStart).isFile());
+        assertUntouched();
+      }).pipe(Effect.scoped),
   );
 });

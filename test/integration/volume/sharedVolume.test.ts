@@ -30,21 +30,21 @@ const scene = Effect.map(temporaryFolder, (folder) => {
   };
 });
 
-/** A server on loopback that keeps the address and the credentials of each request. */
-const listening = (answer: RequestListener) =>
+/** A loopback server that records the path and the credentials of each request. */
+const recordingServer = (respond: RequestListener) =>
   Effect.suspend(() => {
     const requests: Array<string> = [];
     return Effect.map(
       loopbackServer((request, response) => {
         requests.push(`${request.url} ${request.headers.authorization ?? "nobody"}`);
-        answer(request, response);
+        respond(request, response);
       }),
       ({ port }) => ({ port, requests }),
     );
   });
 
 describe("endpoints on one volume", () => {
-  it.live("share no file of an installed package", () =>
+  it.live("share no files of installed packages", () =>
     Effect.gen(function* () {
       const { folder, worker } = yield* scene;
       const settings = {
@@ -75,8 +75,8 @@ def f(): return [shared.VERSION, getattr(cloudpickle, "VERSION", None)]`;
       const { folder, volume, worker } = yield* scene;
       const wheels = makeWheels(join(folder, "wheels"), { "shared-1.0": {} });
       const wheel = "shared-1.0-py3-none-any.whl";
-      const hostile = yield* listening((_, response) => response.writeHead(404).end());
-      const index = yield* listening((request, response) => {
+      const hostile = yield* recordingServer((_, response) => response.writeHead(404).end());
+      const index = yield* recordingServer((request, response) => {
         if (request.url === "/simple/shared/") {
           response.setHeader("content-type", "text/html");
           response.end(`<!DOCTYPE html><a href="/${wheel}">${wheel}</a>`);
@@ -101,7 +101,7 @@ def f(): return [shared.VERSION, getattr(cloudpickle, "VERSION", None)]`;
       }
       mkdirSync(join(configuration, "uv"), { recursive: true });
       writeFileSync(join(configuration, "uv", "uv.toml"), options + named.replace("INDEX", ""));
-      const answer = yield* Effect.provide(
+      const response = yield* Effect.provide(
         call(VERSION, "f", [], { dependencies: ["shared==1.0"] }),
         worker("mine", {
           UV_EXTRA_INDEX_URL: `http://someone:password-of-the-index@127.0.0.1:${index.port}/simple`,
@@ -111,14 +111,14 @@ def f(): return [shared.VERSION, getattr(cloudpickle, "VERSION", None)]`;
           XDG_CONFIG_DIRS: configuration,
         }),
       );
-      assert.deepStrictEqual([answer.json_result, answer.error], ["1.0", null]);
+      assert.deepStrictEqual([response.json_result, response.error], ["1.0", null]);
       assert.isEmpty(hostile.requests);
       const credentials = Buffer.from("someone:password-of-the-index").toString("base64");
       assert.include(index.requests, `/simple/shared/ Basic ${credentials}`);
     }).pipe(Effect.scoped),
   );
 
-  it.live("run the worker's uv, not one that a package brings along", () =>
+  it.live("run the worker's uv, not one from a package", () =>
     Effect.gen(function* () {
       const { folder, worker } = yield* scene;
       const marker = join(folder, "marker");

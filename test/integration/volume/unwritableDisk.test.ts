@@ -18,7 +18,7 @@ import { functionInput } from "../../support/values/JobInputs.ts";
 /** A user without a home, as `docker run --user 1000` has. */
 const USER = 1000;
 
-/** The start of a command line that sees all disks but the given folders read-only, in a separate mount namespace. */
+/** The start of a command that runs in a mount namespace where only the given folders are writable. */
 const onReadOnlyDisks = (writable: ReadonlyArray<string>) => {
   const binds = writable.map((folder) => `mount --bind ${folder} ${folder}`);
   const mounts = [
@@ -122,7 +122,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
     ["takes no job from the queue", ["start"], QUEUE],
     ["fails a job", ["start", "--test_input", INPUT], {}],
   ] as const)(
-    "without a writable folder %s and says that the disk is read-only",
+    "%s if no folder is writable, and reports that the disk is read-only",
     ([, args, more]) =>
       Effect.gen(function* () {
         const { PATH } = yield* folders;
@@ -132,18 +132,18 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
           readOnly([]),
         );
         const { code } = yield* run.ended;
-        const said = run.stdout() + run.stderr();
-        assert.strictEqual(code, 1, said);
-        assert.include(said, "read-only (EROFS)");
-        assert.notInclude(said, "NotFound");
-        assert.notInclude(said, "ree some space");
+        const output = run.stdout() + run.stderr();
+        assert.strictEqual(code, 1, output);
+        assert.include(output, "read-only (EROFS)");
+        assert.notInclude(output, "NotFound");
+        assert.notInclude(output, "ree some space");
       }).pipe(Effect.scoped),
   );
 
   it.live.each([
     ["new", "can't be made"],
     ["old", "can't be written to"],
-  ] as const)("refuses to keep jobs in a read-only folder that is %s", ([name, problem]) =>
+  ] as const)("does not keep jobs in a read-only folder that is %s", ([name, problem]) =>
     Effect.gen(function* () {
       const { folder, PATH } = yield* folders;
       yield* Effect.scoped(Layer.build(JobStore.layerFolder(join(folder, "old"))));
@@ -158,7 +158,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
     }).pipe(Effect.scoped),
   );
 
-  it.live("prunes nothing on a read-only volume and says why", () =>
+  it.live("prunes nothing on a read-only volume, and reports the reason", () =>
     Effect.gen(function* () {
       const { volume, PATH } = yield* folders;
       const variables = { PATH, RUNPOD_VOLUME_PATH: volume };

@@ -11,7 +11,7 @@ import { findTools, importAll, testMachine } from "../../support/processes/TestM
 const tools = await Effect.runPromise(findTools);
 
 describe("workers on one volume", () => {
-  it.live("that start together on an empty volume share one virtual environment", () =>
+  it.live("share one virtual environment if they start together on an empty volume", () =>
     manyColdWorkers(tools, 8),
   );
 
@@ -28,7 +28,7 @@ describe("workers on one volume", () => {
   );
 
   it.live.skipIf(tools.otherPython === undefined)(
-    "with two versions of Python keep separate environments",
+    "keep separate virtual environments for two versions of Python",
     () =>
       Effect.gen(function* () {
         const machine = yield* testMachine(tools);
@@ -63,14 +63,14 @@ describe("workers on one volume", () => {
       assert.strictEqual(importAll(python), prefix);
       const [warning = ""] = worker.warnings();
       assert.lengthOf(worker.warnings(), 1);
-      assert.include(warning, `${machine.lock} is locked by another worker`);
-      assert.include(warning, "longer than 0.5 seconds (holder: a Python worker)");
+      assert.include(warning, `${machine.lock} has been locked by another worker`);
+      assert.include(warning, "more than 0.5 seconds (holder: a Python worker)");
       assert.strictEqual(readFileSync(theirs, "utf8"), "theirs");
       assert.isFalse(existsSync(join(machine.workspace, ".venvs")));
     }).pipe(Effect.scoped),
   );
 
-  it.live("find a complete environment after a builder was killed at any moment", () =>
+  it.live("find a complete virtual environment after a builder was killed at any time", () =>
     killedBuilders(tools, 5),
   );
 

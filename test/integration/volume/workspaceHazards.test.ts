@@ -9,29 +9,31 @@ import { findTools, importAll, testMachine } from "../../support/processes/TestM
 const tools = await Effect.runPromise(findTools);
 
 describe("workers on one volume", () => {
-  it.live("never build at the same time, even when a build takes longer than the others wait", () =>
-    Effect.gen(function* () {
-      const machine = yield* testMachine(tools);
-      const builder = yield* machine.start({}, "gated");
-      yield* builder.wrote("Building the virtual environment");
-      const impatient = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
-      const own = yield* impatient.ready;
-      assert.notInclude(own.prefix, machine.workspace);
-      assert.lengthOf(impatient.warnings(), 1);
-      assert.strictEqual(importAll(own.python), own.prefix);
-      // Nobody came in: the lock is the builder's yet, and so is the volume.
-      const another = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
-      assert.notInclude((yield* another.ready).prefix, machine.workspace);
-      yield* machine.open;
-      const built = yield* builder.ready;
-      assert.strictEqual(machine.published(), built.prefix);
-      assert.lengthOf(machine.venvs(), 1);
-      const later = yield* machine.start();
-      assert.strictEqual((yield* later.ready).prefix, built.prefix);
-    }).pipe(Effect.scoped),
+  it.live(
+    "never build at the same time, even if a build takes longer than the timeout of others",
+    () =>
+      Effect.gen(function* () {
+        const machine = yield* testMachine(tools);
+        const builder = yield* machine.start({}, "gated");
+        yield* builder.wrote("Building the virtual environment");
+        const first = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
+        const own = yield* first.ready;
+        assert.notInclude(own.prefix, machine.workspace);
+        assert.lengthOf(first.warnings(), 1);
+        assert.strictEqual(importAll(own.python), own.prefix);
+        // The timeout of the first one did not release the builder's lock.
+        const another = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.2" });
+        assert.notInclude((yield* another.ready).prefix, machine.workspace);
+        yield* machine.open;
+        const built = yield* builder.ready;
+        assert.strictEqual(machine.published(), built.prefix);
+        assert.lengthOf(machine.venvs(), 1);
+        const later = yield* machine.start();
+        assert.strictEqual((yield* later.ready).prefix, built.prefix);
+      }).pipe(Effect.scoped),
   );
 
-  it.live("rename a broken environment of another worker program, however large it is", () =>
+  it.live("rename a large broken virtual environment of another worker program", () =>
     Effect.gen(function* () {
       const machine = yield* testMachine(tools);
       const old = join(machine.workspace, ".venv");
@@ -49,7 +51,7 @@ describe("workers on one volume", () => {
       assert.lengthOf([...new Set(all.map(({ prefix }) => prefix))], 1);
       assert.lengthOf(machine.calls("uv venv"), 1);
       assert.strictEqual(machine.published(), all[0]?.prefix);
-      // It may be all that somebody has of an environment made by hand: moved, not removed.
+      // The user may have made it by hand, so it is renamed, not deleted.
       const kept = readdirSync(machine.workspace).filter((name) =>
         name.startsWith(".venv.replaced-"),
       );

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { withBasePackages } from "../../../src/venv/build/BasePackages.ts";
 
 describe("withBasePackages", () => {
-  it("puts what the runner needs before the requirements", () => {
+  it("puts the base packages before the requirements", () => {
     assert.deepStrictEqual(withBasePackages(["numpy"]), [
       "cloudpickle==3.1.2",
       "aiohttp>=3.9",
@@ -11,7 +11,7 @@ describe("withBasePackages", () => {
     ]);
   });
 
-  it("leaves the version of a base package to the requirement that names it", () => {
+  it("leaves out a base package that is required explicitly", () => {
     assert.deepStrictEqual(withBasePackages(["CloudPickle[x]>=3", "aiohttp-retry"]), [
       "aiohttp>=3.9",
       "CloudPickle[x]>=3",

@@ -13,7 +13,7 @@ const PATH_FILE = `${OWN}/worker_tetra_image.pth`;
 
 const built = { prefix: "/venv", sitePackages: OWN, python: "/venv/bin/python", folders: [IMAGE] };
 
-/** An image with torch and torchvision, which needs just this torch, and six. */
+/** An image with torch, torchvision, which requires exactly this version of torch, and six. */
 const setUp = Effect.gen(function* () {
   const memory = memoryFileSystem({
     [OWN]: null,
@@ -41,7 +41,7 @@ const setUp = Effect.gen(function* () {
 });
 
 describe("hideReplaced", () => {
-  it.effect("changes nothing where nothing was replaced", () =>
+  it.effect("changes nothing if no package was replaced", () =>
     Effect.gen(function* () {
       const { memory, checks, hide } = yield* setUp;
       const before = memory.show();
@@ -54,10 +54,10 @@ describe("hideReplaced", () => {
     }),
   );
 
-  it.effect("hides a replaced package and what depends on it, and shows the others by links", () =>
+  it.effect("hides a replaced package and its dependents, and links all others", () =>
     Effect.gen(function* () {
       const { memory, checks, hide } = yield* setUp;
-      // As uv does when it installs another version of torch.
+      // uv does this when it installs another version of torch.
       memory.uproot(`${OWN}/torch-2.9.dist-info`);
       yield* hide;
       const shown = memory.show();
@@ -69,7 +69,7 @@ describe("hideReplaced", () => {
       assert.notProperty(shown, `${links}/torchvision`);
       assert.notProperty(shown, `${OWN}/torchvision-0.24.dist-info/RECORD`);
       assert.property(shown, `${OWN}/six-1.17.dist-info/RECORD`);
-      // The second check finds nothing that is still registered.
+      // The second check finds no more registered packages.
       assert.lengthOf(checks, 2);
     }),
   );

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing";
 import { activeWorkspace } from "../../../src/workspace/activation/ActiveWorkspace.ts";
 import { fakeMachine } from "../../support/fakes/FakeMachine.ts";
 
-/** The state of a workspace in which nothing is active, and two workspaces that may become active. */
+/** An empty state, and two prepared workspaces to activate. */
 const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachine>) {
   const worker = yield* machine.worker();
   const place = Option.getOrThrow(yield* worker.volume.shared);
@@ -18,7 +18,7 @@ const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachin
 });
 
 describe("activeWorkspace", () => {
-  it.effect("is none before one was set, and after it was invalidated", () => {
+  it.effect("is none before one is set and after it is invalidated", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { active, place, first } = yield* setUp(machine);
@@ -33,7 +33,7 @@ describe("activeWorkspace", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("is recent for a second after it was set or checked", () => {
+  it.effect("is recent for a second after it is set or checked", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { active, place, first } = yield* setUp(machine);
@@ -46,7 +46,7 @@ describe("activeWorkspace", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("is none to a check when its folder or its venv is gone", () => {
+  it.effect("fails its check if its folder or its venv was removed", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { active, place, first } = yield* setUp(machine);
@@ -75,7 +75,7 @@ describe("activeWorkspace", () => {
   });
 
   it.effect(
-    "has a higher generation after packages were added, unless another venv got them",
+    "has a higher generation after packages are added to its venv, but not to another one",
     () => {
       const machine = fakeMachine();
       return Effect.gen(function* () {

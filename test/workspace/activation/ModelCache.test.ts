@@ -43,7 +43,7 @@ const setUp = (
 };
 
 describe("linkModels", () => {
-  it.effect("links every model that RunPod caches into the hub cache", () => {
+  it.effect("links every cached model of RunPod into the hub cache", () => {
     const { memory, link, logs } = setUp();
     return Effect.gen(function* () {
       yield* link();
@@ -56,7 +56,7 @@ describe("linkModels", () => {
     });
   });
 
-  it.effect("lets old versions of transformers look in the hub cache", () => {
+  it.effect("links the cache of old versions of transformers to the hub cache", () => {
     const { memory, link } = setUp();
     return Effect.gen(function* () {
       yield* link();
@@ -65,7 +65,7 @@ describe("linkModels", () => {
     });
   });
 
-  it.effect("changes nothing when it is done twice", () => {
+  it.effect("changes nothing when it runs again", () => {
     const { memory, link, logs } = setUp();
     return Effect.gen(function* () {
       yield* link();
@@ -76,7 +76,7 @@ describe("linkModels", () => {
     });
   });
 
-  it.effect("touches no model, folder or link that is there", () => {
+  it.effect("changes no existing model, folder or link", () => {
     const { memory, link } = setUp({
       ...MODELS,
       [`${CACHE}/hub/models--org--one/mine`]: "x",
@@ -101,7 +101,7 @@ describe("linkModels", () => {
     });
   });
 
-  it.effect("links on one's own disk where there is no volume", () => {
+  it.effect("links on the container's disk if there is no volume", () => {
     const { memory, link } = setUp();
     return Effect.gen(function* () {
       yield* link(own);
@@ -111,7 +111,7 @@ describe("linkModels", () => {
     });
   });
 
-  it.effect("makes no cache where there is neither volume nor model", () => {
+  it.effect("creates no cache without a volume or models", () => {
     const { memory, link } = setUp({});
     return Effect.gen(function* () {
       yield* link({ ...own, cachedModels: Option.none() });
@@ -120,7 +120,7 @@ describe("linkModels", () => {
   });
 
   it.effect.each(["makeDirectory", "symlink", "readDirectory"] as const)(
-    "never fails: where %s does, there is a warning",
+    "only warns if %s fails",
     (method) => {
       const { link, logs } = setUp(MODELS, [{ method, code: "EIO" }]);
       return Effect.gen(function* () {
@@ -130,7 +130,7 @@ describe("linkModels", () => {
     },
   );
 
-  it.effect("goes on when another worker links at the same moment", () => {
+  it.effect("succeeds when other workers create the links at the same time", () => {
     const { memory, link, logs } = setUp();
     return Effect.gen(function* () {
       yield* Effect.all([link(), link(), link()], { concurrency: "unbounded" });

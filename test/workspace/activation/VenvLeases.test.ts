@@ -19,7 +19,7 @@ const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachin
 });
 
 describe("venvLeases", () => {
-  it.effect("locks a venv once until it is released", () => {
+  it.effect("locks a venv once until the lease is released", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { leases, venvs, locksOn } = yield* setUp(machine);
@@ -46,7 +46,7 @@ describe("venvLeases", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("does not keep a lock on a venv that was removed before it was locked", () => {
+  it.effect("releases the lock of a venv that was removed before it was locked", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { leases, venvs, locksOn } = yield* setUp(machine);
@@ -58,7 +58,7 @@ describe("venvLeases", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("counts as acquired where locks don't work, since nothing is removed there", () => {
+  it.effect("acquires a lease where locks don't work, since no worker removes venvs there", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const worker = yield* machine.worker();
@@ -71,7 +71,7 @@ describe("venvLeases", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("releases the lease that was acquired the longest ago when there are too many", () => {
+  it.effect("releases the oldest lease if there are too many", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const { leases, venvs, locksOn } = yield* setUp(machine, MAX_LEASES + 1);

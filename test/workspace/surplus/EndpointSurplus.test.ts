@@ -8,14 +8,14 @@ import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 const RUNTIMES = "/volume/runtimes";
 const VENVS = `${RUNTIMES}/one/.venvs`;
 
-/** What is found 40 days after all files were written. */
+/** The result 40 days after all files were written. */
 const surplusAfter = Effect.fnUntraced(function* (files: FileSystem.FileSystem, days: number) {
   yield* TestClock.adjust(Duration.days(40));
   return yield* endpointSurplus(files, RUNTIMES, days);
 });
 
 describe("endpointSurplus", () => {
-  it.effect("names the whole folder of an unused endpoint, with the locks of its workers", () =>
+  it.effect("returns the whole folder of an unused endpoint, with the locks of its workers", () =>
     Effect.gen(function* () {
       const { files } = memoryFileSystem({
         [`${VENVS}/3.12.1-abc-1`]: null,
@@ -31,7 +31,7 @@ describe("endpointSurplus", () => {
     }),
   );
 
-  it.effect("names what was left half built of an endpoint that is in use, and nothing else", () =>
+  it.effect("returns only the unfinished builds of an endpoint that is in use", () =>
     Effect.gen(function* () {
       const { files } = memoryFileSystem({
         [`${RUNTIMES}/one/.venv`]: { link: ".venvs/3.12.1-abc-2" },
@@ -51,7 +51,7 @@ describe("endpointSurplus", () => {
     }),
   );
 
-  it.effect("skips links, and names folders that were left half removed", () =>
+  it.effect("skips links, and returns unfinished removals", () =>
     Effect.gen(function* () {
       const { files } = memoryFileSystem({
         "/precious": null,

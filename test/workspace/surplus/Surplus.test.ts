@@ -19,8 +19,8 @@ const place: Place = {
 
 const FOLDER = "/runpod-volume/runtimes/old";
 
-describe("what no endpoint uses any more", () => {
-  it.effect("stays on a read-only disk, which is reported as such", () => {
+describe("an unused folder", () => {
+  it.effect("is kept on a read-only disk, with an error that says so", () => {
     const memory = memoryFileSystem({ [FOLDER]: null });
     return Effect.gen(function* () {
       const { remove } = yield* SurplusFinder;
