@@ -19,14 +19,14 @@ const OUTPUT_LIMIT = Setting.integer({
   fallback: 1024 * 1024,
 });
 
-/** A persistent Python process that runs calls. */
+/** Runs calls in a persistent Python process. */
 export interface Runner {
   readonly call: (call: Call) => Effect.Effect<CallOutcome, CallFailed>;
   /** Starts the process ahead of the first call. */
   readonly warm: Effect.Effect<void, CallFailed>;
-  /** Whether an instance lives in its process, or was lost with an earlier one. */
+  /** Whether its process has the instance, or an earlier one had it. */
   readonly hasInstance: (instance: string) => boolean;
-  /** The virtual environment that its process runs from; undefined without a process. */
+  /** The venv of its process; undefined without a process. */
   readonly prefix: () => string | undefined;
 }
 
@@ -34,8 +34,8 @@ type Mask = Environment["Service"]["mask"];
 type Limits = Effect.Success<typeof timeLimits>;
 type Completed = Extract<CallEnd, { _tag: "Completed" }>;
 
-/** What the steps of a call share. */
-interface Steps {
+/** What all steps of a call use. */
+interface RunnerContext {
   readonly state: RunnerState;
   readonly limits: Limits;
   readonly mask: Mask;
@@ -43,25 +43,25 @@ interface Steps {
   readonly respawn: Effect.Effect<void>;
 }
 
-/** Notes for the output of a call on what earlier ones have left. */
+/** Notes about earlier calls for the output of the next one. */
 const notesOnEarlierCalls = Effect.fnUntraced(function* (
-  { state, mask }: Steps,
+  { state, mask }: RunnerContext,
   { session, threads }: LiveProcess,
 ) {
   const note = state.consumeNote();
   const notes = note === undefined ? [] : [note];
   if (threads.length === 0) return notes;
-  const between = session.consumeIdleOutput();
-  if (between !== "") {
-    yield* Effect.logInfo(`Written between two jobs by leftover threads: ${mask(between)}`);
+  const idleOutput = session.consumeIdleOutput();
+  if (idleOutput !== "") {
+    yield* Effect.logInfo(`Output of leftover threads between two jobs: ${mask(idleOutput)}`);
   }
   notes.push(
-    `Threads of an earlier job are still running (${threads.join(", ")}): what they write may be in this output.`,
+    `Threads of an earlier job are still running (${threads.join(", ")}). This output may contain theirs.`,
   );
   return notes;
 });
 
-/** Sends a call to a process, and waits for its end. */
+/** Sends a call to a process and waits until it ends. */
 const sendCall = (process: LiveProcess, call: Call, output: CallOutput, limits: Limits) => {
   const begin = () => {
     const refresh = process.advanceTo(call.workspace.generation);
@@ -74,26 +74,26 @@ const sendCall = (process: LiveProcess, call: Call, output: CallOutput, limits: 
   return Effect.ensuring(exchange(process.session, begin, limits), Effect.sync(output.end));
 };
 
-/** Replaces a process whose call did not complete, unless it only took too long, and fails with the reason. */
+/** Fails with the reason why a call did not complete. Replaces its process unless the call stopped at its timeout. */
 const failCall = Effect.fnUntraced(function* (
-  { state, limits, respawn }: Steps,
+  { state, limits, respawn }: RunnerContext,
   process: LiveProcess,
   end: Exclude<CallEnd, Completed>,
   output: string,
 ) {
   const { size } = process.instances;
   if (end._tag === "ProcessEnded") {
-    yield* state.retire(process, "the Python process that held it ended");
+    yield* state.retire(process, "its Python process ended");
     yield* respawn;
   } else if (end._tag === "InvalidResponse") {
-    yield* state.retire(process, "the Python process that held it was replaced");
+    yield* state.retire(process, "its Python process was replaced");
   }
   return yield* failureOf(end, { output, timeout: limits.timeout, instances: size });
 });
 
-/** Follows in the state what a completed call did to the process, and returns notes on that. */
+/** Updates the state after a completed call, and returns notes about it. */
 const recordCompletion = (
-  { state, mask }: Steps,
+  { state, mask }: RunnerContext,
   process: LiveProcess,
   { meta }: Call,
   { result }: Completed,
@@ -103,32 +103,32 @@ const recordCompletion = (
   const id = result.instance?.id;
   if (id !== undefined && !process.instances.has(id)) {
     const reason = state.consumeLossReason(id);
-    if (reason !== undefined) notes.push(`Instance ${id} was built anew: ${reason}.`);
+    if (reason !== undefined) notes.push(`Instance ${id} was recreated: ${reason}.`);
   }
   process.instances.update(meta, result);
   return notes;
 };
 
-/** Replaces a process that must not run another call after one that completed; returns a note on that for the user. */
+/** Replaces a process that can't run another call after a completed one, and returns notes about it. */
 const replaceIfUnfit = Effect.fnUntraced(function* (
-  { state, respawn }: Steps,
+  { state, respawn }: RunnerContext,
   process: LiveProcess,
   { result }: Completed,
 ) {
   if (result.output && !process.session.process.attach()) {
-    yield* state.retire(process, "the Python process that held it was replaced");
+    yield* state.retire(process, "its Python process was replaced");
   }
   if (result.poisoned === null) return [];
   (yield* JobEvents.JobListener).notify({ _tag: "GpuLost" });
-  yield* state.retire(process, "the Python process that held it was replaced after a CUDA error");
+  yield* state.retire(process, "its Python process was replaced after a CUDA error");
   yield* respawn;
-  return [`The Python process was replaced, and its instances are gone: ${result.poisoned}`];
+  return [`The Python process was replaced and its instances were lost: ${result.poisoned}`];
 });
 
 /**
- * A persistent Python process that runs the jobs' code, one call after the other. It is started on first
- * need, replaced when it ended or can't be trusted any more, and killed with everything under it when the
- * scope closes. Interrupting a call stops the code.
+ * Runs calls one after the other in a persistent Python process. The process is started by the first call, replaced
+ * when it ended or can't be trusted any more, and killed with all of its descendants when the scope closes.
+ * Interrupting a call stops its code.
  */
 export const makeRunner = Effect.gen(function* () {
   const launcher = yield* RunnerLauncher;
@@ -139,7 +139,7 @@ export const makeRunner = Effect.gen(function* () {
   const scope = yield* Effect.scope;
   const semaphore = Semaphore.makeUnsafe(1);
 
-  /** Starts a process if there is none: one that runs from elsewhere is replaced by the call that needs that. */
+  /** Starts a process if there is none. A process of another venv is replaced only by the next call. */
   const warm = semaphore.withPermit(
     Effect.gen(function* () {
       if (state.process()?.hasEnded === false) return;
@@ -147,19 +147,19 @@ export const makeRunner = Effect.gen(function* () {
     }),
   );
   const respawn = warm.pipe(Effect.ignore, Effect.forkIn(scope), Effect.asVoid);
-  const steps: Steps = { state, limits, mask, respawn };
+  const context: RunnerContext = { state, limits, mask, respawn };
 
   const callOnce = Effect.fnUntraced(function* (call: Call) {
-    const before = state.process();
+    const previous = state.process();
     const process = yield* state.ensureProcess(call.workspace);
-    if (process !== before) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
-    const notes = yield* notesOnEarlierCalls(steps, process);
+    if (process !== previous) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
+    const notes = yield* notesOnEarlierCalls(context, process);
     const output = yield* openCallOutput(maskStream, outputLimit);
     const end = interpretEnd(call.meta, yield* sendCall(process, call, output, limits));
     const text = output.text();
-    if (end._tag !== "Completed") return yield* failCall(steps, process, end, text);
-    notes.push(...recordCompletion(steps, process, call, end));
-    notes.push(...(yield* replaceIfUnfit(steps, process, end)));
+    if (end._tag !== "Completed") return yield* failCall(context, process, end, text);
+    notes.push(...recordCompletion(context, process, call, end));
+    notes.push(...(yield* replaceIfUnfit(context, process, end)));
     const outcome: CallOutcome = {
       result: end.result,
       value: end.value,

@@ -2,14 +2,14 @@ import { Schema } from "effect";
 
 const HINTS: Readonly<Record<string, string>> = {
   SIGKILL:
-    "Most often that is the kernel short of memory: use a machine with more, or load less at once",
-  SIGSEGV: "That is a fault in native code; the stack at that moment is at the end of the output",
-  SIGABRT: "A native library gave up; its reason is in the output",
-  SIGBUS: "A file mapped into memory was cut short, or /dev/shm is full",
-  SIGTERM: "Something in the container asked it to end",
+    "The most frequent cause is a lack of memory: use a larger machine, or load less data at once",
+  SIGSEGV: "Native code crashed; its stack trace is at the end of the output",
+  SIGABRT: "A native library aborted; its message is in the output",
+  SIGBUS: "A memory-mapped file was truncated, or /dev/shm is full",
+  SIGTERM: "Another process in the container terminated it",
 };
 
-const howItEnded = ({
+const causeOf = ({
   exitCode,
   signal,
   fault,
@@ -26,18 +26,18 @@ const howItEnded = ({
     return `was killed by ${signal}${hint === undefined ? "" : `. ${hint}`}`;
   }
   if (exitCode === 70) {
-    return "lost its control channel: the code closed or wrote to file descriptors that are not its own";
+    return "lost its control channel: the code closed or wrote to a file descriptor that it does not own";
   }
-  return `ended with exit code ${exitCode ?? "unknown"}: the code, or a library that it uses, called os._exit or its like`;
+  return `ended with exit code ${exitCode ?? "unknown"}: the code or a library called os._exit or a similar function`;
 };
 
-/** The Python process ended while a call was running in it; the next call gets a new one. */
+/** The Python process ended during a call; the next call starts a new one. */
 export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCrashed", {
   exitCode: Schema.optionalKey(Schema.Finite),
   signal: Schema.optionalKey(Schema.String),
-  /** Why it was killed, if it sent an invalid message. */
+  /** Why the worker killed it, if it sent an invalid frame. */
   fault: Schema.optionalKey(Schema.String),
-  /** Instances that lived in it. */
+  /** The number of instances in it. */
   instancesLost: Schema.Int,
   output: Schema.String,
 }) {
@@ -45,40 +45,39 @@ export class RunnerCrashed extends Schema.TaggedError<RunnerCrashed>()("RunnerCr
     const lost =
       this.instancesLost === 0
         ? ""
-        : ` ${this.instancesLost === 1 ? "The instance" : `All ${this.instancesLost} instances`} that lived in it ${this.instancesLost === 1 ? "is" : "are"} gone and will be built anew when asked for.`;
-    return `The Python process ${howItEnded(this)}.${lost}`;
+        : ` ${this.instancesLost === 1 ? "Its instance was" : `Its ${this.instancesLost} instances were`} lost and will be recreated by the next call.`;
+    return `The Python process ${causeOf(this)}.${lost}`;
   }
 }
 
-/** A call did not end within its limit and was stopped. */
+/** A call exceeded WORKER_JOB_TIMEOUT and was stopped. */
 export class CallTimedOut extends Schema.TaggedError<CallTimedOut>()("CallTimedOut", {
   seconds: Schema.Finite,
-  /** Whether it did not stop when asked to, so that its process was killed. */
+  /** Whether it did not stop when it was interrupted, so that its process was killed. */
   killed: Schema.Boolean,
   output: Schema.String,
 }) {
   override get message(): string {
     const how = this.killed
-      ? "It did not react to being interrupted, so its process was killed and instances are gone."
-      : "It was interrupted; the process and its instances live on.";
-    return `The code ran longer than WORKER_JOB_TIMEOUT allows (${this.seconds} seconds). ${how} Raise the limit, or do less in one job.`;
+      ? "It did not stop when it was interrupted, so its process was killed and its instances were lost."
+      : "It was interrupted; its process and instances are kept.";
+    return `The code ran longer than WORKER_JOB_TIMEOUT allows (${this.seconds} seconds). ${how} Raise the timeout, or do less in one job.`;
   }
 }
 
-/** No Python process could be started, or it did not behave like the runner. */
+/** The Python process could not be started, or sent an invalid response. */
 export class RunnerUnavailable extends Schema.TaggedError<RunnerUnavailable>()(
   "RunnerUnavailable",
   {
-    /** What failed, as the end of a sentence. */
+    /** The rest of a sentence that begins with "The Python process". */
     reason: Schema.String,
-    /** What the process wrote. */
     output: Schema.String,
-    /** Whether it had started, so that the code may have run in it. */
+    /** Whether the process had started, so that the code may have run. */
     hasStarted: Schema.optionalKey(Schema.Boolean),
   },
 ) {
   override get message(): string {
-    const said = this.output.trim();
-    return `The Python process that runs the code ${this.reason}.${said === "" ? "" : ` It said:\n${said}`}`;
+    const output = this.output.trim();
+    return `The Python process ${this.reason}.${output === "" ? "" : ` Its output:\n${output}`}`;
   }
 }

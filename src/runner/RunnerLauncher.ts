@@ -24,7 +24,7 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
 
 type StartFailed = BootFailed | RunnerSpawnFailed;
 
-/** How a running process shows that its environment is broken: it runs from another one. Undefined if it does not. */
+/** How the interpreter of a process differs from its venv, which then is broken; undefined if it does not differ. */
 const interpreterMismatch = (
   { ready }: RunnerSession,
   prepared: PreparedWorkspace,
@@ -32,10 +32,10 @@ const interpreterMismatch = (
   const { prefix, python } = ready;
   return prefix === prepared.prefix && python === prepared.version
     ? undefined
-    : `its interpreter is Python ${python} of ${prefix}`;
+    : `its interpreter is Python ${python} in ${prefix}`;
 };
 
-/** Whether the environment may be the cause: a signal, a timeout or a full disk is no venvFault. */
+/** Whether a broken venv may be the cause. A signal, a timeout or a full disk does not indicate that. */
 const mayBeVenvFault = (error: StartFailed): boolean =>
   error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
 
@@ -48,13 +48,13 @@ const unavailableBecause = (error: StartFailed, mask: (text: string) => string) 
       });
 
 /**
- * Starts runners in the workspace's virtual environment. When one does not start, the environment is rebuilt if there
- * is venvFault that it is the cause, and only then.
+ * Starts runners in the venv of the workspace. If a runner fails to start because the venv is broken, the venv is rebuilt
+ * and the start is retried once.
  */
 export class RunnerLauncher extends Context.Service<
   RunnerLauncher,
   {
-    /** Where runners that are started ahead of any call run. */
+    /** The workspace for runners that are started before their first call. */
     readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** A ready runner that lives as long as the scope. */
     readonly launch: (
@@ -67,7 +67,7 @@ export class RunnerLauncher extends Context.Service<
     Effect.gen(function* () {
       const workspace = yield* Workspace;
       const context = yield* Effect.context<RunnerProcesses | FileSystem.FileSystem>();
-      // Only these: a runner must not live in the scope of this layer.
+      // Without the layer's scope: each runner needs the scope of its launch.
       const services = Context.pick(RunnerProcesses, FileSystem.FileSystem)(context);
       const { mask } = yield* Environment;
       const maxInstances = yield* MAX_INSTANCES.value;
@@ -80,7 +80,7 @@ export class RunnerLauncher extends Context.Service<
 
       const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
 
-      /** Whether the same runner starts under the interpreter that the environment was built from. */
+      /** Whether the same runner starts with the interpreter that the venv was created from. */
       const startsInBase = (prepared: PreparedWorkspace) =>
         Effect.scoped(start(prepared.basePython, prepared)).pipe(
           Effect.as(true),
@@ -90,8 +90,8 @@ export class RunnerLauncher extends Context.Service<
           }),
         );
 
-      /** Evidence that the environment itself is broken, if there is any. */
-      const venvFault = Effect.fnUntraced(function* (
+      /** Why the venv itself is broken; undefined if nothing indicates that. */
+      const findVenvFault = Effect.fnUntraced(function* (
         prepared: PreparedWorkspace,
         outcome: Result.Result<RunnerSession, StartFailed>,
       ) {
@@ -106,12 +106,12 @@ export class RunnerLauncher extends Context.Service<
         const outcome = yield* Effect.result(
           Scope.provide(start(prepared.python, prepared), attempt),
         );
-        const fault = yield* venvFault(prepared, outcome);
+        const fault = yield* findVenvFault(prepared, outcome);
         if (fault === undefined) {
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
         }
         yield* Scope.close(attempt, Exit.void);
-        // Another call may have led to a rebuild meanwhile.
+        // Another call may have rebuilt it in the meantime.
         const current = yield* workspace.ready;
         const rebuilt =
           current.prefix === prepared.prefix ? yield* workspace.rebuild(fault) : current;

@@ -7,13 +7,13 @@ import type { Call } from "./call/Call.ts";
 import { Assignments } from "./state/Assignments.ts";
 
 /**
- * The Python processes of this worker, one for each job that may run at a time. Calls of an instance go to the process
- * that has it; others go to a free one, preferably one that already runs from the right virtual environment.
+ * The Python processes of this worker, one for each concurrent job. Calls of an instance are sent to the process that
+ * has the instance; other calls to an idle process, preferably one that already runs from the right venv.
  */
 export class RunnerPool extends Context.Service<
   RunnerPool,
   Pick<Runner, "call" | "warm"> & {
-    /** Starts one process ahead of the first call; fails if that is not possible. */
+    /** Starts one process before the first call. */
     readonly warmOne: Runner["warm"];
   }
 >()("worker-tetra/runner/RunnerPool") {

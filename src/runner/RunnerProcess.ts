@@ -27,18 +27,18 @@ import {
 } from "./process/ControlChannel.ts";
 import { killTree, markedEnvironment } from "./process/ProcessTree.ts";
 
-/** How much is kept of the output of a runner that fails to start. */
+/** The limit for the output of a runner that fails to start. */
 const BOOT_OUTPUT_BYTES = 64 * 1024;
 
-/** How long a runner may take for its exit handlers after it was asked to end. */
+/** The time for a runner's exit handlers, before it is killed. */
 const EXIT_TIMEOUT = Duration.seconds(2);
 
-/** The interpreter could not even be started. */
+/** The system could not start the interpreter. */
 export class RunnerSpawnFailed extends Schema.TaggedError<RunnerSpawnFailed>()(
   "RunnerSpawnFailed",
   {
     command: Schema.String,
-    /** The system's name for the reason, such as ENOENT. */
+    /** An error code such as ENOENT. */
     code: Schema.String,
     reason: Schema.String,
   },
@@ -52,12 +52,12 @@ export class RunnerSpawnFailed extends Schema.TaggedError<RunnerSpawnFailed>()(
 export interface RunnerExit {
   readonly code: number | undefined;
   readonly signal: string | undefined;
-  /** Why the worker killed it, if it sent an invalid message. */
+  /** Why the worker killed it, if it sent an invalid frame. */
   readonly fault?: string;
 }
 
 export interface RunnerCommand {
-  /** The interpreter. */
+  /** The path of the interpreter. */
   readonly python: string;
   readonly environment: Readonly<Record<string, string>>;
   /** The current directory of user code. */
@@ -69,10 +69,10 @@ export interface RunnerCommand {
   readonly instanceIdle: Option.Option<Duration.Duration>;
 }
 
-/** Receives what a runner does; called at once and in order, so it must not block. */
+/** Receives the events of a runner, synchronously and in order; it must not block. */
 export interface RunnerListener extends FrameListener {
   readonly output: (bytes: Buffer) => void;
-  /** It has exited, or is being killed for an invalid message, and all of its output was delivered. */
+  /** Called after all of its output, when it exited or is being killed because of an invalid frame. */
   readonly exit: (exit: RunnerExit) => void;
 }
 
@@ -80,26 +80,26 @@ export interface RunnerListener extends FrameListener {
 export interface RunnerProcess {
   readonly pid: number;
   readonly send: ControlChannel["send"];
-  /** Switches to the next named pipe for the output; false if it can't be opened. */
+  /** Opens the next named pipe for the output; false if it can't be opened. */
   readonly attach: () => boolean;
-  /** Hands all output that was written so far to the listener. */
+  /** Sends all output that was written so far to the listener. */
   readonly drain: () => void;
-  /** Asks the code that runs to stop: SIGINT to the runner alone, its children may be needed yet. */
+  /** Asks the running code to stop: SIGINT to the runner only, since later calls may need its child processes. */
   readonly interrupt: () => void;
-  /** SIGKILL to the runner and everything that descends from it. */
+  /** SIGKILL to the runner and all of its descendants. */
   readonly kill: () => void;
-  /** Asks it to end, so that exit handlers run, and then kills it. */
+  /** Asks it to exit, so that exit handlers run, and then kills it. */
   readonly end: Effect.Effect<void>;
-  /** What it wrote before its output went to the pipe. */
+  /** The output before the first named pipe. */
   readonly bootOutput: () => string;
 }
 
-/** A child process whose system has given it a pid, and its end of the control socket. */
+/** A spawned child process and the worker's end of its control socket. */
 interface Spawned {
   readonly child: ChildProcess;
   readonly pid: number;
   readonly control: Duplex;
-  /** The mark of its descendants. */
+  /** The value of the environment variable that marks its descendants. */
   readonly mark: string;
 }
 
@@ -110,7 +110,7 @@ const spawnFailed = (command: RunnerCommand, cause: unknown): RunnerSpawnFailed 
     reason: cause instanceof Error ? cause.message : String(cause),
   });
 
-/** The program's only argument. */
+/** The only argument of the Python program. */
 const configOf = (command: RunnerCommand): string =>
   JSON.stringify({
     dir: command.scratch,
@@ -131,7 +131,7 @@ const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>
     stdio: ["ignore", "pipe", "pipe", "pipe"],
   });
 
-/** Connects a process that was just spawned with its listener. */
+/** Connects a spawned process to its listener. */
 const supervise = (
   { child, pid, control, mark }: Spawned,
   pipes: OutputPipes,
@@ -159,7 +159,7 @@ const supervise = (
     report({ code: code ?? undefined, signal: signal ?? undefined });
     Deferred.doneUnsafe(exited, Exit.void);
   };
-  // "close" waits for the last output of a failed start; later a leftover child could delay it forever.
+  // "close" waits for the last output of a failed start. After the start, a leftover child could delay it forever.
   child.once("exit", (code, signal) => {
     if (pipes.isAttached) ended(code, signal);
     else child.once("close", () => ended(code, signal));
@@ -186,10 +186,10 @@ const supervise = (
 };
 
 /**
- * Starts a runner. Effect's `ChildProcess` with a duplex descriptor (`additionalFds`) does not replace this: its streams
- * pass every chunk through two more buffers, which halves the bandwidth of large results; the signal that ended a
- * process is only in the text of an error; "exit" and "close" are the same to it; and its scope waits up to a second
- * for zombies of the process group. The listeners are attached before the first event, all in one callback.
+ * Starts a runner. Effect's `ChildProcess` with a duplex descriptor (`additionalFds`) can't be used here: its streams
+ * copy every chunk through two more buffers, which halves the bandwidth of large results; it reports the signal that
+ * ended a process only in the text of an error; it does not distinguish "exit" from "close"; and its scope waits up to
+ * a second for zombies of the process group. All listeners are attached in one callback, before the first event.
  */
 const start = (command: RunnerCommand, pipes: OutputPipes, listener: RunnerListener) =>
   Effect.callback<RunnerProcess, RunnerSpawnFailed>((resume) => {
@@ -212,7 +212,7 @@ const start = (command: RunnerCommand, pipes: OutputPipes, listener: RunnerListe
 export class RunnerProcesses extends Context.Service<
   RunnerProcesses,
   {
-    /** A runner that is killed, with all that descends from it, when the scope closes. */
+    /** Starts a runner, which is killed with all of its descendants when the scope closes. */
     readonly spawn: (
       command: RunnerCommand,
       listener: RunnerListener,

@@ -7,43 +7,43 @@ import { JSON_LIMITS, parseJson } from "../domain/JsonLimits.ts";
 /**
  * The frames between this process and the Python runner, on a unix socket.
  *
- * A frame is a header of 12 bytes, little endian (length of the body u32, type u8, 3 bytes of padding,
- * number of the call u32), then the body: length of the meta u32, the meta as JSON, and blobs back to back.
- * Arguments and results are blobs, so that pickles are sent raw. Frames to the runner list the lengths of their blobs
- * in `blobs`; those from it have at most one, the value, whose format the meta names in `value`.
+ * A frame is a little-endian header of 12 bytes (length of the body u32, type u8, 3 bytes of padding, number of the
+ * call u32), followed by the body: length of the metadata u32, the metadata as JSON, and the concatenated blobs.
+ * Arguments and results are blobs, so that pickles are sent without an encoding. Frames to the runner list the lengths
+ * of their blobs in `blobs`; frames from the runner have at most one blob, the value, whose format is `value`.
  *
- * The other side of this contract is src/python/tetra_runner/messages.py. The golden messages in test/runner/golden
- * have to fit both.
+ * The Python side of this contract is src/python/tetra_runner/messages.py. The tests of both sides read the golden
+ * messages in test/runner/golden.
  */
 export const FrameType = { ready: 1, call: 2, chunk: 3, result: 4, bye: 5 } as const;
 
 const HEADER = 12;
 const META_LENGTH = 4;
 
-/** The most bytes of meta in a frame from the runner; the runner's own limits are lower. */
+/** The maximum size of the metadata in a frame from the runner. The runner's own limits are lower. */
 const META_LIMIT = 1024 * 1024;
 
 const Format = Schema.Literals(["cloudpickle", "json"]);
 
-/** The meta of a frame from the runner, beside what its type adds: the format of the value, if there is one. */
+/** The metadata of every frame from the runner: the format of the value, or null without a value. */
 const ValueMeta = Schema.Struct({ value: Schema.NullOr(Format) });
 
-/** What the runner reports about itself once it can take calls. */
+/** What the runner reports about itself when it is ready for calls. */
 export const Ready = Schema.Struct({
   pid: Schema.Int,
-  /** Version of Python, such as `3.12.1`. */
+  /** The version of Python, such as `3.12.1`. */
   python: Schema.String,
-  /** `sys.prefix`: the virtual environment that it runs from. */
+  /** `sys.prefix`: its venv. */
   prefix: Schema.String,
   executable: Schema.String,
   cloudpickle: Schema.String,
 });
 export type Ready = typeof Ready.Type;
 
-/** The whole meta of a `ready` frame. */
+/** The complete metadata of a `ready` frame. */
 export const ReadyMeta = Schema.Struct({ ...Ready.fields, ...ValueMeta.fields });
 
-/** The whole meta of a `chunk` frame: an item of a generator, without a value if it is above its limit. */
+/** The complete metadata of a `chunk` frame: an item of a generator, without a value if it exceeds its limit. */
 export const ChunkMeta = ValueMeta;
 
 /** Why a call has no value. */
@@ -64,7 +64,7 @@ export const CallError = Schema.Struct({
 });
 export type CallError = typeof CallError.Type;
 
-/** The id of an instance, which is kept after the call. Those of clients and those that the runner makes are shorter. */
+/** The id of an instance. The ids that clients and the runner generate are shorter. */
 const InstanceId = Schema.String.pipe(Schema.check(Schema.isMaxLength(512)));
 
 /** How a call ended. */
@@ -72,34 +72,34 @@ export const CallResult = Schema.Struct({
   ok: Schema.Boolean,
   error: Schema.NullOr(CallError),
   instance: Schema.NullOr(Schema.Struct({ id: InstanceId, ...InstanceInfo.fields })),
-  /** How many instances there are in the process. */
+  /** The number of instances in the process. */
   instances: Schema.Int,
-  /** Whether the instance that the call named is one of them. */
+  /** Whether the instance of the call is one of them. */
   lives: Schema.Boolean,
-  /** What the user should know, a sentence each. */
+  /** Sentences for the user. */
   notes: Schema.Array(Schema.String),
-  /** Why this process must not run another call, such as a broken CUDA context. */
+  /** Why this process can't run another call, such as a broken CUDA context. */
   poisoned: Schema.NullOr(Schema.String),
-  /** Threads that the call left running. */
+  /** The names of threads that are still running. */
   threads: Schema.Array(Schema.String),
-  /** The output continues in a new pipe, because leftover processes may still hold the old one. */
+  /** Whether the output continues in a new pipe, because leftover processes may still have the old one open. */
   output: Schema.Boolean,
 });
 export type CallResult = typeof CallResult.Type;
 
-/** The whole meta of a `result` frame. */
+/** The complete metadata of a `result` frame. */
 export const ResultMeta = Schema.Struct({
   ...CallResult.fields,
   ...ValueMeta.fields,
-  /** Bytes of output that are still in the pipe; -1 if the runner does not know. */
+  /** Bytes of output that are still in the pipe; -1 if unknown. */
   pending: Schema.Int,
 });
 
-/** Whether nothing of a call's output is left in the pipe, so that it need not be read again. */
+/** Whether the pipe has no more output of a call, so that it need not be drained. */
 export const hasNoPendingOutput = (meta: unknown): boolean =>
   Predicate.hasProperty(meta, "pending") && meta.pending === 0;
 
-/** What a call asks for; the blobs are arguments, keyword arguments and the constructor's, in this order. */
+/** A call. Its blobs are the arguments, the keyword arguments, and those of the constructor, in this order. */
 export const CallMeta = Schema.Struct({
   kind: Schema.Literals(["function", "class"]),
   name: Schema.String,
@@ -112,26 +112,26 @@ export const CallMeta = Schema.Struct({
   constructorKwargs: Schema.Array(Schema.String),
   method: Schema.String,
   instanceId: Schema.NullOr(Schema.String),
-  /** Build the instance anew, whether or not there is one. */
+  /** Create the instance again if it exists. */
   createNewInstance: Schema.Boolean,
-  /** Local modules: relative path to source. */
+  /** Local modules by their relative path. */
   modules: Schema.Record(Schema.String, Schema.String),
-  /** The most bytes of the result as Python encodes it. */
+  /** The maximum size of the encoded result, in bytes. */
   limit: Schema.Int,
-  /** The same for each item of a generator that is sent as a chunk; absent if items are not streamed. */
+  /** The maximum size of each item of a generator, in bytes; absent if items are not streamed. */
   chunkLimit: Schema.optionalKey(Schema.Int),
 });
 export type CallMeta = typeof CallMeta.Type;
 
-/** The whole meta of a `call` frame. */
+/** The complete metadata of a `call` frame. */
 export const CallFrameMeta = Schema.Struct({
   ...CallMeta.fields,
-  /** Packages were installed since the last call. */
+  /** Whether packages were installed since the last call. */
   refresh: Schema.Boolean,
   blobs: Schema.Array(Schema.Int),
 });
 
-/** The whole meta of a `bye` frame. */
+/** The complete metadata of a `bye` frame. */
 export const ByeMeta = Schema.Struct({ blobs: CallFrameMeta.fields.blobs });
 
 /** A frame from the runner. */
@@ -142,7 +142,7 @@ export interface Frame {
   readonly value: EncodedValue | undefined;
 }
 
-/** The parts of a frame to write one after the other; blobs are not copied. */
+/** Encodes a frame as parts to write one after the other; blobs are not copied. */
 export const encode = (
   type: number,
   call: number,
@@ -161,12 +161,12 @@ export const encode = (
   return [head, ...blobs];
 };
 
-/** The bytes on the socket are not frames: user code wrote there, or the runner is broken. */
+/** The bytes on the socket are not a valid frame: user code wrote them, or the runner has a bug. */
 export class FrameInvalid extends Schema.TaggedError<FrameInvalid>()("FrameInvalid", {
   reason: Schema.String,
 }) {
   override get message(): string {
-    return `The Python runner's control channel carried something else than frames (${this.reason}).`;
+    return `Invalid data on the control channel of the Python process: ${this.reason}.`;
   }
 }
 
@@ -175,12 +175,12 @@ const valueOf = Schema.decodeUnknownOption(Schema.Struct({ value: Format }));
 const META_LIMITS = { ...JSON_LIMITS, depth: 10, keys: 1000, items: 1000 };
 
 /**
- * Splits the bytes from a runner into frames. Any code in the process can write there, so nothing is trusted: a frame
- * is refused by its header if it is unexpected or too large. A value is encoded as it arrives.
+ * Parses the bytes from a runner into frames. Any code in the process can write to the socket, so nothing is trusted: an
+ * unexpected or too large frame is rejected by its header. A value is encoded while it arrives.
  */
 export class FrameReader {
   private readonly limitOf: (type: number, call: number) => number | undefined;
-  /** The part that is read now, its length in bytes, and the bytes so far. */
+  /** The part that is being read, its length in bytes, and the bytes read so far. */
   private part: "header" | "length" | "meta" | "value" = "header";
   private length = HEADER;
   private pending: Buffer = Buffer.alloc(0);
@@ -192,12 +192,12 @@ export class FrameReader {
   private value: EncodedValue | undefined;
   private isBroken = false;
 
-  /** @param limitOf the most bytes that the value of such a frame may have now; undefined if none is expected */
+  /** @param limitOf the maximum size of the value in such a frame, in bytes; undefined if no such frame is expected */
   constructor(limitOf: (type: number, call: number) => number | undefined) {
     this.limitOf = limitOf;
   }
 
-  /** The frames that these bytes complete, up to the first that is invalid; nothing is read after that. */
+  /** Returns the frames that these bytes complete. Nothing is read after the first invalid frame. */
   read(bytes: Buffer): ReadonlyArray<Result.Result<Frame, FrameInvalid>> {
     const frames: Array<Result.Result<Frame, FrameInvalid>> = [];
     let rest = bytes;
@@ -218,7 +218,7 @@ export class FrameReader {
     return frames;
   }
 
-  /** A length of 0 means that the frame is complete. */
+  /** Starts the next part. A length of 0 means that the frame is complete. */
   private expect(part: FrameReader["part"], length: number): void {
     this.part = part;
     this.length = length;
@@ -232,7 +232,7 @@ export class FrameReader {
     return undefined;
   }
 
-  /** Reads a part of a frame other than its value; returns why the part is invalid, if it is. */
+  /** Reads a part other than the value. Returns why the part is invalid, or undefined. */
   private readPart(bytes: Buffer): string | undefined {
     if (this.filled === 0) this.pending = Buffer.allocUnsafe(this.length);
     this.filled += bytes.copy(this.pending, this.filled);
@@ -246,10 +246,10 @@ export class FrameReader {
     this.type = header.readUInt8(4);
     this.call = header.readUInt32LE(8);
     const limit = this.limitOf(this.type, this.call);
-    if (limit === undefined) return `an unexpected frame, of type ${this.type}`;
-    if (this.bodyLength <= META_LENGTH) return "a body without meta";
+    if (limit === undefined) return `unexpected frame of type ${this.type}`;
+    if (this.bodyLength <= META_LENGTH) return "frame without metadata";
     if (this.bodyLength > META_LENGTH + META_LIMIT + limit) {
-      return `a frame of ${this.bodyLength} bytes, which is too large`;
+      return `frame of ${this.bodyLength} bytes is too large`;
     }
     this.expect("length", META_LENGTH);
     return undefined;
@@ -257,22 +257,22 @@ export class FrameReader {
 
   private readLength(bytes: Buffer): string | undefined {
     const length = bytes.readUInt32LE(0);
-    if (META_LENGTH + length > this.bodyLength) return "meta beyond the end of its frame";
-    if (length > META_LIMIT) return `meta of ${length} bytes, which is too large`;
-    if (length === 0) return "meta that is not JSON";
+    if (META_LENGTH + length > this.bodyLength) return "metadata exceeds its frame";
+    if (length > META_LIMIT) return `metadata of ${length} bytes is too large`;
+    if (length === 0) return "metadata is not valid JSON";
     this.expect("meta", length);
     return undefined;
   }
 
   private readMeta(bytes: Buffer): string | undefined {
     const parsed = parseJson(bytes, META_LIMITS);
-    if (Result.isFailure(parsed)) return "meta that is not JSON";
+    if (Result.isFailure(parsed)) return "metadata is not valid JSON";
     this.meta = parsed.success;
     const size = this.bodyLength - META_LENGTH - bytes.byteLength;
     const limit = this.limitOf(this.type, this.call);
-    if (limit === undefined || size > limit) return `a value of ${size} bytes, which is too large`;
+    if (limit === undefined || size > limit) return `value of ${size} bytes is too large`;
     const format = valueOf(this.meta);
-    if (Option.isSome(format) !== size > 0) return "a value that its meta does not announce";
+    if (Option.isSome(format) !== size > 0) return "value does not match the metadata";
     if (Option.isSome(format)) this.value = new EncodedValue(format.value.value, size);
     this.expect("value", size);
     return undefined;

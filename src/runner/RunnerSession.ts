@@ -14,7 +14,7 @@ import {
 import { type Frame, FrameType, Ready } from "./RunnerProtocol.ts";
 import { type Exchange, type ExchangeListener, Exchanges } from "./call/Exchanges.ts";
 
-/** How long a fresh interpreter may take until it is ready; a cold network volume is slow. */
+/** The time for a new process to become ready. The first imports from a network volume are slow. */
 const BOOT_TIMEOUT = Duration.seconds(120);
 
 /** The runner's exit code when cloudpickle can't be imported. */
@@ -24,14 +24,14 @@ const CLOUDPICKLE_MISSING = 3;
 export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   reason: Schema.String,
   output: Schema.String,
-  /** It ended on its own account, so its environment may be at fault; a signal or a time-out says nothing. */
+  /** Its exit code, if it exited by itself: then a broken venv may be the cause, unlike after a signal or a timeout. */
   exitCode: Schema.optionalKey(Schema.Finite),
 }) {
   override get message(): string {
     return `the runner ${this.reason}`;
   }
 
-  /** Python itself ran, and only a package of the environment was missing. */
+  /** Whether Python started and only cloudpickle is missing in the venv. */
   get cloudpickleMissing(): boolean {
     return this.exitCode === CLOUDPICKLE_MISSING;
   }
@@ -49,21 +49,20 @@ export interface RunnerSession {
     blobs: ReadonlyArray<Uint8Array>,
     listener: ExchangeListener,
   ) => Exchange;
-  /** The exchange is over, whatever came of it. */
+  /** Called when the exchange of a call is over, also after a failure. */
   readonly finish: () => void;
-  /** What was written while no call was running, and forgets it. */
+  /** Returns and clears the output that was written while no call was running. */
   readonly consumeIdleOutput: () => string;
 }
 
 const decodeReady = Schema.decodeUnknownOption(Ready);
 
-/** How a runner ended before it was ready. */
-const endedEarly = (exit: RunnerExit | undefined, output: string): BootFailed => {
+const exitedEarly = (exit: RunnerExit | undefined, output: string): BootFailed => {
   const { code, signal } = exit ?? { code: undefined, signal: undefined };
   return new BootFailed({
     reason:
       signal === undefined
-        ? `ended before it was ready, with exit code ${code ?? "unknown"}`
+        ? `exited before it was ready, with exit code ${code ?? "unknown"}`
         : `was killed by ${signal} before it was ready`,
     output,
     ...(code === undefined ? {} : { exitCode: code }),
@@ -76,18 +75,18 @@ const scratchFolder = Effect.gen(function* () {
     Effect.mapError(
       (error) =>
         new BootFailed({
-          reason: `has no temporary folder to work in. ${diskFault(tmpdir(), "can't be written to")(error).message} TMPDIR can name another folder`,
+          reason: `has no temporary folder. ${diskFault(tmpdir(), "can't be written")(error).message} Or set TMPDIR to a writable folder`,
           output: "",
         }),
     ),
   );
 });
 
-/** A process that was started, before and after it is ready. */
+/** A process that may not be ready yet. */
 interface Booting {
   readonly process: RunnerProcess;
   readonly exchanges: Exchanges;
-  /** Its first frame; none if it ended before. */
+  /** Its `ready` frame; none if it ended before. */
   readonly readyFrame: Deferred.Deferred<Option.Option<Frame>>;
   readonly exit: () => RunnerExit | undefined;
 }
@@ -120,21 +119,21 @@ const startProcess = Effect.fnUntraced(function* (command: RunnerCommand) {
   return booting;
 });
 
-/** What the process says of itself once it is ready. */
+/** Waits until the process is ready. */
 const awaitReady = Effect.fnUntraced(function* ({ process, readyFrame, exit }: Booting) {
   const frame = yield* Effect.timeoutOption(Deferred.await(readyFrame), BOOT_TIMEOUT);
   if (Option.isNone(frame)) {
     return yield* new BootFailed({
-      reason: `was not ready after ${Duration.toSeconds(BOOT_TIMEOUT)} seconds: the disk or the machine is very slow, or overloaded`,
+      reason: `was not ready after ${Duration.toSeconds(BOOT_TIMEOUT)} seconds: the disk or the machine is very slow or overloaded`,
       output: process.bootOutput(),
     });
   }
   const ready = Option.flatMap(frame.value, ({ meta }) => decodeReady(meta));
-  if (Option.isNone(ready)) return yield* endedEarly(exit(), process.bootOutput());
+  if (Option.isNone(ready)) return yield* exitedEarly(exit(), process.bootOutput());
   return ready.value;
 });
 
-/** Starts a runner in the scope and waits until it is ready. */
+/** Starts a runner, which ends with the scope, and waits until it is ready. */
 export const boot = Effect.fn("RunnerSession.boot")(function* (
   command: Omit<RunnerCommand, "scratch">,
 ): Effect.fn.Return<
@@ -148,7 +147,7 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
   const ready = yield* awaitReady(booting);
   if (!process.attach()) {
     return yield* new BootFailed({
-      reason: `has an output that can't be opened (in ${scratch})`,
+      reason: `has an output pipe in ${scratch} that can't be opened`,
       output: process.bootOutput(),
     });
   }

@@ -69,7 +69,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         assert.include(crash.error, "gone");
         const anew = yield* callMethod(code, "C", "C_1", "add");
         assert.strictEqual(anew.json_result, 1);
-        assert.match(anew.stdout ?? "", /\[worker-tetra\] Instance C_1 was built anew/);
+        assert.match(anew.stdout ?? "", /\[worker-tetra\] Instance C_1 was recreated/);
       }),
     );
 

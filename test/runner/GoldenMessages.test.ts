@@ -17,7 +17,7 @@ import {
   ResultMeta,
 } from "../../src/runner/RunnerProtocol.ts";
 
-/** Read by the tests of the Python side too (test/python/tetra_runner/test_wire.py). */
+/** The tests of the Python side read them too (test/python/tetra_runner/test_wire.py). */
 const FOLDER = join(import.meta.dirname, "golden");
 
 const Message = Schema.Struct({
@@ -53,14 +53,14 @@ const keys = (...objects: ReadonlyArray<object>) =>
   [...new Set(objects.flatMap((object) => Object.keys(object)))].toSorted();
 
 describe("golden messages", () => {
-  it.each(messages)("$name has exactly the fields of its schema", ({ message }) => {
+  it.each(messages)("have exactly the fields of their schema: $name", ({ message }) => {
     const schema: Schema.Codec<unknown> = SCHEMAS[message.type];
     const decoded = Schema.decodeSync(schema, strict)(message.meta);
     assert.deepStrictEqual(Schema.encodeSync(schema)(decoded), message.meta);
   });
 
   it.each(["ready", "call", "chunk", "result", "bye"] as const)(
-    "of type %s use every field of its schema",
+    "of type %s use every field of their schema",
     (type) => {
       const metas = messages.flatMap(({ message }) =>
         message.type === type ? [message.meta] : [],
@@ -78,7 +78,7 @@ describe("golden messages", () => {
     assert.includeMembers(kinds, [...CallError.fields.kind.literals]);
   });
 
-  it.each(sentBy("node"))("$name is written byte for byte", ({ message }) => {
+  it.each(sentBy("node"))("from Node are encoded to the same bytes: $name", ({ message }) => {
     const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(
       message.type === "call" ? CallFrameMeta : ByeMeta,
     )(message.meta);
@@ -91,22 +91,25 @@ describe("golden messages", () => {
     assert.strictEqual(frame.toString("latin1"), bytesOf(message.frame).toString("latin1"));
   });
 
-  it.each(sentBy("runner"))("$name is read from its bytes", ({ message }) => {
-    const frames = new FrameReader(() => 1000).read(bytesOf(message.frame));
-    assert.strictEqual(frames.length, 1);
-    const frame = frames.map(Result.getOrThrow)[0];
-    assert.deepInclude(frame, {
-      type: FrameType[message.type],
-      call: message.call,
-      meta: message.meta,
-    });
-    assert.strictEqual(
-      frame?.value?.text(),
-      frame?.value?.format === "json"
-        ? message.blobs.join("")
-        : message.blobs.map((blob) => Buffer.from(blob).toString("base64"))[0],
-    );
-  });
+  it.each(sentBy("runner"))(
+    "from the runner are decoded from their bytes: $name",
+    ({ message }) => {
+      const frames = new FrameReader(() => 1000).read(bytesOf(message.frame));
+      assert.strictEqual(frames.length, 1);
+      const frame = frames.map(Result.getOrThrow)[0];
+      assert.deepInclude(frame, {
+        type: FrameType[message.type],
+        call: message.call,
+        meta: message.meta,
+      });
+      assert.strictEqual(
+        frame?.value?.text(),
+        frame?.value?.format === "json"
+          ? message.blobs.join("")
+          : message.blobs.map((blob) => Buffer.from(blob).toString("base64"))[0],
+      );
+    },
+  );
 });
 
 const bytesOf = (base64: string) => Buffer.from(base64, "base64");

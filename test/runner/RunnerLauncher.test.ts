@@ -25,7 +25,7 @@ const setUp = (
     Layer.provide([runners.layer, workspace.layer]),
     Layer.provide(surroundings(variables)),
   );
-  return { started: runners.started, evidence: workspace.evidence, provide: Effect.provide(layer) };
+  return { started: runners.started, rebuilds: workspace.rebuilds, provide: Effect.provide(layer) };
 };
 
 const launch = Effect.gen(function* () {
@@ -41,18 +41,18 @@ const fails = (code: number): Behaviour => ({
   },
 });
 const outcome = (behaviours: ReadonlyArray<Behaviour>) => {
-  const { started, evidence, provide } = setUp(behaviours);
+  const { started, rebuilds, provide } = setUp(behaviours);
   return Effect.gen(function* () {
     const exit = yield* Effect.exit(launch);
-    return { exit, evidence, pythons: started.map(({ python }) => python) };
+    return { exit, rebuilds, pythons: started.map(({ python }) => python) };
   }).pipe(provide);
 };
-const own = "/workspace/.venv/bin/python";
-const base = "/usr/bin/python3.12";
-const rebuilt = "/rebuilt/bin/python";
+const venvPython = "/workspace/.venv/bin/python";
+const basePython = "/usr/bin/python3.12";
+const rebuiltPython = "/rebuilt/bin/python";
 
 describe("RunnerLauncher", () => {
-  it.effect("starts a process that lives as long as the scope of its launch", () => {
+  it.effect("starts a process that ends with the scope of its launch", () => {
     const { provide } = setUp([well]);
     return Effect.gen(function* () {
       const launcher = yield* RunnerLauncher;
@@ -65,28 +65,28 @@ describe("RunnerLauncher", () => {
     }).pipe(provide);
   });
 
-  it.effect("rebuilds an environment that fails where the base interpreter works", () =>
+  it.effect("rebuilds a venv that fails although the base interpreter works", () =>
     Effect.gen(function* () {
-      const { exit, evidence, pythons } = yield* outcome([fails(1), well, well]);
+      const { exit, rebuilds, pythons } = yield* outcome([fails(1), well, well]);
       assert.isTrue(Exit.isSuccess(exit));
-      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
-      assert.lengthOf(evidence, 1);
-      assert.include(evidence[0], "exit code 1");
+      assert.deepStrictEqual(pythons, [venvPython, basePython, rebuiltPython]);
+      assert.lengthOf(rebuilds, 1);
+      assert.include(rebuilds[0], "exit code 1");
     }),
   );
 
-  it.effect("counts a base interpreter that only lacks cloudpickle as working", () =>
+  it.effect("rebuilds a venv that fails although the base interpreter lacks only cloudpickle", () =>
     Effect.gen(function* () {
-      const { evidence, pythons } = yield* outcome([fails(3), fails(3), well]);
-      assert.deepStrictEqual(pythons, [own, base, rebuilt]);
-      assert.lengthOf(evidence, 1);
+      const { rebuilds, pythons } = yield* outcome([fails(3), fails(3), well]);
+      assert.deepStrictEqual(pythons, [venvPython, basePython, rebuiltPython]);
+      assert.lengthOf(rebuilds, 1);
     }),
   );
 
-  it.effect("does not rebuild the environment when the base interpreter fails too", () =>
+  it.effect("does not rebuild the venv when the base interpreter fails too", () =>
     Effect.gen(function* () {
-      const { exit, evidence } = yield* outcome([fails(1), fails(1)]);
-      assert.isEmpty(evidence);
+      const { exit, rebuilds } = yield* outcome([fails(1), fails(1)]);
+      assert.isEmpty(rebuilds);
       assert.isTrue(Exit.isFailure(exit));
       assert.include(String(exit), "ImportError: no");
     }),
@@ -113,11 +113,11 @@ describe("RunnerLauncher", () => {
     }).pipe(provide);
   });
 
-  it.effect("names a read-only disk that has no room for the pipes of a process", () =>
+  it.effect("reports a read-only temporary folder", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(launch);
       assert.include(error.message, "it is mounted read-only (EROFS)");
-      assert.include(error.message, "TMPDIR can name another folder");
+      assert.include(error.message, "set TMPDIR to a writable folder");
     }).pipe(
       Effect.provide(
         RunnerLauncher.layerNoDeps.pipe(
@@ -138,53 +138,53 @@ describe("RunnerLauncher", () => {
   it.effect.each([
     ["killed by a signal", { ...well, start: (runner) => runner.end({ signal: "SIGKILL" }) }],
   ] satisfies ReadonlyArray<readonly [string, Behaviour]>)(
-    "does not rebuild the environment when the process was %s",
+    "does not rebuild the venv when the process was %s",
     ([, behaviour]) =>
       Effect.gen(function* () {
-        const { exit, evidence, pythons } = yield* outcome([behaviour]);
-        assert.isEmpty(evidence);
-        assert.deepStrictEqual(pythons, [own]);
+        const { exit, rebuilds, pythons } = yield* outcome([behaviour]);
+        assert.isEmpty(rebuilds);
+        assert.deepStrictEqual(pythons, [venvPython]);
         assert.isTrue(Exit.isFailure(exit));
       }),
   );
 
   it.effect.each(["E2BIG", "EAGAIN", "ENOMEM"])(
-    "does not rebuild the environment when the system said %s",
+    "does not rebuild the venv when the system reports %s",
     (code) =>
       Effect.gen(function* () {
-        const { evidence, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
+        const { rebuilds, provide } = setUp([{ spawnError: code }, { spawnError: code }]);
         const error = yield* Effect.flip(launch).pipe(provide);
-        assert.isEmpty(evidence);
+        assert.isEmpty(rebuilds);
         assert.strictEqual(
           error.message,
-          `The Python process that runs the code could not be started (${own}: spawn ${code}).`,
+          `The Python process could not be started (${venvPython}: spawn ${code}).`,
         );
       }),
   );
 
-  it.effect("does not rebuild the environment when the process is never ready", () => {
-    const { started, evidence, provide } = setUp([{ ...well, start: () => {} }]);
+  it.effect("does not rebuild the venv when the process does not become ready", () => {
+    const { started, rebuilds, provide } = setUp([{ ...well, start: () => {} }]);
     return Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(Effect.flip(launch));
       while (started.length === 0) yield* Effect.yieldNow;
       yield* TestClock.adjust("3 minutes");
       const error = yield* Fiber.join(fiber);
       assert.include(error.message, "not ready");
-      assert.isEmpty(evidence);
+      assert.isEmpty(rebuilds);
     }).pipe(provide);
   });
 
   it.effect.each([{ prefix: "/somewhere/else" }, { python: "3.13.0" }])(
-    "rebuilds an environment whose interpreter is another one (%j)",
+    "rebuilds a venv whose interpreter has another prefix or version (%j)",
     (changes) =>
       Effect.gen(function* () {
-        const { exit, evidence, pythons } = yield* outcome([
+        const { exit, rebuilds, pythons } = yield* outcome([
           { ...well, start: (runner) => runner.ready(changes) },
           well,
         ]);
         assert.isTrue(Exit.isSuccess(exit));
-        assert.lengthOf(evidence, 1);
-        assert.deepStrictEqual(pythons, [own, rebuilt]);
+        assert.lengthOf(rebuilds, 1);
+        assert.deepStrictEqual(pythons, [venvPython, rebuiltPython]);
       }),
   );
 });

@@ -25,8 +25,8 @@ const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
 const call: Call = { meta: callMeta, blobs: [], workspace: prepared };
 
-/** The call when so many installs came after the process was started. */
-const after = (installs: number): Call => ({
+/** The call after this number of installs. */
+const callAfter = (installs: number): Call => ({
   ...call,
   workspace: { ...prepared, generation: prepared.generation + installs },
 });
@@ -42,10 +42,10 @@ const setUp = (
     Layer.provide([runners.layer, workspace.layer]),
     Layer.provide(surroundings(variables)),
   );
-  return { started: runners.started, evidence: workspace.evidence, provide: Effect.provide(layer) };
+  return { started: runners.started, provide: Effect.provide(layer) };
 };
 
-/** A runner that never answers a call, but says that it has begun. */
+/** A runner that signals the start of a call and never responds. */
 const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour => ({
   ...well,
   call: () => Deferred.doneUnsafe(begun, Exit.void),
@@ -53,14 +53,14 @@ const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour 
 });
 
 /** A call of an instance. */
-const of = (id: string): Call => ({
+const callOf = (id: string): Call => ({
   ...call,
   meta: { ...call.meta, kind: "class", instanceId: id },
 });
 
 const value = (outcome: Pick<CallOutcome, "value">) => textOf(outcome.value);
 
-/** Processes that answer with their number, which is that of their start, when the gate is open. */
+/** Processes that return their number, in the order of their starts, when the gate is open. */
 const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<Behaviour> =>
   Array.from({ length: count }, (_, number) => ({
     ...well,
@@ -69,14 +69,14 @@ const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<
         "instanceId" in meta && typeof meta.instanceId === "string"
           ? instanceOf(meta.instanceId)
           : null;
-      const answer = () => runner.answer(id, { instance }, String(number));
-      if (gate === undefined) answer();
-      else Effect.runFork(Effect.map(Deferred.await(gate), answer));
+      const respond = () => runner.answer(id, { instance }, String(number));
+      if (gate === undefined) respond();
+      else Effect.runFork(Effect.map(Deferred.await(gate), respond));
     },
   }));
 
 describe("RunnerPool", () => {
-  it.effect("starts one process on first need and serves every call with it", () => {
+  it.effect("starts one process for the first call and uses it for all calls", () => {
     const { started, provide } = setUp([well]);
     return Effect.gen(function* () {
       const runner = yield* RunnerPool;
@@ -89,22 +89,22 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("lets a process refresh its caches once after packages were installed", () => {
-    const told: Array<unknown> = [];
+  it.effect("requests one refresh of import caches after packages were installed", () => {
+    const refreshes: Array<unknown> = [];
     const { provide } = setUp([
       {
         ...well,
         call: (runner, id, meta) => {
-          told.push("refresh" in meta ? meta.refresh : undefined);
+          refreshes.push("refresh" in meta ? meta.refresh : undefined);
           runner.answer(id);
         },
       },
     ]);
     return Effect.gen(function* () {
       const runner = yield* RunnerPool;
-      for (const installs of [0, 1, 1, 3, 2]) yield* runner.call(after(installs));
+      for (const installs of [0, 1, 1, 3, 2]) yield* runner.call(callAfter(installs));
       yield* runner.call(call);
-      assert.deepStrictEqual(told, [false, true, false, true, false, false]);
+      assert.deepStrictEqual(refreshes, [false, true, false, true, false, false]);
     }).pipe(provide);
   });
 
@@ -134,7 +134,7 @@ describe("RunnerPool", () => {
   });
 
   it.effect(
-    "returns the output with notes on lines of their own, and reports its lines as they come",
+    "returns the output with one note per line, and reports its lines while the call runs",
     () => {
       const { provide } = setUp([
         {
@@ -163,7 +163,7 @@ describe("RunnerPool", () => {
     },
   );
 
-  it.effect("masks notes and names of threads before it shortens them", () => {
+  it.effect("masks notes and names of threads before it cuts them", () => {
     const password = "a-password-of-a-job";
     const names = [KEY, `${"x".repeat(70)} https://me:${password}@host/`];
     const { provide } = setUp(
@@ -191,7 +191,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("masks what leftover threads print between two calls", () => {
+  it.effect("masks the output of leftover threads between two calls", () => {
     const logs = keptLogs();
     let print: ((text: string) => void) | undefined;
     const { provide } = setUp(
@@ -211,7 +211,7 @@ describe("RunnerPool", () => {
       yield* runner.call(call);
       print?.(`the key is ${KEY}\n`);
       const { output } = yield* runner.call(call);
-      assert.include(logs.notices().join(), "leftover threads: the key is ***");
+      assert.include(logs.notices().join(), "leftover threads between two jobs: the key is ***");
       assert.isEmpty(leaksOf(KEY, logs.notices().join() + output));
     }).pipe(provide, Effect.provide(logs.layer));
   });
@@ -221,7 +221,7 @@ describe("RunnerPool", () => {
       {
         ...well,
         call: (runner) => {
-          runner.print("last words");
+          runner.print("last output");
           runner.end({ signal: "SIGSEGV" });
         },
       },
@@ -232,13 +232,13 @@ describe("RunnerPool", () => {
       const error = yield* Effect.flip(runner.call(call));
       assert.strictEqual(error._tag, "RunnerCrashed");
       assert.include(error.message, "SIGSEGV");
-      assert.strictEqual("output" in error ? error.output : "", "last words");
+      assert.strictEqual("output" in error ? error.output : "", "last output");
       yield* runner.call(call);
       assert.lengthOf(started, 2);
     }).pipe(provide);
   });
 
-  it.effect("reports when a process was started for a call, and not when there was one", () => {
+  it.effect("reports the start of a process only for calls that start one", () => {
     let end: (() => void) | undefined;
     const { provide } = setUp([
       {
@@ -290,7 +290,7 @@ describe("RunnerPool", () => {
   });
 
   it.effect(
-    "replaces a process with a CUDA error, and explains what became of its instances",
+    "replaces a process after a CUDA error, and explains the loss of its instances once",
     () => {
       const instance = {
         id: "Model_1",
@@ -309,27 +309,27 @@ describe("RunnerPool", () => {
       ]);
       return Effect.gen(function* () {
         const runner = yield* RunnerPool;
-        let told = 0;
+        let gpuLosses = 0;
         const first = Effect.provideService(
-          runner.call(of("Model_1")),
+          runner.call(callOf("Model_1")),
           JobListener,
           listenerOf({
-            GpuLost: () => (told += 1),
+            GpuLost: () => (gpuLosses += 1),
           }),
         );
         assert.include((yield* first).output, "device-side assert");
-        assert.strictEqual(told, 1);
+        assert.strictEqual(gpuLosses, 1);
         assert.include(
-          (yield* runner.call(of("Model_1"))).output,
-          "Instance Model_1 was built anew",
+          (yield* runner.call(callOf("Model_1"))).output,
+          "Instance Model_1 was recreated",
         );
-        assert.notInclude((yield* runner.call(of("Model_1"))).output, "built anew");
+        assert.notInclude((yield* runner.call(callOf("Model_1"))).output, "recreated");
         assert.lengthOf(started, 2);
       }).pipe(provide);
     },
   );
 
-  it.effect("interrupts a call at its limit, and fails it when it stopped", () =>
+  it.effect("interrupts a call at its timeout, and fails it when the code stopped", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const { started, provide } = setUp(
@@ -363,7 +363,7 @@ describe("RunnerPool", () => {
     }),
   );
 
-  it.effect("returns the value of a call that ends by itself while it is being stopped", () =>
+  it.effect("returns the value of a call that completes while it is being interrupted", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const { provide } = setUp(
@@ -380,7 +380,7 @@ describe("RunnerPool", () => {
     }),
   );
 
-  it.effect("kills what does not stop within the grace time", () =>
+  it.effect("kills a process whose code does not stop within WORKER_CANCEL_GRACE", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       let interrupts = 0;
@@ -412,38 +412,36 @@ describe("RunnerPool", () => {
     }),
   );
 
-  it.effect(
-    "stops the code when the call is interrupted, and starts the next call after that",
-    () =>
-      Effect.gen(function* () {
-        const begun = yield* Deferred.make<void>();
-        const stopped: Array<number> = [];
-        const { provide } = setUp([
-          {
-            ...well,
-            call: (runner, id) => {
-              if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
-              else runner.answer(id, {}, `after ${stopped.join()}`);
-            },
-            interrupt: (runner, id) => {
-              stopped.push(id);
-              runner.answer(id);
-            },
+  it.effect("stops the code of an interrupted call before it starts the next call", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const stopped: Array<number> = [];
+      const { provide } = setUp([
+        {
+          ...well,
+          call: (runner, id) => {
+            if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
+            else runner.answer(id, {}, `after ${stopped.join()}`);
           },
-        ]);
-        yield* Effect.gen(function* () {
-          const runner = yield* RunnerPool;
-          const fiber = yield* Effect.forkChild(runner.call(call));
-          yield* Deferred.await(begun);
-          const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
-            concurrency: "unbounded",
-          });
-          assert.strictEqual(value(next), "after 1");
-        }).pipe(provide);
-      }),
+          interrupt: (runner, id) => {
+            stopped.push(id);
+            runner.answer(id);
+          },
+        },
+      ]);
+      yield* Effect.gen(function* () {
+        const runner = yield* RunnerPool;
+        const fiber = yield* Effect.forkChild(runner.call(call));
+        yield* Deferred.await(begun);
+        const [, next] = yield* Effect.all([Fiber.interrupt(fiber), runner.call(call)], {
+          concurrency: "unbounded",
+        });
+        assert.strictEqual(value(next), "after 1");
+      }).pipe(provide);
+    }),
   );
 
-  it.effect("shows the first notes of a process only, and the beginning of a long one", () => {
+  it.effect("limits the number and the length of notes", () => {
     const { provide } = setUp([
       {
         ...well,
@@ -460,7 +458,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("adds a few short names of leftover threads to the output of the next job", () => {
+  it.effect("limits the names of leftover threads in the output of the next job", () => {
     const { provide } = setUp([
       {
         ...well,
@@ -479,7 +477,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("keeps the end of what threads write between two jobs within a limit", () => {
+  it.effect("limits the logged output of leftover threads and keeps its end", () => {
     const logs = keptLogs();
     let print: ((text: string) => void) | undefined;
     const { provide } = setUp([
@@ -503,7 +501,7 @@ describe("RunnerPool", () => {
     }).pipe(Effect.provide(logs.layer), provide);
   });
 
-  it.effect("remembers only the last 1024 lost instances", () => {
+  it.effect("explains the loss of only the last 1024 instances", () => {
     let end: (() => void) | undefined;
     const { provide } = setUp([
       {
@@ -517,17 +515,20 @@ describe("RunnerPool", () => {
     ]);
     return Effect.gen(function* () {
       const runner = yield* RunnerPool;
-      for (let index = 0; index < 1100; index += 1) yield* runner.call(of(`C_${index}`));
+      for (let index = 0; index < 1100; index += 1) yield* runner.call(callOf(`C_${index}`));
       end?.();
-      assert.strictEqual((yield* runner.call(of("C_0"))).output, "");
-      assert.include((yield* runner.call(of("C_1099"))).output, "Instance C_1099 was built anew");
+      assert.strictEqual((yield* runner.call(callOf("C_0"))).output, "");
+      assert.include(
+        (yield* runner.call(callOf("C_1099"))).output,
+        "Instance C_1099 was recreated",
+      );
     }).pipe(provide);
   });
 
   it.effect.each([
-    ["that is no result", { ok: "perhaps" }],
-    ["whose instance has a name of 1000 characters", { instance: instanceOf("x".repeat(1000)) }],
-  ] as const)("refuses an answer %s", ([, changes]) => {
+    ["with an invalid field", { ok: "perhaps" }],
+    ["with an instance id of 1000 characters", { instance: instanceOf("x".repeat(1000)) }],
+  ] as const)("rejects a response %s", ([, changes]) => {
     const { provide } = setUp([
       { ...well, call: (runner, id) => runner.answer(id, changes) },
       well,
@@ -540,7 +541,7 @@ describe("RunnerPool", () => {
     }).pipe(provide);
   });
 
-  it.effect("expects the frames of a call and of the one before, within their limits", () => {
+  it.effect("accepts frames of the current and the previous call only, within their limits", () => {
     const seen: Array<ReadonlyArray<number | undefined>> = [];
     const { provide } = setUp([
       {
@@ -587,13 +588,13 @@ describe("RunnerPool", () => {
           );
           while (started.length < 3) yield* Effect.yieldNow;
           yield* Deferred.succeed(gate, undefined);
-          const answers = yield* Effect.forEach(fibers, Fiber.join);
-          assert.sameMembers(answers.map(value), ["0", "1", "2"]);
+          const outcomes = yield* Effect.forEach(fibers, Fiber.join);
+          assert.sameMembers(outcomes.map(value), ["0", "1", "2"]);
         }).pipe(provide);
       }),
     );
 
-    it.effect("runs a call that has installed packages beside one that is running", () =>
+    it.effect("runs a call that installed packages while another call is running", () =>
       Effect.gen(function* () {
         const begun = yield* Deferred.make<void>();
         const refreshed: Array<unknown> = [];
@@ -615,50 +616,48 @@ describe("RunnerPool", () => {
           yield* runner.warm;
           const running = yield* Effect.forkChild(runner.call(call));
           yield* Deferred.await(begun);
-          yield* runner.call(after(1));
+          yield* runner.call(callAfter(1));
           assert.deepStrictEqual(refreshed, [true]);
           assert.isUndefined(running.pollUnsafe());
         }).pipe(provide);
       }),
     );
 
-    it.effect(
-      "sends calls of an instance to the process that has it, also while it is being built",
-      () =>
-        Effect.gen(function* () {
-          const { provide } = setUp(numbered(3), THREE);
-          yield* Effect.gen(function* () {
-            const runner = yield* RunnerPool;
-            const ids = ["a", "b", "c", "a", "b", "c", "a"];
-            const answers = yield* Effect.forEach(ids, (id) => runner.call(of(id)), {
-              concurrency: "unbounded",
-            });
-            const places = new Map(
-              ids.map((id, index) => [id, value(answers[index] ?? { value: undefined })]),
-            );
-            assert.strictEqual(new Set(places.values()).size, 3);
-            for (const [index, id] of ids.entries()) {
-              assert.strictEqual(value(answers[index] ?? { value: undefined }), places.get(id));
-            }
-            assert.strictEqual(value(yield* runner.call(of("b"))), places.get("b"));
-          }).pipe(provide);
-        }),
+    it.effect("sends calls of an instance to the process that has it or is creating it", () =>
+      Effect.gen(function* () {
+        const { provide } = setUp(numbered(3), THREE);
+        yield* Effect.gen(function* () {
+          const runner = yield* RunnerPool;
+          const ids = ["a", "b", "c", "a", "b", "c", "a"];
+          const outcomes = yield* Effect.forEach(ids, (id) => runner.call(callOf(id)), {
+            concurrency: "unbounded",
+          });
+          const processes = new Map(
+            ids.map((id, index) => [id, value(outcomes[index] ?? { value: undefined })]),
+          );
+          assert.strictEqual(new Set(processes.values()).size, 3);
+          for (const [index, id] of ids.entries()) {
+            assert.strictEqual(value(outcomes[index] ?? { value: undefined }), processes.get(id));
+          }
+          assert.strictEqual(value(yield* runner.call(callOf("b"))), processes.get("b"));
+        }).pipe(provide);
+      }),
     );
 
-    it.effect("does not count an interrupted call as running, whenever it was interrupted", () =>
+    it.effect("does not count a call as running after an interruption at any step", () =>
       interruptedAtEveryStep((interrupted, about) => {
         const { started, provide } = setUp(numbered(3), THREE);
         return Effect.gen(function* () {
           const runner = yield* RunnerPool;
-          yield* runner.call(of("a"));
-          yield* interrupted(runner.call(of("a")));
+          yield* runner.call(callOf("a"));
+          yield* interrupted(runner.call(callOf("a")));
           yield* runner.call(call);
           assert.lengthOf(started, 1, about);
         }).pipe(provide);
       }),
     );
 
-    it.effect("starts no second process for calls that come one after the other", () => {
+    it.effect("uses one process for sequential calls", () => {
       const { started, provide } = setUp(numbered(3), THREE);
       return Effect.gen(function* () {
         const runner = yield* RunnerPool;

@@ -8,7 +8,7 @@ import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 it.live(
-  "the output of a runner that fails to start is kept within a limit, its beginning and its end",
+  "RunnerProcess keeps the beginning and the end of the output when the runner fails to start",
   () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
@@ -36,8 +36,8 @@ it.live(
         },
       );
       assert.strictEqual(yield* Deferred.await(ended), 1);
-      const said = runner.bootOutput();
-      assert.match(said, /^the beginning\n[^]*bytes of output left out here[^]*xthe end\n$/);
-      assert.isBelow(said.length, 70_000);
+      const output = runner.bootOutput();
+      assert.match(output, /^the beginning\n[^]*bytes of output left out here[^]*xthe end\n$/);
+      assert.isBelow(output.length, 70_000);
     }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
 );

@@ -12,15 +12,15 @@ import {
 
 const LIMIT = 4_000_000;
 
-/** The most bytes of meta. */
+/** The limit for the metadata, in bytes. */
 const META = 1024 * 1024;
 
 const metaWith = (text: string) => JSON.stringify({ value: "cloudpickle", text });
 
-/** Meta of exactly this many bytes, which announces a value. */
+/** Metadata of this size for a frame with a value. */
 const metaOf = (size: number) => metaWith("x".repeat(size - metaWith("").length));
 
-/** A frame as the runner sends it. */
+/** A frame from the runner. */
 const fromRunner = (type: number, call: number, json: object | string, value = Buffer.alloc(0)) => {
   const meta = Buffer.from(typeof json === "string" ? json : JSON.stringify(json));
   const length = Buffer.alloc(4);
@@ -36,11 +36,11 @@ const header = (body: Buffer, type: number, call = 7, size = body.byteLength) =>
   return Buffer.concat([head, body]);
 };
 
-/** Only results of call 7 and values of its generator can come. */
+/** Expects only results and chunks of call 7. */
 const limitOf = (type: number, call: number) =>
   call === 7 && (type === FrameType.result || type === FrameType.chunk) ? LIMIT : undefined;
 
-/** Reads the bytes in pieces of the given size. */
+/** Decodes the bytes in chunks of the given size. */
 const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> => {
   const reader = new FrameReader(limitOf);
   const frames: Array<Frame> = [];
@@ -52,14 +52,14 @@ const framesOf = (bytes: Buffer, size = bytes.byteLength): ReadonlyArray<Frame> 
   return frames;
 };
 
-/** Why a frame was refused, if it was. */
-const refusalOf = (frame: Result.Result<Frame, FrameInvalid> | undefined) =>
+/** Why a frame was rejected, if it was. */
+const errorOf = (frame: Result.Result<Frame, FrameInvalid> | undefined) =>
   frame !== undefined && Result.isFailure(frame) ? frame.failure : undefined;
 
 const decoded = (frame: Frame | undefined) =>
   Buffer.from(frame?.value?.text() ?? "", "base64").toString();
 
-describe("frames from the runner", () => {
+describe("FrameReader", () => {
   const chunk = fromRunner(
     FrameType.chunk,
     7,
@@ -69,7 +69,7 @@ describe("frames from the runner", () => {
   const result = fromRunner(FrameType.result, 7, { ok: true, value: null });
 
   it.each([1, 2, 3, 11, 12, 13, 16, 1000])(
-    "come out as they went in, read %i bytes at a time",
+    "decodes frames that arrive %i bytes at a time",
     (size) => {
       const [first, second, ...others] = framesOf(Buffer.concat([chunk, result]), size);
       assert.deepInclude(first, { type: FrameType.chunk, call: 7 });
@@ -81,7 +81,7 @@ describe("frames from the runner", () => {
   );
 
   it.each([65_536, 65_537, 999_999, 4_000_000])(
-    "carry large values whole, read %i bytes at a time",
+    "decodes large values that arrive %i bytes at a time",
     (size) => {
       const value = Buffer.alloc(3_000_001, "xyz0");
       const [frame] = framesOf(
@@ -92,80 +92,83 @@ describe("frames from the runner", () => {
     },
   );
 
-  it("may be as large as both limits allow", () => {
+  it("accepts a frame whose metadata and value have the maximum sizes", () => {
     const value = Buffer.alloc(LIMIT, "x");
     const [frame] = framesOf(fromRunner(FrameType.result, 7, metaOf(META), value));
     assert.strictEqual(frame?.value?.text(), value.toString("base64"));
   });
 
   it.each([
-    ["room for no meta", FrameType.result, 4],
-    ["room for less than no meta", FrameType.result, 3],
-    ["room for more than meta and value may have", FrameType.result, 4 + META + LIMIT + 1],
-    ["a type that is not expected", FrameType.ready, 100],
-  ])("are refused by their header alone when it has %s", (_, type, size) => {
+    ["no metadata", FrameType.result, 4],
+    ["a length below the minimum", FrameType.result, 3],
+    ["a length above the limits of metadata and value", FrameType.result, 4 + META + LIMIT + 1],
+    ["an unexpected type", FrameType.ready, 100],
+  ])("rejects a frame by its header if it has %s", (_, type, size) => {
     const reader = new FrameReader(limitOf);
     const [frame] = reader.read(header(Buffer.alloc(0), type, 7, size));
-    assert.isDefined(refusalOf(frame));
+    assert.isDefined(errorOf(frame));
   });
 
   it.each([
     ["is not expected any more", undefined],
-    ["may be only as large as another now", 3],
-  ])("are refused by their meta when their value %s", (_, limit) => {
+    ["exceeds a lower limit", 3],
+  ])("rejects a frame by its metadata if the value meanwhile %s", (_, limit) => {
     const limits = [4, limit];
     const reader = new FrameReader(() => limits.shift());
     const bytes = fromRunner(FrameType.result, 7, { value: "json" }, Buffer.from("1234"));
     const [frame] = reader.read(bytes);
-    assert.isDefined(refusalOf(frame));
+    assert.isDefined(errorOf(frame));
   });
 
   it.each([
-    ["a type that is none", Buffer.from("print('this is not a frame')")],
+    ["an unknown type", Buffer.from("print('this is not a frame')")],
     ["a type that only the worker sends", header(Buffer.alloc(0), FrameType.call)],
     ["the number of another call", fromRunner(FrameType.result, 8, { value: null })],
-    ["no meta", header(Buffer.from("ab"), FrameType.result)],
-    ["meta beyond its end", header(Buffer.from([200, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
-    ["meta of no length", header(Buffer.from([0, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
-    ["meta that is no JSON", fromRunner(FrameType.result, 7, "{]x")],
-    ["meta that is nested deeply", fromRunner(FrameType.result, 7, "[".repeat(1e5))],
+    ["no metadata", header(Buffer.from("ab"), FrameType.result)],
+    ["metadata beyond its end", header(Buffer.from([200, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
+    ["empty metadata", header(Buffer.from([0, 0, 0, 0, 1, 2, 3, 4]), FrameType.result)],
+    ["metadata that is not JSON", fromRunner(FrameType.result, 7, "{]x")],
+    ["deeply nested metadata", fromRunner(FrameType.result, 7, "[".repeat(1e5))],
     [
-      "more meta than there can be",
+      "metadata above the limit",
       fromRunner(FrameType.result, 7, metaOf(META + 1), Buffer.from("x")),
     ],
-    ["a value of no format", fromRunner(FrameType.result, 7, { value: "csv" }, Buffer.from("a"))],
+    [
+      "a value of an unknown format",
+      fromRunner(FrameType.result, 7, { value: "csv" }, Buffer.from("a")),
+    ],
     ["a format without a value", fromRunner(FrameType.result, 7, { value: "json" })],
-    ["the length of 3 GB", header(Buffer.alloc(0), FrameType.result, 7, 3_000_000_000)],
+    ["a length of 3 GB", header(Buffer.alloc(0), FrameType.result, 7, 3_000_000_000)],
     [
       "a value above the limit",
       fromRunner(FrameType.result, 7, { value: "cloudpickle" }, Buffer.alloc(LIMIT + 1)),
     ],
-  ])("are refused when they have %s, and nothing is read after that", (_, bytes) => {
+  ])("rejects a frame with %s, and reads nothing after it", (_, bytes) => {
     const reader = new FrameReader(limitOf);
     const [frame, ...others] = reader.read(Buffer.concat([bytes, result]));
-    const error = refusalOf(frame);
+    const error = errorOf(frame);
     assert.include(error?.message, error?.reason);
     assert.isEmpty(others);
     assert.isEmpty(reader.read(result));
   });
 
   it.each([
-    ["lists in each other", `{"a":${"[".repeat(20)}${"]".repeat(20)}}`],
+    ["nested lists", `{"a":${"[".repeat(20)}${"]".repeat(20)}}`],
     ["keys", `{${'"k":1,'.repeat(1500)}"k":1}`],
     ["strings", `{"notes":[${'"x",'.repeat(1500)}"x"]}`],
-  ])("are refused when their meta has more %s than the runner's own", (_, meta) => {
+  ])("rejects metadata with too many %s", (_, meta) => {
     const [frame] = new FrameReader(limitOf).read(fromRunner(FrameType.result, 7, meta));
     assert.isTrue(frame !== undefined && Result.isFailure(frame));
   });
 
-  it.effect.prop("of any bytes never throw", [Schema.Uint8Array], ([bytes]) =>
+  it.effect.prop("does not throw for any bytes", [Schema.Uint8Array], ([bytes]) =>
     Effect.sync(() => {
       assert.isArray(new FrameReader(limitOf).read(Buffer.from(bytes)));
     }),
   );
 });
 
-it("frames to the runner have their type, the number of the call and the lengths of their blobs", () => {
+it("encode writes the type, the number of the call and the lengths of the blobs", () => {
   const frame = Buffer.concat(
     encode(FrameType.call, 7, { name: "é" }, [Buffer.from("abc"), Buffer.alloc(0)]),
   );
@@ -183,10 +186,10 @@ it("frames to the runner have their type, the number of the call and the lengths
 it.each([
   [{ pending: 0 }, true],
   [{ pending: 1 }, false],
-  // The job has closed the pipe's reader, so the runner does not know.
+  // The runner does not know the size, since the job closed the pipe's reader.
   [{ pending: -1 }, false],
   [{}, false],
   [null, false],
-])("a result with %o has all its output read: %s", (meta, isRead) => {
-  assert.strictEqual(hasNoPendingOutput(meta), isRead);
+])("hasNoPendingOutput of a result with %o is %s", (meta, expected) => {
+  assert.strictEqual(hasNoPendingOutput(meta), expected);
 });

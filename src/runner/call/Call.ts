@@ -3,22 +3,22 @@ import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Prepared
 import type { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
 import type { CallMeta, CallResult } from "../RunnerProtocol.ts";
 
-/** A call of a function or a method, to be sent to a Python process. */
+/** A call of a function or a method. */
 export interface Call {
   readonly meta: CallMeta;
-  /** The arguments as the runner decodes them, in its order. */
+  /** The encoded arguments, in the order of `CallMeta`. */
   readonly blobs: ReadonlyArray<Uint8Array>;
-  /** Where it runs. A process that has seen a lower generation of it invalidates its import caches first. */
+  /** A process that ran its last call with an older generation of this workspace invalidates its import caches first. */
   readonly workspace: PreparedWorkspace;
-  /** Receives each value of a generator as it comes; undefined in place of one that is above its limit. */
+  /** Receives each item of a generator when it is yielded; undefined for an item that exceeds its limit. */
   readonly chunk?: (value: EncodedValue | undefined) => void;
 }
 
-/** A call that came to its end in Python, with a value or with an error of the user's code. */
+/** A call that ended in Python with a value or an error of the user's code. */
 export interface CallOutcome {
   readonly result: CallResult;
   readonly value: EncodedValue | undefined;
-  /** Everything written, with the worker's own notes, credentials masked. */
+  /** All output with the worker's notes; credentials are masked. */
   readonly output: string;
 }
 

@@ -6,7 +6,7 @@ import type { RunnerExit } from "../RunnerProcess.ts";
 import { type CallMeta, CallResult } from "../RunnerProtocol.ts";
 import type { FinishedExchange } from "./CallExchange.ts";
 
-/** What the end of an exchange means. */
+/** How a call ended. */
 export type CallEnd =
   | {
       readonly _tag: "Completed";
@@ -14,14 +14,14 @@ export type CallEnd =
       readonly value: EncodedValue | undefined;
     }
   | { readonly _tag: "ProcessEnded"; readonly exit: RunnerExit; readonly hasTimedOut: boolean }
-  /** The answer is not that of the runner, so the process can't be trusted. */
+  /** The runner would not send this response, so the process can't be trusted. */
   | { readonly _tag: "InvalidResponse" }
-  /** The code stopped when it was asked to at its time limit. */
+  /** The code stopped when it was interrupted at its timeout. */
   | { readonly _tag: "Stopped" };
 
 const decodeResult = Schema.decodeUnknownResult(CallResult);
 
-/** Whether a result can belong to a call: any code in the process can write one. */
+/** Whether a result is valid for a call: any code in the process can write one. */
 const isResultOf = (
   meta: CallMeta,
   { ok, error, instance }: CallResult,
@@ -33,7 +33,7 @@ const isResultOf = (
   (instance === null ||
     (meta.kind === "class" && (meta.instanceId === null || meta.instanceId === instance.id)));
 
-/** Interprets how the exchange of a call ended. A value that came after the time limit still counts. */
+/** Interprets the end of an exchange. A value that arrives after the timeout still completes the call. */
 export const interpretEnd = (meta: CallMeta, { end, hasTimedOut }: FinishedExchange): CallEnd => {
   if (end.exit !== undefined) return { _tag: "ProcessEnded", exit: end.exit, hasTimedOut };
   const { value } = end.response;
@@ -46,11 +46,10 @@ export const interpretEnd = (meta: CallMeta, { end, hasTimedOut }: FinishedExcha
   return { _tag: "Completed", result, value };
 };
 
-/** What failures are made of, beside the end of the call. */
 interface FailureContext {
   readonly output: string;
   readonly timeout: Option.Option<Duration.Duration>;
-  /** How many instances lived in the process. */
+  /** The number of instances in the process. */
   readonly instances: number;
 }
 
@@ -66,7 +65,7 @@ export const failureOf = (
   if (end._tag === "Stopped") return timedOut(false);
   if (end._tag === "InvalidResponse") {
     return new RunnerUnavailable({
-      reason: "answered with something that is no result",
+      reason: "sent an invalid response",
       output,
       hasStarted: true,
     });

@@ -20,9 +20,8 @@ const CANCEL_GRACE = Setting.seconds({
 const KILL_TIMEOUT = Duration.seconds(10);
 
 interface TimeLimits {
-  /** How long a call may run. */
   readonly timeout: Option.Option<Duration.Duration>;
-  /** How long it may take to stop when it is asked to. */
+  /** The time between SIGINT and SIGKILL. */
   readonly cancelGrace: Duration.Duration;
 }
 
@@ -36,23 +35,23 @@ export const timeLimits = Effect.gen(function* () {
 
 export interface FinishedExchange {
   readonly end: ExchangeEnd;
-  /** Whether the time limit was over, so that it was asked to stop. */
+  /** Whether the code was stopped because of the timeout. */
   readonly hasTimedOut: boolean;
 }
 
-/** Asks the code to stop, and kills the process if it does not. */
+/** Interrupts the code, and kills the process if the code does not stop. */
 const stop = Effect.fnUntraced(function* (
   { process }: RunnerSession,
   exchange: Exchange,
   grace: Duration.Duration,
 ) {
-  // Asked a second time half-way: the first may have come before the code began, and was lost.
-  const asking = Effect.repeat(
+  // Interrupts a second time after half of the grace time: the first SIGINT has no effect before the code starts.
+  const interrupting = Effect.repeat(
     Effect.sync(() => process.interrupt()),
     Schedule.spaced(Duration.divideUnsafe(grace, 2)),
   );
   const end = yield* Deferred.await(exchange.end).pipe(
-    Effect.raceFirst(Effect.andThen(asking, Effect.never)),
+    Effect.raceFirst(Effect.andThen(interrupting, Effect.never)),
     Effect.timeoutOption(grace),
   );
   if (Option.isSome(end)) return end.value;
@@ -79,7 +78,7 @@ const awaitEnd = (
   });
 };
 
-/** Runs an exchange from its first byte to its end. Once it has begun, interrupting it stops the code first. */
+/** Runs an exchange until it ends. An interruption stops the code before the exchange finishes. */
 export const exchange = (
   session: RunnerSession,
   begin: () => Exchange,

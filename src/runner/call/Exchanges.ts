@@ -6,49 +6,49 @@ import type { RunnerExit } from "../RunnerProcess.ts";
 import { type Frame, FrameType, hasNoPendingOutput } from "../RunnerProtocol.ts";
 import { OutputCapture } from "../output/OutputCapture.ts";
 
-/** How much is kept of what leftover threads write between calls. */
+/** The limit for the output of leftover threads between calls. */
 const IDLE_OUTPUT_BYTES = 64 * 1024;
 
-/** Numbers of calls are below this: they have 32 bits in a frame. */
+/** The number of a call has 32 bits in a frame. */
 const CALL_NUMBERS = 2 ** 32;
 
-/** How an exchange ended: with an answer, or with the process. */
+/** How an exchange ended: with a response, or with the exit of the process. */
 export type ExchangeEnd =
   | { readonly response: Frame; readonly exit?: never }
   | { readonly exit: RunnerExit; readonly response?: never };
 
-/** How large the values of an exchange's frames may be, in bytes; no chunks where there is no limit for them. */
+/** The maximum sizes of values in bytes. Without a limit for chunks, chunks are invalid. */
 interface ValueLimits {
   readonly result: number;
   readonly chunk?: number | undefined;
 }
 
-/** Receives what comes during an exchange; called at once and in order, so it must not block. */
+/** Receives the output and chunks of an exchange, synchronously and in order; it must not block. */
 export interface ExchangeListener {
   readonly limits: ValueLimits;
   readonly output: (bytes: Buffer) => void;
   readonly chunk: (frame: Frame) => void;
 }
 
-/** One call that was sent to a runner. */
+/** A call that was sent to a runner. */
 export interface Exchange extends ExchangeListener {
   readonly call: number;
   readonly end: Deferred.Deferred<ExchangeEnd>;
-  /** Whether its answer has come; anything that arrives later is ignored. */
+  /** Whether the response has arrived; all later frames are ignored. */
   hasResponse: boolean;
 }
 
 /**
- * The calls that were sent to one runner, one at a time, and what belongs to which. Plain fields, since it is asked for
- * every frame and every piece of output.
+ * Assigns frames and output to the calls of one runner, which runs one call at a time. It has plain fields, since it is
+ * used for every frame and every chunk of output.
  */
 export class Exchanges {
   private current: Exchange | undefined;
-  /** If a job forges the runner's answer, the real one arrives during the next call. */
+  /** If a job forges the runner's response, the real one arrives during the next call. */
   private previous: Pick<Exchange, "call" | "limits"> | undefined;
   private idleOutput = new OutputCapture(IDLE_OUTPUT_BYTES);
 
-  /** The most bytes that the value of such a frame may have now; undefined if no such frame is expected. */
+  /** The maximum size of the value in such a frame, in bytes; undefined if no such frame is expected. */
   limitOf(type: number, call: number): number | undefined {
     const exchange =
       this.current?.call === call
@@ -62,7 +62,7 @@ export class Exchanges {
 
   begin(listener: ExchangeListener): Exchange {
     const exchange: Exchange = {
-      // Random, so that a job can't forge the answer to a later call in advance.
+      // Random, so that a job can't forge the response to a later call.
       call: randomInt(CALL_NUMBERS),
       end: Deferred.makeUnsafe(),
       hasResponse: false,
@@ -72,13 +72,13 @@ export class Exchanges {
     return exchange;
   }
 
-  /** Passes on a frame of a call; `drain` delivers the output that was written before. */
+  /** Handles a frame from the runner; `drain` delivers the output that was written before it. */
   receive(frame: Frame, drain: () => void): void {
     const { current } = this;
     if (frame.call !== current?.call || current.hasResponse) return;
     if (frame.type === FrameType.chunk) return current.chunk(frame);
     current.hasResponse = true;
-    // All that the call wrote is in the pipe now, if it was not read before.
+    // The pipe now has all output of the call that was not read yet.
     if (!hasNoPendingOutput(frame.meta)) drain();
     this.end({ response: frame });
   }
@@ -93,16 +93,16 @@ export class Exchanges {
     if (this.current !== undefined) Deferred.doneUnsafe(this.current.end, Exit.succeed(end));
   }
 
-  /** The current exchange is over, whatever came of it. */
+  /** Called when the current exchange is over, also after a failure. */
   finish(): void {
     const { current } = this;
-    // Without its end, which has the result.
+    // A copy without `end`, so that the result can be garbage-collected.
     this.previous =
       current === undefined ? undefined : { call: current.call, limits: current.limits };
     this.current = undefined;
   }
 
-  /** What was written while no call was running, and forgets it. */
+  /** Returns and clears the output that was written while no call was running. */
   consumeIdleOutput(): string {
     const text = this.idleOutput.text();
     if (text !== "") this.idleOutput = new OutputCapture(IDLE_OUTPUT_BYTES);

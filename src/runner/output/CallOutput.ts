@@ -5,16 +5,16 @@ import { LiveLines } from "../../platform/LiveLines.ts";
 import type { Environment } from "../../settings/Environment.ts";
 import { OutputCapture } from "./OutputCapture.ts";
 
-/** Receives the output of one call. */
+/** The output of one call. */
 export interface CallOutput {
   readonly write: (bytes: Buffer) => void;
-  /** To be called once, when nothing is written any more. */
+  /** Must be called once, after the last write. */
   readonly end: () => void;
-  /** What is kept of it. */
+  /** The masked output within the limit. */
   readonly text: () => string;
 }
 
-/** Masks the output of a call, keeps it within a limit, and sends it to the job's listener line by line. */
+/** Masks the output of a call, limits its size, and sends its lines to the job's listener. */
 export const openCallOutput = Effect.fnUntraced(function* (
   maskStream: Environment["Service"]["maskStream"],
   limitBytes: number,
@@ -30,7 +30,7 @@ export const openCallOutput = Effect.fnUntraced(function* (
         { linesPerSecond },
       )
     : undefined;
-  // Before anything is cut: a part of a secret may not be recognised.
+  // Masked before it is cut, since a part of a secret is not recognized.
   const masked = maskStream((bytes) => {
     capture.write(bytes);
     lines?.write(bytes);

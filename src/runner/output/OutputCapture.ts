@@ -20,8 +20,8 @@ const withoutCutCharacterAtStart = (bytes: Buffer): Buffer => {
 };
 
 /**
- * What one job writes to stdout and stderr, kept within a limit of bytes: the beginning, the end, and between
- * them a note of how much is missing.
+ * Keeps the output of a job within a limit of bytes: its beginning, its end, and between them a note with the number of
+ * missing bytes.
  */
 export class OutputCapture {
   private readonly limit: number;
@@ -37,11 +37,11 @@ export class OutputCapture {
     this.kept.write(bytes);
   }
 
-  /** All that was kept, decoded; what is not UTF-8 becomes U+FFFD. */
+  /** The kept output as text; invalid UTF-8 becomes U+FFFD. */
   text(): string {
     const { head, tail, missing } = this.kept;
     if (missing === 0) return Buffer.concat([head, tail]).toString();
-    const note = `\n[worker-tetra] ${missing} bytes of output left out here: more than WORKER_OUTPUT_LIMIT (${this.limit} bytes) was written\n`;
+    const note = `\n[worker-tetra] ${missing} bytes of output left out here: the output exceeds WORKER_OUTPUT_LIMIT (${this.limit} bytes)\n`;
     const beginning = withoutCutCharacterAtEnd(head).toString();
     return beginning + note + withoutCutCharacterAtStart(tail).toString();
   }

@@ -3,15 +3,14 @@ import { Socket } from "node:net";
 
 import { Result } from "effect";
 
-/** The maximum number of bytes of one read. */
 const MAX_READ_BYTES = 64 * 1024;
 
-/** The size that the runner gives its pipe, which is Linux's limit for ordinary users. */
+/** The capacity of the pipe that the runner sets: Linux's limit for unprivileged users. */
 const PIPE_BYTES = 1024 * 1024;
 
 /**
- * The reading end of a named pipe. A job's processes write to it; bytes come as they are written, and `drain`
- * fetches at once what was written before a certain moment.
+ * The reading end of a named pipe to which a job's processes write. Bytes arrive asynchronously; `drain` reads what was
+ * written so far synchronously.
  */
 export class OutputPipe {
   private readonly fd: number;
@@ -34,13 +33,13 @@ export class OutputPipe {
         },
       },
     });
-    // It destroys itself after an error, as at the end: both mean that the last writer is gone.
+    // The socket destroys itself after an error and at the end; both mean that there is no writer any more.
     this.socket.on("error", () => {});
   }
 
   /**
-   * Opens the pipe and removes its name, so that only processes that have it open can use it. Anything else in its
-   * place, such as a link that a job has put there, is not touched.
+   * Opens the pipe and removes its name, so that only processes that have it open can use it. Anything else at this
+   * path, such as a link that a job created, is left unchanged.
    */
   static attach(
     path: string,
@@ -58,14 +57,14 @@ export class OutputPipe {
   }
 
   /**
-   * Hands over what is in the pipe now, and no more than fits into it: a process may write forever. Once the socket is
-   * destroyed, which is before its "close" event, another file or connection may have the descriptor.
+   * Reads at most the capacity of the pipe, since a process may write forever. After the socket was destroyed, which is
+   * before its "close" event, another file or connection may have the same descriptor.
    */
   drain(): void {
     let total = 0;
     while (!this.socket.destroyed && total < PIPE_BYTES) {
       const read = Result.try(() => readSync(this.fd, this.buffer, 0, MAX_READ_BYTES, null));
-      // EAGAIN: it is empty. 0: the last writer is gone.
+      // EAGAIN: the pipe is empty. 0: there is no writer any more.
       if (Result.isFailure(read) || read.success === 0) return;
       this.receive(this.buffer.subarray(0, read.success));
       total += read.success;

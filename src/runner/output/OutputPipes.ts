@@ -4,20 +4,20 @@ import { Result } from "effect";
 
 import { OutputPipe } from "./OutputPipe.ts";
 
-/** The descriptors of this process as paths, where the system has that. */
+/** The descriptors of this process as paths, on Linux. */
 const OWN_DESCRIPTORS = "/proc/self/fd";
 
 /**
- * The pipes for the output of one runner, the current one last. The runner makes the next one when processes of a job
- * are left that may still have the current one open.
+ * The output pipes of one runner, the current one last. The runner creates the next one when leftover processes of a job
+ * may still have the current one open.
  */
 export class OutputPipes {
-  /** A path through an open descriptor: it stays valid if a job moves the folder and puts a link in its place. */
+  /** A path through an open descriptor, which stays valid if a job replaces the folder by a link. */
   private readonly folder: string;
   private readonly descriptor: number | undefined;
   private readonly pipes: Array<OutputPipe> = [];
 
-  /** Throws if there is no such folder. */
+  /** Throws if the folder does not exist. */
   constructor(folder: string) {
     this.descriptor = existsSync(OWN_DESCRIPTORS)
       ? openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
@@ -29,12 +29,12 @@ export class OutputPipes {
     return this.pipes.length > 0;
   }
 
-  /** Opens the next pipe, from which `receive` gets the output from now on; false if it can't be opened. */
+  /** Opens the next pipe and sends its output to `receive`; false if it can't be opened. */
   attach(receive: (bytes: Buffer) => void): boolean {
-    // The runner counts in the same way; a path that it sends could be any path.
+    // The runner uses the same numbers. It does not send the path, since any code in its process could send another one.
     const path = `${this.folder}/output-${this.pipes.length + 1}`;
     const pipe = OutputPipe.attach(path, (bytes) => {
-      // What comes through an earlier pipe was written by processes that an earlier job left.
+      // Ignores earlier pipes: only leftover processes of earlier jobs write to them.
       if (Result.isSuccess(pipe) && this.pipes.at(-1) === pipe.success) receive(bytes);
     });
     if (Result.isFailure(pipe)) return false;
@@ -42,7 +42,7 @@ export class OutputPipes {
     return true;
   }
 
-  /** Hands over all output that was written so far. */
+  /** Delivers all output that was written so far. */
   drain(): void {
     this.pipes.at(-1)?.drain();
   }

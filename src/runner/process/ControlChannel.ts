@@ -4,18 +4,18 @@ import { Result } from "effect";
 
 import { encode, type Frame, FrameReader } from "../RunnerProtocol.ts";
 
-/** The maximum number of bytes that Node reads from a socket at once, into a new buffer. */
+/** The size of the new buffer that Node allocates for each read from a socket. */
 const MAX_READ_BYTES = 64 * 1024;
 
-/** Receives what comes through a control channel; called at once and in order, so it must not block. */
+/** Receives the frames of a control channel, synchronously and in order; it must not block. */
 export interface FrameListener {
-  /** The most bytes that the value of such a frame may have now; undefined if no such frame is expected. */
+  /** The maximum size of the value in such a frame, in bytes; undefined if no such frame is expected. */
   readonly limitOf: (type: number, call: number) => number | undefined;
   readonly frame: (frame: Frame) => void;
 }
 
 export interface ControlChannel {
-  /** Writes a frame; its blobs are not copied. Does nothing once the channel is closed. */
+  /** Writes a frame without copying its blobs. Does nothing if the channel is closed. */
   readonly send: (
     type: number,
     call: number,
@@ -26,8 +26,8 @@ export interface ControlChannel {
 }
 
 /**
- * The frames on a runner's socket. It is closed at the first invalid one, since any code in the process may have
- * written that, and later frames can't be trusted; `invalid` then gets the reason.
+ * Sends and receives frames on a runner's socket. The first invalid frame closes the socket and is reported to
+ * `invalid`: any code in the process may have written it, so later frames can't be trusted.
  */
 export const controlChannel = (
   socket: Duplex,
@@ -44,12 +44,12 @@ export const controlChannel = (
       socket.destroy();
       invalid(read.failure.reason);
     }
-    // The reader keeps no reference. Without this, garbage would grow to the size of a large result.
+    // Frees the buffer at once, since the reader keeps no reference. Otherwise a large result leaves its size as garbage.
     if (bytes.byteLength === MAX_READ_BYTES && bytes.buffer instanceof ArrayBuffer) {
       bytes.buffer.transfer(0);
     }
   });
-  // A runner that ends closes the socket, and its exit says why.
+  // A runner that exits closes the socket; its exit code or signal is reported instead.
   socket.on("error", () => {});
   return {
     send: (type, call, meta, blobs) => {

@@ -2,10 +2,10 @@ import { readdirSync, readFileSync } from "node:fs";
 
 import { Result } from "effect";
 
-/** Marks everything that descends from one runner, whatever group or session it is in, by its environment. */
+/** The environment variable that marks all descendants of a runner, also those in another group or session. */
 const MARK = "WORKER_TETRA_RUNNER";
 
-/** The variables of a runner whose descendants can be found by this mark. */
+/** Environment variables with the mark of a runner. */
 export const markedEnvironment = (
   environment: Readonly<Record<string, string>>,
   mark: string,
@@ -13,7 +13,7 @@ export const markedEnvironment = (
 
 const killPid = (pid: number) => Result.try(() => process.kill(pid, "SIGKILL"));
 
-/** Processes that left the group (daemons) still have the mark in their environment. */
+/** Kills processes that left the process group (daemons) by the mark in their environment. */
 const killMarked = (mark: string): void => {
   const entries = Result.getOrElse(
     Result.try(() => readdirSync("/proc")),

@@ -1,9 +1,9 @@
 import type { CallMeta, CallResult } from "../RunnerProtocol.ts";
 
-/** How many lost instances are remembered, so that it can be explained why one was built again. */
+/** The number of lost instances for which the reason is kept. */
 const MAX_LOST = 1024;
 
-/** The ids of the instances in a process, the one used last at the end, as the runner keeps them. */
+/** The ids of the instances in a process, the most recently used last, in the same order as in the runner. */
 export class LiveInstances {
   private readonly live = new Set<string>();
 
@@ -19,7 +19,7 @@ export class LiveInstances {
     return this.live.has(id);
   }
 
-  /** Follows what a call did to the instances: made one, used one, or removed the ones unused for longest. */
+  /** Applies what a call did: it created or used an instance, or removed the least recently used ones. */
   update(meta: Pick<CallMeta, "instanceId">, result: CallResult): void {
     const { instance, instances, lives } = result;
     if (meta.instanceId !== null && !lives) this.live.delete(meta.instanceId);
@@ -32,7 +32,7 @@ export class LiveInstances {
   }
 }
 
-/** The ids of instances that ended with their process, and why; the oldest are forgotten first. */
+/** The ids of instances that were lost with their process, and the reasons; the oldest are dropped first. */
 export class LostInstances {
   private readonly reasons = new Map<string, string>();
 
@@ -48,7 +48,7 @@ export class LostInstances {
     for (const id of [...this.reasons.keys()].slice(0, -MAX_LOST)) this.reasons.delete(id);
   }
 
-  /** Why an instance was lost, and forgets it; undefined if it was not. */
+  /** Returns and removes the reason why an instance was lost; undefined if it was not lost. */
   remove(id: string): string | undefined {
     const reason = this.reasons.get(id);
     this.reasons.delete(id);

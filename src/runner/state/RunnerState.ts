@@ -6,13 +6,13 @@ import { RunnerLauncher } from "../RunnerLauncher.ts";
 import type { RunnerSession } from "../RunnerSession.ts";
 import { LiveInstances, LostInstances } from "./Instances.ts";
 
-/** A Python process, and what is known of what its calls have left in it. */
+/** A Python process with the instances and threads that its calls left. */
 export class LiveProcess {
   readonly session: RunnerSession;
   readonly instances = new LiveInstances();
   /** Names of threads that an earlier call left running. */
   threads: ReadonlyArray<string> = [];
-  /** The newest generation of the workspace that it has seen. */
+  /** The newest generation of the workspace that a call had. */
   private generation: number;
 
   constructor(session: RunnerSession, generation: number) {
@@ -28,7 +28,7 @@ export class LiveProcess {
     return this.session.ready.prefix;
   }
 
-  /** Follows the workspace of its next call; returns whether packages were added since the last one. */
+  /** Sets the generation of the next call; returns whether packages were added since the last call. */
   advanceTo(generation: number): boolean {
     const isNewer = generation > this.generation;
     if (isNewer) this.generation = generation;
@@ -36,27 +36,27 @@ export class LiveProcess {
   }
 }
 
-/** What a runner knows: its process, if it has one, and what became of those before. */
+/** The process of a runner, and the instances that were lost with earlier ones. */
 export interface RunnerState {
   readonly process: () => LiveProcess | undefined;
-  /** Returns a process that runs from the workspace, which replaces one that has ended or runs from elsewhere. */
+  /** Returns a process for the workspace. Replaces one that has ended or runs from another venv. */
   readonly ensureProcess: (
     workspace: PreparedWorkspace,
   ) => Effect.Effect<LiveProcess, RunnerUnavailable | WorkspaceError>;
-  /** Ends a process; `reason` is why its instances are lost, as the end of a sentence. */
+  /** Ends a process; `reason` explains the loss of its instances, as the end of a sentence. */
   readonly retire: (process: LiveProcess, reason: string) => Effect.Effect<void>;
-  /** Why an instance was lost, and forgets it; undefined if it was not. */
+  /** Returns and removes the reason why an instance was lost; undefined if it was not lost. */
   readonly consumeLossReason: (instance: string) => string | undefined;
-  /** Whether an instance lives in the process, or was lost with an earlier one. */
+  /** Whether the process has the instance, or an earlier one had it. */
   readonly hasInstance: (instance: string) => boolean;
-  /** A note on an earlier process for the output of the next call, and forgets it. */
+  /** Returns and removes the note about an earlier process, for the output of the next call. */
   readonly consumeNote: () => string | undefined;
 }
 
 const replacementNote = (instances: number): string =>
-  `The virtual environment was replaced, and the ${instances === 1 ? "instance" : `${instances} instances`} of the Python process before with it.`;
+  `The virtual environment was replaced, and the ${instances === 1 ? "instance" : `${instances} instances`} of the previous Python process ${instances === 1 ? "was" : "were"} lost.`;
 
-/** The state of a runner whose process lives at most as long as the scope. It must not be used concurrently. */
+/** The state of a runner; its process ends with the scope. It must not be used concurrently. */
 export const makeRunnerState = Effect.gen(function* () {
   const launcher = yield* RunnerLauncher;
   const current = yield* ScopedRef.make(() => Option.none<LiveProcess>());
@@ -73,7 +73,7 @@ export const makeRunnerState = Effect.gen(function* () {
     const launched = Effect.map(launcher.launch(workspace), (session) =>
       Option.some(new LiveProcess(session, workspace.generation)),
     );
-    // A reference is set uninterruptibly, but a start may take minutes.
+    // ScopedRef.set is uninterruptible, but a start can take minutes.
     yield* Effect.uninterruptibleMask((restore) => ScopedRef.set(current, restore(launched)));
     return Option.getOrThrow(ScopedRef.getUnsafe(current));
   });
@@ -81,9 +81,9 @@ export const makeRunnerState = Effect.gen(function* () {
   const ensureProcess = Effect.fnUntraced(function* (workspace: PreparedWorkspace) {
     const process = Option.getOrUndefined(ScopedRef.getUnsafe(current));
     if (process === undefined) return yield* start(workspace);
-    // An old process ends before the next one starts: both may not fit into the memory of the GPU.
+    // The old process ends before the next one starts, since the memory of the GPU may not be enough for both.
     if (process.hasEnded) {
-      yield* retire(process, "the Python process that held it ended between two jobs");
+      yield* retire(process, "its Python process ended between two jobs");
       return yield* start(workspace);
     }
     if (process.prefix !== workspace.prefix) {
@@ -104,9 +104,9 @@ export const makeRunnerState = Effect.gen(function* () {
       Option.exists(ScopedRef.getUnsafe(current), ({ instances }) => instances.has(instance)) ||
       lost.has(instance),
     consumeNote: () => {
-      const taken = note;
+      const pending = note;
       note = undefined;
-      return taken;
+      return pending;
     },
   };
   return state;

@@ -96,7 +96,7 @@ class C:
           assert.include(newer.stdout, "The virtual environment was replaced, and the instance");
           const back = yield* counts;
           assert.deepStrictEqual(back.json_result, [1, "1.15.0"]);
-          assert.include(back.stdout, "C_1 was built anew: the virtual environment was replaced");
+          assert.include(back.stdout, "C_1 was recreated: the virtual environment was replaced");
         }).pipe(Effect.provide(worker())),
       ),
   );

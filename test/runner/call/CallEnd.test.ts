@@ -10,7 +10,7 @@ import { result } from "../../support/fakes/FakeRunner.ts";
 const value = new EncodedValue("cloudpickle", 0);
 const asJson = new EncodedValue("json", 0);
 
-/** The answer of a runner, with the changes in its meta. */
+/** The end of an exchange with a response of the runner. */
 const responseOf = (changes: object = {}, carried: EncodedValue | undefined = value) => ({
   response: { type: FrameType.result, call: 1, meta: { ...result, ...changes }, value: carried },
 });
@@ -19,7 +19,7 @@ const error = { kind: "exception", type: "ValueError", message: "no", traceback:
 const cancelled = { ...error, kind: "cancelled" } as const;
 const ofClass = { ...callMeta, kind: "class" } as const;
 
-describe("the end of an exchange", () => {
+describe("interpretEnd", () => {
   it.each([
     ["a value", callMeta, responseOf()],
     [
@@ -29,16 +29,16 @@ describe("the end of an exchange", () => {
     ],
     ["a value and a new instance", ofClass, responseOf({ instance: instanceOf("a") })],
     [
-      "a value and the instance that was asked for",
+      "a value and the requested instance",
       { ...ofClass, instanceId: "a" },
       responseOf({ instance: instanceOf("a") }),
     ],
-  ] as const)("completes the call with %s", (_, meta, end) => {
+  ] as const)("completes a call with %s", (_, meta, end) => {
     assert.strictEqual(interpretEnd(meta, { end, hasTimedOut: false })._tag, "Completed");
   });
 
   it.each([
-    ["is no result", callMeta, responseOf({ ok: "perhaps" })],
+    ["has an invalid field", callMeta, responseOf({ ok: "perhaps" })],
     ["has both a value and an error", callMeta, responseOf({ error })],
     ["fails without an error", callMeta, responseOf({ ok: false })],
     [
@@ -47,19 +47,19 @@ describe("the end of an exchange", () => {
       { response: { ...responseOf().response, value: undefined } },
     ],
     ["has a value in another format", callMeta, responseOf({}, asJson)],
-    ["has an instance after a function", callMeta, responseOf({ instance: instanceOf("a") })],
+    ["has an instance for a function", callMeta, responseOf({ instance: instanceOf("a") })],
     [
-      "has another instance than was asked for",
+      "has another instance than the requested one",
       { ...ofClass, instanceId: "b" },
       responseOf({ instance: instanceOf("a") }),
     ],
-  ] as const)("is no answer when it %s", (_, meta, end) => {
+  ] as const)("rejects a response that %s", (_, meta, end) => {
     assert.deepStrictEqual(interpretEnd(meta, { end, hasTimedOut: false }), {
       _tag: "InvalidResponse",
     });
   });
 
-  it("after the time limit is a value if there is one, or that the code was stopped", () => {
+  it("accepts a value after the timeout, but not an error of the interrupted code", () => {
     const stopped = {
       response: { ...responseOf({ ok: false, error: cancelled }).response, value: undefined },
     };
@@ -75,7 +75,7 @@ describe("the end of an exchange", () => {
   });
 });
 
-describe("the error of a call that did not complete", () => {
+describe("failureOf", () => {
   const exit = { code: undefined, signal: "SIGKILL" };
   const context = { output: "last", timeout: Option.some(Duration.minutes(1)), instances: 2 };
 
@@ -94,7 +94,7 @@ describe("the error of a call that did not complete", () => {
       { _tag: "RunnerCrashed", fault: "no frame" },
     ],
     [{ _tag: "InvalidResponse" }, { _tag: "RunnerUnavailable", hasStarted: true }],
-  ])("%j is %j, with the output", (end, expected) => {
+  ])("maps %j to %j with the output", (end, expected) => {
     assert.deepInclude(failureOf(end, context), { ...expected, output: "last" });
   });
 });

@@ -18,31 +18,29 @@ const setUp = () => {
   return { exchanges, events, begin, receive };
 };
 
-describe("the exchanges with a runner", () => {
-  it.effect(
-    "end with the first answer, and ignore what comes later or belongs to another call",
-    () =>
-      Effect.gen(function* () {
-        const { events, begin, receive } = setUp();
-        const { call, end } = begin();
-        receive(FrameType.result, call + 1);
-        receive(FrameType.chunk, call);
-        receive(FrameType.result, call, { which: 1 });
-        receive(FrameType.result, call, { which: 2 });
-        receive(FrameType.chunk, call);
-        assert.deepStrictEqual(events, ["chunk", "drain"]);
-        const { response } = yield* Deferred.await(end);
-        assert.deepStrictEqual(response?.meta, { which: 1 });
-      }),
+describe("Exchanges", () => {
+  it.effect("ends with the first response, and ignores later frames and those of other calls", () =>
+    Effect.gen(function* () {
+      const { events, begin, receive } = setUp();
+      const { call, end } = begin();
+      receive(FrameType.result, call + 1);
+      receive(FrameType.chunk, call);
+      receive(FrameType.result, call, { which: 1 });
+      receive(FrameType.result, call, { which: 2 });
+      receive(FrameType.chunk, call);
+      assert.deepStrictEqual(events, ["chunk", "drain"]);
+      const { response } = yield* Deferred.await(end);
+      assert.deepStrictEqual(response?.meta, { which: 1 });
+    }),
   );
 
-  it("do not drain the output when the answer says that nothing is pending", () => {
+  it("does not drain the output when the response reports no pending output", () => {
     const { events, begin, receive } = setUp();
     receive(FrameType.result, begin().call, { pending: 0 });
     assert.isEmpty(events);
   });
 
-  it.effect("end with the process", () =>
+  it.effect("ends with the exit of the process", () =>
     Effect.gen(function* () {
       const { exchanges, begin } = setUp();
       const { end } = begin();
@@ -52,7 +50,7 @@ describe("the exchanges with a runner", () => {
     }),
   );
 
-  it("expect frames of the current call and of the one before, and then of neither", () => {
+  it("expects frames of the current and the previous call only", () => {
     const { exchanges, begin } = setUp();
     const first = begin({ result: 1 });
     exchanges.finish();
@@ -66,7 +64,7 @@ describe("the exchanges with a runner", () => {
     assert.deepStrictEqual(limits(), [undefined, undefined]);
   });
 
-  it("keep output between two calls apart, and hand it over once", () => {
+  it("separates output between two calls, and returns it once", () => {
     const { exchanges, events, begin } = setUp();
     exchanges.write(Buffer.from("idle"));
     begin();

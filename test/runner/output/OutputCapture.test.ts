@@ -10,11 +10,11 @@ const captured = (limit: number, ...pieces: ReadonlyArray<string | Uint8Array>) 
 };
 
 describe("OutputCapture", () => {
-  it("keeps everything while it is within the limit, up to the last byte", () => {
+  it("keeps all output up to the limit", () => {
     assert.strictEqual(captured(16, "0123456789", "abcdef"), "0123456789abcdef");
   });
 
-  it("copies what it is given, since pipes use their buffers again", () => {
+  it("copies the bytes, since pipes reuse their buffers", () => {
     const capture = new OutputCapture(16);
     const buffer = Buffer.from("first");
     capture.write(buffer);
@@ -22,7 +22,7 @@ describe("OutputCapture", () => {
     assert.strictEqual(capture.text(), "first");
   });
 
-  it("keeps a quarter from the beginning and the rest from the end, and says what is missing", () => {
+  it("keeps a quarter of the limit from the beginning and the rest from the end, with a note", () => {
     const text = captured(16, "abcdefgh", "i".repeat(1000), "0123456789AB");
     assert.match(
       text,
@@ -30,21 +30,21 @@ describe("OutputCapture", () => {
     );
   });
 
-  it("cuts no character in two", () => {
+  it("does not cut characters", () => {
     const text = captured(16, "abcé€".repeat(20));
     assert.notInclude(text, "\uFFFD");
     const tail = captured(16, "😀".repeat(20));
     assert.notInclude(tail, "\uFFFD");
   });
 
-  it("decodes characters that came in two pieces, and marks what is not UTF-8", () => {
+  it("decodes characters that arrive in two chunks, and marks invalid UTF-8", () => {
     const euro = Buffer.from("€");
     assert.strictEqual(captured(100, euro.subarray(0, 1), euro.subarray(1)), "€");
     assert.strictEqual(captured(100, Uint8Array.of(0x61, 0xff, 0x62)), "a\uFFFDb");
   });
 
   it.effect.prop(
-    "keeps the same however the bytes are cut into pieces",
+    "keeps the same output for any split into chunks",
     [Schema.Array(Schema.String), Schema.String],
     ([pieces, last]) =>
       Effect.sync(() => {

@@ -21,16 +21,16 @@ const MIB = 1024 * 1024;
 
 const makePipe = (path: string) => execFileSync("mkfifo", [path]);
 
-/** The end of the current turn of the event loop, before handles that were closed in it report that. */
+/** Waits for the end of the current turn of the event loop, before closed handles emit "close". */
 const endOfTurn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void));
 });
 
-/** More files than there are free descriptors below that of a pipe. */
+/** More than the number of free descriptors below that of the pipe. */
 const FILES = 64;
 
-describe("the pipe of a job's output", () => {
-  it.live("loses its name when it is opened, and is read until then and later", () =>
+describe("OutputPipe", () => {
+  it.live("removes the name of the pipe, and reads what was written before and after", () =>
     Effect.gen(function* () {
       const path = join(yield* temporaryFolder, "output");
       makePipe(path);
@@ -47,11 +47,11 @@ describe("the pipe of a job's output", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("never has what is in a file that gets its descriptor once the last writer is gone", () =>
+  it.live("does not read another file that gets its descriptor after the last writer closed", () =>
     Effect.gen(function* () {
       const root = yield* temporaryFolder;
       const foreign = join(root, "foreign");
-      writeFileSync(foreign, "a request of somebody else");
+      writeFileSync(foreign, "content of another file");
       const path = join(root, "output");
       makePipe(path);
       const writer = openSync(path, constants.O_RDWR);
@@ -77,7 +77,7 @@ describe("the pipe of a job's output", () => {
     ["a regular file", (path) => writeFileSync(path, "precious")],
     ["a link to a pipe", (path, pipe) => symlinkSync(pipe, path)],
     ["a link to a device", (path) => symlinkSync("/dev/null", path)],
-  ])("is not taken from a job that puts %s in its place", ([, plant]) =>
+  ])("rejects %s in place of the pipe, and leaves it unchanged", ([, plant]) =>
     Effect.gen(function* () {
       const root = yield* temporaryFolder;
       const path = join(root, "output");
@@ -91,17 +91,17 @@ describe("the pipe of a job's output", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("is drained no longer than a moment, although somebody writes to it for ever", () =>
+  it.live("drains a limited number of bytes, although a process writes continuously", () =>
     Effect.gen(function* () {
       const path = join(yield* temporaryFolder, "output");
       makePipe(path);
-      // Reading and writing, as opening for writing alone would wait for a reader.
+      // Opened for reading and writing, since opening only for writing blocks until there is a reader.
       const writer = openSync(path, constants.O_RDWR);
       const piece = Buffer.alloc(32 * 1024, "x");
       let received = 0;
       const attached = OutputPipe.attach(path, (bytes) => {
         received += bytes.byteLength;
-        // Without its limit the drain must fail this test, not hang it.
+        // Without a limit in drain, the test fails instead of running forever.
         if (received < 16 * MIB) writeSync(writer, piece);
       });
       const pipe = Result.getOrThrow(attached);

@@ -17,15 +17,15 @@ import { Effect } from "effect";
 import { OutputPipes } from "../../../src/runner/output/OutputPipes.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
-/** Makes the pipe with this number, and opens it for writing. */
+/** Creates the pipe with this number, and opens it for writing. */
 const makePipe = (folder: string, number: number): number => {
   const path = join(folder, `output-${number}`);
   execFileSync("mkfifo", [path]);
   return openSync(path, constants.O_RDWR);
 };
 
-describe("the output pipes of a runner", () => {
-  it.live("receive what is written to the newest one only", () =>
+describe("OutputPipes", () => {
+  it.live("reads only from the newest pipe", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const pipes = new OutputPipes(folder);
@@ -48,7 +48,7 @@ describe("the output pipes of a runner", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("are found in a folder that was moved, and not in one that took its place", () =>
+  it.live("opens pipes in its folder after that was moved, not in a folder that replaced it", () =>
     Effect.gen(function* () {
       const root = yield* temporaryFolder;
       mkdirSync(join(root, "scratch"));
@@ -58,14 +58,14 @@ describe("the output pipes of a runner", () => {
       symlinkSync(join(root, "other"), join(root, "scratch"));
       const planted = makePipe(join(root, "other"), 1);
       assert.isFalse(pipes.attach(() => {}));
-      const own = makePipe(join(root, "moved"), 1);
+      const moved = makePipe(join(root, "moved"), 1);
       assert.isTrue(pipes.attach(() => {}));
       pipes.close();
-      for (const writer of [planted, own]) closeSync(writer);
+      for (const writer of [planted, moved]) closeSync(writer);
     }).pipe(Effect.scoped),
   );
 
-  it.live("are refused in a folder that is a link", () =>
+  it.live("rejects a folder that is a link", () =>
     Effect.gen(function* () {
       const root = yield* temporaryFolder;
       symlinkSync(tmpdir(), join(root, "scratch"));

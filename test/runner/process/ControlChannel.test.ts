@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { encode, FrameType } from "../../../src/runner/RunnerProtocol.ts";
 import { controlChannel } from "../../../src/runner/process/ControlChannel.ts";
 
-/** A frame without blobs, as either side sends it. */
+/** A frame without blobs. */
 const frame = (type: number, call: number) => Buffer.concat(encode(type, call, { ok: true }, []));
 
 const setUp = () => {
@@ -32,24 +32,24 @@ const setUp = () => {
     calls,
     faults,
     socket,
-    /** Bytes from the runner. */
+    /** Receives bytes from the runner. */
     receive: (bytes: Buffer) => socket.emit("data", bytes),
     written: () => Buffer.concat(written),
   };
 };
 
-describe("the control channel of a runner", () => {
-  it("passes on frames, and is closed at the first invalid one", () => {
+describe("controlChannel", () => {
+  it("receives frames, and closes the socket at the first invalid one", () => {
     const { calls, faults, receive, socket } = setUp();
     receive(Buffer.concat([frame(FrameType.result, 1), frame(FrameType.result, 2)]));
     receive(Buffer.concat([frame(FrameType.call, 3), frame(FrameType.result, 4)]));
     receive(frame(FrameType.result, 5));
     assert.deepStrictEqual(calls, [1, 2]);
-    assert.deepStrictEqual(faults, ["an unexpected frame, of type 2"]);
+    assert.deepStrictEqual(faults, ["unexpected frame of type 2"]);
     assert.isTrue(socket.destroyed);
   });
 
-  it("writes frames until it is closed, and nothing after that", () => {
+  it("writes no frames after it was closed", () => {
     const { channel, written } = setUp();
     channel.send(FrameType.call, 7, { name: "f" }, [Buffer.from("argument")]);
     const sent = Buffer.concat(encode(FrameType.call, 7, { name: "f" }, [Buffer.from("argument")]));

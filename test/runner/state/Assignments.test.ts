@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Assignments } from "../../../src/runner/state/Assignments.ts";
 import { prepared } from "../../support/fakes/FakeRunner.ts";
 
-/** A runner whose process runs from the prefix, if it has one, and has these instances. */
+/** A runner with the prefix of its process, if it has one, and these instances. */
 const runnerOf = (name: string, prefix?: string, instances: ReadonlyArray<string> = []) => ({
   name,
   prefix: () => prefix,
@@ -17,12 +17,12 @@ const callOf = (instance: string | null = null) => ({
 
 const HERE = prepared.prefix;
 
-describe("assignments of calls to runners", () => {
+describe("Assignments", () => {
   it.each([
-    ["the one in the right environment", null, "right"],
-    ["the one in the right environment, for a new instance", "new", "right"],
+    ["the one in the right venv", null, "right"],
+    ["the one in the right venv for a new instance", "new", "right"],
     ["the one that has the instance", "a", "holder"],
-  ] as const)("prefer among free runners %s", (_, instance, expected) => {
+  ] as const)("prefers among idle runners %s", (_, instance, expected) => {
     const assignments = new Assignments([
       runnerOf("idle"),
       runnerOf("holder", "/elsewhere", ["a"]),
@@ -31,7 +31,7 @@ describe("assignments of calls to runners", () => {
     assert.strictEqual(assignments.begin(callOf(instance)).runner.name, expected);
   });
 
-  it("replace a process elsewhere before they start another one, except for instances", () => {
+  it("prefers replacing a process of another venv to starting one, except for instances", () => {
     const assignments = new Assignments([runnerOf("idle"), runnerOf("elsewhere", "/elsewhere")]);
     const first = assignments.begin(callOf());
     assert.strictEqual(first.runner.name, "elsewhere");
@@ -39,13 +39,13 @@ describe("assignments of calls to runners", () => {
     assert.strictEqual(assignments.begin(callOf("new")).runner.name, "idle");
   });
 
-  it("prefer a runner without calls to the one in the right environment", () => {
+  it("prefers an idle runner to a busy one in the right venv", () => {
     const assignments = new Assignments([runnerOf("right", HERE), runnerOf("idle")]);
     const names = [1, 2, 3].map(() => assignments.begin(callOf()).runner.name);
     assert.deepStrictEqual(names, ["right", "idle", "right"]);
   });
 
-  it("give calls of an instance to the runner where another one is running, until that ends", () => {
+  it("assigns calls of an instance to the runner of its running call until that call ends", () => {
     const assignments = new Assignments([runnerOf("one"), runnerOf("two")]);
     const first = assignments.begin(callOf("a"));
     const second = assignments.begin(callOf("a"));

@@ -4,7 +4,7 @@ import { LiveInstances, LostInstances } from "../../../src/runner/state/Instance
 import { instanceOf } from "../../support/fakes/FakeCalls.ts";
 import { result } from "../../support/fakes/FakeRunner.ts";
 
-/** Follows calls that use or make these instances, in a process that keeps so many. */
+/** The instances after calls of these ids, in a process that keeps a limited number. */
 const used = (ids: ReadonlyArray<string>, kept: number) => {
   const live = new LiveInstances();
   for (const id of ids) {
@@ -16,27 +16,27 @@ const used = (ids: ReadonlyArray<string>, kept: number) => {
   return live;
 };
 
-describe("the instances of a process", () => {
-  it("are in the order of their last use, and those unused for longest go first", () => {
+describe("LiveInstances", () => {
+  it("removes the least recently used instances first", () => {
     assert.deepStrictEqual(used(["a", "b", "a", "c"], 2).ids, ["a", "c"]);
   });
 
-  it("lose the one that a call named and that does not live any more", () => {
+  it("removes the instance of a call that ended it", () => {
     const live = used(["a", "b"], 9);
     live.update({ instanceId: "a" }, { ...result, lives: false, instances: 1 });
     assert.deepStrictEqual(live.ids, ["b"]);
     assert.isFalse(live.has("a"));
   });
 
-  it("stay after a call that names none", () => {
+  it("keeps all instances after a call without an instance", () => {
     const live = used(["a", "b"], 9);
     live.update({ instanceId: null }, { ...result, instances: 2 });
     assert.strictEqual(live.size, 2);
   });
 });
 
-describe("lost instances", () => {
-  it("are explained once, with the latest reason", () => {
+describe("LostInstances", () => {
+  it("returns the latest reason once", () => {
     const lost = new LostInstances();
     lost.add(["a", "b"], "first");
     lost.add(["a"], "second");
@@ -46,7 +46,7 @@ describe("lost instances", () => {
     assert.strictEqual(lost.remove("b"), "first");
   });
 
-  it("are the last 1024 that were lost", () => {
+  it("keeps the last 1024 instances", () => {
     const lost = new LostInstances();
     lost.add(["first"], "first");
     lost.add(

@@ -9,7 +9,7 @@ import { prepared, result } from "../../support/fakes/FakeRunner.ts";
 
 const elsewhere = { ...prepared, prefix: "/elsewhere" };
 
-/** A launcher of processes that say when they start and end. */
+/** A launcher that records when its processes start and end. */
 const setUp = (start: Effect.Effect<void, RunnerUnavailable> = Effect.void) => {
   const events: Array<string> = [];
   const layer = Layer.mock(RunnerLauncher, {
@@ -25,44 +25,44 @@ const setUp = (start: Effect.Effect<void, RunnerUnavailable> = Effect.void) => {
   return { events, provide: Effect.provide(layer) };
 };
 
-describe("the state of a runner", () => {
-  it.effect("keeps a process for a workspace, and ends it before it starts one elsewhere", () => {
-    const { events, provide } = setUp();
-    return Effect.gen(function* () {
-      const state = yield* makeRunnerState;
-      assert.isUndefined(state.process());
-      const first = yield* state.ensureProcess(prepared);
-      assert.strictEqual(yield* state.ensureProcess(prepared), first);
-      const second = yield* state.ensureProcess(elsewhere);
-      assert.strictEqual(state.process(), second);
-      assert.deepStrictEqual(events, [
-        `start ${prepared.prefix}`,
-        `end ${prepared.prefix}`,
-        "start /elsewhere",
-      ]);
-    }).pipe(Effect.scoped, provide);
-  });
-
+describe("RunnerState", () => {
   it.effect(
-    "explains an instance that was lost with a replaced process, and says so in a note",
+    "keeps the process of a workspace, and ends it before it starts one for another",
     () => {
-      const { provide } = setUp();
+      const { events, provide } = setUp();
       return Effect.gen(function* () {
         const state = yield* makeRunnerState;
-        const process = yield* state.ensureProcess(prepared);
-        process.instances.update({ instanceId: null }, { ...result, instance: instanceOf("a") });
-        assert.isTrue(state.hasInstance("a"));
-        yield* state.ensureProcess(elsewhere);
-        assert.isTrue(state.hasInstance("a"));
-        assert.include(state.consumeNote(), "the instance of the Python process before");
-        assert.isUndefined(state.consumeNote());
-        assert.strictEqual(state.consumeLossReason("a"), "the virtual environment was replaced");
-        assert.isFalse(state.hasInstance("a"));
+        assert.isUndefined(state.process());
+        const first = yield* state.ensureProcess(prepared);
+        assert.strictEqual(yield* state.ensureProcess(prepared), first);
+        const second = yield* state.ensureProcess(elsewhere);
+        assert.strictEqual(state.process(), second);
+        assert.deepStrictEqual(events, [
+          `start ${prepared.prefix}`,
+          `end ${prepared.prefix}`,
+          "start /elsewhere",
+        ]);
       }).pipe(Effect.scoped, provide);
     },
   );
 
-  it.effect("has no process when none could be started, nor when a start was interrupted", () =>
+  it.effect("explains the loss of an instance with a replaced process, once and in a note", () => {
+    const { provide } = setUp();
+    return Effect.gen(function* () {
+      const state = yield* makeRunnerState;
+      const process = yield* state.ensureProcess(prepared);
+      process.instances.update({ instanceId: null }, { ...result, instance: instanceOf("a") });
+      assert.isTrue(state.hasInstance("a"));
+      yield* state.ensureProcess(elsewhere);
+      assert.isTrue(state.hasInstance("a"));
+      assert.include(state.consumeNote(), "the instance of the previous Python process was lost");
+      assert.isUndefined(state.consumeNote());
+      assert.strictEqual(state.consumeLossReason("a"), "the virtual environment was replaced");
+      assert.isFalse(state.hasInstance("a"));
+    }).pipe(Effect.scoped, provide);
+  });
+
+  it.effect("has no process after a failed or interrupted start", () =>
     Effect.gen(function* () {
       const failing = setUp(Effect.fail(new RunnerUnavailable({ reason: "", output: "" })));
       yield* Effect.gen(function* () {
@@ -96,10 +96,10 @@ describe("the state of a runner", () => {
   });
 });
 
-describe("a process", () => {
-  it("has to invalidate its caches for a generation that is newer than all that it has seen", () => {
+describe("LiveProcess", () => {
+  it("refreshes its import caches only for a newer generation than all earlier ones", () => {
     const process = new LiveProcess(fakeSession(), 3);
-    const asked = [2, 3, 4, 4, 3, 6, 5].map((generation) => process.advanceTo(generation));
-    assert.deepStrictEqual(asked, [false, false, true, false, false, true, false]);
+    const refreshes = [2, 3, 4, 4, 3, 6, 5].map((generation) => process.advanceTo(generation));
+    assert.deepStrictEqual(refreshes, [false, false, true, false, false, true, false]);
   });
 });

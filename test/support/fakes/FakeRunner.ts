@@ -166,16 +166,16 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
   return { started, layer };
 };
 
-/** A workspace that is ready, and counts what is held against it. */
+/** A workspace that is ready, and records the reasons for its rebuilds. */
 export const fakeWorkspace = () => {
-  const evidence: Array<string> = [];
+  const rebuilds: Array<string> = [];
   const layer = Layer.succeed(
     Workspace,
     Workspace.of({
-      ready: Effect.sync(() => (evidence.length === 0 ? prepared : rebuilt)),
+      ready: Effect.sync(() => (rebuilds.length === 0 ? prepared : rebuilt)),
       rebuild: (reason) =>
         Effect.sync(() => {
-          evidence.push(reason);
+          rebuilds.push(reason);
           return rebuilt;
         }),
       listVenvs: Effect.succeed([prepared.venv]),
@@ -187,7 +187,7 @@ export const fakeWorkspace = () => {
     }),
   );
   const rebuilt = { ...prepared, python: "/rebuilt/bin/python" };
-  return { evidence, layer };
+  return { rebuilds, layer };
 };
 
 /** What else the execution services need: an environment, and somewhere to put temporary folders. */
