@@ -6,17 +6,16 @@ import { SystemPackages } from "./SystemPackages.ts";
 import { bothEnds } from "./ToolOutput.ts";
 import type { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
-/** The dependencies of a job. */
 export interface Dependencies {
   /** PEP 508 requirements. */
   readonly python: ReadonlyArray<string>;
   /** Names of Debian packages. */
   readonly system: ReadonlyArray<string>;
-  /** Install both kinds at the same time. */
+  /** Whether to install both kinds at the same time. */
   readonly accelerate: boolean;
 }
 
-/** The errors of build tools without a compiler. */
+/** Error messages of build tools without a compiler. */
 const NO_COMPILER =
   /(?:command|execute) '?(?:[\w.-]*-)?(?:gcc|g\+\+|cc|c\+\+)'? (?:failed: )?No such file|linker `cc` not found|No CMAKE_C(?:XX)?_COMPILER|Unknown compiler\(s\)|unable to execute '[\w.-]*(?:gcc|cc)'/i;
 
@@ -24,7 +23,7 @@ const NO_COMPILER =
 export class DependencyInstaller extends Context.Service<
   DependencyInstaller,
   {
-    /** Installs what is missing, and returns the workspace to run in: the given one if nothing was. */
+    /** Installs missing packages, and returns the workspace for the job: the given one if no package was missing. */
     readonly ensure: (
       needed: Dependencies,
       prepared: PreparedWorkspace,
@@ -37,7 +36,7 @@ export class DependencyInstaller extends Context.Service<
       const python = yield* PythonPackages;
       const system = yield* SystemPackages;
 
-      /** Some packages are compiled from source: a compiler is installed if it turns out to be missing. */
+      /** Installs a compiler and retries if a package must be compiled and there is no compiler. */
       const pythonWithCompiler = (
         requirements: ReadonlyArray<string>,
         prepared: PreparedWorkspace,
@@ -49,7 +48,7 @@ export class DependencyInstaller extends Context.Service<
               error.reason === "unbuildable" &&
               NO_COMPILER.test(bothEnds(error.output)),
             (error) =>
-              Effect.logInfo("A package has to be compiled: build-essential is installed").pipe(
+              Effect.logInfo("A package needs a compiler; installing build-essential").pipe(
                 Effect.andThen(Effect.mapError(system.ensure(["build-essential"]), () => error)),
                 Effect.andThen(python.ensure(requirements, prepared)),
               ),

@@ -11,7 +11,7 @@ import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWor
 import { Workspace } from "../workspace/Workspace.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
-import { isFull, ownDiskFallback } from "./pip/FullDisk.ts";
+import { isFull, containerDiskFallback } from "./pip/FullDisk.ts";
 import { installation } from "./pip/Installation.ts";
 import { Pip } from "./pip/Pip.ts";
 import { PythonInstallFailed } from "./pip/PythonInstallFailed.ts";
@@ -27,13 +27,13 @@ export type PythonPackagesError =
   | WorkspaceError;
 
 /**
- * Installs Python packages with uv. Packages are only added to the current virtual environment; a list that would
- * change or remove a package is installed into another one, so that nothing changes under a running job.
+ * Installs Python packages with uv. Packages are only added to the current venv. A list that would change or remove a
+ * package is installed into another venv, so that no package changes while a job uses it.
  */
 export class PythonPackages extends Context.Service<
   PythonPackages,
   {
-    /** Returns the workspace that satisfies the requirements: the given one if nothing had to be installed. */
+    /** Returns a workspace that satisfies the requirements: the given one if it already does. */
     readonly ensure: (
       requirements: ReadonlyArray<string>,
       prepared: PreparedWorkspace,
@@ -47,43 +47,43 @@ export class PythonPackages extends Context.Service<
       const lock = yield* BlockingLock;
       const timeout = yield* INSTALL_TIMEOUT.value;
       const satisfied = yield* satisfiedLists;
-      const { foresee, install } = yield* installation;
-      const installOnOwnDisk = yield* ownDiskFallback;
+      const { planEarly, install } = yield* installation;
+      const installOnContainerDisk = yield* containerDiskFallback;
       const { withPermit: oneAtATime } = Semaphore.makeUnsafe(1);
 
-      /** Installs under the lock of the workspace, unless nothing is missing or another job has installed it meanwhile. */
+      /** Installs with the install lock, unless no package is missing or another job installs them in the meantime. */
       const installLocked = Effect.fn("PythonPackages.install")(function* (
         requirements: ReadonlyArray<string>,
         cache: boolean,
       ) {
         const prepared = yield* workspace.ready;
-        const foreseen = yield* foresee(prepared, requirements, { cache });
-        if (Option.exists(foreseen, ({ plan }) => plan === "nothing")) {
+        const earlyPlan = yield* planEarly(prepared, requirements, { cache });
+        if (Option.exists(earlyPlan, ({ plan }) => plan === "nothing")) {
           return yield* satisfied.remember(requirements, prepared);
         }
-        const settled = Effect.flatMap(workspace.ready, (current) =>
+        const alreadySatisfied = Effect.flatMap(workspace.ready, (current) =>
           satisfied.workspaceFor(requirements, current),
         );
         const file = join(dirname(prepared.prefix), ".install.lock");
-        const acquired = yield* lock.acquireUnless(file, settled, timeout);
+        const acquired = yield* lock.acquireUnless(file, alreadySatisfied, timeout);
         if (acquired._tag === "NotNeeded") return acquired.value;
         const { descriptor } = acquired.lock;
-        const provided = yield* install(requirements, foreseen, { cache, descriptor });
+        const provided = yield* install(requirements, earlyPlan, { cache, descriptor });
         return yield* satisfied.remember(requirements, provided);
       }, Effect.scoped);
 
-      /** Where a disk is full: without the cache, then on the container's own disk. */
-      const installSomewhere = (
+      /** If the disk is full, retries without the cache, and then on the container's disk. */
+      const installWithFallbacks = (
         requirements: ReadonlyArray<string>,
       ): Effect.Effect<PreparedWorkspace, PythonPackagesError> =>
         installLocked(requirements, true).pipe(
           Effect.catchIf(isFull, ({ message }) =>
-            Effect.logWarning(`${message}\nIt is tried again without the cache.`).pipe(
+            Effect.logWarning(`${message}\nRetrying without the cache.`).pipe(
               Effect.andThen(installLocked(requirements, false)),
             ),
           ),
           Effect.catchIf(isFull, () =>
-            Effect.flatMap(installOnOwnDisk(requirements), (built) =>
+            Effect.flatMap(installOnContainerDisk(requirements), (built) =>
               satisfied.remember(requirements, built),
             ),
           ),
@@ -98,10 +98,10 @@ export class PythonPackages extends Context.Service<
         const known = yield* satisfied.workspaceFor(requirements, prepared);
         if (Option.isSome(known)) return known.value;
         return yield* oneAtATime(
-          Effect.timeoutOrElse(installSomewhere(requirements), {
+          Effect.timeoutOrElse(installWithFallbacks(requirements), {
             duration: timeout,
             orElse: () =>
-              Effect.fail(new PythonInstallFailed({ requirements, reason: "late", output: "" })),
+              Effect.fail(new PythonInstallFailed({ requirements, reason: "timeout", output: "" })),
           }),
         );
       });

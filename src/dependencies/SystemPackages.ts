@@ -6,13 +6,13 @@ import { type RequirementRejected, systemPackages } from "./Requirement.ts";
 import { Apt } from "./apt/Apt.ts";
 import { SystemInstallFailed } from "./apt/SystemInstallFailed.ts";
 
-/** The package and the version in `name:arch=version`. */
-const parts = (wanted: string): readonly [name: string, version: string | undefined] => {
+/** Splits `name:arch=version`. */
+const splitVersion = (wanted: string): readonly [name: string, version: string | undefined] => {
   const [name = wanted, version] = wanted.split("=");
   return [name, version];
 };
 
-/** The packages that dpkg has of these, with their versions. */
+/** The installed ones of these packages, with their versions. */
 const findInstalled = Effect.fnUntraced(function* (
   programs: Programs["Service"],
   names: ReadonlyArray<string>,
@@ -28,27 +28,27 @@ const findInstalled = Effect.fnUntraced(function* (
   return found;
 });
 
-/** The packages that are not installed, or not in the version that is wanted. */
+/** The packages that are not installed, or not in the requested version. */
 const findMissing = Effect.fnUntraced(function* (
   programs: Programs["Service"],
   wanted: ReadonlyArray<string>,
 ) {
   const found = yield* findInstalled(
     programs,
-    wanted.map((one) => parts(one)[0]),
+    wanted.map((one) => splitVersion(one)[0]),
   );
   return wanted.filter((one) => {
-    const [name, version] = parts(one);
-    const have = found.get(name);
-    return have === undefined || (version !== undefined && have !== version);
+    const [name, version] = splitVersion(one);
+    const installed = found.get(name);
+    return installed === undefined || (version !== undefined && installed !== version);
   });
 });
 
-/** Debian packages by apt, as root in a container. */
+/** Installs Debian packages with apt, as root in a container. */
 export class SystemPackages extends Context.Service<
   SystemPackages,
   {
-    /** Installs what is not there yet; what dpkg has costs one short look. Returns what was installed. */
+    /** Installs missing packages and returns them. dpkg is asked only once for each package. */
     readonly ensure: (
       names: ReadonlyArray<string>,
     ) => Effect.Effect<ReadonlyArray<string>, SystemInstallFailed | RequirementRejected>;
@@ -61,7 +61,7 @@ export class SystemPackages extends Context.Service<
       const apt = yield* Apt;
       const timeout = yield* INSTALL_TIMEOUT.value;
       const layerScope = yield* Effect.scope;
-      /** Packages found or installed so far: those of a container are not removed. One install at a time changes it. */
+      /** Packages that are known to be installed. Containers do not remove packages, and installs run one at a time. */
       const known = yield* SynchronizedRef.make<ReadonlySet<string>>(new Set());
 
       const install = (names: ReadonlyArray<string>) =>
@@ -79,7 +79,7 @@ export class SystemPackages extends Context.Service<
         const before = yield* SynchronizedRef.get(known);
         const unknown = wanted.filter((name) => !before.has(name));
         if (unknown.length === 0) return [];
-        // A job that is cancelled must not leave packages half unpacked, so dpkg is not interrupted.
+        // In the layer's scope: interrupting dpkg when a job is cancelled could leave a package half installed.
         const fiber = yield* Effect.forkIn(install(unknown), layerScope);
         return yield* Effect.timeoutOrElse(Fiber.join(fiber), {
           duration: timeout,
@@ -88,7 +88,7 @@ export class SystemPackages extends Context.Service<
               new SystemInstallFailed({
                 packages: unknown,
                 reason:
-                  "it takes longer than WORKER_INSTALL_TIMEOUT allows. It goes on, and a later job may find them",
+                  "it takes longer than WORKER_INSTALL_TIMEOUT allows. The install continues in the background, and later jobs can use the packages when it ends",
                 output: "",
               }),
             ),

@@ -1,17 +1,17 @@
-/** The most of each end of a tool's output that is examined, in characters. */
-const MAX_EXAMINED = 64 * 1024;
+/** The part of each end of a tool's output in which errors are searched, in characters. */
+const MAX_SEARCHED = 64 * 1024;
 
-/** The most of a tool's output that an error shows, in characters; it is copied into logs and answers. */
+/** The maximum length of a tool's output in an error, in characters. Errors are copied into logs and responses. */
 const MAX_SHOWN = 8 * 1024;
 
-/** The longest list of names in a message, in characters. */
+/** The maximum length of a list of names in a message, in characters. */
 const MAX_NAMES = 2 * 1024;
 
-/** The beginning and the end of an output, where tools report errors; a build may print any amount in between. */
+/** The beginning and the end of an output, where tools report errors; a build can print any amount between them. */
 export const bothEnds = (output: string): string =>
-  output.length <= 2 * MAX_EXAMINED
+  output.length <= 2 * MAX_SEARCHED
     ? output
-    : `${output.slice(0, MAX_EXAMINED)}\n${output.slice(-MAX_EXAMINED)}`;
+    : `${output.slice(0, MAX_SEARCHED)}\n${output.slice(-MAX_SEARCHED)}`;
 
 /** The last lines of a tool's output, at most MAX_SHOWN characters. */
 export const lastLines = (output: string, count: number): string => {
@@ -20,15 +20,15 @@ export const lastLines = (output: string, count: number): string => {
   return lines.length > MAX_SHOWN ? `…${lines.slice(-MAX_SHOWN)}` : lines;
 };
 
-/** A list of names, with the number of those that do not fit. */
+/** A list of names within a limit, with the number of omitted names. */
 export const namesOf = (names: ReadonlyArray<string>): string => {
-  let room = MAX_NAMES;
-  const fitting = names.findIndex((name) => {
-    room -= name.length + 2;
-    return room < 0;
+  let available = MAX_NAMES;
+  const firstOmitted = names.findIndex((name) => {
+    available -= name.length + 2;
+    return available < 0;
   });
-  if (fitting === -1) return names.join(", ");
-  const shown = names.slice(0, Math.max(fitting, 1));
-  const left = names.length - shown.length;
-  return left === 0 ? shown.join(", ") : `${shown.join(", ")} and ${left} more`;
+  if (firstOmitted === -1) return names.join(", ");
+  const shown = names.slice(0, Math.max(firstOmitted, 1));
+  const omitted = names.length - shown.length;
+  return omitted === 0 ? shown.join(", ") : `${shown.join(", ")} and ${omitted} more`;
 };

@@ -6,24 +6,25 @@ import {
   type SerializationFormat,
 } from "../domain/FunctionRequest.ts";
 
-const LARGE = 1024 * 1024;
+/** Between arguments that are larger, other fibers run. */
+const LARGE_BYTES = 1024 * 1024;
 
-/** A character that base64 does not have, except for its padding. */
-const FOREIGN = /[^\w+/-]/;
+/** A character that base64 does not contain, except its padding. */
+const NOT_BASE64 = /[^\w+/-]/;
 
-/** Node reads other texts too. The first foreign character decides: to match all of 30 MB takes four times as long. */
+/** Node also decodes invalid base64. A search for the first invalid character is four times as fast as a full match. */
 const isBase64 = (text: string): boolean => {
-  const end = text.search(FOREIGN);
+  const end = text.search(NOT_BASE64);
   return end === -1 || /^={1,2}$/.test(text.slice(end));
 };
 
-/** The number of bytes that a base64 text of this length stands for. */
+/** The number of bytes that a base64 text decodes to. */
 const decodedLength = (text: string): number => {
   const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
   return Math.floor(((text.length - padding) * 3) / 4);
 };
 
-const payload = (
+const encodeArgument = (
   format: SerializationFormat,
   field: string,
   value: unknown,
@@ -31,7 +32,7 @@ const payload = (
   if (format === "json") return Effect.succeed(Buffer.from(JSON.stringify(value)));
   if (typeof value === "string" && isBase64(value)) {
     const bytes = Buffer.from(value, "base64");
-    // Node passes over what is not base64, so something is wrong where bytes are missing.
+    // Node ignores invalid characters, so fewer bytes mean that the text is invalid.
     if (bytes.byteLength > 0 && bytes.byteLength === decodedLength(value)) {
       return Effect.succeed(bytes);
     }
@@ -40,14 +41,14 @@ const payload = (
     new RequestInvalid({
       field,
       expected:
-        'expected base64 of a cloudpickle; plain values go with serialization_format "json"',
+        'expected base64 of a cloudpickle. For plain values set serialization_format to "json"',
     }),
   );
 };
 
 /**
- * The arguments of a request as the bytes that the runner unpickles (or reads as JSON), in its order: positional
- * and keyword arguments, then the constructor's.
+ * The arguments of a request as pickles or JSON texts, in the order of `CallMeta`: positional and keyword arguments,
+ * then those of the constructor.
  */
 export const payloads = (
   request: FunctionRequest,
@@ -65,9 +66,8 @@ export const payloads = (
     }
   }
   return Effect.forEach(all, ([field, value]) =>
-    Effect.tap(payload(request.format, field, value), ({ byteLength }) =>
-      // Yields to other fibers between large ones.
-      byteLength > LARGE ? Effect.yieldNow : Effect.void,
+    Effect.tap(encodeArgument(request.format, field, value), ({ byteLength }) =>
+      byteLength > LARGE_BYTES ? Effect.yieldNow : Effect.void,
     ),
   );
 };

@@ -7,13 +7,13 @@ import { base64Capacity } from "../domain/EncodedValue.ts";
 import type { FunctionRequest, SerializationFormat } from "../domain/FunctionRequest.ts";
 import type { CallMeta } from "../runner/RunnerProtocol.ts";
 
-/** The most bytes that Python may send for a value, given its largest size in a document. */
+/** The maximum size of a value as Python sends it, if its encoding in a document may have this many bytes. */
 const capacity = (format: SerializationFormat, bytes: number): number => {
-  const room = Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
-  return format === "json" ? room : base64Capacity(room);
+  const available = Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
+  return format === "json" ? available : base64Capacity(available);
 };
 
-/** What only calls of methods have; empty for functions. */
+/** The fields for calls of methods; empty for functions. */
 const ofClass = (request: FunctionRequest) =>
   request.kind === "function"
     ? {
@@ -31,7 +31,7 @@ const ofClass = (request: FunctionRequest) =>
         createNewInstance: request.createNewInstance,
       };
 
-/** The meta of the call for a request; with a limit for the items of a generator if they are wanted. */
+/** The metadata of the call for a request. `wantsItems` also requests the items of a generator as chunks. */
 export const callMetaOf = (
   request: FunctionRequest,
   limit: ResponseLimit,

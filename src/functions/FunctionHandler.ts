@@ -7,11 +7,11 @@ import { RemoteExecutor } from "./RemoteExecutor.ts";
 
 /** Runs the function that a job's input describes. */
 export const functionHandler = Effect.fnUntraced(function* ({ input }: Job) {
-  // Nobody could have meant to ask for nothing, but the service drops an empty input.
+  // RunPod removes an empty input from the job.
   if (input === undefined || input === null) {
     return EncodedResponse.of(
       failure(
-        "The job has no input: RunPod drops an empty one. Send the request of a function or a class under `input`, as tetra-rp and Flash do.",
+        "The job has no input: RunPod drops an empty one. Send a function or class request under `input`, as tetra-rp and Flash do.",
       ),
     );
   }

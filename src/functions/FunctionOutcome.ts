@@ -5,13 +5,13 @@ import * as FunctionResponse from "../domain/FunctionResponse.ts";
 import type { CallError } from "../runner/RunnerProtocol.ts";
 import type { CallOutcome } from "../runner/call/Call.ts";
 
-/** The limit of a response, and the function that masks and shortens an error message. */
+/** The limit for a response, and the function that masks and cuts its error message. */
 export interface ResponseRules {
   readonly limit: ResponseLimit;
-  readonly shown: (text: string) => string;
+  readonly formatError: (error: string) => string;
 }
 
-/** The message first, since logs and consoles show one line of it; the traceback after that. */
+/** The message comes before the traceback, since logs and consoles display only the first line. */
 const errorText = ({ kind, type, message, traceback }: CallError): string => {
   const first = kind === "exception" ? (message === "" ? type : `${type}: ${message}`) : message;
   return traceback === "" ? first : `${first}\n\n${traceback}`;
@@ -26,8 +26,8 @@ const errorOf = (
   if (error?.kind === "size") {
     const size =
       format === "json"
-        ? `as JSON it is ${error.message}`
-        : `pickled it is ${error.message}, and a third more as base64`;
+        ? `its JSON is ${error.message}`
+        : `its pickle is ${error.message}, and a third more as base64`;
     return tooLarge(size, limit);
   }
   if (error !== null) return errorText(error);
@@ -45,20 +45,20 @@ const fieldsOf = ({
   return { stdout: output, instance_id: id, instance_info: info };
 };
 
-/** The response for a call that came to its end in Python. The encoded value goes into it as it is. */
+/** The response for a call that ended in Python. It contains the encoded value without copying it. */
 export const responseOf = (
   format: SerializationFormat,
   outcome: CallOutcome,
-  { limit, shown }: ResponseRules,
+  { limit, formatError }: ResponseRules,
 ): EncodedResponse => {
   const fields = fieldsOf(outcome);
   const error = errorOf(format, outcome, limit);
   return error === undefined
     ? EncodedResponse.within(limit, FunctionResponse.success(fields), outcome.value)
-    : EncodedResponse.within(limit, FunctionResponse.failure(shown(error), fields));
+    : EncodedResponse.within(limit, FunctionResponse.failure(formatError(error), fields));
 };
 
-/** The response for a request that failed before or while its code ran, with what the code had written. */
+/** The response for a request that failed before or while its code ran, with the output of the code. */
 export const responseOfFailure = (
   limit: ResponseLimit,
   error: string,
@@ -69,6 +69,6 @@ export const responseOfFailure = (
     FunctionResponse.failure(error, output === undefined ? {} : { stdout: output }),
   );
 
-/** One item of a generator, if it can be streamed. */
+/** The response with one item of a generator; undefined if the item is too large or invalid. */
 export const itemOf = (value: EncodedValue | undefined): EncodedResponse | undefined =>
   value === undefined || value.problem !== undefined ? undefined : EncodedResponse.chunk(value);

@@ -1,10 +1,10 @@
 import type { JobEnd } from "../domain/JobEvents.ts";
 import type { CallFailed, CallOutcome } from "../runner/call/Call.ts";
 
-/** How errors of CUDA and of the libraries on it begin or name themselves. */
+/** Matches error messages of CUDA and its libraries. */
 const CUDA_FAILURE = /\bcuda|cublas|cudnn|cufft|cusolver|cusparse|\bnccl\b|\bnvml\b/i;
 
-/** How much of the end of a crashed process's output is searched for that. */
+/** The part of a crashed process's last output in which such messages are searched. */
 const SEARCHED_CHARACTERS = 2000;
 
 /** What a completed call indicates about the machine. */

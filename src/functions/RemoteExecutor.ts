@@ -16,7 +16,7 @@ import { callMetaOf } from "./FunctionCall.ts";
 import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
 import { endOf, endOfFailure } from "./JobEnds.ts";
 
-/** The longest error with its traceback: more than Python sends. */
+/** The maximum length of an error with its traceback. Python sends less. */
 const MAX_ERROR_CHARACTERS = 128 * 1024;
 
 const RESULT_LIMIT = Setting.integer({
@@ -27,13 +27,13 @@ const RESULT_LIMIT = Setting.integer({
   fallback: 20 * 1024 * 1024,
 });
 
-/** The limit for responses that are not sent: their JSON must fit into a string of V8 (512 MiB). */
+/** The limit for responses that are not sent to RunPod: their JSON must fit into a V8 string (512 MiB). */
 const LOCAL_LIMIT: ResponseLimit = {
   bytes: 384 * 1024 * 1024,
-  source: "an answer can be",
+  source: "a response can have",
 };
 
-/** Returns the workspace for a request, with all that it needs. */
+/** Returns a workspace with the dependencies of a request. */
 const prepare = Effect.fnUntraced(function* (
   request: FunctionRequest,
   workspace: Workspace["Service"],
@@ -53,8 +53,8 @@ const prepare = Effect.fnUntraced(function* (
   return yield* dependencies.ensure(needed, prepared);
 });
 
-/** Runs a call, and reports how it ended. */
-const run = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call: Call) {
+/** Runs a call and reports how it ended. */
+const runCall = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call: Call) {
   const { notify } = yield* JobListener;
   notify({ _tag: "StageStarted", stage: "running" });
   const outcome = yield* Effect.tapError(runner.call(call), (error) =>
@@ -65,13 +65,13 @@ const run = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call: Ca
   return outcome;
 });
 
-/** Runs the function or method of a request. This is the only place where an error becomes a response. */
+/** Runs the function or method of a request. Only this service converts errors to responses. */
 export class RemoteExecutor extends Context.Service<
   RemoteExecutor,
   {
-    /** Returns the `output` for the `input` of a job. Interrupting it stops the code. */
+    /** Returns the `output` for the `input` of a job. An interruption stops the code. */
     readonly execute: (input: unknown) => Effect.Effect<FunctionResponse>;
-    /** The same within the limit of responses, encoded as it is sent in one. */
+    /** The same, encoded and within WORKER_RESULT_LIMIT. */
     readonly executeEncoded: (input: unknown) => Effect.Effect<EncodedResponse>;
   }
 >()("worker-tetra/functions/RemoteExecutor") {
@@ -82,18 +82,19 @@ export class RemoteExecutor extends Context.Service<
       const dependencies = yield* DependencyInstaller;
       const runner = yield* RunnerPool;
       const { mask } = yield* Environment;
-      const shown = (error: string) => excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
+      const formatError = (error: string) =>
+        excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
       const responseLimit: ResponseLimit = {
         bytes: yield* RESULT_LIMIT.value,
         source: "WORKER_RESULT_LIMIT allows",
       };
 
-      const carryOut = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
+      const runRequest = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
         const { notify, wantsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
         const prepared = yield* prepare(request, workspace, dependencies);
-        const outcome = yield* run(runner, {
+        const outcome = yield* runCall(runner, {
           meta: callMetaOf(request, rules.limit, wantsValues),
           blobs,
           workspace: prepared,
@@ -105,18 +106,18 @@ export class RemoteExecutor extends Context.Service<
       });
 
       const respond = (input: unknown, limit: ResponseLimit) => {
-        const rules = { limit, shown };
-        return carryOut(input, rules).pipe(
+        const rules = { limit, formatError };
+        return runRequest(input, rules).pipe(
           Effect.catch((error) => {
-            // What other tools wrote is part of their error's message.
+            // Other errors contain the output of tools in their message.
             const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
             const output = hasOutput ? error.output : undefined;
-            return Effect.succeed(responseOfFailure(limit, shown(error.message), output));
+            return Effect.succeed(responseOfFailure(limit, formatError(error.message), output));
           }),
           Effect.catchDefect((defect) => {
-            const message = `Internal error of the worker, not of your code: ${shown(String(defect))}. See the worker's log for details.`;
+            const message = `Internal error of the worker, not of your code: ${formatError(String(defect))}. See the worker's log for details.`;
             return Effect.as(
-              Effect.logError("A defect of the worker itself", defect),
+              Effect.logError("Internal error while running a job", defect),
               responseOfFailure(limit, message),
             );
           }),
@@ -124,7 +125,8 @@ export class RemoteExecutor extends Context.Service<
       };
 
       return RemoteExecutor.of({
-        execute: (input) => Effect.map(respond(input, LOCAL_LIMIT), (sent) => sent.toResponse()),
+        execute: (input) =>
+          Effect.map(respond(input, LOCAL_LIMIT), (response) => response.toResponse()),
         executeEncoded: (input) => respond(input, responseLimit),
       });
     }),

@@ -42,10 +42,10 @@ const unbuildable = (output: string) =>
   new PythonInstallFailed({ requirements: ["numpy"], reason: "unbuildable", output });
 
 describe("DependencyInstaller", () => {
-  it.effect("installs both kinds at the same time when it may", () =>
+  it.effect("installs both kinds at the same time with accelerate_downloads", () =>
     Effect.gen(function* () {
       const [one, other] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()];
-      // Each waits for the other to have begun.
+      // Each install waits until the other one has started.
       const added = yield* ensure({ ...both, accelerate: true }).pipe(
         setUp(
           () =>
@@ -64,7 +64,7 @@ describe("DependencyInstaller", () => {
     }),
   );
 
-  it.effect("installs system packages first when it may not", () =>
+  it.effect("installs system packages first without accelerate_downloads", () =>
     Effect.gen(function* () {
       const order: Array<string> = [];
       yield* ensure({ ...both, accelerate: false }).pipe(
@@ -81,11 +81,11 @@ describe("DependencyInstaller", () => {
     }),
   );
 
-  it.effect("does nothing for a job that needs nothing", () =>
+  it.effect("does nothing for a job without dependencies", () =>
     ensure({ python: [], system: [], accelerate: true }).pipe(
       setUp(
-        (list) => (list.length === 0 ? Effect.succeed(false) : Effect.die("asked")),
-        () => Effect.die("asked"),
+        (list) => (list.length === 0 ? Effect.succeed(false) : Effect.die("unexpected install")),
+        () => Effect.die("unexpected install"),
       ),
       Effect.map((added) => assert.isFalse(added)),
     ),
@@ -97,39 +97,42 @@ describe("DependencyInstaller", () => {
     "unable to execute 'gcc': No such file or directory",
     "error: linker `cc` not found",
     "CMake Error: No CMAKE_CXX_COMPILER could be found.",
-  ])("brings a compiler when a package says %j, and tries once more", (words) =>
+  ])("installs a compiler and retries once after %j", (output) =>
     Effect.gen(function* () {
-      const asked: Array<ReadonlyArray<string>> = [];
+      const installed: Array<ReadonlyArray<string>> = [];
       let tries = 0;
       const added = yield* ensure({ python: ["numpy"], system: [], accelerate: true }).pipe(
         setUp(
           () => {
             tries += 1;
-            return tries === 1 ? Effect.fail(unbuildable(words)) : Effect.succeed(true);
+            return tries === 1 ? Effect.fail(unbuildable(output)) : Effect.succeed(true);
           },
-          (names) => Effect.sync(() => asked.push(names)).pipe(Effect.as([])),
+          (names) => Effect.sync(() => installed.push(names)).pipe(Effect.as([])),
         ),
       );
       assert.isTrue(added);
-      assert.deepStrictEqual(asked.at(-1), ["build-essential"]);
+      assert.deepStrictEqual(installed.at(-1), ["build-essential"]);
     }),
   );
 
-  it.effect("does not try again for another reason, nor without end", () =>
+  it.effect("does not retry after other errors, nor more than once", () =>
     Effect.gen(function* () {
       let tries = 0;
-      const failing = (words: string) =>
+      const failing = (output: string) =>
         ensure({ python: ["numpy"], system: [], accelerate: true }).pipe(
           setUp(
             () => {
               tries += 1;
-              return Effect.fail(unbuildable(words));
+              return Effect.fail(unbuildable(output));
             },
             () => Effect.succeed([]),
           ),
           Effect.flip,
         );
-      assert.include((yield* failing("error: invalid pyproject.toml")).message, "has to be built");
+      assert.include(
+        (yield* failing("error: invalid pyproject.toml")).message,
+        "building it from source failed",
+      );
       assert.strictEqual(tries, 1);
       yield* failing("error: command 'gcc' failed: No such file or directory");
       assert.strictEqual(tries, 3);

@@ -5,7 +5,7 @@ import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFai
 import { ProgramFailed } from "../../src/platform/Programs.ts";
 import { ATTACKS } from "../support/values/Attacks.ts";
 
-/** The most characters that are kept of a program's two streams. */
+/** The maximum length of a program's captured output. */
 const LENGTH = 128 * 1024;
 
 const milliseconds = (work: () => unknown): number => {
@@ -14,8 +14,8 @@ const milliseconds = (work: () => unknown): number => {
   return (process.cpuUsage().user - user) / 1000;
 };
 
-describe("finding out why an install failed", () => {
-  it.each(Object.entries(ATTACKS))("takes milliseconds when it wrote nothing but %s", (_, unit) => {
+describe("deriving the reason of a failed install", () => {
+  it.each(Object.entries(ATTACKS))("takes less than 100 ms for an output of only %s", (_, unit) => {
     const output = unit.repeat(LENGTH / unit.length);
     const failure = new ProgramFailed({ command: "apt-get", args: [], exitCode: 1, output });
     const work = () => [

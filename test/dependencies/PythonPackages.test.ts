@@ -20,15 +20,15 @@ const FULL: Outcome = {
   output: "failed to write: No space left on device (os error 28)",
 };
 
-/** uv with an index that has every version of every package but `unknown`. */
+/** A fake uv with an index that has every version of every package except `unknown`. */
 const uvOf = (line: string, memory: MemoryFileSystem): Outcome | undefined => {
-  const words = line.split(" ");
+  const args = line.split(" ");
   if (!line.startsWith("uv pip install")) return undefined;
-  const python = words[words.indexOf("--python") + 1] ?? "";
+  const python = args[args.indexOf("--python") + 1] ?? "";
   const folder = `${python.slice(0, -"/bin/python".length)}/lib/python3.12/site-packages`;
-  const isDryRun = words.includes("--dry-run");
+  const isDryRun = args.includes("--dry-run");
   const actions: Array<string> = [];
-  for (const requirement of words.slice(words.indexOf("--") + 1)) {
+  for (const requirement of args.slice(args.indexOf("--") + 1)) {
     const [name = "", version = "9"] = requirement.split(/[=>]=/);
     if (name === "unknown") return NOT_FOUND;
     const records = memory.paths(new RegExp(`^${folder}/${name}-[^/]*\\.dist-info$`));
@@ -54,15 +54,15 @@ const setUp = (options: MachineOptions = {}) => {
       .filter((list) => !list.startsWith("cloudpickle"));
   return {
     ...machine,
-    /** What uv was asked to install, for real. */
+    /** The lists that uv installed, without dry runs and new venvs. */
     installs,
-    /** What came with new environments. */
+    /** The requirements of new venvs. */
     built: () =>
       machine.lines
         .filter((line) => line.includes(" -- cloudpickle"))
         .map((line) => line.split(" ").slice(line.split(" ").indexOf("--") + 3)),
     dryRuns: () => machine.lines.filter((line) => line.includes("--dry-run")).length,
-    /** A worker of its own process. */
+    /** Starts another worker. */
     start: Effect.fnUntraced(function* (pip: Layer.Layer<Pip> | undefined = undefined) {
       const worker = yield* machine.worker();
       const context = yield* Layer.build(
@@ -77,10 +77,10 @@ const setUp = (options: MachineOptions = {}) => {
       return {
         ...worker,
         packages,
-        /** How often the packages of the workspace have changed after the first time that it was ready. */
-        seen: (list: ReadonlyArray<string>) =>
+        /** Installs a list, and returns how often the packages of the workspace have changed. */
+        changesAfter: (list: ReadonlyArray<string>) =>
           Effect.map(satisfy(list), ({ generation }) => generation - 1),
-        /** Whether packages were added to an environment. */
+        /** Installs a list, and returns whether packages were added to an existing venv. */
         ensure: (list: ReadonlyArray<string>) =>
           Effect.suspend(() => {
             const before = installs().length;
@@ -94,7 +94,7 @@ const setUp = (options: MachineOptions = {}) => {
 const MARKER = ".worker-tetra-installing";
 
 describe("PythonPackages", () => {
-  it.effect("looks once at what is satisfied, and after that starts nothing", () => {
+  it.effect("runs no program for a list that it knows to be satisfied", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start();
@@ -109,24 +109,24 @@ describe("PythonPackages", () => {
   });
 
   it.effect(
-    "counts an install, and packages that another worker installed, but not those that it knows",
+    "returns a new generation after its own or another worker's install, but not for a known list",
     () => {
       const machine = setUp();
       return Effect.gen(function* () {
         const [one, other] = [yield* machine.start(), yield* machine.start()];
-        assert.strictEqual(yield* one.seen([]), 0);
-        assert.strictEqual(yield* one.seen(["six==1"]), 1);
-        assert.strictEqual(yield* one.seen(["six==1"]), 1);
-        assert.strictEqual(yield* one.seen([]), 1);
-        assert.strictEqual(yield* other.seen([]), 0);
-        assert.strictEqual(yield* other.seen(["six==1"]), 1);
-        assert.strictEqual(yield* other.seen(["six==1"]), 1);
+        assert.strictEqual(yield* one.changesAfter([]), 0);
+        assert.strictEqual(yield* one.changesAfter(["six==1"]), 1);
+        assert.strictEqual(yield* one.changesAfter(["six==1"]), 1);
+        assert.strictEqual(yield* one.changesAfter([]), 1);
+        assert.strictEqual(yield* other.changesAfter([]), 0);
+        assert.strictEqual(yield* other.changesAfter(["six==1"]), 1);
+        assert.strictEqual(yield* other.changesAfter(["six==1"]), 1);
       }).pipe(Effect.scoped, machine.provide);
     },
   );
 
   it.effect(
-    "returns the generation of an install that came after the workspace was looked up",
+    "returns the generation of an install that happened after the workspace was read",
     () => {
       const machine = setUp();
       return Effect.gen(function* () {
@@ -140,11 +140,11 @@ describe("PythonPackages", () => {
     },
   );
 
-  it.effect("remembers a limited number of lists of requirements, the newest ones", () => {
+  it.effect("remembers only the newest 64 lists of requirements", () => {
     const machine = setUp();
     return Effect.gen(function* () {
-      const { seen } = yield* machine.start();
-      const list = (number: number) => seen([`p${number}==1`]);
+      const { changesAfter } = yield* machine.start();
+      const list = (number: number) => changesAfter([`p${number}==1`]);
       for (let number = 0; number <= 64; number += 1) yield* list(number);
       assert.strictEqual(yield* list(64), 65);
       assert.strictEqual(yield* list(1), 65);
@@ -152,7 +152,7 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("looks again when somebody else changed the environment", () => {
+  it.effect("checks a known list again after another worker changed the venv", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
@@ -164,39 +164,36 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect(
-    "marks an environment while it is being changed, and keeps the list of what was asked",
-    () => {
-      let marked = false;
-      const machine = setUp({
-        programs: (line, memory) => {
-          if (line.endsWith("-- six==1") && !line.includes("--dry-run")) {
-            marked = memory.paths(new RegExp(MARKER)).length === 1;
-          }
-          return undefined;
-        },
-      });
-      return Effect.gen(function* () {
-        const { ensure, ready, venvs } = yield* machine.start();
-        yield* ensure(["six==1"]);
-        assert.isTrue(marked);
-        assert.isEmpty(machine.memory.paths(new RegExp(MARKER)));
-        assert.deepStrictEqual(yield* venvs.requirements((yield* ready).venv), ["six==1"]);
-      }).pipe(Effect.scoped, machine.provide);
-    },
-  );
+  it.effect("marks a venv during an install, and records its requirements", () => {
+    let marked = false;
+    const machine = setUp({
+      programs: (line, memory) => {
+        if (line.endsWith("-- six==1") && !line.includes("--dry-run")) {
+          marked = memory.paths(new RegExp(MARKER)).length === 1;
+        }
+        return undefined;
+      },
+    });
+    return Effect.gen(function* () {
+      const { ensure, ready, venvs } = yield* machine.start();
+      yield* ensure(["six==1"]);
+      assert.isTrue(marked);
+      assert.isEmpty(machine.memory.paths(new RegExp(MARKER)));
+      assert.deepStrictEqual(yield* venvs.requirements((yield* ready).venv), ["six==1"]);
+    }).pipe(Effect.scoped, machine.provide);
+  });
 
-  it.effect("installs once what jobs of two workers ask for at the same time", () => {
+  it.effect("installs a list once when jobs of two workers need it at the same time", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const [one, other] = [yield* machine.start(), yield* machine.start()];
-      const asked = [one.ensure(["six==1"]), one.ensure(["six==1"]), other.ensure(["six==1"])];
-      yield* advanceUntilDone(Effect.all(asked, { concurrency: "unbounded" }));
+      const installs = [one.ensure(["six==1"]), one.ensure(["six==1"]), other.ensure(["six==1"])];
+      yield* advanceUntilDone(Effect.all(installs, { concurrency: "unbounded" }));
       assert.deepStrictEqual(machine.installs(), ["six==1"]);
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("puts what would change a package into another environment, each only once", () => {
+  it.effect("builds one venv for each of two conflicting lists, and switches between them", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
@@ -220,7 +217,7 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("takes another environment that has room for it before it builds one", () => {
+  it.effect("adds packages to another existing venv rather than building a new one", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
@@ -233,7 +230,7 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("builds anew what a killed install has left, with all that was in it", () => {
+  it.effect("rebuilds a venv after an interrupted install, with all of its requirements", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const one = yield* machine.start();
@@ -244,16 +241,16 @@ describe("PythonPackages", () => {
       yield* other.ensure(["abc==1"]);
       assert.notStrictEqual((yield* other.ready).prefix, prefix);
       assert.deepStrictEqual(machine.built().at(-1), ["six==1", "abc==1"]);
-      assert.include(machine.warnings().join("\n"), "cut off");
+      assert.include(machine.warnings().join("\n"), "was interrupted");
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("never goes back to an environment that turned out to be broken", () => {
+  it.effect("does not switch back to a broken venv", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure, ready, rebuild } = yield* machine.start();
       yield* ensure(["six==1"]);
-      // Somebody else runs from it, so that it stays.
+      // Another worker uses the venv, so that it is not deleted.
       yield* (yield* machine.start()).ready;
       const { prefix } = yield* rebuild("it does not start");
       yield* ensure(["six==1"]);
@@ -261,7 +258,7 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("leaves an environment in use that a failed install has not touched", () => {
+  it.effect("keeps using a venv that a failed install did not change", () => {
     let broken = true;
     const machine = setUp({
       programs: (line) =>
@@ -273,14 +270,17 @@ describe("PythonPackages", () => {
       const { ensure, ready } = yield* machine.start();
       const { prefix } = yield* ready;
       const error = yield* Effect.flip(ensure(["six==1"]));
-      assert.include(error.message, "six==1 could not be installed: it has to be built here");
+      assert.include(
+        error.message,
+        "six==1 could not be installed: building it from source failed",
+      );
       broken = false;
       assert.isTrue(yield* ensure(["six==1"]));
       assert.strictEqual((yield* ready).prefix, prefix);
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("asks the network for what is not in the cache", () => {
+  it.effect("downloads packages that are not in the cache", () => {
     const machine = setUp({
       programs: (line) =>
         line.includes("--offline")
@@ -294,12 +294,12 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("does not trust an environment that a failed install has touched", () => {
+  it.effect("replaces a venv that a failed install changed", () => {
     let broken = true;
     const machine = setUp({
       programs: (line, memory) => {
         if (!broken || !line.endsWith("--offline -- six==1")) return undefined;
-        // Killed half-way: asked again, uv would be content with what is there.
+        // Killed during the install: a second uv would accept the incomplete package.
         uvOf(line, memory);
         return { exitCode: 137, output: "" };
       },
@@ -314,18 +314,18 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("says what is unknown at once, and builds nothing for it", () => {
+  it.effect("reports an unknown package without building a venv", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start();
       const error = yield* Effect.flip(ensure(["unknown==1"]));
-      assert.include(error.message, "unknown==1 could not be installed: no index has it");
+      assert.include(error.message, "unknown==1 could not be installed: no package index has it");
       assert.include(error.message, "was not found in the package registry");
       assert.strictEqual(machine.builds(), 1);
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("tries without the cache when there is no space", () => {
+  it.effect("retries without the cache when the disk is full", () => {
     const machine = setUp({
       programs: (line) => (line.includes("--offline") ? FULL : undefined),
     });
@@ -337,7 +337,7 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("goes to the container's own disk when the volume stays full, and says so", () => {
+  it.effect("installs on the container's disk and logs a warning when the volume is full", () => {
     const machine = setUp({
       programs: (line) =>
         line.includes("/runpod-volume/") &&
@@ -350,12 +350,12 @@ describe("PythonPackages", () => {
       const { ensure, ready } = yield* machine.start();
       yield* ensure(["six==1"]);
       assert.isTrue((yield* ready).prefix.startsWith("/own/"));
-      assert.include(machine.warnings().join("\n"), "container's own disk");
+      assert.include(machine.warnings().join("\n"), "container's disk");
       assert.isFalse(yield* ensure(["six==1"]));
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("tells how full everything is when there is no space anywhere", () => {
+  it.effect("reports the disk usage when all disks are full", () => {
     const machine = setUp({
       programs: (line) => {
         if (line.startsWith("du ")) return "2000000\tfolder";
@@ -371,7 +371,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect(
-    "keeps no job waiting for an install of another one unless it needs packages too",
+    "does not block jobs with satisfied requirements during an install of another job",
     () => {
       const machine = setUp();
       return Effect.gen(function* () {
@@ -395,7 +395,7 @@ describe("PythonPackages", () => {
     },
   );
 
-  it.effect("gives up after the time that is allowed", () => {
+  it.effect("fails after WORKER_INSTALL_TIMEOUT", () => {
     const machine = setUp();
     const slow = Layer.succeed(
       Pip,
@@ -405,12 +405,12 @@ describe("PythonPackages", () => {
       const { ensure } = yield* machine.start(slow);
       const error = yield* advanceUntilDone(Effect.flip(ensure(["six==1"])));
       assert.include(error.message, "WORKER_INSTALL_TIMEOUT");
-      // Nothing was changed, so nothing is in doubt.
+      // No package was changed, so the venv is not marked.
       assert.isEmpty(machine.memory.paths(new RegExp(MARKER)));
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("never shows credentials", () => {
+  it.effect("does not show credentials in errors and logs", () => {
     const address = "six @ git+https://user:verysecrettoken1234@host/six.git";
     const machine = setUp({
       programs: (line) =>
@@ -427,15 +427,15 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("finds in another environment what came with the image and was replaced here", () => {
+  it.effect("tries another venv for packages of the image that were replaced in this one", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { ensure, ready, venvs } = yield* machine.start();
       const { venv } = yield* ready;
       machine.memory.plant({ [`${venv.prefix}/image-packages/0`]: null });
       const error = yield* Effect.flip(ensure(["unknown==1"]));
-      // Not even a new one has it: it was tried, and the answer is the same.
-      assert.include(error.message, "no index has it");
+      // A new venv was built and does not have the package either.
+      assert.include(error.message, "no package index has it");
       assert.strictEqual(machine.builds(), 2);
       assert.isTrue(Option.isSome(yield* venvs.changedAt(venv)));
     }).pipe(Effect.scoped, machine.provide);

@@ -25,7 +25,7 @@ describe("pythonRequirements", () => {
     "  spaced  ",
     "numpy  >=  2",
     "a".repeat(2048),
-  ])("takes %j", (requirement) =>
+  ])("accepts %j", (requirement) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* pythonRequirements([requirement]), [requirement.trim()]);
     }),
@@ -42,12 +42,12 @@ describe("pythonRequirements", () => {
     ["numpy\u2028x", "line break"],
     ["", "empty"],
     ["  ", "empty"],
-    ["./local", "file on some machine"],
-    ["/etc/passwd", "file on some machine"],
-    ["../x.whl", "file on some machine"],
-    ["pkg @ file:///etc/passwd", "file on some machine"],
-    ["file:///x.whl", "file on some machine"],
-    ["pkg @ ../x", "file on some machine"],
+    ["./local", "local path"],
+    ["/etc/passwd", "local path"],
+    ["../x.whl", "local path"],
+    ["pkg @ file:///etc/passwd", "local path"],
+    ["file:///x.whl", "local path"],
+    ["pkg @ ../x", "local path"],
     ["numpy --hash=x", "PEP 508"],
     ["numpy # comment", "PEP 508"],
     ["numpy pandas", "PEP 508"],
@@ -70,12 +70,12 @@ describe("pythonRequirements", () => {
     ["local-1.0.tar.zst", "an archive"],
     ["local-1.0.tbz2", "an archive"],
     ["local.whl @ https://example.com/local-1.0-py3-none-any.whl", "an archive"],
-    ["FILE:///x.whl", "file on some machine"],
-    ["pkg @ File:///etc/passwd", "file on some machine"],
-    ["C:\\x.whl", "file on some machine"],
+    ["FILE:///x.whl", "local path"],
+    ["pkg @ File:///etc/passwd", "local path"],
+    ["C:\\x.whl", "local path"],
     ["git+file:///repo", "PEP 508"],
     ["dir/local", "PEP 508"],
-  ] as const)("refuses %j, and says why", ([requirement, reason]) =>
+  ] as const)("rejects %j with a reason", ([requirement, reason]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(pythonRequirements(["fine", requirement]));
       assert.include(error.message, reason);
@@ -83,14 +83,14 @@ describe("pythonRequirements", () => {
     }),
   );
 
-  it.effect("accepts names of packages that only look like files", () =>
+  it.effect("accepts names of packages that look like files", () =>
     Effect.gen(function* () {
       const names = ["discord.py", "ruamel.yaml", "tarfile2", "zipp", "web.py==0.62"];
       assert.sameMembers([...(yield* pythonRequirements(names))], names);
     }),
   );
 
-  it.effect("shows no part of a password in a requirement that it refuses", () =>
+  it.effect("shows no part of a password in a rejected requirement", () =>
     Effect.gen(function* () {
       const password = "p".repeat(150);
       const requirement = `numpy ${"x".repeat(100)} https://me:${password}@index.example/simple`;
@@ -108,7 +108,7 @@ describe("pythonRequirements", () => {
     `a${"==1,".repeat(500)}!`,
     `a @${" @".repeat(1000)}!`,
     `${"@ ".repeat(1000)}`,
-  ])("judges 512 long requirements without a noticeable pause: %#", (requirement) =>
+  ])("checks 512 long requirements in less than a second: %#", (requirement) =>
     Effect.gen(function* () {
       const before = process.cpuUsage();
       for (let turn = 0; turn < 512; turn += 1) {
@@ -118,7 +118,7 @@ describe("pythonRequirements", () => {
     }),
   );
 
-  it.effect("takes a list of 512 requirements and refuses a longer one", () =>
+  it.effect("accepts 512 requirements and rejects a longer list", () =>
     Effect.gen(function* () {
       const names = Array.from({ length: 512 }, (_, at) => `a${at}`);
       assert.lengthOf(yield* pythonRequirements(names), 512);
@@ -127,7 +127,7 @@ describe("pythonRequirements", () => {
     }),
   );
 
-  it.effect("is the same for the same packages in another order", () =>
+  it.effect("returns the same list for the same packages in another order", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(
         yield* pythonRequirements(["b", "a", "b "]),
@@ -136,7 +136,7 @@ describe("pythonRequirements", () => {
     }),
   );
 
-  it.effect.prop("lets nothing through that is an option or two lines", [Schema.String], ([text]) =>
+  it.effect.prop("rejects all options and texts with two lines", [Schema.String], ([text]) =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(pythonRequirements([text, `-${text}`]));
       assert.isTrue(Exit.isFailure(exit));
@@ -156,19 +156,19 @@ describe("systemPackages", () => {
     "curl=7.88.1-10+deb12u1",
     "0ad",
     "  spaced  ",
-  ])("takes %j", (name) =>
+  ])("accepts %j", (name) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* systemPackages([name]), [name.trim()]);
     }),
   );
 
-  it.effect("gives each package once and in order", () =>
+  it.effect("returns sorted packages without duplicates", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* systemPackages(["git", "ffmpeg", " git"]), ["ffmpeg", "git"]);
     }),
   );
 
-  it.effect("takes a list of 512 packages and refuses a longer one", () =>
+  it.effect("accepts 512 packages and rejects a longer list", () =>
     Effect.gen(function* () {
       const names = Array.from({ length: 512 }, (_, at) => `lib${at}`);
       assert.lengthOf(yield* systemPackages(names), 512);
@@ -204,14 +204,14 @@ describe("systemPackages", () => {
     "f\u00f6o",
     "ffmpeg\u00a0curl",
     "ffmpeg\0",
-  ])("refuses %j", (name) =>
+  ])("rejects %j", (name) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(systemPackages([name]));
       assert.include(error.message, "system_dependencies");
     }),
   );
 
-  it.effect("explains what a minus at the end of a name would do", () =>
+  it.effect("explains why a minus at the end of a name is rejected", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(systemPackages(["ffmpeg-"]));
       assert.include(error.message, '"ffmpeg-" would make apt remove a package');

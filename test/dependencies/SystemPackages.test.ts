@@ -11,21 +11,22 @@ import { turns } from "../support/effects/Interruption.ts";
 import { advanceUntilDone } from "../support/effects/Waiting.ts";
 import { fakePrograms, type Outcome } from "../support/fakes/FakePrograms.ts";
 
-type Answer = (line: string) => Outcome | undefined;
+/** The outcome of a program by its command line. */
+type Programs = (line: string) => Outcome | undefined;
 
-/** What `apt-cache policy` says: of packages, and nothing of `name=version`. */
+/** The output of `apt-cache policy` by package; none for `name=version`. */
 const POLICY: Readonly<Record<string, string>> = {
   curl: "curl:\n  Installed: 7.88.1-10\n  Version table:\n     8 500\n        500 http://mirror main\n *** 7.88.1-10 100\n",
   ffmpeg: "ffmpeg:\n  Installed: (none)\n  Version table:\n     7:5.1 500\n",
-  // apt leaves out the machine's own architecture.
+  // apt omits the architecture of the machine.
   "libc6:amd64": "libc6:\n  Installed: (none)\n  Version table:\n     2.36 500\n",
   "g++": "g++:\n  Installed: (none)\n  Version table:\n     4:12 500\n",
-  // Older releases of apt still take an unknown name for a pattern.
+  // Older releases of apt read an unknown name as a pattern.
   "pyth.n3": "python3:\n  Installed: (none)\n  Version table:\n     3.11 500\n",
 };
 
-/** A Debian of which dpkg has curl, and whose mirrors have ffmpeg and g++ as well. */
-const debian: Answer = (line) => {
+/** A Debian on which curl is installed, and whose mirrors also have ffmpeg and g++. */
+const debian: Programs = (line) => {
   if (line.startsWith("dpkg-query")) {
     return line.endsWith(" curl")
       ? "installed 7.88.1-10"
@@ -47,15 +48,15 @@ const debian: Answer = (line) => {
   return line.startsWith("apt-get") ? "ok" : undefined;
 };
 
-/** A Debian that does something else the first times that it is to install. */
-const first = (times: number, output: string): Answer => {
-  let left = times;
+/** A Debian whose first installs fail with an output. */
+const failingFirst = (times: number, output: string): Programs => {
+  let remaining = times;
   return (line) => {
     if (!line.startsWith("apt-get -q ") || !line.includes(" install ")) {
       return line === "dpkg --configure -a" ? "ok" : debian(line);
     }
-    left -= 1;
-    return left >= 0 ? { exitCode: 100, output } : debian(line);
+    remaining -= 1;
+    return remaining >= 0 ? { exitCode: 100, output } : debian(line);
   };
 };
 
@@ -63,15 +64,15 @@ const noCache = Layer.succeed(
   AptCache,
   AptCache.of({
     restore: () => Effect.void,
-    keep: () => Effect.void,
+    store: () => Effect.void,
   }),
 );
 
-const setUp = (answer: Answer, lists = "none") => {
-  const { lines, layer } = fakePrograms(answer);
+const setUp = (programs: Programs, lists = "none") => {
+  const { lines, layer } = fakePrograms(programs);
   return {
     lines,
-    /** What apt was made to do, without the options of every call. */
+    /** The arguments of apt-get, without its options. */
     apt: () =>
       lines
         .filter((line) => line.startsWith("apt-get -q "))
@@ -96,7 +97,7 @@ const ensure = (...names: ReadonlyArray<string>) =>
 const INSTALL = "install -y --no-install-recommends --";
 
 describe("SystemPackages", () => {
-  it.effect("runs no apt for what dpkg has", () => {
+  it.effect("does not run apt for installed packages", () => {
     const { apt, provide } = setUp(debian);
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("curl", "curl=7.88.1-10"), []);
@@ -104,26 +105,23 @@ describe("SystemPackages", () => {
     }).pipe(provide);
   });
 
-  it.effect(
-    "fetches the lists where there are none, installs the rest, and does neither again",
-    () => {
-      const { apt, provide } = setUp(debian);
-      return Effect.gen(function* () {
-        assert.deepStrictEqual(yield* ensure("curl", "ffmpeg"), ["ffmpeg"]);
-        assert.deepStrictEqual(yield* ensure("ffmpeg"), []);
-        assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`]);
-      }).pipe(provide);
-    },
-  );
+  it.effect("updates missing lists and installs missing packages, each once", () => {
+    const { apt, provide } = setUp(debian);
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* ensure("curl", "ffmpeg"), ["ffmpeg"]);
+      assert.deepStrictEqual(yield* ensure("ffmpeg"), []);
+      assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`]);
+    }).pipe(provide);
+  });
 
-  it.effect("uses lists as they are when apt asked for newer ones today", () =>
+  it.effect("does not update lists that apt updated within a day", () =>
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem;
       const path = yield* Path.Path;
       const lists = yield* files.makeTempDirectoryScoped();
       const list = path.join(lists, "mirror_main_Packages.lz4");
       yield* files.writeFileString(list, "");
-      // A mirror may not have changed for months.
+      // Lists have the modification time of the mirror, which may be old.
       yield* files.utimes(list, 0, 0);
       yield* files.makeDirectory(path.join(lists, "partial"));
       const { apt, provide } = setUp(debian, lists);
@@ -132,7 +130,7 @@ describe("SystemPackages", () => {
     }).pipe(Effect.provide(NodeServices.layer)),
   );
 
-  it.effect("installs another version than dpkg has when one is named", () => {
+  it.effect("installs another version than the installed one if requested", () => {
     const { apt, provide } = setUp(debian);
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("curl=8"), ["curl=8"]);
@@ -146,41 +144,41 @@ describe("SystemPackages", () => {
     ["local-1.0.tar.gz", "there is no package named local-1.0.tar.gz"],
     ["curl=9", "that version"],
     ["curl=8+", "that version"],
-  ] as const)("never has apt guess what %j means", ([name, reason]) => {
+  ] as const)("rejects %j instead of a pattern match by apt", ([name, reason]) => {
     const { apt, lines, provide } = setUp(debian);
     return Effect.gen(function* () {
       const error = yield* Effect.flip(ensure("g++", name));
       assert.include(error.message, reason);
       assert.include(error.message, name.replace(/=.*/, ""));
-      // Newer lists might have it.
+      // The second update is for newer lists.
       assert.deepStrictEqual(apt(), ["update", "update"].slice(0, apt().length));
       assert.isEmpty(lines.filter((line) => line.includes(" install ")));
     }).pipe(provide);
   });
 
-  it.effect("installs a package of an architecture", () => {
+  it.effect("installs a package of a given architecture", () => {
     const { apt, lines, provide } = setUp(debian);
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("libc6:amd64"), ["libc6:amd64"]);
       assert.strictEqual(apt().at(-1), `${INSTALL} libc6:amd64`);
-      // No program may take a name for an option.
+      // No program can read the name as an option.
       for (const line of lines.filter((one) => one.includes("libc6"))) {
         assert.isTrue(line.endsWith(" -- libc6:amd64"), line);
       }
     }).pipe(provide);
   });
 
-  it.effect("asks for newer lists and tries again when the mirrors have moved on", () => {
-    const { apt, provide } = setUp(first(1, "E: Failed to fetch x.deb  404  Not Found"));
+  it.effect("updates the lists and retries when a mirror no longer has a file", () => {
+    const { apt, provide } = setUp(failingFirst(1, "E: Failed to fetch x.deb  404  Not Found"));
     return Effect.gen(function* () {
       yield* ensure("ffmpeg");
       assert.deepStrictEqual(apt(), ["update", `${INSTALL} ffmpeg`, "update", `${INSTALL} ffmpeg`]);
     }).pipe(provide);
   });
 
-  it.effect("finishes what a killed dpkg left", () => {
+  it.effect("completes an install of an interrupted dpkg", () => {
     const { lines, provide } = setUp(
-      first(1, "E: dpkg was interrupted, you must manually run 'dpkg --configure -a'"),
+      failingFirst(1, "E: dpkg was interrupted, you must manually run 'dpkg --configure -a'"),
     );
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* ensure("ffmpeg"), ["ffmpeg"]);
@@ -188,12 +186,12 @@ describe("SystemPackages", () => {
     }).pipe(provide);
   });
 
-  const HELD =
+  const LOCKED =
     "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt-get)\n";
 
-  it.effect("waits for another apt, within a limit", () => {
-    const short = setUp(first(3, HELD));
-    const long = setUp(first(1000, HELD));
+  it.effect("waits for the lock of another apt, for a limited time", () => {
+    const short = setUp(failingFirst(3, LOCKED));
+    const long = setUp(failingFirst(1000, LOCKED));
     return Effect.gen(function* () {
       assert.deepStrictEqual(yield* advanceUntilDone(ensure("ffmpeg").pipe(short.provide)), [
         "ffmpeg",
@@ -203,41 +201,39 @@ describe("SystemPackages", () => {
     });
   });
 
-  it.effect(
-    "lets an install go on that its job no longer waits for, and never has two at once",
-    () =>
-      Effect.gen(function* () {
-        const begun = yield* Deferred.make<void>();
-        const open = yield* Deferred.make<void>();
-        let ended = 0;
-        const slow = Apt.of({
-          install: () =>
-            Deferred.succeed(begun, undefined).pipe(
-              Effect.andThen(Deferred.await(open)),
-              Effect.tap(() => Effect.sync(() => (ended += 1))),
-            ),
-        });
-        const { layer } = fakePrograms(debian);
-        yield* Effect.gen(function* () {
-          const job = yield* Effect.forkChild(ensure("ffmpeg"));
-          yield* Deferred.await(begun);
-          yield* Fiber.interrupt(job);
-          const next = yield* Effect.forkChild(ensure("ffmpeg"));
-          yield* Deferred.succeed(open, undefined);
-          yield* Fiber.join(next);
-          assert.isAtLeast(ended, 1);
-        }).pipe(
-          Effect.provide(
-            SystemPackages.layerNoDeps.pipe(
-              Layer.provide([Layer.succeed(Apt, slow), layer, Environment.layerOf({})]),
-            ),
+  it.effect("continues the install of a cancelled job, and does not run two at a time", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>();
+      const open = yield* Deferred.make<void>();
+      let ended = 0;
+      const slow = Apt.of({
+        install: () =>
+          Deferred.succeed(begun, undefined).pipe(
+            Effect.andThen(Deferred.await(open)),
+            Effect.tap(() => Effect.sync(() => (ended += 1))),
           ),
-        );
-      }),
+      });
+      const { layer } = fakePrograms(debian);
+      yield* Effect.gen(function* () {
+        const job = yield* Effect.forkChild(ensure("ffmpeg"));
+        yield* Deferred.await(begun);
+        yield* Fiber.interrupt(job);
+        const next = yield* Effect.forkChild(ensure("ffmpeg"));
+        yield* Deferred.succeed(open, undefined);
+        yield* Fiber.join(next);
+        assert.isAtLeast(ended, 1);
+      }).pipe(
+        Effect.provide(
+          SystemPackages.layerNoDeps.pipe(
+            Layer.provide([Layer.succeed(Apt, slow), layer, Environment.layerOf({})]),
+          ),
+        ),
+      );
+    }),
   );
 
   it.effect(
-    "stops waiting for an install after the time limit, and has its packages when it ends",
+    "fails after WORKER_INSTALL_TIMEOUT, and uses the packages when the install ends later",
     () =>
       Effect.gen(function* () {
         const open = yield* Deferred.make<void>();
@@ -250,7 +246,7 @@ describe("SystemPackages", () => {
           const error = yield* Fiber.join(job);
           assert.deepInclude(error, { _tag: "SystemInstallFailed", packages: ["ffmpeg"] });
           assert.include(error.message, "WORKER_INSTALL_TIMEOUT");
-          // A job that needs nothing new waits for no install.
+          // A job whose packages are installed does not wait.
           assert.isEmpty(yield* ensure("curl"));
           yield* Deferred.succeed(open, undefined);
           yield* Effect.yieldNow;
@@ -269,17 +265,22 @@ describe("SystemPackages", () => {
       }),
   );
 
-  it.effect.each<readonly [string, Answer, string, string]>([
-    ["a package that is not there", debian, "nonsense", "there is no package named nonsense"],
-    ["no root", (line) => (line === "id -u" ? "1000\n" : debian(line)), "ffmpeg", "only root can"],
+  it.effect.each<readonly [string, Programs, string, string]>([
+    ["an unknown package", debian, "nonsense", "there is no package named nonsense"],
     [
-      "no apt",
+      "a user other than root",
+      (line) => (line === "id -u" ? "1000\n" : debian(line)),
+      "ffmpeg",
+      "only root can",
+    ],
+    [
+      "a system without apt",
       (line) => (line.startsWith("apt-get") ? undefined : debian(line)),
       "ffmpeg",
       "no apt-get",
     ],
     [
-      "mirrors out of reach",
+      "unreachable mirrors",
       (line) =>
         line.endsWith("update")
           ? { exitCode: 100, output: "Temporary failure resolving 'x'" }
@@ -287,16 +288,21 @@ describe("SystemPackages", () => {
       "ffmpeg",
       "can't be reached",
     ],
-    ["a full disk", first(9, "dpkg: error: No space left on device"), "ffmpeg", "disk is full"],
     [
-      "packages that fight",
-      first(9, "E: Unable to correct problems, you have held broken packages."),
+      "a full disk",
+      failingFirst(9, "dpkg: error: No space left on device"),
       "ffmpeg",
-      "contradict",
+      "disk is full",
     ],
-    ["another failure", first(9, "E: something else"), "ffmpeg", "exited with 100"],
-  ])("says so when there is %s, with the tool's words", ([, answer, name, reason]) => {
-    const { provide } = setUp(answer);
+    [
+      "conflicting packages",
+      failingFirst(9, "E: Unable to correct problems, you have held broken packages."),
+      "ffmpeg",
+      "conflict",
+    ],
+    ["another failure", failingFirst(9, "E: something else"), "ffmpeg", "exited with code 100"],
+  ])("reports %s", ([, programs, name, reason]) => {
+    const { provide } = setUp(programs);
     return Effect.gen(function* () {
       const error = yield* Effect.flip(ensure(name));
       assert.include(error.message, reason);
@@ -304,7 +310,7 @@ describe("SystemPackages", () => {
     }).pipe(provide);
   });
 
-  it.effect("runs nothing at all for what may not be asked for", () => {
+  it.effect("runs no program for a list with an invalid name", () => {
     const { apt, provide } = setUp(debian);
     return Effect.gen(function* () {
       const error = yield* Effect.flip(ensure("ffmpeg", "-oDPkg::Pre-Invoke=x"));
@@ -350,7 +356,7 @@ describe("SystemPackages", () => {
     }),
   );
 
-  it.effect("tells apt to take no name for a pattern", () => {
+  it.effect("disables patterns in names for apt", () => {
     const { lines, provide } = setUp(debian);
     return Effect.gen(function* () {
       yield* ensure("ffmpeg");

@@ -7,8 +7,8 @@ import { callMetaOf } from "../../src/functions/FunctionCall.ts";
 
 const limit = { bytes: 4_001_024, source: "a test allows" };
 
-describe("the call for a request", () => {
-  it.effect("of a function has its source, and how many arguments are sent beside it", () =>
+describe("callMetaOf", () => {
+  it.effect("returns the source of a function and the number of its arguments", () =>
     Effect.gen(function* () {
       const request = yield* decode({
         function_name: "f",
@@ -29,13 +29,13 @@ describe("the call for a request", () => {
         instanceId: null,
         createNewInstance: false,
         modules: {},
-        // As base64 it takes a third more, and the document needs some room.
+        // Base64 has a third more, and the document has some bytes of overhead.
         limit: 3_000_000,
       });
     }),
   );
 
-  it.effect("of a method names the instance, and whether to build it again", () =>
+  it.effect("returns the instance of a method and whether to create it again", () =>
     Effect.gen(function* () {
       const request = yield* decode({
         execution_type: "class",
@@ -58,7 +58,7 @@ describe("the call for a request", () => {
     }),
   );
 
-  it.effect("limits the items of a generator where they are streamed", () =>
+  it.effect("limits the items of a generator if they are streamed", () =>
     Effect.gen(function* () {
       const request = yield* decode({
         function_name: "f",

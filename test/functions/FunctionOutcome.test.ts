@@ -7,7 +7,7 @@ import { instanceOf } from "../support/fakes/FakeCalls.ts";
 import { result } from "../support/fakes/FakeRunner.ts";
 
 const limit = { bytes: 10_000, source: "a test allows" };
-const rules = { limit, shown: (text: string) => text.toUpperCase() };
+const rules = { limit, formatError: (text: string) => text.toUpperCase() };
 
 const jsonValue = (text: string) => {
   const value = new EncodedValue("json", Buffer.byteLength(text));
@@ -27,8 +27,8 @@ const failed = (error: Partial<NonNullable<CallOutcome["result"]["error"]>>): Ca
   output: "printed\n",
 });
 
-describe("the answer for a call", () => {
-  it("has the value and the output", () => {
+describe("responseOf", () => {
+  it("returns the value and the output", () => {
     assert.deepInclude(responseOf("json", succeeded, rules).toResponse(), {
       success: true,
       json_result: [1],
@@ -38,7 +38,7 @@ describe("the answer for a call", () => {
     });
   });
 
-  it("describes the instance that was used", () => {
+  it("describes the instance of the call", () => {
     const { id, ...info } = instanceOf("a");
     const outcome = { ...succeeded, result: { ...result, instance: { id, ...info } } };
     assert.deepInclude(responseOf("json", outcome, rules).toResponse(), {
@@ -49,35 +49,38 @@ describe("the answer for a call", () => {
 
   it.each([
     ["the type and the message", { message: "no" }, "VALUEERROR: NO"],
-    ["the type where there is no message", {}, "VALUEERROR"],
-    ["the message alone of what is no exception", { kind: "exit", message: "no" }, "NO"],
+    ["only the type without a message", {}, "VALUEERROR"],
+    ["only the message of an error other than an exception", { kind: "exit", message: "no" }, "NO"],
     [
-      "the traceback after that",
+      "the traceback after the message",
       { message: "no", traceback: "line 1" },
       "VALUEERROR: NO\n\nLINE 1",
     ],
-  ] as const)("says of an error %s", (_, error, expected) => {
-    const answer = responseOf("json", failed(error), rules);
-    assert.strictEqual(answer.error, expected);
-    assert.strictEqual(answer.toResponse().stdout, "printed\n");
+  ] as const)("returns for an error %s", (_, error, expected) => {
+    const response = responseOf("json", failed(error), rules);
+    assert.strictEqual(response.error, expected);
+    assert.strictEqual(response.toResponse().stdout, "printed\n");
   });
 
   it.each([
-    ["json", "AS JSON IT IS 9 MB"],
-    ["cloudpickle", "PICKLED IT IS 9 MB, AND A THIRD MORE AS BASE64"],
-  ] as const)("says how large a value is that is too large as %s", (format, expected) => {
-    const { error } = responseOf(format, failed({ kind: "size", message: "9 MB" }), rules);
-    assert.include(error, expected);
-  });
+    ["json", "ITS JSON IS 9 MB"],
+    ["cloudpickle", "ITS PICKLE IS 9 MB, AND A THIRD MORE AS BASE64"],
+  ] as const)(
+    "returns the size of a value that is too large in the format %s",
+    (format, expected) => {
+      const { error } = responseOf(format, failed({ kind: "size", message: "9 MB" }), rules);
+      assert.include(error, expected);
+    },
+  );
 
-  it("is a failure if the value is no JSON", () => {
+  it("returns a failure if the value is not valid JSON", () => {
     const outcome = { ...succeeded, value: jsonValue("NaN") };
     assert.include(responseOf("json", outcome, rules).error, "THE RESULT CAN'T BE RETURNED");
   });
 });
 
-describe("the answer for a failure", () => {
-  it("has the output, if there is any", () => {
+describe("responseOfFailure", () => {
+  it("returns the output if there is any", () => {
     assert.deepInclude(responseOfFailure(limit, "no", "printed").toResponse(), {
       success: false,
       error: "no",
@@ -87,8 +90,8 @@ describe("the answer for a failure", () => {
   });
 });
 
-describe("an item of a generator", () => {
-  it("is streamed unless it is too large or no JSON", () => {
+describe("itemOf", () => {
+  it("returns no response for an item that is too large or not valid JSON", () => {
     assert.isDefined(itemOf(jsonValue("[1]")));
     assert.isUndefined(itemOf(undefined));
     assert.isUndefined(itemOf(jsonValue("NaN")));

@@ -16,13 +16,13 @@ import { leaksOf } from "../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
-/** So long that most cuts of a text of such addresses are within it. */
+/** So long that most cuts of a text with such URLs are inside a password. */
 const PASSWORD = "a-password-of-a-job-".repeat(20);
 
-/** Longer than the longest error that is shown. */
+/** Longer than the limit for errors. */
 const TEXT = `the key is ${KEY} ${`https://me:${PASSWORD}@host/ `.repeat(10_000)}`;
 
-/** The response to a job whose call ends in this way. */
+/** The response to a job with a fake call. */
 const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) =>
   Effect.flatMap(RemoteExecutor, ({ execute }) =>
     execute({ function_name: "f", function_code: "def f(): pass" }),
@@ -42,10 +42,10 @@ const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) 
     ),
   );
 
-describe("the error of a job", () => {
+describe("RemoteExecutor", () => {
   it.effect.each<readonly [string, Runner["call"]]>([
     [
-      "an exception of its code",
+      "an exception of the code",
       () =>
         Effect.succeed({
           result: {
@@ -62,7 +62,7 @@ describe("the error of a job", () => {
       () => Effect.fail(new RunnerUnavailable({ reason: "did not start", output: TEXT })),
     ],
     ["a defect of the worker", () => Effect.die(new Error(TEXT))],
-  ])("is masked before it is shortened when it is %s", ([, call]) =>
+  ])("masks the error before it cuts it, for %s", ([, call]) =>
     Effect.gen(function* () {
       const response = yield* responseAfter(call);
       const error = response.error ?? "";
@@ -76,7 +76,7 @@ describe("the error of a job", () => {
 const locked = new LockTimeout({ path: "/workspace/lock", waited: 1 });
 const crashed = (output: string) => new RunnerCrashed({ exitCode: 1, instancesLost: 0, output });
 
-/** What a job's end indicates about the machine, and the error that it tells. */
+/** The reported end of a job with its reason. */
 const endAfter = Effect.fnUntraced(function* (...of: Parameters<typeof responseAfter>) {
   const ends: Array<readonly [string, string]> = [];
   yield* Effect.provideService(
@@ -89,21 +89,24 @@ const endAfter = Effect.fnUntraced(function* (...of: Parameters<typeof responseA
   return ends;
 });
 
-describe("the end of a job says about the machine", () => {
+describe("the reported end of a job", () => {
   it.effect.each<readonly [string, Effect.Error<ReturnType<Runner["call"]>>]>([
     ["launch", new RunnerUnavailable({ reason: "could not be started", output: "" })],
-    ["ran", new RunnerUnavailable({ reason: "answered badly", output: "", hasStarted: true })],
+    [
+      "ran",
+      new RunnerUnavailable({ reason: "sent an invalid response", output: "", hasStarted: true }),
+    ],
     ["ran", new CallTimedOut({ seconds: 1, killed: true, output: "" })],
     ["ran", crashed("Segmentation fault")],
     ["cuda", crashed("CUDA error: an illegal memory access was encountered")],
     ["workspace", locked],
-  ])("%s, after the error %s", ([end, error]) =>
+  ])("is %s after the error %s", ([end, error]) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* endAfter(() => Effect.fail(error)), [[end, error.message]]);
     }),
   );
 
-  it.effect("that it has no workspace, when there is none to run in", () =>
+  it.effect("is workspace if the workspace is not ready", () =>
     Effect.gen(function* () {
       const without = Layer.mock(Workspace, { ready: Effect.fail(locked) });
       assert.deepStrictEqual(yield* endAfter(() => Effect.never, without), [

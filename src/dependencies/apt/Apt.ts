@@ -16,7 +16,7 @@ const APT_LISTS = Setting.text({
   fallback: "/var/lib/apt/lists",
 });
 
-/** Without this, apt treats an unknown name as a regular expression, which can match thousands of packages. */
+/** Without this, apt reads an unknown name as a regular expression, which can match thousands of packages. */
 const EXACT_NAMES = ["-o", "APT::Cmd::Pattern-Only=true"] as const;
 
 const refused = (packages: ReadonlyArray<string>, reason: string) =>
@@ -33,7 +33,7 @@ const checkMachine = Effect.fnUntraced(function* (
       Effect.mapError(() =>
         refused(
           names,
-          "this system has no apt-get. Use an image made from Debian or Ubuntu, or install them in your image",
+          "this system has no apt-get. Use an image based on Debian or Ubuntu, or install them in your image",
         ),
       ),
     );
@@ -41,12 +41,12 @@ const checkMachine = Effect.fnUntraced(function* (
   if (user.trim() !== "0") {
     return yield* refused(
       names,
-      "only root can. Run the container as root, or install them in your image",
+      "only root can install them. Run the container as root, or install them in your image",
     );
   }
 });
 
-/** Installs from archives in a folder of this install alone, as far as the cache has them. */
+/** Installs packages; archives are restored from the cache into a private folder, and stored there afterwards. */
 const installFrom = Effect.fnUntraced(function* (
   programs: Programs["Service"],
   cache: AptCache["Service"],
@@ -58,7 +58,7 @@ const installFrom = Effect.fnUntraced(function* (
     ...EXACT_NAMES,
     "-o",
     `Dir::Cache::Archives=${folder}`,
-    // Images often disable it, and each call would take a second to rebuild it.
+    // Images often disable this cache, and then each apt command takes a second to rebuild it.
     "-o",
     `Dir::Cache::pkgcache=${join(folder, "pkgcache.bin")}`,
   ];
@@ -75,7 +75,7 @@ const installFrom = Effect.fnUntraced(function* (
     );
   yield* cache.restore(needed, folder);
   yield* aptGet(programs, ["-o", "APT::Keep-Downloaded-Packages=true", ...options, ...command]);
-  yield* cache.keep(folder);
+  yield* cache.store(folder);
 });
 
 /** `apt-get install` for root. */
@@ -93,8 +93,8 @@ export class Apt extends Context.Service<
       const cache = yield* AptCache;
       const lists = yield* APT_LISTS.value;
 
-      // Not kept on the volume: apt checks signatures only of what it downloads, and the lists have the digests
-      // by which archives from the volume are checked.
+      // Lists are not stored on the volume: apt checks only the signatures of downloaded lists, and they contain the
+      // digests by which archives on the volume are verified.
       const update = Effect.asVoid(aptGet(programs, ["update"]));
       const listsReady = Effect.flatMap(areListsFresh(files, lists), (fresh) =>
         fresh ? Effect.void : update,
@@ -104,7 +104,7 @@ export class Apt extends Context.Service<
         yield* checkMachine(programs, names);
         yield* Effect.logInfo(`Installing system packages: ${names.join(", ")}`);
         const folder = yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-apt-" }).pipe(
-          // apt fetches as a user of its own.
+          // apt downloads as another user.
           Effect.tap((made) => files.chmod(made, 0o755)),
           Effect.tap((made) => files.makeDirectory(join(made, "partial"))),
           Effect.mapError((error) => refused(names, error.message)),

@@ -10,20 +10,21 @@ import { replaceAtomically } from "../../platform/files/AtomicFile.ts";
 import { makeCache } from "../../workspace/CacheTag.ts";
 import { Volume } from "../../workspace/Volume.ts";
 
-/** The file of a package that apt needs for an install. */
+/** The file of a package that apt installs. */
 export interface Archive {
   readonly file: string;
   /** In bytes. */
   readonly size: number;
-  /** Of its content, in hexadecimal digits. */
+  /** In hexadecimal digits. */
   readonly sha256: string;
 }
 
 /**
- * Copies a regular file of a known size, and returns the digest of the copied bytes. Others can replace the file at
- * any moment, so it is opened only once, without following a link or blocking on a named pipe.
+ * Copies a regular file of a known size, and returns the SHA-256 digest of the copied bytes; undefined for anything
+ * else. Other endpoints can replace the file at any time, so it is opened only once, without following a link or
+ * blocking on a named pipe.
  */
-const copyOf = (from: string, to: string, size: number) =>
+const copyAndHash = (from: string, to: string, size: number) =>
   Effect.acquireUseRelease(
     Effect.tryPromise(() =>
       open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
@@ -48,18 +49,18 @@ const copyOf = (from: string, to: string, size: number) =>
     (handle) => Effect.promise(() => handle.close()),
   );
 
-/** The line of a variable in os-release(5), with or without quotes. */
+/** The value of a variable in os-release(5), with or without quotes. */
 const valueOf = (text: string, name: string): string =>
   new RegExp(`^${name}="?([\\w.-]+)"?$`, "m").exec(text)?.[1] ?? "unknown";
 
-/** The folder of the cache, next to those of other caches. */
+/** The name of the cache's folder on the volume. */
 const CACHE = ".apt-cache";
 
-/** The name of a folder for this release of the distribution. */
+/** The name of the folder for this release of the distribution. */
 const releaseOf = (osRelease: string): string =>
   `${valueOf(osRelease, "ID")}-${valueOf(osRelease, "VERSION_ID")}-${process.arch}`;
 
-/** The folder of archives on the volume; none without a volume, or if a part of its path is a link. */
+/** The folder of archives on the volume; none without a volume, or if any folder of its path is a link. */
 const findFolder = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   volume: Volume["Service"],
@@ -73,37 +74,37 @@ const findFolder = Effect.fnUntraced(function* (
     folder = join(folder, part);
     yield* Effect.ignore(files.makeDirectory(folder));
     if ((yield* files.realPath(folder)) === folder) continue;
-    yield* Effect.logWarning(`Ignoring apt's cache on the volume: ${folder} is a link`);
+    yield* Effect.logWarning(`Ignoring the apt cache on the volume: ${folder} is a link`);
     return Option.none<string>();
   }
   return Option.some(folder);
 });
 
-/** Copies an archive from the volume to a target that is not there; false unless it is exactly this archive. */
+/** Copies an archive from the volume to a new file; false if the copy has another size or digest. */
 const restoreArchive = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
-  kept: string,
+  cached: string,
   target: string,
   { size, sha256 }: Archive,
 ) {
-  const copied = yield* Effect.option(copyOf(kept, target, size));
+  const copied = yield* Effect.option(copyAndHash(cached, target, size));
   if (Option.contains(copied, sha256)) return true;
   yield* files.remove(target, { force: true });
   return false;
 });
 
 /**
- * Keeps archives that apt downloaded on the network volume for later containers. Other endpoints can write to the
- * volume, so only archives with the digests in the signed lists are used. apt itself works on the container's disk,
- * where locks and renames are fast; an error of the cache is logged and only costs time.
+ * Stores archives that apt downloaded on the network volume for later containers. Other endpoints can write to the
+ * volume, so only archives with the digests in the signed lists are used. apt itself uses the container's disk, where
+ * locks and renames are fast. Errors of the cache are logged and do not fail an install.
  */
 export class AptCache extends Context.Service<
   AptCache,
   {
-    /** Copies those of the archives that the volume has into a folder. */
+    /** Copies the archives that are on the volume into a folder. */
     readonly restore: (archives: ReadonlyArray<Archive>, folder: string) => Effect.Effect<void>;
     /** Copies the archives of a folder to the volume. */
-    readonly keep: (folder: string) => Effect.Effect<void>;
+    readonly store: (folder: string) => Effect.Effect<void>;
   }
 >()("worker-tetra/dependencies/apt/AptCache") {
   static readonly layerNoDeps = Layer.effect(
@@ -117,7 +118,7 @@ export class AptCache extends Context.Service<
         findFolder(files, volume).pipe(
           Effect.flatMap(Option.match({ onNone: () => Effect.void, onSome: use })),
           Effect.catch((error) =>
-            Effect.logWarning(`Ignoring apt's cache on the volume: ${error.message}`),
+            Effect.logWarning(`Ignoring the apt cache on the volume: ${error.message}`),
           ),
         );
 
@@ -125,29 +126,30 @@ export class AptCache extends Context.Service<
         inCache(
           Effect.fnUntraced(function* (folder) {
             for (const archive of archives) {
-              const kept = join(folder, archive.file);
-              if (yield* restoreArchive(files, kept, join(target, archive.file), archive)) continue;
-              // Makes room for the archive that apt downloads instead.
-              yield* Effect.ignore(files.remove(kept));
+              const cached = join(folder, archive.file);
+              if (yield* restoreArchive(files, cached, join(target, archive.file), archive))
+                continue;
+              // Deletes the unusable archive, so that the downloaded one can be stored.
+              yield* Effect.ignore(files.remove(cached));
             }
           }),
         );
 
-      const keep = (source: string) =>
+      const store = (source: string) =>
         inCache(
           Effect.fnUntraced(function* (folder) {
             for (const file of yield* files.readDirectory(source)) {
               if (!file.endsWith(".deb")) continue;
-              const kept = join(folder, file);
-              if (yield* files.exists(kept)) continue;
-              yield* replaceAtomically(files, kept, (temporary) =>
+              const cached = join(folder, file);
+              if (yield* files.exists(cached)) continue;
+              yield* replaceAtomically(files, cached, (temporary) =>
                 files.copyFile(join(source, file), temporary),
               );
             }
           }),
         );
 
-      return AptCache.of({ restore, keep });
+      return AptCache.of({ restore, store });
     }),
   );
 

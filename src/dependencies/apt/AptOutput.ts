@@ -1,10 +1,10 @@
 import type { Archive } from "./AptCache.ts";
 import { notLocated, versionNotFound } from "./SystemInstallFailed.ts";
 
-/** A line of `apt-get --print-uris`: the address in quotes, a file, its size and its digest. */
+/** A line of `apt-get --print-uris`: the quoted URL, the file name, the size and the digest. */
 const ARCHIVE = /^'[^']*' ([^\s/]+\.deb) (\d+) SHA256:([0-9a-f]{64})$/gm;
 
-/** The archives in the output of `apt-get --print-uris`; one without a SHA-256 digest is left out. */
+/** The archives with a SHA-256 digest in the output of `apt-get --print-uris`. */
 export const archivesOf = (output: string): ReadonlyArray<Archive> =>
   [...output.matchAll(ARCHIVE)].map(([, file = "", size = "", sha256 = ""]) => ({
     file,
@@ -12,7 +12,7 @@ export const archivesOf = (output: string): ReadonlyArray<Archive> =>
     sha256,
   }));
 
-/** The line of a version in the output of `apt-cache policy`; the lines of its mirrors begin with more spaces. */
+/** A version in the output of `apt-cache policy`. Lines of mirrors begin with more spaces. */
 const VERSION = /^ (?:\*{3}| {3}) (\S+)/gm;
 
 /** The versions of each package in the output of `apt-cache policy`; a virtual package has none. */
@@ -26,7 +26,7 @@ const versionsOf = (policy: string): ReadonlyMap<string, ReadonlyArray<string | 
       ]),
   );
 
-/** apt's error messages for the names and versions that the output of `apt-cache policy` does not have. */
+/** apt's error messages for names and versions that are missing in the output of `apt-cache policy`. */
 export const problemsOf = (names: ReadonlyArray<string>, policy: string): string => {
   const known = versionsOf(policy);
   return names

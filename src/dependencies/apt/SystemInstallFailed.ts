@@ -3,13 +3,13 @@ import { Schema } from "effect";
 import type { ProgramFailed } from "../../platform/Programs.ts";
 import { lastLines, namesOf } from "../ToolOutput.ts";
 
-/** How many of the last lines of a tool's output are shown; they have the error. */
+/** The number of last lines of a tool's output that are shown; they contain the error. */
 const MAX_LINES = 20;
 
-/** apt's error message if another apt is running, with its process. */
+/** apt's error message if another program has the lock, with its process. */
 const LOCKED = /Could not get lock \S+?\.?(?: It is held by process (\d+ \([^)]{0,100}\)))?$/m;
 
-/** apt's error messages if its lists are older than the mirrors. */
+/** apt's error messages if its lists are outdated. */
 const OUTDATED = /Unable to locate package|404 +Not Found/;
 
 /** apt's error message for an unknown name. */
@@ -19,18 +19,21 @@ export const notLocated = (name: string): string => `E: Unable to locate package
 export const versionNotFound = (name: string, version: string): string =>
   `E: Version '${version}' for '${name}' was not found`;
 
-const KNOWN: ReadonlyArray<readonly [words: RegExp, reason: string]> = [
+const KNOWN: ReadonlyArray<readonly [pattern: RegExp, reason: string]> = [
   [/Version '[^'\n]{1,300}' for '[^'\n]{1,300}' was not found/, "that version is not available"],
   [
     /has no installation candidate|is a virtual package/,
-    "it is a virtual package, or was dropped by this release. Name a package that provides it",
+    "it is a virtual package, or this release does not have it any more. Use a package that provides it",
   ],
-  [/No space left|enough free space/, "the container's disk is full. Ask for a bigger one"],
+  [/No space left|enough free space/, "the container's disk is full. Use a larger one"],
   [
     /Temporary failure resolving|Could not connect|Connection failed|Failed to fetch/,
     "the package mirrors can't be reached",
   ],
-  [/unmet dependencies|held broken packages/, "they contradict each other or what is installed"],
+  [
+    /unmet dependencies|held broken packages/,
+    "they conflict with each other or with installed packages",
+  ],
 ];
 
 const reasonOf = ({ exitCode, output }: ProgramFailed): string => {
@@ -42,23 +45,23 @@ const reasonOf = ({ exitCode, output }: ProgramFailed): string => {
   }
   const locked = LOCKED.exec(output);
   if (locked !== null) {
-    return `another program has been at work on packages for too long (process ${locked[1] ?? "unknown"})`;
+    return `another program holds the lock of apt or dpkg (process ${locked[1] ?? "unknown"})`;
   }
-  const known = KNOWN.find(([words]) => words.test(output));
+  const known = KNOWN.find(([pattern]) => pattern.test(output));
   if (known !== undefined) return known[1];
   return exitCode === undefined
-    ? "apt-get was ended by a signal. If memory ran out, ask for more"
-    : `apt-get exited with ${exitCode}`;
+    ? "apt-get was killed by a signal. If memory ran out, use a larger machine"
+    : `apt-get exited with code ${exitCode}`;
 };
 
-/** Whether another apt was running. */
+/** Whether another program has the lock. */
 export const isLocked = ({ output }: ProgramFailed): boolean => LOCKED.test(output);
 
-/** Whether newer lists of packages may help. */
+/** Whether the lists of packages may be outdated. */
 export const isOutdated = ({ output }: ProgramFailed): boolean => OUTDATED.test(output);
 
-/** Whether an earlier dpkg was interrupted, and has to be finished first. */
-export const isHalfDone = ({ output }: ProgramFailed): boolean =>
+/** Whether an earlier dpkg was interrupted and must be completed first. */
+export const wasInterrupted = ({ output }: ProgramFailed): boolean =>
   output.includes("dpkg --configure -a");
 
 /** Debian packages could not be installed. */
@@ -67,18 +70,18 @@ export class SystemInstallFailed extends Schema.TaggedError<SystemInstallFailed>
   {
     packages: Schema.Array(Schema.String),
     reason: Schema.String,
-    /** The output of the tool. */
+    /** The output of apt. */
     output: Schema.String,
   },
 ) {
-  /** The error for these packages by the output of apt. */
+  /** Derives the reason from the output of apt. */
   static from(packages: ReadonlyArray<string>, failure: ProgramFailed): SystemInstallFailed {
     const { output } = failure;
     return new SystemInstallFailed({ packages, reason: reasonOf(failure), output });
   }
 
   override get message(): string {
-    const said = lastLines(this.output, MAX_LINES);
-    return `The system packages ${namesOf(this.packages)} could not be installed: ${this.reason}.${said === "" ? "" : `\n${said}`}`;
+    const lines = lastLines(this.output, MAX_LINES);
+    return `The system packages ${namesOf(this.packages)} could not be installed: ${this.reason}.${lines === "" ? "" : `\n${lines}`}`;
   }
 }

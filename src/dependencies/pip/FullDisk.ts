@@ -6,16 +6,15 @@ import { Workspace } from "../../workspace/Workspace.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 import { buildNew } from "./VenvChanges.ts";
 
-/** Whether an install failed for lack of space, so that it may work without a cache or on another disk. */
+/** Whether an install failed because a disk is full, so that it may succeed without the cache or on another disk. */
 export const isFull = (error: unknown): boolean =>
   (error instanceof PythonInstallFailed && error.reason === "full") ||
   (error instanceof DiskFault && (error.code === "ENOSPC" || error.code === "EDQUOT"));
 
 /**
- * Installs into a new venv on the container's own disk. If that is full too, the error shows how full the disks are, and
- * with what.
+ * Installs into a new venv on the container's disk. If that is full too, the error contains the disk usage.
  */
-export const ownDiskFallback = Effect.gen(function* () {
+export const containerDiskFallback = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
 
@@ -30,7 +29,7 @@ export const ownDiskFallback = Effect.gen(function* () {
       ),
     );
     yield* Effect.logWarning(
-      `The packages are on the container's own disk, since the volume is full, and have to be installed anew in the next container. Free some space or enlarge the volume.\n${usage}`,
+      `The volume is full: installed the packages on the container's disk. The next container has to install them again. Free some space or enlarge the volume.\n${usage}`,
     );
     return prepared;
   });

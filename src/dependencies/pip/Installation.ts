@@ -4,10 +4,10 @@ import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 import type { PipOptions } from "./Pip.ts";
-import { type Foreseen, planning } from "./Planning.ts";
-import { adding, buildNew, shown } from "./VenvChanges.ts";
+import { type EarlyPlan, planning } from "./Planning.ts";
+import { adding, buildNew, formatRequirements } from "./VenvChanges.ts";
 
-/** Activates another venv that satisfies a list, or would after packages are added to it; none if there is none. */
+/** Activates another venv that satisfies a list, if necessary after adding packages; none if there is no such venv. */
 const switching = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
@@ -31,11 +31,11 @@ const switching = Effect.gen(function* () {
   });
 });
 
-/** Satisfies a list of requirements in the cheapest way that changes nothing under a running job. */
+/** Satisfies a list of requirements in the cheapest way that does not change packages of a running job. */
 export const installation = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
-  const { foresee, confirm } = yield* planning;
+  const { planEarly, confirm } = yield* planning;
   const add = yield* adding;
   const switchVenv = yield* switching;
 
@@ -45,23 +45,23 @@ export const installation = Effect.gen(function* () {
     { cache }: PipOptions,
   ) => buildNew(requirements, before, (list) => workspace.extend(list, cache));
 
-  /** Replaces a venv into which an install was cut off. */
+  /** Replaces a venv in which an install was interrupted. */
   const replaceBroken = Effect.fnUntraced(function* (
     { venv, prefix }: PreparedWorkspace,
     requirements: ReadonlyArray<string>,
     options: PipOptions,
   ) {
     yield* Effect.logWarning(
-      `An install into ${prefix} was cut off; a new environment takes its place`,
+      `An install into ${prefix} was interrupted; building a new venv with its requirements`,
     );
     yield* venvs.invalidate(venv);
     return yield* replace(requirements, yield* venvs.requirements(venv), options);
   });
 
-  /** Must be called under the install lock of the workspace. */
-  const install = Effect.fn("PythonPackages.provide")(function* (
+  /** Must be called with the install lock of the workspace. */
+  const install = Effect.fn("PythonPackages.applyPlan")(function* (
     requirements: ReadonlyArray<string>,
-    foreseen: Option.Option<Foreseen>,
+    earlyPlan: Option.Option<EarlyPlan>,
     options: PipOptions,
   ) {
     const prepared = yield* workspace.ready;
@@ -69,7 +69,7 @@ export const installation = Effect.gen(function* () {
     if (yield* venvs.isInstalling(venv)) {
       return yield* replaceBroken(prepared, requirements, options);
     }
-    const plan = yield* confirm(foreseen, prepared, requirements, options);
+    const plan = yield* confirm(earlyPlan, prepared, requirements, options);
     if (plan === "nothing") return prepared;
     if (plan === "additions") {
       yield* add(prepared, venv, requirements, options);
@@ -78,10 +78,10 @@ export const installation = Effect.gen(function* () {
     const other = yield* switchVenv(prepared, requirements, options);
     if (Option.isSome(other)) return other.value;
     yield* Effect.logInfo(
-      `${shown(requirements)} would change packages of ${prefix}; a new environment is built`,
+      `${formatRequirements(requirements)} would change packages of ${prefix}; building a new venv`,
     );
     return yield* replace(requirements, [], options);
   });
 
-  return { foresee, install };
+  return { planEarly, install };
 });

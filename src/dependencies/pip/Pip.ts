@@ -12,11 +12,11 @@ export type Plan = "nothing" | "additions" | "changes";
 export interface PipOptions {
   /** Whether uv may use its cache. */
   readonly cache: boolean;
-  /** An open file that uv inherits, so that its lock is held until uv has ended. */
+  /** The descriptor of a lock that uv inherits, so that the lock is held until uv exits. */
   readonly descriptor?: number | undefined;
 }
 
-type Pipped<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
+type PipEffect<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
 
 const decodeChanges = Schema.decodeUnknownOption(
   Schema.fromJsonString(
@@ -24,17 +24,17 @@ const decodeChanges = Schema.decodeUnknownOption(
   ),
 );
 
-/** uv's error message if a file is not in its cache and the network is disabled. */
-const WITHOUT_NETWORK = /network (?:connectivity is|was) disabled/i;
+/** uv's error message if a file is missing in its cache and the network is disabled. */
+const NETWORK_DISABLED = /network (?:connectivity is|was) disabled/i;
 
-/** A plan by the output of `uv pip install --dry-run --output-format json`; none if it is something else. */
+/** Parses the output of `uv pip install --dry-run --output-format json`; none if the format is unknown. */
 const planOf = (output: string): Option.Option<Plan> =>
   Option.map(decodeChanges(output), ({ changes }) => {
     if (changes.length === 0) return "nothing";
     return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
   });
 
-/** Runs `uv pip install`; without flags its output is shown live. */
+/** Runs `uv pip install`. Without flags, its output is logged while it runs. */
 const pipInstall = (
   uv: Uv["Service"],
   { environment }: PreparedWorkspace,
@@ -55,23 +55,23 @@ const pipInstall = (
       ),
     );
 
-/** `uv pip install` for a venv of the workspace. */
+/** Runs `uv pip install` for a venv of the workspace. */
 export class Pip extends Context.Service<
   Pip,
   {
-    /** Finds out what installing would do. */
+    /** Determines what an install would change. */
     readonly plan: (
       workspace: PreparedWorkspace,
       venv: Venv,
       requirements: ReadonlyArray<string>,
       options: PipOptions,
-    ) => Pipped<Plan>;
+    ) => PipEffect<Plan>;
     readonly install: (
       workspace: PreparedWorkspace,
       venv: Venv,
       requirements: ReadonlyArray<string>,
       options: PipOptions,
-    ) => Pipped<void>;
+    ) => PipEffect<void>;
   }
 >()("worker-tetra/dependencies/pip/Pip") {
   static readonly layerNoDeps = Layer.effect(
@@ -86,14 +86,14 @@ export class Pip extends Context.Service<
           requirements,
           options,
         ): Effect.fn.Return<Plan, PythonInstallFailed | UvUnavailable> {
-          const asked = ["--dry-run", "--output-format", "json"];
-          const output = yield* pipInstall(uv, workspace, venv, requirements, options, asked);
+          const flags = ["--dry-run", "--output-format", "json"];
+          const output = yield* pipInstall(uv, workspace, venv, requirements, options, flags);
           const found = planOf(output);
           if (Option.isSome(found)) return found.value;
           return yield* new PythonInstallFailed({
             requirements,
             reason: "other",
-            output: "uv printed its plan in an unknown format",
+            output: "uv printed its plan in an unknown format.",
           });
         },
       );
@@ -107,11 +107,11 @@ export class Pip extends Context.Service<
         ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
           const online = Effect.asVoid(pipInstall(uv, workspace, venv, requirements, options, []));
           if (!options.cache) return yield* online;
-          // The plan has just asked the index: where all files are in the cache too, it need not be asked again.
+          // The plan has just queried the index. If the cache has all files, the network is not needed again.
           yield* Effect.catchIf(
             pipInstall(uv, workspace, venv, requirements, options, ["--offline"]),
-            // Not after other errors: uv may have been killed half-way.
-            (error) => error._tag === "PythonInstallFailed" && WITHOUT_NETWORK.test(error.output),
+            // No retry after other errors, since uv may have been killed during the install.
+            (error) => error._tag === "PythonInstallFailed" && NETWORK_DISABLED.test(error.output),
             () => online,
           );
         },

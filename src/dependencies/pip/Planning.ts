@@ -5,19 +5,19 @@ import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Pip, type PipOptions, type Plan } from "./Pip.ts";
 
-/** What installing would do, as found without a lock, and when the packages of the venv had changed last. */
-export interface Foreseen {
+/** A plan that was made without the install lock, and the time of the last change to the venv's packages. */
+export interface EarlyPlan {
   readonly venv: Venv;
   readonly changedAt: number;
   readonly plan: Plan;
 }
 
-/** Finds out what installing a list of requirements would do to a venv. */
+/** Determines what an install of a list of requirements would change in a venv. */
 export const planning = Effect.gen(function* () {
   const pip = yield* Pip;
   const venvs = yield* VenvBuilder;
 
-  /** What no index has for this venv may have come with the image, and is then in another venv. */
+  /** Requirements that no index has may be packages of the image that were replaced in this venv, but not in others. */
   const planFor = (
     prepared: PreparedWorkspace,
     venv: Venv,
@@ -36,40 +36,40 @@ export const planning = Effect.gen(function* () {
       ),
     );
 
-  /** When the packages had changed last; none while they are being changed. */
+  /** The time of the last change to the packages; none during a change. */
   const unchangedSince = Effect.fnUntraced(function* (venv: Venv) {
     return (yield* venvs.isInstalling(venv)) ? Option.none() : yield* venvs.changedAt(venv);
   });
 
-  /** Plans without a lock; none if the venv is or was changed meanwhile, since the plan may be wrong then. */
-  const foresee = Effect.fn("PythonPackages.foresee")(function* (
+  /** Plans without the install lock; none if the venv changes in the meantime, since the plan may be wrong. */
+  const planEarly = Effect.fn("PythonPackages.planEarly")(function* (
     prepared: PreparedWorkspace,
     requirements: ReadonlyArray<string>,
     options: PipOptions,
   ) {
     const { venv } = prepared;
     const before = yield* unchangedSince(venv);
-    if (Option.isNone(before)) return Option.none<Foreseen>();
+    if (Option.isNone(before)) return Option.none<EarlyPlan>();
     const plan = yield* planFor(prepared, venv, requirements, options);
     return Option.contains(yield* unchangedSince(venv), before.value)
-      ? Option.some<Foreseen>({ venv, changedAt: before.value, plan })
-      : Option.none<Foreseen>();
+      ? Option.some<EarlyPlan>({ venv, changedAt: before.value, plan })
+      : Option.none<EarlyPlan>();
   });
 
-  /** The plan that was made without a lock, if it still holds, else a new one. */
+  /** Returns the early plan if the venv has not changed since, otherwise a new one. */
   const confirm = Effect.fnUntraced(function* (
-    foreseen: Option.Option<Foreseen>,
+    earlyPlan: Option.Option<EarlyPlan>,
     prepared: PreparedWorkspace,
     requirements: ReadonlyArray<string>,
     options: PipOptions,
   ) {
     const { venv } = prepared;
-    const holds =
-      Option.isSome(foreseen) &&
-      foreseen.value.venv.prefix === venv.prefix &&
-      Option.contains(yield* venvs.changedAt(venv), foreseen.value.changedAt);
-    return holds ? foreseen.value.plan : yield* planFor(prepared, venv, requirements, options);
+    const isValid =
+      Option.isSome(earlyPlan) &&
+      earlyPlan.value.venv.prefix === venv.prefix &&
+      Option.contains(yield* venvs.changedAt(venv), earlyPlan.value.changedAt);
+    return isValid ? earlyPlan.value.plan : yield* planFor(prepared, venv, requirements, options);
   });
 
-  return { planFor, foresee, confirm };
+  return { planFor, planEarly, confirm };
 });

@@ -3,16 +3,16 @@ import { Schema } from "effect";
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { bothEnds, lastLines, namesOf } from "../ToolOutput.ts";
 
-/** How many of the last lines of a tool's output are shown; they have the error. */
+/** The number of last lines of uv's output that are shown; they contain the error. */
 const MAX_LINES = 30;
 
 const REASONS = {
-  unknown: "no index has it, or not in that version",
-  conflicting: "the requirements contradict each other",
-  unreachable: "the package index or the address can't be reached",
-  unbuildable: "it has to be built here, and that fails",
-  full: "the disk is full, or the volume's quota used up",
-  late: "it took longer than WORKER_INSTALL_TIMEOUT allows",
+  unknown: "no package index has it, or not in this version",
+  conflicting: "the requirements conflict with each other",
+  unreachable: "the package index or the URL can't be reached",
+  unbuildable: "building it from source failed",
+  full: "the disk is full, or the quota of the volume is used up",
+  timeout: "it took longer than WORKER_INSTALL_TIMEOUT allows",
   other: "uv failed",
 } as const;
 
@@ -27,34 +27,34 @@ export class PythonInstallFailed extends Schema.TaggedError<PythonInstallFailed>
       "unreachable",
       "unbuildable",
       "full",
-      "late",
+      "timeout",
       "other",
     ]),
     /** The output of uv. */
     output: Schema.String,
   },
 ) {
-  /** The error for these requirements by the output of uv. */
+  /** Derives the reason from the output of uv. */
   static from(requirements: ReadonlyArray<string>, output: string): PythonInstallFailed {
     return new PythonInstallFailed({ requirements, reason: reasonOf(output), output });
   }
 
   override get message(): string {
-    const said = lastLines(withoutCredentials(this.output), MAX_LINES);
+    const lines = lastLines(withoutCredentials(this.output), MAX_LINES);
     const names = namesOf(this.requirements.map(withoutCredentials));
-    return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${said === "" ? "" : `\n${said}`}`;
+    return `The packages ${names} could not be installed: ${REASONS[this.reason]}.${lines === "" ? "" : `\n${lines}`}`;
   }
 }
 
-/** A regular expression would scan the rest of a line again for each of these words in it. */
+/** Not a regular expression: that would scan the rest of a line again for each "only " in it. */
 const hasOnlyOtherVersions = (output: string): boolean =>
   output.split("\n").some((line) => {
     const at = line.indexOf("only ");
     return at !== -1 && line.includes(" is available", at);
   });
 
-const reasonOf = (words: string): PythonInstallFailed["reason"] => {
-  const output = bothEnds(words);
+const reasonOf = (fullOutput: string): PythonInstallFailed["reason"] => {
+  const output = bothEnds(fullOutput);
   if (/No space left|Disk quota exceeded/i.test(output)) return "full";
   if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
   if (

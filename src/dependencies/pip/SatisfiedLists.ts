@@ -7,27 +7,26 @@ import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 
-/** The most lists of requirements that are remembered; the oldest is dropped first. */
+/** The number of lists of requirements that are remembered; the oldest is dropped first. */
 const MAX_LISTS = 64;
 
-/** A venv is checked for changes again when the last check is older than this. */
 const RECHECK_AFTER_MILLIS = Duration.toMillis(Duration.seconds(1));
 
 interface Satisfied {
   readonly venv: Venv;
-  /** When the packages of the venv had changed last. */
+  /** The time of the last change to the venv's packages. */
   readonly changedAt: number;
-  /** The generation of the workspace that first had them. */
+  /** The first generation of the workspace that satisfied the list. */
   readonly generation: number;
-  /** When they were last seen unchanged: in milliseconds, by the clock of Effect. */
+  /** The time of the last check for changes, in milliseconds of Effect's clock. */
   checkedAt: number;
 }
 
-/** Lists are hashed: one may have a megabyte. */
+/** A hash, since a list can have a megabyte. */
 const keyOf = (requirements: ReadonlyArray<string>): string =>
   createHash("sha256").update(JSON.stringify(requirements)).digest("base64");
 
-/** Remembers which venv satisfies which list of requirements, so that jobs with a known list start no process. */
+/** Remembers which venv satisfies which list of requirements, so that jobs with a known list do not run uv. */
 export const satisfiedLists = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
@@ -37,7 +36,7 @@ export const satisfiedLists = Effect.gen(function* () {
       Effect.die("only values that were set are read"),
   });
 
-  /** None also if the packages of the venv have changed since. */
+  /** None if the list is unknown, or the packages of its venv changed since. */
   const find = Effect.fnUntraced(function* (key: string) {
     const known = yield* Cache.getSuccess(lists, key);
     if (Option.isNone(known)) return known;
@@ -51,8 +50,8 @@ export const satisfiedLists = Effect.gen(function* () {
 
   return {
     /**
-     * The workspace with the venv that satisfies a list, if one is known: the given workspace, or one that is activated
-     * for it.
+     * Returns a workspace that satisfies a list, if a venv for it is known: the given workspace, or one with the
+     * activated venv.
      */
     workspaceFor: Effect.fnUntraced(function* (
       requirements: ReadonlyArray<string>,
@@ -62,13 +61,13 @@ export const satisfiedLists = Effect.gen(function* () {
       if (Option.isNone(known)) return Option.none<PreparedWorkspace>();
       const { venv, generation } = known.value;
       if (venv.prefix !== prepared.prefix) return yield* workspace.activate(venv);
-      // Another job may have installed the list since the workspace was looked up for this one.
+      // Another job may have installed the list after the workspace of this job was read.
       return Option.some(prepared.generation < generation ? { ...prepared, generation } : prepared);
     }),
 
     /**
-     * Remembers that the venv of a workspace satisfies a list. The workspace has a new generation also when the packages
-     * were found installed: another worker may have just installed them.
+     * Remembers that the venv of a workspace satisfies a list. The returned workspace has a new generation even if all
+     * packages were already installed, since another worker may have just installed them.
      */
     remember: Effect.fnUntraced(function* (
       requirements: ReadonlyArray<string>,

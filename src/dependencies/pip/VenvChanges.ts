@@ -8,20 +8,20 @@ import type { PreparedWorkspace, WorkspaceError } from "../../workspace/Prepared
 import { Pip, type PipOptions } from "./Pip.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 
-/** Requirements for people, without their credentials. */
-export const shown = (requirements: ReadonlyArray<string>): string =>
+/** Formats requirements for messages, without credentials. */
+export const formatRequirements = (requirements: ReadonlyArray<string>): string =>
   requirements.map(withoutCredentials).join(", ");
 
 const union = (one: ReadonlyArray<string>, other: ReadonlyArray<string>): ReadonlyArray<string> => [
   ...new Set([...one, ...other]),
 ];
 
-/** Adds packages to a venv. While that is under way the venv is marked, and its requirements are recorded at the end. */
+/** Adds packages to a venv. The venv is marked during the install, and its requirements are recorded afterwards. */
 export const adding = Effect.gen(function* () {
   const venvs = yield* VenvBuilder;
   const pip = yield* Pip;
 
-  /** Removes the mark after an install that failed or was cancelled before it changed anything. */
+  /** Removes the mark after an install that failed or was interrupted before it changed a package. */
   const unmarkIfUnchanged = Effect.fnUntraced(
     function* (venv: Venv, changedAt: Option.Option<number>, requirements: ReadonlyArray<string>) {
       const now = Option.getOrUndefined(yield* venvs.changedAt(venv));
@@ -37,7 +37,7 @@ export const adding = Effect.gen(function* () {
     options: PipOptions,
   ) {
     const elapsed = yield* stopwatch;
-    yield* Effect.logInfo(`Installing ${shown(requirements)}`);
+    yield* Effect.logInfo(`Installing ${formatRequirements(requirements)}`);
     const before = yield* venvs.requirements(venv);
     const changedAt = yield* venvs.changedAt(venv);
     yield* venvs.beginInstall(venv);
@@ -46,12 +46,12 @@ export const adding = Effect.gen(function* () {
     );
     yield* venvs.endInstall(venv, union(before, requirements));
     const seconds = Duration.toSeconds(yield* elapsed).toFixed(2);
-    yield* Effect.logInfo(`Installed ${shown(requirements)} in ${seconds} s`);
+    yield* Effect.logInfo(`Installed ${formatRequirements(requirements)} in ${seconds} s`);
   });
 });
 
-/** Builds a venv for a list, with what another one had where the two lists agree. */
-export const buildNew = Effect.fn("PythonPackages.renew")(function* (
+/** Builds a venv for a list and, if there are no conflicts, the requirements of another venv. */
+export const buildNew = Effect.fn("PythonPackages.buildNew")(function* (
   requirements: ReadonlyArray<string>,
   before: ReadonlyArray<string>,
   build: (list: ReadonlyArray<string>) => Effect.Effect<PreparedWorkspace, WorkspaceError>,

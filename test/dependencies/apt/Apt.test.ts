@@ -12,7 +12,7 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import { fakePrograms, type Outcome } from "../../support/fakes/FakePrograms.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
-/** What `apt-cache policy` says of all packages that there are, in the form of Debian 12. */
+/** The output of `apt-cache policy` for all known packages, in the format of Debian 12. */
 const POLICY = `curl:
   Installed: 7.88.1-10+deb12u5
   Candidate: 7.88.1-10+deb12u7
@@ -35,7 +35,7 @@ awk:
 
 const DIGEST = "0123456789abcdef".repeat(4);
 
-/** What apt says of the archives that it needs: two, and lines that name none. */
+/** The output of `apt-get --print-uris` with two archives and invalid lines. */
 const URIS = `'http://mirror/curl_7_amd64.deb' curl_7_amd64.deb 1234 SHA256:${DIGEST}
 'http://mirror/pool/libc6%3ai386_2.deb' libc6%3ai386_2.deb 56 SHA256:${DIGEST}
 'http://mirror/x.deb' ../x.deb 1 SHA256:${DIGEST}
@@ -45,7 +45,7 @@ const URIS = `'http://mirror/curl_7_amd64.deb' curl_7_amd64.deb 1234 SHA256:${DI
 'http://mirror/x.txt' x.txt 1 SHA256:${DIGEST}
 `;
 
-/** A machine whose apt can install anything that its lists have. */
+/** A Debian whose apt can install all packages of POLICY. */
 const debian = (line: string): Outcome | undefined => {
   if (line === "id -u") return "0\n";
   if (line.startsWith("apt-cache ")) return POLICY;
@@ -53,13 +53,13 @@ const debian = (line: string): Outcome | undefined => {
   return /^(?:apt-get (?:-q |--version$)|dpkg --configure -a$)/.test(line) ? "ok" : undefined;
 };
 
-const machine = (answer: typeof debian = debian, lists = "/nonexistent") => {
-  const { lines, options, layer } = fakePrograms(answer);
+const machine = (programs: typeof debian = debian, lists = "/nonexistent") => {
+  const { lines, options, layer } = fakePrograms(programs);
   const restored: Array<readonly [archives: ReadonlyArray<Archive>, folder: string]> = [];
-  const kept: Array<string> = [];
+  const cached: Array<string> = [];
   const cache = AptCache.of({
     restore: (...given) => Effect.sync(() => restored.push(given)),
-    keep: (folder) => Effect.sync(() => kept.push(folder)),
+    store: (folder) => Effect.sync(() => cached.push(folder)),
   });
   const apt = Apt.layerNoDeps.pipe(
     Layer.provide([
@@ -73,7 +73,7 @@ const machine = (answer: typeof debian = debian, lists = "/nonexistent") => {
     lines,
     options,
     restored,
-    kept,
+    cached,
     install: (...names: ReadonlyArray<string>) =>
       Effect.provide(
         Effect.flatMap(Apt, ({ install }) => install(names)),
@@ -82,7 +82,7 @@ const machine = (answer: typeof debian = debian, lists = "/nonexistent") => {
   };
 };
 
-/** A folder of lists with these files, which were last asked for at the start of 1970. */
+/** A folder of lists with these files, which were updated at the start of 1970. */
 const listsWith = Effect.fnUntraced(function* (names: ReadonlyArray<string>) {
   const folder = yield* temporaryFolder;
   for (const name of names) writeFileSync(join(folder, name), "");
@@ -95,14 +95,14 @@ describe("Apt", () => {
   it.effect.each([
     "curl",
     "curl=7.88.1-10+deb12u7",
-    // The one that is installed.
+    // The installed version.
     "curl=7.88.1-10+deb12u5",
-    // apt leaves out the machine's own architecture.
+    // apt omits the architecture of the machine.
     "curl:amd64",
     "libc6:i386",
     "libc6:i386=2.36-9",
     "awk",
-  ])("installs what the lists have: %s", (name) => {
+  ])("installs %s, which the lists have", (name) => {
     const { install, lines } = machine();
     return Effect.map(install("curl", name), () => {
       assert.isTrue(lines.at(-1)?.endsWith(` -- curl ${name}`));
@@ -114,7 +114,7 @@ describe("Apt", () => {
     "curl:i386x=1",
     "libc6",
     "libc6:amd64",
-    // Words and numbers of the output that name no package or version.
+    // Words and numbers of the output that are not packages or versions.
     "table",
     "curl=500",
     "curl=100",
@@ -122,7 +122,7 @@ describe("Apt", () => {
     "curl=2.36-9",
     "libc6:i386=-1",
     "awk=1",
-  ])("asks for newer lists, and then fails, where the lists do not have it: %s", (name) => {
+  ])("updates the lists and fails for %s, which they do not have", (name) => {
     const { install, lines } = machine();
     return Effect.map(Effect.flip(install("curl", name)), (error) => {
       assert.strictEqual(error._tag, "SystemInstallFailed");
@@ -130,21 +130,21 @@ describe("Apt", () => {
     });
   });
 
-  it.effect("gives the cache what apt needs, and lets it keep what apt has fetched", () => {
-    const { install, lines, restored, kept } = machine();
+  it.effect("restores needed archives from the cache, and stores downloaded ones", () => {
+    const { install, lines, restored, cached } = machine();
     return Effect.map(install("curl"), () => {
       const [[archives, folder = ""] = []] = restored;
       assert.deepStrictEqual(archives, [
         { file: "curl_7_amd64.deb", size: 1234, sha256: DIGEST },
         { file: "libc6%3ai386_2.deb", size: 56, sha256: DIGEST },
       ]);
-      assert.deepStrictEqual(kept, [folder]);
+      assert.deepStrictEqual(cached, [folder]);
       assert.include(lines.at(-1), ` -o Dir::Cache::Archives=${folder} `);
       assert.match(folder, /worker-tetra-apt-/);
     });
   });
 
-  it.effect("installs without the cache where apt does not say what it needs", () => {
+  it.effect("installs without the cache if apt does not print the archives", () => {
     const { install, restored } = machine((line) =>
       line.includes("--print-uris") ? { exitCode: 100, output: "" } : debian(line),
     );
@@ -156,12 +156,12 @@ describe("Apt", () => {
     });
   });
 
-  it.effect("asks nobody, and shows what apt does", () => {
-    let cutOff = 0;
+  it.effect("disables questions, and logs the output of apt", () => {
+    let installs = 0;
     const { install, lines, options } = machine((line) => {
       if (!/^apt-get -q .* install /.test(line)) return debian(line);
-      cutOff += 1;
-      return cutOff > 1 ? "done" : { exitCode: 100, output: "run dpkg --configure -a" };
+      installs += 1;
+      return installs > 1 ? "done" : { exitCode: 100, output: "run dpkg --configure -a" };
     });
     return Effect.map(install("curl"), () => {
       for (const [index, line] of lines.entries()) {
@@ -172,12 +172,12 @@ describe("Apt", () => {
           line,
         );
       }
-      const shown = lines.filter((_, index) => options[index]?.live?.name === "apt");
+      const logged = lines.filter((_, index) => options[index]?.live?.name === "apt");
       assert.deepStrictEqual(
-        shown,
+        logged,
         lines.filter((line) => line.startsWith("apt-get -q ")),
       );
-      assert.isNotEmpty(shown);
+      assert.isNotEmpty(logged);
     });
   });
 
@@ -189,7 +189,7 @@ describe("Apt", () => {
     ["lists of today", ["lock", "mirror_main_Packages"], DAY - 1, false],
     ["compressed lists of today", ["mirror_main_Packages.lz4"], DAY - 1, false],
     ["lists of yesterday", ["mirror_main_Packages"], DAY, true],
-  ] as const)("asks for lists, or does not, where there are %s", ([, names, age, asks]) =>
+  ] as const)("updates only missing or outdated lists: %s", ([, names, age, updates]) =>
     Effect.gen(function* () {
       const lists = names === undefined ? undefined : yield* listsWith(names);
       const { install, lines } = machine(debian, lists);
@@ -197,15 +197,15 @@ describe("Apt", () => {
       yield* install("curl");
       assert.strictEqual(
         lines.some((line) => line.endsWith(" update")),
-        asks,
+        updates,
       );
     }).pipe(Effect.scoped),
   );
 
   it.effect.each([
     ["there is no apt-get", (line: string) => line !== "apt-get --version"],
-    ["it can't find out whether it is root", (line: string) => line !== "id -u"],
-  ] as const)("installs nothing where %s", ([, has]) => {
+    ["the user is unknown", (line: string) => line !== "id -u"],
+  ] as const)("installs nothing if %s", ([, has]) => {
     const { install, lines } = machine((line) => (has(line) ? debian(line) : undefined));
     return Effect.map(Effect.flip(install("curl")), (error) => {
       assert.deepInclude(error, { _tag: "SystemInstallFailed", packages: ["curl"] });
@@ -213,7 +213,7 @@ describe("Apt", () => {
     });
   });
 
-  it.effect("installs nothing where there is no place for temporary files", () => {
+  it.effect("installs nothing without a temporary folder", () => {
     const { install, lines } = machine();
     return Effect.gen(function* () {
       yield* Effect.acquireRelease(

@@ -32,7 +32,7 @@ const ARCHIVE = {
   sha256: createHash("sha256").update(CONTENT).digest("hex"),
 };
 
-/** A volume that can keep the archive, the folder of an install that fetched it, and that of another install. */
+/** A volume, the folder of an install with the archive (source), and the folder of another install (target). */
 const sceneOf = Effect.fnUntraced(function* (
   change: (files: FileSystem.FileSystem) => Partial<FileSystem.FileSystem>,
 ) {
@@ -71,21 +71,21 @@ const sceneOf = Effect.fnUntraced(function* (
         Layer.succeed(Volume, Volume.of({ shared: Effect.succeed(shared), own: place })),
       ),
     );
-  const keep = (cache: AptCache["Service"]) => cache.keep(source);
+  const store = (cache: AptCache["Service"]) => cache.store(source);
   const restore = (cache: AptCache["Service"]) => cache.restore([ARCHIVE], target);
   return {
     folder,
     volume,
     source,
     target,
-    keep: use(keep),
+    store: use(store),
     restore: use(restore),
     withoutVolume: use(
-      (cache) => Effect.andThen(keep(cache), restore(cache)),
+      (cache) => Effect.andThen(store(cache), restore(cache)),
       Option.none<Place>(),
     ),
-    /** Where the volume has the archive. */
-    kept: () => {
+    /** The path of the archive on the volume. */
+    cached: () => {
       const names = readdirSync(join(volume, ".apt-cache"));
       const release = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
       return join(volume, ".apt-cache", release, "archives", ARCHIVE.file);
@@ -109,46 +109,46 @@ const failure = PlatformError.systemError({
 });
 
 describe("AptCache", () => {
-  it.live("gives the next container the archives that one has fetched", () =>
+  it.live("restores archives that another container stored", () =>
     Effect.gen(function* () {
-      const { keep, restore, target } = yield* scene;
-      yield* keep;
+      const { store, restore, target } = yield* scene;
+      yield* store;
       yield* restore;
       assert.strictEqual(readFileSync(join(target, ARCHIVE.file), "utf8"), CONTENT);
     }).pipe(Effect.scoped),
   );
 
-  it.live("marks the folder that it makes as a cache, and no other", () =>
+  it.live("adds CACHEDIR.TAG to the folder only when it creates the folder", () =>
     Effect.gen(function* () {
-      const { keep, volume } = yield* scene;
+      const { store, volume } = yield* scene;
       const tag = join(volume, ".apt-cache", "CACHEDIR.TAG");
-      yield* keep;
+      yield* store;
       assert.match(readFileSync(tag, "utf8"), /^Signature: 8a477f597d28d172789f06886806bc55/);
       rmSync(tag);
-      yield* keep;
+      yield* store;
       assert.isFalse(existsSync(tag));
     }).pipe(Effect.scoped),
   );
 
-  it.live("keeps what it has given, and does not copy again what it has", () =>
+  it.live("keeps restored archives, and does not store an archive again", () =>
     Effect.gen(function* () {
-      const { keep, kept, restore } = yield* scene;
-      yield* keep;
-      const { ino } = statSync(kept());
+      const { store, cached, restore } = yield* scene;
+      yield* store;
+      const { ino } = statSync(cached());
       yield* restore;
-      assert.isTrue(existsSync(kept()));
-      yield* keep;
-      assert.strictEqual(statSync(kept()).ino, ino);
+      assert.isTrue(existsSync(cached()));
+      yield* store;
+      assert.strictEqual(statSync(cached()).ino, ino);
     }).pipe(Effect.scoped),
   );
 
-  it.live("keeps archives only", () =>
+  it.live("stores only archives", () =>
     Effect.gen(function* () {
-      const { keep, kept, source } = yield* scene;
+      const { store, cached, source } = yield* scene;
       writeFileSync(join(source, "lock"), "");
       mkdirSync(join(source, "partial"));
-      yield* keep;
-      assert.deepStrictEqual(readdirSync(dirname(kept())), [ARCHIVE.file]);
+      yield* store;
+      assert.deepStrictEqual(readdirSync(dirname(cached())), [ARCHIVE.file]);
     }).pipe(Effect.scoped),
   );
 
@@ -157,12 +157,12 @@ describe("AptCache", () => {
     ["VERSION_ID=24.04\nID=ubuntu\nID_LIKE=debian\n", "ubuntu-24.04"],
     ["ID=debian\n", "debian-unknown"],
     ['ID="../../x"\nVERSION_ID=12\n', "unknown-12"],
-  ] as const)("keeps apart the archives of each release: %j are those of %s", ([text, name]) =>
+  ] as const)("uses a separate folder for each release: with %j the folder of %s", ([text, name]) =>
     Effect.gen(function* () {
-      const { keep, kept } = yield* ofRelease(text);
-      yield* keep;
-      assert.isTrue(existsSync(kept()));
-      assert.strictEqual(basename(dirname(dirname(kept()))), `${name}-${process.arch}`);
+      const { store, cached } = yield* ofRelease(text);
+      yield* store;
+      assert.isTrue(existsSync(cached()));
+      assert.strictEqual(basename(dirname(dirname(cached()))), `${name}-${process.arch}`);
     }).pipe(Effect.scoped),
   );
 
@@ -174,20 +174,20 @@ describe("AptCache", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("leaves no part of an archive that can't be copied, and does not fail", () =>
+  it.live("deletes the partial copy of an archive that can't be stored, and does not fail", () =>
     Effect.gen(function* () {
-      const { keep, kept } = yield* sceneOf((files) => ({
+      const { store, cached } = yield* sceneOf((files) => ({
         copyFile: (_, to) => Effect.andThen(files.writeFileString(to, "the"), Effect.fail(failure)),
       }));
-      yield* keep;
-      assert.deepStrictEqual(readdirSync(dirname(kept())), []);
+      yield* store;
+      assert.deepStrictEqual(readdirSync(dirname(cached())), []);
     }).pipe(Effect.scoped),
   );
 
-  it.live("copies no more than the archive from a file that grows, and closes it", () =>
+  it.live("copies only the expected size of a file that grows, and closes it", () =>
     Effect.gen(function* () {
-      const { keep, kept, restore, target, volume } = yield* scene;
-      yield* keep;
+      const { store, cached, restore, target, volume } = yield* scene;
+      yield* store;
       const { open } = promises;
       yield* Effect.acquireRelease(
         Effect.sync(() =>
@@ -195,7 +195,7 @@ describe("AptCache", () => {
             open: async (path, ...rest) => {
               const handle = await open(path, ...rest);
               const info = await handle.stat();
-              appendFileSync(kept(), " and more");
+              appendFileSync(cached(), " and more");
               return Object.assign(handle, { stat: () => Promise.resolve(info) });
             },
           }),
@@ -208,39 +208,39 @@ describe("AptCache", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("closes a file that it does not take", () =>
+  it.live("closes a file of a wrong size", () =>
     Effect.gen(function* () {
-      const { keep, kept, restore, volume } = yield* scene;
-      yield* keep;
-      writeFileSync(kept(), "");
+      const { store, cached, restore, volume } = yield* scene;
+      yield* store;
+      writeFileSync(cached(), "");
       yield* restore;
       assert.strictEqual(openFilesBelow(volume), 0);
     }).pipe(Effect.scoped),
   );
 
-  it.live.each<readonly [string, (kept: string, folder: string) => void]>([
-    ["other content of the same size", (kept) => writeFileSync(kept, "the bad one")],
-    ["more content", (kept) => writeFileSync(kept, `${CONTENT}, and more`)],
-    ["a link", (kept, folder) => symlinkSync(join(folder, "source", ARCHIVE.file), kept)],
-    ["a named pipe", (kept) => execFileSync("mkfifo", [kept])],
-    ["a device", (kept) => symlinkSync("/dev/zero", kept)],
-  ])("takes nothing that is %s, and makes room for the right one", ([, plant]) =>
+  it.live.each<readonly [string, (cached: string, folder: string) => void]>([
+    ["other content of the same size", (cached) => writeFileSync(cached, "the bad one")],
+    ["more content", (cached) => writeFileSync(cached, `${CONTENT}, and more`)],
+    ["a link", (cached, folder) => symlinkSync(join(folder, "source", ARCHIVE.file), cached)],
+    ["a named pipe", (cached) => execFileSync("mkfifo", [cached])],
+    ["a device", (cached) => symlinkSync("/dev/zero", cached)],
+  ])("does not restore %s, and replaces it by the correct archive", ([, plant]) =>
     Effect.gen(function* () {
-      const { folder, keep, kept, restore, target } = yield* scene;
-      yield* keep;
-      rmSync(kept());
-      plant(kept(), folder);
+      const { folder, store, cached, restore, target } = yield* scene;
+      yield* store;
+      rmSync(cached());
+      plant(cached(), folder);
       yield* restore;
       assert.isEmpty(readdirSync(target));
-      yield* keep;
-      assert.strictEqual(readFileSync(kept(), "utf8"), CONTENT);
+      yield* store;
+      assert.strictEqual(readFileSync(cached(), "utf8"), CONTENT);
     }).pipe(Effect.scoped),
   );
 
-  it.live("writes to nothing that is there already in the folder of an install", () =>
+  it.live("does not overwrite existing files in the folder of an install", () =>
     Effect.gen(function* () {
-      const { folder, keep, restore, target } = yield* scene;
-      yield* keep;
+      const { folder, store, restore, target } = yield* scene;
+      yield* store;
       const precious = join(folder, "precious");
       writeFileSync(precious, "precious");
       symlinkSync(precious, join(target, ARCHIVE.file));
@@ -249,26 +249,26 @@ describe("AptCache", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("ignores a folder with an archive's name, and does not change it", () =>
+  it.live("ignores a folder with the name of an archive, and does not change it", () =>
     Effect.gen(function* () {
-      const { keep, kept, restore, target } = yield* scene;
-      yield* keep;
-      rmSync(kept());
-      mkdirSync(join(kept(), "more"), { recursive: true });
+      const { store, cached, restore, target } = yield* scene;
+      yield* store;
+      rmSync(cached());
+      mkdirSync(join(cached(), "more"), { recursive: true });
       yield* restore;
-      yield* keep;
+      yield* store;
       assert.isEmpty(readdirSync(target));
-      assert.isTrue(existsSync(join(kept(), "more")));
+      assert.isTrue(existsSync(join(cached(), "more")));
     }).pipe(Effect.scoped),
   );
 
   it.live.each(["archives", "release", ".apt-cache"])(
-    "writes nothing through a link in place of a folder: %s",
+    "does not write through a link in place of the folder %s",
     (which) =>
       Effect.gen(function* () {
-        const { folder, keep, kept, restore, target, volume } = yield* scene;
-        yield* keep;
-        const archives = join(kept(), "..");
+        const { folder, store, cached, restore, target, volume } = yield* scene;
+        yield* store;
+        const archives = join(cached(), "..");
         const linked = {
           archives,
           release: join(archives, ".."),
@@ -279,7 +279,7 @@ describe("AptCache", () => {
         const elsewhere = join(folder, "elsewhere");
         mkdirSync(elsewhere);
         symlinkSync(elsewhere, linked);
-        yield* keep;
+        yield* store;
         yield* restore;
         assert.isEmpty(readdirSync(elsewhere));
         assert.isEmpty(readdirSync(target));

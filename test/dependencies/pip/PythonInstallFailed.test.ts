@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { PythonInstallFailed } from "../../../src/dependencies/pip/PythonInstallFailed.ts";
 
 describe("PythonInstallFailed", () => {
-  /** What uv 0.13 writes to stderr in each case. */
+  /** Messages of uv 0.13. */
   it.each([
     [
       "unknown",
@@ -29,20 +29,20 @@ describe("PythonInstallFailed", () => {
     ["full", "error: Failed to install: x.whl\n  Caused by: No space left on device (os error 28)"],
     ["full", "  Caused by: Disk quota exceeded (os error 122)"],
     ["other", "error: Something that nobody has seen"],
-  ] as const)("tells %s by uv's words %j, and keeps them", (reason, words) => {
-    const error = PythonInstallFailed.from(["six"], words);
+  ] as const)("has the reason %s for the output %j, and contains the output", (reason, output) => {
+    const error = PythonInstallFailed.from(["six"], output);
     assert.strictEqual(error.reason, reason);
-    assert.include(error.message, words.trim().split("\n").at(-1) ?? "");
+    assert.include(error.message, output.trim().split("\n").at(-1) ?? "");
   });
 
-  it("keeps the last lines of many", () => {
-    const words = Array.from({ length: 100 }, (_, line) => `line ${line}`).join("\n");
-    const { message } = PythonInstallFailed.from(["six"], words);
+  it("contains only the last lines of a long output", () => {
+    const output = Array.from({ length: 100 }, (_, line) => `line ${line}`).join("\n");
+    const { message } = PythonInstallFailed.from(["six"], output);
     assert.include(message, "line 99");
     assert.notInclude(message, "line 69\n");
   });
 
-  it("is short and has the reason, however much a build printed and a job requested", () => {
+  it("is short and has the reason for a very long output and list of requirements", () => {
     const printed = `  × Failed to build \`broken==1.0\`\n${"only ".repeat(4_000_000)}\nat its end`;
     const started = performance.now();
     const many = Array.from({ length: 512 }, (_, number) => `package-with-a-long-name-${number}`);

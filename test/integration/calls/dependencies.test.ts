@@ -138,11 +138,11 @@ class C:
     "that can't be installed",
     (it) => {
       it.effect.each([
-        ["no-such-package-of-tests", "no index has it"],
-        ["six==99.9", "no index has it"],
+        ["no-such-package-of-tests", "no package index has it"],
+        ["six==99.9", "no package index has it"],
         ["pkg @ http://127.0.0.1:9/pkg-1.0-py3-none-any.whl", "can't be reached"],
-        ["--index-url=http://127.0.0.1:9", "would be an option"],
-        ["-r /etc/passwd", "would be an option"],
+        ["--index-url=http://127.0.0.1:9", "is an option"],
+        ["-r /etc/passwd", "is an option"],
         ["six\nattrs", "line break"],
       ] as const)(
         "fail the job with the reason before its code runs: %s",
@@ -162,7 +162,7 @@ class C:
           const answer = yield* call("def f(): pass", "f", [], {
             dependencies: ["six==1.15.0", "six==1.16.0"],
           });
-          assert.include(answer.error, "contradict each other");
+          assert.include(answer.error, "conflict with each other");
         }),
       );
     },
