@@ -29,7 +29,9 @@ describe("the runner's modules in Python", () => {
       const args = isMeasured ? ["-m", "coverage", "run", `--rcfile=${CONFIG}`, ...pytest] : pytest;
       const { status, stdout, stderr } = spawnSync(python, ["-B", ...args], {
         cwd: ROOT,
+        // Longer than pytest's faulthandler_timeout, so that the output shows the traceback of a test that hangs.
         timeout: 110_000,
+        killSignal: "SIGKILL",
       });
       assert.strictEqual(status, 0, `${stdout}${stderr}`);
     },

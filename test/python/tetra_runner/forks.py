@@ -1,6 +1,9 @@
 """Tests that run in a forked child, whose process they may change at will."""
 
+import faulthandler
 import os
+import signal
+import threading
 import traceback
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -11,6 +14,9 @@ from tetra_runner import process
 
 # The status of a child whose function returned.
 RETURNED = 99
+
+# Seconds after which a child is killed.
+TIMEOUT = 60
 
 
 @contextmanager
@@ -31,7 +37,10 @@ def measured():
 
 
 def status_of(function):
-    """Runs a function in a forked child; returns the status that the child ended with."""
+    """Runs a function in a forked child; returns the exit status of the child, or -SIGABRT if it has timed out."""
+    # The timer of pytest's faulthandler_timeout: its thread does not exist in a child, and cancelling it there, as
+    # Output.settle does, would wait for that thread forever.
+    faulthandler.cancel_dump_traceback_later()
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -43,7 +52,13 @@ def status_of(function):
             traceback.print_exc()
         finally:
             process._os_exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    timer = threading.Timer(TIMEOUT, os.kill, (pid, signal.SIGABRT))  # faulthandler prints the child's traceback
+    timer.start()
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def in_child(test):
