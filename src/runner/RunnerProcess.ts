@@ -17,7 +17,7 @@ import {
 
 import { codeOf } from "../platform/ErrorCode.ts";
 import { RUNNER } from "./PythonSources.ts";
-import { FrameType } from "./RunnerProtocol.ts";
+import { FrameType, type RunnerConfig } from "./RunnerProtocol.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";
 import { OutputPipes } from "./output/OutputPipes.ts";
 import {
@@ -111,20 +111,19 @@ const spawnFailed = (command: RunnerCommand, cause: unknown): RunnerSpawnFailed 
   });
 
 /** The only argument of the Python program. */
-const configOf = (command: RunnerCommand): string =>
-  JSON.stringify({
-    dir: command.scratch,
-    cwd: command.directory,
-    parent: process.pid,
-    maxInstances: command.maxInstances,
-    instanceIdle: Option.match(command.instanceIdle, {
-      onNone: () => 0,
-      onSome: Duration.toSeconds,
-    }),
-  });
+const configOf = (command: RunnerCommand): RunnerConfig => ({
+  dir: command.scratch,
+  cwd: command.directory,
+  parent: process.pid,
+  maxInstances: command.maxInstances,
+  instanceIdle: Option.match(command.instanceIdle, {
+    onNone: () => 0,
+    onSome: Duration.toSeconds,
+  }),
+});
 
 const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>
-  spawn(command.python, [RUNNER, configOf(command)], {
+  spawn(command.python, [RUNNER, JSON.stringify(configOf(command))], {
     cwd: command.directory,
     env: markedEnvironment(command.environment, mark),
     detached: true,

@@ -23,6 +23,20 @@ const META_LENGTH = 4;
 /** The maximum size of the metadata in a frame from the runner. The runner's own limits are lower. */
 const META_LIMIT = 1024 * 1024;
 
+/** The argument that the runner is started with, as JSON. */
+export const RunnerConfig = Schema.Struct({
+  /** A private folder for pipes and sources. */
+  dir: Schema.String,
+  /** The current directory of user code. */
+  cwd: Schema.String,
+  /** The process id of the worker. */
+  parent: Schema.Int,
+  maxInstances: Schema.Int,
+  /** The idle timeout of instances, in seconds; 0 for none. */
+  instanceIdle: Schema.Finite,
+});
+export type RunnerConfig = typeof RunnerConfig.Type;
+
 const Format = Schema.Literals(["cloudpickle", "json"]);
 
 /** The metadata of every frame from the runner: the format of the value, or null without a value. */

@@ -15,6 +15,7 @@ import {
   FrameType,
   ReadyMeta,
   ResultMeta,
+  RunnerConfig,
 } from "../../src/runner/RunnerProtocol.ts";
 
 /** The tests of the Python side read them too (test/python/tetra_runner/test_wire.py). */
@@ -110,6 +111,12 @@ describe("golden messages", () => {
       );
     },
   );
+});
+
+it("the golden start-up argument has exactly the fields of its schema", () => {
+  const config: unknown = JSON.parse(readFileSync(`${FOLDER}-config.json`, "utf8"));
+  const decoded = Schema.decodeUnknownSync(RunnerConfig, strict)(config);
+  assert.deepStrictEqual(Schema.encodeSync(RunnerConfig)(decoded), config);
 });
 
 const bytesOf = (base64: string) => Buffer.from(base64, "base64");

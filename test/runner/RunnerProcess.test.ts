@@ -1,43 +1,71 @@
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { assert, it } from "@effect/vitest";
-import { Deferred, Effect, Exit, Option } from "effect";
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Duration, Effect, Exit, Option } from "effect";
 
-import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
+import { type RunnerCommand, RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
-it.live(
-  "RunnerProcess keeps the beginning and the end of the output when the runner fails to start",
-  () =>
+/** Starts a shell script in place of Python, and waits until it has exited. */
+const runScript = Effect.fnUntraced(function* (script: string, command?: Partial<RunnerCommand>) {
+  const folder = yield* temporaryFolder;
+  const python = join(folder, "python");
+  writeFileSync(python, `#!/bin/sh\n${script}`);
+  chmodSync(python, 0o700);
+  const ended = yield* Deferred.make<number | undefined>();
+  const runner = yield* (yield* RunnerProcesses).spawn(
+    {
+      python,
+      environment: { PATH: "/usr/bin:/bin" },
+      directory: folder,
+      scratch: folder,
+      maxInstances: 1,
+      instanceIdle: Option.none(),
+      ...command,
+    },
+    {
+      limitOf: () => undefined,
+      frame: () => {},
+      output: () => {},
+      exit: ({ code }) => Deferred.doneUnsafe(ended, Exit.succeed(code)),
+    },
+  );
+  return { code: yield* Deferred.await(ended), output: runner.bootOutput() };
+});
+
+describe("RunnerProcess", () => {
+  it.live("keeps the beginning and the end of the output of a runner that fails to start", () =>
     Effect.gen(function* () {
-      const folder = yield* temporaryFolder;
-      const python = join(folder, "python");
-      writeFileSync(
-        python,
-        "#!/bin/sh\necho the beginning\nhead -c 3000000 /dev/zero | tr '\\0' x >&2\necho the end >&2\nexit 1\n",
+      const { code, output } = yield* runScript(
+        "echo the beginning\nhead -c 3000000 /dev/zero | tr '\\0' x >&2\necho the end >&2\nexit 1\n",
       );
-      chmodSync(python, 0o700);
-      const ended = yield* Deferred.make<number | undefined>();
-      const runner = yield* (yield* RunnerProcesses).spawn(
-        {
-          python,
-          environment: { PATH: "/usr/bin:/bin" },
-          directory: folder,
-          scratch: folder,
-          maxInstances: 1,
-          instanceIdle: Option.none(),
-        },
-        {
-          limitOf: () => undefined,
-          frame: () => {},
-          output: () => {},
-          exit: ({ code }) => Deferred.doneUnsafe(ended, Exit.succeed(code)),
-        },
-      );
-      assert.strictEqual(yield* Deferred.await(ended), 1);
-      const output = runner.bootOutput();
+      assert.strictEqual(code, 1);
       assert.match(output, /^the beginning\n[^]*bytes of output left out here[^]*xthe end\n$/);
       assert.isBelow(output.length, 70_000);
     }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
-);
+  );
+
+  it.live("passes the fields of the golden start-up argument to Python", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder;
+      const directory = join(folder, "directory");
+      mkdirSync(directory);
+      const { output } = yield* runScript(`printf %s "$2"`, {
+        directory,
+        scratch: folder,
+        maxInstances: 8,
+        instanceIdle: Option.some(Duration.seconds(90.5)),
+      });
+      const golden: object = JSON.parse(
+        readFileSync(join(import.meta.dirname, "golden-config.json"), "utf8"),
+      );
+      assert.deepStrictEqual(JSON.parse(output), {
+        ...golden,
+        dir: folder,
+        cwd: directory,
+        parent: process.pid,
+      });
+    }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
+  );
+});

@@ -13,7 +13,7 @@ Format = Literal["cloudpickle", "json"]
 ErrorKind = Literal["exception", "exit", "memory", "cancelled", "request", "arguments", "result", "size"]
 
 
-class Config(TypedDict):
+class RunnerConfig(TypedDict):
     """The argument that the runner is started with, as JSON."""
 
     dir: str  # a private folder for FIFOs and sources

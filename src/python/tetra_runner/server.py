@@ -16,7 +16,7 @@ from .calls.worker import Worker
 from .output import Output
 
 if TYPE_CHECKING:
-    from .messages import Config, ReadyMeta
+    from .messages import ReadyMeta, RunnerConfig
 
 CONTROL_FD = 3
 PROTOCOL_BROKEN = 70
@@ -53,7 +53,7 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
         worker.repair()
 
 
-def start(config: Config, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
+def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
     """Everything up to READY."""
     high_fd = process.high_descriptor_base()
     control = process.move_descriptor(CONTROL_FD, high_fd)
@@ -74,7 +74,7 @@ def start(config: Config, startup_modules: frozenset[str]) -> tuple[wire.Channel
 
 
 def main(startup_modules: frozenset[str]) -> None:
-    config: Config = json.loads(sys.argv[1])
+    config: RunnerConfig = json.loads(sys.argv[1])
     sys.argv[:] = [""]
     boot_stderr = os.dup(2)
     try:

@@ -32,6 +32,9 @@ class Message:
         return struct.pack("<IBxxxI", len(body), TYPES[self.type], self.call) + body
 
 
+# The argument that the runner is started with.
+CONFIG = json.loads((FOLDER.parent / "golden-config.json").read_text())
+
 MESSAGES = [Message(path) for path in sorted(FOLDER.glob("*.json"))]
 
 

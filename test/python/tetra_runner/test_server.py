@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+import golden
 from contract import problems
 from tetra_runner import messages, server, wire
 
@@ -54,7 +55,7 @@ def start(tmp_path, cwd, **options):
     here, there = socket.socketpair()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    config = {"dir": str(scratch), "cwd": str(cwd), "parent": os.getpid(), "maxInstances": 1, "instanceIdle": 0}
+    config = {**golden.CONFIG, "dir": str(scratch), "cwd": str(cwd), "parent": os.getpid()}
 
     def pass_socket():
         os.dup2(there.fileno(), 3)

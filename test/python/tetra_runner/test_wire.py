@@ -42,6 +42,10 @@ def test_a_golden_message_has_exactly_the_fields_of_its_type(message):
     assert list(problems(message.meta, TYPES[message.type], message.type)) == []
 
 
+def test_the_golden_start_up_argument_has_exactly_the_fields_of_its_type():
+    assert list(problems(golden.CONFIG, messages.RunnerConfig, "config")) == []
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_golden_messages_use_every_field_of_a_type(kind):
     metas = [message.meta for message in golden.MESSAGES if message.type == kind]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from ..messages import Buffer, Config, ResultMeta
+    from ..messages import Buffer, ResultMeta, RunnerConfig
     from ..output import Output
     from ..process import ProcessState
     from ..wire import Channel, Frame
@@ -56,7 +56,7 @@ class Worker:
 
     def __init__(
         self,
-        config: Config,
+        config: RunnerConfig,
         channel: Channel,
         output: Output,
         gate: CancelGate,

@@ -4,6 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 
+import golden
 from tetra_runner.calls import worker as worker_module
 from tetra_runner.calls.cancel import CancelGate
 from tetra_runner.calls.worker import Worker
@@ -45,10 +46,9 @@ def make_worker(tmp_path, monkeypatch, output, channel, state, gate):
 
     def make_worker(**config):
         config = {
+            **golden.CONFIG,
             "dir": str(tmp_path),
             "cwd": str(tmp_path / "cwd"),
-            "parent": 1,
-            "maxInstances": 8,
             "instanceIdle": 0,
             **config,
         }
