@@ -1,8 +1,9 @@
-"""What the worker is measured against: the bare work without a worker around it.
+"""The baseline of the benchmarks: the same work without a worker.
 
-    baseline.py echo          sends each frame on descriptor 3 back as it came
-    baseline.py pickle        the same, with its one blob unpickled and pickled again
-    baseline.py flood PATH    makes the named pipe, and writes 100 MB to it for each byte on descriptor 3
+Commands:
+    baseline.py echo          sends each frame from descriptor 3 back unchanged
+    baseline.py pickle        the same, but unpickles and pickles its only blob
+    baseline.py flood PATH    creates a named pipe, and writes 100 MB to it for each byte from descriptor 3
 """
 
 import fcntl
@@ -47,7 +48,7 @@ def flood(path):
     os.mkfifo(path)
     os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     pipe = os.open(path, os.O_WRONLY)
-    fcntl.fcntl(pipe, 1031, 1 << 20)  # F_SETPIPE_SZ: the size that the worker gives its own
+    fcntl.fcntl(pipe, 1031, 1 << 20)  # F_SETPIPE_SZ: the same size as in the worker
     control.send(b"r")
     while control.recv(1):
         for _ in range(BLOCKS):

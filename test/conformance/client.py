@@ -36,7 +36,11 @@ class Local:
 
 case("def f(a, b=0): return a + b", lambda r: r == 3, 1, b=2)
 case("def f(x): return x", lambda r: r is None, None)
-case("def f(x): return x", lambda r: r == {"é": [1, (2, {3}), b"\0\xff", 1.5, 10**40]}, {"é": [1, (2, {3}), b"\0\xff", 1.5, 10**40]})
+case(
+    "def f(x): return x",
+    lambda r: r == {"é": [1, (2, {3}), b"\0\xff", 1.5, 10**40]},
+    {"é": [1, (2, {3}), b"\0\xff", 1.5, 10**40]},
+)
 case("def f(x): return x", lambda r: r == "\udcff", "\udcff")
 case("def f(x): return len(x), x", lambda r: r == (5_000_000, b"y" * 5_000_000), b"y" * 5_000_000)
 case("def f(g): return g(20)", lambda r: r == 21, lambda n: n + 1)
@@ -85,10 +89,21 @@ def f(): return Failure(7)
 """,
     lambda r: r.code == 7 and isinstance(r, Exception),
 )
-case("import datetime, decimal, pathlib\ndef f(): return datetime.date(2030, 1, 2), decimal.Decimal('1.10'), pathlib.PurePosixPath('a/b')", lambda r: str(r[0]) == "2030-01-02" and str(r[1]) == "1.10" and r[2].name == "b")
+case(
+    """
+from datetime import date
+from decimal import Decimal
+from pathlib import PurePosixPath
+def f(): return date(2030, 1, 2), Decimal("1.10"), PurePosixPath("a/b")
+""",
+    lambda r: str(r[0]) == "2030-01-02" and str(r[1]) == "1.10" and r[2].name == "b",
+)
 case("import inspect\ndef f(): return inspect.getsource(f)", lambda r: "inspect.getsource(f)" in r)
 case("import sys\ndef f(): return sys.version_info[:2]", lambda r: tuple(r) == tuple(sys.version_info[:2]))
-case("import cloudpickle, aiohttp\ndef f(): return cloudpickle.__name__, aiohttp.__name__", lambda r: r == ("cloudpickle", "aiohttp"))
+case(
+    "import cloudpickle, aiohttp\ndef f(): return cloudpickle.__name__, aiohttp.__name__",
+    lambda r: r == ("cloudpickle", "aiohttp"),
+)
 case(
     """
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A user's script, run with the real client libraries against a local endpoint.
+"""A user's script that calls a local endpoint with a real client library.
 
     remote.py runpod_flash|tetra_rp FILE
 
@@ -35,6 +35,7 @@ IS_FLASH = NAME == "runpod_flash"
 
 
 def deployed(name):
+    """An endpoint that the library considers deployed."""
     config = client.LiveServerless(name=name)
     config.id = name
     key = config.get_resource_key() if hasattr(config, "get_resource_key") else config.resource_id

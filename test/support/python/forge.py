@@ -1,4 +1,4 @@
-"""What a job can do with the socket of its process. Put before the source of a function."""
+"""Lets a job write forged frames to the control socket. Tests insert it before the source of a function."""
 
 import json
 import os
@@ -11,7 +11,7 @@ READY, CALL, CHUNK, RESULT = 1, 2, 3, 4
 
 
 def local(function, name):
-    """A variable of a function of the runner that is running."""
+    """A local variable of a running function of the runner."""
     frame = sys._getframe()
     while frame.f_code.co_name != function:
         frame = frame.f_back
@@ -23,9 +23,10 @@ def scratch():
 
 
 def write(data):
+    """Writes to the control socket: the only socket with a high descriptor."""
     for fd in map(int, os.listdir("/proc/self/fd")):
         try:
-            if fd >= 900 and os.readlink("/proc/self/fd/%d" % fd).startswith("socket:"):
+            if fd >= 900 and os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
                 os.write(fd, data)
         except OSError:
             pass
@@ -38,7 +39,7 @@ def frame(kind, call, meta, value=b""):
 
 
 def result(**changes):
-    """A result as the runner sends it, with a value of None."""
+    """A RESULT frame of the current call with the value None."""
     meta = {
         "ok": True,
         "error": None,

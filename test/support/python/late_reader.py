@@ -1,7 +1,9 @@
-"""Passes standard input on, but starts to read only after its writer had enough time to end.
+"""Copies standard input to standard output, but starts to read only when the writer has exited or is blocked.
 
-The first argument is the size for the pipe, so that a small output fills it too; the second a named pipe that the
-writer's process writes its id to before its output: it waits there until the size is set.
+    late_reader.py SIZE FIFO
+
+SIZE is the capacity of the pipe on standard input, so that a small output can fill it. The writer writes its process id
+to the named pipe FIFO before its output, and is blocked there until the capacity is set.
 """
 
 import array
@@ -14,16 +16,16 @@ import time
 F_SETPIPE_SZ = 1031
 
 
-def waiting():
+def pending_bytes():
     count = array.array("i", [0])
     fcntl.ioctl(0, termios.FIONREAD, count)
     return count[0]
 
 
-def work_done(pid):
-    """The processor time of the writer, in ticks; None once it is gone."""
+def cpu_time(pid):
+    """The CPU time of a process in ticks, or None if it has exited."""
     try:
-        with open("/proc/%d/stat" % pid) as stat:
+        with open(f"/proc/{pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
     except OSError:
         return None
@@ -34,13 +36,13 @@ def main():
     fcntl.fcntl(0, F_SETPIPE_SZ, int(sys.argv[1]))
     with open(sys.argv[2]) as writer:
         pid = int(writer.read())
-    # Something was written, and the writer has ended or is only waiting.
-    quiet, before = 0, -1
-    while quiet < 30:
-        now = work_done(pid)
+    # Until the writer has exited, or has written something and used no CPU time in 30 checks.
+    idle_checks, before = 0, -1
+    while idle_checks < 30:
+        now = cpu_time(pid)
         if now is None:
             break
-        quiet = quiet + 1 if now == before and waiting() > 0 else 0
+        idle_checks = idle_checks + 1 if now == before and pending_bytes() > 0 else 0
         before = now
         time.sleep(0.05)
     while True:

@@ -1,7 +1,7 @@
 """Prints pickles as lines of JSON: `pickles.py hostile MARKER`, or `pickles.py honest`.
 
-Each hostile one, when it is loaded, makes a file or a folder MARKER, or never ends, or takes all memory. Of each honest
-one the repr is there too.
+Loading a hostile pickle creates a file or folder MARKER, never returns, or uses all memory. An honest pickle comes with
+the repr of its value.
 """
 
 import base64
@@ -23,7 +23,7 @@ import cloudpickle
 
 
 class Call:
-    """Is pickled as a call of a function that is named."""
+    """Pickled as a call of a function, which is named as `module:name`."""
 
     def __init__(self, name, *args, state=None, items=None):
         self.name, self.args, self.state, self.items = name, args, state, items
@@ -35,7 +35,7 @@ def text(value):
 
 
 def dump(value):
-    """A pickle's opcodes for a value, calls included; without the stop."""
+    """The opcodes for a value, which may contain calls, without the STOP at the end."""
     if isinstance(value, Call):
         module, _, name = value.name.partition(":")
         code = text(module) + text(name) + b"\x93" + dump(value.args) + b"R"
@@ -54,13 +54,15 @@ def dump(value):
 
 
 class Name:
+    """Pickled as a global, which is named as `module:name`."""
+
     def __init__(self, name):
         self.module, _, self.name = name.partition(":")
 
 
 def hostile(marker):
-    touch = "touch " + marker
-    mark = "open(%r, 'w').close()" % marker
+    touch = f"touch {marker}"
+    mark = f"open({marker!r}, 'w').close()"
     code = compile(mark, "x", "exec")
     nested = b"\x80\x04" + dump(Call("os:mkdir", marker)) + b"."
     calls = {
@@ -71,20 +73,27 @@ def hostile(marker):
         "os.open": Call("os:open", marker, 65),
         "subprocess.Popen": Call("subprocess:Popen", ["touch", marker]),
         "subprocess.check_output": Call("subprocess:check_output", ["touch", marker]),
-        "eval": Call("builtins:eval", "__import__('os').mkdir(%r)" % marker),
+        "eval": Call("builtins:eval", f"__import__('os').mkdir({marker!r})"),
         "exec": Call("builtins:exec", mark),
         "open": Call("builtins:open", marker, "w"),
         "open of Python 2": Call("__builtin__:open", marker, "w"),
         "a dotted name": Call("builtins:open.__call__", marker, "w"),
-        "getattr": Call("builtins:getattr", Call("builtins:__import__", "os"), "getcwd", state={"x": Call("os:mkdir", marker)}),
+        "getattr": Call(
+            "builtins:getattr", Call("builtins:__import__", "os"), "getcwd", state={"x": Call("os:mkdir", marker)}
+        ),
         "map in a list": Call("builtins:list", Call("builtins:map", Name("os:mkdir"), [marker])),
-        "functools.partial": Call("builtins:list", Call("builtins:map", Call("functools:partial", Name("os:mkdir")), [marker])),
+        "functools.partial": Call(
+            "builtins:list", Call("builtins:map", Call("functools:partial", Name("os:mkdir")), [marker])
+        ),
         "functools.reduce": Call("functools:reduce", Name("os:mkdir"), [marker, 511]),
         "operator.call": Call("operator:methodcaller", "mkdir", state=Call("os:mkdir", marker)),
         "pickle.loads": Call("pickle:loads", nested),
         "_pickle.loads": Call("_pickle:loads", nested),
         "cloudpickle.loads": Call("cloudpickle:loads", nested),
-        "types.FunctionType": Call("builtins:list", Call("builtins:map", Call("types:FunctionType", Call("marshal:loads", marshal.dumps(code)), {}), [])),
+        "types.FunctionType": Call(
+            "builtins:list",
+            Call("builtins:map", Call("types:FunctionType", Call("marshal:loads", marshal.dumps(code)), {}), []),
+        ),
         "exec of marshal": Call("builtins:exec", Call("marshal:loads", marshal.dumps(code))),
         "runpy": Call("runpy:run_path", "/dev/stdin", state=Call("os:mkdir", marker)),
         "timeit": Call("timeit:timeit", mark),
@@ -94,14 +103,26 @@ def hostile(marker):
         "sqlite3": Call("sqlite3:connect", marker),
         "logging": Call("logging:FileHandler", marker),
         "copyreg.__newobj__": Call("copyreg:__newobj__", Name("subprocess:Popen"), ["touch", marker]),
-        "copyreg._reconstructor": Call("copyreg:_reconstructor", Name("logging:FileHandler"), Name("builtins:object"), None, state=Call("os:mkdir", marker)),
+        "copyreg._reconstructor": Call(
+            "copyreg:_reconstructor",
+            Name("logging:FileHandler"),
+            Name("builtins:object"),
+            None,
+            state=Call("os:mkdir", marker),
+        ),
         "a state": Call("collections:OrderedDict", state={"__class__": Call("os:mkdir", marker)}),
         "numpy._reconstruct": Call("numpy.core.multiarray:_reconstruct", Call("os:mkdir", marker), (0,), b"b"),
         "torch's storage": Call("torch.storage:_load_from_bytes", nested),
         "datetime with a call": Call("datetime:datetime", Call("os:mkdir", marker)),
-        "an array of 8 EB": Call("numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1 << 60,), "C"),
-        "an array without end": Call("numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1 << 40, 1 << 40, 0), "C"),
-        "an array of 1,000 dimensions": Call("numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1,) * 1000, "C"),
+        "an array of 8 EB": Call(
+            "numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1 << 60,), "C"
+        ),
+        "an array without end": Call(
+            "numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1 << 40, 1 << 40, 0), "C"
+        ),
+        "an array of 1,000 dimensions": Call(
+            "numpy._core.numeric:_frombuffer", b"", Call("numpy:dtype", "f8", False, True), (1,) * 1000, "C"
+        ),
         "time.sleep": Call("time:sleep", 1000000),
         "bytes of 1 TB": Call("builtins:bytes", 10**12),
         "bytearray of 1 TB": Call("builtins:bytearray", 10**12),
@@ -123,7 +144,9 @@ def hostile(marker):
         "a key": b"}cos\nmkdir\n(V" + line + b"\ntRK\x01s.",
         "a persistent id": b"Pos.mkdir\n.",
         "an extension": b"\x80\x04\x82\x01.",
-        "a doubling of lists": b"]q\x00" + b"".join(b"](h" + bytes([n]) + b"h" + bytes([n]) + b"eq" + bytes([n + 1]) for n in range(200)) + b".",
+        "a doubling of lists": b"]q\x00"
+        + b"".join(b"](h" + bytes([n]) + b"h" + bytes([n]) + b"eq" + bytes([n + 1]) for n in range(200))
+        + b".",
         "a doubling of tuples": b"K\x01" + b"2\x86" * 100000 + b".",
         "deep lists": b"]" * 300000 + b"a" * 299999 + b".",
         "deep tuples": b")" + b"\x85" * 300000 + b".",
@@ -141,7 +164,9 @@ def hostile(marker):
         "nothing": b"",
         "only a stop": b".",
         "noise": bytes(range(256)) * 8,
-        "control characters": b"\x80\x04" + dump({"\x1b]0;title\x07": "\u202e\x9b31m\r\n", "a": Name("x\x1b[2J:y\ny")}) + b".",
+        "control characters": b"\x80\x04"
+        + dump({"\x1b]0;title\x07": "\u202e\x9b31m\r\n", "a": Name("x\x1b[2J:y\ny")})
+        + b".",
     }
     made.update(raw)
     return [{"name": name, "pickle": base64.b64encode(data).decode()} for name, data in made.items()]
@@ -181,10 +206,11 @@ def honest():
     as_python = [
         None, True, False, 0, 1, -1, 255, 256, 65535, 65536, -(2**31), 2**31, 2**53, -(2**53) - 1, 2**100, -(2**100),
         0.0, 1.0, -0.0, 0.1, 1e15, 1e16, 123456789012345680.0, 1e-4, 1e-5, 1.5e-7, 1e300, 5e-324, float("inf"),
-        float("-inf"), float("nan"), "", "a", "it's", '"', "it's \"both\"", "é", "日本", "\n\t\r\\", "\x1b[31m", "\u202e",
-        "\u2028", "\xa0", "😀", "\x7f\x9b", b"", b"abc", b"it's", b"\x00\xff\n", bytearray(b"ab"), [], [1], [1, [2]], (),
-        (1,), (1, 2), (1, 2, 3, 4), {}, {"a": 1}, {1: {2: (3,)}}, set(), {1}, frozenset(), frozenset({1}), me, mapping, 1j,
-        1 + 2j, -1 - 2.5j, range(3), range(1, 10, 2), slice(1, 2), Ellipsis, NotImplemented, ValueError,
+        float("-inf"), float("nan"), "", "a", "it's", '"', "it's \"both\"", "é", "日本", "\n\t\r\\", "\x1b[31m",
+        "\u202e", "\u2028", "\xa0", "😀", "\x7f\x9b", b"", b"abc", b"it's", b"\x00\xff\n", bytearray(b"ab"), [], [1],
+        [1, [2]], (), (1,), (1, 2), (1, 2, 3, 4), {}, {"a": 1}, {1: {2: (3,)}}, set(), {1}, frozenset(),
+        frozenset({1}), me, mapping, 1j, 1 + 2j, -1 - 2.5j, range(3), range(1, 10, 2), slice(1, 2), Ellipsis,
+        NotImplemented, ValueError,
         datetime.datetime(2024, 1, 2), datetime.datetime(2024, 1, 2, 3, 4, 5, 6),
         datetime.datetime(2024, 1, 2, 3, 4, tzinfo=utc), datetime.date(2024, 12, 31), datetime.time(1, 2, 3),
         datetime.timedelta(0), datetime.timedelta(1, 2, 3), utc, datetime.timezone(datetime.timedelta(hours=1)),
@@ -207,7 +233,7 @@ def honest():
             try:
                 cases.append({"pickle": cloudpickle.dumps(value, protocol), "repr": repr(value)})
             except TypeError:
-                pass  # a recent type and an old protocol
+                pass  # old protocols do not support every type
     cases += [{"pickle": cloudpickle.dumps(value), "repr": shown} for value, shown in ours]
     return [{**case, "pickle": base64.b64encode(case["pickle"]).decode()} for case in cases]
 
