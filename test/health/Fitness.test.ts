@@ -148,6 +148,15 @@ describe("Fitness", () => {
     }),
   );
 
+  it.effect("only lists the GPUs if one is required, and does not query their properties", () =>
+    Effect.gen(function* () {
+      const programs = fakePrograms(() => "GPU 0: A100\n");
+      const variables = { WORKER_REQUIRE_GPU: "true" };
+      yield* Effect.provide(check, fitness(readOnly([]), Option.none(), { programs, variables }));
+      assert.deepStrictEqual(programs.lines, ["nvidia-smi -L"]);
+    }),
+  );
+
   it.effect("does not run nvidia-smi if no GPU is required", () =>
     Effect.gen(function* () {
       const programs = fakePrograms(() => undefined);

@@ -20,6 +20,13 @@ const gpusOf = (lines: string): string =>
     })
     .join("; ");
 
+const noGpu = (output: string): Outcome => ({
+  state: "missing",
+  detail: "WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU",
+  reason: `WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU: ${output.trim()}`,
+  advice: "Start the container with a GPU (--gpus all), or unset WORKER_REQUIRE_GPU.",
+});
+
 const findGpu = Effect.fnUntraced(function* (isRequired: boolean) {
   const query = (yield* Programs).run("nvidia-smi", [
     "--query-gpu=name,driver_version,memory.total",
@@ -28,22 +35,21 @@ const findGpu = Effect.fnUntraced(function* (isRequired: boolean) {
   return yield* Effect.match(query, {
     onSuccess: (lines): Outcome => ({ state: "ok", detail: gpusOf(lines) }),
     onFailure: ({ output }): Outcome =>
-      isRequired
-        ? {
-            state: "missing",
-            detail: "WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU",
-            reason: `WORKER_REQUIRE_GPU is set, but nvidia-smi finds no GPU: ${output.trim()}`,
-            advice: "Start the container with a GPU (--gpus all), or unset WORKER_REQUIRE_GPU.",
-          }
-        : { state: "ok", detail: "none (nvidia-smi finds none)" },
+      isRequired ? noGpu(output) : { state: "ok", detail: "none (nvidia-smi finds none)" },
   });
 });
 
 export const NOT_REQUIRED: Outcome = { state: "ok", detail: "not required" };
 
-/** Searches for a GPU only if one is required. */
-export const findRequiredGpu = (isRequired: boolean) =>
-  isRequired ? findGpu(true) : Effect.succeed(NOT_REQUIRED);
+/** Searches for a GPU only if one is required. Only lists the GPUs: each query of their properties delays the first job. */
+export const findRequiredGpu = Effect.fnUntraced(function* (isRequired: boolean) {
+  if (!isRequired) return NOT_REQUIRED;
+  const list = (yield* Programs).run("nvidia-smi", ["-L"]);
+  return yield* Effect.match(list, {
+    onSuccess: (lines): Outcome => ({ state: "ok", detail: lines.trim() }),
+    onFailure: ({ output }) => noGpu(output),
+  });
+});
 
 export const gpu = withQuickProbe(
   required({
