@@ -21,20 +21,19 @@ export class LoadBalancer extends Context.Service<
     readonly ready: Latch.Latch;
   }
 >()("worker-tetra/endpoint/LoadBalancer") {
-  /** Runs a handler for each request; `events` receives its events. */
+  /**
+   * Runs a handler for each request; `events` receives what happens in it. The handler must not keep the context of
+   * this layer: it runs in that of the request, whose span is the parent of its spans.
+   */
   static readonly layer = <R>(
-    handler: (job: Job) => Effect.Effect<EncodedResponse, never, R>,
+    makeHandler: Effect.Effect<(job: Job) => Effect.Effect<EncodedResponse>, never, R>,
     ready: Latch.Latch,
     events: JobListener,
   ) =>
     Layer.effect(
       this,
-      Effect.map(Effect.context<R>(), (services) => ({
-        handle: (job: Job) =>
-          handler(job).pipe(
-            Effect.provideService(JobListener, events),
-            Effect.provideContext(services),
-          ),
+      Effect.map(makeHandler, (handler) => ({
+        handle: (job: Job) => Effect.provideService(handler(job), JobListener, events),
         ready,
       })),
     );

@@ -17,3 +17,9 @@ export const functionHandler = Effect.fnUntraced(function* ({ input }: Job) {
   }
   return yield* (yield* RemoteExecutor).executeEncoded(input);
 });
+
+/** Makes the same handler without requirements: it uses the executor of the context in which it was made. */
+export const makeFunctionHandler = Effect.map(
+  RemoteExecutor,
+  (executor) => (job: Job) => Effect.provideService(functionHandler(job), RemoteExecutor, executor),
+);

@@ -4,7 +4,7 @@ import { both } from "../../domain/JobEvents.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts";
 import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
-import { functionHandler } from "../../functions/FunctionHandler.ts";
+import { makeFunctionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
@@ -26,7 +26,7 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   const ready = Latch.makeUnsafe();
   const { events, watch } = yield* machineHealth;
   const routes = loadBalancerRoutes.pipe(
-    Layer.provide(LoadBalancer.layer(functionHandler, ready, both(liveOutput, events))),
+    Layer.provide(LoadBalancer.layer(makeFunctionHandler, ready, both(liveOutput, events))),
     Layer.provide(Layer.succeedContext(services)),
   );
   yield* Effect.logInfo("Worker started");

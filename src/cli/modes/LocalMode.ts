@@ -10,7 +10,7 @@ import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { isLoopback } from "../../endpoint/http/Loopback.ts";
 import { LocalQueue } from "../../endpoint/jobs/LocalQueue.ts";
 import { JobStore } from "../../endpoint/store/JobStore.ts";
-import { functionHandler } from "../../functions/FunctionHandler.ts";
+import { functionHandler, makeFunctionHandler } from "../../functions/FunctionHandler.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 import { JobQueue } from "../../queue/JobQueue.ts";
@@ -178,7 +178,7 @@ export const serveLocally = Effect.fn("serve")(
     const ready = Latch.makeUnsafe();
     yield* server.serve(
       localEndpointRoutes.pipe(
-        Layer.provide(LoadBalancer.layer(functionHandler, ready, liveOutput)),
+        Layer.provide(LoadBalancer.layer(makeFunctionHandler, ready, liveOutput)),
         Layer.provide(Layer.succeedContext(services)),
       ),
     );
