@@ -15,38 +15,37 @@ const streams = standardStreams();
 
 type ShutdownSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
 
-/** 128 and the number of the signal, as shells report a process that ended by it. */
+/** 128 plus the signal number, as in shells. */
 const EXIT_CODES: Readonly<Record<ShutdownSignal, number>> = {
   SIGHUP: 129,
   SIGINT: 130,
   SIGTERM: 143,
 };
 
-/** A signal that no command handles interrupts the command; another one exits at once. */
+/** A signal that the command does not handle interrupts it; the next signal exits at once. */
 const runMain = Runtime.makeRunMain(({ fiber, teardown }) => {
   let code: number | undefined;
-  let isOver = false;
+  let hasEnded = false;
   const respond = signalResponder(shutdown, () => performance.now());
   const onSignal = (signal: ShutdownSignal) => {
     const response = respond(signal);
-    if (response === "ignore" || (response === "finish" && !isOver)) return;
+    if (response === "ignore" || (response === "finish" && !hasEnded)) return;
     code = EXIT_CODES[signal];
-    // Once the command is over, only its output may still be waiting for a reader.
-    if (response === "exit" || isOver) process.exit(code);
+    // After the command has ended, only unread output can be pending.
+    if (response === "exit" || hasEnded) process.exit(code);
     fiber.interruptUnsafe(fiber.id);
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   process.on("SIGHUP", onSignal);
-  fiber.addObserver((exit) => {
-    teardown(exit, (status) => {
-      isOver = true;
-      code ??= status;
-      void streams.flush().then((lost) => {
-        process.exit(code === 0 && lost !== undefined ? 1 : code);
-      });
+  const end = (status: number) => {
+    hasEnded = true;
+    code ??= status;
+    void streams.flush().then((failure) => {
+      process.exit(code === 0 && failure !== undefined ? 1 : code);
     });
-  });
+  };
+  fiber.addObserver((exit) => teardown(exit, end));
 });
 
 commandLine().pipe(
@@ -59,7 +58,7 @@ commandLine().pipe(
       Layer.provideMerge(SteadyClock),
     ),
   ),
-  // Those of the logs themselves.
+  // Invalid settings of the layers above, such as the log level.
   Effect.catchTag("SettingInvalid", refuse),
   runMain,
 );

@@ -32,14 +32,14 @@ const worker = Command.make("worker-tetra", {}, () =>
   Effect.provide(startByDefault, Layer.merge(startLayer, visible)),
 ).pipe(
   Command.withDescription(
-    "A worker for RunPod Serverless that runs Python sent by @remote. Without a command: start",
+    "Worker for RunPod Serverless that runs Python functions and classes sent by @remote. Default command: start",
   ),
   Command.withExamples([
-    { command: "worker-tetra serve", description: "Develop against an endpoint on this machine" },
-    { command: "worker-tetra doctor", description: "Find out what a machine lacks" },
+    { command: "worker-tetra serve", description: "Start a local endpoint for development" },
+    { command: "worker-tetra doctor", description: "Check this machine" },
     {
       command: "worker-tetra --completions bash >> ~/.bashrc",
-      description: "Have the shell complete commands and flags",
+      description: "Install shell completion for bash",
     },
   ]),
   Command.withSubcommands([
@@ -54,7 +54,7 @@ const worker = Command.make("worker-tetra", {}, () =>
   ]),
 );
 
-/** Runs the command line of these arguments; without any, those of the process. */
+/** Runs the command line with these arguments, or with those of the process. */
 export const commandLine = (args?: ReadonlyArray<string>) =>
   (args === undefined
     ? Command.run(worker, { version: manifest.version })

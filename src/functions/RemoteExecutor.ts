@@ -21,7 +21,7 @@ const MAX_ERROR_CHARACTERS = 128 * 1024;
 
 const RESULT_LIMIT = Setting.integer({
   name: "WORKER_RESULT_LIMIT",
-  doc: "Maximum size of the response to a job as it is sent, including its output; the job fails when it is larger. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Commands that print their results have no such limit.",
+  doc: "Maximum size of a response, including its output; a job with a larger response fails. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Does not apply to commands that print their results.",
   unit: "bytes",
   minimum: 64 * 1024,
   fallback: 20 * 1024 * 1024,

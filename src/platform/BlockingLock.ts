@@ -20,14 +20,14 @@ import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
 
 const INIT_TIMEOUT = Setting.seconds({
   name: "WORKSPACE_INIT_TIMEOUT",
-  doc: "How long to wait for another worker that prepares the shared workspace.",
+  doc: "Maximum time to wait while another worker prepares the shared workspace.",
   minimum: Duration.zero,
   fallback: Duration.seconds(30),
 });
 
 const POLL_INTERVAL = Setting.seconds({
   name: "WORKSPACE_LOCK_POLL_INTERVAL",
-  doc: "Time between two tries to lock the shared workspace.",
+  doc: "Time between attempts to lock the shared workspace.",
   minimum: Duration.millis(10),
   fallback: Duration.millis(500),
 });

@@ -5,7 +5,7 @@ import type { ActiveJobs } from "./ActiveJobs.ts";
 
 export const SHUTDOWN_GRACE = Setting.optionalSeconds({
   name: "WORKER_SHUTDOWN_GRACE",
-  doc: "How long running jobs may continue after SIGTERM; then they are stopped and reported as failed.",
+  doc: "Maximum time for running jobs to finish after SIGTERM; then they are stopped and reported as failed.",
 });
 
 /** Waits until all jobs have finished; after the grace period, if there is one, stops those that still run. */

@@ -13,7 +13,7 @@ import { type LiveProcess, makeRunnerState, type RunnerState } from "./state/Run
 
 const OUTPUT_LIMIT = Setting.integer({
   name: "WORKER_OUTPUT_LIMIT",
-  doc: "How much of a job's output its answer has: a quarter from the beginning, the rest from the end.",
+  doc: "Maximum size of a job's output in its response. Of longer output, the beginning (a quarter of this size) and the end are kept.",
   unit: "bytes",
   minimum: 4096,
   fallback: 1024 * 1024,

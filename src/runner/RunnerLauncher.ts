@@ -11,7 +11,7 @@ import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";
 
 const MAX_INSTANCES = Setting.integer({
   name: "WORKER_MAX_INSTANCES",
-  doc: "Instances of classes that are kept between calls; the one unused for longest goes first.",
+  doc: "Maximum number of class instances kept between calls. The least recently used one is deleted first.",
   unit: "instances",
   minimum: 1,
   fallback: 64,
@@ -19,7 +19,7 @@ const MAX_INSTANCES = Setting.integer({
 
 const INSTANCE_IDLE = Setting.optionalSeconds({
   name: "WORKER_INSTANCE_IDLE",
-  doc: "How long an instance is kept while nobody calls it.",
+  doc: "Time after which an unused class instance is deleted.",
 });
 
 type StartFailed = BootFailed | RunnerSpawnFailed;

@@ -9,51 +9,55 @@ import { secretsOf } from "./Secrets.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
-/** The worker's own credentials and addresses: no program that a job can reach inherits them. */
+/** The worker's own credentials and URLs. They are not passed to programs, which run code of jobs. */
 const isOwnCredential = (name: string) =>
   name === "RUNPOD_AI_API_KEY" || name === "WORKER_SERVE_KEY" || name.startsWith("RUNPOD_WEBHOOK_");
 
-/** Shorter keys may occur in unrelated values by chance. */
-const SHORTEST_DISTINCT_KEY = 16;
+/** Shorter keys can occur in unrelated values by chance. */
+const MIN_DISTINCT_KEY_LENGTH = 16;
 
-/** Whether a value contains the key of `serve`; a short key is only compared with the whole value. */
+/** Whether a value contains the key of `serve`. A short key is compared with the whole value. */
 const hasServeKey = (value: string, { WORKER_SERVE_KEY = "" }: Variables): boolean => {
   const key = WORKER_SERVE_KEY.trim();
   if (key === "") return false;
-  return key.length < SHORTEST_DISTINCT_KEY ? value.trim() === key : value.includes(key);
+  return key.length < MIN_DISTINCT_KEY_LENGTH ? value.trim() === key : value.includes(key);
 };
 
-/** What npm adds to the environment of a script, and what says how npm was called. */
-const isOfLauncher = (name: string) =>
+/** Variables that npm adds to the environment of scripts. */
+const isNpmVariable = (name: string) =>
   name.startsWith("npm_") || ["INIT_CWD", "NODE", "COLOR", "EDITOR"].includes(name);
 
-/** Folders that npm puts before the user's own PATH. */
-const isFolderOfLauncher = (folder: string) =>
+/** Folders that npm adds to PATH. */
+const isNpmFolder = (folder: string) =>
   folder.endsWith("/node_modules/.bin") || folder.endsWith("/node-gyp-bin");
 
 const programsOf = (variables: Variables): Variables => {
-  const launched = "npm_lifecycle_event" in variables;
+  const isNpmScript = "npm_lifecycle_event" in variables;
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(variables)) {
-    if (isOwnCredential(name) || hasServeKey(value, variables) || (launched && isOfLauncher(name)))
+    if (
+      isOwnCredential(name) ||
+      hasServeKey(value, variables) ||
+      (isNpmScript && isNpmVariable(name))
+    )
       continue;
-    // Without compiled modules next to the sources every import takes seconds longer.
+    // Imports take seconds longer without compiled modules next to the sources.
     if (name === "PYTHONDONTWRITEBYTECODE") continue;
     kept[name] = value;
   }
   const path = kept["PATH"];
-  if (launched && path !== undefined) {
+  if (isNpmScript && path !== undefined) {
     kept["PATH"] = path
       .split(":")
-      .filter((folder) => !isFolderOfLauncher(folder))
+      .filter((folder) => !isNpmFolder(folder))
       .join(":");
   }
   return kept;
 };
 
 /**
- * Effect's UserDirectories is not used: it ignores a relative XDG_CACHE_HOME, fails without HOME, and has another folder
- * on macOS, where caches of earlier versions would be lost.
+ * Not Effect's UserDirectories: it ignores a relative XDG_CACHE_HOME, fails without HOME, and uses another folder on
+ * macOS, where caches of earlier versions would be lost.
  */
 const userCacheOf = ({ XDG_CACHE_HOME, HOME }: Variables): string => {
   if (XDG_CACHE_HOME !== undefined) return join(XDG_CACHE_HOME, "worker-tetra");
@@ -63,35 +67,35 @@ const userCacheOf = ({ XDG_CACHE_HOME, HOME }: Variables): string => {
 };
 
 /**
- * The environment as it was when the worker started. Nothing else reads the process's environment:
- * settings are read from the `ConfigProvider` that the layer provides too.
+ * The environment variables at the start of the worker. Nothing else reads the process's environment: settings are read
+ * from the `ConfigProvider` that the layer provides too.
  */
 export class Environment extends Context.Service<
   Environment,
   {
-    /** The base environment of every program that the worker starts, without the worker's own credentials. */
+    /** Environment variables for programs that the worker starts, without the worker's own credentials. */
     readonly forPrograms: Variables;
     /**
-     * Replaces with `***` every secret of this environment, every part of one that is longer than eight
-     * characters, and credentials in addresses. The text may have been cut anywhere before.
+     * Replaces by `***` every secret in the environment variables, every part of a secret of more than eight
+     * characters, and credentials in URLs. The text may have been cut anywhere.
      */
     readonly mask: (text: string) => string;
     /**
-     * The same for a stream of output, wherever it is split, except for credentials that this environment does
-     * not have. The emitted bytes must be copied to be kept.
+     * The same for a stream of output that may be split anywhere, except that it does not find credentials in URLs
+     * that are not in the environment variables. Copy the emitted bytes to keep them.
      */
     readonly maskStream: (emit: (bytes: Buffer) => void) => MaskedStream;
-    /** The folder of this user for what can be fetched or made again. */
+    /** This user's cache folder. */
     readonly userCache: string;
-    /** Whether the user has set a variable to something. */
+    /** Whether a variable is set and not empty. */
     readonly has: (name: string) => boolean;
-    /** Whether the user has set a variable to just this. */
+    /** Whether a variable has this value. */
     readonly isSetTo: (name: string, value: string) => boolean;
-    /** The same environment with other variables: where the user has set none, and in place of the user's. */
+    /** A copy with defaults for unset variables, and overrides for all. */
     readonly amended: (defaults: Variables, overrides: Variables) => Layer.Layer<Environment>;
   }
 >()("worker-tetra/settings/Environment") {
-  /** @param replaced values that other ones have taken the place of; their secrets are masked too */
+  /** @param replaced overridden variables, whose secrets are still masked */
   static make(variables: Variables, replaced: Variables = {}): Environment["Service"] {
     const secrets = [secretsOf(variables), secretsOf(replaced)];
     const redactor = new Redactor({
@@ -110,7 +114,7 @@ export class Environment extends Context.Service<
     });
   }
 
-  /** The given variables in place of the process's own; a variable set to nothing counts as unset. */
+  /** Uses these variables instead of the process's. An empty variable counts as unset. */
   static layerOf(
     variables: Readonly<Record<string, string | undefined>>,
     replaced?: Variables,

@@ -1,10 +1,10 @@
 const isHighSurrogate = (unit: number) => (unit & 0xfc00) === 0xd800;
 
 /**
- * The beginning of a text, and the number of characters left out. Mask secrets before: a secret that was cut may
- * no longer be recognised.
+ * The beginning of a text and the number of omitted characters. Mask secrets first: a secret that was cut may no longer
+ * be recognised.
  *
- * @param limit characters that are shown
+ * @param limit maximum number of characters shown
  */
 export const excerpt = (text: string, limit: number): string => {
   if (text.length <= limit) return text;

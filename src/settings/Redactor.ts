@@ -1,11 +1,11 @@
 import type { Secrets } from "./Secrets.ts";
 
-/** The most consecutive bytes of a secret that may be shown, wherever it was cut. */
-const VISIBLE = 8;
-const WINDOW = VISIBLE + 1;
+/** Maximum number of consecutive bytes of a secret that may be shown. */
+const MAX_VISIBLE = 8;
+const WINDOW = MAX_VISIBLE + 1;
 
-/** The most bytes of a UTF-8 character. */
-const LONGEST_CHARACTER = 4;
+/** Maximum length of a UTF-8 character, in bytes. */
+const MAX_CHARACTER_BYTES = 4;
 
 /** A byte that does not occur in UTF-8. */
 const SEPARATOR = Buffer.of(0xff);
@@ -17,28 +17,28 @@ const NOTHING = Buffer.alloc(0);
 
 const isContinuation = (byte = 0) => (byte & 0xc0) === 0x80;
 
-/** The start of the character that contains this byte. */
+/** The start of the character at this byte. */
 const startOfCharacter = (text: Buffer, at: number): number => {
-  const earliest = Math.max(0, at - LONGEST_CHARACTER + 1);
+  const earliest = Math.max(0, at - MAX_CHARACTER_BYTES + 1);
   let start = at;
   while (start > earliest && isContinuation(text[start])) start -= 1;
   return start;
 };
 
-/** The end of a part of a text, moved to where no character is cut. */
+/** The end of a range, moved to the end of its last character. */
 const endOfCharacter = (text: Buffer, from: number): number => {
   let end = from;
   while (isContinuation(text[end])) end += 1;
   return end;
 };
 
-/** A part of a text to hide. */
+/** A range of bytes to hide. */
 interface Range {
   readonly start: number;
   readonly end: number;
 }
 
-/** The same parts in order, each as long as possible. */
+/** The same ranges, sorted, with overlapping ones merged. */
 const merged = (ranges: ReadonlyArray<Range>): ReadonlyArray<Range> => {
   const all: Array<Range> = [];
   for (const { start, end } of ranges.toSorted((one, other) => one.start - other.start)) {
@@ -50,10 +50,10 @@ const merged = (ranges: ReadonlyArray<Range>): ReadonlyArray<Range> => {
   return all;
 };
 
-/** Pairs of bytes, and 16 bits of a hash. */
+/** All pairs of bytes, or 16 bits of a hash. */
 const TABLE_SIZE = 1 << 16;
 
-/** The byte at a position and the one before it. */
+/** The byte at an index and the one before it. */
 const pairAt = (bytes: Buffer, at: number): number =>
   ((bytes[at - 1] ?? 0) << 8) | (bytes[at] ?? 0);
 
@@ -68,18 +68,18 @@ const hashAt = (bytes: Buffer, start: number): number => {
 const slotOf = (hash: number): number => (hash ^ (hash >>> 16)) & (TABLE_SIZE - 1);
 
 /**
- * Finds parts of secrets. A text contains a part that is too long exactly where one of its 9-byte windows is also
- * a window of a secret, so secrets are found wherever they were cut. Most windows, and the next eight positions
- * with them, are ruled out by their last two bytes; the time is linear for any text.
+ * Finds parts of secrets that are too long to be shown. Such a part exists exactly where a 9-byte window of the text is
+ * also a window of a secret, so secrets are found wherever they were cut. The last two bytes of a window rule out most
+ * windows, together with the next eight positions. Takes linear time for any text.
  */
 class Fragments {
-  /** All secrets, each followed by a byte that no text has. */
+  /** All secrets, each followed by a byte that does not occur in texts. */
   private readonly secrets: Buffer;
-  /** The positions of windows in the secrets, by their hash. */
+  /** Positions of windows in the secrets, by hash. */
   private readonly windows = new Map<number, ReadonlyArray<number>>();
-  /** For each pair of bytes 1 if it is part of a secret, else 0. */
+  /** 1 for each pair of bytes that occurs in a secret, else 0. */
   private readonly pairs = new Uint8Array(TABLE_SIZE);
-  /** For each slot of hashes 1 if a window has such a hash, else 0: quicker than the map. */
+  /** 1 for each slot with the hash of a window, else 0: faster than the map. */
   private readonly slots = new Uint8Array(TABLE_SIZE);
 
   constructor(secrets: ReadonlyArray<string>) {
@@ -93,7 +93,7 @@ class Fragments {
     }
   }
 
-  /** The parts of a text to hide. */
+  /** The ranges of a text to hide. */
   find(text: Buffer): ReadonlyArray<Range> {
     const { pairs, slots } = this;
     const ranges: Array<Range> = [];
@@ -106,7 +106,7 @@ class Fragments {
       const hash = hashAt(text, at);
       const end = slots[slotOf(hash)] === 0 ? at : this.endOfMatch(text, at, hash);
       if (end > at) {
-        // A line end can be shown, and so need not be held back.
+        // A newline may be shown, so it need not be kept pending.
         const start = text[at] === NEWLINE ? at + 1 : startOfCharacter(text, at);
         ranges.push({ start, end: endOfCharacter(text, end) });
         at = end - WINDOW;
@@ -116,13 +116,13 @@ class Fragments {
     return ranges;
   }
 
-  /** How many bytes at the end of a text may be the start of a part that is too long. */
+  /** The number of bytes at the end of a text that may be the start of a part to hide. */
   openAtEnd(text: Buffer): number {
     const { length } = text;
-    const most = Math.min(VISIBLE, length);
+    const most = Math.min(MAX_VISIBLE, length);
     let open = Math.min(1, most);
     while (open < most && this.pairs[pairAt(text, length - open)] === 1) open += 1;
-    // The empty rest is in every text, so that is where this loop ends.
+    // Ends at zero at the latest: every buffer includes the empty one.
     while (!this.secrets.includes(text.subarray(length - open))) open -= 1;
     return length - startOfCharacter(text, length - open);
   }
@@ -138,7 +138,7 @@ class Fragments {
     if (!isKnown) windows.set(hash, [...others, at]);
   }
 
-  /** The end of the part of a secret that starts here; the start if there is none. */
+  /** The end of the part of a secret that starts at `start`; `start` if there is none. */
   private endOfMatch(text: Buffer, start: number, hash: number): number {
     const positions = this.windows.get(hash);
     if (positions === undefined) return start;
@@ -182,7 +182,7 @@ class Phrases {
     return ranges;
   }
 
-  /** How many bytes at the end of a text may be the start of one. */
+  /** The number of bytes at the end of a text that may be the start of a phrase. */
   openAtEnd(text: Buffer): number {
     let open = 0;
     for (const { bytes } of this.phrases) {
@@ -197,19 +197,19 @@ class Phrases {
   }
 }
 
-/** Redacts a text that arrives in pieces. */
+/** Redacts a text that arrives in chunks. */
 export interface MaskedStream {
-  /** Emits all that can't be the start of a secret. The caller may reuse the bytes afterwards. */
+  /** Emits all bytes that can't belong to a secret. The caller may reuse the buffer afterwards. */
   readonly write: (bytes: Buffer) => void;
   /** Emits the rest. */
   readonly end: () => void;
 }
 
-/** Replaces secrets, and every part of one that is longer than eight bytes, by `***`. */
+/** Replaces secrets, and parts of more than eight bytes of them, by `***`. */
 export class Redactor {
   private readonly fragments: Fragments;
   private readonly phrases: Phrases;
-  /** Whether there is nothing to hide: then a flood of output costs nothing here. */
+  /** Whether there is nothing to hide; streams are then passed through. */
   private readonly isIdle: boolean;
 
   constructor({ values, phrases }: Secrets) {
@@ -222,7 +222,7 @@ export class Redactor {
   mask(text: string): string {
     const bytes = Buffer.from(text);
     const ranges = merged(this.find(bytes));
-    // Not even halves of characters are changed then.
+    // Returns the same string: a round trip through bytes would change unpaired surrogates.
     if (ranges.length === 0) return text;
     let shown = "";
     let position = 0;
@@ -234,59 +234,59 @@ export class Redactor {
   }
 
   /**
-   * The same for a text that arrives in pieces, which may be split anywhere, also in a secret or a character. The
-   * last bytes are held back as long as they can be the start of a secret; a line end never can.
+   * Redacts a text that arrives in chunks, which may be split anywhere, also within a secret or a character. The last
+   * bytes are kept pending while they can be the start of a secret; a newline never can.
    *
-   * @param emit gets bytes that it must copy to keep them
+   * @param emit must copy the bytes to keep them
    */
   stream(emit: (bytes: Buffer) => void): MaskedStream {
     if (this.isIdle) return { write: emit, end: () => {} };
-    let held: Buffer = NOTHING;
-    /** How many of the held-back bytes were already emitted: those of a line end, or none. */
-    let passed = 0;
-    /** How many of them are known to belong to a secret. */
-    let hidden = 0;
-    /** Whether the stars for the bytes right before the next one were already emitted. */
-    let hasStars = false;
+    let pending: Buffer = NOTHING;
+    /** How many of the pending bytes were already emitted: those of a newline, or none. */
+    let emitted = 0;
+    /** How many of the pending bytes are known to belong to a secret. */
+    let pendingHidden = 0;
+    /** Whether the last emitted bytes are the stars of the current secret. */
+    let endsWithStars = false;
 
-    /** Emits the bytes before the limit, and keeps those from a position on. */
+    /** Emits the bytes before `limit`, and keeps those from `kept` on pending. */
     const pass = (text: Buffer, limit: number, kept: number): void => {
-      const ranges = merged([{ start: 0, end: hidden }, ...this.find(text)]);
+      const ranges = merged([{ start: 0, end: pendingHidden }, ...this.find(text)]);
       const parts: Array<Buffer> = [];
-      let position = passed;
-      hidden = 0;
+      let position = emitted;
+      pendingHidden = 0;
       for (const range of ranges) {
         const start = Math.max(position, range.start);
         const { end } = range;
         if (start > limit) break;
-        hidden = Math.max(0, end - kept);
+        pendingHidden = Math.max(0, end - kept);
         if (end <= start) continue;
         if (start > position) {
           parts.push(text.subarray(position, start));
-          hasStars = false;
+          endsWithStars = false;
         }
-        if (!hasStars) parts.push(STARS);
-        hasStars = true;
+        if (!endsWithStars) parts.push(STARS);
+        endsWithStars = true;
         position = Math.min(end, limit);
       }
       if (position < limit) {
         parts.push(text.subarray(position, limit));
-        hasStars = false;
+        endsWithStars = false;
       }
-      held = Buffer.from(text.subarray(kept));
-      passed = limit - kept;
+      pending = Buffer.from(text.subarray(kept));
+      emitted = limit - kept;
       const [first] = parts;
       if (first !== undefined) emit(parts.length === 1 ? first : Buffer.concat(parts));
     };
 
     return {
       write: (bytes) => {
-        const text = held.length === 0 ? bytes : Buffer.concat([held, bytes]);
+        const text = pending.length === 0 ? bytes : Buffer.concat([pending, bytes]);
         const open = Math.max(this.fragments.openAtEnd(text), this.phrases.openAtEnd(text));
         const kept = text.length - open;
-        pass(text, Math.max(passed, text[kept] === NEWLINE ? kept + 1 : kept), kept);
+        pass(text, Math.max(emitted, text[kept] === NEWLINE ? kept + 1 : kept), kept);
       },
-      end: () => pass(held, held.length, held.length),
+      end: () => pass(pending, pending.length, pending.length),
     };
   }
 

@@ -4,40 +4,40 @@ import { secretParametersOf, userInfosOf } from "./Credentials.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
-/** A text with a secret part, from `from` to `to`. */
+/** A text with a secret from index `from` to `to`. */
 interface Phrase {
   readonly text: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** Secrets that must not appear in anything that leaves this process. */
+/** Secrets that must not appear in any output of this process. */
 export interface Secrets {
-  /** Neither they nor any longer part of them may appear anywhere. */
+  /** Hidden wherever they or a longer part of them occur. */
   readonly values: ReadonlyArray<string>;
-  /** These are hidden only as a whole: parts of them are ordinary words or addresses. */
+  /** Hidden only as a whole, because their parts are ordinary words or URLs. */
   readonly phrases: ReadonlyArray<Phrase>;
 }
 
-/** The shortest text that is a secret only by its position, such as a user's name: shorter ones may be ordinary words. */
-const SHORTEST_UNNAMED = 16;
+/** Minimum length of a secret that is only known by its position, such as a user name. Shorter ones may be ordinary words. */
+const MIN_UNNAMED_LENGTH = 16;
 
-/** The shortest secret by its name, such as a password. Eight characters may be seen of any secret. */
-const SHORTEST_NAMED = 9;
+/** Minimum length of a secret that is known by its name, such as a password. Eight characters of any secret may be shown. */
+const MIN_NAMED_LENGTH = 9;
 
-/** Longer values, such as whole key files, do not occur in addresses. */
-const LONGEST_IN_ADDRESS = 4096;
+/** Longer values, such as key files, do not occur in URLs. */
+const MAX_URL_SECRET_LENGTH = 4096;
 
-/** Variables that hold a secret by their name: those of RunPod's secret store, the key of `serve`, and the usual ones. */
+/** Names of variables with secrets: RunPod's secret store, the key of `serve`, and common names. */
 const SECRET_NAME =
   /^RUNPOD_SECRET_|^WORKER_SERVE_KEY$|(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|SECRET_KEY|ACCESS_KEY|PRIVATE_KEY)$/i;
 
-/** Some package indexes take a token as the user's name. */
+/** Some package indexes accept a token as user name. */
 const INDEX_USER = /^UV_INDEX_.*_USERNAME$/i;
 
-const isLong = ({ length }: string): boolean => length >= SHORTEST_UNNAMED;
+const isLong = ({ length }: string): boolean => length >= MIN_UNNAMED_LENGTH;
 
-/** A placeholder in one of RunPod's addresses; what comes before it is always the same. */
+/** Starts a placeholder in RunPod's URLs; the part before the first one is constant. */
 const PLACEHOLDER = "$";
 
 const decoded = (text: string): string =>
@@ -48,15 +48,15 @@ const decoded = (text: string): string =>
 
 const withDecoded = (text: string): ReadonlyArray<string> => [text, decoded(text)];
 
-/** An address, or the name of an index and its address. */
-const ADDRESS = /^(?:[\w.-]+=)?([a-z][a-z0-9+.-]*:\/\/[^"\\{}]*)$/i;
+/** A URL, or the name of an index and its URL. */
+const URL_PATTERN = /^(?:[\w.-]+=)?([a-z][a-z0-9+.-]*:\/\/[^"\\{}]*)$/i;
 
-/** Users and passwords of addresses that break the rules, such as a slash in a password. */
-const oddUserInfosOf = (value: string): ReadonlyArray<string> =>
+/** Users and passwords of malformed URLs, such as a slash in a password. */
+const malformedUserInfosOf = (value: string): ReadonlyArray<string> =>
   value.split(/\s/).flatMap((piece) => {
-    const address = ADDRESS.exec(piece)?.[1];
-    if (address === undefined || URL.canParse(address)) return [];
-    const info = address.slice(address.indexOf("://") + 3, Math.max(0, address.lastIndexOf("@")));
+    const url = URL_PATTERN.exec(piece)?.[1];
+    if (url === undefined || URL.canParse(url)) return [];
+    const info = url.slice(url.indexOf("://") + 3, Math.max(0, url.lastIndexOf("@")));
     return info === "" ? [] : [info];
   });
 
@@ -66,7 +66,7 @@ const phrase = (before: string, hidden: string, after: string): Phrase => ({
   to: before.length + hidden.length,
 });
 
-/** `://user:password@`, of any length, also as a parameter of another address. */
+/** `://user:password@` of any length, also encoded in a parameter of another URL. */
 const userInfoPhrases = (info: string): ReadonlyArray<Phrase> => [
   phrase("://", info, "@"),
   phrase(encodeURIComponent("://"), encodeURIComponent(info), encodeURIComponent("@")),
@@ -76,25 +76,25 @@ const userOf = (info: string): string => info.split(":")[0] ?? "";
 
 const passwordOf = (info: string): string => info.slice(userOf(info).length + 1);
 
-/** The addresses that RunPod gives to a worker: as a whole, and what looks like a token in them. */
+/** RunPod's URLs as a whole, and parts of them that look like tokens. */
 const webhookSecrets = (template: string): Secrets => {
   const [fixed = ""] = template.split(PLACEHOLDER);
   const routes = ["/job-take-batch/", "/job-stop/"].map((route) =>
     fixed.replace("/job-take/", route),
   );
-  const addresses = [...new Set([fixed, ...routes])].filter(
-    ({ length }) => length >= SHORTEST_UNNAMED,
+  const urls = [...new Set([fixed, ...routes])].filter(
+    ({ length }) => length >= MIN_UNNAMED_LENGTH,
   );
   const tokens = template
     .split(/[/?&=#]/)
     .filter((part) => /^[\w~-]+$/.test(part) && /\d/.test(part) && /[a-z]/i.test(part));
   return {
     values: tokens.filter(isLong),
-    phrases: addresses.map((address) => phrase("", address, "")),
+    phrases: urls.map((url) => phrase("", url, "")),
   };
 };
 
-/** The values of headers in OpenTelemetry's variables: `name=value,name=value`. */
+/** Header values in OpenTelemetry's variables: `name=value,name=value`. */
 const headerValues = (value: string): ReadonlyArray<string> =>
   value.split(",").map((header) => {
     const text = decoded(header.slice(header.indexOf("=") + 1).trim());
@@ -102,7 +102,7 @@ const headerValues = (value: string): ReadonlyArray<string> =>
   });
 
 const secretsOfVariable = (name: string, value: string): Secrets => {
-  const infos = [...userInfosOf(value), ...oddUserInfosOf(value)];
+  const infos = [...userInfosOf(value), ...malformedUserInfosOf(value)];
   const parameters = secretParametersOf(value).map(({ name: parameter, start, end }) => ({
     parameter,
     text: value.slice(start, end),
@@ -119,7 +119,7 @@ const secretsOfVariable = (name: string, value: string): Secrets => {
   ];
   return {
     values: [
-      ...named.filter(({ length }) => length >= SHORTEST_NAMED),
+      ...named.filter(({ length }) => length >= MIN_NAMED_LENGTH),
       ...unnamed.filter(isLong),
       ...(webhook?.values ?? []),
     ],
@@ -131,7 +131,7 @@ const secretsOfVariable = (name: string, value: string): Secrets => {
   };
 };
 
-/** A text as it is encoded in JSON, with and without characters beyond ASCII. */
+/** The text encoded in JSON, with and without escaped non-ASCII characters. */
 const inJson = (text: string): ReadonlyArray<string> => {
   const plain = JSON.stringify(text).slice(1, -1);
   const ascii = plain.replaceAll(
@@ -144,8 +144,8 @@ const inJson = (text: string): ReadonlyArray<string> => {
 const withLowerCaseCodes = (form: string): string =>
   form.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
 
-/** A text as it is encoded in addresses: by JavaScript, by Python's `quote` and by forms. */
-const inAddresses = (text: string): ReadonlyArray<string> => {
+/** The text encoded in URLs by JavaScript, by Python's `quote` and by forms. */
+const inUrls = (text: string): ReadonlyArray<string> => {
   const encoded = encodeURIComponent(text.toWellFormed());
   const strict = encoded.replaceAll(
     /[!'()*]/g,
@@ -155,20 +155,20 @@ const inAddresses = (text: string): ReadonlyArray<string> => {
   return [...forms, ...forms.map(withLowerCaseCodes)];
 };
 
-const spellingsOf = (secret: string): ReadonlyArray<string> => [
+const encodingsOf = (secret: string): ReadonlyArray<string> => [
   secret,
   ...inJson(secret),
-  ...(secret.length > LONGEST_IN_ADDRESS ? [] : inAddresses(secret)),
+  ...(secret.length > MAX_URL_SECRET_LENGTH ? [] : inUrls(secret)),
 ];
 
-/** The secrets in the environment of a process, in every encoding in which they may occur. */
+/** The secrets in environment variables, in every encoding in which they may occur. */
 export const secretsOf = (variables: Variables): Secrets => {
   const found = Object.entries(variables).map(([name, value]) => secretsOfVariable(name, value));
   const phrases = new Map(
     found.flatMap((secrets) => secrets.phrases).map((one) => [one.text, one] as const),
   );
   return {
-    values: [...new Set(found.flatMap(({ values }) => values).flatMap(spellingsOf))],
+    values: [...new Set(found.flatMap(({ values }) => values).flatMap(encodingsOf))],
     phrases: [...phrases.values()],
   };
 };

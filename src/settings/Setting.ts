@@ -12,10 +12,10 @@ import { withoutCredentials } from "./Credentials.ts";
 import { Environment } from "./Environment.ts";
 import { excerpt } from "./Excerpt.ts";
 
-/** The most characters of a value that are shown. */
-const LONGEST_VALUE = 200;
+/** Maximum length of a shown value, in characters. */
+const MAX_VALUE_LENGTH = 200;
 
-/** The value of a variable is invalid. */
+/** An environment variable has an invalid value. */
 export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("SettingInvalid", {
   setting: Schema.String,
   expected: Schema.String,
@@ -29,42 +29,41 @@ export class SettingInvalid extends Schema.TaggedError<SettingInvalid>()("Settin
   }
 }
 
-/** The documentation of a setting: a row of a table. */
+/** The documentation of a setting. */
 interface Declaration {
   /** The environment variable. */
   readonly name: string;
-  /** What it is for, one sentence. */
+  /** Purpose, in one sentence. */
   readonly doc: string;
-  /** The format of a value, with its unit. */
+  /** Format and unit of the value. */
   readonly expected: string;
-  /** The default in words. */
+  /** Description of the default. */
   readonly fallback: string;
-  /** Its value must not be shown. */
+  /** Whether the value must not be shown. */
   readonly isSecret?: boolean;
 }
 
-/** A setting with its current value. */
-export interface InForce extends Declaration {
-  /** What the user has set, with credentials masked; "set" in place of a secret. */
+export interface CurrentSetting extends Declaration {
+  /** The user's value with credentials masked, or "set" for a secret. */
   readonly given: Option.Option<string>;
   /** Why the value is invalid. */
   readonly problem: Option.Option<string>;
 }
 
-/** An environment variable of this program, declared next to the service that reads it. */
+/** A setting in an environment variable, declared next to the service that reads it. */
 export interface Setting<A> extends Declaration {
-  /** The value in force; fails, naming the variable, when it is not usable. */
+  /** The current value. */
   readonly value: Effect.Effect<A, SettingInvalid>;
 }
 
 const declarations = new Map<string, Setting<unknown>>();
 
-/** Every setting declared by the modules loaded so far, in order of name. */
+/** All settings declared by the modules loaded so far, sorted by name. */
 export const declared = (): ReadonlyArray<Setting<unknown>> =>
   [...declarations.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 
-/** The same with their current values. */
-export const inForce = Effect.suspend(() =>
+/** All settings with their current values. */
+export const currentSettings = Effect.suspend(() =>
   Effect.forEach(
     declared(),
     Effect.fnUntraced(function* (setting) {
@@ -74,7 +73,7 @@ export const inForce = Effect.suspend(() =>
         onFailure: ({ message }) => Option.some(message),
       });
       const { name, doc, expected, fallback } = setting;
-      return { name, doc, expected, fallback, given, problem } satisfies InForce;
+      return { name, doc, expected, fallback, given, problem } satisfies CurrentSetting;
     }),
   ),
 );
@@ -82,7 +81,7 @@ export const inForce = Effect.suspend(() =>
 const rawOf = (name: string) =>
   Effect.orElseSucceed(Config.option(Config.String(name)), Option.none<string>);
 
-/** What the user has set, with credentials masked. */
+/** The user's value with credentials masked. */
 const shownOf = Effect.fnUntraced(function* ({ name, isSecret }: Declaration) {
   const raw = yield* rawOf(name);
   if (isSecret === true) return Option.map(raw, () => "set");
@@ -91,7 +90,7 @@ const shownOf = Effect.fnUntraced(function* ({ name, isSecret }: Declaration) {
     onNone: () => withoutCredentials,
     onSome: (service) => service.mask,
   });
-  return Option.map(raw, (text) => excerpt(mask(text), LONGEST_VALUE));
+  return Option.map(raw, (text) => excerpt(mask(text), MAX_VALUE_LENGTH));
 });
 
 const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting<A> => {
@@ -124,7 +123,7 @@ interface Timing {
   readonly doc: string;
 }
 
-/** A duration that is written as a number of seconds, also with a fraction. */
+/** A duration as a number of seconds; fractions are allowed. */
 export const seconds = ({
   minimum,
   fallback,
@@ -147,7 +146,7 @@ export const seconds = ({
   );
 };
 
-/** A duration above zero that is written as a number of seconds, or `off` (also `0`) for no limit; off when unset. */
+/** A duration as a number of seconds above zero, or `off` (or `0`) for no limit. */
 export const optionalSeconds = ({
   fallback,
   ...options
@@ -174,7 +173,6 @@ export const optionalSeconds = ({
   );
 };
 
-/** A whole number. */
 export const integer = (
   options: Numeric & { readonly fallback: number; readonly unit?: string },
 ): Setting<number> =>
@@ -189,7 +187,7 @@ export const integer = (
     ),
   );
 
-/** A number that may be absent; `fallback` describes what is used then. */
+/** An optional number; `fallback` describes the default. */
 export const optionalNumber = (options: {
   readonly name: string;
   readonly doc: string;
@@ -201,7 +199,7 @@ export const optionalNumber = (options: {
     Config.schema(number(0), options.name).pipe(Config.option),
   );
 
-/** A TCP port that may be absent; `fallback` describes what is used then. */
+/** An optional TCP port; `fallback` describes the default. */
 export const optionalPort = (options: {
   readonly name: string;
   readonly doc: string;
@@ -217,7 +215,7 @@ export const optionalPort = (options: {
     ).pipe(Config.option),
   );
 
-/** A text that is used unchanged. */
+/** A string. */
 export const text = (options: {
   readonly name: string;
   readonly doc: string;
@@ -226,18 +224,18 @@ export const text = (options: {
 }): Setting<string> =>
   declare(options, Config.String(options.name).pipe(Config.withDefault(options.fallback)));
 
-/** A text that may be absent; `fallback` describes what is used then. */
+/** An optional string; `fallback` describes the default. */
 export const optionalText = (options: {
   readonly name: string;
   readonly doc: string;
   readonly expected: string;
   readonly fallback: string;
-  /** Must not be shown, though it is not a key. */
+  /** Whether the value must not be shown, for strings that may contain secrets. */
   readonly isSecret?: boolean;
 }): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 
-/** A secret, which is never shown. */
+/** A secret; its value is never shown. */
 export const secret = (options: {
   readonly name: string;
   readonly doc: string;
@@ -247,35 +245,34 @@ export const secret = (options: {
     Config.Redacted(options.name).pipe(Config.option),
   );
 
-/** Yes or no. */
 export const flag = (options: { readonly name: string; readonly doc: string }): Setting<boolean> =>
   declare(
     { ...options, expected: "true or false", fallback: "false" },
     Config.Boolean(options.name).pipe(Config.withDefault(false)),
   );
 
-/** One of a few words, in any case; the second variable is used if the first is not set. */
+/** One of several words, in any case. The alternative variable is used if the first is not set. */
 export const choice = <const Choices extends ReadonlyArray<string>>(options: {
   readonly name: string;
   readonly doc: string;
   readonly choices: Choices;
   readonly fallback: Choices[number];
-  readonly elseName?: string;
+  readonly alternativeName?: string;
 }): Setting<Choices[number]> => {
   const word = Schema.String.pipe(
     Schema.decode(SchemaTransformation.toLowerCase()),
     Schema.decodeTo(Schema.Literals(options.choices)),
   );
   const first = Config.option(Config.schema(word, options.name));
-  const second = Config.option(Config.schema(word, options.elseName ?? options.name));
+  const second = Config.option(Config.schema(word, options.alternativeName ?? options.name));
   return declare(
     {
       ...options,
       expected: `one of ${options.choices.join(", ")}`,
       fallback:
-        options.elseName === undefined
+        options.alternativeName === undefined
           ? options.fallback
-          : `${options.elseName}, else ${options.fallback}`,
+          : `${options.alternativeName}, else ${options.fallback}`,
     },
     Config.all([first, second]).pipe(
       Config.map(([own, other]) =>

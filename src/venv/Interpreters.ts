@@ -9,16 +9,16 @@ import * as Setting from "../settings/Setting.ts";
 
 const PYTHON = Setting.optionalText({
   name: "WORKER_PYTHON",
-  doc: "The Python interpreter that jobs run on; their virtual environment is built from it.",
-  expected: "the path or the name of an interpreter",
-  fallback: "python3, else the newest of python3.14 to python3.9 on PATH",
+  doc: "Python interpreter for jobs; their virtual environment is created with it.",
+  expected: "the path or name of an interpreter",
+  fallback: "python3, else the newest of python3.9 to python3.14 on PATH",
 });
 
 const IMAGE_PYTHON = Setting.optionalText({
   name: "WORKER_IMAGE_PYTHON",
-  doc: "The interpreter whose installed packages (PyTorch, say) the image offers to jobs.",
+  doc: "Interpreter whose installed packages (such as PyTorch) are available to jobs.",
   expected: "the path of an interpreter",
-  fallback: "none: jobs see only what is in their own virtual environment",
+  fallback: "none: jobs see only the packages in their virtual environment",
 });
 
 /** The runner supports Python 3.9 and newer. */

@@ -11,8 +11,8 @@ import type { Place } from "../venv/Place.ts";
 
 export const ENDPOINT_ID = Setting.text({
   name: "RUNPOD_ENDPOINT_ID",
-  doc: "The endpoint's id, set by RunPod: its workers share one folder of the volume.",
-  expected: "letters, digits, - and _, at most 128 of them",
+  doc: "ID of the endpoint, set by RunPod. Workers of the same endpoint share a folder on the volume.",
+  expected: "letters, digits, - and _, at most 128 characters",
   fallback: "default",
 });
 

@@ -5,14 +5,14 @@ import { runCommandLine } from "../support/processes/CommandLineRun.ts";
 
 const VARIABLES = { PATH: "/usr/bin", WORKER_WORKSPACE_PATH: "/dev/null/nowhere" };
 
-const see = (line: string) => runCommandLine(line.split(" ").filter(Boolean), VARIABLES);
+const runLine = (line: string) => runCommandLine(line.split(" ").filter(Boolean), VARIABLES);
 
 describe("the command line", () => {
   it.live.each(["", "start", "run", "serve", "invoke", "doctor", "prune"])(
-    "explains itself: %s --help",
+    "shows help for %s --help",
     (command) =>
       Effect.gen(function* () {
-        const { code, stdout, stderr } = yield* see(`${command} --help`);
+        const { code, stdout, stderr } = yield* runLine(`${command} --help`);
         assert.strictEqual(code, 0);
         assert.strictEqual(stderr, "");
         assert.include(stdout, "EXAMPLES");
@@ -30,9 +30,9 @@ describe("the command line", () => {
     "invoke endpoint",
     "run",
     "prune --days -1",
-  ])("says what is wrong: %s", (line) =>
+  ])("explains the usage error in %s", (line) =>
     Effect.gen(function* () {
-      const { code, stdout, stderr } = yield* see(line);
+      const { code, stdout, stderr } = yield* runLine(line);
       assert.strictEqual(code, 2);
       assert.strictEqual(stdout, "");
       assert.notMatch(stderr, /\n\s+at /);
@@ -40,13 +40,15 @@ describe("the command line", () => {
     }),
   );
 
-  it.live.each(["bash", "zsh", "fish", "powershell"])("completes itself in %s", (shell) =>
-    Effect.gen(function* () {
-      const { code, stdout } = yield* see(`--completions ${shell}`);
-      assert.strictEqual(code, 0);
-      for (const word of ["invoke", "doctor", "rp_serve_api", "dry-run"]) {
-        assert.include(stdout, word);
-      }
-    }),
+  it.live.each(["bash", "zsh", "fish", "powershell"])(
+    "prints a completion script for %s",
+    (shell) =>
+      Effect.gen(function* () {
+        const { code, stdout } = yield* runLine(`--completions ${shell}`);
+        assert.strictEqual(code, 0);
+        for (const word of ["invoke", "doctor", "rp_serve_api", "dry-run"]) {
+          assert.include(stdout, word);
+        }
+      }),
   );
 });

@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const textOf = (file: string) => readFileSync(join(ROOT, file), "utf8");
 
-/** Stand-ins for the programs of an image that `smoke.sh` uses; all of them succeed. */
+/** Fakes of the image's programs that `smoke.sh` runs; all succeed. */
 const PROGRAMS = {
   "worker-tetra": `case "$*" in
   start) trap 'exit 0' TERM; echo "listening"; : >"$TMPDIR/ready"; while :; do sleep 1; done ;;
@@ -23,11 +23,11 @@ esac`,
   "base/bin/python": 'test -e "$TMPDIR/ready"',
   // Runs the health check.
   "bin/node": "echo healthy",
-  // The test need not wait as long as an image may take.
+  // Shorter than in an image.
   sleep: "exec /bin/sleep 0.05",
 };
 
-/** Runs `smoke.sh` in an image in which some programs are different. */
+/** Runs `smoke.sh` with fake programs, some of them replaced. */
 const smoke = Effect.fnUntraced(function* (changes: Readonly<Record<string, string>> = {}) {
   const folder = yield* temporaryFolder;
   for (const [name, script] of Object.entries({ ...PROGRAMS, ...changes })) {
@@ -45,7 +45,7 @@ const smoke = Effect.fnUntraced(function* (changes: Readonly<Record<string, stri
   return { status, output: stdout + stderr };
 });
 
-/** A worker that fails at one of its commands. */
+/** A worker whose given command fails. */
 const failing = (command: string) => ({
   "worker-tetra": `case "$*" in
   ${command}) echo "no ${command} today" >&2; exit 3 ;;
@@ -54,17 +54,17 @@ ${PROGRAMS["worker-tetra"]}`,
 });
 
 describe("the smoke test of an image", () => {
-  it.live("passes where everything works, and shows what the doctor found", () =>
+  it.live("passes if all steps succeed, and shows the report of doctor", () =>
     Effect.gen(function* () {
       const { status, output } = yield* smoke();
       assert.strictEqual(status, 0, output);
       assert.include(output, "doctor is well");
-      assert.include(output, "== everything works");
+      assert.include(output, "== all steps passed");
     }).pipe(Effect.scoped),
   );
 
   it.live.each<readonly [string, Readonly<Record<string, string>>, ReadonlyArray<string>]>([
-    ["the doctor", failing("doctor"), ["FAILED: doctor exited with 3", "no doctor today"]],
+    ["doctor", failing("doctor"), ["FAILED: doctor exited with 3", "no doctor today"]],
     ["a fixture", failing("run*"), ["no run* today"]],
     ["a job", failing("'start --test_input {}'"), ["no 'start --test_input {}' today"]],
     ["the start", failing("start"), ["FAILED: the worker ended before", "no start today"]],
@@ -74,22 +74,22 @@ describe("the smoke test of an image", () => {
       ["FAILED: the health check exited with 1", "ill", "listening"],
     ],
     [
-      "the end",
+      "the shutdown",
       { "worker-tetra": PROGRAMS["worker-tetra"].replace("exit 0", "exit 4") },
       ["FAILED: after SIGTERM the worker exited with 4", "listening"],
     ],
-  ])("fails and shows why when it is %s that fails", ([, changes, words]) =>
+  ])("fails and shows the output of the failed step: %s", ([, changes, words]) =>
     Effect.gen(function* () {
       const { status, output } = yield* smoke(changes);
       assert.notStrictEqual(status, 0, output);
       for (const word of words) assert.include(output, word);
-      assert.notInclude(output, "everything works");
+      assert.notInclude(output, "all steps passed");
     }).pipe(Effect.scoped),
   );
 });
 
 describe("the images", () => {
-  it("silence pip's warning about root by a variable, since pip 22.0 does not know the flag", () => {
+  it("silence pip's warning about root with a variable, because pip 22.0 does not have the flag", () => {
     const installs = textOf("docker/install.sh")
       .replaceAll("\\\n", "")
       .split("\n")
@@ -105,7 +105,7 @@ describe("the images", () => {
     ["docker/Dockerfile", /^# Recommended in the template.*(?:\n#.*)*/m],
     ["docker/Dockerfile-cpu", /^# Recommended in the template.*(?:\n#.*)*/m],
     ["docs/deployment.md", /^\d\. \*\*Template\*\*.*recommended.*(?:\n {3}- .*)*/m],
-  ])("come with recommended limits for jobs and for the end: %s", (file, paragraph) => {
+  ])("recommend timeouts for jobs and shutdown in %s", (file, paragraph) => {
     const [recommended = ""] = paragraph.exec(textOf(file)) ?? [];
     assert.include(recommended, "WORKER_JOB_TIMEOUT");
     assert.include(recommended, "WORKER_SHUTDOWN_GRACE");

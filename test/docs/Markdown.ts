@@ -1,7 +1,7 @@
 import { globSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-/** The documentation, as paths below the project's folder. */
+/** Paths of the documentation, relative to the project's folder. */
 export const DOCUMENTS = globSync([
   "*.md",
   "docs/**/*.md",
@@ -14,7 +14,7 @@ export const textOf = (document: string): string => readFileSync(document, "utf8
 const withoutCode = (text: string) =>
   text.replaceAll(/^ *```[^]*?^ *```$/gm, "").replaceAll(/`[^`\n]*`/g, "");
 
-/** The anchors that GitHub gives to the headings of a text. */
+/** GitHub's anchors for the headings of a text. */
 const anchorsOf = (text: string): ReadonlySet<string> => {
   const anchors = new Set<string>();
   const headings = text.replaceAll(/^ *```[^]*?^ *```$/gm, "").matchAll(/^#{1,6} +(.+)$/gm);
@@ -42,7 +42,7 @@ const brokenIn = (document: string, text: string, target: string): boolean => {
   return !anchorsOf(file === document ? text : textOf(file)).has(anchor);
 };
 
-/** The relative links of a text whose file or heading does not exist. */
+/** Relative links to files or headings that do not exist. */
 export const brokenLinks = (document: string, text: string): ReadonlyArray<string> =>
   [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)]
     .map(([, target = ""]) => target)

@@ -1,4 +1,4 @@
-// Loading these modules declares all settings of the program.
+// Importing these modules declares all settings.
 import "../../src/cli/CommandLine.ts";
 import "../../src/cli/process/Logging.ts";
 import { declared } from "../../src/settings/Setting.ts";

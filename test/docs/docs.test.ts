@@ -8,7 +8,7 @@ import { declared } from "../../src/settings/Setting.ts";
 import { GENERATED_FILES, withGenerated } from "./Generated.ts";
 import { brokenLinks, DOCUMENTS, textOf } from "./Markdown.ts";
 
-/** All texts that the program could print, as they are in its sources, without line breaks. */
+/** All sources, with string literals joined across lines. */
 const sources = globSync("src/**/*.{ts,py}")
   .map((name) => readFileSync(name, "utf8"))
   .join("\n")
@@ -24,7 +24,7 @@ describe("the documentation", () => {
     }),
   );
 
-  it.each(DOCUMENTS)("has no broken relative link in %s", (document) => {
+  it.each(DOCUMENTS)("has no broken relative links in %s", (document) => {
     assert.deepStrictEqual(brokenLinks(document, textOf(document)), []);
   });
 
@@ -39,7 +39,7 @@ describe("the documentation", () => {
     }
   });
 
-  it("and the workflows name only npm scripts that exist", () => {
+  it("names only npm scripts that exist, as do the workflows", () => {
     const workflows = [".ci/run", ...globSync(".github/workflows/*.yml")].map(textOf).join("\n");
     const named = [
       ...`${documentation}\n${workflows}`.matchAll(/npm run (?:-s )?([a-z][a-z:-]*)/g),
@@ -79,7 +79,7 @@ describe("the documentation", () => {
 });
 
 describe("brokenLinks", () => {
-  it("finds missing files and headings, but not in code", () => {
+  it("finds missing files and headings outside of code", () => {
     const text =
       "## One heading\n[a](#one-heading) [b](#two) [c](README.md) [d](missing.md) `[e](f.md)`\n";
     assert.deepStrictEqual(brokenLinks("CHANGELOG.md", text), ["#two", "missing.md"]);
@@ -89,12 +89,12 @@ describe("brokenLinks", () => {
 describe("the recording", () => {
   const drawing = textOf("docs/recording.svg");
 
-  it("needs no other file, font or script", () => {
+  it("requires no other file, font or script", () => {
     assert.notMatch(drawing, /href|url\(|@import|@font-face|<script|<image|<foreignObject/i);
     assert.isBelow(Buffer.byteLength(drawing), 32 * 1024);
   });
 
-  it("shows the sources that were run (`npm run recording`)", () => {
+  it("shows the current sources (`npm run recording`)", () => {
     const shown = drawing.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
     for (const file of globSync("test/docs/recording/*.py")) {
       const lines = textOf(file)

@@ -66,7 +66,7 @@ describe("userInfosOf", () => {
 });
 
 describe("secretParametersOf", () => {
-  it("gives the name and the place of each value that is secret by its name", () => {
+  it("returns the name and position of each parameter with a secret name", () => {
     const text = "https://h/?a=1&token=abc&sig=de&key=";
     const found = secretParametersOf(text).map(({ name, start, end }) => [
       name,

@@ -9,7 +9,7 @@ import { Environment } from "../../src/settings/Environment.ts";
 const KEY = "rpa_0123456789abcdefghij";
 
 describe("Environment", () => {
-  it("keeps the worker's own credentials from programs, and leaves them the user's", () => {
+  it("removes the worker's own credentials for programs, and keeps the user's", () => {
     const { forPrograms } = Environment.make({
       RUNPOD_AI_API_KEY: KEY,
       RUNPOD_WEBHOOK_GET_JOB: "http://take",
@@ -37,7 +37,7 @@ describe("Environment", () => {
     [" ", " ", true],
     [" ", "text", true],
   ])(
-    "keeps the key of serve from programs, in all variables: key %j, value %j",
+    "removes the key of serve for programs, in all variables: key %j, value %j",
     (key, value, isKept) => {
       const { forPrograms } = Environment.make({ WORKER_SERVE_KEY: key, OTHER: value });
       assert.deepStrictEqual(forPrograms, isKept ? { OTHER: value } : {});
@@ -52,7 +52,7 @@ describe("Environment", () => {
     assert.strictEqual(Environment.make(variables).userCache, folder);
   });
 
-  it("takes out what npm put in, and only then", () => {
+  it("removes variables of npm, if npm started the worker", () => {
     const variables = {
       npm_lifecycle_event: "start",
       npm_config_cache: "/c",
@@ -67,7 +67,7 @@ describe("Environment", () => {
     assert.deepStrictEqual(Environment.make(withoutPath).forPrograms, {});
   });
 
-  it("masks credentials, also those inside of addresses, and no short words", () => {
+  it("masks credentials, also within URLs, and no short words", () => {
     const { mask } = Environment.make({
       RUNPOD_AI_API_KEY: KEY,
       RUNPOD_API_KEY: "short",
@@ -80,14 +80,14 @@ describe("Environment", () => {
     );
   });
 
-  it("masks keys of more than eight characters, which people choose for serve", () => {
+  it("masks keys of serve with more than eight characters", () => {
     for (const name of ["WORKER_SERVE_KEY", "RUNPOD_API_KEY"]) {
       const { mask } = Environment.make({ [name]: "my-key-42" });
       assert.strictEqual(mask("Bearer my-key-42, or my-key-4"), "Bearer ***, or my-key-4");
     }
   });
 
-  it.effect("masks a key that another one has replaced", () =>
+  it.effect("masks a key that was overridden", () =>
     Effect.gen(function* () {
       const { mask, maskStream } = yield* Environment;
       let streamed = "";
@@ -105,7 +105,7 @@ describe("Environment", () => {
     ),
   );
 
-  it.effect("gives settings the same variables, an empty one counting as unset", () =>
+  it.effect("provides the same variables to settings, and treats empty ones as unset", () =>
     Effect.gen(function* () {
       const environment = yield* Environment;
       assert.isFalse(environment.has("EMPTY"));

@@ -16,12 +16,12 @@ const ODD = "Aé€😀\n \"'\\%@:/&=#+\t\u0001";
 const redactorOf = (variables: Readonly<Record<string, string>>) =>
   new Redactor(secretsOf(variables));
 
-/** What comes out of a stream that gets a text in these pieces. */
+/** The output of a stream that receives a text in these chunks. */
 const streamed = (redactor: Redactor, pieces: ReadonlyArray<Buffer>): string => {
   const passed: Array<Buffer> = [];
   const stream = redactor.stream((bytes) => passed.push(Buffer.from(bytes)));
   for (const piece of pieces) {
-    // As a pipe does it, the buffer is used again for something else.
+    // Pipes reuse the buffer.
     const buffer = Buffer.from(piece);
     stream.write(buffer);
     buffer.fill(0x21);
@@ -38,7 +38,7 @@ const seconds = (work: () => unknown): number => {
 };
 
 describe("Redactor", () => {
-  it("replaces a secret, and two in a row once", () => {
+  it("replaces a secret, and two consecutive ones by one mark", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
     assert.strictEqual(redactor.mask(`key=${KEY}.`), "key=***.");
     assert.strictEqual(redactor.mask(KEY + KEY), "***");
@@ -61,7 +61,7 @@ describe("Redactor", () => {
     },
   );
 
-  it("hides parts of two secrets that overlap or have a common part", () => {
+  it("hides parts of two secrets that overlap or share a part", () => {
     const redactor = redactorOf({
       RUNPOD_API_KEY: "common-part-ABCDEF",
       HF_TOKEN: "XYZcommon-part-123",
@@ -72,18 +72,18 @@ describe("Redactor", () => {
     assert.strictEqual(redactor.mask(`<${"common-part-123".repeat(2)}>`), "<***>");
   });
 
-  it("hides two secrets that have the same hash", () => {
+  it("hides two secrets with the same hash", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: "YkIDntejH", WORKER_SERVE_KEY: "7jqr4YeVb" });
     assert.strictEqual(redactor.mask("<YkIDntejH 7jqr4YeVb>"), "<*** ***>");
   });
 
-  it("hides no other text that has the hash of a secret", () => {
+  it("does not hide other text with the hash of a secret", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: "same-9zsr", WORKER_SERVE_KEY: "0123456jN" });
     assert.strictEqual(redactor.mask("same-WKjN"), "same-WKjN");
     assert.strictEqual(redactor.mask("same-9zsr"), "***");
   });
 
-  it("hides whole characters, also where only some bytes of one are a part of a secret", () => {
+  it("hides whole characters, even if only some of their bytes belong to a secret", () => {
     const redactor = redactorOf({
       RUNPOD_API_KEY: "é23456789x😀abcdefgh",
       HF_TOKEN: "ABCDEFGHIJKLMNOé",
@@ -94,7 +94,7 @@ describe("Redactor", () => {
     assert.strictEqual(redactor.mask("ũ23456789"), "***");
   });
 
-  it("hides no more than the length of a character of bytes that are no text", () => {
+  it("hides at most the length of a character of bytes that are not UTF-8", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: "é23456789x-abcdefgh" });
     for (const [before, shown] of [
       ["\xa9", ""],
@@ -109,7 +109,7 @@ describe("Redactor", () => {
     }
   });
 
-  it("hides a secret right before a byte that is no text, and shows what follows", () => {
+  it("hides a secret directly before a byte that is not UTF-8, and shows the rest", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
     const pieces = [Buffer.concat([Buffer.from(KEY), Buffer.of(0xff)]), Buffer.from("a")];
     assert.match(streamed(redactor, pieces), /^\*\*\*\ufffd?a$/);
@@ -129,7 +129,7 @@ describe("Redactor", () => {
     );
   });
 
-  it("changes nothing in a text without secrets, even halves of characters", () => {
+  it("does not change a text without secrets, even with unpaired surrogates", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
     for (const text of ["", "a\ud800b", KEY.slice(0, 8)]) {
       assert.strictEqual(redactor.mask(text), text);
@@ -166,7 +166,7 @@ describe("Redactor", () => {
     }
   });
 
-  it("leaves texts without secrets as they are, byte by byte, in a stream", () => {
+  it("does not change a stream without secrets", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY, UV_INDEX_URL: "https://me:pw@host/" });
     const random = seededRandom(1);
     for (let round = 0; round < 200; round += 1) {
@@ -177,7 +177,7 @@ describe("Redactor", () => {
     }
   });
 
-  it("finds secrets in a stream wherever it was cut, and in whatever characters they have", () => {
+  it("finds secrets in a stream wherever it is split, with any characters", () => {
     const random = seededRandom(2);
     for (let round = 0; round < ROUNDS; round += 1) {
       const alphabet = round % 2 === 0 ? LETTERS : LETTERS + ODD;
@@ -208,7 +208,7 @@ describe("Redactor", () => {
     }
   });
 
-  it("finds a secret that comes one byte at a time, and passes on the rest at once", () => {
+  it("finds a secret that arrives byte by byte, and emits other bytes immediately", () => {
     const redactor = redactorOf({ RUNPOD_API_KEY: KEY });
     const passed: Array<string> = [];
     const stream = redactor.stream((bytes) => passed.push(bytes.toString()));
@@ -218,7 +218,7 @@ describe("Redactor", () => {
     assert.strictEqual(passed.join(""), "a line\n***\n");
   });
 
-  it("holds no line end back, though a secret has lines, and finds it line by line", () => {
+  it("emits newlines immediately, and finds a secret of several lines line by line", () => {
     const secret = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n";
     const redactor = redactorOf({ TLS_PRIVATE_KEY: secret });
     const passed: Array<string> = [];
@@ -241,7 +241,7 @@ describe("Redactor", () => {
     assert.strictEqual(write("\nMIIEvQIB\n"), "\n***\n");
   });
 
-  it("hides secrets as they stand in JSON and in addresses", () => {
+  it("hides secrets encoded in JSON and in URLs", () => {
     const secret = 'pa"ss/wörd & "more" \\ of+it';
     const redactor = redactorOf({ MY_PASSWORD: secret });
     const spellings = [
@@ -256,7 +256,7 @@ describe("Redactor", () => {
     for (const spelling of spellings) assert.strictEqual(redactor.mask(spelling), "***");
   });
 
-  it("hides users and passwords of any length in the addresses that the environment has", () => {
+  it("hides users and passwords of any length in URLs from the environment variables", () => {
     const redactor = redactorOf({
       UV_INDEX: "one=https://me:pw1@first.example/simple https://you:pw2@second.example/simple",
       PIP_EXTRA_INDEX_URL: "https://token-only@third.example/simple\nhttps://x:p@ss@fourth.example",
@@ -281,7 +281,7 @@ describe("Redactor", () => {
     );
   });
 
-  it("hides the addresses that RunPod gives to a worker, and tokens in them, but not the host", () => {
+  it("hides RunPod's URLs for workers and tokens in them, but not the host", () => {
     const redactor = redactorOf({
       RUNPOD_WEBHOOK_GET_JOB:
         "https://api.runpod.ai/v2/abc123def456gh/job-take/$RUNPOD_POD_ID?gpu=NVIDIA+A100-SXM4-80GB&token=t0ken",
@@ -297,13 +297,13 @@ describe("Redactor", () => {
     assert.strictEqual(redactor.mask(plain), plain);
   });
 
-  it("hides tokens by the names of their variables", () => {
+  it("hides tokens in variables with secret names", () => {
     const redactor = redactorOf({
       HF_TOKEN: "hf_aBcDeFgHiJkLmNoP",
       WORKER_SERVE_KEY: "serve-4f8a7d9c3b2e",
       AWS_SECRET_ACCESS_KEY: "wJalrXUtnFEMI/K7MDENG",
       OTEL_EXPORTER_OTLP_HEADERS: "authorization=Bearer%20zxcvbnm1234567890,x=y",
-      // Some indexes take the token in the place of the user's name.
+      // Some indexes accept a token as user name.
       UV_INDEX_PRIVATE_USERNAME: "index-token-0123456789",
       GIT_USERNAME: "a-person-of-the-world",
       TOKENIZERS_PARALLELISM: "a-value-that-is-no-secret",
@@ -325,7 +325,7 @@ describe("Redactor", () => {
     assert.strictEqual(streamed(new Redactor(secrets), pieces), shown);
   });
 
-  it("takes time in proportion to the text, whatever the text is", () => {
+  it("takes linear time for any text", () => {
     const long = seededRandom(3).text(LETTERS, 4096);
     const redactor = redactorOf({
       RUNPOD_API_KEY: KEY,

@@ -18,7 +18,7 @@ describe("secretsOf", () => {
     ],
     ["no shorter passwords and users", { INDEX: "https://a-user-that-fit:eightchr@host/" }, []],
     [
-      "users of indexes that are tokens",
+      "users of indexes, which may be tokens",
       { UV_INDEX_OWN_USERNAME: "0123456789abcdef" },
       ["0123456789abcdef"],
     ],
@@ -26,7 +26,7 @@ describe("secretsOf", () => {
     ["parameters of nine characters", { INDEX: "https://host/?token=ninechars" }, ["ninechars"]],
     ["no other variables", { HOME: "/home/somebody-with-a-long-name" }, []],
     [
-      "users and passwords, each for itself",
+      "users and passwords separately",
       { INDEX: "https://somebody-with-a-name:a-password-that-is-long@host/" },
       ["somebody-with-a-name", "a-password-that-is-long"],
     ],
@@ -60,13 +60,13 @@ describe("secretsOf", () => {
       ["100%-of-a-password", "100%25-of-a-password"],
     ],
     [
-      "passwords in addresses that break the rules",
+      "passwords in malformed URLs",
       { INDEX: "https://host/  https://me:wo/rd-that-is-long@host/" },
       ["wo/rd-that-is-long", "wo%2Frd-that-is-long", "wo%2frd-that-is-long"],
     ],
     ["nothing from other addresses that break the rules", { INDEX: "https://[host/path" }, []],
     [
-      "parameters that are secret by their name",
+      "parameters with secret names",
       { INDEX: "https://host/?token=a%20token-that-is-long&name=a-name-that-is-no-secret" },
       [
         "a%20token-that-is-long",
@@ -84,7 +84,7 @@ describe("secretsOf", () => {
       ["zxcvbnm1234567890", "qwertyuiop123456"],
     ],
     [
-      "parts of RunPod's addresses that have digits and letters",
+      "parts of RunPod's URLs with digits and letters",
       {
         RUNPOD_WEBHOOK_PING:
           "https://host.example/abcdefgh12345678/abcdefgh1234567/a-route-without-digits/12345678901234567/a.file-with-1-digit/$ID",
@@ -97,13 +97,13 @@ describe("secretsOf", () => {
       [`${LONG}/`, `${LONG}%2F`, `${LONG}%2f`],
     ],
     [
-      "values with characters that only some programs escape in addresses",
+      "values with characters that only some programs escape in URLs",
       { HF_TOKEN: "a*token!long" },
       ["a*token!long", "a%2Atoken%21long", "a%2atoken%21long"],
     ],
     ["longer values as they are", { HF_TOKEN: `${LONG}a/` }, [`${LONG}a/`]],
     [
-      "a value of two variables once",
+      "a value in two variables once",
       { HF_TOKEN: "0123456789abcdef", MY_TOKEN: "0123456789abcdef" },
       ["0123456789abcdef"],
     ],
@@ -118,23 +118,19 @@ describe("secretsOf", () => {
       ["://<me:pw>@", "%3A%2F%2F<me%3Apw>%40"],
     ],
     [
-      "users of two variables once",
+      "users in two variables once",
       { A: "x://me@a", B: "x://me@b" },
       ["://<me>@", "%3A%2F%2F<me>%40"],
     ],
     ["nothing from addresses without users", { A: "https://[host/path", B: "https://host" }, []],
+    ["parameters with secret names", { INDEX: "https://host/?a=b&token=c" }, ["token=<c>"]],
     [
-      "parameters that are secret by their name",
-      { INDEX: "https://host/?a=b&token=c" },
-      ["token=<c>"],
-    ],
-    [
-      "RunPod's addresses, for each route that the worker uses",
+      "RunPod's URLs, for each route that the worker uses",
       { RUNPOD_WEBHOOK_GET_JOB: "http://host/job-take/$ID" },
       ["<http://host/job-take/>", "<http://host/job-take-batch/>", "<http://host/job-stop/>"],
     ],
     [
-      "RunPod's addresses of 16 characters",
+      "RunPod's URLs of 16 characters",
       { RUNPOD_WEBHOOK_PING: "http://a.bc/def/$ID" },
       ["<http://a.bc/def/>"],
     ],

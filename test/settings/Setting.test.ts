@@ -5,8 +5,8 @@ import { Environment } from "../../src/settings/Environment.ts";
 import * as Setting from "../../src/settings/Setting.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
-const PATIENCE = Setting.seconds({
-  name: "TEST_PATIENCE",
+const DURATION = Setting.seconds({
+  name: "TEST_DURATION",
   doc: "How long.",
   minimum: Duration.zero,
   fallback: Duration.seconds(30),
@@ -40,9 +40,9 @@ const given = (variables: Record<string, string>) =>
   Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(variables)));
 
 describe("Setting", () => {
-  it.effect("has its default when the variable is not set", () =>
+  it.effect("uses the default if the variable is not set", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* PATIENCE.value, Duration.seconds(30));
+      assert.deepStrictEqual(yield* DURATION.value, Duration.seconds(30));
       assert.deepStrictEqual(yield* LIMIT.value, Option.none());
       assert.strictEqual(yield* COUNT.value, 4);
       assert.strictEqual(yield* LEVEL.value, "low");
@@ -50,31 +50,31 @@ describe("Setting", () => {
     }).pipe(given({})),
   );
 
-  it.effect("reads fractions of seconds, words for no limit, and texts", () =>
+  it.effect("reads fractions of seconds, limits, choices and strings", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* PATIENCE.value, Duration.millis(500));
+      assert.deepStrictEqual(yield* DURATION.value, Duration.millis(500));
       assert.deepStrictEqual(yield* LIMIT.value, Option.some(Duration.seconds(2)));
       assert.strictEqual(yield* LEVEL.value, "high");
       assert.deepStrictEqual(yield* PLACE.value, Option.some("/x"));
-    }).pipe(given({ TEST_PATIENCE: "0.5", TEST_LIMIT: "2", TEST_LEVEL: "high", TEST_PLACE: "/x" })),
+    }).pipe(given({ TEST_DURATION: "0.5", TEST_LIMIT: "2", TEST_LEVEL: "high", TEST_PLACE: "/x" })),
   );
 
-  it.effect.each(["off", "0"])("takes %s for no limit", (word) =>
+  it.effect.each(["off", "0"])("reads %s as no limit", (word) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* LIMIT.value, Option.none());
     }).pipe(given({ TEST_LIMIT: word })),
   );
 
   it.effect.each([
-    [PATIENCE, "TEST_PATIENCE", "soon"],
-    [PATIENCE, "TEST_PATIENCE", "-1"],
-    [PATIENCE, "TEST_PATIENCE", "NaN"],
+    [DURATION, "TEST_DURATION", "soon"],
+    [DURATION, "TEST_DURATION", "-1"],
+    [DURATION, "TEST_DURATION", "NaN"],
     [LIMIT, "TEST_LIMIT", "-3"],
     [COUNT, "TEST_COUNT", "1.5"],
     [COUNT, "TEST_COUNT", "0"],
     [LEVEL, "TEST_LEVEL", "medium"],
   ] as const)(
-    "refuses a bad value, naming the variable and what it must be",
+    "rejects an invalid value, and names the variable and the expected format",
     ([setting, name, value]) =>
       Effect.gen(function* () {
         const error = yield* Effect.flip<unknown, Setting.SettingInvalid, never>(setting.value);
@@ -84,16 +84,16 @@ describe("Setting", () => {
       }).pipe(given({ [name]: value })),
   );
 
-  it.effect("shows no credentials of an address that it can't use", () =>
+  it.effect("masks credentials in an invalid URL", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(COUNT.value);
       assert.include(error.message, 'TEST_COUNT is "https://***@host/?token=***"');
-      const row = (yield* Setting.inForce).find(({ name }) => name === "TEST_COUNT");
+      const row = (yield* Setting.currentSettings).find(({ name }) => name === "TEST_COUNT");
       assert.deepStrictEqual(row?.given, Option.some("https://***@host/?token=***"));
     }).pipe(given({ TEST_COUNT: "https://me:pw@host/?token=abc" })),
   );
 
-  it.effect("shows the beginning of a value, cut after its secrets were masked", () =>
+  it.effect("masks secrets in a long value before it is cut", () =>
     Effect.gen(function* () {
       for (let before = 170; before <= 200; before += 1) {
         const value = `${"x".repeat(before)}${KEY}${"y".repeat(100)}`;
@@ -107,16 +107,16 @@ describe("Setting", () => {
     }),
   );
 
-  it.effect("says nothing of a secret but that it is set", () =>
+  it.effect("shows only that a secret is set", () =>
     Effect.gen(function* () {
-      const row = (yield* Setting.inForce).find(({ name }) => name === "TEST_ADDRESS");
+      const row = (yield* Setting.currentSettings).find(({ name }) => name === "TEST_ADDRESS");
       assert.deepStrictEqual(row?.given, Option.some("set"));
     }).pipe(given({ TEST_ADDRESS: "https://host/path-that-is-a-token" })),
   );
 
-  it("is listed with everything a table of settings needs", () => {
+  it("is listed with its documentation", () => {
     assert.deepInclude(
-      Setting.declared().find(({ name }) => name === "TEST_PATIENCE"),
+      Setting.declared().find(({ name }) => name === "TEST_DURATION"),
       { doc: "How long.", fallback: "30" },
     );
   });

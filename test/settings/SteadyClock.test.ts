@@ -9,10 +9,10 @@ const HOUR = 3_600_000;
 /** Not multiples of any interval below. */
 const STEPS = [-HOUR - 3700, HOUR + 3700] as const;
 
-/** Steps the wall clock in the middle of ten minutes of an effect that is under the program's clock. */
+/** Steps the wall clock halfway through ten minutes of an effect that runs with the program's clock. */
 const underSteps = Effect.fnUntraced(function* <A>(step: number, effect: Effect.Effect<A>) {
   const clock = steppedClock();
-  // Kept from the steps themselves, which use TestClock.
+  // Not for the steps themselves, which use TestClock.
   const fiber = yield* Effect.forkChild(Effect.provide(effect, clock.layer));
   for (let seconds = 0; seconds < 600; seconds += 1) {
     if (seconds === 300) clock.step(step);
@@ -21,9 +21,9 @@ const underSteps = Effect.fnUntraced(function* <A>(step: number, effect: Effect.
   return fiber;
 });
 
-describe("the program's clock", () => {
+describe("SteadyClock", () => {
   it.effect.each(STEPS)(
-    "keeps the pace of a fixed schedule after a step of %i ms of the wall clock",
+    "keeps the interval of a fixed schedule after the wall clock steps by %i ms",
     (step) =>
       Effect.gen(function* () {
         let runs = 0;
@@ -34,7 +34,7 @@ describe("the program's clock", () => {
   );
 
   it.effect.each(STEPS)(
-    "retries neither longer nor shorter than a limit says after a step of %i ms",
+    "retries exactly until the time limit after the wall clock steps by %i ms",
     (step) =>
       Effect.gen(function* () {
         let tries = 0;
@@ -50,26 +50,28 @@ describe("the program's clock", () => {
       }),
   );
 
-  it.effect.each(STEPS)("measures the time that went by, not a step of %i ms", (step) =>
-    Effect.gen(function* () {
-      const durations: Array<number> = [];
-      yield* underSteps(
-        step,
-        Effect.gen(function* () {
-          const elapsed = yield* stopwatch;
-          const started = yield* Clock.currentTimeMillis;
-          yield* Effect.sleep("8 minutes");
-          durations.push(
-            Duration.toMillis(yield* elapsed),
-            (yield* Clock.currentTimeMillis) - started,
-          );
-        }),
-      );
-      assert.deepStrictEqual(durations, [480_000, 480_000]);
-    }),
+  it.effect.each(STEPS)(
+    "measures the elapsed time, without a step of %i ms of the wall clock",
+    (step) =>
+      Effect.gen(function* () {
+        const durations: Array<number> = [];
+        yield* underSteps(
+          step,
+          Effect.gen(function* () {
+            const elapsed = yield* stopwatch;
+            const started = yield* Clock.currentTimeMillis;
+            yield* Effect.sleep("8 minutes");
+            durations.push(
+              Duration.toMillis(yield* elapsed),
+              (yield* Clock.currentTimeMillis) - started,
+            );
+          }),
+        );
+        assert.deepStrictEqual(durations, [480_000, 480_000]);
+      }),
   );
 
-  it.effect("tells the time of day as the wall clock does after a step", () =>
+  it.effect("returns the wall clock's time after a step", () =>
     Effect.gen(function* () {
       const clock = steppedClock();
       yield* Effect.gen(function* () {

@@ -15,7 +15,7 @@ export interface Import {
   readonly to: string;
 }
 
-/** The lines of a function, with where it begins. */
+/** The length of a function, and its position. */
 interface FunctionSize {
   readonly file: string;
   readonly line: number;
@@ -75,13 +75,13 @@ export const readStructure = () => {
   return { files: sizes, imports, functions };
 };
 
-/** The top folder of a path below `src`; empty for files in `src` itself and outside of it. */
+/** The top folder of a path below `src`; empty for files directly in `src` and outside of it. */
 export const layerOf = (file: string): string => {
   const [folder = ""] = file.split(sep);
   return file.includes(sep) && folder !== ".." ? folder : "";
 };
 
-/** Imports from a folder further up in `LAYERS`. */
+/** Imports from a folder that is higher in `LAYERS`. */
 export const upwardImports = (imports: ReadonlyArray<Import>): ReadonlyArray<Import> => {
   const rank = new Map<string, number>(LAYERS.map((layer, index) => [layer, index]));
   return imports.filter(({ from, to }) => {
@@ -91,8 +91,8 @@ export const upwardImports = (imports: ReadonlyArray<Import>): ReadonlyArray<Imp
   });
 };
 
-/** A circle of imports, as the files in it; empty if there is none. */
-export const circleIn = (imports: ReadonlyArray<Import>): ReadonlyArray<string> => {
+/** The files of an import cycle; empty if there is none. */
+export const cycleIn = (imports: ReadonlyArray<Import>): ReadonlyArray<string> => {
   const next = Map.groupBy(imports, ({ from }) => from);
   const done = new Set<string>();
   const search = (file: string, path: ReadonlyArray<string>): ReadonlyArray<string> => {
@@ -100,15 +100,15 @@ export const circleIn = (imports: ReadonlyArray<Import>): ReadonlyArray<string> 
     if (start !== -1) return path.slice(start);
     if (done.has(file)) return [];
     for (const { to } of next.get(file) ?? []) {
-      const circle = search(to, [...path, file]);
-      if (circle.length > 0) return circle;
+      const cycle = search(to, [...path, file]);
+      if (cycle.length > 0) return cycle;
     }
     done.add(file);
     return [];
   };
   for (const file of next.keys()) {
-    const circle = search(file, []);
-    if (circle.length > 0) return circle;
+    const cycle = search(file, []);
+    if (cycle.length > 0) return cycle;
   }
   return [];
 };

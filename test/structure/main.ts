@@ -1,9 +1,9 @@
 import { dirname } from "node:path";
 
 import { LAYERS } from "./Layers.ts";
-import { circleIn, layerOf, readStructure, upwardImports } from "./Structure.ts";
+import { cycleIn, layerOf, readStructure, upwardImports } from "./Structure.ts";
 
-/** How many of the longest functions and files are listed. */
+/** Number of listed functions and files. */
 const LISTED = 5;
 
 const { files, imports, functions } = readStructure();
@@ -24,10 +24,10 @@ for (const layer of LAYERS) {
 }
 
 const upward = upwardImports(imports);
-const circle = circleIn(imports);
-console.log(`Imports upwards: ${upward.length}`);
+const cycle = cycleIn(imports);
+console.log(`Upward imports: ${upward.length}`);
 for (const { from, to } of upward) console.log(`  ${from} -> ${to}`);
-console.log(`Circle of imports: ${circle.length === 0 ? "none" : circle.join(" -> ")}`);
+console.log(`Import cycle: ${cycle.length === 0 ? "none" : cycle.join(" -> ")}`);
 
 console.log("Longest functions:");
 for (const { file, line, lines } of functions
@@ -44,4 +44,4 @@ for (const { file, lines } of files
 const folders = Map.groupBy(files, ({ file }) => dirname(file));
 const [largest] = [...folders].toSorted(([, one], [, other]) => other.length - one.length);
 if (largest !== undefined) console.log(`Largest folder: ${largest[0]}, ${largest[1].length} files`);
-if (upward.length > 0 || circle.length > 0) process.exitCode = 1;
+if (upward.length > 0 || cycle.length > 0) process.exitCode = 1;

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { assert, describe, it } from "@effect/vitest";
 
 import { LAYERS } from "./Layers.ts";
-import { circleIn, readStructure, upwardImports } from "./Structure.ts";
+import { cycleIn, readStructure, upwardImports } from "./Structure.ts";
 
 describe("the folders of src", () => {
   const { imports } = readStructure();
@@ -15,31 +15,31 @@ describe("the folders of src", () => {
     assert.sameMembers(folders, [...LAYERS]);
   });
 
-  it("import only from folders further down", () => {
+  it("import only from lower folders", () => {
     assert.isAbove(imports.length, 0);
     assert.deepStrictEqual(upwardImports(imports), []);
   });
 
-  it("have no circle of imports", () => {
-    assert.deepStrictEqual(circleIn(imports), []);
+  it("have no import cycle", () => {
+    assert.deepStrictEqual(cycleIn(imports), []);
   });
 });
 
 describe("upwardImports", () => {
-  it("finds an import from the queue of something that knows of Python", () => {
+  it("finds an import of the runner in the queue", () => {
     const upward = { from: "queue/QueueWorker.ts", to: "runner/RunnerPool.ts" };
     const downward = { from: "cli/modes/QueueMode.ts", to: "queue/QueueWorker.ts" };
     assert.deepStrictEqual(upwardImports([downward, upward]), [upward]);
   });
 });
 
-describe("circleIn", () => {
-  it("finds a circle that does not begin at the first file", () => {
+describe("cycleIn", () => {
+  it("finds a cycle that does not start at the first file", () => {
     const imports = [
       { from: "a.ts", to: "b.ts" },
       { from: "b.ts", to: "c.ts" },
       { from: "c.ts", to: "b.ts" },
     ];
-    assert.deepStrictEqual(circleIn(imports), ["b.ts", "c.ts"]);
+    assert.deepStrictEqual(cycleIn(imports), ["b.ts", "c.ts"]);
   });
 });

@@ -36,7 +36,7 @@ describe("the version of Node", () => {
     ["docker/Dockerfile", /NODE_IMAGE=node:(\d+)/g],
     ["docker/Dockerfile-cpu", /NODE_IMAGE=node:(\d+)/g],
     [".devcontainer/devcontainer.json", /typescript-node:(\d+)/g],
-  ])("has the same major number in %s", (file, pattern) => {
+  ])("has the same major version in %s", (file, pattern) => {
     assert.deepStrictEqual(matches(file, pattern), [major]);
   });
 });

@@ -19,7 +19,6 @@ interface Size {
   readonly bytes: number;
 }
 
-/** Everything that `doctor` shows. */
 interface Report {
   readonly worker: string;
   readonly host: string;
@@ -39,7 +38,7 @@ const sizesOf = Effect.fnUntraced(function* ({ caches, directory, shared }: Plac
   const path = yield* Path.Path;
   const sizes: Array<Size> = [];
   const folders = CACHES.map((name) => path.join(caches, name));
-  // On a volume the runtimes are counted with all environments in them.
+  // The runtimes folder of a volume contains the virtual environments.
   for (const folder of shared ? folders : [path.join(directory, ".venvs"), ...folders]) {
     const bytes = yield* disks.size(folder);
     if (Option.isSome(bytes)) sizes.push({ path: folder, bytes: bytes.value });
@@ -48,7 +47,7 @@ const sizesOf = Effect.fnUntraced(function* ({ caches, directory, shared }: Plac
 });
 
 /** One finding about RunPod's variables, and one for each invalid setting. */
-const variables = (settings: ReadonlyArray<Setting.InForce>): ReadonlyArray<Finding> => {
+const variables = (settings: ReadonlyArray<Setting.CurrentSetting>): ReadonlyArray<Finding> => {
   const ofRunPod = settings.filter(
     ({ name, given }) => name.startsWith("RUNPOD_") && Option.isSome(given),
   );
@@ -60,7 +59,7 @@ const variables = (settings: ReadonlyArray<Setting.InForce>): ReadonlyArray<Find
       state: "ok",
       detail: hasQueue
         ? `this machine is a worker of an endpoint (${names})`
-        : `no worker of an endpoint: RUNPOD_WEBHOOK_GET_JOB is not set${names === "" ? "" : ` (set: ${names})`}`,
+        : `not a worker of an endpoint: RUNPOD_WEBHOOK_GET_JOB is not set${names === "" ? "" : ` (set: ${names})`}`,
     },
     ...settings.flatMap(({ name, problem }): ReadonlyArray<Finding> =>
       Option.isSome(problem) ? [{ subject: name, state: "missing", detail: problem.value }] : [],
@@ -70,7 +69,7 @@ const variables = (settings: ReadonlyArray<Setting.InForce>): ReadonlyArray<Find
 
 const nothing = { findings: [], lastStart: Option.none<Start>(), sizes: [] };
 
-/** What the checks of this machine find; nothing if an invalid setting keeps them from starting. */
+/** Checks this machine. An invalid setting that prevents the checks is the only finding then. */
 const inspect = Effect.gen(function* () {
   const { place, findings } = yield* checkup;
   const lastStart = yield* (yield* LastStart).read(place);
@@ -83,7 +82,7 @@ const inspect = Effect.gen(function* () {
 );
 
 const report = Effect.gen(function* () {
-  const settings = yield* Setting.inForce;
+  const settings = yield* Setting.currentSettings;
   const { findings, lastStart, sizes } = yield* inspect;
   const known = new Set(findings.map(({ subject }) => subject));
   const all = [...findings, ...variables(settings).filter(({ subject }) => !known.has(subject))];
@@ -105,15 +104,15 @@ const report = Effect.gen(function* () {
 
 const MARKS = { ok: "✓", warning: "!", missing: "✗" } as const;
 
-/** A text of one or more lines in the column after its subject. */
+/** Indents further lines of the text below the first one. */
 const entry = (mark: string, subject: string, text: string): string =>
   `${mark} ${subject.padEnd(12)} ${text.replaceAll("\n", `\n${" ".repeat(15)}`)}`;
 
 const startLines = ({ at, worker, environment, python, origin, seconds, trouble }: Start) => [
   "",
-  "Last start of a worker",
+  "Last worker start",
   `  ${at}, version ${worker}: ${environment} (Python ${python}) ${origin} in ${seconds.toFixed(2)} s`,
-  ...(trouble === null ? [] : [`  the network volume did not serve: ${trouble}`]),
+  ...(trouble === null ? [] : [`  the network volume was not used: ${trouble}`]),
 ];
 
 const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) => {
@@ -125,20 +124,19 @@ const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) =
       ...(advice === undefined ? [] : [entry(" ", "", advice)]),
     ]),
     ...(lastStart === null ? [] : startLines(lastStart)),
-    ...(sizes.length === 0 ? [] : ["", "Caches and runtimes"]),
+    ...(sizes.length === 0 ? [] : ["", "Disk usage"]),
     ...sizes.map(({ path, bytes }) => `  ${formatBytes(bytes).padStart(9)}  ${path}`),
     "",
-    "Settings (environment: set; default: not set)",
+    "Settings (value and source)",
     ...settings.map(({ name, value, origin }) => `  ${name.padEnd(width)}  ${value} (${origin})`),
   ];
 };
 
-/** `doctor`: shows what this machine has for a worker. */
 export const doctor = Command.make(
   "doctor",
   {
     json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print the same as one JSON document"),
+      Flag.withDescription("Print the report as JSON"),
       Flag.withDefault(false),
     ),
   },
@@ -152,14 +150,14 @@ export const doctor = Command.make(
   }),
 ).pipe(
   Command.withDescription(
-    "Look at this machine: what a worker needs, what its last start did, what is set. Exit 1: something needed is missing",
+    "Check this machine: requirements of a worker, its last start, disk usage and settings. Exit code 1: a requirement is missing",
   ),
-  Command.withShortDescription("See what this machine has for a worker, and what to do"),
+  Command.withShortDescription("Check this machine and show how to fix problems"),
   Command.withExamples([
-    { command: "worker-tetra doctor", description: "See what is wrong and what to do" },
+    { command: "worker-tetra doctor", description: "Show problems and how to fix them" },
     {
       command: "worker-tetra doctor --json | jq '.findings[] | select(.state != \"ok\")'",
-      description: "Use it in a script",
+      description: "List problems in a script",
     },
   ]),
 );

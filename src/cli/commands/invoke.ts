@@ -7,33 +7,33 @@ import { EndpointClient } from "../remote/EndpointClient.ts";
 import type { RemoteJob } from "../remote/RemoteJob.ts";
 import { watch } from "../requests/JobWatch.ts";
 import { type FileRequest, forEachRequest } from "../requests/RequestFile.ts";
-import { failureLine, reprOf, tellAnswer } from "../results/ResponsePrinter.ts";
+import { failureLine, reprOf, printOutcome } from "../results/ResponsePrinter.ts";
 import { displayOf, LOAD } from "../results/ResultDisplay.ts";
-import { visibleWord } from "../results/TerminalText.ts";
+import { visibleLine } from "../results/TerminalText.ts";
 
 const textOf = (value: unknown): string =>
   typeof value === "string" ? value : JSON.stringify(value);
 
-const decodeAnswer = Schema.decodeUnknownOption(
+const decodeOutput = Schema.decodeUnknownOption(
   FunctionResponse.mapFields(Struct.map(Schema.optionalKey)),
 );
 
-/** RunPod moves the `error` of an answer out of `output` into a field of the job. */
+/** RunPod moves the `error` of a response out of `output` into a field of the job. */
 const responseOf = ({ status, output, error }: RemoteJob): Option.Option<FunctionResponse> => {
   const reportedError =
     error === undefined || error === null || error === "" ? undefined : textOf(error);
-  const answer = Option.getOrUndefined(decodeAnswer(output));
-  if (answer?.success === true) return Option.some(success(answer));
-  if (answer?.success === false) {
-    return Option.some(failure(reportedError ?? answer.error ?? "It gave no reason.", answer));
+  const response = Option.getOrUndefined(decodeOutput(output));
+  if (response?.success === true) return Option.some(success(response));
+  if (response?.success === false) {
+    return Option.some(failure(reportedError ?? response.error ?? "No error message.", response));
   }
   if (status === "COMPLETED") return Option.none();
-  return Option.some(failure(reportedError ?? `The job ended as ${visibleWord(status)}.`));
+  return Option.some(failure(reportedError ?? `The job ended with status ${visibleLine(status)}.`));
 };
 
 const secondsOf = (milliseconds: number | undefined) => ((milliseconds ?? 0) / 1000).toFixed(2);
 
-/** Sends one request and waits for its end; returns whether it succeeded. */
+/** Sends one request and waits until its job has ended; returns whether it succeeded. */
 const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, json: boolean) {
   const client = yield* EndpointClient;
   if (!json) yield* Console.log(`▶ ${request.label}`);
@@ -44,14 +44,14 @@ const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, j
       client.cancel(id).pipe(
         Effect.andThen(Console.error(`  job ${id} was cancelled`)),
         Effect.catch(({ message }) =>
-          Console.error(`  job ${id} could not be cancelled and may go on: ${message}`),
+          Console.error(`  could not cancel job ${id}, which may still be running: ${message}`),
         ),
       ),
     ),
   );
   const response = responseOf(job);
   if (Option.isNone(response)) {
-    // The answer of another kind of worker is shown unchanged.
+    // Responses of other kinds of workers are shown unchanged.
     yield* Console.log(JSON.stringify(job.output ?? null));
     return true;
   }
@@ -62,7 +62,7 @@ const invokeOne = Effect.fn("invoke.request")(function* (request: FileRequest, j
     }
   } else {
     yield* rest(response.value.stdout ?? "");
-    yield* tellAnswer(response.value, {
+    yield* printOutcome(response.value, {
       subject: `job ${id}`,
       mark: response.value.success ? "✓" : "✗",
       took: `${secondsOf(job.executionTime)} s, after ${secondsOf(job.delayTime)} s in the queue`,
@@ -80,36 +80,39 @@ const handler = Effect.fn("invoke")(function* ({
   readonly json: boolean;
 }) {
   let failed = 0;
-  const unusable = yield* forEachRequest(
+  const invalidFiles = yield* forEachRequest(
     files,
     Effect.fnUntraced(function* (request) {
-      const isGood = yield* Effect.catchTag(invokeOne(request, json), "EndpointFailed", (error) =>
-        Effect.as(Console.error(error.message), false),
+      const isSuccessful = yield* Effect.catchTag(
+        invokeOne(request, json),
+        "EndpointFailed",
+        (error) => Effect.as(Console.error(error.message), false),
       );
-      if (!isGood) failed += 1;
+      if (!isSuccessful) failed += 1;
     }),
   );
-  if (unusable > 0) return yield* new Failed({ exitCode: 2 });
+  if (invalidFiles > 0) return yield* new Failed({ exitCode: 2 });
   if (failed > 0) return yield* new Failed({ exitCode: 1 });
 });
 
-/** `invoke ENDPOINT FILE…`: request files to an endpoint, deployed or local. */
 export const invoke = Command.make(
   "invoke",
   {
     endpoint: Argument.String("endpoint").pipe(
-      Argument.withDescription("The id of the endpoint, as RunPod's console shows it"),
+      Argument.withDescription("Endpoint ID, as shown in RunPod's console"),
     ),
     files: Argument.String("file").pipe(
-      Argument.withDescription("Request files, as for run; - is stdin"),
+      Argument.withDescription("Request files, as for run. - reads stdin"),
       Argument.variadic({ min: 1 }),
     ),
     url: Flag.String("url").pipe(
-      Flag.withDescription("An endpoint elsewhere, such as http://127.0.0.1:8000 of serve"),
+      Flag.withDescription(
+        "URL of another server, such as http://127.0.0.1:8000 for a local endpoint",
+      ),
       Flag.optional,
     ),
     json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print one answer a line on stdout and nothing else there"),
+      Flag.withDescription("Print one response per line on stdout, and everything else on stderr"),
       Flag.withDefault(false),
     ),
     load: LOAD,
@@ -125,17 +128,17 @@ export const invoke = Command.make(
     ),
 ).pipe(
   Command.withDescription(
-    "Send request files to an endpoint and show what comes of them; Ctrl-C cancels the job. The key is taken from RUNPOD_API_KEY",
+    "Send request files to an endpoint and show progress and results. Ctrl-C cancels the job. The API key is read from RUNPOD_API_KEY",
   ),
-  Command.withShortDescription("Send request files to an endpoint and show what comes of them"),
+  Command.withShortDescription("Send request files to an endpoint and show progress and results"),
   Command.withExamples([
     {
       command: "worker-tetra invoke abc123 fixtures/hello_world.json",
-      description: "Run a request at an endpoint of yours",
+      description: "Run a request on your endpoint",
     },
     {
       command: "worker-tetra invoke local --url http://127.0.0.1:8000 request.json",
-      description: "Run it at an endpoint that serve offers on this machine",
+      description: "Run a request on a local endpoint started with serve",
     },
   ]),
 );

@@ -5,7 +5,7 @@ import { formatBytes } from "../../platform/files/DiskUsage.ts";
 import { type Surplus, SurplusFinder } from "../../workspace/surplus/Surplus.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
-/** After so many days without a worker an endpoint's folder counts as left behind. */
+/** Default age, in days, after which data that no worker uses is deleted. */
 const DAYS = 30;
 
 const sizeOf = (bytes: Option.Option<number>): string =>
@@ -14,13 +14,15 @@ const sizeOf = (bytes: Option.Option<number>): string =>
 const line = ({ path, reason, bytes }: Surplus): string =>
   `  ${sizeOf(bytes).padStart(9)}  ${path}: ${reason}`;
 
-const isAgreed = Effect.fnUntraced(function* (yes: boolean) {
+const isConfirmed = Effect.fnUntraced(function* (yes: boolean) {
   if (yes) return true;
   if (!process.stdin.isTTY) {
-    yield* Console.error("Nothing was removed: add --yes to have it done without being asked.");
+    yield* Console.error(
+      "Nothing was deleted: stdin is not a terminal. Add --yes to delete without a prompt.",
+    );
     return yield* new Failed({ exitCode: 1 });
   }
-  return yield* Prompt.run(Prompt.Confirm({ message: "Remove all of this?" }));
+  return yield* Prompt.run(Prompt.Confirm({ message: "Delete all of this?" }));
 });
 
 const handler = Effect.fn("prune")(function* ({
@@ -35,7 +37,7 @@ const handler = Effect.fn("prune")(function* ({
   const finder = yield* SurplusFinder;
   const folder = yield* finder.folder;
   if (Option.isNone(folder)) {
-    yield* Console.log("There is no network volume that could be written to: nothing to prune.");
+    yield* Console.log("There is no writable network volume: nothing to prune.");
     const fault = yield* finder.fault;
     if (Option.isSome(fault)) yield* Console.error(fault.value.message);
     return;
@@ -45,13 +47,13 @@ const handler = Effect.fn("prune")(function* ({
     yield* Console.log(["Skipped:", ...skipped.map((reason) => `  ${reason}`)].join("\n"));
   }
   if (found.length === 0) {
-    yield* Console.log(`Nothing in ${folder.value} was unused for ${days} days.`);
+    yield* Console.log(`There is no unused data in ${folder.value} (${days} days).`);
   } else {
-    yield* Console.log(["Can go:", ...found.map(line)].join("\n"));
+    yield* Console.log(["Unused data:", ...found.map(line)].join("\n"));
   }
   if (dryRun) return;
-  if (found.length > 0 && !(yield* isAgreed(yes))) {
-    yield* Console.log("Nothing was removed.");
+  if (found.length > 0 && !(yield* isConfirmed(yes))) {
+    yield* Console.log("Nothing was deleted.");
     return;
   }
   let isDone = true;
@@ -63,32 +65,31 @@ const handler = Effect.fn("prune")(function* ({
     } else if (outcome.success) {
       yield* Console.log(
         surplus.parts === undefined
-          ? `Removed ${surplus.path}`
-          : `Removed ${surplus.parts.length} folders of ${surplus.path}`,
+          ? `Deleted ${surplus.path}`
+          : `Deleted ${surplus.parts.length} folders of ${surplus.path}`,
       );
     } else {
-      yield* Console.log(`Left ${surplus.path}: a worker uses it now`);
+      yield* Console.log(`Skipped ${surplus.path}: in use by a worker`);
     }
   }
   if (!isDone) return yield* new Failed({ exitCode: 1 });
 });
 
-/** `prune`: removes from the volume what no endpoint uses. */
 export const prune = Command.make(
   "prune",
   {
     days: Flag.Int("days").pipe(
       Flag.withSchema(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(0)))),
-      Flag.withDescription("What was not used for so many days can go; 30 unless given"),
+      Flag.withDescription("Delete data unused for this many days (default: 30)"),
       Flag.withDefault(DAYS),
     ),
     yes: Flag.Boolean("yes").pipe(
       Flag.withAlias("y"),
-      Flag.withDescription("Do not ask"),
+      Flag.withDescription("Delete without prompting"),
       Flag.withDefault(false),
     ),
     dryRun: Flag.Boolean("dry-run").pipe(
-      Flag.withDescription("Only show what could go"),
+      Flag.withDescription("Only list what would be deleted"),
       Flag.withDefault(false),
     ),
   },
@@ -96,14 +97,14 @@ export const prune = Command.make(
 ).pipe(
   Command.provide(SurplusFinder.layer),
   Command.withDescription(
-    "Remove unused data from the network volume: runtimes that no worker has used recently, old environments, unfinished work, and unreferenced packages in uv's cache. Skips data that a worker uses, and caches without a CACHEDIR.TAG",
+    "Delete unused data from the network volume: runtimes that no worker has used recently, old virtual environments, unfinished builds, and unreferenced packages in uv's cache. Skips data in use by a worker, and caches without a CACHEDIR.TAG",
   ),
-  Command.withShortDescription("Remove from the network volume what no endpoint uses"),
+  Command.withShortDescription("Delete unused data from the network volume"),
   Command.withExamples([
-    { command: "worker-tetra prune --dry-run", description: "See what could go" },
+    { command: "worker-tetra prune --dry-run", description: "List what would be deleted" },
     {
       command: "worker-tetra prune --days 7 --yes",
-      description: "Remove what was not used for a week, unasked",
+      description: "Delete everything unused for 7 days without prompting",
     },
   ]),
 );

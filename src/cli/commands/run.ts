@@ -4,10 +4,10 @@ import { Argument, Command, Flag } from "effect/cli";
 import { JobListener, listenerOf, OutputRate } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Failed } from "../process/CommandFailure.ts";
-import { judge, type Verdict } from "../requests/Expectation.ts";
+import { checkResponse, type Verdict } from "../requests/Expectation.ts";
 import { jobOutput } from "../requests/JobOutput.ts";
 import { type FileRequest, forEachRequest } from "../requests/RequestFile.ts";
-import { failureLine, reprOf, tellAnswer } from "../results/ResponsePrinter.ts";
+import { failureLine, reprOf, printOutcome } from "../results/ResponsePrinter.ts";
 import { LOAD } from "../results/ResultDisplay.ts";
 import { visibleStyled } from "../results/TerminalText.ts";
 
@@ -33,12 +33,12 @@ const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines:
   return response;
 });
 
-/** Runs one request for a person: shows its output live, then how it ended. */
-const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+/** Runs one request and shows its output live, then its result. */
+const runInteractive = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const console = yield* Console.Console;
   console.log(`▶ ${request.label}`);
   const started = yield* Clock.currentTimeMillis;
-  // Output of the user's own code keeps its colours on a terminal; the console would escape them.
+  // Written directly: the console would escape the colours in the output of user code.
   const response = yield* execute(request, (lines) =>
     process.stdout.isTTY ? process.stdout.write(`${visibleStyled(lines)}\n`) : console.log(lines),
   );
@@ -51,15 +51,15 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
       ? response.success
         ? { _tag: "Met" }
         : { _tag: "Unmet", differences: [] }
-      : judge(expectation, response, repr);
+      : checkResponse(expectation, response, repr);
   if (verdict._tag === "Skipped") {
     console.log(`- skipped: ${verdict.reason}`);
     return verdict;
   }
   const mark = verdict._tag === "Met" ? "✓" : "✗";
-  yield* tellAnswer(response, { subject: request.label, mark, took: `${seconds} s`, repr });
+  yield* printOutcome(response, { subject: request.label, mark, took: `${seconds} s`, repr });
   if (verdict._tag === "Unmet" && expectation !== undefined) {
-    console.log("  this is not what the file expects:");
+    console.log('  the response does not match "expect" in the file:');
     for (const difference of verdict.differences) console.log(`  - ${difference}`);
   } else if (expectation !== undefined) {
     console.log("  as expected");
@@ -67,21 +67,21 @@ const runForPerson = Effect.fn("run.request")(function* (request: FileRequest, c
   return verdict;
 });
 
-/** Runs one request for a program: prints its answer as one line on stdout, and everything else on stderr. */
-const runForProgram = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
+/** Runs one request and prints its response as one line on stdout, and everything else on stderr. */
+const runForScript = Effect.fn("run.request")(function* (request: FileRequest, check: boolean) {
   const console = yield* Console.Console;
   const response = yield* execute(request, (lines) => console.error(lines));
-  // Not as Python encoded it, which has spaces and escapes all characters beyond ASCII.
+  // Encoded again: Python's JSON has spaces, and escapes all characters beyond ASCII.
   console.log(JSON.stringify(response));
   if (!response.success) console.error(failureLine(request.label, "", response));
   if (check && request.expectation !== undefined) {
-    return judge(request.expectation, response, yield* reprOf(response));
+    return checkResponse(request.expectation, response, yield* reprOf(response));
   }
   const verdict: Verdict = response.success ? { _tag: "Met" } : { _tag: "Unmet", differences: [] };
   return verdict;
 });
 
-const count = (number: number, what: string) => (number === 0 ? [] : [`${number} ${what}`]);
+const countOf = (number: number, what: string) => (number === 0 ? [] : [`${number} ${what}`]);
 
 const handler = Effect.fn("run")(function* ({
   files,
@@ -93,10 +93,10 @@ const handler = Effect.fn("run")(function* ({
   readonly check: boolean;
 }) {
   const tally: Tally = { succeeded: 0, failed: 0, skipped: 0 };
-  const unusable = yield* forEachRequest(
+  const invalidFiles = yield* forEachRequest(
     files,
     Effect.fnUntraced(function* (request) {
-      const verdict = yield* (json ? runForProgram : runForPerson)(request, check);
+      const verdict = yield* (json ? runForScript : runInteractive)(request, check);
       if (verdict._tag === "Met") tally.succeeded += 1;
       else if (verdict._tag === "Skipped") tally.skipped += 1;
       else tally.failed += 1;
@@ -104,33 +104,32 @@ const handler = Effect.fn("run")(function* ({
   );
   if (!json && tally.succeeded + tally.failed + tally.skipped > 1) {
     const parts = [
-      ...count(tally.succeeded, check ? "as expected" : "succeeded"),
-      ...count(tally.failed, check ? "not as expected" : "failed"),
-      ...count(tally.skipped, "skipped"),
-      ...count(unusable, unusable === 1 ? "file unusable" : "files unusable"),
+      ...countOf(tally.succeeded, check ? "as expected" : "succeeded"),
+      ...countOf(tally.failed, check ? "not as expected" : "failed"),
+      ...countOf(tally.skipped, "skipped"),
+      ...countOf(invalidFiles, invalidFiles === 1 ? "invalid file" : "invalid files"),
     ];
     yield* Console.log(parts.join(", "));
   }
-  if (unusable > 0) return yield* new Failed({ exitCode: 2 });
+  if (invalidFiles > 0) return yield* new Failed({ exitCode: 2 });
   if (tally.failed > 0) return yield* new Failed({ exitCode: 1 });
 });
 
-/** `run FILE…`: runs requests of files without RunPod. */
 export const run = Command.make(
   "run",
   {
     files: Argument.String("file").pipe(
       Argument.withDescription(
-        'Request files: {"input": …} as RunPod sends it, the bare request, or a list of either; - is stdin',
+        'Request files: {"input": …} as RunPod sends it, a bare request, or a list of either. - reads stdin',
       ),
       Argument.variadic({ min: 1 }),
     ),
     json: Flag.Boolean("json").pipe(
-      Flag.withDescription("Print one answer a line on stdout and nothing else there"),
+      Flag.withDescription("Print one response per line on stdout, and everything else on stderr"),
       Flag.withDefault(false),
     ),
     check: Flag.Boolean("check").pipe(
-      Flag.withDescription('Compare each answer with what its file has under "expect"'),
+      Flag.withDescription('Compare each response with "expect" in its file'),
       Flag.withDefault(false),
     ),
     load: LOAD,
@@ -138,18 +137,18 @@ export const run = Command.make(
   handler,
 ).pipe(
   Command.withDescription(
-    "Run request files in one process, in order. Control characters in a job's output are escaped, except colours on a terminal. Exit 0: all succeeded, 1: a job failed, 2: bad use or an unreadable file",
+    "Run request files one after another in one process, without RunPod. Escapes control characters in the output of jobs, except colours on a terminal. Exit code 0: all succeeded, 1: a job failed, 2: invalid usage or an unreadable file",
   ),
-  Command.withShortDescription("Run request files here, without RunPod"),
+  Command.withShortDescription("Run request files on this machine, without RunPod"),
   Command.withExamples([
     { command: "worker-tetra run fixtures/hello_world.json", description: "Run one request" },
     {
       command: "worker-tetra run --json request.json | jq -r .error",
-      description: "Use the answer in a script",
+      description: "Use the response in a script",
     },
     {
       command: "worker-tetra run --check fixtures/*.json",
-      description: "Run every example and compare it with what it should answer",
+      description: "Run all examples and check their responses",
     },
   ]),
 );

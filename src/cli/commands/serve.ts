@@ -8,7 +8,7 @@ import { refuse } from "../process/CommandFailure.ts";
 
 const SERVE_KEY = Setting.secret({
   name: "WORKER_SERVE_KEY",
-  doc: "What clients of `serve` must send as their API key.",
+  doc: "API key that clients of `serve` must send.",
 });
 
 interface ServeOptions {
@@ -16,11 +16,11 @@ interface ServeOptions {
   readonly port: Option.Option<number>;
   readonly concurrency: Option.Option<number>;
   readonly keep: Option.Option<string>;
-  /** Listen for other machines without a key. */
+  /** Accept requests from other machines without a key. */
   readonly insecure: boolean;
 }
 
-/** The key that clients must send, trimmed, since HTTP drops white space around it; an empty key counts as none. */
+/** The key that clients must send. Trimmed, because HTTP drops white space around it; an empty key counts as none. */
 const serveKey = Effect.map(SERVE_KEY.value, (key) =>
   key.pipe(
     Option.map((secret) => Redacted.value(secret).trim()),
@@ -29,13 +29,13 @@ const serveKey = Effect.map(SERVE_KEY.value, (key) =>
   ),
 );
 
-/** A RunPod endpoint on this machine. A worker that takes jobs from RunPod starts without loading a server. */
+/** Serves a local endpoint. The server is loaded on demand: a worker that takes jobs from RunPod needs none. */
 export const serveEndpoint = Effect.fnUntraced(function* (options: ServeOptions) {
   const key = yield* serveKey;
   const { host, insecure } = options;
   if (!isLoopback(host) && Option.isNone(key) && !insecure) {
     return yield* refuse({
-      message: `${JSON.stringify(host)} can be reached from other machines, and anyone who can reach it can run code here. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To serve without a key anyway, use \`worker-tetra serve --insecure\`.`,
+      message: `${JSON.stringify(host)} can be reached from other machines, and anyone who can reach it can run code on this machine. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To allow access without a key, use \`worker-tetra serve --insecure\`.`,
     });
   }
   const { serveLocally } = yield* Effect.promise(() => import("../modes/LocalMode.ts"));
@@ -46,51 +46,50 @@ const Port = Flag.Int("port").pipe(
   Flag.withSchema(Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum: 0, maximum: 65_535 })))),
 );
 
-/** `serve`: a RunPod endpoint on this machine. */
 export const serve = Command.make(
   "serve",
   {
     host: Flag.String("host").pipe(
       Flag.withDescription(
-        "The address to listen on; 0.0.0.0 for all interfaces. Addresses other than 127.0.0.1, ::1 and localhost require WORKER_SERVE_KEY",
+        "Address to listen on; 0.0.0.0 for all interfaces. Addresses other than 127.0.0.1, ::1 and localhost require WORKER_SERVE_KEY",
       ),
       Flag.withDefault("127.0.0.1"),
     ),
     port: Port.pipe(
-      Flag.withDescription("The port; unless given, 8000 or the next that is free"),
+      Flag.withDescription("Port to listen on (default: 8000, or the next free port)"),
       Flag.optional,
     ),
     concurrency: Flag.Int("concurrency").pipe(
       Flag.withSchema(Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1)))),
       Flag.withDescription(
-        `How many jobs run at a time; unless given, WORKER_CONCURRENCY or ${SERVE_CONCURRENCY}`,
+        `Number of jobs that run at the same time (default: WORKER_CONCURRENCY, or ${SERVE_CONCURRENCY})`,
       ),
       Flag.optional,
     ),
     keep: Flag.String("keep").pipe(
       Flag.withDescription(
-        "Keep jobs in this folder, so that a restart loses none; what runs is cut off then and runs again",
+        "Store jobs in this folder so that they survive a restart. Jobs that were running start again",
       ),
       Flag.optional,
     ),
     insecure: Flag.Boolean("insecure").pipe(
       Flag.withDescription(
-        "Serve other machines without a key: anyone who can reach this server can run code here",
+        "Accept requests from other machines without a key: anyone who can reach this server can run code on this machine",
       ),
       Flag.withDefault(false),
     ),
   },
   serveEndpoint,
 ).pipe(
-  Command.withDescription("A RunPod endpoint on this machine, with its queue and all its routes"),
+  Command.withDescription("Serve a RunPod endpoint on this machine, with a queue and all routes"),
   Command.withExamples([
     {
       command: "worker-tetra serve",
-      description: "On 127.0.0.1:8000, for clients of this machine",
+      description: "Listen on 127.0.0.1:8000, for clients on this machine",
     },
     {
       command: "WORKER_SERVE_KEY=… worker-tetra serve --host 0.0.0.0 --port 9000",
-      description: "For other machines too, with a key",
+      description: "Also accept clients on other machines, with a key",
     },
   ]),
 );

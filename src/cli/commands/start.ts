@@ -18,25 +18,29 @@ import { serveEndpoint } from "./serve.ts";
 
 const PORT = Setting.optionalPort({
   name: "PORT",
-  doc: "Where RunPod's load balancer sends requests; without a queue the worker listens there.",
+  doc: "Port for requests from RunPod's load balancer. Without a queue, the worker listens on it.",
   fallback: "none: jobs come from the queue",
 });
 
 const PORT_HEALTH = Setting.optionalPort({
   name: "PORT_HEALTH",
-  doc: "Where RunPod's load balancer asks for `/ping`, if not at PORT.",
+  doc: "Port on which RunPod's load balancer requests `/ping`, if it is not PORT.",
   fallback: "PORT",
 });
 
 const failing = (message: string) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
 
-/** Runs one job, and prints its answer as a line on stdout. */
+/** Runs one job, and prints its response as one line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const executor = yield* RemoteExecutor;
-  const answer = yield* Effect.provideService(executor.execute(job.input), JobListener, liveOutput);
-  yield* Console.log(JSON.stringify(answer));
-  if (answer.error !== null) return yield* new Failed({ exitCode: 1 });
+  const response = yield* Effect.provideService(
+    executor.execute(job.input),
+    JobListener,
+    liveOutput,
+  );
+  yield* Console.log(JSON.stringify(response));
+  if (response.error !== null) return yield* new Failed({ exitCode: 1 });
 });
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
@@ -44,25 +48,28 @@ const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as
 const FLAGS = {
   testInput: Flag.String("test_input").pipe(
     Flag.withDescription(
-      'Run this one job, such as {"input": …}, and end: 0 when it succeeded, else 1',
+      'Run one job, such as {"input": …}, and exit. Exit code 0: success, 1: failure',
     ),
     Flag.optional,
   ),
   serveApi: Flag.Boolean("rp_serve_api").pipe(
-    Flag.withDescription("As the command serve, under the names that RunPod's own workers have"),
+    Flag.withDescription("Same as the serve command, for compatibility with RunPod's Python SDK"),
     Flag.withDefault(false),
   ),
   apiHost: Flag.String("rp_api_host").pipe(
-    Flag.withDescription("As serve --host"),
+    Flag.withDescription("Same as serve --host"),
     Flag.withDefault("127.0.0.1"),
   ),
-  apiPort: Flag.Int("rp_api_port").pipe(Flag.withDescription("As serve --port"), Flag.optional),
+  apiPort: Flag.Int("rp_api_port").pipe(
+    Flag.withDescription("Same as serve --port"),
+    Flag.optional,
+  ),
   apiConcurrency: Flag.Int("rp_api_concurrency").pipe(
-    Flag.withDescription("As serve --concurrency"),
+    Flag.withDescription("Same as serve --concurrency"),
     Flag.optional,
   ),
   logLevel: Flag.Literals("rp_log_level", ["DEBUG", "INFO", "WARN", "ERROR"]).pipe(
-    Flag.withDescription("As --log-level, under the name that RunPod's own workers have for it"),
+    Flag.withDescription("Same as --log-level, for compatibility with RunPod's Python SDK"),
     Flag.optional,
   ),
 } as const;
@@ -92,7 +99,7 @@ const handler = Effect.fn("start")(
     const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), Array.getSomes);
     const job = yield* Effect.catchTag(
       testInput(flags.testInput, hasQueue || ports.length > 0),
-      "TestInputUnusable",
+      "TestInputInvalid",
       ({ message }) => failing(message),
     );
     if (Option.isSome(job)) return yield* runOnce(job.value);
@@ -102,16 +109,18 @@ const handler = Effect.fn("start")(
       );
     }
     if (ports.length > 0) {
-      // Loaded only here: a worker with a queue needs no server.
-      const { balanced } = yield* Effect.promise(() => import("../modes/LoadBalancerMode.ts"));
-      return yield* Effect.catchTags(balanced([...new Set(ports)]), {
+      // Loaded on demand: a worker with a queue needs no server.
+      const { serveLoadBalancer } = yield* Effect.promise(
+        () => import("../modes/LoadBalancerMode.ts"),
+      );
+      return yield* Effect.catchTags(serveLoadBalancer([...new Set(ports)]), {
         Unfit: ({ message }) => failing(message),
         ListenFailed: ({ message }) => failing(message),
       });
     }
     return yield* failing(
-      "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. On RunPod it is. " +
-        "For a test give a job by --test_input, RUNPOD_TEST_INPUT or the file test_input.json, use `worker-tetra run`, or serve an endpoint on this machine by `worker-tetra serve`.",
+      "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. RunPod sets it. " +
+        "To run a test job, use --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or run `worker-tetra run`. To start a local endpoint, run `worker-tetra serve`.",
     );
   },
   (effect, { logLevel }) =>
@@ -121,19 +130,18 @@ const handler = Effect.fn("start")(
     }),
 );
 
-/** `start`: the worker as RunPod runs it. */
 export const start = Command.make("start", FLAGS, handler).pipe(
-  Command.withDescription("Take jobs from RunPod's queue, run them and send the results back"),
+  Command.withDescription("Take jobs from RunPod's queue, run them and return the results"),
   Command.withExamples([
-    { command: "worker-tetra start", description: "As RunPod starts it" },
+    { command: "worker-tetra start", description: "Start the worker as RunPod does" },
     {
       command: `worker-tetra start --test_input '{"input": {…}}'`,
-      description: "One job, as RunPod's own workers are tried out",
+      description: "Run one test job",
     },
   ]),
 );
 
-/** What the program does without a command. */
+/** Runs if no command is given. */
 export const startByDefault = handler({
   testInput: Option.none(),
   serveApi: false,
@@ -143,7 +151,6 @@ export const startByDefault = handler({
   logLevel: Option.none(),
 });
 
-/** The services of the command. */
 export const startLayer = Layer.mergeAll(
   QueueWorker.layer,
   Webhooks.layer,

@@ -10,13 +10,15 @@ import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
-import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
+import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
 
-/** RunPod's proxy is what clients reach; the container itself listens everywhere. */
+/** Only RunPod's proxy can reach the container. */
 const HOST = "0.0.0.0";
 
-/** Serves requests of a load balancer until shutdown is requested; running requests finish. */
-export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyArray<number>) {
+/** Serves requests from RunPod's load balancer until shutdown is requested, then waits for running requests. */
+export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
+  ports: ReadonlyArray<number>,
+) {
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
   const grace = yield* SHUTDOWN_GRACE.value;
@@ -43,7 +45,7 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
   }
   const supervise = Effect.gen(function* () {
     yield* fitness.check;
-    yield* Effect.all([Effect.andThen(trialLaunch, warmAll), checkGpu], {
+    yield* Effect.all([Effect.andThen(ensurePythonStarts, warmAll), checkGpu], {
       concurrency: "unbounded",
       discard: true,
     });
@@ -59,8 +61,6 @@ export const balanced = Effect.fn("start.balanced")(function* (ports: ReadonlyAr
     onSome: (limit) => Effect.timeoutOption(drain.requestsFinished, limit),
   });
   if (Option.isNone(inTime)) {
-    yield* Effect.logWarning(
-      "Some requests did not end within WORKER_SHUTDOWN_GRACE: stopping them",
-    );
+    yield* Effect.logWarning("Stopping requests that did not finish within WORKER_SHUTDOWN_GRACE");
   }
 }, Effect.scoped);

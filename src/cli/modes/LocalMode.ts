@@ -27,13 +27,13 @@ import { liveOutput } from "../process/LiveOutput.ts";
 import { Shutdown } from "../process/Shutdown.ts";
 
 /** Time for clients to fetch the results of jobs that were stopped after WORKER_SHUTDOWN_GRACE. */
-const ANSWER_TIMEOUT = Duration.seconds(5);
+const FETCH_TIMEOUT = Duration.seconds(5);
 
 export interface ServingOptions {
   readonly host: string;
   readonly port: Option.Option<number>;
   readonly concurrency: Option.Option<number>;
-  /** The folder in which jobs are kept, so that they survive a restart. */
+  /** Folder in which jobs are stored, so that they survive a restart. */
   readonly keep: Option.Option<string>;
   /** The API key that clients must send. */
   readonly key: Option.Option<Redacted.Redacted<string>>;
@@ -46,7 +46,7 @@ const urlOf = (host: string, port: number): string =>
 const addressOf = (host: string, port: number): string =>
   urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
 
-/** A worker with a local queue, and what the routes of the endpoint need. */
+/** A worker with a local queue, and the services of the endpoint's routes. */
 const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
   const queue = LocalQueue.layer.pipe(
     Layer.provide(
@@ -70,7 +70,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
   );
 };
 
-/** Environment variables for jobs, so that code that calls another function reaches this endpoint. */
+/** Environment variables for jobs: calls to other functions are sent to this endpoint. */
 const environmentOfJobs = (
   environment: Environment["Service"],
   address: string,
@@ -98,7 +98,7 @@ const environmentOfJobs = (
   );
 };
 
-/** Cancels queued jobs, and answers the clients that wait for them. */
+/** Cancels queued jobs; clients that wait for them get a response. */
 const cancelQueued = Effect.gen(function* () {
   const waiting = yield* (yield* LocalQueue).purge;
   if (waiting > 0) yield* Effect.logWarning(`Cancelled ${waiting} queued jobs`);
@@ -120,11 +120,11 @@ const shutdownLimit = Effect.gen(function* () {
   const grace = yield* SHUTDOWN_GRACE.value;
   if (Option.isNone(grace)) return yield* Effect.never;
   yield* (yield* Shutdown).requested;
-  yield* Effect.sleep(Duration.sum(grace.value, ANSWER_TIMEOUT));
+  yield* Effect.sleep(Duration.sum(grace.value, FETCH_TIMEOUT));
 });
 
-/** Runs the jobs of the queue until shutdown is requested; running jobs finish. */
-const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boolean) {
+/** Runs jobs until shutdown is requested, then waits for running jobs. */
+const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, isPersistent: boolean) {
   const worker = yield* QueueWorker;
   const runner = yield* RunnerPool;
   const drain = yield* Drain;
@@ -135,15 +135,15 @@ const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, keeps: boole
     }),
   );
   const run = Effect.provideService(worker.run(functionHandler), JobListener, liveOutput);
-  // The next process runs kept jobs again, so there is nothing to wait for.
-  if (keeps) {
+  // The next process runs stored jobs again, so there is nothing to wait for.
+  if (isPersistent) {
     yield* run;
     return;
   }
   yield* Effect.forkScoped(drainWhenRequested);
   const limitFiber = yield* Effect.forkScoped(shutdownLimit);
   yield* run;
-  // A job that was submitted while the worker was draining.
+  // Jobs that were submitted while the worker was draining.
   yield* cancelQueued;
   yield* Effect.raceFirst(
     Effect.andThen(drain.requestsFinished, drain.pollingFinished),
@@ -161,7 +161,7 @@ export const serveLocally = Effect.fn("serve")(
       keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
       isBehindGateway: false,
     });
-    const here = urlOf(host, server.port);
+    const url = urlOf(host, server.port);
     yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
     const environment = environmentOfJobs(
       yield* Environment,
@@ -171,7 +171,7 @@ export const serveLocally = Effect.fn("serve")(
     );
     if (!isLoopback(host) && Option.isNone(key)) {
       yield* Effect.logWarning(
-        `Whoever reaches ${here} can run code here. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
+        `Anyone who can reach ${url} can run code on this machine. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
       );
     }
     const services = yield* Layer.build(layerOf(environment, keep));
@@ -182,12 +182,12 @@ export const serveLocally = Effect.fn("serve")(
         Layer.provide(Layer.succeedContext(services)),
       ),
     );
-    // Not before: a client that reads this may send requests at once.
-    yield* Effect.logInfo(`Worker started: listening at ${here}`);
+    // Logged last: clients may send requests as soon as they read this.
+    yield* Effect.logInfo(`Worker started: listening at ${url}`);
     yield* Console.error(
       [
-        `Serving a RunPod endpoint on ${here} (routes: ${here}/docs)`,
-        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${here}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
+        `Serving a RunPod endpoint on ${url} (routes: ${url}/docs)`,
+        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
       ].join("\n"),
     );
     yield* Effect.provide(work(ready, Option.isSome(keep)), services);

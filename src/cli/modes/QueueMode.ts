@@ -12,16 +12,16 @@ import { ENDPOINT_ID } from "../../workspace/Volume.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
-import { checkGpu, machineHealth, trialLaunch, warmAll } from "./Readiness.ts";
+import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
 
 /** The origin of the queue's URL; the rest of the URL may contain secrets. */
 const originOf = (address: Option.Option<string>): string =>
   Option.match(address, {
-    onNone: () => "nowhere",
+    onNone: () => "no URL",
     onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an invalid URL"),
   });
 
-/** Takes jobs until shutdown is requested or the machine is found to be unfit; running jobs finish. */
+/** Takes jobs until shutdown is requested or the machine turns out to be unfit, then waits for running jobs. */
 export const takeJobs = Effect.gen(function* () {
   const worker = yield* QueueWorker;
   const webhooks = yield* Webhooks;
@@ -37,7 +37,7 @@ export const takeJobs = Effect.gen(function* () {
   const health = yield* machineHealth;
   const ready = yield* Latch.make();
   const verdict = yield* Ref.make(Option.none<Unfit>());
-  const launchFirst = trialLaunch.pipe(
+  const launchFirst = ensurePythonStarts.pipe(
     Effect.andThen(Effect.logInfo(`Ready: taking jobs from ${originOf(webhooks.take(1, false))}`)),
     Effect.andThen(ready.open),
   );
@@ -53,7 +53,7 @@ export const takeJobs = Effect.gen(function* () {
   );
   const reason = yield* Ref.make("WORKER_REFRESH is set");
   yield* shutdown.requested.pipe(
-    Effect.andThen(Ref.set(reason, "asked to shut down")),
+    Effect.andThen(Ref.set(reason, "shutdown requested")),
     Effect.andThen(worker.drain),
     Effect.forkScoped,
   );

@@ -6,13 +6,13 @@ import { Unfit } from "../../health/Unfit.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 
-/** Fails when the GPU can't be used, by a process of its own. */
+/** Fails if CUDA can't use the GPU; checked in a separate process. */
 const checkCuda = Effect.gen(function* () {
   const { python } = yield* (yield* Workspace).ready;
   yield* (yield* Fitness).checkCuda(python);
 });
 
-/** Fails for a machine that is unfit; anything else the first job meets too, and answers with it. */
+/** Fails only for an unfit machine. Other errors are logged: the first job fails with them too, and reports them. */
 const tolerant = <E extends { readonly message: string }, R>(
   effect: Effect.Effect<void, E | Unfit, R>,
 ) =>
@@ -23,10 +23,10 @@ const tolerant = <E extends { readonly message: string }, R>(
   );
 
 /**
- * Starts a Python process before the first job. A worker that can't start Python would fail every job within
+ * Starts a Python process before the first job is taken. A worker that can't start Python would fail every job within
  * milliseconds, and so empty the queue.
  */
-export const trialLaunch = Effect.gen(function* () {
+export const ensurePythonStarts = Effect.gen(function* () {
   const { warmOne } = yield* RunnerPool;
   const { refuse } = yield* Fitness;
   yield* warmOne.pipe(
@@ -41,7 +41,7 @@ export const trialLaunch = Effect.gen(function* () {
   );
 });
 
-/** Starts all processes, which need not be waited for. */
+/** Starts all Python processes. Jobs need not wait for it. */
 export const warmAll = Effect.flatMap(RunnerPool, ({ warm }) => tolerant(warm));
 
 /** Checks the GPU if one is required. */

@@ -2,16 +2,16 @@ import { Cause, Console, Effect, Predicate, References, Runtime, Schema } from "
 
 import { visibleLines } from "../results/TerminalText.ts";
 
-/** Ends the program with this exit code; the reason was reported before. */
+/** Ends the program with this exit code. The reason has already been printed. */
 export class Failed extends Schema.TaggedError<Failed>()("Failed", {
-  /** 1: it could not be done, or a job failed. 2: the command line, a setting or a file could not be used. */
+  /** 1: the command or a job failed. 2: the command line, a setting or a file is invalid. */
   exitCode: Schema.Literals([1, 2]),
 }) {
   override readonly [Runtime.errorExitCode] = this.exitCode;
   override readonly [Runtime.errorReported] = false;
 }
 
-/** A setting that can't be used ends the program as a wrong command line does. */
+/** Prints the error and exits with 2, as for an invalid command line. */
 export const refuse = ({ message }: { readonly message: string }) =>
   Effect.andThen(Console.error(visibleLines(message)), Effect.fail(new Failed({ exitCode: 2 })));
 
@@ -30,7 +30,7 @@ export const reportInternalError = Effect.fnUntraced(function* <E>(
     visibleLines(
       showsStack
         ? Cause.pretty(cause)
-        : `Internal error of worker-tetra: ${message}\nSet LOG_LEVEL=debug to see the stack trace, and report it.`,
+        : `Internal error of worker-tetra: ${message}\nSet LOG_LEVEL=debug to show the stack trace, and report this error.`,
     ),
   );
   return yield* new Failed({ exitCode: 1 });

@@ -2,8 +2,8 @@ import { listenerOf } from "../../domain/JobEvents.ts";
 import { visibleStyled } from "../results/TerminalText.ts";
 
 /**
- * Clients find a job's lines in the pod's log by what they are: exactly as printed. On a terminal they have their
- * colours and nothing else that could control it.
+ * Prints the output of jobs unchanged, because clients look for the lines of a job in the pod's log. On a terminal,
+ * control characters other than colours are escaped.
  */
 export const liveOutput = listenerOf({
   OutputWritten: ({ lines }) => {

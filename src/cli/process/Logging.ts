@@ -2,13 +2,13 @@ import { Cause, Console, Effect, Layer, Logger, References } from "effect";
 
 import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
-import { visibleLines, visibleWord } from "../results/TerminalText.ts";
+import { visibleLines, visibleLine } from "../results/TerminalText.ts";
 
 const LOG_LEVEL = Setting.choice({
   name: "LOG_LEVEL",
-  doc: "The least severe of the worker's own messages that is logged; --log-level wins over it.",
+  doc: "Minimum level of the worker's log messages. `--log-level` takes precedence.",
   choices: ["all", "trace", "debug", "info", "warn", "warning", "error", "fatal", "none"],
-  elseName: "RUNPOD_LOG_LEVEL",
+  alternativeName: "RUNPOD_LOG_LEVEL",
   fallback: "info",
 });
 
@@ -29,7 +29,7 @@ const text = (part: unknown): string =>
 
 type Mask = Environment["Service"]["mask"];
 
-/** The message and the stack trace with secrets masked, and the id of the job. */
+/** The message and stack trace with secrets masked, and the job's id. */
 const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask) => {
   const parts = (Array.isArray(message) ? message : [message]).map(text);
   if (cause.reasons.length > 0) parts.push(Cause.pretty(cause));
@@ -40,7 +40,7 @@ const partsOf = ({ message, cause, fiber }: Logger.Options<unknown>, mask: Mask)
   };
 };
 
-/** A line of JSON with the keys that RunPod's console reads. */
+/** One line of JSON with the keys that RunPod's console reads. */
 const platformLogger = (mask: Mask) =>
   Logger.make((options) => {
     const { message, requestId } = partsOf(options, mask);
@@ -48,30 +48,30 @@ const platformLogger = (mask: Mask) =>
     process.stderr.write(`${JSON.stringify({ requestId, message, level })}\n`);
   });
 
-/** A line for people: when, how bad, what, and about which job. */
+/** One readable line: time, level, message, and the job's id. */
 const lineLogger = (mask: Mask) =>
   Logger.make((options) => {
     const { message, requestId } = partsOf(options, mask);
-    // The wall clock's time: that of the event follows the monotonic clock.
+    // The wall clock; the time of log events follows the monotonic clock.
     const time = new Date().toTimeString().slice(0, 8);
     const level = options.logLevel === "Info" ? "" : `${options.logLevel.toUpperCase()}: `;
-    const about = requestId === null ? "" : ` [${visibleWord(requestId)}]`;
+    const about = requestId === null ? "" : ` [${visibleLine(requestId)}]`;
     process.stderr.write(`${time} ${level}${visibleLines(message)}${about}\n`);
   });
 
-/** Masks secrets in what commands write to stderr. Answers go to stdout, and their results are not masked. */
+/** Masks secrets in what commands print on stderr. Responses go to stdout, and their results are not masked. */
 const maskedConsole = Layer.effect(
   Console.Console,
   Effect.gen(function* () {
     const { mask } = yield* Environment;
     const console = yield* Console.Console;
-    const error: Console.Console["error"] = (...words: ReadonlyArray<unknown>) =>
-      console.error(...words.map((word) => (typeof word === "string" ? mask(word) : word)));
+    const error: Console.Console["error"] = (...args: ReadonlyArray<unknown>) =>
+      console.error(...args.map((arg) => (typeof arg === "string" ? mask(arg) : arg)));
     return { ...console, error };
   }),
 );
 
-/** The worker's own messages, for people, on stderr: stdout belongs to answers and to what jobs print. */
+/** Logs the worker's own messages to stderr. Stdout is for responses and the output of jobs. */
 export const Logging = Layer.mergeAll(
   Layer.unwrap(
     Effect.map(Environment, ({ has, mask }) =>

@@ -1,14 +1,14 @@
 import { Context, Duration, Effect, Latch } from "effect";
 
 /**
- * The same signal within this time is the same event, where it comes from a terminal: Ctrl-C goes to npm and to the
- * worker, and npm forwards its own; a terminal that closes sends SIGHUP, and so does the shell in it. A platform sends
- * SIGTERM, once to finish and once more to end at once.
+ * A terminal can send a signal twice for one event: Ctrl-C goes to npm and to the worker, and npm forwards its own; a
+ * terminal that closes sends SIGHUP, and so does its shell. The same signal within this time is therefore ignored. A
+ * second SIGTERM always counts: platforms send it to end the process at once.
  */
 const SAME_EVENT = Duration.seconds(1);
 const FROM_TERMINAL: ReadonlySet<NodeJS.Signals> = new Set(["SIGINT", "SIGHUP"]);
 
-/** Shutdown by signals: the first one asks the command to finish, if it can; the next one ends the process at once. */
+/** Shutdown by signals: the first signal asks the command to finish, if it can; the next one exits at once. */
 export class Shutdown extends Context.Service<
   Shutdown,
   {
@@ -35,10 +35,10 @@ export class Shutdown extends Context.Service<
   }
 }
 
-/** The response to a signal: nothing, ask the command to finish, interrupt it, or exit at once. */
+/** What a signal does: nothing, ask the command to finish, interrupt it, or exit at once. */
 export type SignalResponse = "ignore" | "finish" | "interrupt" | "exit";
 
-/** Decides about each signal in turn; `now` is a monotonic clock in milliseconds. */
+/** Returns what each signal of a process does. `now` is a monotonic clock in milliseconds. */
 export const signalResponder = (shutdown: Shutdown["Service"], now: () => number) => {
   let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined;
   return (signal: NodeJS.Signals): SignalResponse => {

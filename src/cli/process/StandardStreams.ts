@@ -1,12 +1,12 @@
 import { codeOf } from "../../platform/ErrorCode.ts";
 
-/** The reader closed the pipe, as `| head -1` does, and does not need the rest. */
+/** The reader has closed the pipe, as `| head -1` does. */
 const isReaderGone = (error: Error): boolean =>
   ["EPIPE", "ERR_STREAM_DESTROYED"].includes(codeOf(error));
 
 const drained = (stream: NodeJS.WriteStream) =>
   new Promise<void>((resolve) => {
-    // Node reports a write that failed at once, such as to a full disk, only a little later.
+    // Node reports a write that failed immediately, such as to a full disk, one tick later.
     if (stream.writableLength === 0) setImmediate(resolve);
     // The callback of an empty write runs once all earlier writes have succeeded or failed.
     else stream.write("", () => resolve());
@@ -24,11 +24,11 @@ export const standardStreams = () => {
   ] as const) {
     // Without a listener, an error of these streams ends the process with a stack trace.
     stream.on("error", (error: Error) => {
-      if (!isReaderGone(error)) failure ??= `${name} could not be written: ${error.message}`;
+      if (!isReaderGone(error)) failure ??= `Could not write to ${name}: ${error.message}`;
     });
   }
   return {
-    /** Resolves when all output was written or failed, with the error message if any. Waits for slow readers. */
+    /** Resolves after all output was written or has failed, with the error message if any. Waits for slow readers. */
     flush: async (): Promise<string | undefined> => {
       await drained(process.stdout);
       if (failure !== undefined) process.stderr.write(`${failure}. The output is incomplete.\n`);

@@ -5,7 +5,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import { Environment } from "../../settings/Environment.ts";
 import { maskedSerialization } from "./TelemetryMasking.ts";
 
-/** Telemetry is exported if one of these is set. */
+/** Telemetry is exported if any of these is set. */
 const ENDPOINTS = [
   "OTEL_EXPORTER_OTLP_ENDPOINT",
   "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",

@@ -4,7 +4,7 @@ type Serialization = OtlpSerialization.OtlpSerialization["Service"];
 
 type Mask = (text: string) => string;
 
-/** Masks all texts in a document in place; the document was made for this export only. */
+/** Masks all strings of a document in place. Each export has its own document. */
 const masked = <A extends object>(document: A, mask: Mask): A => {
   const open: Array<object> = [document];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {

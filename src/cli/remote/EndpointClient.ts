@@ -10,18 +10,18 @@ import { hasEnded, RemoteJob } from "./RemoteJob.ts";
 
 const API_KEY = Setting.secret({
   name: "RUNPOD_API_KEY",
-  doc: "The user's key: `invoke` sends it, and code of jobs that calls other endpoints finds it.",
+  doc: "The user's API key. `invoke` sends it, and jobs can call other endpoints with it.",
 });
 
-/** How long a response may take to begin; a big request takes longer, and streams are held open. */
-const SHORT_LIMIT = Duration.seconds(15);
-const SUBMIT_LIMIT = Duration.minutes(2);
-const STREAM_LIMIT = Duration.minutes(1);
+/** Timeouts for the start of a response. Large requests take longer, and stream responses wait for values. */
+const SHORT_TIMEOUT = Duration.seconds(15);
+const SUBMIT_TIMEOUT = Duration.minutes(2);
+const STREAM_TIMEOUT = Duration.minutes(1);
 
-/** The pause before polling a stream again that has nothing new. */
+/** Pause before a stream without new values is polled again. */
 const STREAM_PAUSE = Duration.millis(250);
 
-/** Ids that a server may give to a job: they become part of addresses that the key is sent to. */
+/** Valid job ids. They become part of URLs that the key is sent to. */
 const JOB_ID = /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/;
 
 const decodeJob = Schema.decodeUnknownEffect(RemoteJob);
@@ -44,56 +44,59 @@ const headersOf = (key: Option.Option<Redacted.Redacted<string>>) => ({
   "accept-encoding": "gzip",
 });
 
-/** The routes of the endpoint at `here`. */
-const routesOf = (here: string, send: ReturnType<typeof exchange>) => {
-  const unusable = (reason: string) => new EndpointFailed({ url: here, isUnusable: true, reason });
-  const notAJob = () => unusable("it is not the response of a RunPod endpoint");
+/** The routes of an endpoint. */
+const routesOf = (endpointUrl: string, send: ReturnType<typeof exchange>) => {
+  const invalidResponse = (reason: string) =>
+    new EndpointFailed({ url: endpointUrl, isInvalid: true, reason });
+  const notAJob = () => invalidResponse("not the response of a RunPod endpoint");
   const checked = (id: string) =>
     JOB_ID.test(id)
       ? Effect.succeed(id)
-      : Effect.fail(unusable('the job id is invalid: expected letters, digits, "_" and "-"'));
+      : Effect.fail(
+          invalidResponse('the job id is invalid: expected letters, digits, "_" and "-"'),
+        );
 
   const run = Effect.fn("EndpointClient.run")(function* (input: unknown) {
-    const request = HttpClientRequest.post(`${here}/run`).pipe(body({ input }));
-    const answer = decodeRun(yield* send(request, SUBMIT_LIMIT));
-    if (Option.isNone(answer)) return yield* notAJob();
-    return yield* checked(answer.value.id);
+    const request = HttpClientRequest.post(`${endpointUrl}/run`).pipe(body({ input }));
+    const response = decodeRun(yield* send(request, SUBMIT_TIMEOUT));
+    if (Option.isNone(response)) return yield* notAJob();
+    return yield* checked(response.value.id);
   });
 
   const status = Effect.fn("EndpointClient.status")(function* (id: string) {
-    const request = HttpClientRequest.get(`${here}/status/${yield* checked(id)}`);
-    const answer = yield* send(request, SHORT_LIMIT);
-    return yield* Effect.mapError(decodeJob(answer), notAJob);
+    const request = HttpClientRequest.get(`${endpointUrl}/status/${yield* checked(id)}`);
+    const response = yield* send(request, SHORT_TIMEOUT);
+    return yield* Effect.mapError(decodeJob(response), notAJob);
   });
 
   const values = Effect.fnUntraced(function* (id: string) {
-    const request = HttpClientRequest.get(`${here}/stream/${yield* checked(id)}`);
-    const answer = yield* send(request, STREAM_LIMIT);
-    const { status: now, stream } = yield* Effect.mapError(decodeStream(answer), notAJob);
-    const isOver = hasEnded(now);
+    const request = HttpClientRequest.get(`${endpointUrl}/stream/${yield* checked(id)}`);
+    const response = yield* send(request, STREAM_TIMEOUT);
+    const { status: now, stream } = yield* Effect.mapError(decodeStream(response), notAJob);
+    const isDone = hasEnded(now);
     const isEmpty = stream === undefined || stream === null || stream.length === 0;
-    if (isEmpty && !isOver) yield* Effect.sleep(STREAM_PAUSE);
-    return [stream ?? [], isOver ? Option.none<string>() : Option.some(id)] as const;
+    if (isEmpty && !isDone) yield* Effect.sleep(STREAM_PAUSE);
+    return [stream ?? [], isDone ? Option.none<string>() : Option.some(id)] as const;
   });
 
   const cancel = Effect.fn("EndpointClient.cancel")(function* (id: string) {
-    const request = HttpClientRequest.post(`${here}/cancel/${yield* checked(id)}`);
-    yield* send(request.pipe(body({})), SHORT_LIMIT);
+    const request = HttpClientRequest.post(`${endpointUrl}/cancel/${yield* checked(id)}`);
+    yield* send(request.pipe(body({})), SHORT_TIMEOUT);
   });
 
   return { run, status, stream: (id: string) => Stream.paginate(id, values), cancel };
 };
 
-/** Jobs at an endpoint of RunPod, or at one that looks like it. */
+/** Client for the jobs of a RunPod endpoint, or of a server with the same routes. */
 export class EndpointClient extends Context.Service<
   EndpointClient,
   {
-    /** The address of the endpoint. */
+    /** The URL of the endpoint. */
     readonly url: string;
-    /** Submits a job, and returns its id. */
+    /** Submits a job and returns its id. */
     readonly run: (input: unknown) => Effect.Effect<string, EndpointFailed>;
     readonly status: (id: string) => Effect.Effect<RemoteJob, EndpointFailed>;
-    /** Values of a generator as they come, until the job has ended. */
+    /** The values of a generator as they arrive, until the job has ended. */
     readonly stream: (id: string) => Stream.Stream<unknown, EndpointFailed>;
     readonly cancel: (id: string) => Effect.Effect<void, EndpointFailed>;
   }
@@ -104,12 +107,12 @@ export class EndpointClient extends Context.Service<
       Effect.gen(function* () {
         const client = yield* HttpClient.HttpClient;
         const key = yield* API_KEY.value;
-        const here = yield* addressOf(endpointId, url);
+        const endpointUrl = yield* addressOf(endpointId, url);
         if (Option.isNone(key) && Option.isNone(url)) {
-          return yield* new EndpointFailed({ url: here, status: 401, reason: NO_KEY });
+          return yield* new EndpointFailed({ url: endpointUrl, status: 401, reason: NO_KEY });
         }
-        const send = exchange(client, here, headersOf(key));
-        return EndpointClient.of({ url: here, ...routesOf(here, send) });
+        const send = exchange(client, endpointUrl, headersOf(key));
+        return EndpointClient.of({ url: endpointUrl, ...routesOf(endpointUrl, send) });
       }),
     );
 }

@@ -1,9 +1,9 @@
 import { Schema } from "effect";
 
-/** Sent in place of a key to a server that needs none. */
+/** Sent in place of a key to a server that requires none. */
 export const NO_KEY = "none";
 
-/** The address or the id is invalid; no request was sent. */
+/** The URL or the endpoint ID is invalid; no request was sent. */
 export class EndpointInvalid extends Schema.TaggedError<EndpointInvalid>()("EndpointInvalid", {
   reason: Schema.String,
 }) {
@@ -17,34 +17,34 @@ export class EndpointFailed extends Schema.TaggedError<EndpointFailed>()("Endpoi
   url: Schema.String,
   /** Absent if there was no response. */
   status: Schema.optionalKey(Schema.Int),
-  /** The response can't be used. */
-  isUnusable: Schema.optionalKey(Schema.Boolean),
+  /** The response is invalid. */
+  isInvalid: Schema.optionalKey(Schema.Boolean),
   reason: Schema.String,
 }) {
   override get message(): string {
-    if (this.isUnusable === true) {
+    if (this.isInvalid === true) {
       return `Invalid response from ${this.url}: ${this.reason}.`;
     }
     switch (this.status) {
       case undefined:
-        return `${this.url} does not answer (${this.reason}). On this machine start it by \`worker-tetra serve\`; elsewhere check the address and the network.`;
+        return `No response from ${this.url} (${this.reason}). Check the URL and the network. To start a local endpoint, run \`worker-tetra serve\`.`;
       case 401:
       case 403:
         return this.reason === NO_KEY
-          ? "There is no API key: set RUNPOD_API_KEY to one that may use this endpoint. RunPod's console makes them under Settings."
-          : `${this.url} refuses the API key. Set RUNPOD_API_KEY to one that may use this endpoint.`;
+          ? "There is no API key: set RUNPOD_API_KEY to a key with access to this endpoint. Create one in RunPod's console under Settings."
+          : `${this.url} rejects the API key. Set RUNPOD_API_KEY to a key with access to this endpoint.`;
       case 404:
-        return `${this.url} is no endpoint, or the job is gone. Check the endpoint's id.`;
+        return `${this.url}: the endpoint does not exist, or the job has expired. Check the endpoint ID.`;
       case 413:
-        return `${this.url} rejects the request as too large: RunPod accepts 10 MB. Put large data on the volume or in a bucket and send its location.`;
+        return `${this.url} rejects the request as too large: RunPod accepts 10 MB. Store large data on the volume or in a bucket and send its location.`;
       default:
-        return `${this.url} answered ${this.status}: ${this.reason}`;
+        return `${this.url} responded with status ${this.status}: ${this.reason}`;
     }
   }
 
   /** Whether the same request may succeed later. */
   get isRetryable(): boolean {
-    if (this.isUnusable === true) return false;
+    if (this.isInvalid === true) return false;
     return this.status === undefined || this.status >= 500 || this.status === 429;
   }
 }

@@ -2,7 +2,7 @@ import { Option, Schema } from "effect";
 
 import { isFinal, JobStatus } from "../../domain/EndpointJob.ts";
 
-/** A job as any RunPod endpoint describes it. */
+/** A job in the responses of any RunPod endpoint. */
 export const RemoteJob = Schema.Struct({
   id: Schema.String,
   status: Schema.String,
@@ -15,6 +15,6 @@ export type RemoteJob = typeof RemoteJob.Type;
 
 const decodeStatus = Schema.decodeUnknownOption(JobStatus);
 
-/** Whether a job has ended; an unknown state is not final. */
+/** Whether a job has ended. An unknown status is not final. */
 export const hasEnded = (status: string | undefined): boolean =>
   Option.exists(decodeStatus(status), isFinal);

@@ -6,28 +6,28 @@ import type { HttpClientResponse } from "effect/http";
 import { type JsonLimits, parseJson } from "../../domain/JsonLimits.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 
-/** The limit of a body as sent, and decompressed. RunPod's documented maximum is 20 MB. */
+/** Maximum size of a body, both compressed and decompressed. RunPod's documented maximum is 20 MB. */
 const MAX_BYTES = 64 * 1024 * 1024;
 
-/** The most bytes of a body; tests have a lower limit. */
+/** Maximum size of a body in bytes; tests set a lower limit. */
 export const MaxResponseSize = Context.Reference<number>("worker-tetra/cli/MaxResponseSize", {
   defaultValue: () => MAX_BYTES,
 });
 
-/** An answer may have a result of many parts; a program that waits for it may take some seconds to read it. */
+/** Higher than for requests: a result may have many parts, and parsing may take some seconds. */
 const LIMITS: JsonLimits = { depth: 100, keys: 500_000, items: 1_000_000, numbers: 5_000_000 };
 
 const tooLarge = (limit: number) =>
-  unusable(
-    `it is larger than ${limit / 1024 / 1024} MiB. Let the job write large results to the volume or a bucket and return their location`,
+  invalidBody(
+    `larger than ${limit / 1024 / 1024} MiB. Write large results to the volume or a bucket in the job, and return their location`,
   );
 
-/** A body that is too large, too complex, or not what its headers say. */
-class BodyUnusable extends Schema.TaggedError<BodyUnusable>()("BodyUnusable", {
+/** A body is too large, too complex, or does not match its headers. */
+class BodyInvalid extends Schema.TaggedError<BodyInvalid>()("BodyInvalid", {
   reason: Schema.String,
 }) {}
 
-const unusable = (reason: string) => new BodyUnusable({ reason });
+const invalidBody = (reason: string) => new BodyInvalid({ reason });
 
 type Decompress = (
   bytes: Buffer,
@@ -45,19 +45,21 @@ const DECOMPRESSORS: ReadonlyMap<string, Decompress> = new Map<string, Decompres
 const decompressed = (bytes: Buffer, encoding: string, maxOutputLength: number) => {
   if (encoding === "" || encoding === "identity") return Effect.succeed(bytes);
   const decompress = DECOMPRESSORS.get(encoding);
-  if (decompress === undefined) return Effect.fail(unusable("it is compressed in an unknown way"));
-  return Effect.callback<Buffer, BodyUnusable>((resume) => {
+  if (decompress === undefined) return Effect.fail(invalidBody("unknown compression"));
+  return Effect.callback<Buffer, BodyInvalid>((resume) => {
     decompress(bytes, { maxOutputLength }, (error, result) => {
       if (error === null) return resume(Effect.succeed(result));
       const isTooLarge = codeOf(error) === "ERR_BUFFER_TOO_LARGE";
       resume(
-        Effect.fail(isTooLarge ? tooLarge(maxOutputLength) : unusable("it can't be decompressed")),
+        Effect.fail(
+          isTooLarge ? tooLarge(maxOutputLength) : invalidBody("it can't be decompressed"),
+        ),
       );
     });
   });
 };
 
-/** The JSON in the body of a response. No more than the limits is ever held in memory. */
+/** Reads the JSON body of a response. Stops reading at the size limit, so that memory stays bounded. */
 export const jsonBody = Effect.fnUntraced(function* ({
   headers,
   stream,
@@ -74,6 +76,6 @@ export const jsonBody = Effect.fnUntraced(function* ({
   const encoding = (headers["content-encoding"] ?? "").trim().toLowerCase();
   const bytes = yield* decompressed(Buffer.concat(parts), encoding, limit);
   return yield* Effect.fromResult(
-    Result.mapError(parseJson(bytes, LIMITS), ({ message }) => unusable(message)),
+    Result.mapError(parseJson(bytes, LIMITS), ({ message }) => invalidBody(message)),
   );
 });

@@ -2,19 +2,19 @@ import { Schema } from "effect";
 
 import type { FunctionResponse } from "../../domain/FunctionResponse.ts";
 
-/** The expected answer of a request in a request file. Fields that are absent are not compared. */
+/** The expected response to a request in a request file. Absent fields are not compared. */
 export const Expectation = Schema.Struct({
   success: Schema.Boolean,
   /** Python's repr of the result. */
   result: Schema.optionalKey(Schema.String),
   json_result: Schema.optionalKey(Schema.Json),
-  /** Texts that the error must contain, in this order. */
+  /** Strings that the error must contain, in this order. */
   error: Schema.optionalKey(Schema.Array(Schema.String)),
-  /** Texts that the output must contain, in this order. */
+  /** Strings that the output must contain, in this order. */
   stdout: Schema.optionalKey(Schema.Array(Schema.String)),
-  /** How often the instance must have been called. */
+  /** Number of calls of the instance. */
   method_calls: Schema.optionalKey(Schema.Int),
-  /** Errors of machines that lack something: the request counts as skipped, for the given reason. */
+  /** Errors of machines without a required feature, such as a GPU. The request is then skipped with the given reason. */
   skip: Schema.optionalKey(
     Schema.Array(Schema.Struct({ error: Schema.String, reason: Schema.String })),
   ),
@@ -26,7 +26,7 @@ export type Verdict =
   | { readonly _tag: "Skipped"; readonly reason: string }
   | { readonly _tag: "Unmet"; readonly differences: ReadonlyArray<string> };
 
-/** The first of the texts that does not come after those before it. */
+/** The first part that is missing, or not in order. */
 const firstMissing = (text: string, parts: ReadonlyArray<string>): string | undefined => {
   let position = 0;
   for (const part of parts) {
@@ -37,8 +37,8 @@ const firstMissing = (text: string, parts: ReadonlyArray<string>): string | unde
   return undefined;
 };
 
-/** Compares an answer, and the repr of its result, with the expectation. */
-export const judge = (
+/** Compares a response, and the repr of its result, with the expectation. */
+export const checkResponse = (
   expectation: Expectation,
   response: FunctionResponse,
   repr: string | undefined,
@@ -49,12 +49,14 @@ export const judge = (
   const differences: Array<string> = [];
   const compare = (what: string, expected: unknown, actual: unknown) => {
     const [left, right] = [JSON.stringify(expected), JSON.stringify(actual)];
-    if (left !== right) differences.push(`${what}: expected ${left}, but it is ${right}`);
+    if (left !== right) differences.push(`${what}: expected ${left}, got ${right}`);
   };
   const find = (what: string, parts: ReadonlyArray<string> | undefined, text: string | null) => {
     const missing = firstMissing(text ?? "", parts ?? []);
     if (missing !== undefined) {
-      differences.push(`${what}: ${JSON.stringify(missing)} is not there, or not in its place`);
+      differences.push(
+        `${what}: ${JSON.stringify(missing)} is missing, or not in the expected order`,
+      );
     }
   };
   compare("success", expectation.success, response.success);

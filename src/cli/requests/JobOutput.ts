@@ -4,12 +4,12 @@ import { join } from "node:path";
 
 import { Result } from "effect";
 
-/** The most of a job's output that is shown; more than anyone reads. */
+/** Maximum length of a job's output that is shown. */
 const MAX_SHOWN_CHARACTERS = 4 * 1024 * 1024;
 
 const note = (sentence: string) => `[worker-tetra] ${sentence}\n`;
 
-/** The worker's own notes, which come after the output. */
+/** The worker's own notes, which follow the output. */
 const NOTES = /(?:^\[worker-tetra\] .*\n?)+(?![\s\S])/m;
 
 /** Writes all bytes: a single write may be partial. */
@@ -19,8 +19,8 @@ const writeAll = (file: number, text: string) => {
 };
 
 /**
- * Shows a job's output live, up to MAX_SHOWN_CHARACTERS characters. Longer output is written in full to a file that only this
- * user can read, and the path of the file is shown.
+ * Shows a job's output live, up to MAX_SHOWN_CHARACTERS. Longer output is written in full to a file that only this user
+ * can read, and the path of the file is shown.
  */
 export const jobOutput = (show: (lines: string) => void) => {
   let shown = "";
@@ -32,7 +32,7 @@ export const jobOutput = (show: (lines: string) => void) => {
     const written = Result.try({ try: write, catch: String });
     if (Result.isFailure(written)) {
       failure = written.failure;
-      show(note(`The rest of the output is lost: could not write it to a file: ${failure}`));
+      show(note(`The rest of the output is lost. Could not write it to a file: ${failure}`));
     }
   };
 
@@ -42,7 +42,7 @@ export const jobOutput = (show: (lines: string) => void) => {
       if (kept === undefined) {
         const path = join(mkdtempSync(join(tmpdir(), "worker-tetra-output-")), "output.txt");
         kept = { path, file: openSync(path, "wx", 0o600) };
-        show(note(`Large output: from here on it is only written to ${path}`));
+        show(note(`Large output: the rest is only written to ${path}`));
         writeAll(kept.file, shown);
       }
       writeAll(kept.file, lines);
@@ -56,7 +56,7 @@ export const jobOutput = (show: (lines: string) => void) => {
       shown += lines;
       show(lines);
     },
-    /** Shows the part of an answer's output that was not shown live, such as notes, and the path of the file if any. */
+    /** Shows the part of the response's output that was not shown live, such as notes, and the path of the file if any. */
     end: (stdout: string): void => {
       const whole = shown.replace(/\n$/, "");
       const rest =

@@ -1,8 +1,8 @@
-/** Only the last lines of an output are examined; workers send far fewer. */
+/** Maximum part of an output that is compared, from its end; workers send far less. */
 const MAX_LINES = 200;
 const MAX_CHARACTERS = 1024 * 1024;
 
-/** Characters of the shown output that are remembered; longer output is shown again in full at the end. */
+/** Maximum length of shown output that is remembered. Longer output is shown again in full at the end. */
 const MAX_REMEMBERED = 16 * 1024 * 1024;
 
 const linesOf = (text: string): ReadonlyArray<string> =>
@@ -20,7 +20,7 @@ const overlapOf = (before: ReadonlyArray<string>, after: ReadonlyArray<string>):
   return known;
 };
 
-/** Puts a job's output together from its last lines, which each poll returns. */
+/** Reassembles a job's output from its last lines, which each poll returns. */
 export const polledOutput = () => {
   let shown = "";
   let recent: ReadonlyArray<string> = [];
@@ -31,13 +31,13 @@ export const polledOutput = () => {
       const last = linesOf(text);
       const known = overlapOf(recent, last);
       const more = last.slice(known);
-      const isGap = known === 0 && recent.length > 0 && more.length > 0;
+      const hasGap = known === 0 && recent.length > 0 && more.length > 0;
       recent = [...recent, ...more].slice(-MAX_LINES);
-      if (isGap || shown.length > MAX_REMEMBERED) isWhole = false;
+      if (hasGap || shown.length > MAX_REMEMBERED) isWhole = false;
       if (isWhole) shown += more.join("");
-      return `${isGap ? "…\n" : ""}${more.join("")}`;
+      return `${hasGap ? "…\n" : ""}${more.join("")}`;
     },
-    /** What of the whole output was not shown; all of it where lines are missing. */
+    /** The part of the whole output that was not shown; all of it if lines were missed. */
     rest: (whole: string): string =>
       isWhole && whole.startsWith(shown) ? whole.slice(shown.length) : whole,
   };

@@ -4,9 +4,9 @@ import { inputOf } from "../../domain/Job.ts";
 import { parseJson } from "../../domain/JsonLimits.ts";
 import { Expectation } from "./Expectation.ts";
 
-/** A file without a valid request; none of its requests was run. */
-export class RequestFileUnusable extends Schema.TaggedError<RequestFileUnusable>()(
-  "RequestFileUnusable",
+/** A request file is invalid; none of its requests was run. */
+export class RequestFileInvalid extends Schema.TaggedError<RequestFileInvalid>()(
+  "RequestFileInvalid",
   { path: Schema.String, reason: Schema.String },
 ) {
   override get message(): string {
@@ -14,9 +14,8 @@ export class RequestFileUnusable extends Schema.TaggedError<RequestFileUnusable>
   }
 }
 
-/** One request of a file. */
 export interface FileRequest {
-  /** The file, with the number of the request in it where there are several. */
+  /** The file, and the number of the request if the file has several. */
   readonly label: string;
   readonly input: unknown;
   readonly expectation: Expectation | undefined;
@@ -37,32 +36,48 @@ const readText = (path: string) =>
   }).pipe(
     Effect.mapError(
       (error) =>
-        new RequestFileUnusable({
+        new RequestFileInvalid({
           path,
           reason:
             error.reason._tag === "NotFound"
-              ? "there is no such file"
+              ? "file not found"
               : `can't be read (${error.message})`,
         }),
     ),
   );
 
+const requestOf = Effect.fnUntraced(function* (
+  label: string,
+  document: unknown,
+): Effect.fn.Return<FileRequest, RequestFileInvalid> {
+  if (!Predicate.isObject(document)) {
+    return yield* new RequestFileInvalid({
+      path: label,
+      reason: 'not a request: expected an object such as {"input": {"function_name": …}}',
+    });
+  }
+  const { expect } = yield* Effect.mapError(
+    decodeExpectation(document),
+    (error) => new RequestFileInvalid({ path: label, reason: `"expect": ${error.message}` }),
+  );
+  return { label, input: inputOf(document), expectation: expect };
+});
+
 /**
- * The requests in a file: `{"input": …}`, a bare request, or a list of them that is run in order. `-` is
- * standard input.
+ * The requests in a file: `{"input": …}`, a bare request, or a list of either. `-` reads standard input.
  */
 const read = Effect.fn("RequestFile.read")(function* (
   path: string,
 ): Effect.fn.Return<
   ReadonlyArray<FileRequest>,
-  RequestFileUnusable,
+  RequestFileInvalid,
   FileSystem.FileSystem | Stdio.Stdio
 > {
   const text = yield* readText(path);
   const json = Result.mapError(
     parseJson(Buffer.from(text)),
     (error) =>
-      new RequestFileUnusable({
+      new RequestFileInvalid({
         path,
         reason: error._tag === "JsonInvalid" ? `is not JSON (${error.reason})` : error.message,
       }),
@@ -70,37 +85,24 @@ const read = Effect.fn("RequestFile.read")(function* (
   const document = yield* Effect.fromResult(json);
   const documents: ReadonlyArray<unknown> = Array.isArray(document) ? document : [document];
   return yield* Effect.forEach(documents, (one, index) =>
-    Effect.gen(function* () {
-      const label = documents.length === 1 ? path : `${path} (${index + 1} of ${documents.length})`;
-      if (!Predicate.isObject(one)) {
-        return yield* new RequestFileUnusable({
-          path: label,
-          reason: 'holds no request: expected an object such as {"input": {"function_name": …}}',
-        });
-      }
-      const { expect } = yield* Effect.mapError(
-        decodeExpectation(one),
-        (error) => new RequestFileUnusable({ path: label, reason: `"expect": ${error.message}` }),
-      );
-      return { label, input: inputOf(one), expectation: expect };
-    }),
+    requestOf(documents.length === 1 ? path : `${path} (${index + 1} of ${documents.length})`, one),
   );
 });
 
-/** Calls `act` with each request of the files, in order. Reports unusable files, and returns their number. */
+/** Calls `act` with each request of the files, in order. Reports invalid files and returns their number. */
 export const forEachRequest = Effect.fnUntraced(function* <E, R>(
   paths: ReadonlyArray<string>,
   act: (request: FileRequest) => Effect.Effect<unknown, E, R>,
 ) {
-  let unusable = 0;
+  let invalidFiles = 0;
   for (const path of paths) {
     const requests = yield* Effect.result(read(path));
     if (requests._tag === "Failure") {
       yield* Console.error(requests.failure.message);
-      unusable += 1;
+      invalidFiles += 1;
       continue;
     }
     yield* Effect.forEach(requests.success, act, { discard: true });
   }
-  return unusable;
+  return invalidFiles;
 });

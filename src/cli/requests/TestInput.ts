@@ -6,19 +6,19 @@ import * as Setting from "../../settings/Setting.ts";
 
 const TEST_INPUT = Setting.optionalText({
   name: "RUNPOD_TEST_INPUT",
-  doc: "One job as JSON, to be run instead of RunPod's; `--test_input` wins over it.",
+  doc: "A job as JSON to run instead of jobs from RunPod. `--test_input` takes precedence.",
   expected: 'a job, such as {"input": …}',
-  fallback: "the file test_input.json where there is no queue",
+  fallback: "the file test_input.json if there is no queue",
 });
 
-/** The file in the current directory. */
+/** Read from the current directory. */
 const FILE = "test_input.json";
 
-/** The text that was given as a test job is not a job. */
-export class TestInputUnusable extends Schema.TaggedError<TestInputUnusable>()(
-  "TestInputUnusable",
-  { source: Schema.String, reason: Schema.String },
-) {
+/** The given test job is invalid. */
+export class TestInputInvalid extends Schema.TaggedError<TestInputInvalid>()("TestInputInvalid", {
+  source: Schema.String,
+  reason: Schema.String,
+}) {
   override get message(): string {
     return `${this.source}: ${this.reason}`;
   }
@@ -32,25 +32,25 @@ const jobOf = (source: string, text: string) =>
   Effect.fromResult(parseJson(Buffer.from(text))).pipe(
     Effect.flatMap(decode),
     Effect.mapError(
-      ({ message }) => new TestInputUnusable({ source, reason: `is no job: ${message}` }),
+      ({ message }) => new TestInputInvalid({ source, reason: `not a valid job: ${message}` }),
     ),
     Effect.flatMap((job) =>
       job.input === undefined || job.input === null
-        ? Effect.fail(new TestInputUnusable({ source, reason: 'has no "input"' }))
+        ? Effect.fail(new TestInputInvalid({ source, reason: 'has no "input"' }))
         : Effect.succeed<Job>({ id: "local_test", ...job }),
     ),
   );
 
 /**
- * The job of a test, if there is one: from the flag, from the variable, or, where there is no queue, from the
- * file in the current directory.
+ * The test job, if there is one: from the flag, from the variable, or, if there is no queue, from the file in the
+ * current directory.
  */
 export const testInput = Effect.fn("TestInput")(function* (
   flag: Option.Option<string>,
   hasQueue: boolean,
 ): Effect.fn.Return<
   Option.Option<Job>,
-  TestInputUnusable | Setting.SettingInvalid,
+  TestInputInvalid | Setting.SettingInvalid,
   FileSystem.FileSystem
 > {
   if (Option.isSome(flag)) return Option.some(yield* jobOf("--test_input", flag.value));

@@ -2,12 +2,12 @@ import { Console, Effect } from "effect";
 
 import type { FunctionResponse } from "../../domain/FunctionResponse.ts";
 import { ResultDisplay } from "./ResultDisplay.ts";
-import { visibleWord } from "./TerminalText.ts";
+import { visibleLine } from "./TerminalText.ts";
 
-// Only these are line ends here: `^` and `.` of a pattern know others, which are shown as escapes.
+// Not a pattern with `^`: it also matches after other line separators, which are shown as escapes.
 const indented = (text: string) => `  ${text.replaceAll("\n", "\n  ")}`;
 
-/** The Python repr of an answer's value; undefined if it has none. */
+/** The Python repr of a response's result; undefined if it has none. */
 export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
   if (response.json_result !== null) return JSON.stringify(response.json_result);
   if (response.result === null) return undefined;
@@ -15,14 +15,14 @@ export const reprOf = Effect.fnUntraced(function* (response: FunctionResponse) {
   return yield* show(Buffer.from(response.result, "base64"));
 });
 
-/** One line with the job and the reason of its failure. */
+/** One line with the job and the reason for its failure. */
 export const failureLine = (subject: string, how: string, { error }: FunctionResponse): string => {
   const [reason = ""] = (error ?? "").split("\n", 1);
-  return `${visibleWord(subject)} failed${how}: ${visibleWord(reason)}`;
+  return `${visibleLine(subject)} failed${how}: ${visibleLine(reason)}`;
 };
 
-/** Shows how a job ended, without its output. `mark` is ✓ or ✗. */
-export const tellAnswer = Effect.fnUntraced(function* (
+/** Prints how a job ended, without its output. `mark` is ✓ or ✗. */
+export const printOutcome = Effect.fnUntraced(function* (
   response: FunctionResponse,
   {
     subject,
@@ -49,7 +49,7 @@ export const tellAnswer = Effect.fnUntraced(function* (
   if (response.instance_info !== null) {
     const { method_calls } = response.instance_info;
     console.log(
-      `  instance: ${visibleWord(response.instance_id ?? "")} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
+      `  instance: ${visibleLine(response.instance_id ?? "")} (${method_calls} ${method_calls === 1 ? "call" : "calls"})`,
     );
   }
 });

@@ -5,45 +5,45 @@ import { ChildProcess, ChildProcessSpawner } from "effect/process";
 import { SHOW_VALUE } from "../../runner/PythonSources.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
-import { visibleWord } from "./TerminalText.ts";
+import { visibleLine } from "./TerminalText.ts";
 import { readPickle } from "./pickle/Pickle.ts";
 import { pythonRepr } from "./python/PythonRepr.ts";
 
-/** The most of a result that is shown. */
+/** Maximum length of a shown result. */
 const MAX_CHARACTERS = 2000;
 
-/** Loading imports what the value is made of: torch takes half a minute on a cold disk. */
-const LOAD_LIMIT = Duration.minutes(1);
+/** Loading imports modules: torch takes half a minute from a cold disk. */
+const LOAD_TIMEOUT = Duration.minutes(1);
 
-/** Variables for the process that loads a value: none that identify the user, an account or a key. */
+/** Variables of the process that loads a value. None identifies the user or contains a key. */
 const PASSED_ON = ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"];
 
 const withoutValue = (reason: string) => `a value that can't be shown: ${reason}`;
 
-/** The content of a pickle, without running any of it. */
+/** Shows a pickle without running any of its code. */
 const inert = (pickle: Buffer): string =>
   Result.match(readPickle(pickle), {
     onSuccess: ({ value, limit }) =>
       pythonRepr(value, MAX_CHARACTERS) +
-      (limit === undefined ? "" : ` (only its beginning was read: ${limit})`),
+      (limit === undefined ? "" : ` (only the beginning was read: ${limit})`),
     onFailure: ({ message }) => withoutValue(message),
   });
 
-/** How a result of Python is shown to a person. */
+/** Shows Python results as text. */
 export class ResultDisplay extends Context.Service<
   ResultDisplay,
   {
-    /** A pickle as one line of text. */
+    /** A pickle as one line. */
     readonly show: (pickle: Buffer) => Effect.Effect<string>;
   }
 >()("worker-tetra/cli/results/ResultDisplay") {
-  /** Shows a value without loading it, so that no result can run code on this machine. */
+  /** Shows a result without loading it, so that it can't run code on this machine. */
   static readonly layer = Layer.succeed(
     this,
     ResultDisplay.of({ show: (pickle) => Effect.sync(() => inert(pickle)) }),
   );
 
-  /** Loads a value in a separate process, and shows Python's repr. */
+  /** Loads a result in a separate process and shows Python's repr. */
   static readonly layerLoadingNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
@@ -70,19 +70,19 @@ export class ResultDisplay extends Context.Service<
             killSignal: "SIGKILL",
           }),
         );
-        // Code in the value could write forever.
+        // Code in the result could write endless output.
         const start = Stream.limitBytes(loader.stdout, 8 * MAX_CHARACTERS, () => Stream.empty);
         const text = yield* start.pipe(Stream.decodeText, Stream.mkString);
         const code = yield* loader.exitCode;
-        return code === 0 ? visibleWord(text) : withoutValue(visibleWord(text));
+        return code === 0 ? visibleLine(text) : withoutValue(visibleLine(text));
       }, Effect.scoped);
 
       return ResultDisplay.of({
         show: (pickle) =>
           load(pickle).pipe(
-            Effect.timeout(LOAD_LIMIT),
+            Effect.timeout(LOAD_TIMEOUT),
             Effect.catch(({ message }) =>
-              Effect.succeed(`${inert(pickle)} (not loaded: ${visibleWord(message)})`),
+              Effect.succeed(`${inert(pickle)} (not loaded: ${visibleLine(message)})`),
             ),
           ),
       });
@@ -95,7 +95,7 @@ export class ResultDisplay extends Context.Service<
 /** Whether results are loaded to be shown. */
 export const LOAD = Flag.Boolean("load").pipe(
   Flag.withDescription(
-    "Load results to show them as Python does; this runs any code in them, in a process without your keys",
+    "Unpickle results to show them as Python does. This runs any code in them, in a process without your keys",
   ),
   Flag.withDefault(false),
 );

@@ -11,7 +11,7 @@ import { isOutdated, SystemInstallFailed } from "./SystemInstallFailed.ts";
 
 const APT_LISTS = Setting.text({
   name: "WORKER_APT_LISTS",
-  doc: "The folder of apt's package lists; they are fetched when there are none, or old ones.",
+  doc: "Folder of apt's package lists. The worker downloads them if they are missing or old.",
   expected: "a path",
   fallback: "/var/lib/apt/lists",
 });

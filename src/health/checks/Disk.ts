@@ -8,9 +8,9 @@ import { CurrentPlace } from "./Volume.ts";
 
 export const MIN_DISK = Setting.optionalNumber({
   name: "RUNPOD_MIN_DISK_PERCENT",
-  doc: "Do not start with less free space than this on the container's disk.",
+  doc: "Minimum free space on the container's disk; with less, the worker does not start.",
   unit: "percent",
-  fallback: "none: below 5 percent there is a warning",
+  fallback: "none: warns below 5 percent",
 });
 
 /** Less free space on the container's disk is a warning. */

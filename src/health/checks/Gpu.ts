@@ -6,7 +6,7 @@ import { withTimeout, type Outcome, required, withQuickProbe } from "../Check.ts
 
 export const REQUIRE_GPU = Setting.flag({
   name: "WORKER_REQUIRE_GPU",
-  doc: "Do not start without a GPU that works.",
+  doc: "Require a working GPU; without one, the worker does not start.",
 });
 
 /** Lines of nvidia-smi as `A100, 80 GB, driver 550.1; T4, …`. */

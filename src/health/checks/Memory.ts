@@ -6,9 +6,9 @@ import { assessFree } from "./Limits.ts";
 
 export const MIN_MEMORY = Setting.optionalNumber({
   name: "RUNPOD_MIN_MEMORY_GB",
-  doc: "Do not start with less free memory than this.",
+  doc: "Minimum free memory; with less, the worker does not start.",
   unit: "GB",
-  fallback: "none: below 1 GB there is a warning",
+  fallback: "none: warns below 1 GB",
 });
 
 /** Less free memory is a warning. */

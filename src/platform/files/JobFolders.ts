@@ -7,16 +7,16 @@ import * as Setting from "../../settings/Setting.ts";
 
 export const VOLUME_PATH = Setting.text({
   name: "RUNPOD_VOLUME_PATH",
-  doc: "Where the network volume is mounted, if there is one.",
+  doc: "Mount point of the network volume.",
   expected: "a path",
   fallback: "/runpod-volume",
 });
 
 export const WORKSPACE_PATH = Setting.optionalText({
   name: "WORKER_WORKSPACE_PATH",
-  doc: "The folder to work in where there is no network volume.",
+  doc: "Workspace folder if there is no network volume.",
   expected: "a path",
-  fallback: "/app if it can be written, else the user's cache folder",
+  fallback: "/app if it is writable, else the user's cache folder",
 });
 
 /** The folder of the application in images for this worker. */

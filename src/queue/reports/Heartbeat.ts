@@ -7,7 +7,7 @@ import { Webhooks } from "../runpod/Webhooks.ts";
 
 const INTERVAL = Setting.integer({
   name: "RUNPOD_PING_INTERVAL",
-  doc: "Heartbeat interval, set by RunPod.",
+  doc: "Time between heartbeats, set by RunPod.",
   unit: "milliseconds",
   minimum: 10,
   fallback: 10_000,

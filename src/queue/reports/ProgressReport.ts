@@ -5,7 +5,7 @@ import type { JobQueue } from "../JobQueue.ts";
 
 export const PROGRESS = Setting.choice({
   name: "WORKER_PROGRESS",
-  doc: "Progress of running jobs that is reported to RunPod: nothing, stages, or stages and the last lines of output.",
+  doc: "Progress updates sent to RunPod while a job runs: none, its stages, or its stages and last lines of output.",
   choices: ["off", "stages", "output"],
   fallback: "off",
 });

@@ -9,7 +9,7 @@ import { ResultStore } from "./ResultStore.ts";
 
 const RESULT_RETRY = Setting.seconds({
   name: "WORKER_RESULT_RETRY",
-  doc: "How long sending a result is retried while RunPod fails. Other jobs run meanwhile.",
+  doc: "Maximum time to retry sending a result that RunPod does not accept. Other jobs run meanwhile.",
   minimum: Duration.zero,
   fallback: Duration.minutes(5),
 });

@@ -9,7 +9,7 @@ import type { JobResult } from "./JobResult.ts";
 
 const RESULT_STORE = Setting.optionalText({
   name: "WORKER_RESULT_STORE",
-  doc: "A folder for results that could not be delivered. The next worker that starts with it sends them again. The files contain the unencrypted results.",
+  doc: "Folder for results that could not be delivered. The next worker that starts with this folder sends them again. The files contain the results, so keep the folder private.",
   expected: "a path",
   fallback: "none: undelivered results are lost",
 });

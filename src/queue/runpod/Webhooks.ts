@@ -8,9 +8,9 @@ const urlSetting = (name: string, doc: string, fallback: string) =>
   Setting.optionalText({
     name,
     doc,
-    expected: "a URL with $ID and $RUNPOD_POD_ID",
+    expected: "a URL with the placeholders $ID and $RUNPOD_POD_ID",
     fallback,
-    // May contain a token.
+    // It may contain a token.
     isSecret: true,
   });
 
@@ -33,14 +33,14 @@ const PING = urlSetting("RUNPOD_WEBHOOK_PING", "URL to send heartbeats to, set b
 
 const API_KEY = Setting.secret({
   name: "RUNPOD_AI_API_KEY",
-  doc: "API key of this worker for these URLs, set by RunPod. Hidden from jobs.",
+  doc: "This worker's API key for RunPod's queue, set by RunPod. It is not passed to jobs.",
 });
 
 const POD_ID = Setting.optionalText({
   name: "RUNPOD_POD_ID",
-  doc: "The id of this worker, set by RunPod.",
-  expected: "a name",
-  fallback: "a random one",
+  doc: "ID of this worker, set by RunPod.",
+  expected: "an ID",
+  fallback: "a random ID",
 });
 
 type Parameters = Readonly<Record<string, string | number>>;

@@ -6,12 +6,12 @@ import type { Exchange, ExchangeEnd } from "./Exchanges.ts";
 
 const JOB_TIMEOUT = Setting.optionalSeconds({
   name: "WORKER_JOB_TIMEOUT",
-  doc: "How long a job's code may run before it is stopped.",
+  doc: "Maximum run time of a job's code; then it is stopped.",
 });
 
 const CANCEL_GRACE = Setting.seconds({
   name: "WORKER_CANCEL_GRACE",
-  doc: "Time between asking code to stop (SIGINT) and killing its process (SIGKILL).",
+  doc: "Time between interrupting a job's code (SIGINT) and killing its process (SIGKILL).",
   minimum: Duration.zero,
   fallback: Duration.seconds(5),
 });

@@ -15,7 +15,7 @@ import { venvLeases } from "./VenvLeases.ts";
 
 const APP_PATH = Setting.text({
   name: "WORKER_APP_PATH",
-  doc: "The folder whose .venv programs expect that were made for the image (vLLM, say): a link is put there.",
+  doc: "Folder in which programs of the image (such as vLLM) expect a virtual environment named .venv. The worker creates a link there.",
   expected: "a path",
   fallback: "/app",
 });

@@ -13,8 +13,8 @@ import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
 /** A pickle of 42. */
 const VALUE = Buffer.from("K*.").toString("base64");
 
-/** Answers by name: what each function of the tests' requests does. */
-const ANSWERS: Readonly<Record<string, FunctionResponse>> = {
+/** Responses by function name. */
+const RESPONSES: Readonly<Record<string, FunctionResponse>> = {
   good: success({ result: VALUE, stdout: "printed\n" }),
   bad: failure("ValueError: no\n\nTraceback", { stdout: "" }),
   odd: failure("one\u2028line\rof it\n\nTraceback\u2028of it"),
@@ -30,22 +30,22 @@ const fakes = Layer.mergeAll(
   Layer.succeed(
     RemoteExecutor,
     RemoteExecutor.of({
-      executeEncoded: () => Effect.die("the command has no limit of responses"),
+      executeEncoded: () => Effect.die("the command does not limit the size of responses"),
       execute: (input) =>
         Effect.gen(function* () {
           const name = String(Object.values(input ?? {})[0]);
-          const answer = ANSWERS[name] ?? failure(`no ${name}`);
+          const response = RESPONSES[name] ?? failure(`no ${name}`);
           if (name === "good")
             (yield* JobListener).notify({ _tag: "OutputWritten", lines: "printed\n" });
-          return answer;
+          return response;
         }),
     }),
   ),
   ResultDisplay.layer,
 );
 
-/** Runs the command on files of the given texts; `-` reads the last of them. */
-const running = Effect.fnUntraced(
+/** Runs the command with files that contain these texts; the text of `-` is stdin. */
+const runFiles = Effect.fnUntraced(
   function* (flags: ReadonlyArray<string>, texts: Readonly<Record<string, string>>) {
     const files = yield* FileSystem.FileSystem;
     const path = yield* Path.Path;
@@ -85,17 +85,17 @@ const request = (name: string, more: object = {}) =>
   JSON.stringify({ input: { function_name: name }, ...more });
 
 describe("run", () => {
-  it.effect("shows a person the output, the result as Python has it, and how long it took", () =>
+  it.effect("shows the output, the Python repr of the result, and the run time", () =>
     Effect.gen(function* () {
-      const { code, out } = yield* running([], { "a.json": request("good") });
+      const { code, out } = yield* runFiles([], { "a.json": request("good") });
       assert.strictEqual(code, 0);
       assert.strictEqual(out, "▶ a.json\nprinted\n✓ succeeded in 0.00 s\n  result: 42");
     }),
   );
 
-  it.effect("shows each line of an error once, whatever else than a line end is in it", () =>
+  it.effect("shows each line of an error once, and escapes other line separators", () =>
     Effect.gen(function* () {
-      const { out } = yield* running([], { "a.json": request("odd") });
+      const { out } = yield* runFiles([], { "a.json": request("odd") });
       assert.strictEqual(
         out,
         "▶ a.json\n✗ a.json failed in 0.00 s: one\\u2028line\\rof it\n  Traceback\u2028of it",
@@ -103,41 +103,43 @@ describe("run", () => {
     }),
   );
 
-  it.effect("shows errors indented, instances with their calls, and a count at the end", () =>
-    Effect.gen(function* () {
-      const { code, out } = yield* running([], {
-        "a.json": request("bad"),
-        "b.json": request("method"),
-        "c.json": request("plain"),
-      });
-      assert.strictEqual(code, 1);
-      assert.strictEqual(
-        out,
-        "▶ a.json\n✗ a.json failed in 0.00 s: ValueError: no\n  Traceback\n" +
-          "▶ b.json\n✓ succeeded in 0.00 s\n  result: 42\n  instance: C_1 (2 calls)\n" +
-          '▶ c.json\n✓ succeeded in 0.00 s\n  result: {"a":1}\n2 succeeded, 1 failed',
-      );
-    }),
+  it.effect(
+    "shows errors indented, instances with their number of calls, and a summary at the end",
+    () =>
+      Effect.gen(function* () {
+        const { code, out } = yield* runFiles([], {
+          "a.json": request("bad"),
+          "b.json": request("method"),
+          "c.json": request("plain"),
+        });
+        assert.strictEqual(code, 1);
+        assert.strictEqual(
+          out,
+          "▶ a.json\n✗ a.json failed in 0.00 s: ValueError: no\n  Traceback\n" +
+            "▶ b.json\n✓ succeeded in 0.00 s\n  result: 42\n  instance: C_1 (2 calls)\n" +
+            '▶ c.json\n✓ succeeded in 0.00 s\n  result: {"a":1}\n2 succeeded, 1 failed',
+        );
+      }),
   );
 
-  it.effect("with --json prints one answer a line and nothing else on stdout", () =>
+  it.effect("prints one response per line and nothing else on stdout with --json", () =>
     Effect.gen(function* () {
-      const { code, out, err } = yield* running(["--json"], {
+      const { code, out, err } = yield* runFiles(["--json"], {
         "a.json": request("good"),
         "b.json": request("bad"),
       });
       assert.strictEqual(code, 1);
       assert.deepStrictEqual(
         out.split("\n").map((line): unknown => JSON.parse(line)),
-        [ANSWERS["good"], ANSWERS["bad"]],
+        [RESPONSES["good"], RESPONSES["bad"]],
       );
       assert.strictEqual(err, "printed\nb.json failed: ValueError: no");
     }),
   );
 
-  it.effect("refuses a file that is too complex or not JSON, and runs the others", () =>
+  it.effect("reports a file that is too complex or not JSON, and runs the others", () =>
     Effect.gen(function* () {
-      const { code, out, err } = yield* running([], {
+      const { code, out, err } = yield* runFiles([], {
         "deep.json": `{"input": ${"[".repeat(1_000_000)}`,
         "wide.json": `{"input": {"kwargs": {${'"k":1,'.repeat(700_000)}"k":1}}}`,
         "cut.json": '{"input": {"key": "rpa_SECRET", oops',
@@ -155,9 +157,9 @@ describe("run", () => {
     }),
   );
 
-  it.effect("reads bare requests, lists of them, and standard input", () =>
+  it.effect("reads bare requests, lists of requests, and standard input", () =>
     Effect.gen(function* () {
-      const { code, out } = yield* running([], {
+      const { code, out } = yield* runFiles([], {
         "bare.json": JSON.stringify({ function_name: "good" }),
         "list.json": `[${request("good")}, ${request("plain")}]`,
         "-": request("good"),
@@ -169,16 +171,16 @@ describe("run", () => {
   );
 
   it.effect.each([
-    ["missing.json", "", "missing.json: there is no such file"],
+    ["missing.json", "", "missing.json: file not found"],
     ["cut.json", '{"input": {', "cut.json: is not JSON"],
-    ["number.json", "3", "number.json: holds no request"],
-    ["list.json", "[3]", "list.json: holds no request"],
+    ["number.json", "3", "number.json: not a request"],
+    ["list.json", "[3]", "list.json: not a request"],
     ["odd.json", '{"input": {}, "expect": {"success": 3}}', 'odd.json: "expect": '],
   ] as const)(
-    "says what is wrong with %s, runs the others, and exits with 2",
+    "reports that %s is invalid, runs the other files, and exits with 2",
     ([name, text, reason]) =>
       Effect.gen(function* () {
-        const { code, out, err } = yield* running([], {
+        const { code, out, err } = yield* runFiles([], {
           [name]: text,
           "good.json": request("good"),
         });
@@ -188,9 +190,9 @@ describe("run", () => {
       }),
   );
 
-  it.effect("with --check compares answers with what their files expect", () =>
+  it.effect("compares responses with expectations with --check", () =>
     Effect.gen(function* () {
-      const { code, out } = yield* running(["--check"], {
+      const { code, out } = yield* runFiles(["--check"], {
         "met.json": request("good", {
           expect: { success: true, result: "42", stdout: ["printed"] },
         }),
@@ -202,15 +204,15 @@ describe("run", () => {
       });
       assert.strictEqual(code, 1);
       assert.include(out, "as expected");
-      assert.include(out, '- result: expected "43", but it is "42"');
+      assert.include(out, '- result: expected "43", got "42"');
       assert.include(out, "- skipped: needs a GPU");
       assert.include(out, "2 as expected, 1 not as expected, 1 skipped");
     }),
   );
 
-  it.effect("with --check and --json fails by the exit code alone", () =>
+  it.effect("reports a failed check only by the exit code with --check and --json", () =>
     Effect.gen(function* () {
-      const { code, out } = yield* running(["--check", "--json"], {
+      const { code, out } = yield* runFiles(["--check", "--json"], {
         "unmet.json": request("good", { expect: { success: true, result: "43" } }),
       });
       assert.strictEqual(code, 1);

@@ -13,7 +13,7 @@ const variables = {
   RUNPOD_WEBHOOK_GET_JOB: `${ADDRESS}$ID?token=abc`,
 };
 
-const said = Effect.gen(function* () {
+const logEverything = Effect.gen(function* () {
   yield* Effect.logInfo(`a message with ${KEY} at https://me:pw@host/`, { key: KEY });
   yield* Effect.logError("a defect", new Error(`about ${KEY}`));
   yield* Effect.logWarning("a cause", Cause.die(new Error(`in ${KEY}`)));
@@ -22,12 +22,12 @@ const said = Effect.gen(function* () {
   yield* Console.error(`an error with ${KEY}`, { number: 1 });
 });
 
-/** Everything that is written to stderr. */
-const written = (variables: Readonly<Record<string, string>>) =>
+/** Everything that was written to stderr. */
+const stderrOf = (variables: Readonly<Record<string, string>>) =>
   Effect.acquireUseRelease(
     Effect.sync(() => {
       const parts: Array<string> = [];
-      const record = (...words: ReadonlyArray<unknown>) => parts.push(words.map(String).join(" "));
+      const record = (...args: ReadonlyArray<unknown>) => parts.push(args.map(String).join(" "));
       const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => {
         record(text);
         return true;
@@ -36,7 +36,7 @@ const written = (variables: Readonly<Record<string, string>>) =>
       return { parts, write, error };
     }),
     ({ parts }) =>
-      said.pipe(
+      logEverything.pipe(
         Effect.provide(Layer.provide(Logging, Environment.layerOf(variables))),
         Effect.map(() => parts.join("\n")),
       ),
@@ -47,14 +47,14 @@ const written = (variables: Readonly<Record<string, string>>) =>
       }),
   );
 
-describe("the worker's own messages", () => {
+describe("Logging", () => {
   for (const [audience, more] of [
-    ["people", {}],
+    ["a terminal", {}],
     ["RunPod's console", { RUNPOD_ENDPOINT_ID: "mine" }],
   ] as const) {
-    it.live(`for ${audience} have no secrets in any part of a message`, () =>
+    it.live(`masks secrets in every part of messages for ${audience}`, () =>
       Effect.gen(function* () {
-        const text = yield* written({ ...variables, ...more });
+        const text = yield* stderrOf({ ...variables, ...more });
         assert.isEmpty(leaksOf(KEY, text));
         assert.include(text, "a message with *** at https://***@host/");
         assert.include(text, "about ***");

@@ -3,7 +3,7 @@ import { Effect, Fiber } from "effect";
 
 import { Shutdown, signalResponder } from "../../../src/cli/process/Shutdown.ts";
 
-/** The responses to signals at these times (milliseconds), by a command that finishes first or does not. */
+/** The responses to signals at these times (in milliseconds), with or without a command that handles shutdown. */
 const responses = (
   isAwaited: boolean,
   signals: ReadonlyArray<readonly [signal: NodeJS.Signals, at: number]>,
@@ -20,9 +20,9 @@ const responses = (
   return given;
 };
 
-describe("signals", () => {
+describe("signalResponder", () => {
   it.each(["SIGINT", "SIGHUP"] as const)(
-    "count as the same event of a terminal when %s is repeated within a second",
+    "ignores %s if it is repeated within a second",
     (signal) => {
       const copies = [0, 0, 3, 999].map((after) => [signal, 5000 + after] as const);
       assert.deepStrictEqual(responses(true, copies), ["finish", "ignore", "ignore", "ignore"]);
@@ -30,7 +30,7 @@ describe("signals", () => {
     },
   );
 
-  it("end the process at a second SIGTERM, however soon it arrives", () => {
+  it("exits on a second SIGTERM, however soon it arrives", () => {
     const both = [
       ["SIGTERM", 5000],
       ["SIGTERM", 5001],
@@ -39,7 +39,7 @@ describe("signals", () => {
     assert.deepStrictEqual(responses(false, both), ["interrupt", "exit"]);
   });
 
-  it("end the process at once when a second one arrives later or is of another kind", () => {
+  it("exits on a second signal that arrives later or is a different one", () => {
     for (const isAwaited of [true, false]) {
       const first = isAwaited ? "finish" : "interrupt";
       assert.deepStrictEqual(
@@ -69,7 +69,7 @@ describe("signals", () => {
 });
 
 describe("Shutdown", () => {
-  it.effect("takes one request, and only while a command waits for it", () =>
+  it.effect("accepts one request, and only while a command waits for it", () =>
     Effect.gen(function* () {
       const shutdown = Shutdown.make();
       assert.isFalse(shutdown.request());

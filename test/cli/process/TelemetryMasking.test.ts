@@ -9,8 +9,8 @@ import { leaksOf } from "../../support/values/Leaks.ts";
 
 const KEY = "rpa_Zq81mXw3Vt60bLk9Ys";
 
-describe("exported telemetry", () => {
-  it.each(["traces", "metrics", "logs"] as const)("has no secrets anywhere in its %s", (kind) => {
+describe("maskedSerialization", () => {
+  it.each(["traces", "metrics", "logs"] as const)("masks secrets anywhere in %s", (kind) => {
     const sent: Array<unknown> = [];
     const body = HttpBody.raw(null);
     const keep = (data: unknown) => {
@@ -27,7 +27,7 @@ describe("exported telemetry", () => {
       bare: Object.assign(Object.create(null), { text: KEY }),
     };
     const serialization = maskedSerialization(mask)({ traces: keep, metrics: keep, logs: keep });
-    // Real documents have other parts, which do not matter here.
+    // Not a real document: the function accepts any object.
     Reflect.apply(serialization[kind], undefined, [document]);
     assert.deepStrictEqual(sent, [
       {
@@ -41,7 +41,7 @@ describe("exported telemetry", () => {
     ]);
   });
 
-  it.live("has no secrets in attributes, messages, events and names", () => {
+  it.live("masks secrets in attributes, messages, events and names", () => {
     const sent: Array<string> = [];
     const client = HttpClient.make((request) => {
       const { body } = request;

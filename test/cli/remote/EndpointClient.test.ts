@@ -14,26 +14,26 @@ import { loopbackServer } from "../../support/http/LoopbackServer.ts";
 
 const KEY = "a-key-that-nobody-may-see";
 
-interface Seen {
+interface RecordedRequest {
   readonly path: string;
   readonly key: string | undefined;
 }
 
-/** A server that answers each request with a given handler, and records the requests. */
-const serverOf = (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
+/** A server that handles requests with the given function and records them. */
+const serverOf = (handle: (request: IncomingMessage, response: ServerResponse) => void) =>
   Effect.suspend(() => {
-    const seen: Array<Seen> = [];
+    const requests: Array<RecordedRequest> = [];
     return Effect.map(
       loopbackServer((request, response) => {
-        seen.push({ path: request.url ?? "", key: request.headers.authorization });
+        requests.push({ path: request.url ?? "", key: request.headers.authorization });
         request.resume();
-        answer(request, response);
+        handle(request, response);
       }),
-      ({ url }) => ({ url, seen }),
+      ({ url }) => ({ url, requests }),
     );
   });
 
-const saying =
+const respondWith =
   (body: string | Buffer, headers: Readonly<Record<string, string>> = {}, status = 200) =>
   (_: IncomingMessage, response: ServerResponse) => {
     response.writeHead(status, { "content-type": "application/json", ...headers }).end(body);
@@ -54,18 +54,18 @@ const failureOf = (url: string, endpoint?: string) =>
     Effect.map(({ message }) => message),
   );
 
-/** The end of asking for the state of a job, by the clock of the test. */
+/** The error of a status request after this time of the test clock. */
 const endAfter = (
   seconds: number,
   response: Effect.Effect<HttpClientResponse.HttpClientResponse>,
 ) =>
   Effect.gen(function* () {
-    const asked = yield* Deferred.make<void>();
+    const requested = yield* Deferred.make<void>();
     const http = Layer.succeed(
       HttpClient.HttpClient,
-      HttpClient.make(() => Effect.andThen(Deferred.succeed(asked, undefined), response)),
+      HttpClient.make(() => Effect.andThen(Deferred.succeed(requested, undefined), response)),
     );
-    const asking = yield* Effect.flatMap(EndpointClient, (client) => client.status("a")).pipe(
+    const call = yield* Effect.flatMap(EndpointClient, (client) => client.status("a")).pipe(
       Effect.provide(
         EndpointClient.layer("any", Option.some("http://127.0.0.1:1")).pipe(
           Layer.provide([http, Environment.layerOf({ RUNPOD_API_KEY: KEY })]),
@@ -74,15 +74,15 @@ const endAfter = (
       Effect.flip,
       Effect.forkChild,
     );
-    yield* Deferred.await(asked);
+    yield* Deferred.await(requested);
     yield* TestClock.adjust({ seconds });
-    return (yield* Fiber.join(asking)).message;
+    return (yield* Fiber.join(call)).message;
   });
 
-/** In place of 64 MiB; larger than the bodies that are too complex. */
+/** Instead of 64 MiB; larger than the bodies that are too complex. */
 const MAX_SIZE = 4 * 1024 * 1024;
 
-/** Response bodies that a client must not read to the end or trust. */
+/** Response bodies that the client must not trust or read to the end. */
 const BODIES = {
   "that never ends": () => (_: IncomingMessage, response: ServerResponse) => {
     const piece = Buffer.alloc(64 * 1024, " ");
@@ -92,25 +92,25 @@ const BODIES = {
     response.writeHead(200).on("drain", write);
     write();
   },
-  "that is small only while it is compressed": () =>
-    saying(gzipSync(Buffer.alloc(2 * MAX_SIZE, " ")), { "content-encoding": "gzip" }),
-  "that is nested deeply": () => saying("[".repeat(1_000_000) + "]".repeat(1_000_000)),
-  "of a million lists": () => saying(`[${"[],".repeat(1_000_000)}0]`),
-  "that is compressed in an unknown way": () => saying("{}", { "content-encoding": "gzip, gzip" }),
-  "that is not compressed as it says": () => saying("{}", { "content-encoding": "br" }),
-  "that is no JSON": () => saying("<html>"),
-  "that is another JSON": () => saying('[{"id": 3}]'),
+  "that is only small while compressed": () =>
+    respondWith(gzipSync(Buffer.alloc(2 * MAX_SIZE, " ")), { "content-encoding": "gzip" }),
+  "that is nested too deeply": () => respondWith("[".repeat(1_000_000) + "]".repeat(1_000_000)),
+  "with a million lists": () => respondWith(`[${"[],".repeat(1_000_000)}0]`),
+  "with an unknown compression": () => respondWith("{}", { "content-encoding": "gzip, gzip" }),
+  "that does not match its Content-Encoding": () => respondWith("{}", { "content-encoding": "br" }),
+  "that is not JSON": () => respondWith("<html>"),
+  "that is JSON of another kind": () => respondWith('[{"id": 3}]'),
 };
 
 describe("EndpointClient", () => {
-  it.live("sends a job, asks for its state, reads its values, and cancels it", () =>
+  it.live("submits a job, requests its status, reads its stream, and cancels it", () =>
     Effect.gen(function* () {
-      const { url, seen } = yield* serverOf((request, response) => {
+      const { url, requests } = yield* serverOf((request, response) => {
         const isStream = request.url?.includes("/stream/") === true;
         const body = isStream
           ? { status: "COMPLETED", stream: [{ output: 1 }, { output: 2 }] }
           : { id: "job-1_a", status: "COMPLETED" };
-        saying(JSON.stringify(body))(request, response);
+        respondWith(JSON.stringify(body))(request, response);
       });
       yield* Effect.gen(function* () {
         const client = yield* EndpointClient;
@@ -121,10 +121,10 @@ describe("EndpointClient", () => {
         yield* client.cancel(id);
       }).pipe(Effect.provide(layerOf(url)));
       assert.deepStrictEqual(
-        seen.map(({ path }) => path),
+        requests.map(({ path }) => path),
         ["run", "status/job-1_a", "stream/job-1_a", "cancel/job-1_a"].map((p) => `/v2/any/${p}`),
       );
-      assert.isTrue(seen.every(({ key }) => key === `Bearer ${KEY}`));
+      assert.isTrue(requests.every(({ key }) => key === `Bearer ${KEY}`));
     }).pipe(Effect.scoped),
   );
 
@@ -148,24 +148,26 @@ describe("EndpointClient", () => {
     "é",
     "a".repeat(200),
     " a",
-  ])("refuses %j as the id of a job, and asks for nothing with it", (id) =>
+  ])("rejects %j as a job id, and sends no request with it", (id) =>
     Effect.gen(function* () {
-      const { url, seen } = yield* serverOf(saying(JSON.stringify({ id, status: "IN_QUEUE" })));
+      const { url, requests } = yield* serverOf(
+        respondWith(JSON.stringify({ id, status: "IN_QUEUE" })),
+      );
       assert.include(yield* failureOf(url), "the job id is invalid");
       assert.deepStrictEqual(
-        seen.map(({ path }) => path),
+        requests.map(({ path }) => path),
         ["/v2/any/run"],
       );
     }).pipe(Effect.scoped),
   );
 
   it.live.each(["../x", "..", "a/b", "", "a?b", "%2e%2e"])(
-    "refuses %j as the id of an endpoint",
+    "rejects %j as an endpoint id",
     (endpoint) =>
       Effect.gen(function* () {
-        const { url, seen } = yield* serverOf(saying("{}"));
-        assert.include(yield* failureOf(url, endpoint), "can't be the id of an endpoint");
-        assert.lengthOf(seen, 0);
+        const { url, requests } = yield* serverOf(respondWith("{}"));
+        assert.include(yield* failureOf(url, endpoint), "is not a valid endpoint ID");
+        assert.lengthOf(requests, 0);
       }).pipe(Effect.scoped),
   );
 
@@ -175,46 +177,50 @@ describe("EndpointClient", () => {
     "nonsense",
     "http://user:password@127.0.0.1:1",
     "http://127.0.0.1:1/?a=b",
-  ])("refuses %j as an address, without showing a password", (url) =>
+  ])("rejects %j as a URL, without showing a password", (url) =>
     Effect.gen(function* () {
       const message = yield* failureOf(url);
-      assert.include(message, "--url: expected an address");
+      assert.include(message, "--url: expected a URL");
       assert.notInclude(message, "password@");
     }),
   );
 
   it.live.each([301, 302, 303, 307, 308])(
-    "follows no redirect (%i), neither to another host nor to another path",
+    "does not follow a redirect with status %i to another host or path",
     (status) =>
       Effect.gen(function* () {
-        const other = yield* serverOf(saying(JSON.stringify({ id: "a", status: "COMPLETED" })));
-        const away = yield* serverOf(saying("", { location: `${other.url}/v2/any/run` }, status));
+        const other = yield* serverOf(
+          respondWith(JSON.stringify({ id: "a", status: "COMPLETED" })),
+        );
+        const away = yield* serverOf(
+          respondWith("", { location: `${other.url}/v2/any/run` }, status),
+        );
         const message = yield* failureOf(away.url);
         assert.include(message, `it redirects to another host, ${new URL(other.url).host}`);
-        assert.lengthOf(other.seen, 0);
-        const within = yield* serverOf(saying("", { location: "/v1/admin" }, status));
+        assert.lengthOf(other.requests, 0);
+        const within = yield* serverOf(respondWith("", { location: "/v1/admin" }, status));
         assert.include(yield* failureOf(within.url), "it redirects to another path");
-        assert.lengthOf(within.seen, 1);
+        assert.lengthOf(within.requests, 1);
       }).pipe(Effect.scoped),
   );
 
   it.live.each([
     ["that never ends", "larger than 4 MiB"],
-    ["that is small only while it is compressed", "larger than 4 MiB"],
-    ["that is nested deeply", "nested deeper than"],
-    ["of a million lists", "lists, objects and strings"],
-    ["that is compressed in an unknown way", "compressed in an unknown way"],
-    ["that is not compressed as it says", "it can't be decompressed"],
-    ["that is no JSON", "not JSON"],
-    ["that is another JSON", "not the response of a RunPod endpoint"],
-  ] as const)("refuses a body %s", ([what, reason]) =>
+    ["that is only small while compressed", "larger than 4 MiB"],
+    ["that is nested too deeply", "nested deeper than"],
+    ["with a million lists", "lists, objects and strings"],
+    ["with an unknown compression", "unknown compression"],
+    ["that does not match its Content-Encoding", "it can't be decompressed"],
+    ["that is not JSON", "not JSON"],
+    ["that is JSON of another kind", "not the response of a RunPod endpoint"],
+  ] as const)("rejects a body %s", ([what, reason]) =>
     Effect.gen(function* () {
       const { url } = yield* serverOf(BODIES[what]());
       assert.include(yield* failureOf(url), reason);
     }).pipe(Effect.scoped, Effect.provideService(MaxResponseSize, MAX_SIZE)),
   );
 
-  it.live("refuses a body above 64 MiB by its Content-Length", () =>
+  it.live("rejects a body of more than 64 MiB by its Content-Length", () =>
     Effect.gen(function* () {
       const { url } = yield* serverOf((_, response) => {
         response.writeHead(200, { "content-length": String(10 ** 12) }).write("{");
@@ -226,7 +232,7 @@ describe("EndpointClient", () => {
   it.live("reads compressed bodies", () =>
     Effect.gen(function* () {
       const { url } = yield* serverOf(
-        saying(gzipSync('{"id": "a", "status": "FAILED"}'), { "content-encoding": "gzip" }),
+        respondWith(gzipSync('{"id": "a", "status": "FAILED"}'), { "content-encoding": "gzip" }),
       );
       const job = yield* Effect.flatMap(EndpointClient, (client) => client.status("a")).pipe(
         Effect.provide(layerOf(url)),
@@ -235,14 +241,14 @@ describe("EndpointClient", () => {
     }).pipe(Effect.scoped),
   );
 
-  describe("gives up on a server", () => {
-    it.effect("that does not begin to answer", () =>
+  describe("times out for a server", () => {
+    it.effect("that does not respond", () =>
       Effect.gen(function* () {
         assert.include(yield* endAfter(16, Effect.never), "there was no response in time");
       }),
     );
 
-    it.effect("that sends a byte a second", () =>
+    it.effect("that sends one byte per second", () =>
       Effect.gen(function* () {
         const drip = Stream.tick("1 second").pipe(Stream.map(() => new Uint8Array([0x20])));
         const body = Stream.toReadableStream(drip);
@@ -257,11 +263,11 @@ describe("EndpointClient", () => {
     );
   });
 
-  it.live("never shows the key, whatever a server answers", () =>
+  it.live("never shows the API key, whatever the server responds", () =>
     Effect.gen(function* () {
       for (const status of [200, 301, 400, 401, 404, 413, 429, 500]) {
         const { url } = yield* serverOf((request, response) =>
-          saying(
+          respondWith(
             JSON.stringify({ error: request.headers.authorization }),
             { location: `http://x.example/${request.headers.authorization}` },
             status,
@@ -274,37 +280,37 @@ describe("EndpointClient", () => {
 
   it.live("closes the connection when the caller is interrupted", () =>
     Effect.gen(function* () {
-      const begun = yield* Deferred.make<void>();
+      const started = yield* Deferred.make<void>();
       const closed = yield* Deferred.make<void>();
       const { url } = yield* serverOf((_, response) => {
-        Deferred.doneUnsafe(begun, Exit.void);
+        Deferred.doneUnsafe(started, Exit.void);
         response.once("close", () => Deferred.doneUnsafe(closed, Exit.void));
       });
       const fiber = yield* Effect.forkChild(failureOf(url));
-      yield* Deferred.await(begun);
+      yield* Deferred.await(started);
       yield* Fiber.interrupt(fiber);
       yield* Deferred.await(closed);
       assert.isTrue(Deferred.isDoneUnsafe(closed));
     }).pipe(Effect.scoped),
   );
 
-  it.live("sends no request for a job whose id would lead elsewhere", () =>
+  it.live("sends no request for a job id with a path to another route", () =>
     Effect.gen(function* () {
-      const { url, seen } = yield* serverOf(saying(JSON.stringify({ id: "../a" })));
+      const { url, requests } = yield* serverOf(respondWith(JSON.stringify({ id: "../a" })));
       yield* Effect.gen(function* () {
         const client = yield* EndpointClient;
-        for (const asking of [
+        for (const call of [
           client.run({}),
           client.status("../../../v1/admin"),
           client.cancel("../../../v1/admin"),
           Stream.runDrain(client.stream("../../../v1/admin")),
         ] as const) {
-          const { message } = yield* Effect.flip(Effect.asVoid(asking));
+          const { message } = yield* Effect.flip(Effect.asVoid(call));
           assert.include(message, "the job id is invalid");
         }
       }).pipe(Effect.provide(layerOf(url)));
       assert.deepStrictEqual(
-        seen.map(({ path }) => path),
+        requests.map(({ path }) => path),
         ["/v2/any/run"],
       );
     }).pipe(Effect.scoped),

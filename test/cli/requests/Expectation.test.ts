@@ -2,11 +2,11 @@ import { readdirSync, readFileSync } from "node:fs";
 
 import { assert, describe, it } from "@effect/vitest";
 
-import { judge } from "../../../src/cli/requests/Expectation.ts";
+import { checkResponse } from "../../../src/cli/requests/Expectation.ts";
 import { PythonInstallFailed } from "../../../src/dependencies/pip/PythonInstallFailed.ts";
 import { failure, success } from "../../../src/domain/FunctionResponse.ts";
 
-/** The request files of this project that ask for packages. */
+/** The project's request files that require packages. */
 const withPackages = readdirSync("fixtures")
   .filter((name) => name.endsWith(".json"))
   .flatMap((name) => {
@@ -15,30 +15,30 @@ const withPackages = readdirSync("fixtures")
   })
   .filter(({ input }) => (input.dependencies ?? []).length > 0);
 
-it("request files that ask for packages are skipped where no index can be reached", () => {
+it("request files that require packages are skipped if no package index is reachable", () => {
   const error = PythonInstallFailed.from(["a"], "error: Failed to fetch: `http://localhost:1/a/`");
   assert.isNotEmpty(withPackages);
   for (const { expect } of withPackages) {
-    const verdict = judge(expect, failure(error.message), undefined);
+    const verdict = checkResponse(expect, failure(error.message), undefined);
     assert.strictEqual(verdict._tag, "Skipped");
   }
 });
 
-describe("judge", () => {
-  it("is content with an answer that has everything named", () => {
-    const answer = success({ stdout: "one\ntwo\n", json_result: { a: [1] } });
+describe("checkResponse", () => {
+  it("accepts a response with everything that is expected", () => {
+    const response = success({ stdout: "one\ntwo\n", json_result: { a: [1] } });
     assert.deepStrictEqual(
-      judge(
+      checkResponse(
         { success: true, result: "3", json_result: { a: [1] }, stdout: ["one", "two"] },
-        answer,
+        response,
         "3",
       ),
       { _tag: "Met" },
     );
   });
 
-  it("names each difference", () => {
-    const verdict = judge(
+  it("lists each difference", () => {
+    const verdict = checkResponse(
       { success: true, result: "3", stdout: ["two", "one"], error: ["x"], method_calls: 2 },
       failure("why", { stdout: "one two" }),
       undefined,
@@ -50,18 +50,25 @@ describe("judge", () => {
     }
   });
 
-  it("skips what a machine can't do, for the reason that the file gives", () => {
+  it("skips a request that the machine does not support, with the reason in the file", () => {
     const expectation = {
       success: true,
       skip: [{ error: "No module named 'torch'", reason: "needs PyTorch" }],
     };
     assert.deepStrictEqual(
-      judge(expectation, failure("ModuleNotFoundError: No module named 'torch'"), undefined),
+      checkResponse(
+        expectation,
+        failure("ModuleNotFoundError: No module named 'torch'"),
+        undefined,
+      ),
       {
         _tag: "Skipped",
         reason: "needs PyTorch",
       },
     );
-    assert.strictEqual(judge(expectation, failure("something else"), undefined)._tag, "Unmet");
+    assert.strictEqual(
+      checkResponse(expectation, failure("something else"), undefined)._tag,
+      "Unmet",
+    );
   });
 });

@@ -10,8 +10,8 @@ const recorder = () => {
   return { shown, ...jobOutput((lines) => shown.push(lines)) };
 };
 
-describe("what a job prints", () => {
-  it("is shown whole, and its notes at the end", () => {
+describe("jobOutput", () => {
+  it("shows the output live, and notes at the end", () => {
     const { shown, output, end } = recorder();
     output("one\n");
     output("two\n");
@@ -19,20 +19,20 @@ describe("what a job prints", () => {
     assert.strictEqual(shown.join(""), "one\ntwo\n[worker-tetra] A thread is still running.\n");
   });
 
-  it("is not shown again at the end, also if it has no line end", () => {
+  it("does not show output again at the end, even without a final newline", () => {
     const { shown, output, end } = recorder();
     output("one\ntwo\n");
     end("one\ntwo");
     assert.strictEqual(shown.join(""), "one\ntwo\n");
   });
 
-  it("is shown at the end when it did not come before", () => {
+  it("shows output at the end that was not shown live", () => {
     const { shown, end } = recorder();
     end("all of it\n");
     assert.strictEqual(shown.join(""), "all of it\n");
   });
 
-  it("is written to a private file, whose path is shown, when there is too much of it", () => {
+  it("writes large output to a private file and shows its path", () => {
     const { shown, output, end } = recorder();
     const lines = Array.from({ length: 200 }, (_, at) => `${at} ${"x".repeat(50_000)}\n`);
     for (const line of lines) output(line);

@@ -11,50 +11,52 @@ import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { prepared } from "../../support/fakes/FakeRunner.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
-/** Shows its arguments, its folder, its home and the names of its variables, in place of a value. */
+/** Prints its arguments, working directory, home and variable names instead of a value. */
 const PYTHON = `#!/bin/sh
 printf '%s|' "$*" "$(pwd)" "$HOME" "$(env | sed 's/=.*//' | sort | tr '\\n' ' ')"
 `;
 
-/** Variables that a shell adds by itself. */
+/** Variables that the shell adds. */
 const OF_SHELL = new Set(["OLDPWD", "PWD", "SHLVL", "_"]);
 
-describe("a result that is loaded", () => {
-  it.live("is loaded by an isolated Python in a new folder, without variables of the user", () =>
-    Effect.gen(function* () {
-      const folder = yield* temporaryFolder;
-      const python = join(folder, "python");
-      writeFileSync(python, PYTHON);
-      chmodSync(python, 0o755);
-      const shown = yield* Effect.flatMap(ResultDisplay, ({ show }) =>
-        show(Buffer.from("N.")),
-      ).pipe(
-        Effect.provide(
-          ResultDisplay.layerLoadingNoDeps.pipe(
-            Layer.provide([
-              Layer.mock(Workspace, { ready: Effect.succeed({ ...prepared, python }) }),
-              NodeServices.layer,
-              Environment.layerOf({
-                PATH: process.env["PATH"],
-                LANG: "C.UTF-8",
-                HOME: "/home/me",
-                PYTHONPATH: folder,
-                RUNPOD_API_KEY: "rpa_Zq81mXw3Vt60bLk9Ys",
-                ANYTHING: "of the user",
-              }),
-            ]),
+describe("ResultDisplay.layerLoading", () => {
+  it.live(
+    "loads a result with an isolated Python in a new folder, without the user's variables",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryFolder;
+        const python = join(folder, "python");
+        writeFileSync(python, PYTHON);
+        chmodSync(python, 0o755);
+        const shown = yield* Effect.flatMap(ResultDisplay, ({ show }) =>
+          show(Buffer.from("N.")),
+        ).pipe(
+          Effect.provide(
+            ResultDisplay.layerLoadingNoDeps.pipe(
+              Layer.provide([
+                Layer.mock(Workspace, { ready: Effect.succeed({ ...prepared, python }) }),
+                NodeServices.layer,
+                Environment.layerOf({
+                  PATH: process.env["PATH"],
+                  LANG: "C.UTF-8",
+                  HOME: "/home/me",
+                  PYTHONPATH: folder,
+                  RUNPOD_API_KEY: "rpa_Zq81mXw3Vt60bLk9Ys",
+                  ANYTHING: "of the user",
+                }),
+              ]),
+            ),
           ),
-        ),
-      );
-      const [args = "", own, home, names = ""] = shown.split("|");
-      assert.match(args, /^-I \S+\/show_value\.py 2000$/);
-      assert.match(own ?? "", /\/worker-tetra-value-[^/]+$/);
-      assert.strictEqual(home, own);
-      assert.deepStrictEqual(
-        names.split(" ").filter((name) => name !== "" && !OF_SHELL.has(name)),
-        ["HOME", "LANG", "PATH", "TMPDIR"],
-      );
-    }).pipe(Effect.scoped),
+        );
+        const [args = "", own, home, names = ""] = shown.split("|");
+        assert.match(args, /^-I \S+\/show_value\.py 2000$/);
+        assert.match(own ?? "", /\/worker-tetra-value-[^/]+$/);
+        assert.strictEqual(home, own);
+        assert.deepStrictEqual(
+          names.split(" ").filter((name) => name !== "" && !OF_SHELL.has(name)),
+          ["HOME", "LANG", "PATH", "TMPDIR"],
+        );
+      }).pipe(Effect.scoped),
   );
 });
 
@@ -63,16 +65,16 @@ const display = (...parts: ReadonlyArray<string>) =>
     Effect.provide(ResultDisplay.layer),
   );
 
-const TOO_MANY_OBJECTS = "(only its beginning was read: it has more than 500,000 objects)";
+const TOO_MANY_OBJECTS = "(only the beginning was read: it has more than 500,000 objects)";
 
-describe("a large result", () => {
+describe("ResultDisplay.layer", () => {
   it.effect.each([
-    ["tuples in each other", ")", "\x85", "."],
+    ["nested tuples", ")", "\x85", "."],
     ["calls", "cos\nnothing\n", ")R", "."],
-    ["texts", "]", "\x8c\x01xa", "."],
+    ["strings", "]", "\x8c\x01xa", "."],
     ["memo entries", "]", "\x94", "."],
   ] as const)(
-    "of %s is read up to a number of objects, and the display reports that",
+    "reads a large result of %s up to the maximum number of objects, and says so",
     ([, start, one, end]) =>
       Effect.gen(function* () {
         const text = yield* display(start, one.repeat(600_000), end);
@@ -80,7 +82,7 @@ describe("a large result", () => {
       }),
   );
 
-  it.effect("shows what was read of it", () =>
+  it.effect("shows the part of a large result that was read", () =>
     Effect.gen(function* () {
       const text = yield* display("]", "K\x07a".repeat(3), "]a".repeat(600_000), ".");
       assert.match(text, /^\[7, 7, 7, \[\], /);
@@ -89,17 +91,15 @@ describe("a large result", () => {
     }),
   );
 
-  it.effect(
-    "of too many opcodes is reported, where something was built and where nothing was",
-    () =>
-      Effect.gen(function* () {
-        const limit = "it has more than 4,000,000 opcodes";
-        const many = "N0".repeat(2_100_000);
-        assert.strictEqual(
-          yield* display("]", many, "."),
-          `[] (only its beginning was read: ${limit})`,
-        );
-        assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
-      }),
+  it.effect("reports a result with too many opcodes, whether or not a value was built", () =>
+    Effect.gen(function* () {
+      const limit = "it has more than 4,000,000 opcodes";
+      const many = "N0".repeat(2_100_000);
+      assert.strictEqual(
+        yield* display("]", many, "."),
+        `[] (only the beginning was read: ${limit})`,
+      );
+      assert.strictEqual(yield* display(many, "N."), `a value that can't be shown: ${limit}`);
+    }),
   );
 });

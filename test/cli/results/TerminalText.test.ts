@@ -4,10 +4,10 @@ import {
   visibleConsole,
   visibleLines,
   visibleStyled,
-  visibleWord,
+  visibleLine,
 } from "../../../src/cli/results/TerminalText.ts";
 
-/** Each of them moves, hides or reorders what a terminal shows, or is half a character. */
+/** Characters that move, hide or reorder text on a terminal, and an unpaired surrogate. */
 const DANGEROUS = [
   ...Array.from({ length: 0x20 }, (_, code) => code).filter((code) => code !== 9 && code !== 10),
   ...Array.from({ length: 0x21 }, (_, at) => 0x7f + at),
@@ -22,8 +22,8 @@ const DANGEROUS = [
   0xd800,
 ].map((code) => String.fromCharCode(code));
 
-describe("text for a terminal", () => {
-  it("has no character that controls it", () => {
+describe("visible text", () => {
+  it("contains no control characters", () => {
     for (const character of [...DANGEROUS, "\u{e0041}"]) {
       const shown = visibleLines(`a${character}b`);
       assert.match(shown, /^a\\[xur][0-9a-f\\u]*b$/);
@@ -38,26 +38,26 @@ describe("text for a terminal", () => {
     ["\u202e", "\\u202e"],
     ["\u{e0041}", "\\udb40\\udc41"],
     ["\r", "\\r"],
-  ])("has %j as JavaScript and Python write it", (character, escaped) => {
+  ])("escapes %j as in JavaScript and Python", (character, escaped) => {
     assert.strictEqual(visibleLines(character), escaped);
   });
 
-  it("keeps lines, tabs, and letters of every language", () => {
+  it("keeps newlines, tabs, and letters of all languages", () => {
     const text = "one\n\ttwo é 日本 😀 👩\u200d👩 \u00a0end\n";
     assert.strictEqual(visibleLines(text), text);
     assert.strictEqual(visibleLines("windows\r\n"), "windows\n");
   });
 
-  it("that is one word stays on one line", () => {
-    assert.strictEqual(visibleWord("a\nb\tc\r\nd"), "a\\nb\\tc\\nd");
+  it("stays on one line with visibleLine", () => {
+    assert.strictEqual(visibleLine("a\nb\tc\r\nd"), "a\\nb\\tc\\nd");
   });
 
-  it("that is JSON stays the same JSON", () => {
+  it("stays the same JSON value if it is JSON", () => {
     const value = { [DANGEROUS.join("")]: `${DANGEROUS.join("x")}\u{e0041}\n` };
     assert.deepStrictEqual(JSON.parse(visibleLines(JSON.stringify(value))), value);
   });
 
-  it("keeps colours only where they are allowed, and ends them", () => {
+  it("keeps colours only with visibleStyled, and resets them at the end", () => {
     const red = "\x1b[1;31mred\x1b[0m";
     assert.strictEqual(visibleLines(red), "\\x1b[1;31mred\\x1b[0m");
     assert.strictEqual(visibleStyled(`${red}\n`), `${red}\x1b[0m\n`);
@@ -77,21 +77,21 @@ describe("text for a terminal", () => {
     "\x1b[31;2J",
     "\x1b[?1049h",
     "\x1b",
-  ])("escapes %j also beside colours", (sequence) => {
+  ])("escapes %j next to colours", (sequence) => {
     const shown = visibleStyled(`\x1b[32m${sequence}`);
     assert.isTrue(shown.startsWith("\x1b[32m\\"), JSON.stringify(shown));
     assert.strictEqual(shown.split("\x1b").length, 3, JSON.stringify(shown));
   });
 });
 
-describe("console for a terminal", () => {
-  it("escapes the texts that are printed, and keeps everything else as it is", () => {
+describe("visibleConsole", () => {
+  it("escapes printed strings, and keeps everything else unchanged", () => {
     const printed: Array<ReadonlyArray<unknown>> = [];
     const shown = visibleConsole({
       ...console,
-      log: (...words: ReadonlyArray<unknown>) => printed.push(["log", ...words]),
-      error: (...words: ReadonlyArray<unknown>) => printed.push(["error", ...words]),
-      warn: (...words: ReadonlyArray<unknown>) => printed.push(["warn", ...words]),
+      log: (...args: ReadonlyArray<unknown>) => printed.push(["log", ...args]),
+      error: (...args: ReadonlyArray<unknown>) => printed.push(["error", ...args]),
+      warn: (...args: ReadonlyArray<unknown>) => printed.push(["warn", ...args]),
     });
     const value = { text: "\x1b" };
     shown.log("a\x1bb", 1, value);

@@ -29,7 +29,7 @@ text { font: ${FONT_SIZE}px ui-monospace, SFMono-Regular, Menlo, Consolas, "Libe
 @keyframes appear { from { opacity: 0 } to { opacity: 1 } }
 @media (prefers-reduced-motion: reduce) { .line { animation: none } }`;
 
-/** How the rest of a wrapped line begins. */
+/** Indentation of wrapped lines. */
 const INDENT = "  ";
 
 const escaped = (text: string) =>
@@ -37,7 +37,7 @@ const escaped = (text: string) =>
 
 const rounded = (value: number) => Number(value.toFixed(1));
 
-/** A line of text. Its length is given, so that it has the same place with every font. */
+/** A line of text. Its length is set explicitly, so that it has the same width in every font. */
 const textAt = (left: number, top: number, text: string, attributes: string): string => {
   const indent = text.length - text.trimStart().length;
   const shown = text.trim();
@@ -89,7 +89,7 @@ const drawScene = ({ title, source, output }: Scene, top: number) => {
   };
 };
 
-/** An SVG image that shows the lines at their times; readers who prefer no motion see all of them at once. */
+/** An animated SVG image that shows each line at its time, or all lines at once if the reader prefers reduced motion. */
 export const draw = (scenes: ReadonlyArray<Scene>, description: string): string => {
   const parts: Array<string> = [];
   let top = PADDING;

@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** A line of output, with the time in seconds since the worker's first line. */
+/** A line of output, and the seconds since the worker's first line. */
 export interface TimedLine {
   readonly seconds: number;
   readonly text: string;
@@ -22,7 +22,7 @@ const workerArgs = (requests: ReadonlyArray<string>) => [
   ...requests,
 ];
 
-/** The name of the worker's temporary folder is random. */
+/** Replaces the random name of the worker's temporary folder. */
 const withoutRandomNames = (text: string) =>
   text.replaceAll(/\/\S*\/worker-tetra-[^/]+\//g, "/tmp/worker-tetra/");
 

@@ -4,20 +4,20 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { draw, type Scene } from "./Drawing.ts";
 import { recordRun, type TimedLine } from "./Run.ts";
 
-/** What the recording shows, in order: a title and the requests, of which the first one's source is shown. */
+/** The scenes in order, each with its title and requests. The source of the first request is shown. */
 const SCENES = [
   { title: "Output arrives while the function runs", requests: ["train"] },
   { title: "Tracebacks show your source lines", requests: ["evaluate"] },
   { title: "A crash fails one call, and the next call works", requests: ["export", "train"] },
 ] as const;
 
-/** How these requests end. */
+/** The outcomes of the requests, in order. */
 const EXPECTED = "✓✗✗✓";
 
-/** A pause before each request, in seconds, so that a reader can follow. */
+/** Pause before each request, in seconds. */
 const PAUSE = 1.5;
 
-/** The lines of a source, with one empty line at most between others. */
+/** The lines of a source, with consecutive empty lines reduced to one. */
 const sourceOf = (name: string) =>
   readFileSync(new URL(`${name}.py`, import.meta.url), "utf8")
     .trimEnd()
@@ -28,7 +28,7 @@ const sourceOf = (name: string) =>
 const lines = await recordRun(SCENES.flatMap(({ requests }) => requests));
 const marks = lines.map(({ text }) => /^[✓✗]/u.exec(text)?.[0] ?? "").join("");
 if (marks !== EXPECTED) {
-  throw new Error(`The run ended differently: ${lines.map(({ text }) => text).join("\n")}`);
+  throw new Error(`Unexpected outcomes: ${lines.map(({ text }) => text).join("\n")}`);
 }
 const outputs: Array<Array<TimedLine>> = [];
 for (const { seconds, text } of lines) {
@@ -44,6 +44,6 @@ writeFileSync(
   "docs/recording.svg",
   draw(
     scenes,
-    "A run of worker-tetra: a function whose output appears while it runs, a traceback with the user's own line, and a crash that the next call survives",
+    "A run of worker-tetra: live output of a function, a traceback with the user's source line, and a crash that does not affect the next call",
   ),
 );

@@ -102,7 +102,7 @@ describe("worker-tetra", () => {
     [["run"], "Missing required argument"],
     [["rnu"], "Did you mean this?"],
     [["run", "--jsn", "x"], "Did you mean this?"],
-    [["run", "nothing.json"], "nothing.json: there is no such file"],
+    [["run", "nothing.json"], "nothing.json: file not found"],
   ] as const)("explains on stderr what is wrong with %j and exits with 2", ([args, reason]) =>
     Effect.gen(function* () {
       const { code, stdout, stderr } = yield* cli(args);
@@ -138,7 +138,7 @@ describe("worker-tetra", () => {
         "data:text/javascript,Object.defineProperty(process, 'versions', { value: { node: '20.20.2' } })";
       const { code, stderr } = yield* node(["--import", older, "src/preflight.mjs"]);
       assert.strictEqual(code, 1);
-      assert.include(stderr, "needs Node 22.19 or newer, and this is 20.20.2");
+      assert.include(stderr, "requires Node 22.19 or newer; this is 20.20.2");
       assert.include(stderr, "npm ci");
     }),
   );

@@ -255,7 +255,7 @@ describe("prune", () => {
       expect(steady(shown.stdout, volume)).toMatchSnapshot("dry run");
       const asked = yield* program(["prune"], variables);
       assert.strictEqual(asked.code, 1);
-      assert.include(asked.stderr, "add --yes");
+      assert.include(asked.stderr, "Add --yes");
       assert.lengthOf(readdirSync(runtimes), 3);
 
       const done = yield* program(["prune", "--yes"], variables);
@@ -318,11 +318,11 @@ describe("prune", () => {
         `${join(volume, ".uv-cache")} is not a folder (links are not followed)`,
       );
       for (const removed of [inside, join(runtimes, "venvs")]) {
-        assert.include(stdout, `Removed ${removed}`);
+        assert.include(stdout, `Deleted ${removed}`);
         assert.isFalse(existsSync(removed));
       }
       // Without the lock it is unknown who uses it.
-      for (const kept of [locked, piped, hard]) assert.include(stdout, `Left ${kept}`);
+      for (const kept of [locked, piped, hard]) assert.include(stdout, `Skipped ${kept}`);
       assert.strictEqual(code, 0);
       rmSync(outside, { recursive: true });
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
@@ -374,11 +374,11 @@ describe("prune", () => {
         assert.include(shown.stdout, `${cache}: unreferenced packages in uv's cache`);
         const asked = yield* run();
         assert.strictEqual(asked.code, 1);
-        assert.include(asked.stderr, "add --yes");
+        assert.include(asked.stderr, "Add --yes");
         assert.deepStrictEqual(left(cache), before);
         const done = yield* run("--yes");
         assert.strictEqual(done.code, 0);
-        assert.include(done.stdout, `Removed 3 folders of ${cache}`);
+        assert.include(done.stdout, `Deleted 3 folders of ${cache}`);
         assert.deepStrictEqual(left(cache), [
           ".lock",
           "CACHEDIR.TAG",
@@ -433,7 +433,7 @@ describe("prune", () => {
         yield* (yield* FileLock).tryLock(join(cache, ".lock"), "shared");
         const before = left(cache);
         const { stdout } = yield* run("--yes");
-        assert.include(stdout, `Left ${cache}: a worker uses it now`);
+        assert.include(stdout, `Skipped ${cache}: in use by a worker`);
         assert.deepStrictEqual(left(cache), before);
       }).pipe(
         Effect.scoped,
@@ -448,7 +448,7 @@ describe("prune", () => {
     Effect.gen(function* () {
       const { code, stdout } = yield* program(["prune", "--yes"]);
       assert.strictEqual(code, 0);
-      assert.include(stdout, "There is no network volume");
+      assert.include(stdout, "There is no writable network volume");
     }).pipe(Effect.scoped),
   );
 });

@@ -128,7 +128,7 @@ describe("invoke", () => {
         ],
       );
       assert.include(steady(run.stderr, port), "job <id> at http://127.0.0.1:<port>/v2/any");
-      assert.include(run.stderr, "/nonexistent.json: there is no such file");
+      assert.include(run.stderr, "/nonexistent.json: file not found");
       assert.notInclude(run.stdout + run.stderr, KEY);
     }).pipe(Effect.scoped),
   );
@@ -230,15 +230,15 @@ describe("invoke", () => {
         const { url } = yield* serveProcess([], { WORKER_SERVE_KEY: "another-key-than-that" });
         const run = yield* invoke(["any", "--url", url, yield* requestFile(FUNCTION)]);
         assert.strictEqual(run.code, 1);
-        assert.include(run.stderr, "refuses the API key. Set RUNPOD_API_KEY");
+        assert.include(run.stderr, "rejects the API key. Set RUNPOD_API_KEY");
         assert.notInclude(run.stdout + run.stderr, KEY);
       }).pipe(Effect.scoped),
     );
 
     it.live.each([
-      [404, "is no endpoint"],
+      [404, "the endpoint does not exist"],
       [413, "too large"],
-      [500, "answered 500"],
+      [500, "responded with status 500"],
     ] as const)("that responds with status %i", ([status, says]) =>
       Effect.gen(function* () {
         const url = yield* answering(status);

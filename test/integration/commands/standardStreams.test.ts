@@ -145,7 +145,7 @@ describe("output to a full disk", () => {
         { PID: join(folder, "pid") },
       );
       assert.strictEqual(code, 1);
-      assert.include(stderr, "stdout could not be written");
+      assert.include(stderr, "Could not write to stdout");
       assert.notMatch(stderr, /\n\s+at /);
     }).pipe(Effect.scoped),
   );
@@ -158,7 +158,7 @@ describe("output to a full disk", () => {
           PID: join(folder, "pid"),
         });
         assert.strictEqual(code, 1, flag);
-        assert.include(stderr, "stdout could not be written", flag);
+        assert.include(stderr, "Could not write to stdout", flag);
       }
     }).pipe(Effect.scoped),
   );

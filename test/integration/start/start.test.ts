@@ -182,7 +182,7 @@ def f():
         assert.isTrue(
           said.some((line) => /^Ready: taking jobs from http:\/\/127[\d.:]+$/.test(line)),
         );
-        assert.match(said.at(-1) ?? "", /^Worker stopped \(asked to shut down\): 0 jobs done/);
+        assert.match(said.at(-1) ?? "", /^Worker stopped \(shutdown requested\): 0 jobs done/);
       }).pipe(Effect.scoped),
     );
 
@@ -325,7 +325,7 @@ def f():
     it.live.each([
       ["no job at all", {}, "There is no queue"],
       ["a job without input", { RUNPOD_TEST_INPUT: "{}" }, "has no "],
-      ["no JSON", { RUNPOD_TEST_INPUT: "{" }, "is no job"],
+      ["no JSON", { RUNPOD_TEST_INPUT: "{" }, "not a valid job"],
       [
         "a job that is too complex",
         { RUNPOD_TEST_INPUT: `{"input":${"[".repeat(50_000)}${"]".repeat(50_000)}}` },

@@ -5,19 +5,18 @@ import { OPERATIONS, STOP } from "./PickleOpcodes.ts";
 import { PickleUnreadable, unreadable } from "./PickleUnreadable.ts";
 import type { Value } from "./PickleValue.ts";
 
-/** The most opcodes that are read from one pickle, and the most objects: about a second of work, and 300 MB. */
+/** Maximum number of opcodes and objects read from one pickle: about a second of work, and 300 MB. */
 const MAX_OPCODES = 4_000_000;
 const MAX_OBJECTS = 500_000;
 
-/** What was read of a pickle. */
 export interface Reading {
   readonly value: Value;
-  /** Why the value is only the beginning, if it is. */
+  /** The limit that was exceeded, if only the beginning was read. */
   readonly limit: string | undefined;
 }
 
-/** What was built before a limit was reached. */
-const beginning = (machine: PickleMachine, limit: number, what: string): Reading => {
+/** The part of the value that was built before a limit was reached. */
+const partialReading = (machine: PickleMachine, limit: number, what: string): Reading => {
   const reason = `it has more than ${limit.toLocaleString("en")} ${what}`;
   if (machine.first === undefined) throw unreadable(reason);
   return { value: machine.first, limit: reason };
@@ -30,14 +29,14 @@ const run = (machine: PickleMachine): Reading => {
     const operation = OPERATIONS[code];
     if (operation === undefined) throw unreadable(`it has an unknown opcode, ${code}`);
     operation(machine);
-    if (machine.size > MAX_OBJECTS) return beginning(machine, MAX_OBJECTS, "objects");
+    if (machine.size > MAX_OBJECTS) return partialReading(machine, MAX_OBJECTS, "objects");
   }
-  return beginning(machine, MAX_OPCODES, "opcodes");
+  return partialReading(machine, MAX_OPCODES, "opcodes");
 };
 
 /**
- * Parses a pickle of any protocol without loading it: no name is imported, nothing is called. Time and memory are
- * proportional to the pickle's size, up to a second; of a larger one only the beginning is read.
+ * Parses a pickle of any protocol without loading it: imports no names and calls nothing. Time and memory are
+ * proportional to the pickle's size, up to about a second; only the beginning of a larger pickle is read.
  */
 export const readPickle = (bytes: Buffer): Result.Result<Reading, PickleUnreadable> =>
   Result.try({

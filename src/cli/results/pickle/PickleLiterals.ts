@@ -1,10 +1,10 @@
 import { unreadable } from "./PickleUnreadable.ts";
 import { Opaque, type Value } from "./PickleValue.ts";
 
-/** Characters with escapes that are read of a text of protocol 0: more than are ever shown. */
+/** Maximum length of a string of protocol 0 that is unescaped, more than is ever shown. */
 const MAX_ESCAPED = 100_000;
 
-/** The most digits of an integer that are converted, as in Python; the time is quadratic. */
+/** Maximum number of digits that are converted, as in Python: conversion takes quadratic time. */
 const MAX_DIGITS = 4300;
 
 /** An integer in decimal digits. */
@@ -15,7 +15,7 @@ export const integerOf = (digits: string): Value => {
   return Number.isSafeInteger(number) ? number : BigInt(digits);
 };
 
-/** An integer in two's complement, the lowest byte first. */
+/** An integer in two's complement, little-endian. */
 export const longOf = (bytes: Buffer): Value => {
   if (bytes.length <= 6) return bytes.length === 0 ? 0 : bytes.readIntLE(0, bytes.length);
   if (bytes.length * 2.5 > MAX_DIGITS) return new Opaque(`an int of ${bytes.length} bytes`);
@@ -25,7 +25,7 @@ export const longOf = (bytes: Buffer): Value => {
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t" };
 
-/** The start of a line of protocol 0 with the escapes that Python writes there. */
+/** Resolves Python's escapes in the first MAX_ESCAPED characters of a line of protocol 0. */
 export const unescaped = (line: string): string =>
   line
     .slice(0, MAX_ESCAPED)

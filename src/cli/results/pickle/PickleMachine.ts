@@ -1,7 +1,7 @@
 import { unreadable } from "./PickleUnreadable.ts";
 import { Dict, Global, Items, Made, type Value } from "./PickleValue.ts";
 
-/** The stack machine that interprets pickles. Calls and imports are recorded, never carried out. */
+/** Stack machine that interprets pickles. Calls and imports are recorded, never executed. */
 export class PickleMachine {
   private readonly bytes: Buffer;
   private at = 0;
@@ -14,12 +14,12 @@ export class PickleMachine {
     this.bytes = bytes;
   }
 
-  /** How many objects were built. */
+  /** Number of objects built so far. */
   get size(): number {
     return this.objects;
   }
 
-  /** The lowest value on the stack: a container is put there before its items. */
+  /** The lowest value on the stack: containers are pushed before their items. */
   get first(): Value | undefined {
     return this.stack[0];
   }
@@ -30,7 +30,7 @@ export class PickleMachine {
     return this.bytes.subarray(this.at - size, this.at);
   }
 
-  /** Bytes with their length before them, in an integer of this width. */
+  /** Bytes with their length in front, as an integer of this width. */
   takeSized(width: 1 | 4 | 8): Buffer {
     return this.take(this.unsigned(width));
   }
@@ -83,7 +83,7 @@ export class PickleMachine {
     return this.stack.splice(start);
   }
 
-  /** Drops the last value, or a mark when that came last. */
+  /** Drops the last value, or the last mark if no value follows it. */
   drop(): void {
     if (this.marks.at(-1) === this.stack.length) this.marks.pop();
     else this.pop();

@@ -17,7 +17,7 @@ type Operation = (machine: PickleMachine) => void;
 /** Operations by their opcode: a character, or its code. */
 type Operations = ReadonlyArray<readonly [code: number | string, operation: Operation]>;
 
-/** The opcode after which the value on the stack is the result. */
+/** Ends the pickle; the value on the stack is the result. */
 export const STOP = 0x2e;
 
 const STACK: Operations = [
@@ -25,7 +25,7 @@ const STACK: Operations = [
   ["0", (m) => m.drop()],
   ["1", (m) => void m.popMark()],
   ["2", (m) => m.push(m.top())],
-  // The protocol, and the length of a frame.
+  // Protocol version, and length of a frame.
   [0x80, (m) => void m.take(1)],
   [0x95, (m) => void m.take(8)],
 ];
@@ -112,7 +112,7 @@ const call = (isInstance: boolean) => (m: PickleMachine) => {
   m.pushMade(m.pop(), args, isInstance);
 };
 
-/** A call with named arguments. */
+/** A call with keyword arguments. */
 const callNamed = (m: PickleMachine) => {
   const named = m.pop();
   call(true)(m);
@@ -149,7 +149,7 @@ const NAMES_AND_CALLS: Operations = [
   ["b", (m) => m.build()],
 ];
 
-/** Values that only the program that wrote the pickle knows. */
+/** Values that only the program that wrote the pickle can load. */
 const FOREIGN_VALUES: Operations = [
   ["P", (m) => m.push(new Opaque(`a persistent object ${m.line().slice(0, 100)}`))],
   [
@@ -164,7 +164,7 @@ const FOREIGN_VALUES: Operations = [
   [0x84, (m) => m.push(new Opaque(`extension ${m.unsigned(4)}`))],
 ];
 
-/** What each opcode of every protocol does, by its code. */
+/** The operations of all protocols, indexed by opcode. */
 export const OPERATIONS: ReadonlyArray<Operation | undefined> = (() => {
   const table: Array<Operation | undefined> = Array.from({ length: 256 });
   for (const operations of [

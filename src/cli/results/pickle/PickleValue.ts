@@ -1,4 +1,4 @@
-/** The most items of one container that are kept, more than are ever shown; the rest are only counted. */
+/** Maximum number of items kept per container, more than are ever shown. Further items are only counted. */
 export const MAX_ITEMS = 1000;
 
 export class Float {
@@ -8,7 +8,7 @@ export class Float {
   }
 }
 
-/** A str in UTF-8, decoded only when it is shown. */
+/** A str in UTF-8. Decoded when it is shown. */
 export class Text {
   readonly bytes: Buffer;
   constructor(bytes: Buffer) {
@@ -56,7 +56,7 @@ export class Dict {
   }
 }
 
-/** The name of a class or a function. Nothing is imported for it. */
+/** The name of a class or function. It is not imported. */
 export class Global {
   readonly module: string;
   readonly name: string;
@@ -66,7 +66,7 @@ export class Global {
   }
 }
 
-/** The result of a call that loading would make. Nothing is called: only the callee and its arguments are kept. */
+/** The result of a call that loading would make. The call is not executed; its callee and arguments are kept. */
 export class Made {
   readonly callee: Value;
   readonly args: ReadonlyArray<Value>;
@@ -82,7 +82,7 @@ export class Made {
   }
 }
 
-/** A value that can't be built from the pickle alone. */
+/** A value that the pickle alone does not contain. */
 export class Opaque {
   readonly description: string;
   constructor(description: string) {
@@ -90,7 +90,7 @@ export class Opaque {
   }
 }
 
-/** A Python value as plain data: integers are numbers or, when they are too large for that, bigints. */
+/** A Python value as plain data. Integers are numbers, or bigints if they are too large. */
 export type Value =
   | null
   | boolean

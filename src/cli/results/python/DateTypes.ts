@@ -1,7 +1,7 @@
 import { Global, Made, type Value } from "../pickle/PickleValue.ts";
 import { bytesOf, type Notation, numberOf, type Output } from "./TypeNotation.ts";
 
-/** Hour, minute, second and microsecond; trailing zeros of the last two are left out. */
+/** Hour, minute, second and microsecond, without trailing zeros of the last two. */
 const clockOf = (bytes: Buffer): ReadonlyArray<number> => {
   const [hour = 0, minute = 0, second = 0] = bytes;
   const micro = bytes.readUIntBE(3, 3);

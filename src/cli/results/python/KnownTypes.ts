@@ -4,7 +4,7 @@ import {
   complex,
   deque,
   encoded,
-  noBytes,
+  emptyBytes,
   path,
   range,
   reconstructor,
@@ -13,7 +13,7 @@ import {
 } from "./StandardTypes.ts";
 import type { Notation } from "./TypeNotation.ts";
 
-/** Types of the standard library whose repr has no module. */
+/** Types of the standard library whose repr has no module name. */
 export const BARE_TYPES: ReadonlySet<string> = new Set([
   "collections.OrderedDict",
   "collections.defaultdict",
@@ -38,7 +38,7 @@ export const KNOWN_TYPES: ReadonlyMap<string, Notation> = new Map([
   ["torch._utils._rebuild_tensor_v2", tensor],
   ...["builtins", "__builtin__"].flatMap((module): ReadonlyArray<[string, Notation]> => [
     [`${module}.complex`, complex],
-    [`${module}.bytes`, noBytes],
+    [`${module}.bytes`, emptyBytes],
     [`${module}.range`, range],
     [`${module}.xrange`, range],
     [`${module}.set`, setOf("set")],

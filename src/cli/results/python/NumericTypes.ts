@@ -1,7 +1,7 @@
 import { Float, Global, Items, Made, type Value } from "../pickle/PickleValue.ts";
 import { bytesOf, type Notation, numberOf, type Output, textOf } from "./TypeNotation.ts";
 
-/** How numbers of a kind and size are read; they are at most eight bytes. */
+/** Reads a number of one kind and size, at most eight bytes. */
 type Read = (bytes: Buffer, isLittle: boolean) => number | bigint | Float | boolean;
 
 const integer =
@@ -21,7 +21,7 @@ const integer =
     return isLittle ? bytes.readUIntLE(0, size) : bytes.readUIntBE(0, size);
   };
 
-/** The shortest text that is parsed to the same 32-bit float. */
+/** The shortest decimal number that rounds to the same 32-bit float. */
 const shortest = (value: number): number => {
   for (let digits = 1; digits < 9; digits += 1) {
     const rounded = Number(value.toPrecision(digits));
@@ -46,7 +46,7 @@ const READERS: ReadonlyMap<string, Read> = new Map<string, Read>([
 const KINDS: Readonly<Record<string, string>> = { f: "float", i: "int", u: "uint", c: "complex" };
 
 interface DataType {
-  /** As numpy names it. */
+  /** NumPy's name. */
   readonly name: string;
   readonly size: number;
   readonly read: ((bytes: Buffer) => number | bigint | Float | boolean) | undefined;
@@ -120,7 +120,7 @@ const array = (
   return true;
 };
 
-/** An array up to protocol 4, and any that is not contiguous: its parts are in the state. */
+/** Arrays up to protocol 4, and all that are not contiguous: their parts are in the state. */
 export const reconstructed: Notation = (output, { state }) => {
   if (!(state instanceof Items)) return false;
   const [, shape, type, isFortran, data] = state.items;

@@ -11,22 +11,22 @@ import {
 } from "../pickle/PickleValue.ts";
 import { BARE_TYPES, KNOWN_TYPES } from "./KnownTypes.ts";
 
-/** How deep values are shown inside others. */
+/** Maximum nesting of shown values. */
 const MAX_DEPTH = 100;
 
-/** Characters that Python's repr escapes: all that are not printable, and every space but U+0020. */
+/** Characters that Python's repr escapes: unprintable ones, and all spaces except U+0020. */
 const UNPRINTABLE = /[\p{C}\p{Z}]/u;
 
-/** Index of a function's name among the arguments of its code object, by Python version. */
+/** Index of a function's name in the arguments of its code object. */
 const NAME_IN_CODE = 11;
 
-/** The name of a class that came with its code by cloudpickle. */
+/** The name of a class that cloudpickle has pickled with its code. */
 const classNameOf = ({ callee, args }: Made): Text | undefined => {
   const isClass = callee instanceof Global && /^_make_skeleton_(?:class|enum)$/.test(callee.name);
   return isClass && args[1] instanceof Text ? args[1] : undefined;
 };
 
-/** The name of a function that came with its code by cloudpickle. */
+/** The name of a function that cloudpickle has pickled with its code. */
 const functionNameOf = ({ callee, args: [code] }: Made): Text | undefined => {
   const isFunction = callee instanceof Global && callee.name === "_make_function";
   const name = isFunction && code instanceof Made ? code.args[NAME_IN_CODE] : undefined;
@@ -50,7 +50,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
 
 const quoteOf = (text: string): string => (text.includes("'") && !text.includes('"') ? '"' : "'");
 
-/** As Python writes a float. */
+/** Python's repr of a float. */
 const floatRepr = (value: number): string => {
   if (Number.isNaN(value)) return "nan";
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
@@ -69,21 +69,21 @@ const floatRepr = (value: number): string => {
 const OPENERS = { list: "[", tuple: "(", set: "{", frozenset: "frozenset({" } as const;
 const CLOSERS = { list: "]", tuple: ")", set: "}", frozenset: "})" } as const;
 const EMPTY = { list: "[]", tuple: "()", set: "set()", frozenset: "frozenset()" } as const;
-const AGAIN = { list: "[...]", tuple: "(...)", set: "set(...)", frozenset: "frozenset(...)" };
+const RECURSIVE = { list: "[...]", tuple: "(...)", set: "set(...)", frozenset: "frozenset(...)" };
 
-/** Exceptions begin with a capital letter. */
+/** Names with a capital letter are exceptions. */
 const BUILTIN_CLASS =
   /^(?:[A-Z].*|int|long|float|complex|bool|str|unicode|bytes|bytearray|list|tuple|dict|set|frozenset|object|type|range|slice)$/;
 
 const BUILTIN_MODULES = new Set(["builtins", "__builtin__", "exceptions"]);
 
-/** Python's name for a global, without the module of builtins. */
+/** Python's name for a global; builtins have no module. */
 const nameOf = ({ module, name }: Global): string =>
   BUILTIN_MODULES.has(module) || module === "__main__" || BARE_TYPES.has(`${module}.${name}`)
     ? name
     : `${module}.${name}`;
 
-/** Writes values up to a number of characters; values beyond the limit are not visited. */
+/** Writes values up to a maximum length. Values beyond it are not visited. */
 class Writer {
   private text = "";
   private depth = 0;
@@ -102,7 +102,7 @@ class Writer {
     if (!this.isFull) this.text += text;
   }
 
-  /** Writes a name from the pickle, with everything escaped that is not printable. */
+  /** Writes a name from the pickle and escapes unprintable characters. */
   name(text: string): void {
     this.put(Array.from(text.slice(0, this.limit), (one) => this.shown(one, "")).join(""));
   }
@@ -121,7 +121,7 @@ class Writer {
     else this.nested(value);
   }
 
-  /** Values with commas between them. */
+  /** Writes items separated by commas. */
   list<A>(items: Iterable<A>, each: (item: A) => void): void {
     let isFirst = true;
     for (const item of items) {
@@ -137,9 +137,9 @@ class Writer {
   }
 
   private nested(value: Items | Dict | Made): void {
-    const isAgain = this.path.has(value);
-    if (isAgain || this.depth >= MAX_DEPTH) {
-      this.put(isAgain && value instanceof Items ? AGAIN[value.kind] : "{...}");
+    const isRecursive = this.path.has(value);
+    if (isRecursive || this.depth >= MAX_DEPTH) {
+      this.put(isRecursive && value instanceof Items ? RECURSIVE[value.kind] : "{...}");
       return;
     }
     this.path.add(value);
@@ -159,7 +159,7 @@ class Writer {
   }
 
   private string(bytes: Buffer): void {
-    // No character has more than four bytes.
+    // A character has at most four bytes.
     const text = bytes.toString("utf8", 0, Math.min(bytes.length, 4 * this.limit));
     const quote = quoteOf(text);
     this.put(quote);
@@ -225,7 +225,7 @@ class Writer {
     this.put(")");
   }
 
-  /** An instance has the bare name of its class; what is called otherwise has its module too. */
+  /** Instances are shown with the bare name of their class, other calls with the module too. */
   private callee({ callee, isInstance }: Made): void {
     if (callee instanceof Global) return this.name(isInstance ? callee.name : nameOf(callee));
     const name = callee instanceof Made ? classNameOf(callee) : undefined;
@@ -233,13 +233,13 @@ class Writer {
     else this.name(this.decoded(name));
   }
 
-  /** Arguments, items and fields, in the order in which Python would get them. */
+  /** Arguments, items and fields, in the order in which Python loads them. */
   private *argumentsOf({ args, items, entries, state }: Made): Generator<() => void> {
     for (const value of args) yield () => this.value(value);
     if (items.count > 0) yield () => this.value(items);
     if (entries.count > 0) yield () => this.value(entries);
     if (state === undefined || state === null) return;
-    // With __slots__ a state has two parts: __dict__, and the slots.
+    // The state of a class with __slots__ has two parts: __dict__ and the slots.
     const hasSlots = state instanceof Items && state.kind === "tuple" && state.count === 2;
     const parts = hasSlots ? state.items : [state];
     if (parts.some((part) => part !== null && !(part instanceof Dict))) {
@@ -267,7 +267,7 @@ class Writer {
   }
 }
 
-/** A value as Python would write it, or close to that, in at most so many characters. Control characters are escaped. */
+/** Python's repr of a value, or similar text, of at most `limit` characters. Control characters are escaped. */
 export const pythonRepr = (value: Value, limit: number): string => {
   const writer = new Writer(limit);
   writer.value(value);

@@ -61,8 +61,8 @@ export const setOf =
 export const deque: Notation = (output, { args, items }) => {
   output.put("deque(");
   output.value(items);
-  const longest = numberOf(args[1]);
-  output.put(longest === undefined ? ")" : `, maxlen=${longest})`);
+  const maxLength = numberOf(args[1]);
+  output.put(maxLength === undefined ? ")" : `, maxlen=${maxLength})`);
   return true;
 };
 
@@ -72,12 +72,12 @@ export const encoded: Notation = (output, made) => {
   return bytes !== undefined;
 };
 
-export const noBytes: Notation = (output, { args }) => {
+export const emptyBytes: Notation = (output, { args }) => {
   if (args.length === 0) output.put("b''");
   return args.length === 0;
 };
 
-/** What `copyreg` makes up to protocol 1: an instance without the call of its constructor. */
+/** `copyreg` up to protocol 1: an instance created without calling its constructor. */
 export const reconstructor: Notation = (output, { args: [callee, base, initial], state }) => {
   if (!(callee instanceof Global)) return false;
   const isPlain = base instanceof Global && base.name === "object";

@@ -1,6 +1,6 @@
 import { Bytes, Global, Made, Text, type Value } from "../pickle/PickleValue.ts";
 
-/** The part of the repr writer that the notations of types use. */
+/** The part of the repr writer that notations use. */
 export interface Output {
   readonly isFull: boolean;
   readonly put: (text: string) => void;
@@ -15,7 +15,7 @@ export type Notation = (output: Output, made: Made) => boolean;
 export const textOf = (value: Value | undefined): string | undefined =>
   value instanceof Text ? value.bytes.toString("utf8", 0, 4096) : undefined;
 
-/** Bytes of this length; up to protocol 2, pickles have a text and the name of its encoding instead. */
+/** Bytes of this length. Up to protocol 2, they are pickled as a string and the name of its encoding. */
 export const bytesOf = (value: Value | undefined, size: number): Buffer | undefined => {
   const bytes = value instanceof Made ? encodedBytes(value) : value;
   return bytes instanceof Bytes && bytes.bytes.length === size ? bytes.bytes : undefined;
