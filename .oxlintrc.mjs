@@ -1,6 +1,6 @@
 import { LAYERS } from "./test/structure/Layers.ts";
 
-/** For each folder: no import from one above it. */
+/** Forbids imports from higher folders, for each folder. */
 const importsRunDownwards = LAYERS.slice(1).map((layer, index) => ({
   files: [`src/${layer}/**`],
   rules: {

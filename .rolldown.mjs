@@ -1,6 +1,6 @@
-// The program in one file, with what few need beside it: it is loaded when a command wants it.
+// Bundles the program into one file. Modules that few commands need are separate chunks, loaded on demand.
 
-/** Of undici Effect's client needs the agent and the calls on it; the rest would cost a tenth of a second a start. */
+/** Effect's HTTP client only needs undici's agent and request functions. The rest would add 0.1 s to each start. */
 const lightUndici = {
   name: "light-undici",
   transform: {
@@ -10,14 +10,14 @@ const lightUndici = {
       import api from "undici/lib/api/index.js";
       import Dispatcher from "undici/lib/dispatcher/dispatcher.js";
       Object.assign(Dispatcher.prototype, api);
-      // Node loads its own when it is named.
+      // Node loads its own FormData on first use.
       export class FormData { constructor() { return new globalThis.FormData(); } }
       export { Agent };`,
   },
 };
 
-/** What only some commands load; all else is one file, for files cost time at each start. */
-const SELDOM =
+/** Modules that only some commands load. All others are in one file, because each file adds to the startup time. */
+const ON_DEMAND =
   /httpApiScalar|http-api|observability|src\/endpoint|modes\/(LocalMode|LoadBalancerMode)|NodeHttpServer|NodeWS|HttpRouter|FindMyWay|node_modules\/ws\//;
 
 export default {
@@ -30,9 +30,9 @@ export default {
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     codeSplitting: {
-      groups: [{ name: "common", test: (id) => !SELDOM.test(id) }],
+      groups: [{ name: "common", test: (id) => !ON_DEMAND.test(id) }],
     },
-    // Names stay whole: they are in stack traces.
+    // Names are not mangled, so that stack traces are readable.
     minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
   },
 };

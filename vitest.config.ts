@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     maxWorkers: 2,
-    // Loading the modules once instead of for each file halves the time.
+    // Modules are loaded once instead of for each file, which halves the run time.
     isolate: false,
     projects: [
       {
@@ -12,7 +12,7 @@ export default defineConfig({
           name: "unit",
           testTimeout: 15_000,
           include: ["test/**/*.test.ts"],
-          // The docs list every declared setting; unit tests declare more of them.
+          // Not docs: they list all declared settings, and unit tests declare further ones.
           exclude: ["test/{integration,faults,conformance,infra,docs}/**", "**/node_modules/**"],
         },
       },
@@ -22,7 +22,7 @@ export default defineConfig({
           name: "integration",
           include: ["test/{integration,faults,conformance,docs}/**/*.test.ts"],
           globalSetup: ["test/support/processes/globalSetup.ts"],
-          // Real processes on a machine that others use too: one that was only late is tried once more.
+          // Real processes can be late on a busy machine, so a failed test is retried once.
           retry: 1,
           testTimeout: 120_000,
           hookTimeout: 180_000,

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Tries the images' steps without Docker: a scratch Debian in a folder (debootstrap, chroot), install.sh in it, then
-# smoke.sh. As root, in a checkout after `npm ci`:
-#   docker/chroot.sh [FOLDER]      the folder is removed at the end unless it was given
-# Debian, packages and their settings come from where this machine has them.
+# Runs the build steps of the images without Docker: creates a Debian root in a folder (debootstrap, chroot), runs
+# install.sh in it, then smoke.sh. Run it as root, in a checkout after `npm ci`:
+#   docker/chroot.sh [FOLDER]      without FOLDER, uses a temporary folder and deletes it at the end
+# Uses this machine's package sources and their settings.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -13,11 +13,11 @@ suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mirror=$(sed -n 's/^URIs: *//p; s/^deb  *\(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' \
     /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
 
-leave() {
+cleanup() {
     umount "$root/proc" 2>/dev/null || true
     [ "${1-}" = keep ] || rm -rf --one-file-system "$root"
 }
-if [ $# -eq 0 ]; then trap 'leave' EXIT; else trap 'leave keep' EXIT; fi
+if [ $# -eq 0 ]; then trap 'cleanup' EXIT; else trap 'cleanup keep' EXIT; fi
 
 echo "== Debian $suite in $root"
 debootstrap --variant=minbase --include=ca-certificates,python3 "$suite" "$root" "$mirror" >"$root.log" 2>&1 || {
@@ -27,7 +27,7 @@ debootstrap --variant=minbase --include=ca-certificates,python3 "$suite" "$root"
 rm -f "$root.log"
 mount -t proc proc "$root/proc"
 
-# How this machine reaches its package sources.
+# Copies this machine's package sources, certificates and settings.
 rm -rf "$root/etc/apt/sources.list" "$root/etc/apt/sources.list.d"
 for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /etc/resolv.conf /etc/hosts \
     /etc/ssl/certs /usr/local/share/ca-certificates /etc/pip.conf "$HOME/.config/pip" "$HOME/.config/uv" /etc/uv; do
@@ -37,7 +37,7 @@ for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /e
     cp -rL "$path" "$root$(dirname "$path")/"
 done
 
-echo "== the program"
+echo "== bundle"
 npm run -s bundle
 mkdir -p "$root/opt/worker-tetra/fixtures" "$root/opt/worker-tetra/bin"
 cp docker/install.sh docker/requirements.txt src/venv/versions.json docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"

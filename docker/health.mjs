@@ -1,16 +1,16 @@
-// The images' health check: whether the worker in this container works, without network and with little CPU.
-//   node health.mjs [PID]     every worker, or only the process of that id
-// Exit 0: healthy; 1: no worker, a stopped process, or an event loop that has been blocked for longer than MAX_AGE.
+// Health check of the images. Uses no network and little CPU.
+//   node health.mjs [PID]     checks all workers, or only this process
+// Exit code 0: healthy; 1: no worker, a stopped process, or an event loop that was blocked for longer than MAX_AGE.
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** The worker touches its file every 5 seconds; a machine whose CPU is all in use may delay it, in milliseconds. */
+/** In milliseconds. The worker touches its file every 5 seconds, later if all CPUs are busy. */
 const MAX_AGE = 20_000;
 
 const only = process.argv[2];
 
-/** Processes that run `worker-tetra start` (or no command), by their id, with the state that the kernel gives. */
+/** Ids and kernel states of processes that run `worker-tetra start` or `worker-tetra` without a command. */
 const workers = () =>
   readdirSync("/proc").flatMap((pid) => {
     if (!/^\d+$/.test(pid) || (only !== undefined && pid !== only)) return [];
@@ -20,11 +20,11 @@ const workers = () =>
       const command = args[program + 1] ?? "";
       if (program < 1 || !(command === "" || command === "start" || command.startsWith("-")))
         return [];
-      // The name before the state may hold anything, a closing parenthesis too.
+      // The process name before the state may contain any character, also a closing parenthesis.
       const state = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /s, "")[0];
       return [{ pid, state }];
     } catch {
-      // It ended in the meantime.
+      // The process has ended meanwhile.
       return [];
     }
   });
@@ -38,7 +38,7 @@ const problemOf = ({ pid, state }) => {
       ? `process ${pid} has not responded for ${Math.round(age / 1000)} seconds`
       : undefined;
   } catch {
-    // Without a writable temporary folder there is no file: then a running process is enough.
+    // There is no file if the temporary folder is not writable: then a running process counts as healthy.
     return undefined;
   }
 };

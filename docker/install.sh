@@ -1,14 +1,14 @@
 #!/bin/sh
-# What both images are made of, in two steps, so that a new worker does not mean a new Python:
-#   install.sh base VERSION   system packages, uv, and the base environment with that version of Python
-#   install.sh worker         the program, from /opt/worker-tetra/dist, run by /opt/worker-tetra/bin/node
-# Nothing here needs Docker: it does the same in any Debian or Ubuntu where it runs as root.
+# Installs the contents of both images in two steps, so that a new worker does not rebuild the layer with Python:
+#   install.sh base VERSION   system packages, uv, and the base virtual environment with this Python version
+#   install.sh worker         the program in /opt/worker-tetra/dist, which runs on /opt/worker-tetra/bin/node
+# Works as root on any Debian or Ubuntu, also without Docker.
 set -eu
 
 ROOT=/opt/worker-tetra
 TINI_VERSION=0.19.0
 
-# The version of a program or package that the worker also installs by itself.
+# The version of a package that the worker itself also installs.
 version_of() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$ROOT/versions.json"; }
 
 base() {
@@ -17,7 +17,7 @@ base() {
     apt-get update -q
     apt-get install -y -q --no-install-recommends ca-certificates git util-linux "tini=$TINI_VERSION-*"
 
-    # The interpreter: that of the image where it is the right one.
+    # Uses the image's interpreter if it has the right version.
     python=
     for candidate in /opt/conda/bin/python /usr/local/bin/python3 python3; do
         found=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
@@ -37,12 +37,12 @@ base() {
     apt-get clean
     rm -rf /var/lib/apt/lists/*
 
-    # A variable, not the flag of that name: pip 22.0 (Ubuntu 22.04) does not know the flag.
+    # The variable instead of the flag, which pip 22.0 (Ubuntu 22.04) does not have.
     PIP_ROOT_USER_ACTION=ignore "$any" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps \
         --target "$ROOT/uv" "uv==$(version_of uv)"
     ln -sf "$ROOT/uv/bin/uv" /usr/local/bin/uv
 
-    # Packages that the image already has, PyTorch above all, stay visible to jobs.
+    # System site packages: packages of the image, PyTorch in particular, are available to jobs.
     export UV_PYTHON_INSTALL_DIR="$ROOT/python" UV_NO_CACHE=1 UV_LINK_MODE=copy
     uv venv --quiet --python "${python:-$version}" --system-site-packages "$ROOT/base"
     uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode \
@@ -51,13 +51,13 @@ base() {
 
 worker() {
     mkdir -p /app
-    # With room for what a start allocates, the collector has nothing to do meanwhile.
+    # A larger young generation avoids garbage collections during startup.
     printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
         >/usr/local/bin/worker-tetra
     chmod 755 /usr/local/bin/worker-tetra
     "$ROOT/base/bin/python" -m compileall -q "$ROOT/dist/python"
-    # By the user that the worker runs as: what these starts compile is kept for those to come, and so is the
-    # environment in /app, for containers without a volume.
+    # Run as the worker's user: these runs fill Node's compile cache, and build the virtual environment in /app for
+    # containers without a volume.
     export WORKER_PYTHON="$ROOT/base/bin/python" WORKER_IMAGE_PYTHON="$ROOT/base/bin/python"
     worker-tetra start --test_input '{"input": {"function_name": "f", "function_code": "def f(): pass"}}'
     report=$(worker-tetra doctor) || { printf '%s\n' "$report" >&2; exit 1; }
@@ -65,10 +65,10 @@ worker() {
 }
 
 case ${1-} in
-base) base "${2:?the version of Python, such as 3.12}" ;;
+base) base "${2:?expected a Python version, such as 3.12}" ;;
 worker) worker ;;
 *)
-    echo "use: install.sh base VERSION | install.sh worker" >&2
+    echo "usage: install.sh base VERSION | install.sh worker" >&2
     exit 2
     ;;
 esac

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Whether an image works: what it has, every fixture, a job as RunPod hands it out, and an end by SIGTERM.
+# Smoke test of an image: doctor, all fixtures, a job with --test_input, and a shutdown by SIGTERM.
 #   docker run --rm IMAGE /opt/worker-tetra/smoke.sh
-# In a GPU image with --gpus all; a fixture that needs other hardware is skipped, with a message. Failed steps are
-# named, with their output.
+# Add --gpus all for the GPU image. Fixtures that need other hardware are skipped. Prints the output of a failed step.
 set -eu
 
 cd "$(dirname "$0")"
@@ -23,7 +22,7 @@ sed "/^Settings/,\$d" "$work/doctor"
 echo "== fixtures"
 worker-tetra run --check fixtures/*.json
 
-echo "== one job as RunPod hands it out"
+echo "== one job with --test_input"
 worker-tetra start --test_input "$(cat fixtures/hello_world.json)"
 
 echo "== load balancer, health and SIGTERM"
@@ -34,11 +33,11 @@ tries=0
 until base/bin/python -I -c "$ping" 2>"$work/ping"; do
     kill -0 "$pid" 2>/dev/null || failed "the worker ended before it was ready" "$work/log"
     tries=$((tries + 1))
-    [ "$tries" -lt 60 ] || { cat "$work/ping"; failed "/ping did not answer 200 within 30 seconds" "$work/log"; }
+    [ "$tries" -lt 60 ] || { cat "$work/ping"; failed "/ping did not return 200 within 30 seconds" "$work/log"; }
     sleep 0.5
 done
 bin/node health.mjs >"$work/health" 2>&1 || { status=$?; cat "$work/health"; failed "the health check exited with $status" "$work/log"; }
 kill -TERM "$pid"
 wait "$pid" || failed "after SIGTERM the worker exited with $? instead of 0" "$work/log"
 pid=
-echo "== everything works"
+echo "== all steps passed"
