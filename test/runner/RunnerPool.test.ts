@@ -69,7 +69,7 @@ const numbered = (count: number, gate?: Deferred.Deferred<void>): ReadonlyArray<
         "instanceId" in meta && typeof meta.instanceId === "string"
           ? instanceOf(meta.instanceId)
           : null;
-      const respond = () => runner.answer(id, { instance }, String(number));
+      const respond = () => runner.respond(id, { instance }, String(number));
       if (gate === undefined) respond();
       else Effect.runFork(Effect.map(Deferred.await(gate), respond));
     },
@@ -96,7 +96,7 @@ describe("RunnerPool", () => {
         ...well,
         call: (runner, id, meta) => {
           refreshes.push("refresh" in meta ? meta.refresh : undefined);
-          runner.answer(id);
+          runner.respond(id);
         },
       },
     ]);
@@ -121,7 +121,7 @@ describe("RunnerPool", () => {
           queueMicrotask(() => {
             busy = false;
             order.push(`end ${id}`);
-            runner.answer(id);
+            runner.respond(id);
           });
         },
       },
@@ -142,7 +142,7 @@ describe("RunnerPool", () => {
           call: (runner, id) => {
             runner.print("one\ntw");
             runner.print("o");
-            runner.answer(id, { notes: ["Something to know."] });
+            runner.respond(id, { notes: ["Something to know."] });
           },
         },
       ]);
@@ -171,7 +171,7 @@ describe("RunnerPool", () => {
         {
           ...well,
           call: (runner, id) =>
-            runner.answer(id, {
+            runner.respond(id, {
               notes: [KEY, `${"x".repeat(4070)}https://me:${password}@host/${"y".repeat(100)}`],
               threads: names,
             }),
@@ -200,7 +200,7 @@ describe("RunnerPool", () => {
           ...well,
           call: (runner, id) => {
             ({ print } = runner);
-            runner.answer(id, { threads: ["one"] });
+            runner.respond(id, { threads: ["one"] });
           },
         },
       ],
@@ -245,7 +245,7 @@ describe("RunnerPool", () => {
         ...well,
         call: (runner, id) => {
           end = () => runner.end({ signal: "SIGKILL" });
-          runner.answer(id);
+          runner.respond(id);
         },
       },
     ]);
@@ -274,7 +274,7 @@ describe("RunnerPool", () => {
       {
         ...well,
         call: (runner, id) => {
-          runner.answer(id);
+          runner.respond(id);
           first = () => runner.end({ signal: "SIGKILL" });
         },
       },
@@ -303,9 +303,9 @@ describe("RunnerPool", () => {
         {
           ...well,
           call: (runner, id) =>
-            runner.answer(id, { instance, poisoned: "CUDA error: device-side assert" }),
+            runner.respond(id, { instance, poisoned: "CUDA error: device-side assert" }),
         },
-        { ...well, call: (runner, id) => runner.answer(id, { instance }) },
+        { ...well, call: (runner, id) => runner.respond(id, { instance }) },
       ]);
       return Effect.gen(function* () {
         const runner = yield* RunnerPool;
@@ -336,7 +336,7 @@ describe("RunnerPool", () => {
         [
           stuck(begun, {
             interrupt: (runner, id) =>
-              runner.answer(id, {
+              runner.respond(id, {
                 ok: false,
                 error: {
                   kind: "cancelled",
@@ -367,7 +367,7 @@ describe("RunnerPool", () => {
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>();
       const { provide } = setUp(
-        [stuck(begun, { interrupt: (runner, id) => runner.answer(id, {}, "partial") })],
+        [stuck(begun, { interrupt: (runner, id) => runner.respond(id, {}, "partial") })],
         { WORKER_JOB_TIMEOUT: "30" },
       );
       yield* Effect.gen(function* () {
@@ -421,11 +421,11 @@ describe("RunnerPool", () => {
           ...well,
           call: (runner, id) => {
             if (id === 1) Deferred.doneUnsafe(begun, Exit.void);
-            else runner.answer(id, {}, `after ${stopped.join()}`);
+            else runner.respond(id, {}, `after ${stopped.join()}`);
           },
           interrupt: (runner, id) => {
             stopped.push(id);
-            runner.answer(id);
+            runner.respond(id);
           },
         },
       ]);
@@ -445,7 +445,7 @@ describe("RunnerPool", () => {
     const { provide } = setUp([
       {
         ...well,
-        call: (runner, id) => runner.answer(id, { notes: Array(150).fill("n".repeat(10_000)) }),
+        call: (runner, id) => runner.respond(id, { notes: Array(150).fill("n".repeat(10_000)) }),
       },
     ]);
     return Effect.gen(function* () {
@@ -463,7 +463,7 @@ describe("RunnerPool", () => {
       {
         ...well,
         call: (runner, id) =>
-          runner.answer(id, {
+          runner.respond(id, {
             threads: id === 1 ? Array(200).fill(`a\nb${"x".repeat(5000)}`) : [],
           }),
       },
@@ -485,7 +485,7 @@ describe("RunnerPool", () => {
         ...well,
         call: (runner, id) => {
           print = runner.print;
-          runner.answer(id, { threads: ["leftover"] });
+          runner.respond(id, { threads: ["leftover"] });
         },
       },
     ]);
@@ -509,7 +509,7 @@ describe("RunnerPool", () => {
         call: (runner, id, meta) => {
           const name = "instanceId" in meta ? String(meta.instanceId) : "";
           end = () => runner.end({ signal: "SIGKILL" });
-          runner.answer(id, { instance: instanceOf(name), instances: 2000 });
+          runner.respond(id, { instance: instanceOf(name), instances: 2000 });
         },
       },
     ]);
@@ -530,7 +530,7 @@ describe("RunnerPool", () => {
     ["with an instance id of 1000 characters", { instance: instanceOf("x".repeat(1000)) }],
   ] as const)("rejects a response %s", ([, changes]) => {
     const { provide } = setUp([
-      { ...well, call: (runner, id) => runner.answer(id, changes) },
+      { ...well, call: (runner, id) => runner.respond(id, changes) },
       well,
     ]);
     return Effect.gen(function* () {
@@ -553,7 +553,7 @@ describe("RunnerPool", () => {
             ),
           );
           seen.push([FrameType.ready, FrameType.call].map((type) => runner.limitOf(type, id)));
-          runner.answer(id);
+          runner.respond(id);
         },
       },
     ]);
@@ -605,7 +605,7 @@ describe("RunnerPool", () => {
               ...well,
               call: (runner, id, meta) => {
                 refreshed.push("refresh" in meta && meta.refresh);
-                runner.answer(id);
+                runner.respond(id);
               },
             },
           ],

@@ -33,10 +33,10 @@ class Counter:
 layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })("a call", (it) => {
   it.effect("of a function passes its arguments and returns its value", () =>
     Effect.gen(function* () {
-      const answer = yield* call("def f(a, *, b): return {'sum': a + b}", "f", [1], {
+      const response = yield* call("def f(a, *, b): return {'sum': a + b}", "f", [1], {
         kwargs: { b: 2 },
       });
-      assert.deepInclude(answer, { success: true, json_result: { sum: 3 }, error: null });
+      assert.deepInclude(response, { success: true, json_result: { sum: 3 }, error: null });
     }),
   );
 
@@ -54,15 +54,17 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
     ["class f:\n    pass\nf = staticmethod(lambda: 6).__func__", 6],
   ] as const)("of %j returns %j", ([code, expected]) =>
     Effect.gen(function* () {
-      const answer = yield* call(code, "f");
-      assert.deepStrictEqual([answer.json_result, answer.error], [expected, null]);
+      const response = yield* call(code, "f");
+      assert.deepStrictEqual([response.json_result, response.error], [expected, null]);
     }),
   );
 
   it.effect("that returns None sends a pickled None", () =>
     Effect.gen(function* () {
-      const answer = yield* call("def f(): pass", "f", [], { serialization_format: "cloudpickle" });
-      assert.deepInclude(answer, { success: true, result: "gAVOLg==", json_result: null });
+      const response = yield* call("def f(): pass", "f", [], {
+        serialization_format: "cloudpickle",
+      });
+      assert.deepInclude(response, { success: true, result: "gAVOLg==", json_result: null });
     }),
   );
 
@@ -91,8 +93,8 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
   it.effect("of an async method runs on the event loop of earlier calls", () =>
     Effect.gen(function* () {
       yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
-      const answer = yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
-      assert.deepStrictEqual([answer.json_result, answer.error], [2, null]);
+      const response = yield* callMethod(COUNTER, "Counter", "Counter_async", "add_later", [1]);
+      assert.deepStrictEqual([response.json_result, response.error], [2, null]);
     }),
   );
 
@@ -115,15 +117,15 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
   it.effect("with create_new_instance creates the instance again", () =>
     Effect.gen(function* () {
       yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [5]);
-      const answer = yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [1], {
+      const response = yield* callMethod(COUNTER, "Counter", "Counter_new", "add", [1], {
         create_new_instance: true,
       });
-      assert.deepInclude(answer, { json_result: 1 });
+      assert.deepInclude(response, { json_result: 1 });
     }),
   );
 
   it.effect(
-    "with other class code or constructor arguments creates the instance again, and stdout says so",
+    "with other class code or constructor arguments creates the instance again, with a note in stdout",
     () =>
       Effect.gen(function* () {
         yield* callMethod(COUNTER, "Counter", "Counter_code", "add", [5]);
@@ -164,7 +166,7 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
       }),
   );
 
-  it.effect("of a failing method keeps the instance; a failing constructor leaves none", () =>
+  it.effect("of a failing method keeps the instance, and a failing constructor creates none", () =>
     Effect.gen(function* () {
       yield* callMethod(COUNTER, "Counter", "Counter_fail", "add", [5]);
       const failed = yield* callMethod(COUNTER, "Counter", "Counter_fail", "fail");
@@ -176,9 +178,9 @@ layer(realWorker({ WORKER_MAX_INSTANCES: "3" }), { excludeTestServices: true })(
       );
       const broken =
         "class C:\n    def __init__(self):\n        raise OSError('no weights')\n    def f(self): pass";
-      const answer = yield* callMethod(broken, "C", "C_1", "f");
-      assert.include(answer.error, "OSError: no weights");
-      assert.isNull(answer.instance_id);
+      const response = yield* callMethod(broken, "C", "C_1", "f");
+      assert.include(response.error, "OSError: no weights");
+      assert.isNull(response.instance_id);
     }),
   );
 
@@ -197,9 +199,9 @@ class Model:
     def tries(self):
         return len(attempts)
 `;
-        const answer = yield* callMethod(hungry, "Model", "Model_1", "tries");
-        assert.strictEqual(answer.json_result, 2);
-        assert.include(answer.stdout, "CUDA");
+        const response = yield* callMethod(hungry, "Model", "Model_1", "tries");
+        assert.strictEqual(response.json_result, 2);
+        assert.include(response.stdout, "CUDA");
         assert.strictEqual(
           (yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1])).json_result,
           1,
@@ -234,19 +236,19 @@ class Model:
     "a/./b.py",
   ])("with a module named %j is refused before any code runs", (path) =>
     Effect.gen(function* () {
-      const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
+      const response = yield* call("print('ran')\ndef f(): pass", "f", [], {
         modules: { [path]: "X = 1" },
       });
-      assert.isFalse(answer.success);
-      assert.include(answer.error, "module");
-      assert.notInclude(answer.stdout, "ran");
+      assert.isFalse(response.success);
+      assert.include(response.error, "module");
+      assert.notInclude(response.stdout, "ran");
     }),
   );
 
   it.effect("of a generator streams each value when it is yielded, and returns all of them", () =>
     Effect.gen(function* () {
       const chunks: Array<FunctionResponse> = [];
-      const answer = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
+      const response = yield* call("def f():\n    yield 'a'\n    yield {'b': 1}", "f").pipe(
         Effect.provideService(
           JobListener,
           listenerOf({
@@ -260,15 +262,15 @@ class Model:
         ["a", { b: 1 }],
       );
       assert.isTrue(chunks.every(({ success }) => success));
-      assert.deepStrictEqual(answer.json_result, ["a", { b: 1 }]);
+      assert.deepStrictEqual(response.json_result, ["a", { b: 1 }]);
     }),
   );
 
   it.effect("finds the files that earlier calls wrote to the working directory", () =>
     Effect.gen(function* () {
       yield* call("def f():\n    open('kept.txt', 'w').write('still here')", "f");
-      const answer = yield* call("def f(): return open('kept.txt').read()", "f");
-      assert.strictEqual(answer.json_result, "still here");
+      const response = yield* call("def f(): return open('kept.txt').read()", "f");
+      assert.strictEqual(response.json_result, "still here");
     }),
   );
 });
@@ -276,40 +278,40 @@ class Model:
 layer(realWorker(), { excludeTestServices: true })("an error", (it) => {
   it.effect("has a traceback of the user's lines and none of the runner's", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         "def helper(x):\n    return 1 / x  # the culprit\n\ndef f():\n    print('before')\n    return helper(0)",
         "f",
       );
-      assert.deepInclude(answer, {
+      assert.deepInclude(response, {
         success: false,
         result: null,
         json_result: null,
         stdout: "before\n",
       });
       assert.match(
-        answer.error ?? "",
+        response.error ?? "",
         /^ZeroDivisionError: division by zero\n\nTraceback \(most recent call last\):\n  File ".*f\.py", line 6, in f\n    return helper\(0\)\n[^]*line 2, in helper\n    return 1 \/ x  # the culprit\n/,
       );
-      assert.notInclude(answer.error, "runner");
+      assert.notInclude(response.error, "runner");
     }),
   );
 
   it.effect("includes the causes of the exception", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         "def f():\n    try:\n        {}['k']\n    except KeyError as e:\n        raise ValueError('bad') from e",
         "f",
       );
-      assert.include(answer.error, "KeyError: 'k'");
-      assert.include(answer.error, "direct cause");
+      assert.include(response.error, "KeyError: 'k'");
+      assert.include(response.error, "direct cause");
     }),
   );
 
   it.effect("in async code has a traceback without asyncio's lines", () =>
     Effect.gen(function* () {
-      const answer = yield* call("async def f():\n    raise ValueError('async')", "f");
-      assert.include(answer.error, "ValueError: async");
-      assert.notInclude(answer.error, "asyncio");
+      const response = yield* call("async def f():\n    raise ValueError('async')", "f");
+      assert.include(response.error, "ValueError: async");
+      assert.notInclude(response.error, "asyncio");
     }),
   );
 
@@ -329,19 +331,19 @@ layer(realWorker(), { excludeTestServices: true })("an error", (it) => {
     ["def f(a): pass", "f", /TypeError: .*missing 1 required positional argument/],
   ] as const)("in %j has the reason, and the next call succeeds", ([code, name, reason]) =>
     Effect.gen(function* () {
-      const answer = yield* call(code, name);
-      assert.isFalse(answer.success);
-      assert.isNull(answer.result);
-      assert.match(answer.error ?? "", reason);
+      const response = yield* call(code, name);
+      assert.isFalse(response.success);
+      assert.isNull(response.result);
+      assert.match(response.error ?? "", reason);
       assert.strictEqual((yield* call("def f(): return 'well'", "f")).json_result, "well");
     }),
   );
 
   it.effect("about an unknown class or method lists those that the source defines", () =>
     Effect.gen(function* () {
-      const answer = yield* callMethod(COUNTER, "Contour", "x", "add");
-      assert.include(answer.error, "Contour");
-      assert.include(answer.error, "Counter");
+      const response = yield* callMethod(COUNTER, "Contour", "x", "add");
+      assert.include(response.error, "Contour");
+      assert.include(response.error, "Counter");
       const method = yield* callMethod(COUNTER, "Counter", "x", "sum");
       assert.include(method.error, "sum");
       assert.include(method.error, "add_later");
@@ -355,33 +357,33 @@ layer(realWorker(), { excludeTestServices: true })("an error", (it) => {
     [["AAAA"], {}, "args[0]"],
     [[], { x: "gAVjX19tYWluX18KbWlzc2luZwou" }, "kwargs"],
   ] as const)(
-    "about arguments that are no pickles (%j, %j) names the argument",
+    "about invalid pickles in arguments (%j, %j) names the argument",
     ([args, kwargs, name]) =>
       Effect.gen(function* () {
-        const answer = yield* call("def f(*a, **k): pass", "f", args, {
+        const response = yield* call("def f(*a, **k): pass", "f", args, {
           kwargs,
           serialization_format: "cloudpickle",
         });
-        assert.isFalse(answer.success);
-        assert.include(answer.error, name);
+        assert.isFalse(response.success);
+        assert.include(response.error, name);
       }),
   );
 
   it.effect("about a result that can't be pickled names its type", () =>
     Effect.gen(function* () {
-      const answer = yield* call("import threading\ndef f(): return threading.Lock()", "f", [], {
+      const response = yield* call("import threading\ndef f(): return threading.Lock()", "f", [], {
         serialization_format: "cloudpickle",
       });
-      assert.match(answer.error ?? "", /lock/);
+      assert.match(response.error ?? "", /lock/);
     }),
   );
 
   it.effect("about an invalid request names the field, and no code runs", () =>
     Effect.gen(function* () {
       const executor = yield* RemoteExecutor;
-      const answer = yield* executor.execute({ function_name: "f", execution_type: "notebook" });
-      assert.deepInclude(answer, { success: false, stdout: null });
-      assert.include(answer.error, "execution_type");
+      const response = yield* executor.execute({ function_name: "f", execution_type: "notebook" });
+      assert.deepInclude(response, { success: false, stdout: null });
+      assert.include(response.error, "execution_type");
     }),
   );
 });
@@ -395,10 +397,10 @@ layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true }
         Effect.gen(function* () {
           yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
           yield* call("import time\ndef f(): time.sleep(0.5)", "f");
-          const answer = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
-          assert.strictEqual(answer.json_result, 1);
+          const response = yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [1]);
+          assert.strictEqual(response.json_result, 1);
           assert.match(
-            answer.stdout ?? "",
+            response.stdout ?? "",
             /\[worker-tetra\] Instance Counter_idle was dropped after/,
           );
         }),

@@ -9,7 +9,7 @@ import { call, callMethod, realWorker } from "../../support/processes/RealWorker
 
 const VERSION = "def f():\n    import six\n    return six.__version__";
 
-/** A worker in a workspace of its own, since it is going to be changed. */
+/** Runs workers in a new workspace, since the test changes it. */
 const inFreshWorkspace = <A, E, R>(
   use: (
     worker: (settings?: Readonly<Record<string, string>>) => ReturnType<typeof realWorker>,
@@ -24,8 +24,8 @@ const inFreshWorkspace = <A, E, R>(
     );
   }).pipe(Effect.scoped, Effect.provide(NodeServices.layer));
 
-/** The environments among the names in `.venvs`. */
-const environments = (names: ReadonlyArray<string>) => names.filter((name) => /-\d+$/.test(name));
+/** The venvs in the folder `.venvs`. */
+const venvsIn = (names: ReadonlyArray<string>) => names.filter((name) => /-\d+$/.test(name));
 
 const prefixOf = call("import sys\ndef f(): return sys.prefix", "f");
 
@@ -40,8 +40,8 @@ describe("dependencies", () => {
           yield* callMethod(counter, "C", "C_1", "add");
           const missing = yield* call(VERSION, "f");
           assert.include(missing.error, "No module named 'six'");
-          const answer = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
-          assert.deepStrictEqual([answer.json_result, answer.error], ["1.16.0", null]);
+          const response = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
+          assert.deepStrictEqual([response.json_result, response.error], ["1.16.0", null]);
           assert.strictEqual((yield* callMethod(counter, "C", "C_1", "add")).json_result, 2);
           assert.strictEqual((yield* call(VERSION, "f")).json_result, "1.16.0");
         }).pipe(Effect.provide(worker())),
@@ -49,7 +49,7 @@ describe("dependencies", () => {
   );
 
   it.live(
-    "that conflict with those of another function get a separate environment, built once for each",
+    "that conflict with those of another function are installed into a separate venv, built once",
     () =>
       inFreshWorkspace((worker, directory) =>
         Effect.gen(function* () {
@@ -57,27 +57,24 @@ describe("dependencies", () => {
           const turn = Effect.gen(function* () {
             const seen: Array<unknown> = [];
             for (const version of ["1.15.0", "1.16.0", "1.15.0", "1.16.0"]) {
-              const answer = yield* call(VERSION, "f", [], { dependencies: [`six==${version}`] });
-              seen.push(answer.json_result ?? answer.error);
+              const response = yield* call(VERSION, "f", [], { dependencies: [`six==${version}`] });
+              seen.push(response.json_result ?? response.error);
             }
             return seen;
           });
           const expected = ["1.15.0", "1.16.0", "1.15.0", "1.16.0"];
           assert.deepStrictEqual(yield* Effect.provide(turn, worker()), expected);
-          const before = environments(yield* files.readDirectory(`${directory}/.venvs`));
+          const before = venvsIn(yield* files.readDirectory(`${directory}/.venvs`));
           assert.lengthOf(before, 2);
-          // Another worker, later: it builds nothing.
+          // A second worker uses the existing venvs.
           assert.deepStrictEqual(yield* Effect.provide(turn, worker()), expected);
-          assert.sameMembers(
-            environments(yield* files.readDirectory(`${directory}/.venvs`)),
-            before,
-          );
+          assert.sameMembers(venvsIn(yield* files.readDirectory(`${directory}/.venvs`)), before);
         }),
       ),
   );
 
   it.live(
-    "that replace an imported module take effect, and the response says that instances are lost",
+    "that replace an imported module take effect, and stdout explains the loss of instances",
     () =>
       inFreshWorkspace((worker) =>
         Effect.gen(function* () {
@@ -101,7 +98,7 @@ class C:
       ),
   );
 
-  it.live("of an interrupted install are detected, and the environment is built again", () =>
+  it.live("of an interrupted install are detected, and the venv is rebuilt", () =>
     inFreshWorkspace((worker) =>
       Effect.gen(function* () {
         const files = yield* FileSystem.FileSystem;
@@ -109,7 +106,7 @@ class C:
         const first = yield* call(VERSION, "f", [], { dependencies: ["six==1.16.0"] });
         assert.isNull(first.error);
         const { json_result: prefix } = yield* prefixOf;
-        // What a worker that is killed in the middle of an install leaves behind.
+        // The state after a worker was killed during an install.
         yield* files.writeFileString(path.join(String(prefix), ".worker-tetra-installing"), "");
         yield* files.remove(
           path.join(
@@ -120,7 +117,7 @@ class C:
             "six.py",
           ),
         );
-        const answer = yield* call(
+        const response = yield* call(
           "def f():\n    import six, toolz\n    return six.__version__",
           "f",
           [],
@@ -128,7 +125,7 @@ class C:
             dependencies: ["toolz"],
           },
         );
-        assert.deepStrictEqual([answer.json_result, answer.error], ["1.16.0", null]);
+        assert.deepStrictEqual([response.json_result, response.error], ["1.16.0", null]);
         assert.notStrictEqual((yield* prefixOf).json_result, prefix);
       }).pipe(Effect.provide(worker())),
     ),
@@ -148,21 +145,21 @@ class C:
         "fail the job with the reason before its code runs: %s",
         ([requirement, reason]) =>
           Effect.gen(function* () {
-            const answer = yield* call("print('ran')\ndef f(): pass", "f", [], {
+            const response = yield* call("print('ran')\ndef f(): pass", "f", [], {
               dependencies: [requirement],
             });
-            assert.isFalse(answer.success);
-            assert.include(answer.error, reason);
-            assert.isNull(answer.stdout);
+            assert.isFalse(response.success);
+            assert.include(response.error, reason);
+            assert.isNull(response.stdout);
           }),
       );
 
       it.effect("fail the job with both requirements when they conflict", () =>
         Effect.gen(function* () {
-          const answer = yield* call("def f(): pass", "f", [], {
+          const response = yield* call("def f(): pass", "f", [], {
             dependencies: ["six==1.15.0", "six==1.16.0"],
           });
-          assert.include(answer.error, "conflict with each other");
+          assert.include(response.error, "conflict with each other");
         }),
       );
     },
@@ -170,7 +167,7 @@ class C:
 });
 
 describe("packages of the image", () => {
-  it.live("can be imported by jobs, and packages of the job's environment take precedence", () =>
+  it.live("can be imported by jobs, and packages of the job's venv take precedence", () =>
     inFreshWorkspace((worker, directory) =>
       Effect.gen(function* () {
         const path = yield* Path.Path;
@@ -178,7 +175,7 @@ describe("packages of the image", () => {
           call("import sys\ndef f(): return sys.executable", "f"),
           worker(),
         );
-        // An image's environment with a package that is nowhere else.
+        // A venv as the image's Python, with a package that is nowhere else.
         const image = path.join(directory, "image");
         execFileSync(String(own), ["-m", "venv", "--without-pip", image]);
         const python = path.join(image, "bin", "python");
@@ -190,7 +187,7 @@ describe("packages of the image", () => {
         const files = yield* FileSystem.FileSystem;
         yield* files.writeFileString(path.join(packages, "only_in_image.py"), "NAME = 'image'");
         yield* files.writeFileString(path.join(packages, "six.py"), "__version__ = 'image'");
-        const answers = Effect.gen(function* () {
+        const responses = Effect.gen(function* () {
           const code =
             "def f():\n    import only_in_image, six\n    return only_in_image.NAME, six.__version__";
           const before = yield* call(code, "f");
@@ -206,7 +203,7 @@ describe("packages of the image", () => {
           ];
         });
         assert.deepStrictEqual(
-          yield* Effect.provide(answers, worker({ WORKER_IMAGE_PYTHON: python })),
+          yield* Effect.provide(responses, worker({ WORKER_IMAGE_PYTHON: python })),
           [["image", "image"], null, "1.16.0"],
         );
       }),

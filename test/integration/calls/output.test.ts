@@ -9,11 +9,9 @@ const KEY = "rpa_secret_0123456789abcdef";
 layer(realWorker({ RUNPOD_AI_API_KEY: KEY, RUNPOD_API_KEY: `user-${KEY}` }), {
   excludeTestServices: true,
 })("the output of a job", (it) => {
-  it.effect(
-    "has everything in the order in which it was written, by Python, C code and child processes",
-    () =>
-      Effect.gen(function* () {
-        const code = `
+  it.effect("has the output of Python, C code and child processes in the order of the writes", () =>
+    Effect.gen(function* () {
+      const code = `
 import ctypes, logging, os, subprocess, sys, warnings
 def f():
     for i in range(20):
@@ -26,40 +24,43 @@ def f():
         subprocess.run([sys.executable, "-Sc", f"print({i}, 'child')"])
         open("/dev/stdout", "a").write(f"{i} /dev/stdout\\n")
 `;
-        const answer = yield* call(code, "f");
-        assert.isNull(answer.error);
-        const kinds = [
-          "print",
-          "stderr",
-          "logging",
-          "os.write",
-          "puts",
-          "system",
-          "child",
-          "/dev/stdout",
-        ];
-        const expected = Array.from({ length: 20 }, (_, i) =>
-          kinds.map((kind) => `${i} ${kind}\n`).join(""),
-        );
-        assert.strictEqual(answer.stdout, expected.join(""));
-      }),
+      const response = yield* call(code, "f");
+      assert.isNull(response.error);
+      const kinds = [
+        "print",
+        "stderr",
+        "logging",
+        "os.write",
+        "puts",
+        "system",
+        "child",
+        "/dev/stdout",
+      ];
+      const expected = Array.from({ length: 20 }, (_, i) =>
+        kinds.map((kind) => `${i} ${kind}\n`).join(""),
+      );
+      assert.strictEqual(response.stdout, expected.join(""));
+    }),
   );
 
-  it.effect("is valid text when the bytes are not UTF-8", () =>
+  it.effect("is valid text if the bytes are not UTF-8", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         "import os\ndef f():\n    os.write(1, b'\\xe2\\x82')\n    os.write(1, b'\\xac \\xff\\n')\n    print('\\udcff \\ud83d')",
         "f",
       );
-      assert.strictEqual(answer.stdout, "€ \uFFFD\n\\udcff \\ud83d\n");
-      assert.isTrue(answer.stdout?.isWellFormed());
+      assert.strictEqual(response.stdout, "€ \uFFFD\n\\udcff \\ud83d\n");
+      assert.isTrue(response.stdout?.isWellFormed());
     }),
   );
 
   it.effect("arrives line by line while the job runs, and completely in the response", () =>
     Effect.gen(function* () {
       const live: Array<string> = [];
-      const answer = yield* call("def f():\n    print('one')\n    print('two', end='')", "f").pipe(
+      const response = yield* call(
+        "def f():\n    print('one')\n    print('two', end='')",
+        "f",
+      ).pipe(
         Effect.provideService(
           JobListener,
           listenerOf({
@@ -68,14 +69,14 @@ def f():
         ),
       );
       assert.strictEqual(live.join(""), "one\ntwo\n");
-      assert.strictEqual(answer.stdout, "one\ntwo");
+      assert.strictEqual(response.stdout, "one\ntwo");
     }),
   );
 
   it.effect("has the worker's credentials masked, and the code can't read them", () =>
     Effect.gen(function* () {
       const live: Array<string> = [];
-      const answer = yield* call(
+      const response = yield* call(
         "import os\ndef f(parts):\n    print('key', ''.join(parts))\n    print('RUNPOD_AI_API_KEY' in os.environ)\n    raise ValueError(''.join(parts))",
         "f",
         [[...KEY]],
@@ -85,15 +86,15 @@ def f():
           listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
         ),
       );
-      assert.include(answer.stdout, "key ***\nFalse");
-      assert.include(answer.error, "ValueError: ***");
-      assert.notInclude(JSON.stringify(answer) + live.join(""), KEY);
+      assert.include(response.stdout, "key ***\nFalse");
+      assert.include(response.error, "ValueError: ***");
+      assert.notInclude(JSON.stringify(response) + live.join(""), KEY);
       const nested = yield* call("import os\ndef f(): return os.environ['RUNPOD_API_KEY']", "f");
       assert.strictEqual(nested.json_result, `user-${KEY}`);
     }),
   );
 
-  it.effect("has nothing that a child process of an earlier job writes", () =>
+  it.effect("does not contain output of a child process of an earlier job", () =>
     Effect.gen(function* () {
       const first = yield* call(
         `import subprocess
@@ -117,7 +118,7 @@ def f():
     }),
   );
 
-  it.effect("has a note when threads of an earlier job may have written to it", () =>
+  it.effect("has a note if threads of an earlier job are still running", () =>
     Effect.gen(function* () {
       yield* call(
         `import threading, sys
@@ -134,33 +135,33 @@ def f():
     }),
   );
 
-  it.effect("keeps its beginning and its end when it is too long", () =>
+  it.effect("keeps its beginning and its end if it exceeds WORKER_OUTPUT_LIMIT", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         "import os\ndef f():\n    print('the beginning')\n    for _ in range(160):\n        os.write(1, b'x' * 65536)\n    print()\n    print('the end')",
         "f",
       );
-      assert.isTrue(answer.stdout?.startsWith("the beginning\n"));
-      assert.isTrue(answer.stdout?.endsWith("\nthe end\n"));
-      assert.match(answer.stdout ?? "", /\[worker-tetra\] \d+ bytes of output left out/);
-      assert.isBelow(answer.stdout?.length ?? 0, 1_100_000);
+      assert.isTrue(response.stdout?.startsWith("the beginning\n"));
+      assert.isTrue(response.stdout?.endsWith("\nthe end\n"));
+      assert.match(response.stdout ?? "", /\[worker-tetra\] \d+ bytes of output left out/);
+      assert.isBelow(response.stdout?.length ?? 0, 1_100_000);
     }),
   );
 
-  it.effect("may contain bytes of a protocol frame, which are only text", () =>
+  it.effect("can contain the bytes of a protocol frame without an effect", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         "import os, struct\ndef f():\n    os.write(1, struct.pack('<IBxxxI', 6, 4, 1) + b'\\x02\\0\\0\\0{}')\n    return 'real'",
         "f",
       );
-      assert.strictEqual(answer.json_result, "real");
+      assert.strictEqual(response.json_result, "real");
     }),
   );
 
   it.effect("is not affected by reading stdin, which is empty", () =>
     Effect.gen(function* () {
-      const answer = yield* call("import sys\ndef f(): return sys.stdin.read()", "f");
-      assert.strictEqual(answer.json_result, "");
+      const response = yield* call("import sys\ndef f(): return sys.stdin.read()", "f");
+      assert.strictEqual(response.json_result, "");
     }),
   );
 
@@ -170,8 +171,8 @@ def f():
         "import logging\ndef f():\n    logging.basicConfig(level=logging.ERROR, format='X %(message)s', force=True)\n    logging.error('own')",
         "f",
       );
-      const answer = yield* call("import logging\ndef f(): logging.debug('plain')", "f");
-      assert.strictEqual(answer.stdout, "plain\n");
+      const response = yield* call("import logging\ndef f(): logging.debug('plain')", "f");
+      assert.strictEqual(response.stdout, "plain\n");
     }),
   );
 });

@@ -11,10 +11,10 @@ import { functionInput } from "../../support/values/JobInputs.ts";
 
 const MIB = 1024 * 1024;
 
-// These results are really large, because their share of the process's memory is measured: with a lower limit it
-// could not be told from what the process needs anyway.
+// The results must be large: the tests measure their share of the process's memory, and small ones would be lost in the
+// noise.
 
-/** Of jobs whose result is a pickle. */
+/** The input of a job whose result is a pickle. */
 const request = (code: string, more: Readonly<Record<string, unknown>> = {}) =>
   functionInput(code, [], { serialization_format: "cloudpickle", ...more });
 
@@ -41,7 +41,7 @@ describe("a large result over HTTP", () => {
   it.live("of 12 MB of bytes arrives and takes less than 2.5 times its size in memory", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed();
-      // What code and connections take once is not counted.
+      // Small results first, so that memory for code and connections is not counted.
       for (const size of [1000, 1_000_000]) {
         yield* service.result(service.submit(request(randomBytes(size))));
       }
@@ -73,18 +73,18 @@ describe("a large result over HTTP", () => {
   it.live("of 12 MB from serve takes less than 2.5 times its size in memory", () =>
     Effect.gen(function* () {
       const { pid, port } = yield* serveProcess();
-      const answer = (size: number) =>
+      const runSync = (size: number) =>
         ask(port, "/runsync", { body: JSON.stringify({ input: request(randomBytes(size)) }) });
-      for (const size of [1000, 1_000_000]) yield* answer(size);
+      for (const size of [1000, 1_000_000]) yield* runSync(size);
       const before = peakOf(pid);
       const size = 12_000_000;
-      const { text } = yield* answer(size);
+      const { text } = yield* runSync(size);
       assert.isAbove(text.length, size);
       assert.isBelow((peakOf(pid) - before) / size, 2.5);
     }).pipe(Effect.scoped),
   );
 
-  it.live("of 384 MiB fails its job without taking the memory, and other jobs continue", () =>
+  it.live("of 384 MiB fails its job without using that memory, and other jobs continue", () =>
     Effect.gen(function* () {
       const { service, worker } = yield* deployed({ WORKER_CONCURRENCY: "2" });
       yield* service.result(service.submit(request("def f(): return 1")));

@@ -36,7 +36,7 @@ const pickles = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
   );
 });
 
-/** An endpoint whose jobs end at once, each with the result that it was handed in with. */
+/** An endpoint whose jobs complete immediately, with the result in their input. */
 const endpoint = Effect.suspend(() => {
   let last: unknown;
   return loopbackServer(async (request, response) => {
@@ -47,11 +47,11 @@ const endpoint = Effect.suspend(() => {
   });
 });
 
-/** Text that would control a terminal. */
+/** Characters that control a terminal. */
 // oxlint-disable-next-line no-control-regex
 const CONTROLS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
-/** A function of a job whose result runs this when it is loaded. */
+/** A function whose result makes this call when it is unpickled. */
 const returning = (call: string) => ({
   function_name: "f",
   function_code: `def f():\n    import os, time, subprocess\n    class Result:\n        def __reduce__(self):\n            return ${call}\n    return Result()`,
@@ -118,7 +118,7 @@ describe("a result", () => {
     pickle.write("V", 0);
     pickle.write("\n.", pickle.length - 2);
     const { value } = Result.getOrThrow(readPickle(pickle));
-    // The size tells more reliably than a clock: with all of its escapes read it would be some megabytes.
+    // The size is a more reliable measure than the time: with all escapes decoded it would be several megabytes.
     assert.instanceOf(value, Text);
     assert.isAtMost(value.bytes.length, 1024 * 1024);
     assert.match(pythonRepr(value, 2000), /^'u?.*é{100,} …$/);
@@ -129,7 +129,7 @@ describe("a result", () => {
       const folder = yield* temporaryFolder;
       const marker = join(folder, "marker");
       const file = join(folder, "requests.json");
-      const secret = "a-key-that-nobody-may-see";
+      const secret = "a-secret-api-key";
       const code = `__import__('os').mkdir(${JSON.stringify(marker)}) or dict(__import__('os').environ)`;
       writeFileSync(
         file,

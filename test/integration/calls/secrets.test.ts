@@ -10,7 +10,7 @@ const INDEX_PASSWORD = "pässword€of+an/index";
 const LIMIT = 4096;
 const HEAD = LIMIT / 4;
 
-/** Where a text can be cut around and within the key. */
+/** Positions before, within and after the key at which a text can be cut. */
 const OFFSETS = Array.from({ length: KEY.length + 17 }, (_, index) => index - 8);
 
 const variables = {
@@ -33,16 +33,16 @@ interface Part {
   readonly times?: number;
 }
 
-/** A job that prints these parts; its answer, and what came live. */
+/** Runs a job that prints these parts, and returns its output in the response and while it ran. */
 const printing = Effect.fnUntraced(function* (parts: ReadonlyArray<Part>) {
   const live: Array<string> = [];
-  const answer = yield* call(PRINT, "f", [parts]).pipe(
+  const response = yield* call(PRINT, "f", [parts]).pipe(
     Effect.provideService(
       JobListener,
       listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
     ),
   );
-  return { stdout: answer.stdout ?? "", live: live.join("") };
+  return { stdout: response.stdout ?? "", live: live.join("") };
 });
 
 layer(realWorker(variables), { excludeTestServices: true })("secrets", (it) => {
@@ -82,7 +82,7 @@ layer(realWorker(variables), { excludeTestServices: true })("secrets", (it) => {
   it.effect("are masked when they are written byte by byte, without delaying live output", () =>
     Effect.gen(function* () {
       const live: Array<string> = [];
-      const answer = yield* call(
+      const response = yield* call(
         `import os, time
 def f(texts):
     for text in texts:
@@ -99,46 +99,46 @@ def f(texts):
           listenerOf({ OutputWritten: ({ lines }) => live.push(lines) }),
         ),
       );
-      assert.strictEqual(answer.stdout, "***\n***\nhttps://***@first.example/simple\n");
-      assert.strictEqual(live.join(""), answer.stdout);
+      assert.strictEqual(response.stdout, "***\n***\nhttps://***@first.example/simple\n");
+      assert.strictEqual(live.join(""), response.stdout);
     }),
   );
 
   it.effect("are masked in an error, wherever its message is truncated", () =>
     Effect.gen(function* () {
-      // As much as Python sends of the beginning and of the end of a message.
+      // The part that Python sends of the beginning and of the end of a long message.
       const half = 4064;
       const source = `def f(key, around):\n    raise ValueError("x" * around + "".join(key) + "y" * 20_000 + "".join(key) + "z" * around)\n`;
       for (const offset of OFFSETS) {
-        const answer = yield* call(source, "f", [[...KEY], half - offset]);
-        assert.include(answer.error, "bytes left out");
-        assert.isEmpty(leaksOf(KEY, answer.error ?? ""), `cut ${offset} characters into the key`);
+        const response = yield* call(source, "f", [[...KEY], half - offset]);
+        assert.include(response.error, "bytes left out");
+        assert.isEmpty(leaksOf(KEY, response.error ?? ""), `cut ${offset} characters into the key`);
       }
     }),
   );
 
   it.effect("are masked in the source lines and the causes of a traceback", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         `def g():\n    raise KeyError("${KEY}")\ndef f():\n    try:\n        g()\n    except KeyError as error:\n        raise ValueError(repr({"${KEY}": "${INDEX_PASSWORD}"}), b"${KEY}") from error\n`,
         "f",
       );
-      assert.include(answer.error, "ValueError: ");
-      assert.include(answer.error, 'raise KeyError("***")');
-      assert.isEmpty(leaksOf(KEY, answer.error ?? ""));
-      assert.isEmpty(leaksOf(INDEX_PASSWORD, answer.error ?? ""));
+      assert.include(response.error, "ValueError: ");
+      assert.include(response.error, 'raise KeyError("***")');
+      assert.isEmpty(leaksOf(KEY, response.error ?? ""));
+      assert.isEmpty(leaksOf(INDEX_PASSWORD, response.error ?? ""));
     }),
   );
 
   it.effect("are masked when they are escaped for JSON or a URL", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         `import json, urllib.parse\ndef f(text):\n    print(json.dumps(text), urllib.parse.quote(text), urllib.parse.quote_plus(text))\n    raise ValueError(json.dumps(text))`,
         "f",
         [INDEX_PASSWORD],
       );
-      assert.strictEqual(answer.stdout, '"***" *** ***\n');
-      assert.include(answer.error, 'ValueError: "***"');
+      assert.strictEqual(response.stdout, '"***" *** ***\n');
+      assert.include(response.error, 'ValueError: "***"');
     }),
   );
 
@@ -165,9 +165,9 @@ def f(key):
       for (const offset of OFFSETS) {
         for (const address of ["", "https://me:"]) {
           const requirement = `${"x".repeat(200 - offset - address.length)}${address}${KEY}@host/x y`;
-          const answer = yield* call("def f(): pass", "f", [], { dependencies: [requirement] });
-          assert.include(answer.error, "can't be installed");
-          assert.isEmpty(leaksOf(KEY, answer.error ?? ""), `${address} ${offset}`);
+          const response = yield* call("def f(): pass", "f", [], { dependencies: [requirement] });
+          assert.include(response.error, "can't be installed");
+          assert.isEmpty(leaksOf(KEY, response.error ?? ""), `${address} ${offset}`);
         }
       }
       const unknown = yield* call("def f(): pass", "f", [], {
@@ -179,8 +179,8 @@ def f(key):
 
   it.effect("are not masked in results", () =>
     Effect.gen(function* () {
-      const answer = yield* call("def f(parts): return ''.join(parts)", "f", [[...KEY]]);
-      assert.strictEqual(answer.json_result, KEY);
+      const response = yield* call("def f(parts): return ''.join(parts)", "f", [[...KEY]]);
+      assert.strictEqual(response.json_result, KEY);
     }),
   );
 });

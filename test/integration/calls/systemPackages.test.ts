@@ -8,31 +8,31 @@ import { Effect } from "effect";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { call, realWorker } from "../../support/processes/RealWorker.ts";
 
-/** A small package that nothing needs. */
+/** A small package without dependents. */
 const PACKAGE = "hello";
 
-/** Only root of a Debian can install, and only where nobody uses the package. */
+/** Whether this is Debian, the user is root, and the package is not installed. */
 const canInstall =
   process.getuid?.() === 0 &&
   spawnSync("apt-get", ["--version"]).status === 0 &&
   spawnSync("dpkg-query", ["-W", PACKAGE]).status !== 0;
 
 const remove = Effect.sync(() => {
-  // What was interrupted within dpkg must be finished first.
+  // An interrupted dpkg must be completed first.
   execFileSync("dpkg", ["--configure", "-a"], { stdio: "ignore" });
   execFileSync("apt-get", ["-qq", "-y", "-o", "DPkg::Lock::Timeout=60", "purge", PACKAGE], {
     stdio: "ignore",
   });
 });
 
-const SAY = `import subprocess
+const HELLO = `import subprocess
 def f(): return subprocess.check_output(["${PACKAGE}"], text=True)`;
 
-const sayWith = (name: string) => call(SAY, "f", [], { system_dependencies: [name] });
+const helloWith = (name: string) => call(HELLO, "f", [], { system_dependencies: [name] });
 
-const say = sayWith(PACKAGE);
+const hello = helloWith(PACKAGE);
 
-/** A container of its own as far as apt is concerned, on a volume that others have used. */
+/** A worker with separate folders of apt, like a new container, on a shared volume. */
 const container = (folder: string, name: string, online: boolean) => {
   const lists = join(folder, name, "lists");
   mkdirSync(lists, { recursive: true });
@@ -51,35 +51,35 @@ const container = (folder: string, name: string, online: boolean) => {
 
 describe.skipIf(!canInstall)("system packages (as root on Debian)", () => {
   it.live(
-    "are installed before the code runs, and the next container takes them from the volume's cache",
+    "are installed before the code runs, and the next container uses the cache on the volume",
     () =>
       Effect.gen(function* () {
         const folder = yield* temporaryFolder;
         yield* Effect.addFinalizer(() => remove);
         mkdirSync(join(folder, "volume"));
-        const answer = yield* Effect.provide(say, container(folder, "first", true));
-        assert.deepStrictEqual([answer.json_result, answer.error], ["Hello, world!\n", null]);
+        const response = yield* Effect.provide(hello, container(folder, "first", true));
+        assert.deepStrictEqual([response.json_result, response.error], ["Hello, world!\n", null]);
         const names = readdirSync(join(folder, "volume", ".apt-cache"));
         const cache = names.find((name) => name !== "CACHEDIR.TAG") ?? "";
         const archives = join(folder, "volume", ".apt-cache", cache, "archives");
         assert.match(readdirSync(archives).join(" "), /^hello_\S+\.deb$/);
 
         yield* remove;
-        // It has its own lists, and no mirror.
+        // The second container has lists, but no mirror.
         cpSync(join(folder, "first", "lists"), join(folder, "second", "lists"), {
           recursive: true,
         });
-        const again = yield* Effect.provide(say, container(folder, "second", false));
+        const again = yield* Effect.provide(hello, container(folder, "second", false));
         assert.deepStrictEqual([again.json_result, again.error], ["Hello, world!\n", null]);
 
-        // What the volume has may have been damaged: same size, other content.
+        // A damaged archive on the volume: same size, other content.
         yield* remove;
         const [deb = ""] = readdirSync(archives);
         const size = Number(
           execFileSync("stat", ["-c", "%s", join(archives, deb)], { encoding: "utf8" }),
         );
         writeFileSync(join(archives, deb), Buffer.alloc(size));
-        // Lists from there would be trusted, with any digest in them.
+        // Lists on the volume must not be used, since they could contain any digest.
         const lists = join(folder, "lists");
         mkdirSync(join(lists, "partial"), { recursive: true });
         writeFileSync(join(lists, "evil_Packages"), "Package: evil\n");
@@ -87,7 +87,7 @@ describe.skipIf(!canInstall)("system packages (as root on Debian)", () => {
         execFileSync("tar", ["-cf", tar, "-C", lists, "."]);
         const [, version = ""] = deb.split("_");
         const fetched = yield* Effect.provide(
-          sayWith(`${PACKAGE}=${version}`),
+          helloWith(`${PACKAGE}=${version}`),
           container(folder, "third", true),
         );
         assert.strictEqual(fetched.json_result, "Hello, world!\n");
@@ -98,25 +98,25 @@ describe.skipIf(!canInstall)("system packages (as root on Debian)", () => {
   );
 
   it.live.each(["hell.", "hello+", "hello=9"])(
-    "are matched by their exact names: %s fails the job",
+    "are found only by their exact names: %s fails the job",
     (name) =>
       Effect.gen(function* () {
-        const answer = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
-        assert.isFalse(answer.success);
-        assert.match(String(answer.error), /there is no package named|that version is not/);
-        assert.include(answer.error, name.replace(/[=:].*/, ""));
+        const response = yield* call("def f(): return 1", "f", [], { system_dependencies: [name] });
+        assert.isFalse(response.success);
+        assert.match(String(response.error), /there is no package named|that version is not/);
+        assert.include(response.error, name.replace(/[=:].*/, ""));
         assert.notStrictEqual(spawnSync("dpkg-query", ["-W", PACKAGE]).status, 0);
       }).pipe(Effect.provide(realWorker())),
   );
 
   it.live("that do not exist fail the job with apt's message", () =>
     Effect.gen(function* () {
-      const answer = yield* call("def f(): return 1", "f", [], {
+      const response = yield* call("def f(): return 1", "f", [], {
         system_dependencies: ["no-such-package-at-all"],
       });
-      assert.isFalse(answer.success);
-      assert.include(answer.error, "there is no package named no-such-package-at-all");
-      assert.include(answer.error, "E: Unable to locate package");
+      assert.isFalse(response.success);
+      assert.include(response.error, "there is no package named no-such-package-at-all");
+      assert.include(response.error, "E: Unable to locate package");
     }).pipe(Effect.provide(realWorker())),
   );
 });

@@ -26,7 +26,7 @@ export interface Behaviour {
 interface FakeProcess {
   readonly command: RunnerCommand;
   readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
-  readonly answer: (
+  readonly respond: (
     call: number,
     changes?: Readonly<Record<string, unknown>>,
     value?: string,
@@ -77,10 +77,10 @@ const encoded = (text: string): EncodedValue => {
 export const textOf = (value: EncodedValue | undefined): string =>
   Buffer.from(value?.text() ?? "", "base64").toString();
 
-/** A runner that answers every call with the pickle of its name. */
+/** A runner that responds to every call with the value `pickle`. */
 export const well: Behaviour = {
   start: (runner) => runner.ready(),
-  call: (runner, call) => runner.answer(call),
+  call: (runner, call) => runner.respond(call),
   kill: (runner) => runner.end({ signal: "SIGKILL" }),
 };
 
@@ -121,7 +121,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
                 ...changes,
               },
             }),
-          answer: (number, changes = {}, value = "pickle") =>
+          respond: (number, changes = {}, value = "pickle") =>
             listener.frame({
               type: FrameType.result,
               call: calls[number - 1] ?? 0,
