@@ -66,7 +66,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
           "import os\nclass C:\n    def __init__(self): self.n = 0\n    def add(self):\n        self.n += 1\n        return self.n\n    def die(self): os._exit(1)";
         yield* callMethod(code, "C", "C_1", "add");
         const crash = yield* callMethod(code, "C", "C_1", "die");
-        assert.include(crash.error, "gone");
+        assert.include(crash.error, "lost");
         const anew = yield* callMethod(code, "C", "C_1", "add");
         assert.strictEqual(anew.json_result, 1);
         assert.match(anew.stdout ?? "", /\[worker-tetra\] Instance C_1 was recreated/);
