@@ -141,7 +141,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
   );
 
   it.live.each([
-    ["new", "can't be made"],
+    ["new", "can't be created"],
     ["old", "can't be written to"],
   ] as const)("does not keep jobs in a read-only folder that is %s", ([name, problem]) =>
     Effect.gen(function* () {
