@@ -67,7 +67,7 @@ export const jobHealth = Effect.fnUntraced(function* (
       if (failed >= MAX_FAILURES_IN_A_ROW) {
         unfit = new Unfit({
           check: "python",
-          reason: `Python failed to start ${failed} times in a row: ${reason}`,
+          reason: `a Python process could not be started ${failed} times in a row: ${reason}`,
         });
       }
       if (Math.max(failed, failures.jobs) >= MAX_FAILURES_IN_A_ROW) requestCheck();
@@ -79,7 +79,7 @@ export const jobHealth = Effect.fnUntraced(function* (
     if (unfit !== undefined) return yield* fitness.refuse(unfit);
     if (failures.jobs >= MAX_FAILURES_IN_A_ROW) {
       yield* Effect.logWarning(
-        `${failures.jobs} jobs in a row failed with a CUDA error or because Python did not start; checking the GPU`,
+        `${failures.jobs} jobs in a row failed with a CUDA error or because Python did not start; checking the machine`,
       );
       failures = { ...failures, jobs: 0 };
     }
