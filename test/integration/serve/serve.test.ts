@@ -217,7 +217,7 @@ describe("serve", () => {
       yield* serveProcess(["--keep", `${parent}/used`]);
       const second = yield* runCommandLine([...args, `${parent}/used`], realEnvironment());
       assert.strictEqual(second.code, 2);
-      assert.include(second.stderr, `${parent}/used/jobs.sqlite: another server uses it`);
+      assert.include(second.stderr, `${parent}/used/jobs.sqlite: it is in use by another server`);
       mkdirSync(`${parent}/pipe`);
       execFileSync("mkfifo", [`${parent}/pipe/jobs.sqlite`]);
       const blocked = yield* runCommandLine([...args, `${parent}/pipe`], realEnvironment());
