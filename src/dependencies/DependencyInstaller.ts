@@ -1,6 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import type { PreparedWorkspace } from "../workspace/PreparedWorkspace.ts";
+import { Workspace } from "../workspace/Workspace.ts";
 import { PythonPackages, type PythonPackagesError } from "./PythonPackages.ts";
 import { SystemPackages } from "./SystemPackages.ts";
 import { bothEnds } from "./ToolOutput.ts";
@@ -33,6 +34,7 @@ export class DependencyInstaller extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
+      const workspace = yield* Workspace;
       const python = yield* PythonPackages;
       const system = yield* SystemPackages;
 
@@ -59,8 +61,13 @@ export class DependencyInstaller extends Context.Service<
         needed: Dependencies,
         prepared: PreparedWorkspace,
       ) {
+        // System packages may take minutes, in which the workspace may have been replaced.
+        const current = needed.system.length === 0 ? Effect.succeed(prepared) : workspace.ready;
         const [, ensured] = yield* Effect.all(
-          [system.ensure(needed.system), pythonWithCompiler(needed.python, prepared)],
+          [
+            system.ensure(needed.system),
+            Effect.flatMap(current, (now) => pythonWithCompiler(needed.python, now)),
+          ],
           { concurrency: needed.accelerate ? 2 : 1 },
         );
         return ensured;
@@ -76,6 +83,6 @@ export class DependencyInstaller extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([PythonPackages.layer, SystemPackages.layer]),
+    Layer.provide([Workspace.layer, PythonPackages.layer, SystemPackages.layer]),
   );
 }

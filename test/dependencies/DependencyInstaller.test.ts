@@ -5,6 +5,7 @@ import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { SystemPackages } from "../../src/dependencies/SystemPackages.ts";
 import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
+import { Workspace } from "../../src/workspace/Workspace.ts";
 import { prepared } from "../support/fakes/FakeRunner.ts";
 
 const both = { python: ["numpy"], system: ["ffmpeg"] };
@@ -12,6 +13,7 @@ const both = { python: ["numpy"], system: ["ffmpeg"] };
 const setUp = (
   python: (list: ReadonlyArray<string>) => Effect.Effect<boolean, PythonInstallFailed>,
   system: SystemPackages["Service"]["ensure"],
+  ready: Workspace["Service"]["ready"] = Effect.succeed(prepared),
 ) =>
   Effect.provide(
     DependencyInstaller.layerNoDeps.pipe(
@@ -26,6 +28,7 @@ const setUp = (
           }),
         ),
         Layer.succeed(SystemPackages, SystemPackages.of({ ensure: system })),
+        Layer.mock(Workspace, { ready }),
       ]),
     ),
   );
@@ -78,6 +81,27 @@ describe("DependencyInstaller", () => {
         ),
       );
       assert.deepStrictEqual(order, ["system", "python"]);
+    }),
+  );
+
+  it.effect("uses the workspace as it is after system packages were installed", () =>
+    Effect.gen(function* () {
+      let current = prepared;
+      const replaced = { ...prepared, prefix: "/workspace/.venvs/3.12.1-abc-2" };
+      const ensured = yield* Effect.flatMap(DependencyInstaller, (installer) =>
+        installer.ensure({ python: [], system: ["ffmpeg"], accelerate: false }, prepared),
+      ).pipe(
+        setUp(
+          () => Effect.succeed(false),
+          () =>
+            Effect.sync(() => {
+              current = replaced;
+              return ["ffmpeg"];
+            }),
+          Effect.sync(() => current),
+        ),
+      );
+      assert.strictEqual(ensured.prefix, replaced.prefix);
     }),
   );
 
