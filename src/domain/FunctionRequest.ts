@@ -32,7 +32,7 @@ const flag = Schema.Literals([true, false, 1, 0, ...TRUE, ...FALSE]).pipe(
   Schema.decodeTo(
     Schema.Boolean,
     SchemaTransformation.transform({
-      decode: (word) => word === true || word === 1 || TRUE.some((other) => other === word),
+      decode: (given) => given === true || given === 1 || TRUE.some((text) => text === given),
       encode: (value) => value,
     }),
   ),

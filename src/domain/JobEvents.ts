@@ -35,9 +35,9 @@ export interface JobListener {
   /** Called synchronously and in order, so it must not block. */
   readonly notify: (event: JobEvent) => void;
   /** Whether `OutputWritten` is needed: otherwise output is not split into lines. */
-  readonly wantsOutput: boolean;
+  readonly needsOutput: boolean;
   /** Whether `ValueYielded` is needed: otherwise values are only sent in the result. */
-  readonly wantsValues: boolean;
+  readonly needsValues: boolean;
 }
 
 type Handlers = { readonly [Tag in keyof Fields]?: (event: JobEvent<Tag>) => void };
@@ -50,8 +50,8 @@ const dispatch = <Tag extends keyof Fields>(handlers: Handlers, event: JobEvent<
 /** A listener for some kinds of events. */
 export const listenerOf = (handlers: Handlers): JobListener => ({
   notify: (event) => dispatch(handlers, event),
-  wantsOutput: handlers.OutputWritten !== undefined,
-  wantsValues: handlers.ValueYielded !== undefined,
+  needsOutput: handlers.OutputWritten !== undefined,
+  needsValues: handlers.ValueYielded !== undefined,
 });
 
 /** A listener that passes every event to two others. */
@@ -60,8 +60,8 @@ export const both = (first: JobListener, second: JobListener): JobListener => ({
     first.notify(event);
     second.notify(event);
   },
-  wantsOutput: first.wantsOutput || second.wantsOutput,
-  wantsValues: first.wantsValues || second.wantsValues,
+  needsOutput: first.needsOutput || second.needsOutput,
+  needsValues: first.needsValues || second.needsValues,
 });
 
 const silent = listenerOf({});

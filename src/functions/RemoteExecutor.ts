@@ -90,15 +90,15 @@ export class RemoteExecutor extends Context.Service<
       };
 
       const runRequest = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
-        const { notify, wantsValues } = yield* JobListener;
+        const { notify, needsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request);
         const prepared = yield* prepare(request, workspace, dependencies);
         const outcome = yield* runCall(runner, {
-          meta: callMetaOf(request, rules.limit, wantsValues),
+          meta: callMetaOf(request, rules.limit, needsValues),
           blobs,
           workspace: prepared,
-          ...(wantsValues
+          ...(needsValues
             ? { chunk: (value) => notify({ _tag: "ValueYielded", value: itemOf(value) }) }
             : {}),
         });

@@ -78,9 +78,9 @@ export const makeActiveJobs = Effect.fnUntraced(function* (
           code = fiber;
           return reason === undefined ? Effect.void : interrupt;
         }),
-      stop: (why) =>
+      stop: (newReason) =>
         Effect.suspend(() => {
-          reason ??= why;
+          reason ??= newReason;
           return interrupt;
         }),
       remove: Effect.andThen(

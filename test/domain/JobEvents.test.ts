@@ -16,8 +16,8 @@ const EVENTS: ReadonlyArray<JobEvent> = [
 /** A listener that records the kind of every event. */
 const recorder = (record: (tag: JobEvent["_tag"]) => void): JobListener => ({
   notify: ({ _tag }) => record(_tag),
-  wantsOutput: false,
-  wantsValues: false,
+  needsOutput: false,
+  needsValues: false,
 });
 
 describe("both", () => {
@@ -34,16 +34,16 @@ describe("both", () => {
     );
   });
 
-  it("wants output and values if one of the two does", () => {
+  it("needs output and values if one of the two listeners does", () => {
     const nothing = listenerOf({});
     const output = listenerOf({ OutputWritten: () => {} });
     const values = listenerOf({ ValueYielded: () => {} });
     for (const joined of [both(output, values), both(values, output)]) {
-      assert.isTrue(joined.wantsOutput);
-      assert.isTrue(joined.wantsValues);
+      assert.isTrue(joined.needsOutput);
+      assert.isTrue(joined.needsValues);
     }
-    assert.isFalse(both(nothing, values).wantsOutput);
-    assert.isFalse(both(output, nothing).wantsValues);
+    assert.isFalse(both(nothing, values).needsOutput);
+    assert.isFalse(both(output, nothing).needsValues);
   });
 });
 

@@ -7,7 +7,7 @@ import { Drain, MAX_WAITING } from "../../src/endpoint/Drain.ts";
 import { isDone } from "../support/effects/Waiting.ts";
 
 /** The fiber of an effect that has run as far as it can without waiting. */
-const begun = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+const forked = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.tap(Effect.forkChild(effect), () => TestClock.adjust(0));
 
 describe("Drain", () => {
@@ -38,9 +38,9 @@ describe("Drain", () => {
       yield* drain.requestsFinished;
       const gates = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()]);
       for (const gate of gates) {
-        yield* begun(drain.trackRequest(Deferred.await(gate)));
+        yield* forked(drain.trackRequest(Deferred.await(gate)));
       }
-      const finished = yield* begun(drain.requestsFinished);
+      const finished = yield* forked(drain.requestsFinished);
       assert.isFalse(isDone(finished));
       yield* Deferred.succeed(gates[0], undefined);
       yield* TestClock.adjust("1 hour");
@@ -54,15 +54,15 @@ describe("Drain", () => {
     Effect.gen(function* () {
       const drain = yield* Drain;
       const [first, ...others] = yield* Effect.forEach(Array.from({ length: MAX_WAITING }), () =>
-        begun(drain.trackRequest(Effect.never)),
+        forked(drain.trackRequest(Effect.never)),
       );
       const next = Effect.flatMap(
-        begun(drain.trackRequest(Effect.succeed("answered"))),
+        forked(drain.trackRequest(Effect.succeed("response"))),
         Fiber.join,
       );
       assert.deepInclude(yield* next, { status: 429 });
       if (first !== undefined) yield* Fiber.interrupt(first);
-      assert.strictEqual(yield* next, "answered");
+      assert.strictEqual(yield* next, "response");
       yield* Fiber.interruptAll(others);
       yield* drain.requestsFinished;
     }).pipe(Effect.provide(Drain.layer)),
@@ -75,7 +75,7 @@ describe("Drain", () => {
       yield* trackPolling("one", "IN_QUEUE");
       yield* trackPolling("other", "IN_PROGRESS");
       yield* trackPolling("never-polled", "COMPLETED");
-      const waiting = yield* begun(pollingFinished);
+      const waiting = yield* forked(pollingFinished);
       yield* trackPolling("one", "COMPLETED");
       yield* TestClock.adjust(0);
       assert.isFalse(isDone(waiting));
@@ -88,7 +88,7 @@ describe("Drain", () => {
     Effect.gen(function* () {
       const { trackPolling, pollingFinished } = yield* Drain;
       yield* trackPolling("polled", "IN_QUEUE");
-      const waiting = yield* begun(pollingFinished);
+      const waiting = yield* forked(pollingFinished);
       for (let poll = 0; poll < 3; poll += 1) {
         yield* TestClock.adjust("9 seconds");
         assert.isFalse(isDone(waiting));

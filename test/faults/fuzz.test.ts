@@ -104,11 +104,11 @@ describe("randomly changed requests", () => {
         const random = seededRandom(SEED);
         for (let round = 0; round < ROUNDS; round += 1) {
           const request = mutated(random);
-          const answer = yield* executor.execute(request);
+          const response = yield* executor.execute(request);
           const about = `seed ${SEED}, round ${round}: ${JSON.stringify(request)}`;
-          yield* Effect.orDie(decode(JSON.parse(JSON.stringify(answer))));
-          assert.strictEqual(answer.success, !Predicate.isString(answer.error), about);
-          if (!answer.success) assert.isNotEmpty(answer.error, about);
+          yield* Effect.orDie(decode(JSON.parse(JSON.stringify(response))));
+          assert.strictEqual(response.success, !Predicate.isString(response.error), about);
+          if (!response.success) assert.isNotEmpty(response.error, about);
         }
         const good = yield* executor.execute(FUNCTION);
         assert.isTrue(good.success, String(good.error));

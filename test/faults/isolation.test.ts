@@ -9,9 +9,9 @@ const NEXT_JOB = "def f():\n    print('printed')\n    return 'well'";
 
 /** Checks that the next job has its own output and its own result. */
 const nextJobSucceeds = Effect.gen(function* () {
-  const answer = yield* call(NEXT_JOB, "f");
-  assert.deepStrictEqual([answer.json_result, answer.error], ["well", null]);
-  assert.include(answer.stdout, "printed\n");
+  const response = yield* call(NEXT_JOB, "f");
+  assert.deepStrictEqual([response.json_result, response.error], ["well", null]);
+  assert.include(response.stdout, "printed\n");
 });
 
 layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })(
@@ -52,10 +52,10 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
       ],
     ] as const)("by %s fails, and the next job succeeds", ([, code, reason]) =>
       Effect.gen(function* () {
-        const answer = yield* call(code, "f");
-        assert.isFalse(answer.success);
-        assert.match(answer.error ?? "", reason);
-        assert.include(answer.stdout, "before");
+        const response = yield* call(code, "f");
+        assert.isFalse(response.success);
+        assert.match(response.error ?? "", reason);
+        assert.include(response.stdout, "before");
         yield* nextJobSucceeds;
       }),
     );
@@ -108,12 +108,12 @@ def f(path):
       Effect.gen(function* () {
         const pid = "import os\ndef f(): return os.getpid()";
         const before = yield* call(pid, "f");
-        const answer = yield* call(
+        const response = yield* call(
           "def f(): raise RuntimeError('CUDA error: device-side assert triggered')",
           "f",
         );
-        assert.include(answer.error, "device-side assert");
-        assert.match(answer.stdout ?? "", /\[worker-tetra\].*replaced/);
+        assert.include(response.error, "device-side assert");
+        assert.match(response.stdout ?? "", /\[worker-tetra\].*replaced/);
         const after = yield* call(pid, "f");
         assert.notStrictEqual(after.json_result, before.json_result);
       }),
@@ -156,12 +156,12 @@ layer(realWorker(), { excludeTestServices: true })("the next job is not affected
   ] as const)("%s", ([, code]) =>
     Effect.gen(function* () {
       yield* call(code, "f");
-      const answer = yield* call(
+      const response = yield* call(
         "import os\ndef f():\n    print('printed')\n    return os.getcwd() == os.path.realpath(os.environ['PWD_OF_TEST']) if 'PWD_OF_TEST' in os.environ else os.access('.', os.W_OK)",
         "f",
       );
       assert.deepStrictEqual(
-        [answer.json_result, answer.stdout, answer.error],
+        [response.json_result, response.stdout, response.error],
         [true, "printed\n", null],
       );
     }),
@@ -192,11 +192,11 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
       const counter =
         "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
       const before = yield* callMethod(counter, "C", "C_limit", "add");
-      const answer = yield* call(code, "f");
-      assert.isFalse(answer.success);
-      assert.include(answer.error, "WORKER_JOB_TIMEOUT");
-      assert.include(answer.error, "1 seconds");
-      assert.include(answer.stdout, "before");
+      const response = yield* call(code, "f");
+      assert.isFalse(response.success);
+      assert.include(response.error, "WORKER_JOB_TIMEOUT");
+      assert.include(response.error, "1 seconds");
+      assert.include(response.stdout, "before");
       const after = yield* callMethod(counter, "C", "C_limit", "add");
       assert.strictEqual(after.json_result, Number(before.json_result) + 1);
     }),
@@ -217,9 +217,9 @@ layer(realWorker({ WORKER_JOB_TIMEOUT: "1", WORKER_CANCEL_GRACE: "0.5" }), {
     ],
   ] as const)("and %s is killed", ([, code]) =>
     Effect.gen(function* () {
-      const answer = yield* call(code, "f");
-      assert.include(answer.error, "WORKER_JOB_TIMEOUT");
-      assert.include(answer.error, "killed");
+      const response = yield* call(code, "f");
+      assert.include(response.error, "WORKER_JOB_TIMEOUT");
+      assert.include(response.error, "killed");
       yield* nextJobSucceeds;
     }),
   );

@@ -25,15 +25,15 @@ const responseTo = Effect.fnUntraced(function* (
   return { size: body.byteLength, json: JSON.parse(Buffer.from(body).toString()) };
 });
 
-const pid = Effect.map(call("import os\ndef f(): return os.getpid()", "f"), (answer) =>
-  Number(answer.json_result),
+const pid = Effect.map(call("import os\ndef f(): return os.getpid()", "f"), (response) =>
+  Number(response.json_result),
 );
 
 const COUNTER =
   "class C:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n";
 
-const count = Effect.map(callMethod(COUNTER, "C", "C_limits", "add"), (answer) =>
-  Number(answer.json_result),
+const count = Effect.map(callMethod(COUNTER, "C", "C_limits", "add"), (response) =>
+  Number(response.json_result),
 );
 
 /** Checks that the process and its instances survive an effect. */
@@ -45,9 +45,9 @@ const inOneProcess = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect
 });
 
 const nextJobSucceeds = Effect.gen(function* () {
-  const answer = yield* call("def f():\n    print('printed')\n    return 'well'", "f");
-  assert.deepStrictEqual([answer.json_result, answer.error], ["well", null]);
-  assert.include(answer.stdout, "printed\n");
+  const response = yield* call("def f():\n    print('printed')\n    return 'well'", "f");
+  assert.deepStrictEqual([response.json_result, response.error], ["well", null]);
+  assert.include(response.stdout, "printed\n");
 });
 
 /** The maximum time that the event loop was blocked, in milliseconds. */
@@ -190,7 +190,7 @@ const pythonPeak = Effect.map(
     "import resource\ndef f(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024",
     "f",
   ),
-  (answer) => Number(answer.json_result),
+  (response) => Number(response.json_result),
 );
 
 layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" }), {
@@ -258,8 +258,8 @@ layer(realWorker({ WORKER_RESULT_LIMIT: "100000", WORKER_OUTPUT_LIMIT: "400000" 
 
   it.effect("does not apply to results that are printed locally", () =>
     Effect.gen(function* () {
-      const answer = yield* call("def f(): return 'x' * 1_000_000", "f");
-      assert.strictEqual(String(answer.json_result).length, 1_000_000);
+      const response = yield* call("def f(): return 'x' * 1_000_000", "f");
+      assert.strictEqual(String(response.json_result).length, 1_000_000);
     }),
   );
 });
@@ -348,8 +348,8 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
         const folder = yield* victim;
         const before = yield* pid;
         const source = `${FORGE}\ndef f():\n    ${code.replace("FOLDER", folder)}\n    time.sleep(60)`;
-        const answer = yield* call(source, "f");
-        assert.match(answer.error ?? "", /control channel|invalid response|can't be returned/);
+        const response = yield* call(source, "f");
+        assert.match(response.error ?? "", /control channel|invalid response|can't be returned/);
         assert.strictEqual(readFileSync(join(folder, "file"), "utf8"), "precious");
         yield* nextJobSucceeds;
         assert.notStrictEqual(yield* pid, before);
@@ -400,7 +400,7 @@ def f():
 layer(realWorker(), { excludeTestServices: true })("the size of messages is limited for", (it) => {
   it.effect("200 threads with names of 1 MB that contain line breaks", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         `
 import threading
 done = threading.Event()
@@ -410,7 +410,7 @@ def f():
     return "started"`,
         "f",
       );
-      assert.deepStrictEqual([answer.json_result, answer.error], ["started", null]);
+      assert.deepStrictEqual([response.json_result, response.error], ["started", null]);
       const next = yield* call("def f(): return 1", "f");
       assert.strictEqual(next.json_result, 1);
       assert.isBelow(next.stdout?.length ?? 0, 10_000);
@@ -421,8 +421,8 @@ def f():
   it.effect("notes about many local modules: only the first ones are shown", () =>
     Effect.gen(function* () {
       const modules = Object.fromEntries(STANDARD_MODULES.map((name) => [`${name}.py`, ""]));
-      const answer = yield* call("def f(): return 1", "f", [], { modules });
-      const notes = answer.stdout?.trimEnd().split("\n") ?? [];
+      const response = yield* call("def f(): return 1", "f", [], { modules });
+      const notes = response.stdout?.trimEnd().split("\n") ?? [];
       assert.lengthOf(notes, 21);
       assert.match(String(notes.at(-1)), /\d more notes were left out/);
     }),
@@ -443,9 +443,9 @@ def f():
     ],
   ] as const)("a traceback with many %s: only the last ones are shown", ([, code, sign, most]) =>
     Effect.gen(function* () {
-      const answer = yield* call(code, "f");
-      assert.match(answer.error ?? "", /^(ZeroDivisionError|ValueError: 99)/);
-      const shown = answer.error?.match(sign)?.length ?? 0;
+      const response = yield* call(code, "f");
+      assert.match(response.error ?? "", /^(ZeroDivisionError|ValueError: 99)/);
+      const shown = response.error?.match(sign)?.length ?? 0;
       assert.isAbove(shown, 1);
       assert.isAtMost(shown, most);
     }),
@@ -453,7 +453,7 @@ def f():
 
   it.effect("the metadata of a frame: Python raises an error before it is sent", () =>
     Effect.gen(function* () {
-      const answer = yield* call(
+      const response = yield* call(
         `
 import socket, sys
 def f():
@@ -463,7 +463,7 @@ def f():
     wire.Channel(here).send(wire.RESULT, 1, {"notes": "x" * wire.MAX_META})`,
         "f",
       );
-      assert.match(answer.error ?? "", /^ValueError: the meta data is too large/);
+      assert.match(response.error ?? "", /^ValueError: the meta data is too large/);
     }),
   );
 
@@ -486,11 +486,11 @@ def f():
   ] as const)("%s", ([, code]) =>
     inOneProcess(
       Effect.gen(function* () {
-        const answer = yield* call(code.replace("del f", "f = None"), "f");
-        assert.isNotNull(answer.error);
-        assert.isBelow(answer.error?.length ?? 0, 100_000);
+        const response = yield* call(code.replace("del f", "f = None"), "f");
+        assert.isNotNull(response.error);
+        assert.isBelow(response.error?.length ?? 0, 100_000);
         // Names are truncated in messages.
-        assert.notMatch(answer.error ?? "", /^the result, of type T{201}/);
+        assert.notMatch(response.error ?? "", /^the result, of type T{201}/);
       }),
     ),
   );

@@ -155,7 +155,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
 
   it.effect("of Delivery.accept leaves no delivery running after Delivery.idle completes", () =>
     interruptedAtEveryStep((interrupted, about) => {
-      const begun: Array<string> = [];
+      const started: Array<string> = [];
       const ended: Array<string> = [];
       return Effect.gen(function* () {
         const { accept, idle } = yield* Delivery;
@@ -163,7 +163,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
           accept(
             { jobId: "job", body: large, isStream: false },
             Effect.andThen(
-              Effect.sync(() => begun.push("job")),
+              Effect.sync(() => started.push("job")),
               turns(5 * STEPS),
             ),
             Effect.sync(() => ended.push("job")),
@@ -171,7 +171,7 @@ describe("an interruption at any step", { timeout: 60_000 }, () => {
         );
         yield* idle;
         yield* turns(2 * STEPS);
-        assert.deepStrictEqual(ended, begun, about);
+        assert.deepStrictEqual(ended, started, about);
       }).pipe(Effect.provide(inMemoryWorker({ complete: () => Effect.void })));
     }),
   );

@@ -76,11 +76,11 @@ export class JobStore extends Context.Service<
   });
 
   /** Stores jobs in an SQLite database in a folder that only its owner can read. */
-  static readonly layerFolder = (given: string) =>
+  static readonly layerFolder = (path: string) =>
     Layer.effect(
       this,
       Effect.gen(function* () {
-        const folder = resolve(given);
+        const folder = resolve(path);
         yield* makeFolder(folder);
         const database = yield* Effect.acquireRelease(
           Effect.suspend(() => Effect.fromResult(openDatabase(folder))).pipe(
@@ -89,10 +89,10 @@ export class JobStore extends Context.Service<
           (opened) => Effect.sync(() => opened.close()),
         );
         yield* warnOfFiles(folder);
-        const path = join(folder, FILE);
+        const file = join(folder, FILE);
         return yield* Effect.try({
-          try: () => storeIn(database, path),
-          catch: (error) => reasonOf(path, error),
+          try: () => storeIn(database, file),
+          catch: (error) => reasonOf(file, error),
         });
       }),
     );

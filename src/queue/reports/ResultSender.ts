@@ -56,11 +56,11 @@ export const makeResultSender = Effect.gen(function* () {
   };
 
   /** Stores a result for the next start; if there is no store or it fails, the result is lost. */
-  const storeOrLose = Effect.fnUntraced(function* (result: JobResult, why: string) {
+  const storeOrLose = Effect.fnUntraced(function* (result: JobResult, reason: string) {
     const about = `The result of job ${result.jobId} (${formatSize(result.body.length)})`;
     yield* (yield* store.keep(result))
-      ? Effect.logWarning(`${about} was not delivered and is stored for the next start: ${why}.`)
-      : Effect.logError(`${about} is lost: ${why}.`);
+      ? Effect.logWarning(`${about} was not delivered and is stored for the next start: ${reason}.`)
+      : Effect.logError(`${about} is lost: ${reason}.`);
   });
 
   const giveUp = (result: JobResult, error: PostFailed) =>

@@ -23,7 +23,7 @@ export const openCallOutput = Effect.fnUntraced(function* (
   const linesPerSecond = yield* OutputRate;
   const clock = yield* Clock.Clock;
   const capture = new OutputCapture(limitBytes);
-  const lines = listener.wantsOutput
+  const lines = listener.needsOutput
     ? new LiveLines(
         (text) => listener.notify({ _tag: "OutputWritten", lines: text }),
         () => clock.currentTimeMillisUnsafe(),

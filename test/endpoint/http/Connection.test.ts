@@ -14,7 +14,7 @@ import { endpoint } from "../../support/http/TestEndpoint.ts";
 /** Larger than the socket buffers, so that a response that is not read stays in memory. */
 const SIZE = 12_000_000;
 
-const largeAnswers = endpoint({}, () =>
+const largeResponses = endpoint({}, () =>
   Effect.succeed(EncodedResponse.of(success({ stdout: "x".repeat(SIZE) }))),
 );
 
@@ -40,7 +40,7 @@ describe("unread responses", () => {
   it.live("are aborted, oldest first, when newer ones exceed the memory limit", () => {
     const logs = keptLogs();
     return Effect.gen(function* () {
-      const { port } = yield* largeAnswers;
+      const { port } = yield* largeResponses;
       const first = yield* startReading(port);
       const second = yield* startReading(port);
       assert.strictEqual((yield* ask(port, "/execute", { body: {} })).status, 200);
@@ -61,7 +61,7 @@ describe("unread responses", () => {
 
   it.live("are aborted when their client reads nothing for a minute", () =>
     Effect.gen(function* () {
-      const { port, drain } = yield* largeAnswers;
+      const { port, drain } = yield* largeResponses;
       const client = yield* startReading(port);
       yield* drain.requestsFinished;
       assert.isBelow(yield* client.readRest, SIZE);

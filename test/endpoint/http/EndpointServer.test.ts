@@ -75,7 +75,7 @@ describe("a local endpoint", () => {
     Effect.gen(function* () {
       const seen: Array<string> = [];
       const { port } = yield* endpoint({}, () =>
-        Effect.sync(() => seen.push("begun")).pipe(
+        Effect.sync(() => seen.push("started")).pipe(
           Effect.andThen(Effect.never),
           Effect.onInterrupt(() => Effect.sync(() => seen.push("stopped"))),
         ),
@@ -84,7 +84,7 @@ describe("a local endpoint", () => {
       yield* eventually(() => seen.length === 1);
       yield* Fiber.interrupt(executing);
       yield* eventually(() => seen.length === 2);
-      assert.deepStrictEqual(seen, ["begun", "stopped"]);
+      assert.deepStrictEqual(seen, ["started", "stopped"]);
     }).pipe(Effect.scoped),
   );
 
@@ -114,10 +114,10 @@ describe("a local endpoint", () => {
             message: "Content-Type: application/json",
           },
         ] as const;
-        for (const { path, status, message, ...asked } of cases) {
-          const answer = yield* ask(port, path, asked);
-          assert.strictEqual(answer.status, status, path);
-          assert.include((answer.json as { readonly error: string }).error, message);
+        for (const { path, status, message, ...options } of cases) {
+          const response = yield* ask(port, path, options);
+          assert.strictEqual(response.status, status, path);
+          assert.include((response.json as { readonly error: string }).error, message);
         }
       }).pipe(Effect.scoped),
     );
@@ -138,9 +138,9 @@ describe("a local endpoint", () => {
             assert.strictEqual(fits.status, 200);
             for (const chunked of [false, true]) {
               const body = { input: "x".repeat(limit * MIB) };
-              const answer = yield* ask(port, path, { body, chunked });
-              assert.strictEqual(answer.status, 413);
-              assert.include(answer.text, `${limit} MiB`);
+              const response = yield* ask(port, path, { body, chunked });
+              assert.strictEqual(response.status, 413);
+              assert.include(response.text, `${limit} MiB`);
             }
           }
         }).pipe(Effect.scoped),
@@ -181,12 +181,12 @@ describe("a local endpoint", () => {
         Effect.gen(function* () {
           const { port } = yield* endpoint();
           const body = JSON.stringify({ input: "x".repeat(9 * MIB) });
-          const answers = yield* Effect.forEach(
+          const responses = yield* Effect.forEach(
             Array.from({ length: 12 }, (_, index) => index % 2 === 0),
             (chunked) => ask(port, "/run", { body, chunked }),
             { concurrency: "unbounded" },
           );
-          for (const { status } of answers) assert.strictEqual(status, 429);
+          for (const { status } of responses) assert.strictEqual(status, 429);
           // A client that sent Expect: 100-continue gets no 100.
           const headers = { expect: "100-continue", "content-length": "99999999999" };
           const huge = yield* ask(port, "/run", { body: "{", headers });
@@ -227,8 +227,8 @@ describe("a local endpoint", () => {
           ),
           20,
         );
-        const answer = yield* ask(port, "/run", { body: { input: "x".repeat(MIB / 2) } });
-        assert.strictEqual(answer.status, 200);
+        const response = yield* ask(port, "/run", { body: { input: "x".repeat(MIB / 2) } });
+        assert.strictEqual(response.status, 200);
       }).pipe(Effect.scoped, withRoom),
     );
 
@@ -250,9 +250,9 @@ describe("a local endpoint", () => {
       Effect.gen(function* () {
         const { port } = yield* endpoint();
         for (const path of ["/run", "/v2/e/runsync", "/execute"]) {
-          const answer = yield* ask(port, path, { body });
-          assert.strictEqual(answer.status, 400, path);
-          assert.include(String(valueOf(answer.json, "error")), limit);
+          const response = yield* ask(port, path, { body });
+          assert.strictEqual(response.status, 400, path);
+          assert.include(String(valueOf(response.json, "error")), limit);
         }
         assert.strictEqual((yield* ask(port, "/health")).status, 200);
       }).pipe(Effect.scoped),

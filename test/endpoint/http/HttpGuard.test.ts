@@ -97,7 +97,7 @@ const rawRequest = (method: string, target: string, port: number, body: string, 
 
 const chunked = (body: string) => `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
 
-const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1] ?? 0);
+const statusOf = (response: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(response)?.[1] ?? 0);
 
 const post = (port: number, headers: Readonly<Record<string, string>>) =>
   Effect.map(ask(port, "/run", { body: { input: 1 }, headers }), ({ status }) => status);
@@ -131,10 +131,10 @@ describe("an endpoint with a key", () => {
           ["GET", "/health?/ping", "", "Expect: 100-continue"] as const,
         ];
         for (const [method, target, body, more] of requests) {
-          const answer = yield* sendRaw(port, rawRequest(method, target, port, body, more));
-          assert.strictEqual(statusOf(answer), 401, `${method} ${target} ${more}`);
-          assert.notInclude(answer, KEY);
-          if (method !== "HEAD") assert.include(answer, "Authorization: Bearer <key>");
+          const response = yield* sendRaw(port, rawRequest(method, target, port, body, more));
+          assert.strictEqual(statusOf(response), 401, `${method} ${target} ${more}`);
+          assert.notInclude(response, KEY);
+          if (method !== "HEAD") assert.include(response, "Authorization: Bearer <key>");
         }
         const counts = yield* queue.counts;
         assert.deepInclude(counts, { IN_QUEUE: 0, IN_PROGRESS: 0, CANCELLED: 0, retried: 0 });
@@ -155,8 +155,8 @@ describe("an endpoint with a key", () => {
         [`Bearer ${KEY}${KEY}`, 401],
         ["Bearer undefined", 401],
       ] as const) {
-        const answer = yield* ask(port, "/health", { headers: { authorization } });
-        assert.strictEqual(answer.status, status, authorization);
+        const response = yield* ask(port, "/health", { headers: { authorization } });
+        assert.strictEqual(response.status, status, authorization);
       }
     }).pipe(Effect.scoped),
   );
@@ -309,9 +309,9 @@ describe("every endpoint", () => {
             ["GET", "/nowhere"],
           ] as const) {
             const request = rawRequest(method, target, port, method === "GET" ? "" : BODY, more);
-            const answer = yield* sendRaw(port, request);
-            assert.strictEqual(statusOf(answer), 400, `${target} ${other}`);
-            assert.include(answer, "more than one Host header");
+            const response = yield* sendRaw(port, request);
+            assert.strictEqual(statusOf(response), 400, `${target} ${other}`);
+            assert.include(response, "more than one Host header");
           }
         }
         assert.strictEqual((yield* queue.counts).IN_QUEUE, 0);
@@ -321,10 +321,10 @@ describe("every endpoint", () => {
 
   it.live("runs one request of a connection at a time, and rejects pipelined requests", () =>
     Effect.gen(function* () {
-      const begun = yield* Deferred.make<void>();
+      const started = yield* Deferred.make<void>();
       const gate = yield* Deferred.make<void>();
       const { port, queue } = yield* endpoint({}, () =>
-        Deferred.succeed(begun, undefined).pipe(
+        Deferred.succeed(started, undefined).pipe(
           Effect.andThen(Deferred.await(gate)),
           Effect.as(EncodedResponse.of(success({}))),
         ),
@@ -332,10 +332,10 @@ describe("every endpoint", () => {
       const requests = ["/execute", "/run", "/execute", "/run"].map((target) =>
         rawRequest("POST", target, port, BODY).replace("Connection: close\r\n", ""),
       );
-      const answers = yield* Effect.forkChild(sendRaw(port, requests.join("")));
-      yield* Deferred.await(begun);
+      const responses = yield* Effect.forkChild(sendRaw(port, requests.join("")));
+      yield* Deferred.await(started);
       yield* Deferred.succeed(gate, undefined);
-      const [, first, second] = (yield* Fiber.join(answers)).split("HTTP/1.1 ");
+      const [, first, second] = (yield* Fiber.join(responses)).split("HTTP/1.1 ");
       assert.match(String(first), /^200/);
       assert.match(String(second), /^429[^]*connection: close[^]*send one request at a time/i);
       assert.strictEqual((yield* queue.counts).IN_QUEUE, 0);
@@ -363,9 +363,9 @@ describe("every endpoint", () => {
         `Content-Length: ${BODY.length}\r\n\r\n${BODY}`,
         `Transfer-Encoding: chunked\r\n\r\n${chunked(BODY)}`,
       ]) {
-        const answer = yield* sendRaw(port, head + rest);
-        assert.strictEqual(statusOf(answer), 415);
-        assert.include(answer, "Content-Type: application/json");
+        const response = yield* sendRaw(port, head + rest);
+        assert.strictEqual(statusOf(response), 415);
+        assert.include(response, "Content-Type: application/json");
       }
       // It has no body, so it needs no content type.
       const purge = yield* ask(port, "/purge-queue", { method: "POST" });
@@ -382,12 +382,12 @@ describe("every endpoint", () => {
       for (const id of ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"]) {
         for (const prefix of ["", "/v2/any"]) {
           for (const route of ["status", "status-sync", "stream"]) {
-            const answer = yield* ask(port, `${prefix}/${route}/${id}`);
-            assert.strictEqual(answer.status, 404, `${route}/${id}`);
+            const response = yield* ask(port, `${prefix}/${route}/${id}`);
+            assert.strictEqual(response.status, 404, `${route}/${id}`);
           }
           for (const route of ["cancel", "retry"]) {
-            const answer = yield* ask(port, `${prefix}/${route}/${id}`, { method: "POST" });
-            assert.strictEqual(answer.status, 404, `${route}/${id}`);
+            const response = yield* ask(port, `${prefix}/${route}/${id}`, { method: "POST" });
+            assert.strictEqual(response.status, 404, `${route}/${id}`);
           }
         }
         const unknown = yield* ask(port, `/${id}`, { body: {} });
@@ -397,7 +397,7 @@ describe("every endpoint", () => {
   );
 });
 
-const answer = Effect.succeed(HttpServerResponse.empty({ status: 200 }));
+const emptyResponse = Effect.succeed(HttpServerResponse.empty({ status: 200 }));
 
 /** The exit of a request to a server with one route. */
 const outcome = Effect.fnUntraced(function* (
@@ -407,7 +407,7 @@ const outcome = Effect.fnUntraced(function* (
     method = "POST",
     route = "/run",
     path = route,
-    handler = answer,
+    handler = emptyResponse,
   }: {
     readonly method?: "GET" | "POST";
     readonly route?: HttpRouter.PathInput;
@@ -509,7 +509,7 @@ describe("a guarded server", () => {
     () =>
       Effect.gen(function* () {
         const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ text }) =>
-          Effect.andThen(text, answer),
+          Effect.andThen(text, emptyResponse),
         );
         for (const [route, limit] of [
           ["/run", 10],

@@ -172,19 +172,19 @@ describe("the parts of a body", () => {
   it.effect("release their memory once they are rejected, although the rest is still read", () =>
     Effect.gen(function* () {
       const budget = makeRequestBudget(MIB / 2);
-      const room: Array<boolean> = [];
+      const capacity: Array<boolean> = [];
       const body = Stream.fromIterable([1, 2, 3, 4]).pipe(
         Stream.mapEffect(
           Effect.fnUntraced(function* () {
             const isFree = yield* budget.reserve(MIB / 2);
             if (isFree) yield* budget.release(MIB / 2);
-            room.push(isFree);
+            capacity.push(isFree);
             return part(MIB / 4);
           }),
         ),
       );
       assert.strictEqual(yield* handling(body, budget), 429);
-      assert.deepStrictEqual(room, [false, false, true, true]);
+      assert.deepStrictEqual(capacity, [false, false, true, true]);
     }),
   );
 

@@ -9,8 +9,8 @@ describe("Changes.until", () => {
     Effect.gen(function* () {
       const changes = new Changes();
       let value = 0;
-      const waiting = yield* Effect.forEach([1, 2, 2], (wanted) =>
-        Effect.forkChild(changes.until(() => value >= wanted)),
+      const waiting = yield* Effect.forEach([1, 2, 2], (expected) =>
+        Effect.forkChild(changes.until(() => value >= expected)),
       );
       const ended = () => waiting.map((fiber) => fiber.pollUnsafe() !== undefined);
       yield* turns(3);

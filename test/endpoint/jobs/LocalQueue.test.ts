@@ -58,7 +58,10 @@ const withQueue = (
   return { posted, layer };
 };
 
-const asked = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({ input, ...more });
+const requestOf = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({
+  input,
+  ...more,
+});
 
 const body = (result: unknown) => Buffer.from(JSON.stringify(result));
 
@@ -70,7 +73,7 @@ const streamed = ({ status, chunks }: { status: JobStatus; chunks: ReadonlyArray
   JSON.parse(Buffer.from(streamJson(status, chunks)).toString());
 
 /** Takes one job and sends its result. */
-const carryOut = Effect.fnUntraced(function* (result: unknown) {
+const runJob = Effect.fnUntraced(function* (result: unknown) {
   return yield* carryOutWith(body(result));
 });
 
@@ -96,10 +99,10 @@ describe("the queue of a local endpoint", () => {
       const queue = yield* LocalQueue;
       const taking = yield* Effect.forkChild(queue.forWorker.take(2, false));
       yield* Effect.yieldNow;
-      const first = yield* queue.submit(asked("a"));
+      const first = yield* queue.submit(requestOf("a"));
       assert.strictEqual(first.status, "IN_QUEUE");
-      const second = yield* queue.submit(asked("b"));
-      const third = yield* queue.submit(asked("c"));
+      const second = yield* queue.submit(requestOf("b"));
+      const third = yield* queue.submit(requestOf("c"));
       const { jobs } = yield* Fiber.join(taking);
       const more = yield* queue.forWorker.take(5, true);
       assert.deepStrictEqual(
@@ -130,7 +133,7 @@ describe("the queue of a local endpoint", () => {
   it.effect("shows progress until there is a result, and ignores progress afterwards", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       yield* queue.forWorker.take(1, false);
       const progress = body({ status: "IN_PROGRESS", output: { stage: "running" } });
       yield* queue.forWorker.complete(id, progress, false, LIMIT);
@@ -146,12 +149,12 @@ describe("the queue of a local endpoint", () => {
   it.effect("lets clients wait for the end of a job with a timeout", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       const short = yield* Effect.forkChild(queue.wait(id, 1000));
       const long = yield* Effect.forkChild(queue.wait(id, 60_000));
       yield* TestClock.adjust("1 second");
       assert.strictEqual((yield* Fiber.join(short)).status, "IN_QUEUE");
-      yield* carryOut({ output: 1 });
+      yield* runJob({ output: 1 });
       assert.strictEqual((yield* Fiber.join(long)).status, "COMPLETED");
     }).pipe(Effect.provide(withQueue().layer)),
   );
@@ -159,7 +162,7 @@ describe("the queue of a local endpoint", () => {
   it.effect("returns each value of a stream once and in order, and waits for the next one", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       const waiting = yield* Effect.forkChild(queue.stream(id, 5000));
       yield* TestClock.adjust("1 second");
       yield* queue.forWorker.take(1, false);
@@ -176,7 +179,7 @@ describe("the queue of a local endpoint", () => {
         stream: [{ output: 2 }, { output: 3 }],
       });
       assert.deepStrictEqual(yield* queue.stream(id, 5000), { status: "COMPLETED", chunks: [] });
-      const { id: silent } = yield* queue.submit(asked("b"));
+      const { id: silent } = yield* queue.submit(requestOf("b"));
       const idle = yield* Effect.forkChild(queue.stream(silent, 5000));
       yield* TestClock.adjust("5 seconds");
       assert.deepStrictEqual(yield* Fiber.join(idle), { status: "IN_QUEUE", chunks: [] });
@@ -186,9 +189,9 @@ describe("the queue of a local endpoint", () => {
   it.effect("cancels queued jobs immediately, and lets the worker stop running jobs", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const running = yield* queue.submit(asked("a"));
+      const running = yield* queue.submit(requestOf("a"));
       yield* queue.forWorker.take(1, false);
-      const waiting = yield* queue.submit(asked("b"));
+      const waiting = yield* queue.submit(requestOf("b"));
       const cancelled = shown(yield* queue.cancel(waiting.id));
       assert.strictEqual(cancelled.status, "CANCELLED");
       assert.isString(cancelled.workerId);
@@ -197,7 +200,7 @@ describe("the queue of a local endpoint", () => {
       // A result that arrives later is ignored.
       yield* queue.forWorker.complete(running.id, body({ output: 1 }), false, LIMIT);
       assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
-      const after = yield* queue.submit(asked("c"));
+      const after = yield* queue.submit(requestOf("c"));
       assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
         { id: after.id, input: "c" },
       ]);
@@ -207,11 +210,11 @@ describe("the queue of a local endpoint", () => {
   it.effect("retries only failed jobs, with the same id", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
-      yield* carryOut({ error: "no" });
+      const { id } = yield* queue.submit(requestOf("a"));
+      yield* runJob({ error: "no" });
       assert.deepInclude(shown(yield* queue.retry(id)), { status: "IN_QUEUE", retries: 1 });
       assert.notProperty(yield* queue.status(id), "error");
-      assert.deepStrictEqual(yield* carryOut({ output: 2 }), { id, input: "a" });
+      assert.deepStrictEqual(yield* runJob({ output: 2 }), { id, input: "a" });
       assert.deepInclude(shown(yield* queue.retry(id)), {
         status: "COMPLETED",
         output: 2,
@@ -224,13 +227,13 @@ describe("the queue of a local endpoint", () => {
   it.effect("does not run a job that is cancelled while its retry is being stored", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
-      yield* carryOut({ error: "no" });
+      const { id } = yield* queue.submit(requestOf("a"));
+      yield* runJob({ error: "no" });
       const retrying = yield* Effect.forkChild(queue.retry(id));
       yield* turns(1);
       assert.strictEqual((yield* queue.cancel(id)).status, "CANCELLED");
       yield* Fiber.join(retrying);
-      yield* queue.submit(asked("b"));
+      yield* queue.submit(requestOf("b"));
       const { jobs } = yield* queue.forWorker.take(9, false);
       assert.deepStrictEqual(
         jobs.map(({ input }) => input),
@@ -243,10 +246,10 @@ describe("the queue of a local endpoint", () => {
   it.effect("purges queued jobs but not running jobs", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const running = yield* queue.submit(asked("a"));
+      const running = yield* queue.submit(requestOf("a"));
       yield* queue.forWorker.take(1, false);
-      const waiting = yield* queue.submit(asked("b"));
-      yield* queue.submit(asked("c"));
+      const waiting = yield* queue.submit(requestOf("b"));
+      yield* queue.submit(requestOf("c"));
       assert.strictEqual(yield* queue.purge, 2);
       assert.strictEqual((yield* queue.status(waiting.id)).status, "CANCELLED");
       assert.strictEqual((yield* queue.status(running.id)).status, "IN_PROGRESS");
@@ -256,9 +259,9 @@ describe("the queue of a local endpoint", () => {
   it.effect("ends jobs at their execution timeout, and removes jobs at their ttl", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const slow = yield* queue.submit(asked("a", { policy: { executionTimeout: 5000 } }));
+      const slow = yield* queue.submit(requestOf("a", { policy: { executionTimeout: 5000 } }));
       yield* queue.forWorker.take(1, false);
-      const late = yield* queue.submit(asked("b", { policy: { ttl: 10_000 } }));
+      const late = yield* queue.submit(requestOf("b", { policy: { ttl: 10_000 } }));
       yield* TestClock.adjust("7 seconds");
       const view = shown(yield* queue.status(slow.id));
       assert.strictEqual(view.status, "TIMED_OUT");
@@ -269,7 +272,7 @@ describe("the queue of a local endpoint", () => {
       const gone = yield* Effect.flip(queue.status(late.id));
       assert.include(gone.message, late.id);
       // By default a job may run for 10 minutes, and its result is kept for 30 minutes.
-      const usual = yield* queue.submit(asked("c"));
+      const usual = yield* queue.submit(requestOf("c"));
       yield* queue.forWorker.take(1, false);
       yield* TestClock.adjust("9 minutes");
       assert.strictEqual((yield* queue.status(usual.id)).status, "IN_PROGRESS");
@@ -285,8 +288,8 @@ describe("the queue of a local endpoint", () => {
       const { layer, posted } = withQueue([500, 404]);
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
-        yield* carryOut({ output: 1 });
+        const { id } = yield* queue.submit(requestOf("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* runJob({ output: 1 });
         yield* TestClock.adjust("5 seconds");
         assert.strictEqual(posted.length, 1);
         yield* TestClock.adjust("1 minute");
@@ -301,8 +304,8 @@ describe("the queue of a local endpoint", () => {
       const logs = keptLogs();
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        const { id } = yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
-        yield* carryOut({ error: "no" });
+        const { id } = yield* queue.submit(requestOf("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* runJob({ error: "no" });
         yield* TestClock.adjust("1 minute");
         assert.strictEqual(posted.length, 3);
         assert.strictEqual(logs.warnings().length, 1);
@@ -317,12 +320,12 @@ describe("the queue of a local endpoint", () => {
       const folder = `${yield* files.makeTempDirectoryScoped()}/jobs`;
       const ids = yield* Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        const done = yield* queue.submit(asked("done"));
-        yield* carryOut({ output: "result" });
+        const done = yield* queue.submit(requestOf("done"));
+        yield* runJob({ output: "result" });
         yield* TestClock.adjust("1 second");
-        const running = yield* queue.submit(asked("running"));
+        const running = yield* queue.submit(requestOf("running"));
         yield* TestClock.adjust("1 second");
-        const waiting = yield* queue.submit(asked("waiting"));
+        const waiting = yield* queue.submit(requestOf("waiting"));
         yield* queue.forWorker.take(1, false);
         return [done.id, running.id, waiting.id] as const;
       }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
@@ -348,8 +351,8 @@ describe("the queue of a local endpoint", () => {
       const folder = yield* files.makeTempDirectoryScoped();
       yield* Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        yield* queue.submit(asked("a"));
-        yield* carryOut({ output: 1 });
+        yield* queue.submit(requestOf("a"));
+        yield* runJob({ output: 1 });
         yield* TestClock.adjust("31 minutes");
       }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
       const left = Effect.flatMap(JobStore, ({ kept }) => kept);
@@ -373,7 +376,7 @@ describe("the queue of a local endpoint", () => {
         const queue = yield* LocalQueue;
         const ids: Array<string> = [];
         for (let index = 0; index < 14; index += 1) {
-          ids.push((yield* queue.submit(asked("x".repeat(10 * KIB)))).id);
+          ids.push((yield* queue.submit(requestOf("x".repeat(10 * KIB)))).id);
           yield* carryOutWith(large);
         }
         const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
@@ -388,8 +391,8 @@ describe("the queue of a local endpoint", () => {
         const queue = yield* LocalQueue;
         const ids: Array<string> = [];
         for (let index = 0; index < 14; index += 1) {
-          ids.push((yield* queue.submit(asked("x".repeat(100 * KIB)))).id);
-          yield* carryOut({ error: "no" });
+          ids.push((yield* queue.submit(requestOf("x".repeat(100 * KIB)))).id);
+          yield* runJob({ error: "no" });
         }
         assert.strictEqual((yield* queue.retry(ids[13] ?? "")).status, "IN_QUEUE");
         const there = yield* Effect.filter(ids, (id) => Effect.isSuccess(queue.status(id)));
@@ -400,11 +403,11 @@ describe("the queue of a local endpoint", () => {
     it.effect("by the number of results", () =>
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        const first = yield* queue.submit(asked("a"));
-        yield* carryOut({ output: 1 });
+        const first = yield* queue.submit(requestOf("a"));
+        yield* runJob({ output: 1 });
         for (let index = 0; index < 1000; index += 1) {
-          yield* queue.submit(asked("a"));
-          yield* carryOut({ output: 1 });
+          yield* queue.submit(requestOf("a"));
+          yield* runJob({ output: 1 });
         }
         yield* Effect.flip(queue.status(first.id));
       }).pipe(Effect.provide(withQueue().layer)),
@@ -414,7 +417,7 @@ describe("the queue of a local endpoint", () => {
       const logs = keptLogs();
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
-        const { id } = yield* queue.submit(asked("a"));
+        const { id } = yield* queue.submit(requestOf("a"));
         yield* queue.forWorker.take(1, false);
         for (let index = 0; index < 30; index += 1) {
           yield* queue.forWorker.chunk(id, value, LIMIT);
@@ -436,7 +439,7 @@ describe("the queue of a local endpoint", () => {
       () =>
         Effect.gen(function* () {
           const queue = yield* LocalQueue;
-          const { id } = yield* queue.submit(asked("a"));
+          const { id } = yield* queue.submit(requestOf("a"));
           yield* queue.forWorker.take(1, false);
           for (let index = 0; index < 2500; index += 1) {
             yield* queue.forWorker.chunk(id, body({ output: index }), LIMIT);
@@ -460,7 +463,7 @@ describe("the queue of a local endpoint", () => {
       return Effect.gen(function* () {
         const queue = yield* LocalQueue;
         for (let index = 0; index < 9; index += 1) {
-          yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+          yield* queue.submit(requestOf("a", { webhook: "http://127.0.0.1:1/hook" }));
           yield* carryOutWith(large);
         }
         yield* Effect.yieldNow;
@@ -469,7 +472,7 @@ describe("the queue of a local endpoint", () => {
         // Each is tried three times, and then releases its memory.
         yield* TestClock.adjust("1 minute");
         assert.lengthOf(posted, 18);
-        yield* queue.submit(asked("a", { webhook: "http://127.0.0.1:1/hook" }));
+        yield* queue.submit(requestOf("a", { webhook: "http://127.0.0.1:1/hook" }));
         yield* carryOutWith(large);
         yield* Effect.yieldNow;
         assert.lengthOf(posted, 19);
@@ -480,8 +483,8 @@ describe("the queue of a local endpoint", () => {
       Effect.gen(function* () {
         const queue = yield* LocalQueue;
         const budget = yield* RequestBudget;
-        const { id } = yield* queue.submit(asked("a"));
-        yield* carryOut({ error: "no" });
+        const { id } = yield* queue.submit(requestOf("a"));
+        yield* runJob({ error: "no" });
         assert.isTrue(yield* budget.reserve(100));
         assert.strictEqual((yield* Effect.flip(queue.retry(id)))._tag, "QueueFull");
         yield* budget.release(100);
@@ -524,8 +527,8 @@ describe("the queue of a local endpoint", () => {
           const ids: Array<string> = [];
           for (const input of ["a", "b", "c"]) {
             yield* budget.reserve(100);
-            const held = { bytes: body({ input }), release: budget.release(100) };
-            ids.push((yield* queue.submit({ input }, held)).id);
+            const reserved = { bytes: body({ input }), release: budget.release(100) };
+            ids.push((yield* queue.submit({ input }, reserved)).id);
           }
           const [first = ""] = ids;
           const waiting = yield* Effect.forEach(ids, (id) =>
@@ -550,7 +553,7 @@ describe("the queue of a local endpoint", () => {
   it.effect("passes on any result unchanged", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       yield* queue.forWorker.take(1, false);
       const output = '{"status": "FAILED", "error": 1.50, "a": [1e400, "\\"}", {"output": []}]}';
       const result = Buffer.from(`{"stopPod":true,"output":${output}}`);
@@ -565,7 +568,7 @@ describe("the queue of a local endpoint", () => {
   it.effect("neither parses nor encodes a large result, which would block the event loop", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       const result = body({ output: Array.from({ length: 100_000 }, Math.sqrt) });
       const parse = vi.spyOn(JSON, "parse");
       const stringify = vi.spyOn(JSON, "stringify");
@@ -585,7 +588,7 @@ describe("the queue of a local endpoint", () => {
   it.effect("rejects an invalid result", () =>
     Effect.gen(function* () {
       const queue = yield* LocalQueue;
-      const { id } = yield* queue.submit(asked("a"));
+      const { id } = yield* queue.submit(requestOf("a"));
       yield* queue.forWorker.take(1, false);
       for (const text of ["", "1", "[]", "{}", '{"stopPod":true}', "<html>"]) {
         const refused = queue.forWorker.complete(id, Buffer.from(text), false, LIMIT);
