@@ -42,7 +42,7 @@ export const JobView = Schema.Struct({
   status: JobStatus,
   /** The time in the queue, in milliseconds. */
   delayTime: Schema.Int,
-  /** The time since its start, until its end, in milliseconds. */
+  /** The running time, in milliseconds. */
   executionTime: Schema.Int,
   workerId: Schema.String,
   retries: Schema.Int,

@@ -61,7 +61,6 @@ const healthOf = (counts: Readonly<JobCounts>, isReady: boolean) => {
   };
 };
 
-/** The responses about jobs. */
 const makeResponses = Effect.gen(function* () {
   const queue = yield* LocalQueue;
   const drain = yield* Drain;

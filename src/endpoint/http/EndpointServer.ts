@@ -21,7 +21,7 @@ const FLUSH_TIMEOUT = "5 seconds";
 class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
   host: Schema.String,
   port: Schema.Int,
-  /** The system's code, such as EADDRINUSE. */
+  /** The error code of the system, such as EADDRINUSE. */
   code: Schema.String,
 }) {
   override get message(): string {
@@ -49,7 +49,7 @@ export interface EndpointServerOptions extends Access {
 const createGracefulServer = () => {
   /** All connections with their pending responses. */
   const connections = new Map<Socket, Set<ServerResponse>>();
-  /** Also closes connections that never sent a request, which Node counts as busy. */
+  /** Closes all connections without a pending response. Node does not count those that never sent a request as idle. */
   const closeIdle = () => {
     for (const [connection, responses] of connections)
       if (responses.size === 0) connection.destroy();

@@ -98,7 +98,8 @@ const hasWrongContentType = ({ headers, method }: HttpServerRequest.HttpServerRe
 };
 
 /**
- * The response to a request that is refused, or undefined. Anyone who may send requests can run code on this machine.
+ * The response if a request must be rejected, or else undefined. Anyone who may send requests can run code on this
+ * machine.
  */
 const refusalOf = (
   request: HttpServerRequest.HttpServerRequest,

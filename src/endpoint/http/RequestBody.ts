@@ -112,7 +112,6 @@ export const overloadedResponse = Effect.map(RequestBudget, ({ limit }) =>
 /** The bytes of a request, with reserved memory. */
 export interface ReservedBody {
   readonly bytes: Uint8Array;
-  /** Releases the memory. */
   readonly release: Effect.Effect<void>;
 }
 

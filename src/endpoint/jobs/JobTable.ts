@@ -57,7 +57,6 @@ export class JobTable {
     return [...this.entries.values()];
   }
 
-  /** The memory of all finished jobs. */
   get finishedBytes(): number {
     return this.bytes;
   }
@@ -113,7 +112,7 @@ export class JobTable {
     return index >= 0;
   }
 
-  /** Empties the queue. */
+  /** Removes and returns all queued jobs. */
   removeAllQueued(): ReadonlyArray<JobEntry> {
     return this.queued.splice(0);
   }
@@ -147,7 +146,7 @@ export class JobTable {
     return this.resize(entry, () => entry.stream.add(value));
   }
 
-  /** Removes values for a client. */
+  /** Removes and returns values for a client. */
   fetchValues(entry: JobEntry): ReadonlyArray<Uint8Array> {
     return this.resize(entry, () => entry.stream.fetch());
   }

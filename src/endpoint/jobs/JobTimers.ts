@@ -2,7 +2,7 @@ import { Clock, Duration, Effect, FiberMap, Queue } from "effect";
 
 import { type JobEntry, RETENTION } from "./JobEntry.ts";
 
-/** The shortest time of a timer. */
+/** Shorter timers are extended to this duration. */
 const MIN_TIMER = Duration.seconds(1);
 
 /** What expires for a job: the retention of its result, its total time (`ttl`) or its time to run. */

@@ -188,7 +188,7 @@ export class LocalQueue extends Context.Service<
     /** Cancels all queued jobs, and returns their number. */
     readonly purge: Effect.Effect<number>;
     readonly counts: Effect.Effect<Readonly<JobCounts>>;
-    /** The queue for the worker. */
+    /** The worker's side of the queue. */
     readonly forWorker: JobQueue["Service"];
     readonly workerId: string;
   }

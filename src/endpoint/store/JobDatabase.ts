@@ -93,7 +93,7 @@ const codeOf = (error: unknown): number | undefined =>
 export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
 
-/** The reason of an error of SQLite, and what to do. */
+/** Describes an error of SQLite, and what to do. */
 export const reasonOf = (path: string, error: unknown): JobStoreUnusable => {
   if (error instanceof JobStoreUnusable) return error;
   const code = codeOf(error);

@@ -15,7 +15,6 @@ type Kind = "request" | "result";
 const decodeState = Schema.decodeUnknownOption(JobState);
 type Row = Readonly<Record<string, SQLOutputValue>>;
 
-/** The statements of a store. */
 const statementsOf = (database: DatabaseSync) => ({
   begin: database.prepare("BEGIN"),
   commit: database.prepare("COMMIT"),

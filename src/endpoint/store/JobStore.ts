@@ -59,10 +59,10 @@ export class JobStore extends Context.Service<
     readonly isPersistent: boolean;
     /** Stores a new job, which survives a crash once this completes. */
     readonly add: (job: StoredJob) => Effect.Effect<void>;
-    /** Stores the changes of a job. */
+    /** Stores the changed state and result of a job. */
     readonly update: (job: StoredJob) => Effect.Effect<void>;
     readonly remove: (id: string) => Effect.Effect<void>;
-    /** The jobs of an earlier process, the oldest first. */
+    /** The jobs of an earlier process, oldest first. */
     readonly kept: Effect.Effect<ReadonlyArray<StoredJob>, JobStoreUnusable>;
   }
 >()("worker-tetra/endpoint/store/JobStore") {
