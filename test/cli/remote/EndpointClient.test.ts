@@ -211,7 +211,7 @@ describe("EndpointClient", () => {
     ["with a million lists", "lists, objects and strings"],
     ["with an unknown compression", "unknown compression"],
     ["that does not match its Content-Encoding", "it can't be decompressed"],
-    ["that is not JSON", "not JSON"],
+    ["that is not JSON", "Invalid JSON"],
     ["that is JSON of another kind", "not the response of a RunPod endpoint"],
   ] as const)("rejects a body %s", ([what, reason]) =>
     Effect.gen(function* () {
