@@ -117,7 +117,7 @@ class Fragments {
   }
 
   /** The number of bytes at the end of a text that may be the start of a part to hide. */
-  openAtEnd(text: Buffer): number {
+  pendingAtEnd(text: Buffer): number {
     const { length } = text;
     const most = Math.min(MAX_VISIBLE, length);
     let open = Math.min(1, most);
@@ -183,7 +183,7 @@ class Phrases {
   }
 
   /** The number of bytes at the end of a text that may be the start of a phrase. */
-  openAtEnd(text: Buffer): number {
+  pendingAtEnd(text: Buffer): number {
     let open = 0;
     for (const { bytes } of this.phrases) {
       const first = bytes.subarray(0, 1);
@@ -249,8 +249,8 @@ export class Redactor {
     /** Whether the last emitted bytes are the stars of the current secret. */
     let endsWithStars = false;
 
-    /** Emits the bytes before `limit`, and keeps those from `kept` on pending. */
-    const pass = (text: Buffer, limit: number, kept: number): void => {
+    /** Emits the bytes before `limit`, and keeps those from `keepFrom` on pending. */
+    const emitBefore = (text: Buffer, limit: number, keepFrom: number): void => {
       const ranges = merged([{ start: 0, end: pendingHidden }, ...this.find(text)]);
       const parts: Array<Buffer> = [];
       let position = emitted;
@@ -259,7 +259,7 @@ export class Redactor {
         const start = Math.max(position, range.start);
         const { end } = range;
         if (start > limit) break;
-        pendingHidden = Math.max(0, end - kept);
+        pendingHidden = Math.max(0, end - keepFrom);
         if (end <= start) continue;
         if (start > position) {
           parts.push(text.subarray(position, start));
@@ -273,8 +273,8 @@ export class Redactor {
         parts.push(text.subarray(position, limit));
         endsWithStars = false;
       }
-      pending = Buffer.from(text.subarray(kept));
-      emitted = limit - kept;
+      pending = Buffer.from(text.subarray(keepFrom));
+      emitted = limit - keepFrom;
       const [first] = parts;
       if (first !== undefined) emit(parts.length === 1 ? first : Buffer.concat(parts));
     };
@@ -282,11 +282,15 @@ export class Redactor {
     return {
       write: (bytes) => {
         const text = pending.length === 0 ? bytes : Buffer.concat([pending, bytes]);
-        const open = Math.max(this.fragments.openAtEnd(text), this.phrases.openAtEnd(text));
-        const kept = text.length - open;
-        pass(text, Math.max(emitted, text[kept] === NEWLINE ? kept + 1 : kept), kept);
+        const open = Math.max(this.fragments.pendingAtEnd(text), this.phrases.pendingAtEnd(text));
+        const keepFrom = text.length - open;
+        emitBefore(
+          text,
+          Math.max(emitted, text[keepFrom] === NEWLINE ? keepFrom + 1 : keepFrom),
+          keepFrom,
+        );
       },
-      end: () => pass(pending, pending.length, pending.length),
+      end: () => emitBefore(pending, pending.length, pending.length),
     };
   }
 

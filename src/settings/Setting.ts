@@ -195,7 +195,7 @@ export const optionalNumber = (options: {
   readonly fallback: string;
 }): Setting<Option.Option<number>> =>
   declare(
-    { ...options, expected: `a number of ${options.unit}, 0 or more` },
+    { ...options, expected: `a number in ${options.unit}, 0 or more` },
     Config.schema(number(0), options.name).pipe(Config.option),
   );
 

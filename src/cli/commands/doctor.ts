@@ -67,7 +67,7 @@ const variables = (settings: ReadonlyArray<Setting.CurrentSetting>): ReadonlyArr
   ];
 };
 
-const nothing = { findings: [], lastStart: Option.none<Start>(), sizes: [] };
+const emptyInspection = { findings: [], lastStart: Option.none<Start>(), sizes: [] };
 
 /** Checks this machine. An invalid setting that prevents the checks is the only finding then. */
 const inspect = Effect.gen(function* () {
@@ -77,7 +77,7 @@ const inspect = Effect.gen(function* () {
 }).pipe(
   Effect.provide(Layer.merge(checkupLayer, LastStart.layer)),
   Effect.catchTag("SettingInvalid", (error) =>
-    Effect.succeed({ ...nothing, findings: [missing(error.setting, error)] }),
+    Effect.succeed({ ...emptyInspection, findings: [missing(error.setting, error)] }),
   ),
 );
 

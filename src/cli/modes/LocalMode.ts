@@ -62,7 +62,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
     Layer.provide([forWorker, ResultStore.layer, Webhooks.layer]),
     Layer.provideMerge(queue),
   );
-  // Not shared with layers of the original environment.
+  // Not shared with layers that use the original environment variables.
   return Layer.fresh(
     Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer).pipe(
       Layer.provideMerge(environment),
@@ -115,7 +115,7 @@ const drainWhenRequested = Effect.gen(function* () {
   yield* cancelQueued;
 });
 
-/** Completes when WORKER_SHUTDOWN_GRACE is over and clients had time to fetch their results. */
+/** Completes after WORKER_SHUTDOWN_GRACE and FETCH_TIMEOUT, counted from the shutdown request. */
 const shutdownLimit = Effect.gen(function* () {
   const grace = yield* SHUTDOWN_GRACE.value;
   if (Option.isNone(grace)) return yield* Effect.never;

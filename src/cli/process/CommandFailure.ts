@@ -15,7 +15,7 @@ export class Failed extends Schema.TaggedError<Failed>()("Failed", {
 export const refuse = ({ message }: { readonly message: string }) =>
   Effect.andThen(Console.error(visibleLines(message)), Effect.fail(new Failed({ exitCode: 2 })));
 
-/** Reports an internal error in one sentence, with its stack if the log level asks for it. */
+/** Reports an internal error in one sentence, or with its stack trace at log level debug. */
 export const reportInternalError = Effect.fnUntraced(function* <E>(
   cause: Cause.Cause<E>,
 ): Effect.fn.Return<never, E | Failed> {

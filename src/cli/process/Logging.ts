@@ -6,7 +6,7 @@ import { visibleLines, visibleLine } from "../results/TerminalText.ts";
 
 const LOG_LEVEL = Setting.choice({
   name: "LOG_LEVEL",
-  doc: "Minimum level of the worker's log messages. `--log-level` takes precedence.",
+  doc: "Minimum log level of the worker's own messages. `--log-level` takes precedence.",
   choices: ["all", "trace", "debug", "info", "warn", "warning", "error", "fatal", "none"],
   alternativeName: "RUNPOD_LOG_LEVEL",
   fallback: "info",

@@ -22,7 +22,7 @@ const DEFAULTS = {
   OTEL_SERVICE_VERSION: manifest.version,
 };
 
-/** Exports traces, logs and metrics as OpenTelemetry's variables configure it. The exporter is loaded only if it is used. */
+/** Exports traces, logs and metrics as configured by OpenTelemetry's variables. The exporter is loaded on demand. */
 export const Telemetry = Layer.unwrap(
   Effect.gen(function* () {
     const environment = yield* Environment;

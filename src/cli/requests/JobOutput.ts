@@ -25,7 +25,7 @@ const writeAll = (file: number, text: string) => {
 export const jobOutput = (show: (lines: string) => void) => {
   let shown = "";
   let size = 0;
-  let kept: { readonly path: string; readonly file: number } | undefined;
+  let outputFile: { readonly path: string; readonly file: number } | undefined;
   let failure: string | undefined;
 
   const attempt = (write: () => void) => {
@@ -36,23 +36,23 @@ export const jobOutput = (show: (lines: string) => void) => {
     }
   };
 
-  const keep = (lines: string) => {
+  const writeToFile = (lines: string) => {
     if (failure !== undefined) return;
     attempt(() => {
-      if (kept === undefined) {
+      if (outputFile === undefined) {
         const path = join(mkdtempSync(join(tmpdir(), "worker-tetra-output-")), "output.txt");
-        kept = { path, file: openSync(path, "wx", 0o600) };
+        outputFile = { path, file: openSync(path, "wx", 0o600) };
         show(note(`Large output: the rest is only written to ${path}`));
-        writeAll(kept.file, shown);
+        writeAll(outputFile.file, shown);
       }
-      writeAll(kept.file, lines);
+      writeAll(outputFile.file, lines);
     });
   };
 
   return {
     output: (lines: string): void => {
       size += lines.length;
-      if (size > MAX_SHOWN_CHARACTERS) return keep(lines);
+      if (size > MAX_SHOWN_CHARACTERS) return writeToFile(lines);
       shown += lines;
       show(lines);
     },
@@ -60,13 +60,13 @@ export const jobOutput = (show: (lines: string) => void) => {
     end: (stdout: string): void => {
       const whole = shown.replace(/\n$/, "");
       const rest =
-        kept === undefined && failure === undefined && stdout.startsWith(whole)
+        outputFile === undefined && failure === undefined && stdout.startsWith(whole)
           ? stdout.slice(whole.length).replace(/^\n/, "")
           : (NOTES.exec(stdout)?.[0] ?? "");
       if (rest !== "") show(rest);
-      if (kept === undefined) return;
-      closeSync(kept.file);
-      if (failure === undefined) show(note(`The full output is in ${kept.path}`));
+      if (outputFile === undefined) return;
+      closeSync(outputFile.file);
+      if (failure === undefined) show(note(`The full output is in ${outputFile.path}`));
     },
   };
 };

@@ -74,7 +74,7 @@ describe("ResultDisplay.layer", () => {
     ["strings", "]", "\x8c\x01xa", "."],
     ["memo entries", "]", "\x94", "."],
   ] as const)(
-    "reads a large result of %s up to the maximum number of objects, and says so",
+    "reads a large result of %s up to the maximum number of objects, and reports that",
     ([, start, one, end]) =>
       Effect.gen(function* () {
         const text = yield* display(start, one.repeat(600_000), end);

@@ -1,5 +1,5 @@
 import { unreadable } from "./PickleUnreadable.ts";
-import { Dict, Global, Items, Made, type Value } from "./PickleValue.ts";
+import { Dict, Global, Items, PickledCall, type Value } from "./PickleValue.ts";
 
 /** Stack machine that interprets pickles. Calls and imports are recorded, never executed. */
 export class PickleMachine {
@@ -99,9 +99,9 @@ export class PickleMachine {
     this.pushItems("tuple", this.stack.splice(start));
   }
 
-  pushMade(callee: Value, args: Value, isInstance: boolean): void {
+  pushCall(callee: Value, args: Value, isInstance: boolean): void {
     const items = args instanceof Items ? args.items : [args];
-    this.push(new Made(callee, items, isInstance));
+    this.push(new PickledCall(callee, items, isInstance));
   }
 
   pushGlobal(module: string, name: string): void {
@@ -111,19 +111,19 @@ export class PickleMachine {
   extend(items: ReadonlyArray<Value>): void {
     const target = this.top();
     if (target instanceof Items) target.add(items);
-    else if (target instanceof Made) target.items.add(items);
+    else if (target instanceof PickledCall) target.items.add(items);
   }
 
   setItems(flat: ReadonlyArray<Value>): void {
     const target = this.top();
     if (target instanceof Dict) target.add(flat);
-    else if (target instanceof Made) target.entries.add(flat);
+    else if (target instanceof PickledCall) target.entries.add(flat);
   }
 
   build(): void {
     const state = this.pop();
     const target = this.top();
-    if (target instanceof Made) target.state = state;
+    if (target instanceof PickledCall) target.state = state;
   }
 
   put(index: number): void {

@@ -5,7 +5,7 @@ import {
   Dict,
   Float,
   Global,
-  Made,
+  PickledCall,
   MAX_ITEMS,
   Opaque,
   Text,
@@ -109,15 +109,15 @@ const nameOf = (value: Value): string =>
 
 const call = (isInstance: boolean) => (m: PickleMachine) => {
   const args = m.pop();
-  m.pushMade(m.pop(), args, isInstance);
+  m.pushCall(m.pop(), args, isInstance);
 };
 
 /** A call with keyword arguments. */
 const callNamed = (m: PickleMachine) => {
   const named = m.pop();
   call(true)(m);
-  const made = m.top();
-  if (made instanceof Made && named instanceof Dict) made.state = named;
+  const pickledCall = m.top();
+  if (pickledCall instanceof PickledCall && named instanceof Dict) pickledCall.state = named;
 };
 
 const NAMES_AND_CALLS: Operations = [
@@ -136,14 +136,14 @@ const NAMES_AND_CALLS: Operations = [
     "i",
     (m) => {
       const callee = new Global(m.line(), m.line());
-      m.push(new Made(callee, m.popMark().slice(0, MAX_ITEMS), true));
+      m.push(new PickledCall(callee, m.popMark().slice(0, MAX_ITEMS), true));
     },
   ],
   [
     "o",
     (m) => {
       const [callee = null, ...args] = m.popMark().slice(0, MAX_ITEMS);
-      m.push(new Made(callee, args, true));
+      m.push(new PickledCall(callee, args, true));
     },
   ],
   ["b", (m) => m.build()],

@@ -67,10 +67,10 @@ export class Global {
 }
 
 /** The result of a call that loading would make. The call is not executed; its callee and arguments are kept. */
-export class Made {
+export class PickledCall {
   readonly callee: Value;
   readonly args: ReadonlyArray<Value>;
-  /** Made by `cls.__new__`, so the callee is a class and the state has the fields. */
+  /** A call of `cls.__new__`, so the callee is a class and the state has the fields. */
   readonly isInstance: boolean;
   readonly items = new Items("list");
   readonly entries = new Dict();
@@ -102,5 +102,5 @@ export type Value =
   | Items
   | Dict
   | Global
-  | Made
+  | PickledCall
   | Opaque;

@@ -1,4 +1,4 @@
-import { Global, Made, type Value } from "../pickle/PickleValue.ts";
+import { Global, PickledCall, type Value } from "../pickle/PickleValue.ts";
 import { bytesOf, type Notation, numberOf, type Output } from "./TypeNotation.ts";
 
 /** Hour, minute, second and microsecond, without trailing zeros of the last two. */
@@ -55,7 +55,7 @@ export const timedelta: Notation = (output, { args }) => {
 export const timezone: Notation = (output, { args: [offset, ...rest] }) => {
   const isUtc =
     rest.length === 0 &&
-    offset instanceof Made &&
+    offset instanceof PickledCall &&
     offset.callee instanceof Global &&
     offset.callee.name === "timedelta" &&
     offset.args.every((part) => part === 0);

@@ -1,4 +1,4 @@
-import { Float, Global, Items, Made, type Value } from "../pickle/PickleValue.ts";
+import { Float, Global, Items, PickledCall, type Value } from "../pickle/PickleValue.ts";
 import { bytesOf, type Notation, numberOf, type Output, textOf } from "./TypeNotation.ts";
 
 /** Reads a number of one kind and size, at most eight bytes. */
@@ -53,7 +53,7 @@ interface DataType {
 }
 
 const dataTypeOf = (value: Value | undefined): DataType | undefined => {
-  if (!(value instanceof Made && value.callee instanceof Global)) return undefined;
+  if (!(value instanceof PickledCall && value.callee instanceof Global)) return undefined;
   const code = textOf(value.args[0]);
   if (value.callee.name !== "dtype" || code === undefined) return undefined;
   const order = value.state instanceof Items ? textOf(value.state.items[1]) : undefined;
@@ -141,8 +141,8 @@ export const scalar: Notation = (output, { args: [type, data] }) => {
   return true;
 };
 
-export const dtype: Notation = (output, made) => {
-  const dataType = dataTypeOf(made);
+export const dtype: Notation = (output, pickledCall) => {
+  const dataType = dataTypeOf(pickledCall);
   if (dataType === undefined) return false;
   output.name(`dtype('${dataType.name}')`);
   return true;

@@ -4,7 +4,7 @@ import {
   Float,
   Global,
   Items,
-  Made,
+  PickledCall,
   Opaque,
   Text,
   type Value,
@@ -21,15 +21,15 @@ const UNPRINTABLE = /[\p{C}\p{Z}]/u;
 const NAME_IN_CODE = 11;
 
 /** The name of a class that cloudpickle has pickled with its code. */
-const classNameOf = ({ callee, args }: Made): Text | undefined => {
+const classNameOf = ({ callee, args }: PickledCall): Text | undefined => {
   const isClass = callee instanceof Global && /^_make_skeleton_(?:class|enum)$/.test(callee.name);
   return isClass && args[1] instanceof Text ? args[1] : undefined;
 };
 
 /** The name of a function that cloudpickle has pickled with its code. */
-const functionNameOf = ({ callee, args: [code] }: Made): Text | undefined => {
+const functionNameOf = ({ callee, args: [code] }: PickledCall): Text | undefined => {
   const isFunction = callee instanceof Global && callee.name === "_make_function";
-  const name = isFunction && code instanceof Made ? code.args[NAME_IN_CODE] : undefined;
+  const name = isFunction && code instanceof PickledCall ? code.args[NAME_IN_CODE] : undefined;
   return name instanceof Text ? name : undefined;
 };
 
@@ -136,7 +136,7 @@ class Writer {
     return this.isFull ? `${this.text.slice(0, this.limit).toWellFormed()} …` : this.text;
   }
 
-  private nested(value: Items | Dict | Made): void {
+  private nested(value: Items | Dict | PickledCall): void {
     const isRecursive = this.path.has(value);
     if (isRecursive || this.depth >= MAX_DEPTH) {
       this.put(isRecursive && value instanceof Items ? RECURSIVE[value.kind] : "{...}");
@@ -146,7 +146,7 @@ class Writer {
     this.depth += 1;
     if (value instanceof Items) this.items(value);
     else if (value instanceof Dict) this.dict(value);
-    else this.made(value);
+    else this.pickledCall(value);
     this.depth -= 1;
     this.path.delete(value);
   }
@@ -209,32 +209,32 @@ class Writer {
     else this.name(`<built-in function ${name}>`);
   }
 
-  private made(made: Made): void {
-    const { callee } = made;
+  private pickledCall(pickledCall: PickledCall): void {
+    const { callee } = pickledCall;
     if (callee instanceof Global) {
       const { module, name } = callee;
-      if (KNOWN_TYPES.get(`${module}.${name}`)?.(this, made) === true) return;
+      if (KNOWN_TYPES.get(`${module}.${name}`)?.(this, pickledCall) === true) return;
     }
-    const className = classNameOf(made);
+    const className = classNameOf(pickledCall);
     if (className !== undefined) return this.name(`<class ${this.decoded(className)}>`);
-    const functionName = functionNameOf(made);
+    const functionName = functionNameOf(pickledCall);
     if (functionName !== undefined) return this.name(`<function ${this.decoded(functionName)}>`);
-    this.callee(made);
+    this.callee(pickledCall);
     this.put("(");
-    this.list(this.argumentsOf(made), (write) => write());
+    this.list(this.argumentsOf(pickledCall), (write) => write());
     this.put(")");
   }
 
   /** Instances are shown with the bare name of their class, other calls with the module too. */
-  private callee({ callee, isInstance }: Made): void {
+  private callee({ callee, isInstance }: PickledCall): void {
     if (callee instanceof Global) return this.name(isInstance ? callee.name : nameOf(callee));
-    const name = callee instanceof Made ? classNameOf(callee) : undefined;
+    const name = callee instanceof PickledCall ? classNameOf(callee) : undefined;
     if (name === undefined) this.value(callee);
     else this.name(this.decoded(name));
   }
 
   /** Arguments, items and fields, in the order in which Python loads them. */
-  private *argumentsOf({ args, items, entries, state }: Made): Generator<() => void> {
+  private *argumentsOf({ args, items, entries, state }: PickledCall): Generator<() => void> {
     for (const value of args) yield () => this.value(value);
     if (items.count > 0) yield () => this.value(items);
     if (entries.count > 0) yield () => this.value(entries);

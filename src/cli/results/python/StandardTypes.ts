@@ -1,4 +1,4 @@
-import { Dict, Float, Global, Items, Made, Text } from "../pickle/PickleValue.ts";
+import { Dict, Float, Global, Items, PickledCall, Text } from "../pickle/PickleValue.ts";
 import { encodedBytes, type Notation, numberOf, textOf } from "./TypeNotation.ts";
 
 export const path: Notation = (output, { callee, args }) => {
@@ -66,8 +66,8 @@ export const deque: Notation = (output, { args, items }) => {
   return true;
 };
 
-export const encoded: Notation = (output, made) => {
-  const bytes = encodedBytes(made);
+export const encoded: Notation = (output, pickledCall) => {
+  const bytes = encodedBytes(pickledCall);
   if (bytes !== undefined) output.value(bytes);
   return bytes !== undefined;
 };
@@ -81,7 +81,7 @@ export const emptyBytes: Notation = (output, { args }) => {
 export const reconstructor: Notation = (output, { args: [callee, base, initial], state }) => {
   if (!(callee instanceof Global)) return false;
   const isPlain = base instanceof Global && base.name === "object";
-  const instance = new Made(callee, isPlain || initial === undefined ? [] : [initial], true);
+  const instance = new PickledCall(callee, isPlain || initial === undefined ? [] : [initial], true);
   instance.state = state;
   output.value(instance);
   return true;

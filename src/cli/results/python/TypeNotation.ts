@@ -1,4 +1,4 @@
-import { Bytes, Global, Made, Text, type Value } from "../pickle/PickleValue.ts";
+import { Bytes, Global, PickledCall, Text, type Value } from "../pickle/PickleValue.ts";
 
 /** The part of the repr writer that notations use. */
 export interface Output {
@@ -10,18 +10,18 @@ export interface Output {
 }
 
 /** Writes a value in its type's notation; returns false and writes nothing if the value is not one of that type. */
-export type Notation = (output: Output, made: Made) => boolean;
+export type Notation = (output: Output, pickledCall: PickledCall) => boolean;
 
 export const textOf = (value: Value | undefined): string | undefined =>
   value instanceof Text ? value.bytes.toString("utf8", 0, 4096) : undefined;
 
 /** Bytes of this length. Up to protocol 2, they are pickled as a string and the name of its encoding. */
 export const bytesOf = (value: Value | undefined, size: number): Buffer | undefined => {
-  const bytes = value instanceof Made ? encodedBytes(value) : value;
+  const bytes = value instanceof PickledCall ? encodedBytes(value) : value;
   return bytes instanceof Bytes && bytes.bytes.length === size ? bytes.bytes : undefined;
 };
 
-export const encodedBytes = ({ callee, args: [text, encoding] }: Made): Bytes | undefined =>
+export const encodedBytes = ({ callee, args: [text, encoding] }: PickledCall): Bytes | undefined =>
   callee instanceof Global &&
   `${callee.module}.${callee.name}` === "_codecs.encode" &&
   text instanceof Text &&
