@@ -76,6 +76,8 @@ export const jsonBody = Effect.fnUntraced(function* ({
   const encoding = (headers["content-encoding"] ?? "").trim().toLowerCase();
   const bytes = yield* decompressed(Buffer.concat(parts), encoding, limit);
   return yield* Effect.fromResult(
-    Result.mapError(parseJson(bytes, LIMITS), ({ message }) => invalidBody(message)),
+    Result.mapError(parseJson(bytes, LIMITS), ({ message }) =>
+      invalidBody(message.replace(/\.$/, "")),
+    ),
   );
 });

@@ -79,7 +79,7 @@ const read = Effect.fn("RequestFile.read")(function* (
     (error) =>
       new RequestFileInvalid({
         path,
-        reason: error._tag === "JsonInvalid" ? `is not JSON (${error.reason})` : error.message,
+        reason: error._tag === "JsonInvalid" ? `invalid JSON (${error.reason})` : error.message,
       }),
   );
   const document = yield* Effect.fromResult(json);

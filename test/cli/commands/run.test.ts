@@ -151,7 +151,7 @@ describe("run", () => {
         "deep.json: The JSON is too complex: it is nested deeper than 100 levels",
       );
       assert.include(err, "wide.json: The JSON is too complex: its objects have more than 50,000");
-      assert.include(err, "cut.json: is not JSON");
+      assert.include(err, "cut.json: invalid JSON");
       assert.notInclude(err, "SECRET");
       assert.include(out, "result: 42");
     }),
@@ -172,7 +172,7 @@ describe("run", () => {
 
   it.effect.each([
     ["missing.json", "", "missing.json: file not found"],
-    ["cut.json", '{"input": {', "cut.json: is not JSON"],
+    ["cut.json", '{"input": {', "cut.json: invalid JSON"],
     ["number.json", "3", "number.json: not a request"],
     ["list.json", "[3]", "list.json: not a request"],
     ["odd.json", '{"input": {}, "expect": {"success": 3}}', 'odd.json: "expect": '],
