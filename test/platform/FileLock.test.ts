@@ -226,12 +226,12 @@ describe("a file lock of the system", () => {
         yield* Effect.scoped(
           Effect.gen(function* () {
             yield* locks.tryLock(path, "exclusive");
-            assert.strictEqual((yield* pythonLock(path)).word, "busy");
-            assert.strictEqual((yield* pythonLock(path, "LOCK_SH")).word, "busy");
+            assert.strictEqual((yield* pythonLock(path)).state, "busy");
+            assert.strictEqual((yield* pythonLock(path, "LOCK_SH")).state, "busy");
           }),
         );
         const python = yield* pythonLock(path, "LOCK_SH");
-        assert.strictEqual(python.word, "held");
+        assert.strictEqual(python.state, "held");
         assert.isFalse(yield* isFree(path, "exclusive"));
         assert.isTrue(yield* isFree(path, "shared"));
         assert.deepStrictEqual(locks.holder(path), Option.some("a Python worker"));

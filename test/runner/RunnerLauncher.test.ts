@@ -9,7 +9,7 @@ import {
   fakeRunners,
   fakeWorkspace,
   prepared,
-  surroundings,
+  runtimeServices,
   well,
 } from "../support/fakes/FakeRunner.ts";
 import { platformError } from "../support/files/MemoryFileSystem.ts";
@@ -23,7 +23,7 @@ const setUp = (
   const workspace = fakeWorkspace();
   const layer = RunnerLauncher.layerNoDeps.pipe(
     Layer.provide([runners.layer, workspace.layer]),
-    Layer.provide(surroundings(variables)),
+    Layer.provide(runtimeServices(variables)),
   );
   return { started: runners.started, rebuilds: workspace.rebuilds, provide: Effect.provide(layer) };
 };

@@ -15,7 +15,7 @@ import {
   fakeRunners,
   fakeWorkspace,
   prepared,
-  surroundings,
+  runtimeServices,
   textOf,
   well,
 } from "../support/fakes/FakeRunner.ts";
@@ -40,7 +40,7 @@ const setUp = (
   const layer = RunnerPool.layerNoDeps.pipe(
     Layer.provide(RunnerLauncher.layerNoDeps),
     Layer.provide([runners.layer, workspace.layer]),
-    Layer.provide(surroundings(variables)),
+    Layer.provide(runtimeServices(variables)),
   );
   return { started: runners.started, provide: Effect.provide(layer) };
 };

@@ -7,7 +7,7 @@ import { Effect, Fiber, Schedule } from "effect";
 import { poll } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { openConnection } from "../../support/http/Connection.ts";
-import { type Answer, ask } from "../../support/http/HttpRequest.ts";
+import { type HttpResult, ask } from "../../support/http/HttpRequest.ts";
 import { workerProcess } from "../../support/processes/WorkerProcess.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
 
@@ -65,7 +65,7 @@ const says = (worker: { readonly logs: () => ReadonlyArray<{ readonly message: s
     .map(({ message }) => message)
     .join("\n");
 
-const idOf = (answer: Answer) => (answer.json as { readonly id: string }).id;
+const idOf = (response: HttpResult) => (response.json as { readonly id: string }).id;
 
 /** Everything a client of `run` polls for, as Flash does. */
 const polled = (port: number, id: string) =>
@@ -77,9 +77,9 @@ const polled = (port: number, id: string) =>
     Effect.timeout("60 seconds"),
   );
 
-const assertRefused = (answer: Answer) => {
-  assert.strictEqual(answer.status, 503);
-  assert.include((answer.json as { readonly error: string }).error, "no new jobs");
+const assertRefused = (response: HttpResult) => {
+  assert.strictEqual(response.status, 503);
+  assert.include((response.json as { readonly error: string }).error, "no new jobs");
 };
 
 describe("Ctrl-C", () => {

@@ -67,7 +67,7 @@ describe("packages of workers on one volume", () => {
       assert.include(readFileSync(machine.installLock, "utf8"), `pid ${worker.pid} `);
       yield* worker.signal("SIGKILL");
       yield* worker.ended;
-      assert.strictEqual((yield* pythonLock(machine.installLock)).word, "busy");
+      assert.strictEqual((yield* pythonLock(machine.installLock)).state, "busy");
       const next = yield* machine.start(lists("six==1.16.0"));
       yield* machine.open;
       assert.deepStrictEqual((yield* next.ready).answers, ["1.16.0"]);

@@ -56,7 +56,7 @@ describe("workers on one volume", () => {
       const theirs = join(machine.workspace, ".venv", "bin", "python");
       mkdirSync(join(theirs, ".."), { recursive: true });
       writeFileSync(theirs, "theirs");
-      assert.strictEqual((yield* pythonLock(machine.lock)).word, "held");
+      assert.strictEqual((yield* pythonLock(machine.lock)).state, "held");
       const worker = yield* machine.start({ WORKSPACE_INIT_TIMEOUT: "0.5" });
       const { directory, python, prefix } = yield* worker.ready;
       assert.notInclude(directory, machine.workspace);

@@ -1,8 +1,8 @@
 import { Deferred, Effect, Exit } from "effect";
 
 /**
- * A condition variable: `until` waits for a condition of some state, without polling, and `notify` is called after
- * each change of that state.
+ * A condition variable: `until` waits without polling until a condition is true. `notify` must be called after each
+ * change of the state that conditions read.
  */
 export const makeCondition = () => {
   const waiting = new Map<Deferred.Deferred<void>, () => boolean>();

@@ -1,14 +1,14 @@
 import { Effect, Fiber, Schedule } from "effect";
 import { TestClock } from "effect/testing";
 
-/** Reads the state of other processes or connections until it is as expected; fails after a minute. */
+/** Polls the state of other processes or connections until it is as expected. Fails after a minute. */
 export const poll = <A, E, R>(effect: Effect.Effect<A, E, R>, isExpected: (value: A) => boolean) =>
   effect.pipe(
     Effect.repeat({ schedule: Schedule.spaced("10 millis"), until: isExpected }),
     Effect.timeout("60 seconds"),
   );
 
-/** Polls a condition that other processes or connections make true. */
+/** Polls a condition that depends on other processes or connections. */
 export const eventually = (isSo: () => boolean) => poll(Effect.sync(isSo), (so) => so);
 
 export const isDone = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>

@@ -2,7 +2,7 @@ import { Logger, type LogLevel, References } from "effect";
 
 import { makeCondition } from "../effects/Condition.ts";
 
-/** Keeps what is logged, in place of writing it. */
+/** Captures log messages instead of writing them. */
 export const keptLogs = () => {
   const kept: Array<readonly [LogLevel.LogLevel, string]> = [];
   const jobs = new Set<unknown>();
@@ -19,9 +19,9 @@ export const keptLogs = () => {
     errors: () => at("Error"),
     warnings: () => at("Warn"),
     notices: () => at("Info"),
-    /** Waits for a condition of what was logged. */
+    /** Waits until a condition of the captured messages is true. */
     until,
-    /** The ids of the jobs that lines are about; undefined for lines about none. */
+    /** The job ids of all messages; undefined stands for messages without one. */
     jobs: () => [...jobs],
   };
 };

@@ -22,7 +22,7 @@ export const callMeta: CallMeta = {
   limit: 1_000_000,
 };
 
-/** What the runner says of an instance. */
+/** Information about an instance, as the runner sends it. */
 export const instanceOf = (id: string) => ({
   id,
   class_name: "C",
@@ -31,7 +31,7 @@ export const instanceOf = (id: string) => ({
   last_used: "2030-01-01T00:00:00Z",
 });
 
-/** A ready session of a process that does nothing and does not end. */
+/** A session with a process that is ready, does nothing and does not end. */
 export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerSession => {
   const exchanges = new Exchanges();
   return {

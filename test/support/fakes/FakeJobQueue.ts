@@ -2,7 +2,7 @@ import { Effect } from "effect";
 
 import { JobQueue } from "../../../src/queue/JobQueue.ts";
 
-/** RunPod's wire without any wire: nothing ever comes, and everything is taken, unless said otherwise. */
+/** A job queue without a network. By default it has no jobs and accepts all results. */
 export const fakeJobQueue = (changes: Partial<JobQueue["Service"]> = {}) =>
   JobQueue.of({
     take: () => Effect.never,

@@ -20,13 +20,13 @@ import {
 import { keptLogs } from "./CapturedLogs.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 
-/** The release of every fake interpreter, by its file. */
+/** Versions of the fake interpreters, by path. */
 const VERSIONS: Readonly<Record<string, string>> = {
   "/usr/bin/python3.12": "3.12.1",
   "/usr/bin/python3.11": "3.11.7",
 };
 
-/** What uv and interpreters do, as far as it shows on the disk. */
+/** The effects of uv and interpreters on files. */
 const toolsOf = (memory: MemoryFileSystem) => {
   const venv = (base: string, folder: string): Outcome => {
     const version = VERSIONS[base];
@@ -65,11 +65,11 @@ const toolsOf = (memory: MemoryFileSystem) => {
 export interface MachineOptions {
   readonly planted?: Readonly<Record<string, Planted>>;
   readonly locks?: Behaviour;
-  /** What programs do instead of what they are for. */
+  /** Overrides what programs do. */
   readonly programs?: (line: string, memory: MemoryFileSystem) => Outcome | undefined;
 }
 
-/** A machine in memory, with a network volume, on which workers can start. */
+/** A machine in memory with a network volume, on which workers can be started. */
 export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: MachineOptions = {}) => {
   const memory = memoryFileSystem({
     "/usr/bin/python3.11": "ELF",
@@ -94,7 +94,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
   ).pipe(Layer.provide(tracked));
   const logs = keptLogs();
 
-  /** Starts a worker, which lives until the scope closes. */
+  /** Starts a worker, which runs until the scope closes. */
   const worker = Effect.fnUntraced(function* (
     variables: Readonly<Record<string, string>> = {},
     faults: ReadonlyArray<Fault> = [],
@@ -128,26 +128,26 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
       venvs: Context.get(context, VenvBuilder),
       volume: Context.get(context, Volume),
       faultsMet: files.met,
-      /** All of these services, for layers above them. */
+      /** All services of the worker, for layers above them. */
       services: Layer.succeedContext(context),
     };
   });
 
   return {
     memory,
-    /** The file system of a worker that has no faults. */
+    /** The file system of a worker without faults. */
     files: Layer.succeed(FileSystem.FileSystem, memory.contended),
     locks,
-    /** Programs that were run. */
+    /** Command lines of all programs that were run. */
     lines,
-    /** What programs got into their environment. */
+    /** Environment variables that were passed to programs. */
     environments,
-    /** How many environments were begun. */
+    /** The number of builds of venvs, including failed ones. */
     builds: () => lines.filter((line) => line.startsWith("uv venv ")).length,
     worker,
     warnings: logs.warnings,
     notices: logs.notices,
-    /** What a link says, if there is one. */
+    /** The target of a link, if there is one. */
     linkAt: (path: string): string | undefined => {
       const node = memory.show()[path];
       return typeof node === "object" && node !== null ? node.link : undefined;

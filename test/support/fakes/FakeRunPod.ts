@@ -5,14 +5,14 @@ import { Clock, Effect } from "effect";
 import { makeCondition } from "../effects/Condition.ts";
 import { loopbackServer, bodyOf, respondJson } from "../http/LoopbackServer.ts";
 
-/** What goes wrong with one request. */
+/** A failure of one request. */
 export type Fault =
   | { readonly kind: "status"; readonly status: number; readonly body?: string }
-  /** The connection is gone before anything was answered; `taken` when the service had acted on it. */
+  /** The connection is reset without a response; `taken` if the service has processed the request. */
   | { readonly kind: "reset"; readonly taken?: boolean }
-  /** The answer breaks off half-way. */
+  /** The response is truncated. */
   | { readonly kind: "cut"; readonly body: string }
-  /** There is never an answer. */
+  /** There is no response. */
   | { readonly kind: "hang" };
 
 type Route = "take" | "stop" | "done" | "stream" | "ping";
@@ -23,26 +23,26 @@ interface Posted {
   readonly body: Readonly<Record<string, unknown>>;
   readonly isStream: string | null;
   readonly headers: IncomingMessage["headers"];
-  /** When it came, in milliseconds. */
+  /** Time of arrival in milliseconds. */
   readonly at: number;
 }
 
-/** RunPod's side of the wire, on loopback. */
+/** RunPod's API for workers, on loopback. */
 export interface FakeRunPod {
-  /** What RunPod sets in a worker's environment. */
+  /** The environment variables that RunPod sets for a worker. */
   readonly variables: Readonly<Record<string, string>>;
-  /** Puts a job into the queue; its id. */
+  /** Puts a job into the queue and returns its id. */
   readonly submit: (input: unknown, id?: string) => string;
-  /** What the next take gets, word for word. */
+  /** Sets the exact body of the response to the next take request. */
   readonly answer: (text: string, contentType?: string) => void;
-  /** Asks for the end of a job. */
+  /** Requests the cancellation of a job. */
   readonly stop: (id: string) => void;
   /** The first result of a job. */
   readonly result: (id: string) => Effect.Effect<Posted>;
   readonly results: ReadonlyArray<Posted>;
   readonly progress: ReadonlyArray<Posted>;
   readonly chunks: (id: string) => ReadonlyArray<unknown>;
-  /** The ids of jobs in each heartbeat, with the rest of its query. */
+  /** The job ids and the query of each heartbeat. */
   readonly pings: ReadonlyArray<{
     readonly ids: ReadonlyArray<string>;
     readonly query: URLSearchParams;
@@ -53,16 +53,16 @@ export interface FakeRunPod {
     readonly url: URL;
     readonly at: number;
   }>;
-  /** Waits for a condition of what came in. */
+  /** Waits until a condition of the received requests is true. */
   readonly until: (isSo: () => boolean) => Effect.Effect<void>;
-  /** Until so many requests of a route have come in all. */
+  /** Waits until this many requests of a route have arrived in total. */
   readonly seen: (route: Route, count: number) => Effect.Effect<void>;
-  /** Says for each further request of a route what goes wrong with it; the first has number 0. */
+  /** Sets the failures of further requests of a route, by their number from 0. */
   readonly faults: (route: Route, fault: (number: number) => Fault | undefined) => void;
 }
 
 export interface FakeRunPodOptions {
-  /** How long a poll is held open when there is nothing, in milliseconds. */
+  /** How long a poll waits for a job, in milliseconds. */
   readonly hold?: number;
 }
 
@@ -78,7 +78,7 @@ const ROUTES: ReadonlyArray<readonly [string, Route]> = [
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const nothing = (response: ServerResponse) => {
+const respondEmpty = (response: ServerResponse) => {
   response.writeHead(204).end();
 };
 
@@ -117,13 +117,13 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     if (!firsts.has(posted.id)) firsts.set(posted.id, posted);
   };
 
-  const happened = (): void => {
+  const notifyAll = (): void => {
     for (const wake of wakers) wake();
     condition.notify();
   };
 
-  /** Until there is something, nobody waits any more, or it has taken too long. */
-  const held = (response: ServerResponse, isThere: () => boolean): Promise<boolean> =>
+  /** Waits until a condition is true, the client disconnects, or the time of a poll is over. */
+  const longPoll = (response: ServerResponse, isThere: () => boolean): Promise<boolean> =>
     new Promise((resolve) => {
       const end = (found: boolean) => {
         clearTimeout(timer);
@@ -139,15 +139,15 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       wake();
     });
 
-  const acting: Readonly<
+  const handlers: Readonly<
     Record<
       Route,
       (url: URL, text: string, request: IncomingMessage, response: ServerResponse) => unknown
     >
   > = {
     take: async (url, _, __, response) => {
-      if (!(await held(response, () => queued.length + raw.length > 0))) {
-        return response.destroyed ? undefined : nothing(response);
+      if (!(await longPoll(response, () => queued.length + raw.length > 0))) {
+        return response.destroyed ? undefined : respondEmpty(response);
       }
       const next = raw.shift();
       if (next !== undefined) {
@@ -158,8 +158,8 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       return respondJson(response, queued.splice(0, Number(batch)));
     },
     stop: async (_, __, ___, response) => {
-      if (!(await held(response, () => stops.length > 0))) {
-        return response.destroyed ? undefined : nothing(response);
+      if (!(await longPoll(response, () => stops.length > 0))) {
+        return response.destroyed ? undefined : respondEmpty(response);
       }
       return respondJson(response, { jobsToStop: stops.splice(0) });
     },
@@ -189,14 +189,14 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       return;
     }
     requests.push({ route, url, at: now() });
-    happened();
+    notifyAll();
     const text = await bodyOf(request);
     const planned = faults.get(route);
     const fault = planned?.fault(planned.count);
     if (planned !== undefined) planned.count += 1;
     switch (fault?.kind) {
       case undefined:
-        await acting[route](url, text, request, response);
+        await handlers[route](url, text, request, response);
         break;
       case "status":
         response.writeHead(fault.status, { "content-type": "text/html" }).end(fault.body ?? "");
@@ -216,7 +216,7 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
       case "hang":
         break;
     }
-    happened();
+    notifyAll();
   };
 
   const { url: base } = yield* loopbackServer((request, response) => {
@@ -238,16 +238,16 @@ export const fakeRunPod = Effect.fnUntraced(function* ({ hold = 5000 }: FakeRunP
     },
     submit: (input, id = `job-${(number += 1)}`) => {
       queued.push(input === undefined ? { id } : { id, input });
-      happened();
+      notifyAll();
       return id;
     },
     answer: (text, contentType = "application/json") => {
       raw.push({ text, contentType });
-      happened();
+      notifyAll();
     },
     stop: (id) => {
       stops.push(id);
-      happened();
+      notifyAll();
     },
     result: (id) =>
       Effect.andThen(

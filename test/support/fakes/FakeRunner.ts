@@ -13,7 +13,7 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 
-/** How a fake runner behaves: what it does when it is started, called (by the number of the call), and so on. */
+/** How a fake runner reacts when it is started, called (with the number of the call), and so on. */
 export interface Behaviour {
   readonly start?: (runner: FakeProcess) => void;
   readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
@@ -22,7 +22,7 @@ export interface Behaviour {
   readonly spawnError?: string;
 }
 
-/** The fake's own side of a runner. */
+/** What a behaviour can do in the fake process. */
 interface FakeProcess {
   readonly command: RunnerCommand;
   readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
@@ -31,7 +31,7 @@ interface FakeProcess {
     changes?: Readonly<Record<string, unknown>>,
     value?: string,
   ) => void;
-  /** The most bytes that the value of a frame of a call may have now. */
+  /** The current maximum size of the value in a frame of a call, in bytes. */
   readonly limitOf: (type: number, call: number) => number | undefined;
   readonly print: (text: string) => void;
   readonly end: (exit: Partial<RunnerExit>) => void;
@@ -73,18 +73,18 @@ const encoded = (text: string): EncodedValue => {
   return value;
 };
 
-/** The bytes of a value, as text. */
+/** The decoded bytes of a value, as text. */
 export const textOf = (value: EncodedValue | undefined): string =>
   Buffer.from(value?.text() ?? "", "base64").toString();
 
-/** A runner that responds to every call with the value `pickle`. */
+/** A runner that returns a result for every call. */
 export const well: Behaviour = {
   start: (runner) => runner.ready(),
   call: (runner, call) => runner.respond(call),
   kill: (runner) => runner.end({ signal: "SIGKILL" }),
 };
 
-/** Starts fake runners, each with the next of the behaviours, the last one for all further ones. */
+/** Starts fake runners, each with the next behaviour; the last behaviour is used for all further ones. */
 export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
   const started: Array<RunnerCommand> = [];
   const layer = Layer.succeed(
@@ -104,7 +104,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
         }
         let ended = false;
         const calls: Array<number> = [];
-        let words = "";
+        let printed = "";
         const fake: FakeProcess = {
           command,
           ready: (changes = {}) =>
@@ -130,7 +130,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
             }),
           limitOf: (type, number) => listener.limitOf(type, calls[number - 1] ?? 0),
           print: (text) => {
-            words += text;
+            printed += text;
             listener.output(Buffer.from(text));
           },
           end: ({ code, signal }) => {
@@ -155,7 +155,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               interrupt: () => behaviour.interrupt?.(fake, calls.length),
               kill: () => (behaviour.kill ?? well.kill)?.(fake),
               end: Effect.void,
-              bootOutput: () => words,
+              bootOutput: () => printed,
             };
           }),
           () => Effect.sync(() => fake.end({ code: 0 })),
@@ -190,8 +190,8 @@ export const fakeWorkspace = () => {
   return { rebuilds, layer };
 };
 
-/** What else the execution services need: an environment, and somewhere to put temporary folders. */
-export const surroundings = (variables: Readonly<Record<string, string>> = {}) =>
+/** Other services that execution needs: environment variables and temporary folders. */
+export const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
   Layer.merge(
     Environment.layerOf(variables),
     FileSystem.layerNoop({ makeTempDirectoryScoped: () => Effect.succeed("/scratch") }),

@@ -10,7 +10,7 @@ import { Webhooks } from "../../../src/queue/runpod/Webhooks.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { fakeJobQueue } from "./FakeJobQueue.ts";
 
-/** The queue worker without a network: functions answer its requests to RunPod. */
+/** The queue worker without a network: functions replace the requests to RunPod. */
 export const inMemoryWorker = (
   queue: Partial<JobQueue["Service"]>,
   variables: Readonly<Record<string, string>> = {},

@@ -8,17 +8,17 @@ import { fastClock } from "../effects/FastClock.ts";
 import { keptLogs } from "./CapturedLogs.ts";
 import { fakeRunPod, type FakeRunPod, type FakeRunPodOptions } from "./FakeRunPod.ts";
 
-interface Setting extends FakeRunPodOptions {
+interface WorkerOptions extends FakeRunPodOptions {
   readonly variables?: Readonly<Record<string, string>>;
 }
 
-/** Gives back what it gets. */
+/** A handler that returns its input. */
 export const echo: Handler = ({ input }) => Effect.succeed(input);
 
-/** A worker with a handler of TypeScript, at work until the test ends, by a clock of its own on which time flies. */
+/** A queue worker with a TypeScript handler, which runs until the test ends, on a fast clock. */
 export const startWorker = Effect.fnUntraced(function* (
   handler: Handler,
-  { variables = {}, ...options }: Setting = {},
+  { variables = {}, ...options }: WorkerOptions = {},
   prepare: (service: FakeRunPod) => void = () => {},
 ) {
   const clock = yield* fastClock;

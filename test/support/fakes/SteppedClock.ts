@@ -2,7 +2,7 @@ import { Clock, Effect, Layer } from "effect";
 
 import { SteadyClock } from "../../../src/settings/SteadyClock.ts";
 
-/** A machine whose wall clock is set to another time, while its monotonic clock (here TestClock's) continues. */
+/** A machine whose wall clock can be changed independently of its monotonic clock, which is that of TestClock. */
 export const steppedClock = () => {
   let offset = 0;
   const machine = Layer.effect(
@@ -22,11 +22,11 @@ export const steppedClock = () => {
     }),
   );
   return {
-    /** Sets the wall clock forward, or back. */
+    /** Sets the wall clock forward or back. */
     step: (milliseconds: number) => {
       offset += milliseconds;
     },
-    /** The clock as the program has it. */
+    /** The clock that the program uses. */
     layer: SteadyClock.pipe(Layer.provide(machine)),
   };
 };

@@ -2,7 +2,7 @@ import { Effect, FileSystem, Layer } from "effect";
 
 import { platformError } from "./MemoryFileSystem.ts";
 
-/** Methods that change something on the disk, or tell what is there. */
+/** Methods that read or change the disk and can be made to fail. */
 type FaultyMethod =
   | "access"
   | "makeDirectory"
@@ -16,24 +16,24 @@ type FaultyMethod =
 
 export interface Fault {
   readonly method: FaultyMethod;
-  /** The system's name of what is wrong. */
+  /** The system's error code. */
   readonly code: string;
-  /** Only for paths that match. */
+  /** Only matching paths fail; all by default. */
   readonly path?: RegExp;
-  /** The first call that fails, counted from 1 over those that match. */
+  /** The first matching call that fails, counted from 1. */
   readonly from?: number;
-  /** How many calls fail; all of them unless said. */
+  /** The number of calls that fail; all by default. */
   readonly times?: number;
 }
 
-/** A file system some of whose calls fail as those of a bad disk do. */
+/** A file system with configured failures. */
 export const faultyFileSystem = (
   files: FileSystem.FileSystem,
   faults: ReadonlyArray<Fault>,
 ): { readonly layer: Layer.Layer<FileSystem.FileSystem>; readonly met: () => number } => {
   const seen = faults.map(() => 0);
   let met = 0;
-  const trip = (method: FaultyMethod, path: string) =>
+  const failIfFaulty = (method: FaultyMethod, path: string) =>
     Effect.suspend(() => {
       for (const [index, fault] of faults.entries()) {
         if (fault.method !== method || fault.path?.test(path) === false) continue;
@@ -49,19 +49,22 @@ export const faultyFileSystem = (
     });
   const faulty = FileSystem.make({
     ...files,
-    access: (path, options) => Effect.andThen(trip("access", path), files.access(path, options)),
+    access: (path, options) =>
+      Effect.andThen(failIfFaulty("access", path), files.access(path, options)),
     makeDirectory: (path, options) =>
-      Effect.andThen(trip("makeDirectory", path), files.makeDirectory(path, options)),
+      Effect.andThen(failIfFaulty("makeDirectory", path), files.makeDirectory(path, options)),
     readDirectory: (path, options) =>
-      Effect.andThen(trip("readDirectory", path), files.readDirectory(path, options)),
-    readFile: (path) => Effect.andThen(trip("readFile", path), files.readFile(path)),
-    remove: (path, options) => Effect.andThen(trip("remove", path), files.remove(path, options)),
-    rename: (from, to) => Effect.andThen(trip("rename", to), files.rename(from, to)),
-    stat: (path) => Effect.andThen(trip("stat", path), files.stat(path)),
-    symlink: (target, path) => Effect.andThen(trip("symlink", path), files.symlink(target, path)),
+      Effect.andThen(failIfFaulty("readDirectory", path), files.readDirectory(path, options)),
+    readFile: (path) => Effect.andThen(failIfFaulty("readFile", path), files.readFile(path)),
+    remove: (path, options) =>
+      Effect.andThen(failIfFaulty("remove", path), files.remove(path, options)),
+    rename: (from, to) => Effect.andThen(failIfFaulty("rename", to), files.rename(from, to)),
+    stat: (path) => Effect.andThen(failIfFaulty("stat", path), files.stat(path)),
+    symlink: (target, path) =>
+      Effect.andThen(failIfFaulty("symlink", path), files.symlink(target, path)),
     writeFile: (path, bytes, options) =>
-      Effect.andThen(trip("writeFile", path), files.writeFile(path, bytes, options)),
+      Effect.andThen(failIfFaulty("writeFile", path), files.writeFile(path, bytes, options)),
   });
-  /** `met` counts the calls that failed so far. */
+  /** `met` returns the number of failed calls. */
   return { layer: Layer.succeed(FileSystem.FileSystem, faulty), met: () => met };
 };

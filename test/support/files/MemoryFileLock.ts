@@ -4,13 +4,13 @@ import { FileLock, type LockMode, LockUnavailable } from "../../../src/platform/
 import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
 
 export interface Behaviour {
-  /** Where a lock keeps nobody out, as on some mounts. */
+  /** Paths where every lock succeeds, as on some mounts. */
   readonly withoutEffect?: RegExp;
-  /** Why no lock can be had at all. */
+  /** If set, all locks fail with this reason. */
   readonly refusal?: string;
 }
 
-/** Locks on the files of a file system in memory. */
+/** Locks on files of a file system in memory. */
 export const memoryFileLock = (
   memory: MemoryFileSystem,
   { withoutEffect, refusal }: Behaviour = {},
@@ -53,9 +53,9 @@ export const memoryFileLock = (
     layer,
     tries,
     tryLock,
-    /** How a file is held at this moment. */
+    /** The locks that are held on a file. */
     held: (path: string): ReadonlyArray<LockMode> => holders.get(path) ?? [],
-    /** Files that are held by anybody. */
+    /** Files that are locked. */
     paths: (): ReadonlyArray<string> =>
       [...holders].filter(([, modes]) => modes.length > 0).map(([path]) => path),
   };

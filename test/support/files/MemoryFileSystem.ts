@@ -1,6 +1,6 @@
 import { ByteSize, Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 
-/** What to plant: a file with its text, a folder (null), or a link. */
+/** A file with its text, a folder (null), or a link. */
 export type Planted = string | null | { readonly link: string };
 
 interface FileNode {
@@ -16,7 +16,7 @@ interface DirectoryNode {
   readonly kind: "directory";
   readonly entries: Entries;
 }
-/** What is in a folder, and how often that has changed. */
+/** The entries of a folder, and how often they have changed. */
 class Entries extends Map<string, Node> {
   changes = 0;
   override set(name: string, node: Node): this {
@@ -30,12 +30,12 @@ class Entries extends Map<string, Node> {
 }
 type Node = FileNode | LinkNode | DirectoryNode;
 
-/** Where an entry is, or would be. */
+/** The location of an entry that exists or could be created. */
 interface Slot {
   readonly parent: DirectoryNode;
   readonly name: string;
   readonly node: Node | undefined;
-  /** The path without any link on the way. */
+  /** The path after resolving links. */
   readonly real: string;
 }
 
@@ -50,7 +50,7 @@ const TAGS: Readonly<Record<string, PlatformError.SystemErrorTag>> = {
   ELOOP: "BadResource",
 };
 
-/** An error as Node's file system has it: most codes show in the cause alone. */
+/** An error as Effect's file system for Node returns it: most codes are only in the cause. */
 export const platformError = (code: string, method: string, path: string) =>
   PlatformError.systemError({
     _tag: TAGS[code] ?? "Unknown",
@@ -65,7 +65,7 @@ export const platformError = (code: string, method: string, path: string) =>
     }),
   });
 
-class Refused extends Error {
+class FileError extends Error {
   readonly code: string;
   constructor(code: string) {
     super(code);
@@ -73,7 +73,7 @@ class Refused extends Error {
   }
 }
 
-const MOST_LINKS = 40;
+const MAX_LINKS = 40;
 
 const directory = (): DirectoryNode => ({ kind: "directory", entries: new Entries() });
 
@@ -82,7 +82,7 @@ class Tree {
   readonly root = directory();
   #changes = 0;
 
-  /** Walks to an entry; a link in its place is followed when asked. */
+  /** Finds an entry; if it is a link, follows it only if `follow` is set. */
   locate(path: string, follow: boolean): Slot {
     const todo = path.split("/");
     const walked: Array<readonly [string, DirectoryNode]> = [];
@@ -92,7 +92,7 @@ class Tree {
     while (todo.length > 0) {
       const name = todo.shift() ?? "";
       if (name === "" || name === ".") continue;
-      if (slot.node?.kind !== "directory") throw new Refused(slot.node ? "ENOTDIR" : "ENOENT");
+      if (slot.node?.kind !== "directory") throw new FileError(slot.node ? "ENOTDIR" : "ENOENT");
       if (name === "..") {
         walked.pop();
         here = walked.at(-1)?.[1] ?? this.root;
@@ -102,7 +102,7 @@ class Tree {
         const rest = todo.some((part) => part !== "" && part !== ".");
         if (node?.kind === "link" && (follow || rest)) {
           links += 1;
-          if (links > MOST_LINKS) throw new Refused("ELOOP");
+          if (links > MAX_LINKS) throw new FileError("ELOOP");
           if (node.target.startsWith("/")) {
             walked.length = 0;
             here = this.root;
@@ -123,26 +123,26 @@ class Tree {
 
   present(path: string, follow = true): Node {
     const { node } = this.locate(path, follow);
-    if (node === undefined) throw new Refused("ENOENT");
+    if (node === undefined) throw new FileError("ENOENT");
     return node;
   }
 
   list(path: string): DirectoryNode {
     const node = this.present(path);
-    if (node.kind !== "directory") throw new Refused("ENOTDIR");
+    if (node.kind !== "directory") throw new FileError("ENOTDIR");
     return node;
   }
 
   file(path: string): FileNode {
     const node = this.present(path);
-    if (node.kind !== "file") throw new Refused("EISDIR");
+    if (node.kind !== "file") throw new FileError("EISDIR");
     return node;
   }
 
   write(path: string, bytes: Uint8Array, flag: string): void {
     const { parent, name, node } = this.locate(path, true);
-    if (node?.kind === "directory") throw new Refused("EISDIR");
-    if (node !== undefined && flag.includes("x")) throw new Refused("EEXIST");
+    if (node?.kind === "directory") throw new FileError("EISDIR");
+    if (node !== undefined && flag.includes("x")) throw new FileError("EEXIST");
     this.#changes += 1;
     if (node?.kind === "file") {
       node.bytes = flag.startsWith("a") ? Buffer.concat([node.bytes, bytes]) : bytes;
@@ -158,18 +158,18 @@ class Tree {
       const { parent, name, node } = this.locate(`/${parts.slice(0, index + 1).join("/")}`, true);
       if (node === undefined) parent.entries.set(name, directory());
       else if (node.kind !== "directory") {
-        throw new Refused(index === parts.length - 1 ? "EEXIST" : "ENOTDIR");
+        throw new FileError(index === parts.length - 1 ? "EEXIST" : "ENOTDIR");
       }
     }
     if (recursive) return;
     const { parent, name, node } = this.locate(path, false);
-    if (node !== undefined) throw new Refused("EEXIST");
+    if (node !== undefined) throw new FileError("EEXIST");
     parent.entries.set(name, directory());
   }
 
   symlink(target: string, path: string): void {
     const { parent, name, node } = this.locate(path, false);
-    if (node !== undefined) throw new Refused("EEXIST");
+    if (node !== undefined) throw new FileError("EEXIST");
     parent.entries.set(name, { kind: "link", target });
   }
 
@@ -177,29 +177,29 @@ class Tree {
     const { parent, name, node } = this.locate(path, false);
     if (node === undefined) {
       if (force) return;
-      throw new Refused("ENOENT");
+      throw new FileError("ENOENT");
     }
-    if (node.kind === "directory" && !recursive) throw new Refused("ERR_FS_EISDIR");
+    if (node.kind === "directory" && !recursive) throw new FileError("ERR_FS_EISDIR");
     parent.entries.delete(name);
   }
 
   rename(from: string, to: string): void {
     const source = this.locate(from, false);
     const target = this.locate(to, false);
-    if (source.node === undefined) throw new Refused("ENOENT");
+    if (source.node === undefined) throw new FileError("ENOENT");
     if (source.node === target.node) return;
-    if (`${target.real}/`.startsWith(`${source.real}/`)) throw new Refused("EINVAL");
+    if (`${target.real}/`.startsWith(`${source.real}/`)) throw new FileError("EINVAL");
     if (target.node?.kind === "directory") {
-      if (source.node.kind !== "directory") throw new Refused("EISDIR");
-      if (target.node.entries.size > 0) throw new Refused("ENOTEMPTY");
+      if (source.node.kind !== "directory") throw new FileError("EISDIR");
+      if (target.node.entries.size > 0) throw new FileError("ENOTEMPTY");
     } else if (target.node !== undefined && source.node.kind === "directory") {
-      throw new Refused("ENOTDIR");
+      throw new FileError("ENOTDIR");
     }
     source.parent.entries.delete(source.name);
     target.parent.entries.set(target.name, source.node);
   }
 
-  /** Every entry below a folder with what it is, for assertions. */
+  /** All entries by path, for assertions. */
   show(): Readonly<Record<string, Planted>> {
     const shown: Record<string, Planted> = {};
     const visit = (path: string, { entries }: DirectoryNode): void => {
@@ -249,27 +249,28 @@ const attempt = <A>(method: string, path: string, act: () => A) =>
     try {
       return Effect.succeed(act());
     } catch (error) {
-      if (error instanceof Refused) return Effect.fail(platformError(error.code, method, path));
+      if (error instanceof FileError) return Effect.fail(platformError(error.code, method, path));
       throw error;
     }
   });
 
-const turn = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.andThen(Effect.yieldNow, effect);
+const afterYield = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.andThen(Effect.yieldNow, effect);
 
-/** Lets other fibers have their turn before every call that tells or changes what is there. */
-const inTurns = (files: FileSystem.FileSystem): FileSystem.FileSystem =>
+/** Yields to other fibers before every call. */
+const withYields = (files: FileSystem.FileSystem): FileSystem.FileSystem =>
   FileSystem.make({
     ...files,
-    access: (path) => turn(files.access(path)),
-    makeDirectory: (path, options) => turn(files.makeDirectory(path, options)),
-    readDirectory: (path) => turn(files.readDirectory(path)),
-    readFile: (path) => turn(files.readFile(path)),
-    readLink: (path) => turn(files.readLink(path)),
-    remove: (path, options) => turn(files.remove(path, options)),
-    rename: (from, to) => turn(files.rename(from, to)),
-    stat: (path) => turn(files.stat(path)),
-    symlink: (target, path) => turn(files.symlink(target, path)),
-    writeFile: (path, bytes, options) => turn(files.writeFile(path, bytes, options)),
+    access: (path) => afterYield(files.access(path)),
+    makeDirectory: (path, options) => afterYield(files.makeDirectory(path, options)),
+    readDirectory: (path) => afterYield(files.readDirectory(path)),
+    readFile: (path) => afterYield(files.readFile(path)),
+    readLink: (path) => afterYield(files.readLink(path)),
+    remove: (path, options) => afterYield(files.remove(path, options)),
+    rename: (from, to) => afterYield(files.rename(from, to)),
+    stat: (path) => afterYield(files.stat(path)),
+    symlink: (target, path) => afterYield(files.symlink(target, path)),
+    writeFile: (path, bytes, options) => afterYield(files.writeFile(path, bytes, options)),
   });
 
 const serviceOf = (tree: Tree, mounts: ReadonlyArray<string>): FileSystem.FileSystem => {
@@ -299,13 +300,13 @@ const serviceOf = (tree: Tree, mounts: ReadonlyArray<string>): FileSystem.FileSy
     readLink: (path) =>
       attempt("readLink", path, () => {
         const node = tree.present(path, false);
-        if (node.kind !== "link") throw new Refused("EINVAL");
+        if (node.kind !== "link") throw new FileError("EINVAL");
         return node.target;
       }),
     realPath: (path) =>
       attempt("realPath", path, () => {
         const { node, real } = tree.locate(path, true);
-        if (node === undefined) throw new Refused("ENOENT");
+        if (node === undefined) throw new FileError("ENOENT");
         return real;
       }),
     symlink: (target, path) => attempt("symlink", path, () => tree.symlink(target, path)),
@@ -328,7 +329,7 @@ const serviceOf = (tree: Tree, mounts: ReadonlyArray<string>): FileSystem.FileSy
       attempt("open", path, () => {
         const node = tree.file(path);
         let position = 0;
-        const unsupported = Effect.die(new Error("only reading is there"));
+        const unsupported = Effect.die(new Error("only reading is implemented"));
         return {
           [FileSystem.FileTypeId]: FileSystem.FileTypeId,
           stat: Effect.sync(() => infoOf(node)),
@@ -349,14 +350,14 @@ const serviceOf = (tree: Tree, mounts: ReadonlyArray<string>): FileSystem.FileSy
   });
 };
 
-/** Effect's file system over memory, for absolute paths; it begins with what is planted. */
+/** Effect's file system in memory, for absolute paths, with initial entries. */
 export const memoryFileSystem = (
   planted: Readonly<Record<string, Planted>> = {},
-  /** Folders that are on disks of their own. */
+  /** Folders that are mount points of other disks. */
   mounts: ReadonlyArray<string> = [],
 ) => {
   const tree = new Tree();
-  /** Puts things there, with the folders above them. */
+  /** Creates entries and their parent folders. */
   const plant = (more: Readonly<Record<string, Planted>>): void => {
     for (const [path, what] of Object.entries(more)) {
       tree.makeDirectory(what === null ? path : path.slice(0, path.lastIndexOf("/")) || "/", true);
@@ -368,15 +369,15 @@ export const memoryFileSystem = (
   const files = serviceOf(tree, mounts);
   return {
     files,
-    /** The same files for fibers that meet: they get in each other's way between any two calls. */
-    contended: inTurns(files),
+    /** The same files for tests of concurrency: other fibers run between any two calls. */
+    contended: withYields(files),
     layer: Layer.succeed(FileSystem.FileSystem, files),
     plant,
-    /** Takes something away, whatever it is. */
+    /** Removes an entry of any kind. */
     uproot: (path: string): void => tree.remove(path, true, true),
-    /** All that is there, by path. */
+    /** All entries by path. */
     show: () => tree.show(),
-    /** Paths that are there and match. */
+    /** Matching paths of existing entries. */
     paths: (pattern: RegExp): ReadonlyArray<string> =>
       Object.keys(tree.show()).filter((path) => pattern.test(path)),
   };

@@ -2,7 +2,7 @@ import { readdirSync, readlinkSync } from "node:fs";
 
 import { Option, Result } from "effect";
 
-/** How many files and folders below a folder this process has open; only Linux tells. */
+/** The number of files and folders below a folder that this process has open; always 0 except on Linux. */
 export const openFilesBelow = (folder: string): number =>
   process.platform === "linux"
     ? readdirSync("/proc/self/fd").filter((fd) =>

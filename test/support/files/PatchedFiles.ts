@@ -9,8 +9,8 @@ const set = (functions: Functions): void => {
 };
 
 /**
- * Replaces functions of `node:fs/promises` in all modules, to do what another process does at a certain moment.
- * Returns what puts the original ones back.
+ * Replaces functions of `node:fs/promises` in all modules, to simulate another process at a certain time. Returns a
+ * function that restores the original ones.
  */
 export const patchFiles = (functions: Functions): (() => void) => {
   const originals = { ...promises };
@@ -18,6 +18,6 @@ export const patchFiles = (functions: Functions): (() => void) => {
   return () => set(originals);
 };
 
-/** A function that fails with an error of the system. */
+/** A function that fails with a system error. */
 export const failing = (code: string) => (): Promise<never> =>
   Promise.reject(Object.assign(new Error(code), { code }));

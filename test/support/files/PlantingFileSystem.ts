@@ -4,7 +4,7 @@ import { memoryFileSystem, type Planted } from "./MemoryFileSystem.ts";
 
 const PRECIOUS = "/precious";
 
-/** A disk on which another process guesses every name: before a file is written, there is a link in its place. */
+/** A disk on which another process guesses every name: before a file is written, a link with its name is created. */
 export const plantingFileSystem = (planted: Readonly<Record<string, Planted>> = {}) => {
   const memory = memoryFileSystem({ ...planted, [PRECIOUS]: "precious" });
   const files = FileSystem.make({
@@ -21,7 +21,7 @@ export const plantingFileSystem = (planted: Readonly<Record<string, Planted>> = 
   return {
     files,
     layer: Layer.succeed(FileSystem.FileSystem, files),
-    /** The content of a file that none of the links may be used to change. */
+    /** The content of the links' target, which must not change. */
     precious: () => memory.show()[PRECIOUS],
   };
 };

@@ -5,7 +5,7 @@ import { Effect } from "effect";
 
 import { temporaryFolder } from "./TemporaryFolder.ts";
 
-/** A file with this content as JSON, until the scope closes. */
+/** A JSON file with this content, which is removed when the scope closes. */
 export const requestFile = (content: unknown) =>
   Effect.map(temporaryFolder, (folder) => {
     const file = join(folder, "request.json");

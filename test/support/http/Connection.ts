@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 
 import { Effect } from "effect";
 
-/** A connection on which a client sends only these bytes; it closes with the scope. */
+/** A connection on which the client sends these bytes. It closes with the scope. */
 export const openConnection = (port: number, bytes: string) =>
   Effect.acquireRelease(
     Effect.callback<Socket>((resume) => {
@@ -10,7 +10,7 @@ export const openConnection = (port: number, bytes: string) =>
         socket.write(bytes);
         resume(Effect.succeed(socket));
       });
-      // A server that closes the connection is expected in these tests.
+      // Tests expect that the server closes the connection.
       socket.on("error", () => {});
     }),
     (socket) => Effect.sync(() => socket.destroy()),

@@ -3,21 +3,21 @@ import { connect } from "node:net";
 
 import { Effect } from "effect";
 
-export interface Answer {
+export interface HttpResult {
   readonly status: number;
   readonly type: string | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  /** The body as JSON; undefined where it is none. */
+  /** The parsed body; undefined if it is not JSON. */
   readonly json: unknown;
 }
 
-export interface Asked {
+export interface RequestFields {
   readonly method?: "GET" | "POST";
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as JSON, or as it is when it is a text. */
+  /** Sent as JSON, or unchanged if it is a string. */
   readonly body?: unknown;
-  /** Sends a body without its length. */
+  /** Sends the body without a content-length header. */
   readonly chunked?: boolean;
 }
 
@@ -29,10 +29,10 @@ const jsonOf = (text: string): unknown => {
   }
 };
 
-/** One request to a port of loopback, with any header; interrupting it hangs up. */
-export const ask = (port: number, path: string, asked: Asked = {}) =>
-  Effect.callback<Answer, Error>((resume) => {
-    const { body, method = body === undefined ? "GET" : "POST" } = asked;
+/** Sends a request to a port on loopback. Interruption closes the connection. */
+export const ask = (port: number, path: string, fields: RequestFields = {}) =>
+  Effect.callback<HttpResult, Error>((resume) => {
+    const { body, method = body === undefined ? "GET" : "POST" } = fields;
     const text = typeof body === "string" ? body : JSON.stringify(body ?? null);
     const sent = request({
       host: "127.0.0.1",
@@ -41,12 +41,12 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
       method,
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
-        // Without either header, Node would find out the length.
-        ...(asked.chunked === true ? { "transfer-encoding": "chunked" } : {}),
-        ...(body === undefined || asked.chunked === true
+        // Without one of these headers, Node adds content-length itself.
+        ...(fields.chunked === true ? { "transfer-encoding": "chunked" } : {}),
+        ...(body === undefined || fields.chunked === true
           ? {}
           : { "content-length": Buffer.byteLength(text) }),
-        ...asked.headers,
+        ...fields.headers,
       },
     });
     sent.once("response", (response) => {
@@ -71,8 +71,8 @@ export const ask = (port: number, path: string, asked: Asked = {}) =>
   });
 
 /**
- * Sends bytes as they are over a separate connection and returns everything that comes back until the server
- * closes it; node:http would correct what these requests are about.
+ * Sends raw bytes over a new connection, and returns everything until the server closes it. For invalid requests, which
+ * node:http does not send.
  */
 export const sendRaw = (port: number, bytes: string) =>
   Effect.callback<string, Error>((resume) => {

@@ -13,7 +13,7 @@ const portOf = (server: Server): number => {
   return typeof address === "object" && address !== null ? address.port : 0;
 };
 
-/** An HTTP server on a free port of 127.0.0.1; it closes with the scope, together with its connections. */
+/** An HTTP server on a free port of 127.0.0.1. It closes with the scope, together with its connections. */
 export const loopbackServer = (listener: RequestListener) =>
   Effect.acquireRelease(
     Effect.callback<Server>((resume) => {
@@ -32,7 +32,7 @@ export const loopbackServer = (listener: RequestListener) =>
     }),
   );
 
-/** The body of a request as text, once all of it has arrived. */
+/** The complete body of a request as text. */
 export const bodyOf = async (request: IncomingMessage): Promise<string> => {
   const parts: Array<Buffer> = [];
   for await (const part of request) parts.push(part);

@@ -21,7 +21,7 @@ export const serverOptions: EndpointServerOptions = {
   isBehindGateway: false,
 };
 
-/** An endpoint whose worker gives back what it gets, until the test ends; `gate` holds up what is executed. */
+/** A local endpoint that runs until the test ends. `work` completes each job with its input as output. */
 export const endpoint = Effect.fnUntraced(function* (
   changes: Partial<EndpointServerOptions> = {},
   handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
@@ -43,7 +43,7 @@ export const endpoint = Effect.fnUntraced(function* (
   );
   const queue = yield* Effect.provide(LocalQueue, context);
   const drain = yield* Effect.provide(Drain, context);
-  const give = ({ id, input }: Job) =>
+  const complete = ({ id, input }: Job) =>
     queue.forWorker.complete(
       id,
       Buffer.from(JSON.stringify(input === "fail" ? { error: "no" } : { output: input })),
@@ -51,7 +51,7 @@ export const endpoint = Effect.fnUntraced(function* (
       Duration.seconds(1),
     );
   const work = queue.forWorker.take(1, false).pipe(
-    Effect.flatMap(({ jobs }) => Effect.forEach(jobs, give)),
+    Effect.flatMap(({ jobs }) => Effect.forEach(jobs, complete)),
     Effect.forever,
   );
   return { port, ready, queue, drain, work };

@@ -6,13 +6,13 @@ import { makeCondition } from "../effects/Condition.ts";
 
 export interface ProcessOptions {
   readonly directory?: string;
-  /** The whole environment; that of the tests unless given. */
+  /** All environment variables; those of the tests by default. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Written to stdin, which then ends. */
   readonly input?: string;
-  /** Keeps stdin open while the tests' process lives. */
+  /** Keeps stdin open until the tests' process ends. */
   readonly hasOpenStdin?: boolean;
-  /** Starts a process group of its own, as a terminal does: a Ctrl-C reaches all members at once. */
+  /** Starts a process group, as a shell does for a command: Ctrl-C sends a signal to all its members. */
   readonly leadsGroup?: boolean;
 }
 
@@ -21,13 +21,13 @@ export interface Ended {
   readonly signal: NodeJS.Signals | null;
 }
 
-/** What a text has of a pattern: the match and its groups. */
+/** The match and its groups. */
 type Match = ReadonlyArray<string>;
 
 const matchOf = (text: string, pattern: string | RegExp): Match | null =>
   typeof pattern === "string" ? (text.includes(pattern) ? [pattern] : null) : pattern.exec(text);
 
-/** Signals every process of a group; ignores processes that have ended. */
+/** Sends a signal to all processes of a group. Ignores groups that have ended. */
 const signalGroup = ({ pid }: ChildProcess, name: NodeJS.Signals): void => {
   if (pid !== undefined) Result.try(() => process.kill(-pid, name));
 };
@@ -40,13 +40,13 @@ const spawnWith = (command: string, args: ReadonlyArray<string>, options: Proces
     stdio: [hasStdin ? "pipe" : "ignore", "pipe", "pipe"],
     detached: options.leadsGroup ?? false,
   });
-  // A process that ends before it has read its input.
+  // The process may end before it has read its input.
   child.stdin?.on("error", () => {});
   if (options.input !== undefined) child.stdin?.end(options.input);
   return child;
 };
 
-/** Starts a program whose output is kept; it is killed when the scope closes. */
+/** Starts a program and captures its output. Kills it when the scope closes. */
 export const startProcess = Effect.fnUntraced(function* (
   command: string,
   args: ReadonlyArray<string>,
@@ -86,7 +86,7 @@ export const startProcess = Effect.fnUntraced(function* (
     pid: child.pid ?? 0,
     stdout: () => output.stdout,
     stderr: () => output.stderr,
-    /** Waits until it has written something to stdout or stderr; returns the match and its groups. */
+    /** Waits until stdout or stderr contains the pattern; returns the match and its groups. */
     wrote: Effect.fnUntraced(function* (pattern: string | RegExp) {
       yield* until(() => isClosed || find(pattern) !== null).pipe(
         Effect.timeoutOrElse({
@@ -116,7 +116,7 @@ export const runProcess = (
     return { code, signal, stdout: stdout(), stderr: stderr() };
   }).pipe(Effect.scoped);
 
-/** What a program writes to stdout; dies with all that it wrote when it fails. */
+/** Runs a program and returns its stdout. If it fails, dies with its output. */
 export const stdoutOf = (
   command: string,
   args: ReadonlyArray<string>,

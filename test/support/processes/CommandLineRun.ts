@@ -10,8 +10,8 @@ import { keptLogs } from "../fakes/CapturedLogs.ts";
 const textOf = (lines: ReadonlyArray<string>) => lines.map((line) => `${line}\n`).join("");
 
 /**
- * A command line at work in this process, as `main.ts` runs it, until it ends or the scope closes. What a person
- * sees of it is kept, and so are its logs.
+ * Runs a command line in this process, as `main.ts` does, until it ends or the scope closes. Captures its output and
+ * logs.
  */
 export const startCommandLine = Effect.fnUntraced(function* (
   args: ReadonlyArray<string>,
@@ -20,7 +20,7 @@ export const startCommandLine = Effect.fnUntraced(function* (
   const lines = { stdout: new Array<string>(), stderr: new Array<string>() };
   const shutdown = Shutdown.make();
   const logs = keptLogs();
-  // A run of its own: services of another command line must not be taken for its own.
+  // With an empty context, so that it does not use services of another command line.
   const runFork = Effect.runForkWith(Context.empty());
   const fiber = yield* Effect.acquireRelease(
     Effect.sync(() =>
@@ -50,7 +50,7 @@ export const startCommandLine = Effect.fnUntraced(function* (
     stdout: () => textOf(lines.stdout),
     stderr: () => textOf(lines.stderr),
     logs,
-    /** As the first signal does. */
+    /** Has the effect of the first SIGINT or SIGTERM. */
     signal: Effect.sync(shutdown.request),
     /** The exit code. */
     ended: Effect.map(Fiber.await(fiber), (exit) => {
@@ -63,7 +63,7 @@ export const startCommandLine = Effect.fnUntraced(function* (
   };
 });
 
-/** The same to its end. */
+/** Runs a command line until it ends. */
 export const runCommandLine = (
   args: ReadonlyArray<string>,
   variables: Readonly<Record<string, string | undefined>>,

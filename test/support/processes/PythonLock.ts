@@ -3,7 +3,7 @@ import { Effect } from "effect";
 import { realPython } from "../python/RealPython.ts";
 import { startProcess } from "./ChildProcess.ts";
 
-const HOLD = `import fcntl, sys
+const LOCK_PROGRAM = `import fcntl, sys
 file = open(sys.argv[1], "a+")
 try:
     fcntl.flock(file, getattr(fcntl, sys.argv[2]) | fcntl.LOCK_NB)
@@ -18,14 +18,18 @@ print("held", flush=True)
 sys.stdin.read()
 `;
 
-/** A Python process that asks for a lock as workers written in Python do, and keeps it until the scope closes. */
+/** A Python process that tries to lock a file as workers in Python do, and holds the lock until the scope closes. */
 export const pythonLock = Effect.fnUntraced(function* (
   path: string,
   mode: "LOCK_EX" | "LOCK_SH" = "LOCK_EX",
 ) {
-  const { wrote, signal, ended } = yield* startProcess(realPython, ["-c", HOLD, path, mode], {
-    hasOpenStdin: true,
-  });
-  const [, word = ""] = yield* wrote(/^(held|busy)\n/);
-  return { word, signal, ended };
+  const { wrote, signal, ended } = yield* startProcess(
+    realPython,
+    ["-c", LOCK_PROGRAM, path, mode],
+    {
+      hasOpenStdin: true,
+    },
+  );
+  const [, state = ""] = yield* wrote(/^(held|busy)\n/);
+  return { state, signal, ended };
 });

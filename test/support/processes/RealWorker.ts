@@ -8,7 +8,7 @@ import { RunnerPool } from "../../../src/runner/RunnerPool.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { functionInput, methodInput } from "../values/JobInputs.ts";
 
-/** The environment of a worker in the workspace that the tests share, with further settings. */
+/** Environment variables of a worker in the workspace that all tests share. */
 export const realEnvironment = (settings: Readonly<Record<string, string>> = {}) => ({
   ...process.env,
   RUNPOD_VOLUME_PATH: "/nonexistent",
@@ -16,14 +16,14 @@ export const realEnvironment = (settings: Readonly<Record<string, string>> = {})
   ...settings,
 });
 
-/** The whole worker with real Python, as `run` and `start` have it. */
+/** The complete worker with real Python, as in `run` and `start`. */
 export const realWorker = (settings?: Readonly<Record<string, string>>) =>
   Layer.mergeAll(RemoteExecutor.layer, RunnerPool.layer).pipe(
     Layer.provide(Environment.layerOf(realEnvironment(settings))),
     Layer.provide(NodeServices.layer),
   );
 
-/** Calls a function of the source with plain values. */
+/** Calls a function with JSON values. */
 export const call = Effect.fnUntraced(function* (
   code: string,
   name: string,
@@ -34,7 +34,7 @@ export const call = Effect.fnUntraced(function* (
   return yield* executor.execute(functionInput(code, args, { function_name: name, ...more }));
 });
 
-/** Calls a method of an instance with plain values. */
+/** Calls a method of an instance with JSON values. */
 export const callMethod = Effect.fnUntraced(function* (
   code: string,
   name: string,

@@ -11,7 +11,7 @@ const portIn = (text: string) => Number(ADDRESS.exec(text)?.[1] ?? 0);
 
 const urlOf = (port: number) => `http://127.0.0.1:${port}`;
 
-/** `serve` in this process on a free port, until the scope closes. */
+/** Runs `serve` in this process on a free port, until the scope closes. */
 export const serveInProcess = Effect.fnUntraced(function* (
   args: ReadonlyArray<string> = [],
   variables: Readonly<Record<string, string>> = {},
@@ -25,7 +25,7 @@ export const serveInProcess = Effect.fnUntraced(function* (
   return { ...command, port, url: urlOf(port) };
 });
 
-/** `serve` as a program of its own on a free port, killed when the scope closes. */
+/** Runs `serve` as a separate process on a free port. It is killed when the scope closes. */
 export const serveProcess = Effect.fnUntraced(function* (
   args: ReadonlyArray<string> = [],
   variables: Readonly<Record<string, string>> = {},

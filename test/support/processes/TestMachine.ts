@@ -26,13 +26,13 @@ const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 const WORKSPACE_WORKER = script("workspaceWorker.ts");
 const PACKAGES_WORKER = script("packagesWorker.ts");
 
-/** What a worker says that it has. */
+/** What a worker prints when it is ready. */
 interface Ready {
   readonly directory: string;
   readonly prefix: string;
   readonly python: string;
   readonly version: string;
-  /** What a line of Python said for each list of packages. */
+  /** Output of the Python code for each list of packages. */
   readonly answers: ReadonlyArray<string>;
 }
 
@@ -52,7 +52,7 @@ const interpreterOf = (name: string | undefined) =>
     ),
   );
 
-/** The uv and the interpreters of this machine, no two of one version. */
+/** uv, the default interpreter of this machine, and another one with a different version if there is one. */
 export const findTools = Effect.gen(function* () {
   const uv = yield* Effect.flatMap(Uv, ({ command }) => command).pipe(
     Effect.provide(Layer.provide(Uv.layer, Environment.layer)),
@@ -69,7 +69,7 @@ export const findTools = Effect.gen(function* () {
     found.toReversed().map(({ version, executable }) => [version, executable]),
   );
   const [first] = found;
-  if (first === undefined) return yield* Effect.die(new Error("no Python is there"));
+  if (first === undefined) return yield* Effect.die(new Error("no Python was found"));
   return {
     uv: execFileSync("/bin/sh", ["-c", `command -v ${uv}`], { encoding: "utf8" }).trim(),
     python: first.executable,
@@ -82,10 +82,10 @@ type Tools = Effect.Success<typeof findTools>;
 /** A worker's process. */
 export interface WorkerProcess {
   readonly pid: number;
-  /** What it has, once it has it; dies with what it wrote when it ends before. */
+  /** Waits until the worker is ready. Dies with its output if it ends before. */
   readonly ready: Effect.Effect<Ready>;
-  /** Waits until it has written these words; dies when it ends before. */
-  readonly wrote: (words: string) => Effect.Effect<void>;
+  /** Waits until the worker has written this text. Dies if it ends before. */
+  readonly wrote: (text: string) => Effect.Effect<void>;
   readonly warnings: () => ReadonlyArray<string>;
   readonly signal: (name: NodeJS.Signals) => Effect.Effect<void>;
   readonly ended: Effect.Effect<void>;
@@ -102,7 +102,7 @@ const startWorker = Effect.fnUntraced(function* (
   return {
     pid,
     ready: Effect.map(wrote(/^\{.*\}$/m), ([answer = ""]): Ready => JSON.parse(answer)),
-    wrote: (words) => Effect.asVoid(wrote(words)),
+    wrote: (text) => Effect.asVoid(wrote(text)),
     warnings: () =>
       stderr()
         .split("\n")
@@ -112,7 +112,7 @@ const startWorker = Effect.fnUntraced(function* (
   };
 });
 
-/** A folder with an empty network volume and all that workers on this machine need beside it. */
+/** A folder with an empty network volume and everything else that workers need. */
 export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
   const folder = yield* temporaryFolder;
   const volume = join(folder, "volume");
@@ -121,7 +121,7 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
   const gate = join(folder, "gate");
   const cache = execFileSync(uv, ["cache", "dir"], { encoding: "utf8" }).trim();
 
-  /** Programs of a folder that is put first on PATH; each call is a line of the log. */
+  /** Creates a script that logs its calls, in a folder that is the first on a worker's PATH. */
   const script = (bin: string, name: string, lines: string) => {
     mkdirSync(join(folder, bin), { recursive: true });
     const file = join(folder, bin, name);
@@ -137,13 +137,13 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
     "uv",
     `case "$*" in *--dry-run*) ;; *six*) read line < ${gate};; esac\nexec ${uv} "$@"`,
   );
-  // As where there is no such program: what a worker started outlives it.
+  // Without a working setpriv, child processes outlive the worker.
   script("gatedInstall", "setpriv", "exit 1");
   mkdirSync(volume);
   writeFileSync(log, "");
 
   let started = 0;
-  /** Starts a worker, which is ended when the scope closes. */
+  /** Starts a worker, which is killed when the scope closes. */
   const start = (
     variables: Readonly<Record<string, string>> = {},
     bin: "bin" | "gated" | "gatedInstall" = "bin",
@@ -171,25 +171,25 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
     installLock: join(workspace, ".venvs", ".install.lock"),
     uv,
     start,
-    /** Lets a worker go on whose uv waits before it builds. */
+    /** Opens the gate that uv waits at in the folders `gated` and `gatedInstall`. */
     open: Effect.promise(() => appendFile(gate, "go\n")),
-    /** Calls of programs so far. */
+    /** All logged calls of programs that start with this text. */
     calls: (start: string) =>
       readFileSync(log, "utf8")
         .split("\n")
         .filter((line) => line.startsWith(start)),
-    /** Until a program was called with these words. */
-    called: (start: string, words: string) =>
+    /** Waits until a program was called with these arguments. */
+    called: (start: string, part: string) =>
       eventually(() =>
         readFileSync(log, "utf8")
           .split("\n")
           .some(
-            (line) => line.startsWith(start) && line.includes(words) && !line.includes("--dry-run"),
+            (line) => line.startsWith(start) && line.includes(part) && !line.includes("--dry-run"),
           ),
       ),
-    /** Where `.venv` leads. */
+    /** The target of the link `.venv`. */
     published: () => join(workspace, readlinkSync(join(workspace, ".venv"))),
-    /** Environments and what is on the way to be one. */
+    /** Names of all venvs, including unfinished ones. */
     venvs: () =>
       existsSync(join(workspace, ".venvs"))
         ? readdirSync(join(workspace, ".venvs"))
@@ -199,7 +199,7 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
   };
 });
 
-/** Fails unless the interpreter runs and has what the runner needs. */
+/** Imports the base packages; returns `sys.prefix`. */
 export const importAll = (python: string) =>
   execFileSync(python, ["-c", "import sys, cloudpickle, aiohttp; print(sys.prefix, end='')"], {
     encoding: "utf8",

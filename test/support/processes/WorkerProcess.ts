@@ -9,11 +9,11 @@ import { realEnvironment } from "./RealWorker.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** The command line of the program, for a shell. */
+/** The command line of the worker, for a shell. */
 export const workerCommand = (...options: ReadonlyArray<string>): string =>
   [process.execPath, ...options, inject("program")].join(" ");
 
-/** The same as another user, who may read the program wherever that is; for tests that root runs. */
+/** The same as another user, who can read the program's files in any folder. For tests that run as root. */
 export const workerCommandOf = (user: number, limit = ""): string =>
   `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search ${limit} ${workerCommand()}`;
 
@@ -28,8 +28,8 @@ const decodeLine = Schema.decodeUnknownOption(
 );
 
 /**
- * The program itself, as RunPod starts it, or by another command; killed when the scope closes. It can be the leader
- * of a process group.
+ * Starts the worker as RunPod does, or by another command, optionally as leader of a process group. It is killed when
+ * the scope closes.
  */
 export const workerProcess = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>>,
@@ -44,7 +44,7 @@ export const workerProcess = Effect.fnUntraced(function* (
   });
   return {
     ...worker,
-    /** Its log messages, as RunPod's console reads them. */
+    /** The log messages in RunPod's JSON format. */
     logs: () =>
       worker
         .stderr()
@@ -53,7 +53,7 @@ export const workerProcess = Effect.fnUntraced(function* (
   };
 });
 
-/** All processes below one, by what the kernel says. */
+/** Ids of all descendants of a process, from /proc. */
 export const descendantsOf = (pid: number): ReadonlyArray<number> => {
   const parents = readdirSync("/proc").flatMap((name) => {
     const stat = Result.try(() => readFileSync(`/proc/${name}/stat`, "utf8"));

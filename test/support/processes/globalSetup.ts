@@ -13,16 +13,16 @@ import { makeTemporaryFolder, removeFolder } from "../files/TemporaryFolder.ts";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** A workspace with a virtual environment that is ready, shared by the tests with real Python. */
+    /** A prepared workspace, shared by all tests with real Python. */
     readonly workspace: string;
-    /** The start file of the bundled program, as the images have it: it loads in a fraction of the sources' time. */
+    /** The entry point of the bundled program, as in the images. It loads much faster than the sources. */
     readonly program: string;
   }
 }
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** Bundles the program into a folder; returns its start file. */
+/** Bundles the program into a folder; returns its entry point. */
 const bundle = (folder: string): string => {
   const config = ["-c", ".rolldown.mjs", "-d", join(folder, "lib")];
   execFileSync(join(ROOT, "node_modules/.bin/rolldown"), config, { cwd: ROOT, stdio: "inherit" });
@@ -33,7 +33,7 @@ const bundle = (folder: string): string => {
   return join(folder, "bin.mjs");
 };
 
-/** Builds the program and the shared workspace once, the latter as a worker does at its first start. */
+/** Bundles the program and prepares the shared workspace, once for all tests. */
 export default async function setup(project: TestProject) {
   const program = makeTemporaryFolder();
   project.provide("program", bundle(program));

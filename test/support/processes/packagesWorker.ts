@@ -13,8 +13,8 @@ const decodeLists = Schema.decodeUnknownEffect(
 );
 
 /**
- * A worker as far as the packages of its jobs: one list after the other, each followed by a line of Python in
- * the environment that it leads to; says what these lines printed.
+ * The part of a worker that installs packages. For each list in PACKAGES, installs it and runs CODE in the venv; prints
+ * the workspace and the outputs as JSON.
  */
 NodeRuntime.runMain(
   Effect.gen(function* () {

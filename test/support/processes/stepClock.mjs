@@ -1,4 +1,4 @@
-// Imported before the program: sets its wall clock back an hour (and 3.7 s) at SIGUSR2, but not its monotonic clock.
+// Imported before the program. SIGUSR2 sets the wall clock, but not the monotonic clock, back by an hour and 3.7 s.
 const { now } = Date;
 let offset = 0;
 Date.now = () => now() + offset;

@@ -5,7 +5,7 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { stderrLogger, untilStdinEnds } from "./ProgramRuntime.ts";
 
-/** A worker as far as its workspace: says what it has, and lives until its stdin ends. */
+/** The part of a worker that prepares the workspace. Prints it as JSON and runs until stdin ends. */
 NodeRuntime.runMain(
   Effect.gen(function* () {
     const { directory, prefix, python, version } = yield* (yield* Workspace).ready;

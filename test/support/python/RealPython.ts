@@ -17,7 +17,7 @@ const isProgram = (file: string): boolean => {
   }
 };
 
-/** An interpreter on PATH that is no script, as the shims of pyenv are: those take half a second to start it. */
+/** An interpreter on PATH that is not a script. Shims, such as those of pyenv, take half a second to start. */
 export const realPython =
   (process.env["PATH"] ?? "")
     .split(delimiter)

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 
 const MAKER = fileURLToPath(new URL("wheels.py", import.meta.url));
 
-/** What a wheel has besides its name and version. */
+/** The content of a wheel. */
 interface Wheel {
   readonly requires?: ReadonlyArray<string>;
   readonly files?: Readonly<Record<string, string>>;
@@ -14,7 +14,7 @@ interface Wheel {
 /** Small wheels by `name-version`. */
 export type Wheels = Readonly<Record<string, Wheel>>;
 
-/** Makes a folder with small wheels and returns it; `UV_FIND_LINKS` can name it. */
+/** Creates small wheels in a folder and returns the folder, for `UV_FIND_LINKS`. */
 export const makeWheels = (folder: string, wheels: Wheels): string => {
   mkdirSync(folder, { recursive: true });
   execFileSync("python3", [MAKER, folder], { input: JSON.stringify(wheels) });

@@ -1,4 +1,4 @@
-/** Texts that make careless regular expressions slow when repeated. */
+/** Texts that, when repeated, make regular expressions with excessive backtracking slow. */
 export const ATTACKS = {
   letters: "a",
   dots: ".",

@@ -1,6 +1,6 @@
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The input of a job that calls the function `f` of this source; arguments and result are plain JSON values. */
+/** The input of a job that calls the function `f` of this code. Arguments and result are JSON values. */
 export const functionInput = (
   code: string,
   args: ReadonlyArray<unknown> = [],
@@ -13,7 +13,7 @@ export const functionInput = (
   ...more,
 });
 
-/** The input of a job that calls a method of an instance, which is made if it does not exist. */
+/** The input of a job that calls a method of an instance, which is created if it does not exist. */
 export const methodInput = (
   code: string,
   className: string,

@@ -2,7 +2,7 @@ import type { JsonLimits } from "../../../src/domain/JsonLimits.ts";
 
 export const LIMIT_NAMES = ["depth", "keys", "items", "numbers"] as const;
 
-/** What the limits count in a JSON value, by a walk through it. */
+/** Counts in a JSON value what the limits apply to. */
 export const countsOf = (value: unknown): JsonLimits => {
   if (typeof value === "string") return { depth: 0, keys: 0, items: 1, numbers: 0 };
   if (typeof value !== "object" || value === null) {

@@ -1,17 +1,17 @@
-/** Random decisions that are the same for the same seed (mulberry32). */
+/** Pseudo-random values that depend only on the seed (mulberry32). */
 export interface SeededRandom {
   /** At least 0, below 1. */
   readonly next: () => number;
-  /** A whole number from 0, below a limit. */
+  /** An integer from 0 to below a limit. */
   readonly below: (limit: number) => number;
   /** A number from a range. */
   readonly between: (least: number, most: number) => number;
-  /** Whether something with this probability happens. */
+  /** True with this probability. */
   readonly hits: (probability: number) => boolean;
   readonly pick: <A>(choices: readonly [A, ...ReadonlyArray<A>]) => A;
-  /** A text of this many characters of an alphabet. */
+  /** A text of this length with characters of an alphabet. */
   readonly text: (alphabet: string, length: number) => string;
-  /** Bytes in pieces of random length, at least one byte each. */
+  /** Splits bytes into pieces of random length, at least one byte each. */
   readonly pieces: (bytes: Buffer, longest: number) => ReadonlyArray<Buffer>;
 }
 
