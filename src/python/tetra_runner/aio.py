@@ -57,7 +57,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def cancel_softly(frame: types.FrameType | None) -> bool:
+def cancel_task(frame: types.FrameType | None) -> bool:
     """Cancels the running task if a signal interrupted the code of an event loop itself; False for any other code.
 
     An exception there would lose what the loop has taken off its queues, such as the step of another task, and the
@@ -106,11 +106,11 @@ class Loop:
         import asyncio
 
         self._asyncio: Any = asyncio
-        # Not AbstractEventLoop: `_mend` sets private attributes.
+        # Not AbstractEventLoop: `_reset` sets private attributes.
         self._loop: Any = asyncio.new_event_loop()
-        self.enter()
+        self.activate()
 
-    def enter(self) -> None:
+    def activate(self) -> None:
         """Makes it the loop that code outside of coroutines gets."""
         self._asyncio.set_event_loop(self._loop)
 
@@ -122,7 +122,7 @@ class Loop:
             return self._loop.run_until_complete(task)
         finally:
             _current = None
-            self._mend()
+            self._reset()
             if not task.done():  # a cancelled call: the task must not continue in the next one
                 self._cancel([task])
 
@@ -130,7 +130,7 @@ class Loop:
         """Ends what still runs; `wait=False` leaves threads of the loop's executor alone."""
         loop = self._loop
         try:
-            self._mend()
+            self._reset()
             self._cancel(self._asyncio.all_tasks(loop))
             loop.run_until_complete(loop.shutdown_asyncgens())
             if wait:
@@ -139,7 +139,7 @@ class Loop:
             self._asyncio.set_event_loop(None)
             loop.close()
 
-    def _mend(self) -> None:
+    def _reset(self) -> None:
         """Completes what asyncio does when a loop stops: a cancel can interrupt it between its own try and finally."""
         loop = self._loop
         if loop.is_running() or getattr(loop, "_stopping", False):

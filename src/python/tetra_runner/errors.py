@@ -139,7 +139,7 @@ def format_trace(error: BaseException) -> str:
     for depth in range(_MAX_CHAIN):
         below: list[traceback.TracebackException] = []
         for part in level:
-            _drop_our_frames(part)
+            _remove_own_frames(part)
             below += [link for link in (part.__cause__, part.__context__) if link is not None]
             below += getattr(part, "exceptions", None) or ()
             if depth == _MAX_CHAIN - 1:
@@ -148,7 +148,7 @@ def format_trace(error: BaseException) -> str:
     return "".join(whole.format())
 
 
-def _drop_our_frames(part: traceback.TracebackException) -> None:
+def _remove_own_frames(part: traceback.TracebackException) -> None:
     if not part.stack:
         return
     frames: list[traceback.FrameSummary] = []

@@ -51,7 +51,7 @@ class LocalModules:
         self._hidden: dict[str, types.ModuleType] = {}
         self._before: frozenset[str] = frozenset()
 
-    def enter(self) -> None:
+    def activate(self) -> None:
         modules = sys.modules
         for name in list(modules) if self._top_names else ():
             if name.partition(".")[0] in self._top_names:
@@ -60,7 +60,7 @@ class LocalModules:
         modules.update(self._own)
         sys.path.insert(0, self.folder)
 
-    def leave(self) -> None:
+    def deactivate(self) -> None:
         modules = sys.modules
         new = [name for name in list(modules) if name not in self._before and name != "__main__"]
         # Two passes: the path of a package without __init__.py is computed from sys.path and its parent.

@@ -142,7 +142,7 @@ class Output:
         except OSError:
             return -1
 
-    def release(self) -> bool:
+    def replace_if_shared(self) -> bool:
         """After a call: whether there is a new FIFO, as another process still holds the one before."""
         if not self._children_possible():
             return False
@@ -185,7 +185,7 @@ class Output:
                 pass  # closed, None or an object of the job that has no flush
         self._flush_c(None)
 
-    def settle(self) -> None:
+    def restore(self) -> None:
         """After a call: everything written is in the FIFO, and descriptors and streams are as they were."""
         self._repair_descriptors()
         try:

@@ -229,6 +229,6 @@ class ProcessState:
 _enumerate_threads = threading.enumerate
 
 
-def living_threads() -> list[threading.Thread]:
+def running_threads() -> list[threading.Thread]:
     """The threads that are alive now, without the main one."""
     return [thread for thread in _enumerate_threads() if thread is not threading.main_thread()]

@@ -65,7 +65,7 @@ def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.C
 
     channel = wire.Channel(socket.socket(fileno=control))
     output = Output(config["dir"], high_fd)
-    gate = CancelGate(aio.cancel_softly)
+    gate = CancelGate(aio.cancel_task)
     state = process.ProcessState(cwd, gate)
     worker = Worker(config, channel, output, gate, state, startup_modules)
     process.prepare_for_forks([channel, output])

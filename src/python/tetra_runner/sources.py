@@ -93,7 +93,7 @@ class Sources:
         shutil.rmtree(os.path.dirname(source.path), ignore_errors=True)
 
 
-def mend_imports() -> str | None:
+def remove_partial_imports() -> str | None:
     """After a cancelled call: removes what interrupted imports have left in sys.modules.
 
     Python removes a package whose import fails, but not the modules below it, and with those in place the next import

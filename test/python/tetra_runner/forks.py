@@ -39,7 +39,7 @@ def measured():
 def status_of(function):
     """Runs a function in a forked child; returns the exit status of the child, or -SIGABRT if it has timed out."""
     # The timer of pytest's faulthandler_timeout: its thread does not exist in a child, and cancelling it there, as
-    # Output.settle does, would wait for that thread forever.
+    # Output.restore does, would wait for that thread forever.
     faulthandler.cancel_dump_traceback_later()
     pid = os.fork()
     if pid == 0:

@@ -105,7 +105,7 @@ def test_a_loop_serves_many_calls(loop):
 
 def test_a_loop_is_the_one_that_other_code_gets(loop):
     other = Loop()
-    loop.enter()
+    loop.activate()
     assert asyncio.get_event_loop_policy().get_event_loop() is loop._loop
     other.close()
 
@@ -136,7 +136,7 @@ def test_a_loop_that_was_cut_short_while_it_stopped_is_usable_again(loop):
     loop._loop._thread_id = threading.get_ident()
     loop._loop._stopping = True
     asyncio._set_running_loop(loop._loop)
-    loop._mend()
+    loop._reset()
     assert loop.run(double(1)) == 2
 
 
@@ -244,35 +244,35 @@ def running(monkeypatch):
     "places", [(JOB, MACHINERY), (JOB,), (RUNNER, JOB, MACHINERY), (RUNNER,), ((f"{ASYNCIO}/queues.py", "get"), JOB)]
 )
 def test_the_code_of_a_job_is_not_cancelled_softly(running, places):
-    assert not aio.cancel_softly(Frames(*places))
+    assert not aio.cancel_task(Frames(*places))
     running.call_soon_threadsafe.assert_not_called()
 
 
 @pytest.mark.parametrize("places", [(MACHINERY, JOB), ((f"{ASYNCIO}/selector_events.py", "x"), MACHINERY)])
 def test_the_code_of_a_loop_is_cancelled_softly(running, places):
-    assert aio.cancel_softly(Frames(*places))
+    assert aio.cancel_task(Frames(*places))
     running.call_soon_threadsafe.assert_called_once_with(aio._cancel_all, running)
 
 
 def test_the_task_of_the_call_is_cancelled_if_our_loop_runs(monkeypatch, running):
     task = Mock()
     monkeypatch.setattr(aio, "_current", (running, task))
-    assert aio.cancel_softly(Frames(MACHINERY))
+    assert aio.cancel_task(Frames(MACHINERY))
     running.call_soon_threadsafe.assert_called_once_with(task.cancel)
 
 
 def test_a_loop_that_has_just_been_closed_or_stopped_cannot_be_cancelled(monkeypatch, running):
     running.call_soon_threadsafe.side_effect = RuntimeError
-    assert not aio.cancel_softly(Frames(MACHINERY))
+    assert not aio.cancel_task(Frames(MACHINERY))
     monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: None)
-    assert not aio.cancel_softly(Frames(MACHINERY))
+    assert not aio.cancel_task(Frames(MACHINERY))
 
 
 def test_without_asyncio_nothing_is_cancelled_softly(monkeypatch):
     monkeypatch.delitem(sys.modules, "asyncio.events")
-    assert not aio.cancel_softly(Frames(MACHINERY))
+    assert not aio.cancel_task(Frames(MACHINERY))
     monkeypatch.undo()
-    assert not aio.cancel_softly(None)
+    assert not aio.cancel_task(None)
 
 
 def test_all_tasks_of_another_loop_are_cancelled():

@@ -47,10 +47,10 @@ def test_no_files_are_no_set(make):
 
 def test_modules_are_importable_only_while_a_call_runs(make):
     modules = make({"settings.py": "SIZE = 3", "package/__init__.py": "", "package/part.py": "NAME = 'p'"})
-    modules.enter()
+    modules.activate()
     assert imported("settings").SIZE == 3
     assert imported("package.part").NAME == "p"
-    modules.leave()
+    modules.deactivate()
     assert not {"settings", "package", "package.part"} & set(sys.modules)
     assert modules.folder not in sys.path
     with pytest.raises(ImportError):
@@ -60,27 +60,27 @@ def test_modules_are_importable_only_while_a_call_runs(make):
 def test_a_module_keeps_its_state_between_calls(make):
     modules = make({"counter.py": "n = 0"})
     for expected in (0, 1):
-        modules.enter()
+        modules.activate()
         counter = imported("counter")
         assert counter.n == expected
         counter.n += 1
-        modules.leave()
+        modules.deactivate()
 
 
 def test_a_package_without_an_init_file_is_removed_too(make):
     modules = make({"folder/part.py": "x = 1"})
-    modules.enter()
+    modules.activate()
     assert imported("folder.part").x == 1
-    modules.leave()
+    modules.deactivate()
     assert not {"folder", "folder.part"} & set(sys.modules)
 
 
 def test_other_modules_that_a_call_imports_stay(make):
     modules = make({"mine.py": ""})
-    modules.enter()
+    modules.activate()
     sys.modules["other"] = types.ModuleType("other")
     sys.modules["odd"] = object()
-    modules.leave()
+    modules.deactivate()
     assert {"other", "odd"} <= set(sys.modules)
 
 
@@ -88,10 +88,10 @@ def test_a_local_module_hides_one_of_the_process_while_a_call_runs(make, notes):
     theirs = sys.modules["theirs"] = types.ModuleType("theirs")
     part = sys.modules["theirs.part"] = types.ModuleType("theirs.part")
     modules = make({"theirs.py": "mine = True"})
-    modules.enter()
+    modules.activate()
     assert imported("theirs").mine
     assert "theirs.part" not in sys.modules
-    modules.leave()
+    modules.deactivate()
     assert sys.modules["theirs"] is theirs
     assert sys.modules["theirs.part"] is part
     assert notes == []

@@ -72,21 +72,21 @@ def test_everything_that_is_written_arrives_in_order(output, reader):
     subprocess.run("echo five; echo six >&2; echo seven > /dev/stdout", shell=True, check=True)
     ctypes.CDLL(None).puts(b"eight")
     print("nine", end="")
-    output.settle()
+    output.restore()
     assert reader.text().split() == ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 @with_output
 def test_what_cannot_be_encoded_is_escaped(output, reader):
     print("é \ud800")
-    output.settle()
+    output.restore()
     assert reader.text() == "é \\ud800\n"
 
 
 @with_output
 def test_streams_have_the_names_of_python_and_stdin_is_at_its_end(output, reader):
     assert (sys.stdout.name, sys.stderr.name) == ("<stdout>", "<stderr>")
-    output.settle()
+    output.restore()
     assert sys.stdin.read() == ""
 
 
@@ -113,7 +113,7 @@ def test_descriptors_that_a_job_has_closed_or_redirected_are_restored(output, re
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(0)
-    output.settle()
+    output.restore()
     assert is_the_output(1, reader, output)
     assert is_the_output(2, reader, output)
     assert os.read(0, 1) == b""
@@ -124,14 +124,14 @@ def test_another_file_as_standard_input_is_replaced(output, reader):
     readable, writable = os.pipe()
     os.write(writable, b"text")
     os.dup2(readable, 0)
-    output.settle()
+    output.restore()
     assert os.read(0, 1) == b""
 
 
 @with_output
 def test_descriptors_that_a_child_has_made_non_blocking_block_again(output, reader):
     os.set_blocking(1, False)
-    output.settle()
+    output.restore()
     assert os.get_blocking(1)
 
 
@@ -141,10 +141,10 @@ def test_streams_that_a_job_has_replaced_are_flushed_and_restored(output, reader
     replaced.write("kept")
     sys.stdout = replaced
     sys.stderr = None
-    output.settle()
+    output.restore()
     print("new")
     print("err", file=sys.stderr)
-    output.settle()
+    output.restore()
     assert reader.text() == "keptnew\nerr\n"
     assert sys.stdout is sys.__stdout__
 
@@ -152,13 +152,13 @@ def test_streams_that_a_job_has_replaced_are_flushed_and_restored(output, reader
 @with_output
 def test_streams_that_a_job_has_closed_or_detached_are_made_again(output, reader):
     sys.stdout.close()
-    output.settle()
+    output.restore()
     print("one")
     sys.stderr.detach()
-    output.settle()
+    output.restore()
     print("two", file=sys.stderr)
     sys.stdin.close()
-    output.settle()
+    output.restore()
     assert sys.stdin.read() == ""
     assert reader.text() == "one\ntwo\n"
 
@@ -167,7 +167,7 @@ def test_streams_that_a_job_has_closed_or_detached_are_made_again(output, reader
 def test_the_fault_handler_is_enabled_again_and_its_timer_is_off(output, reader):
     faulthandler.disable()
     faulthandler.dump_traceback_later(0.05)
-    output.settle()
+    output.restore()
     assert faulthandler.is_enabled()
     time.sleep(0.1)  # longer than the timer that must not fire
     assert reader.text() == ""
@@ -175,7 +175,7 @@ def test_the_fault_handler_is_enabled_again_and_its_timer_is_off(output, reader)
 
 @with_output
 def test_without_a_child_the_output_stays(output, reader):
-    assert not output.release()
+    assert not output.replace_if_shared()
     print("text")
     assert reader.text() == "text\n"
 
@@ -184,7 +184,7 @@ def test_without_a_child_the_output_stays(output, reader):
 def test_after_a_child_that_has_ended_the_output_stays(output, reader):
     for _ in range(3):
         subprocess.run("true", check=True)
-        assert not output.release()
+        assert not output.replace_if_shared()
         print("text")
         assert reader.text() == "text\n"
         assert os.get_blocking(1)
@@ -193,14 +193,14 @@ def test_after_a_child_that_has_ended_the_output_stays(output, reader):
 @with_output
 def test_a_child_that_still_runs_keeps_the_old_fifo(output, reader):
     child = subprocess.Popen("read line; echo late", shell=True, stdin=subprocess.PIPE)
-    assert output.release()
+    assert output.replace_if_shared()
     old = reader._fd
     reader.attach()
     print("text")
     child.communicate(b"go\n")
     assert reader.text() == "text\n"
     assert os.read(old, 100) == b"late\n"
-    assert not output.release()
+    assert not output.replace_if_shared()
 
 
 @with_output

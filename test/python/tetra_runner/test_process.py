@@ -25,7 +25,7 @@ from tetra_runner.calls.cancel import CancelGate, Cancelled
 from tetra_runner.process import ProcessState
 
 # Seconds after which a test fails that waits in vain.
-PATIENCE = 20
+TIMEOUT_SECONDS = 20
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the kernel of Linux")
 
@@ -95,13 +95,13 @@ def test_the_process_ends_with_its_parent():
             os.close(reader)
             process.die_with_parent(os.getppid())
             os.write(writer, b"ready")
-            select.select([], [], [], PATIENCE)
+            select.select([], [], [], TIMEOUT_SECONDS)
         else:
             os.read(reader, 5)
 
     assert status_of(parent) == RETURNED
     os.close(writer)
-    ended, _, _ = select.select([reader], [], [], PATIENCE / 2)
+    ended, _, _ = select.select([reader], [], [], TIMEOUT_SECONDS / 2)
     assert ended, "it runs without its parent"
     assert os.read(reader, 1) == b""
     os.close(reader)
@@ -419,13 +419,13 @@ def test_threads_that_live_are_listed_without_the_main_one():
     class Job(Equal, threading.Thread):
         __hash__ = threading.Thread.__hash__
 
-    assert process.living_threads() == []
+    assert process.running_threads() == []
     end = threading.Event()
     threads = [Job(target=end.wait) for _ in range(2)]
     try:
         for thread in threads:
             thread.start()
-        assert {id(thread) for thread in process.living_threads()} == {id(thread) for thread in threads}
+        assert {id(thread) for thread in process.running_threads()} == {id(thread) for thread in threads}
     finally:
         end.set()
         for thread in threads:

@@ -105,7 +105,7 @@ def test_what_a_source_defines_is_listed(tmp_path):
 def test_remains_of_an_interrupted_import_are_removed(monkeypatch):
     for name in ("half.part", "half.part.deeper", 5):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(str(name)))
-    assert sources.mend_imports() is None
+    assert sources.remove_partial_imports() is None
     assert "half.part" not in sys.modules
     assert "half.part.deeper" not in sys.modules
     assert 5 in sys.modules
@@ -116,5 +116,5 @@ def test_a_compiled_module_among_the_remains_is_named(monkeypatch):
     module = types.ModuleType("half.compiled")
     module.__loader__ = importlib.machinery.ExtensionFileLoader("half.compiled", "compiled.so")
     monkeypatch.setitem(sys.modules, "half.compiled", module)
-    assert sources.mend_imports() == "half.compiled"
+    assert sources.remove_partial_imports() == "half.compiled"
     assert "half.compiled" not in sys.modules

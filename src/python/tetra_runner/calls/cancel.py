@@ -28,25 +28,25 @@ class CancelGate:
 
     # Code can swallow the exception, so a later signal raises again. Not at once: the second one must not hit the
     # few steps between the first one and the end of the call.
-    _AGAIN_AFTER = 0.5
+    _REPEAT_AFTER_SECONDS = 0.5
 
-    def __init__(self, cancel_softly: Callable[[types.FrameType | None], bool]) -> None:
-        """`cancel_softly(frame)` may end the code at that frame without an exception; returns whether it did."""
+    def __init__(self, cancel_task: Callable[[types.FrameType | None], bool]) -> None:
+        """`cancel_task(frame)` may end the code at that frame without an exception; returns whether it did."""
         self.fired = False
-        self._cancel_softly = cancel_softly
-        self._armed = False
-        self._held = False
+        self._cancel_task = cancel_task
+        self._open = False
+        self._blocked = False
         self._pending = False
         self._last = 0.0
 
     def on_signal(self, _signum: int, frame: types.FrameType | None) -> None:
-        if self._held:
+        if self._blocked:
             self._pending = True
-        elif self._armed and (not self.fired or _monotonic() - self._last > self._AGAIN_AFTER):
+        elif self._open and (not self.fired or _monotonic() - self._last > self._REPEAT_AFTER_SECONDS):
             first = not self.fired
             self.fired = True
             self._last = _monotonic()
-            if first and self._cancel_softly(frame):
+            if first and self._cancel_task(frame):
                 return
             raise Cancelled("the call was cancelled")
 
@@ -59,20 +59,20 @@ class CancelGate:
         self.fired = self._pending = False
         try:
             try:
-                self._armed = True
+                self._open = True
                 return function()
             finally:
-                self._armed = self._held = False
+                self._open = self._blocked = False
         except BaseException as error:
-            self._armed = self._held = False
+            self._open = self._blocked = False
             return on_error(error)
 
-    def hold(self) -> None:
+    def block(self) -> None:
         """Postpones a cancel until `release`: a frame must be sent whole."""
-        self._held = True
+        self._blocked = True
 
-    def release(self) -> None:
-        self._held = False
+    def unblock(self) -> None:
+        self._blocked = False
         if self._pending:
             self._pending = False
             self.fired = True

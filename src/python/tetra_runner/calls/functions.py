@@ -23,7 +23,7 @@ class Functions:
         self._streams = streams
 
     def run(self, job: Job, outcome: Outcome) -> None:
-        self._instances.drop_idle()
+        self._instances.remove_idle()
         main = job.source.execute()
         function = vars(main).get(job.name)
         if not callable(function):

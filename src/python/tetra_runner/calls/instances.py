@@ -66,67 +66,67 @@ class Instance:
 class Instances:
     """The instances of this process, in the order of their last use."""
 
-    _REMEMBERED = 256
+    _MAX_REMOVAL_REASONS = 256
 
     def __init__(self, limit: int, idle_seconds: float) -> None:
         self._limit = max(1, limit)
         self._idle_seconds = idle_seconds
-        self._living: OrderedDict[str, Instance] = OrderedDict()
+        self._instances: OrderedDict[str, Instance] = OrderedDict()
         # Why instances were dropped, by id, for the call that asks for one again.
-        self._dropped: OrderedDict[str, str] = OrderedDict()
+        self._removal_reasons: OrderedDict[str, str] = OrderedDict()
 
     def uses(self, attribute: str, thing: object) -> bool:
-        return any(getattr(instance, attribute) is thing for instance in self._living.values())
+        return any(getattr(instance, attribute) is thing for instance in self._instances.values())
 
     def count(self) -> int:
-        return len(self._living)
+        return len(self._instances)
 
     def has(self, identifier: str | None) -> bool:
-        return identifier in self._living
+        return identifier in self._instances
 
     def find(self, identifier: str) -> Instance | None:
-        instance = self._living.get(identifier)
+        instance = self._instances.get(identifier)
         if instance is not None:
-            self._living.move_to_end(identifier)
+            self._instances.move_to_end(identifier)
         return instance
 
     def add(self, instance: Instance) -> None:
-        self._living[instance.id] = instance
+        self._instances[instance.id] = instance
 
-    def why_dropped(self, identifier: str) -> str | None:
+    def why_removed(self, identifier: str) -> str | None:
         """Why an instance was dropped; None the second time."""
-        return self._dropped.pop(identifier, None)
+        return self._removal_reasons.pop(identifier, None)
 
-    def drop(self, identifier: str) -> None:
-        instance = self._living.pop(identifier)
+    def remove(self, identifier: str) -> None:
+        instance = self._instances.pop(identifier)
         instance.value = None
         if instance.loop is not None:
             instance.loop.close(wait=False)
 
-    def drop_idle(self) -> None:
+    def remove_idle(self) -> None:
         """Drops those that have not been used for too long."""
-        if not self._idle_seconds or not self._living:
+        if not self._idle_seconds or not self._instances:
             return
         before = _monotonic() - self._idle_seconds
-        idle = [instance.id for instance in self._living.values() if instance.used_at < before]
-        self._drop_all(idle, f"after {self._idle_seconds:g} seconds without a call")
+        idle = [instance.id for instance in self._instances.values() if instance.used_at < before]
+        self._remove_each(idle, f"after {self._idle_seconds:g} seconds without a call")
 
-    def make_room(self) -> None:
+    def remove_oldest(self) -> None:
         """Drops those that were used longest ago until there is room for one more."""
-        surplus = list(self._living)[: max(0, len(self._living) - self._limit + 1)]
-        self._drop_all(surplus, f"as there were more than {self._limit} instances")
+        surplus = list(self._instances)[: max(0, len(self._instances) - self._limit + 1)]
+        self._remove_each(surplus, f"as there were more than {self._limit} instances")
 
-    def drop_every(self, reason: str) -> int:
+    def remove_all(self, reason: str) -> int:
         """Drops all; returns how many there were."""
-        identifiers = list(self._living)
-        self._drop_all(identifiers, reason)
+        identifiers = list(self._instances)
+        self._remove_each(identifiers, reason)
         return len(identifiers)
 
-    def _drop_all(self, identifiers: Iterable[str], reason: str) -> None:
+    def _remove_each(self, identifiers: Iterable[str], reason: str) -> None:
         for identifier in identifiers:
-            self._dropped[identifier] = reason
-            self.drop(identifier)
-        while len(self._dropped) > self._REMEMBERED:
-            self._dropped.popitem(last=False)
+            self._removal_reasons[identifier] = reason
+            self.remove(identifier)
+        while len(self._removal_reasons) > self._MAX_REMOVAL_REASONS:
+            self._removal_reasons.popitem(last=False)
         if identifiers:
             gc.collect()  # a model is often part of a cycle, and its memory is needed now

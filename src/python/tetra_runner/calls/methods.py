@@ -33,13 +33,13 @@ class Methods:
         self._streams = streams
 
     def run(self, job: Job, outcome: Outcome) -> None:
-        self._instances.drop_idle()
+        self._instances.remove_idle()
         fingerprint = job.fingerprint()
         instance = self._reusable(job, fingerprint, outcome.notes)
         if instance is None:
             instance, arguments = self._build(job, fingerprint, outcome.notes)
         else:
-            self._enter(instance)
+            self._activate(instance)
             arguments = job.arguments()
         outcome.instance = instance
         method = _method(instance, job.method)
@@ -49,13 +49,13 @@ class Methods:
         value = aio.plain_value(value, instance.run_awaitable, self._streams.emitter(job))
         outcome.value = values.dump(value, job.as_json, job.limit)
 
-    def _enter(self, instance: Instance) -> None:
+    def _activate(self, instance: Instance) -> None:
         """Sets the state of the process that belongs to an instance."""
         sys.modules["__main__"] = instance.main
         if instance.logging is not None:
             self._state.set_logging(instance.logging)
         if instance.loop is not None:
-            instance.loop.enter()
+            instance.loop.activate()
 
     def _reusable(self, job: Job, fingerprint: str, notes: list[str]) -> Instance | None:
         """The instance that the call names, or None when one has to be built."""
@@ -63,7 +63,7 @@ class Methods:
         if identifier is None:
             return None
         instance = self._instances.find(identifier)
-        reason = self._instances.why_dropped(identifier)
+        reason = self._instances.why_removed(identifier)
         if instance is None:
             if reason is not None and not job.create_new_instance:
                 notes.append(f"Instance {identifier} was dropped {reason} and is built anew.")
@@ -76,7 +76,7 @@ class Methods:
                 "arguments have changed."
             )
         del instance  # the last reference but one, so that the memory is free before the new one is built
-        self._instances.drop(identifier)
+        self._instances.remove(identifier)
         gc.collect()
         return None
 
@@ -93,7 +93,7 @@ class Methods:
         if identifier is None:
             identifier = f"{one_line(job.name)}_{_urandom(4).hex()}"
         instance = Instance(identifier, job, fingerprint, main)
-        self._instances.make_room()
+        self._instances.remove_oldest()
         instance.loop = aio.loop_if_wanted()
         try:
             instance.value = self._construct(cls, job, notes)
@@ -112,7 +112,7 @@ class Methods:
             if not errors.is_cuda_out_of_memory(error):
                 raise
         # Outside of the handler: the exception holds the frames, and those hold what was loaded so far.
-        count = self._instances.drop_every("as CUDA memory ran out")
+        count = self._instances.remove_all("as CUDA memory ran out")
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None:

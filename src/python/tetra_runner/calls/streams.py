@@ -30,7 +30,7 @@ class Streams:
         Raises SizeError once all items together are certain to be too large for the result, instead of at the end of
         the generator.
         """
-        size = values.LeastSize(job.limit)
+        size = values.MinimumSize(job.limit)
 
         def emit(item: Any) -> None:
             size.add(item)
@@ -42,10 +42,10 @@ class Streams:
             except SizeError:
                 value = ()  # it is in the result all the same
             meta: ChunkMeta = {"value": job.format if value else None}
-            self._gate.hold()
+            self._gate.block()
             try:
                 self._channel.send(CHUNK, job.call_id, meta, value)
             finally:
-                self._gate.release()
+                self._gate.unblock()
 
         return emit

@@ -22,8 +22,8 @@ _decode_json = json.JSONDecoder().decode
 _encode_json = json.JSONEncoder(allow_nan=False).encode
 
 # Limits of the estimate before values are encoded: the most items, and the smallest object in bytes.
-_MOST_ITEMS = 1000
-_SMALL = 1000
+_MAX_ITEMS = 1000
+_MIN_COUNTED_SIZE = 1000
 
 # For exactly these, pickle's own C code does the same as cloudpickle, without setting up a pickler in Python.
 _PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str, bytes))
@@ -70,8 +70,8 @@ def dump(value: Any, as_json: bool, limit: int) -> list[Buffer]:
 
     Raises SizeError as soon as it is certain that they would have more than `limit` bytes in all.
     """
-    size = LeastSize(limit)
-    for item in islice(_items(value), _MOST_ITEMS):
+    size = MinimumSize(limit)
+    for item in islice(_items(value), _MAX_ITEMS):
         size.add(item)
     try:
         if as_json:
@@ -79,13 +79,13 @@ def dump(value: Any, as_json: bool, limit: int) -> list[Buffer]:
         elif type(value) in _PLAIN:
             parts = [_dumps(value, 5)]
         else:
-            file = _Parts(limit)
+            file = _LimitedFile(limit)
             _dump_any(value, file)
             parts = file.parts
     except (MemoryError, SizeError):
         raise
     except Exception as error:
-        raise ResultError(_why_not(value, error, as_json)) from error
+        raise ResultError(_failure_message(value, error, as_json)) from error
     total = sum(map(len, parts))
     if total > limit:
         raise SizeError(_size_text(total))
@@ -98,7 +98,7 @@ def _items(value: Any) -> Iterable[Any]:
     return value.values() if type(value) is dict else (value,)
 
 
-class LeastSize:
+class MinimumSize:
     """A lower bound for the encoded size of values, which is found without encoding them.
 
     Only what does not change afterwards is counted, and each object once, as pickle does: the values of a generator
@@ -112,9 +112,9 @@ class LeastSize:
 
     def add(self, value: Any) -> None:
         """Adds a value, which the caller keeps; raises SizeError once the sum is above the limit."""
-        for leaf in islice(value, _MOST_ITEMS) if type(value) is tuple else (value,):
+        for leaf in islice(value, _MAX_ITEMS) if type(value) is tuple else (value,):
             size = _size_of_leaf(leaf)
-            if size > _SMALL and id(leaf) not in self._seen:
+            if size > _MIN_COUNTED_SIZE and id(leaf) not in self._seen:
                 self._seen.add(id(leaf))
                 self._size += size
         if self._size > self._limit:
@@ -134,7 +134,7 @@ def _size_of_leaf(value: Any) -> int:
     return 0
 
 
-class _Parts:
+class _LimitedFile:
     """A file for picklers that keeps what is written in pieces, and fails once it is too much."""
 
     def __init__(self, limit: int) -> None:
@@ -154,7 +154,7 @@ class _Parts:
         return len(data)
 
 
-def _why_not(value: Any, error: Exception, as_json: bool) -> str:
+def _failure_message(value: Any, error: Exception, as_json: bool) -> str:
     what = f"the result, of type {type_name(type(value))},"
     why = f"{type_name(type(error))}: {safe_message(error)}"
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import errors, process
 from ..errors import one_line, printable
 from ..local_modules import ModuleStore
-from ..sources import Sources, mend_imports
+from ..sources import Sources, remove_partial_imports
 from .functions import Functions
 from .instances import Instances
 from .job import Job, Outcome
@@ -74,7 +74,7 @@ class Worker:
         self._functions = Functions(self._instances, streams)
         self._methods = Methods(self._instances, state, streams)
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
-        self._threads = process.living_threads()  # as of the end of the last call
+        self._threads = process.running_threads()  # as of the end of the last call
         process.flush_before_exit(output)
 
     def call(self, frame: Frame) -> tuple[ResultMeta, Sequence[Buffer]]:
@@ -85,10 +85,10 @@ class Worker:
         except Exception as error:
             outcome.error = errors.describe(error)
         else:
-            self._perform(job, outcome)
-        self._output.settle()
+            self._run(job, outcome)
+        self._output.restore()
         pending = self._output.pending()
-        threads_before, self._threads = self._threads, process.living_threads()
+        threads_before, self._threads = self._threads, process.running_threads()
         meta: ResultMeta = {
             "ok": outcome.error is None,
             "error": outcome.error,
@@ -99,7 +99,7 @@ class Worker:
             "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
             "threads": _names([thread for thread in self._threads if thread not in threads_before]),
             "pending": pending,
-            "output": self._output.release(),
+            "output": self._output.replace_if_shared(),
             "value": frame.meta["format"] if outcome.value else None,
         }
         return meta, outcome.value
@@ -117,23 +117,23 @@ class Worker:
         source = self._sources.get(meta["code"], meta["name"], partial(self._instances.uses, "source"))
         return Job(frame, source, modules)
 
-    def _perform(self, job: Job, outcome: Outcome) -> None:
+    def _run(self, job: Job, outcome: Outcome) -> None:
         if job.modules is not None:
-            job.modules.enter()
+            job.modules.activate()
         run = self._methods.run if job.is_class else self._functions.run
         self._gate.run(partial(run, job, outcome), partial(self._failed, outcome))
         if self._state.in_fork():
-            self._leave_fork(1 if outcome.error else 0)
+            self._exit_fork(1 if outcome.error else 0)
         if outcome.instance is not None:
             outcome.instance.logging = self._state.logging_setting()
         self._state.reset_logging()
         sys.modules["__main__"] = self._idle_main
         if job.modules is not None:
-            job.modules.leave()
+            job.modules.deactivate()
 
     def _failed(self, outcome: Outcome, error: BaseException) -> None:
         if isinstance(error, SystemExit) and self._state.in_fork():
-            self._leave_fork(error.code if isinstance(error.code, int) else int(error.code is not None))
+            self._exit_fork(error.code if isinstance(error.code, int) else int(error.code is not None))
         cancelled = self._gate.fired
         outcome.value = ()
 
@@ -148,11 +148,11 @@ class Worker:
         # An exception's __str__ is code of the job as well: it may hang, and may fail.
         self._gate.run(examine, give_up)
         if cancelled:
-            broken = mend_imports()
+            broken = remove_partial_imports()
             if broken is not None:
                 outcome.poisoned = f"the cancel cut the import of {broken} short, which cannot be repeated"
 
-    def _leave_fork(self, status: int) -> None:
+    def _exit_fork(self, status: int) -> None:
         """Ends a child whose code has returned out of the job: only the parent sends a result."""
         self._output.flush()
         process.exit_now(status & 0xFF)

@@ -16,7 +16,7 @@ HANDLERS = ([], 10, 0)
 def output():
     output = Mock()
     output.pending.return_value = 0
-    output.release.return_value = False
+    output.replace_if_shared.return_value = False
     return output
 
 

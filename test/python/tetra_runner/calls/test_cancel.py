@@ -14,8 +14,8 @@ class Job:
 
     def __init__(self):
         self.now = 0.125
-        self.cancel_softly = Mock(return_value=False)
-        self.gate = CancelGate(self.cancel_softly)
+        self.cancel_task = Mock(return_value=False)
+        self.gate = CancelGate(self.cancel_task)
 
     def signal(self):
         self.gate.on_signal(signal.SIGINT, sys._getframe())
@@ -72,7 +72,7 @@ def test_a_job_that_swallows_the_cancel_is_cancelled_again_after_half_a_second(j
 
 
 def test_a_job_that_is_cancelled_softly_gets_an_exception_only_if_it_does_not_end(job):
-    job.cancel_softly.return_value = True
+    job.cancel_task.return_value = True
 
     def signals():
         for wait in (0, 0.4, 0.2):
@@ -81,22 +81,22 @@ def test_a_job_that_is_cancelled_softly_gets_an_exception_only_if_it_does_not_en
 
     assert job.call(lambda: list(signals())) == [False, False, True]
     assert job.gate.fired
-    job.cancel_softly.assert_called_once()
+    job.cancel_task.assert_called_once()
 
 
 def test_a_held_gate_postpones_the_cancel_until_it_is_released(job):
     seen = []
 
     def code():
-        job.gate.hold()
+        job.gate.block()
         seen.append(job.swallow())
         job.now += 10
         try:
-            job.gate.release()
+            job.gate.unblock()
         except Cancelled:
             seen.append(job.gate.fired)
-        job.gate.hold()
-        job.gate.release()  # the same cancel is not raised twice
+        job.gate.block()
+        job.gate.unblock()  # the same cancel is not raised twice
         job.now += 0.5
         seen.append(job.swallow())
         job.now += 0.125
@@ -104,25 +104,25 @@ def test_a_held_gate_postpones_the_cancel_until_it_is_released(job):
 
     assert isinstance(job.call(code), Cancelled)
     assert seen == [False, True, False]
-    job.cancel_softly.assert_not_called()
+    job.cancel_task.assert_not_called()
 
 
 def test_a_release_without_a_signal_does_nothing(job):
-    job.gate.hold()
-    job.gate.release()
+    job.gate.block()
+    job.gate.unblock()
     assert not job.gate.fired
 
 
 @pytest.mark.parametrize("end", ["an error", "a return"])
 def test_a_job_that_ends_while_it_holds_the_gate_leaves_it_closed_and_released(job, end):
     def fail():
-        job.gate.hold()
+        job.gate.block()
         job.signal()
         raise ValueError
 
-    job.call(fail if end == "an error" else job.gate.hold)
+    job.call(fail if end == "an error" else job.gate.block)
     assert not job.swallow()
-    assert job.call(job.gate.release) is None
+    assert job.call(job.gate.unblock) is None
     assert isinstance(job.call(job.signal), Cancelled)
 
 

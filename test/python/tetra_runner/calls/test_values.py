@@ -154,7 +154,7 @@ def test_a_large_result_is_refused_while_it_is_encoded():
 
 def test_the_estimate_counts_each_object_once():
     text = "x" * 5000
-    size = values.LeastSize(9000)
+    size = values.MinimumSize(9000)
     for _ in range(10):
         size.add(text)
         size.add((text, text))
@@ -164,7 +164,7 @@ def test_the_estimate_counts_each_object_once():
 
 
 def test_the_estimate_ignores_small_objects_and_those_that_can_change():
-    size = values.LeastSize(0)
+    size = values.MinimumSize(0)
     for value in (1, "x" * 1000, bytearray(5000), ["x" * 5000]):
         size.add(value)
 
@@ -184,8 +184,8 @@ Array.__name__ = "ndarray"
 
 def test_the_estimate_counts_arrays_of_numbers():
     with pytest.raises(SizeError):
-        values.LeastSize(4999).add(Array(hasobject=False))
-    values.LeastSize(4999).add(Array(hasobject=True))
+        values.MinimumSize(4999).add(Array(hasobject=False))
+    values.MinimumSize(4999).add(Array(hasobject=True))
 
 
 def test_the_version_in_messages_is_the_running_one():

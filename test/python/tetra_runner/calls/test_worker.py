@@ -100,10 +100,10 @@ def test_modules_are_looked_for_again_after_an_install(call, monkeypatch):
 
 def test_the_state_of_the_output_is_reported(call, output):
     output.pending.return_value = 5
-    output.release.return_value = True
+    output.replace_if_shared.return_value = True
     meta, _ = call()
     assert (meta["pending"], meta["output"]) == (5, True)
-    output.settle.assert_called_once_with()
+    output.restore.assert_called_once_with()
 
 
 def test_repair_is_left_to_the_state(worker, state):
@@ -161,7 +161,7 @@ def f(end):
     finally:
         del sys.modules["holder"]
         end.set()
-        for thread in process.living_threads():
+        for thread in process.running_threads():
             thread.join()
 
 
@@ -182,7 +182,7 @@ def test_a_cancelled_call_is_reported_as_such(call, gate, monkeypatch):
 
 def test_a_cancel_that_cuts_the_import_of_a_compiled_module_short_poisons_the_process(call, gate, monkeypatch):
     interrupting(gate, monkeypatch)
-    monkeypatch.setattr("tetra_runner.calls.worker.mend_imports", lambda: "torch._C")
+    monkeypatch.setattr("tetra_runner.calls.worker.remove_partial_imports", lambda: "torch._C")
     meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
     assert meta["poisoned"] == "the cancel cut the import of torch._C short, which cannot be repeated"
 
