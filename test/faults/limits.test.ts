@@ -463,7 +463,7 @@ def f():
     wire.Channel(here).send(wire.RESULT, 1, {"notes": "x" * wire.MAX_META})`,
         "f",
       );
-      assert.match(response.error ?? "", /^ValueError: the meta data is too large/);
+      assert.match(response.error ?? "", /^ValueError: the metadata is too large/);
     }),
   );
 

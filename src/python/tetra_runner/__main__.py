@@ -1,13 +1,12 @@
 """Entry point: `python /path/to/tetra_runner/__main__.py CONFIG`.
 
-Started as a file and not with `-m`, which would search the job's current directory for the package first. For the same
-reason the package's folder is importable only while the runner's own modules are imported: afterwards no file in it can
-hide a module of a job.
+Started as a file and not with `-m`, which would first search the job's current directory for the package. The parent
+folder of the package is in sys.path only while the runner imports its modules, so that it cannot hide modules of jobs.
 """
 
 import sys
 
-# Modules that the interpreter itself has imported before any code of a job could name a module like them.
+# Modules that the interpreter imports at its start: local modules of a job cannot replace them.
 STARTUP_MODULES = frozenset(sys.modules)
 
 import os
@@ -20,12 +19,12 @@ try:
     __import__("cloudpickle")
 except ImportError as missing:
     sys.stderr.write(
-        "The package cloudpickle, which carries arguments and results, is missing from the Python environment "
-        f"{sys.prefix} ({missing}).\n"
+        f"The package cloudpickle is not installed in {sys.prefix} ({missing}). The worker needs it for arguments and "
+        "results.\n"
     )
     sys.exit(3)
 
-# Not a relative import: a file that is started by its path belongs to no package.
+# Not a relative import: a file that is run by its path is not part of a package.
 from tetra_runner.server import main
 
 sys.path.remove(ROOT)

@@ -1,4 +1,4 @@
-"""Awaitables and generators that jobs return. asyncio is imported only when a job needs it: that takes 30 ms."""
+"""Awaitables and generators that jobs return. asyncio is imported only when needed: importing it takes 30 ms."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 _HELPERS = (selectors.__file__,)
 _MACHINERY = frozenset(("_run_once", "_run", "run_forever", "run_until_complete"))
 
-# The loop and the task of the call, while one of our loops runs.
+# The loop and the task of the current call, while `Loop.run` runs.
 _current: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
 
 def plain_value(value: Any, run_awaitable: RunAwaitable, emit: Emit) -> Any:
-    """The value that is sent: an awaitable's result, and a list of the items of a generator.
+    """Resolves the value of a job: the result of an awaitable, the items of a generator as a list, or the value itself.
 
-    `run_awaitable(awaitable)` runs an awaitable to its end. `emit(item)` gets each item when it is produced.
+    `run_awaitable(awaitable)` returns the result of an awaitable. `emit(item)` is called with each item of a generator.
     """
     if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
         value = run_awaitable(value)
@@ -58,11 +58,11 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def cancel_task(frame: types.FrameType | None) -> bool:
-    """Cancels the running task if a signal interrupted the code of an event loop itself; False for any other code.
+    """Cancels the running task if the signal interrupted code of the event loop itself; returns whether it did.
 
-    An exception there would lose what the loop has taken off its queues, such as the step of another task, and the
-    loops of instances must stay usable. In the code of a task an exception is right: it may not return to the loop for
-    a long time.
+    An exception in that code would lose callbacks that the loop has already taken from its queue, such as the next step
+    of another task, but the loops of instances must stay usable. In the code of a task, the caller raises an exception
+    instead, because the task may not return to the loop for a long time.
     """
     events: Any = sys.modules.get("asyncio.events")
     if events is None:
@@ -86,7 +86,7 @@ def cancel_task(frame: types.FrameType | None) -> bool:
             running.call_soon_threadsafe(_cancel_all, running)
         else:
             return False
-    except RuntimeError:  # the loop has just been closed
+    except RuntimeError:  # the loop was closed in the meantime
         return False
     return True
 
@@ -97,21 +97,21 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Loop:
-    """An event loop for many calls; `asyncio.run` closes its loop, and with it what is bound to that loop.
+    """An event loop that stays open between calls, so that objects bound to it can be used in the next call.
 
-    The SIGINT handler of asyncio's own runners is not wanted either: the runner's handler cancels calls.
+    `asyncio.run` and `asyncio.Runner` are not used because they install their own handler for SIGINT.
     """
 
     def __init__(self) -> None:
         import asyncio
 
         self._asyncio: Any = asyncio
-        # Not AbstractEventLoop: `_reset` sets private attributes.
+        # Any, because `_reset` sets private attributes.
         self._loop: Any = asyncio.new_event_loop()
         self.activate()
 
     def activate(self) -> None:
-        """Makes it the loop that code outside of coroutines gets."""
+        """Makes this the current event loop of the thread."""
         self._asyncio.set_event_loop(self._loop)
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
@@ -123,11 +123,11 @@ class Loop:
         finally:
             _current = None
             self._reset()
-            if not task.done():  # a cancelled call: the task must not continue in the next one
+            if not task.done():  # the call was cancelled: its task must not continue in the next call
                 self._cancel([task])
 
     def close(self, wait: bool = True) -> None:
-        """Ends what still runs; `wait=False` leaves threads of the loop's executor alone."""
+        """Cancels all tasks and closes the loop; `wait=False` does not wait for the threads of its executor."""
         loop = self._loop
         try:
             self._reset()
@@ -140,7 +140,7 @@ class Loop:
             loop.close()
 
     def _reset(self) -> None:
-        """Completes what asyncio does when a loop stops: a cancel can interrupt it between its own try and finally."""
+        """Marks the loop as stopped: a cancel can interrupt `run_forever` between its try and its finally."""
         loop = self._loop
         if loop.is_running() or getattr(loop, "_stopping", False):
             self._asyncio._set_running_loop(None)
@@ -155,7 +155,7 @@ class Loop:
 
 
 def run_once(awaitable: Awaitable[Any]) -> Any:
-    """Runs an awaitable in a loop of its own."""
+    """Runs an awaitable in a new loop, which is closed afterwards."""
     loop = Loop()
     try:
         value = loop.run(awaitable)
@@ -167,5 +167,5 @@ def run_once(awaitable: Awaitable[Any]) -> Any:
 
 
 def loop_if_wanted() -> Loop | None:
-    """A loop when the job has imported asyncio, else None; the constructor of an object may bind it to the loop."""
+    """Returns a loop for the constructor of an instance, which may bind objects to it, if asyncio is imported."""
     return Loop() if "asyncio" in sys.modules else None

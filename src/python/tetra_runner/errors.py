@@ -1,4 +1,4 @@
-"""Exceptions as text for the caller, and what they indicate about the state of CUDA."""
+"""Error messages and tracebacks for clients, and the detection of CUDA errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 
 _OUT_OF_MEMORY_TEXTS = ("CUDA out of memory", "CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
-# After one of these every further use of CUDA in the process fails.
+# After these errors, every use of CUDA in the process fails.
 _BROKEN_CUDA_TEXTS = (
     "device-side assert",
     "illegal memory access",
@@ -38,7 +38,7 @@ _BROKEN_CUDA_TEXTS = (
 
 
 class RunnerError(Exception):
-    """A failure that the runner itself finds; `kind` is the kind of the response's error."""
+    """An error that the runner itself detects; `kind` is the kind of error in the response."""
 
     kind: ErrorKind = "exception"
 
@@ -56,14 +56,14 @@ class ResultError(RunnerError):
 
 
 class SizeError(RunnerError):
-    """A value is larger than the limit; the message is its size, and Node adds the rest."""
+    """A value is larger than the limit. The message is its size; Node adds the rest of the sentence."""
 
     kind = "size"
 
 
 def printable(text: str, limit: int) -> str:
-    """The text as it can be sent: no lone surrogates, at most `limit` bytes of UTF-8, the end kept if it is cut."""
-    # Only the ends of a text are encoded: it may have gigabytes.
+    """Escapes lone surrogates and shortens the text in its middle to at most `limit` bytes of UTF-8."""
+    # Only the ends of a text are encoded, because it may have gigabytes.
     hidden = max(0, len(text) - 2 * limit)
     if hidden:
         text = text[:limit] + text[-limit:]
@@ -77,13 +77,13 @@ def printable(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int = _MAX_NAME) -> str:
-    """A name from a job, for use in a sentence: characters that are not printable are replaced."""
+    """Replaces unprintable characters in a name from a job, and shortens it."""
     short = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def safe_message(error: BaseException) -> str:
-    """str(error), also when that itself fails."""
+    """str(error), or a placeholder if it raises."""
     try:
         return str(error)
     except Exception:
@@ -106,7 +106,7 @@ def error_meta(kind: ErrorKind, name: str, message: str, trace: str = "") -> Err
 
 
 def describe(error: BaseException, cancelled: bool = False) -> ErrorMeta:
-    """The "error" of a RESULT. May run code of the job: an exception's own __str__."""
+    """The `error` of a RESULT. It may run code of the job: the __str__ of the exception."""
     name = type_name(type(error))
     message = safe_message(error)
     if isinstance(error, RunnerError):
@@ -125,13 +125,13 @@ def describe(error: BaseException, cancelled: bool = False) -> ErrorMeta:
 
 
 def describe_briefly(error: BaseException, cancelled: bool = False) -> ErrorMeta:
-    """For an exception that `describe` fails on; runs nothing of the job."""
+    """The `error` of a RESULT if `describe` raises; runs no code of the job."""
     kind: ErrorKind = "cancelled" if cancelled else "exception"
     return error_meta(kind, type.__getattribute__(type(error), "__name__"), "an error that cannot be shown")
 
 
 def format_trace(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frames of the runner, and of asyncio above the job's."""
+    """The traceback as Python prints it, without frames of the runner, and of asyncio before those of the job."""
     options: dict[str, Any] = {} if sys.version_info < (3, 10) else {"compact": True}
     # A negative limit keeps the innermost frames.
     whole = traceback.TracebackException(type(error), error, error.__traceback__, limit=-_MAX_FRAMES, **options)
@@ -156,13 +156,13 @@ def _remove_own_frames(part: traceback.TracebackException) -> None:
         ours = frame.filename.startswith(_HERE) or (not frames and frame.filename.startswith(_ASYNCIO))
         if not ours:
             frames.append(frame)
-    # None and not an empty stack: that would print the heading of a traceback with nothing under it.
+    # None, because for an empty stack Python prints the heading "Traceback".
     stack: Any = traceback.StackSummary.from_list(frames) if frames else None
     part.stack = stack
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The exception and those behind it."""
+    """The exception with its causes, contexts and members of exception groups."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting and len(found) < _MAX_CHAIN:
@@ -184,7 +184,7 @@ def is_cuda_out_of_memory(error: BaseException) -> bool:
 
 
 def broken_cuda(error: BaseException) -> str | None:
-    """Why CUDA cannot be used in this process any more, or None."""
+    """Why this process can no longer use CUDA, or None."""
     texts = [safe_message(link) for link in _chain(error)]
     for text in texts:
         if any(sign in text for sign in _BROKEN_CUDA_TEXTS):

@@ -1,7 +1,4 @@
-"""The local modules that come with a job, as real files.
-
-Real files, as tracebacks, inspect.getsource and multiprocessing's spawn read them again.
-"""
+"""The local modules of a job, written to files: tracebacks, inspect.getsource and multiprocessing's spawn read them."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from .errors import RequestError
 try:
     from _blake2 import blake2b as _blake2b
 except ImportError:
-    from hashlib import blake2b as _blake2b  # loads OpenSSL, which takes 5 % of the time to start
+    from hashlib import blake2b as _blake2b  # loads OpenSSL, which takes 5 % of the start-up time
 
 if TYPE_CHECKING:
     import types
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def digest_of(parts: Iterable[str | Buffer]) -> str:
-    """Equal for equal sequences of texts and bytes."""
+    """A hash of a sequence of strings and bytes."""
     digest = _blake2b(digest_size=16)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -39,15 +36,15 @@ def digest_of(parts: Iterable[str | Buffer]) -> str:
 
 
 class LocalModules:
-    """A set of local modules of a job: a folder that is importable only while calls that use it run."""
+    """A set of local modules: a folder that is in sys.path only during the calls that use it."""
 
     def __init__(self, folder: str, top_names: frozenset[str]) -> None:
         self.folder = folder
         self._prefix = folder + os.sep
         self._top_names = top_names
-        # Modules imported from the folder, by name, while no call uses them.
+        # Modules imported from the folder, while it is not active.
         self._own: dict[str, types.ModuleType] = {}
-        # Modules of the process with the names of these, while a call uses them.
+        # Other modules with the same names, while it is active.
         self._hidden: dict[str, types.ModuleType] = {}
         self._before: frozenset[str] = frozenset()
 
@@ -63,7 +60,7 @@ class LocalModules:
     def deactivate(self) -> None:
         modules = sys.modules
         new = [name for name in list(modules) if name not in self._before and name != "__main__"]
-        # Two passes: the path of a package without __init__.py is computed from sys.path and its parent.
+        # In two passes, because the path of a package without __init__.py depends on sys.path and its parent package.
         own = [name for name in new if self._owns(modules[name])]
         self._own = {name: modules.pop(name) for name in own}
         while self.folder in sys.path:
@@ -77,12 +74,12 @@ class LocalModules:
             return file.startswith(self._prefix)
         try:
             return any(str(part).startswith(self._prefix) for part in getattr(module, "__path__", ()))
-        except Exception:  # an odd object in sys.modules
+        except Exception:  # an arbitrary object in sys.modules
             return False
 
 
 class ModuleStore:
-    """The sets of local modules used last, by their content."""
+    """The most recently used sets of local modules, by their content."""
 
     def __init__(self, directory: str, startup_modules: frozenset[str], cwd: str, limit: int = 16) -> None:
         self._directory = directory
@@ -92,7 +89,7 @@ class ModuleStore:
         self._known: OrderedDict[str, LocalModules] = OrderedDict()
 
     def get(self, files: dict[str, str], in_use: InUse, notes: list[str]) -> LocalModules | None:
-        """The set for {path: source}, written to disk when it is new; None when there are no files."""
+        """Returns the set for {path: source}, and writes it to disk if it is new; None if there are no files."""
         if not files:
             return None
         parts: list[str] = []
@@ -104,14 +101,14 @@ class ModuleStore:
         if known is not None:
             self._known.move_to_end(key)
             return known
-        made = self._known[key] = self._write(os.path.join(self._directory, key), files, notes)
+        new = self._known[key] = self._write(os.path.join(self._directory, key), files, notes)
         if len(self._known) > self._limit:
-            oldest = next((k for k, old in self._known.items() if old is not made and not in_use(old)), None)
+            oldest = next((k for k, old in self._known.items() if old is not new and not in_use(old)), None)
             if oldest is not None:
                 folder = self._known.pop(oldest).folder
                 sys.path_importer_cache.pop(folder, None)
                 shutil.rmtree(folder, ignore_errors=True)
-        return made
+        return new
 
     def _write(self, folder: str, files: dict[str, str], notes: list[str]) -> LocalModules:
         path = ""
@@ -124,7 +121,7 @@ class ModuleStore:
         except (OSError, UnicodeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise RequestError(f"the local module {path!r} could not be written: {error}") from error
-        # A folder without __init__.py hides nothing: Python prefers a real package of its name anywhere on the path.
+        # A folder without __init__.py hides nothing, because Python prefers a regular package anywhere in sys.path.
         tops = {path[:-3] for path in files if "/" not in path}
         tops |= {path.partition("/")[0] for path in files if path.count("/") == 1 and path.endswith("/__init__.py")}
         for name in sorted(tops):
@@ -133,21 +130,21 @@ class ModuleStore:
 
     def _note_shadowed(self, name: str, notes: list[str]) -> None:
         if name in self._startup_modules:
-            notes.append(f"The local module {name!r} is not used: Python itself has loaded a module of that name.")
+            notes.append(f"The local module {name!r} is ignored: Python has already loaded a module with this name.")
         elif name in getattr(sys, "stdlib_module_names", ()):
-            notes.append(f"The local module {name!r} hides the module of the standard library of that name.")
+            notes.append(f"The local module {name!r} hides the standard library module with this name.")
         else:
             places = [entry for entry in sys.path if entry not in ("", self._cwd)]
             try:
                 installed = importlib.machinery.PathFinder.find_spec(name, places)
-            except Exception:  # a broken finder of some package is no reason to fail
+            except Exception:  # raised by an import hook of a package; the note is optional
                 return
             if installed is not None and installed.origin is not None:
-                notes.append(f"The local module {name!r} hides the installed package of that name.")
+                notes.append(f"The local module {name!r} hides the installed package with this name.")
 
 
 def _check_path(path: str, text: object) -> None:
-    """Refuses a path outside of the folder, and one that could not be imported."""
+    """Rejects a path that is outside of the folder or cannot be imported."""
     parts = path.split("/")
     if (
         not path.endswith(".py")
@@ -157,6 +154,6 @@ def _check_path(path: str, text: object) -> None:
         or not isinstance(text, str)
     ):
         raise RequestError(
-            f"the local module {path!r} is refused: a module needs a relative path with forward slashes that stays in "
-            "its folder and ends in .py"
+            f"the local module {path!r} is invalid: it must be text, and its path must be relative with forward "
+            "slashes, stay in its folder and end in .py"
         )

@@ -1,7 +1,7 @@
-"""The types of what Node and the runner send to each other.
+"""The types of the messages between Node and the runner.
 
-The other side of this contract is src/runner/RunnerProtocol.ts. The golden messages in test/runner/golden have to fit
-both. Only type checkers and tests import this module, so that no start of the runner takes time for its classes.
+The TypeScript side of this contract is src/runner/RunnerProtocol.ts. The tests of both sides read the golden messages
+in test/runner/golden. Only type checkers and tests import this module, because its classes would delay the start.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ ErrorKind = Literal["exception", "exit", "memory", "cancelled", "request", "argu
 class RunnerConfig(TypedDict):
     """The argument that the runner is started with, as JSON."""
 
-    dir: str  # a private folder for FIFOs and sources
+    dir: str  # a private folder for FIFOs and source files
     cwd: str  # the current directory of jobs
     parent: int  # process id of Node
     maxInstances: int
-    instanceIdle: float  # seconds; 0 for no limit
+    instanceIdle: float  # the idle timeout of instances, in seconds; 0 for none
 
 
 class ReadyMeta(TypedDict):
-    """READY: the runner can take calls."""
+    """READY: the runner is ready for calls."""
 
     pid: int
     python: str
@@ -35,11 +35,11 @@ class ReadyMeta(TypedDict):
 
 
 class _StreamMeta(TypedDict, total=False):
-    chunkLimit: int  # of each item of a generator, in bytes; absent when items are not streamed
+    chunkLimit: int  # of each item of a generator, in bytes; absent if items are not streamed
 
 
 class CallMeta(_StreamMeta):
-    """CALL. The blobs are arguments, keyword arguments and those of the constructor, in this order."""
+    """CALL. Its blobs are the arguments, the keyword arguments, and those of the constructor, in this order."""
 
     kind: Literal["function", "class"]
     name: str
@@ -51,15 +51,15 @@ class CallMeta(_StreamMeta):
     constructorKwargs: list[str]
     method: str
     instanceId: Optional[str]
-    createNewInstance: bool  # build the instance anew, whether or not there is one
-    modules: dict[str, str]  # local modules: relative path to source
+    createNewInstance: bool  # create the instance again if it exists
+    modules: dict[str, str]  # the source of local modules, by their relative path
     limit: int  # of the result, in bytes
-    refresh: bool  # packages were installed since the last call
+    refresh: bool  # whether packages were installed since the last call
     blobs: list[int]
 
 
 class ChunkMeta(TypedDict):
-    """CHUNK: one item of a generator; without a value when the item is above its limit."""
+    """CHUNK: an item of a generator, without a value if it exceeds its limit."""
 
     value: Optional[Format]
 
@@ -74,7 +74,7 @@ class ErrorMeta(TypedDict):
 
 
 class InstanceMeta(TypedDict):
-    """The instance that a call used."""
+    """The instance of a call."""
 
     id: str
     class_name: str
@@ -89,11 +89,11 @@ class ResultMeta(TypedDict):
     ok: bool
     error: Optional[ErrorMeta]
     instance: Optional[InstanceMeta]
-    instances: int  # how many there are in the process
-    lives: bool  # whether the instance that the call named is one of them
+    instances: int  # the number of instances in the process
+    lives: bool  # whether the instance of the call is one of them
     notes: list[str]
-    poisoned: Optional[str]  # why the process must not run another call
-    threads: list[str]  # names of threads that the call left running
-    pending: int  # bytes of output that Node has not read yet; -1 when unknown
+    poisoned: Optional[str]  # why the process cannot run another call
+    threads: list[str]  # the names of threads that are still running
+    pending: int  # bytes of output that are still in the FIFO; -1 if unknown
     output: bool  # whether the output continues in a new FIFO
     value: Optional[Format]

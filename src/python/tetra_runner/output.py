@@ -1,13 +1,13 @@
-"""What a job writes: one FIFO behind descriptors 1 and 2, the Python streams on them, and the stdio of C.
+"""The output of jobs: descriptors 1 and 2, the Python streams on them, and the stdio of C.
 
-A FIFO and not a socket pair, so that `echo x > /dev/stdout` works in a job's shell commands, and one for both
-descriptors, so that everything arrives in the order in which it was written.
+Both descriptors are one FIFO, so that all output arrives in the order in which it was written. It is not a socket pair,
+because then `echo x > /dev/stdout` would fail in the shell commands of a job.
 
-A process that a job leaves behind still holds the FIFO and could write into a later answer. To find out, fds 1 and 2
-share one open file description that carries a flock: children inherit the description and with it the lock. After
-the call both descriptors move to a second, unlocked description (the spare). If the lock can be acquired there,
-no one else holds the first one. If not, a new FIFO is created and Node is notified: both sides know the names of all
-FIFOs, output-1, output-2 and so on.
+A process that a job left running still has the FIFO open, and could write to the output of a later call. To detect
+this, descriptors 1 and 2 share an open file description with a flock, which child processes inherit. After the call
+both descriptors are changed to a second description without a lock (the spare). If the lock can be acquired on that
+one, no other process has the first one. Otherwise a new FIFO is created and Node is notified. The FIFOs are named
+output-1, output-2 and so on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PIPE_SIZE = 1 << 20
 _LINE_BUFFERED = 1  # _IOLBF of <stdio.h>, the same on Linux and macOS
 _NAMES = {1: "<stdout>", 2: "<stderr>"}
 
-# Bound now: jobs may replace functions of os.
+# Bound at import: jobs may replace functions of these modules.
 _dup2, _fstat, _open, _close = os.dup2, os.fstat, os.open, os.close
 _get_blocking, _set_blocking = os.get_blocking, os.set_blocking
 _getrusage, _CHILDREN = resource.getrusage, resource.RUSAGE_CHILDREN
@@ -36,7 +36,7 @@ _fault_enable, _cancel_fault_timer = faulthandler.enable, faulthandler.cancel_du
 
 
 def _make_stream(fd: int) -> io.TextIOWrapper:
-    """A line buffered stream: each line is out before a crash, and in order with what children write."""
+    """A line-buffered stream: no line is lost in a crash, and the order with the output of child processes is kept."""
     stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     buffer: Any = stream.buffer
     buffer.raw.name = _NAMES[fd]
@@ -48,17 +48,17 @@ def _same_file(status: os.stat_result, other: os.stat_result) -> bool:
 
 
 class Output:
-    """Owner of descriptors 0, 1 and 2 and of everything in this process that writes to them."""
+    """Owns descriptors 0, 1 and 2 and the streams on them."""
 
     def __init__(self, directory: str, high_fd: int) -> None:
         self._directory = directory
         self._high_fd = high_fd
         self._count = 0
-        # These keep their numbers; a new file replaces the old one under the same number.
+        # The numbers of these descriptors never change: a new file replaces the old one under the same number.
         self._null = self._reserve()
-        # Kept open so that a writer never blocks in open, and that the FIFO can be opened again once it is unlinked.
+        # Kept open so that a writer never blocks in open, and that the FIFO can be opened again after Node unlinked it.
         self._reader = self._reserve()
-        # The locked description, as on 1 and 2, to restore it there.
+        # The same description as descriptors 1 and 2, to restore them.
         self._main = self._reserve()
         self._spare = self._reserve()
         self._open_fifo()
@@ -71,8 +71,8 @@ class Output:
         self._stdout, self._stderr = _make_stream(1), _make_stream(2)
         self._stdin = sys.stdin
         self._install_streams()
-        # The spare, as its number is out of the reach of jobs that close or redirect descriptor 2. Not a copy of the
-        # locked description: that one must have no other holder in this process.
+        # The spare, because jobs may close or redirect descriptor 2. Not a duplicate of the locked description, because
+        # that would keep the lock.
         faulthandler.enable(self._spare)
         self._null_status = _fstat(self._null)
         self._children_faults = _getrusage(_CHILDREN).ru_minflt
@@ -80,7 +80,7 @@ class Output:
     # --- the FIFO ---------------------------------------------------------------------------------------------
 
     def _reserve(self) -> int:
-        """A high descriptor number, open on /dev/null, and closed in programs that the process runs."""
+        """Opens /dev/null at a high descriptor number, with close-on-exec."""
         fd = _open(os.devnull, os.O_RDWR)
         reserved = _fcntl(fd, fcntl.F_DUPFD_CLOEXEC, self._high_fd)
         _close(fd)
@@ -88,7 +88,7 @@ class Output:
 
     @staticmethod
     def _move(fd: int, at: int) -> None:
-        """Moves a descriptor to a reserved number, replacing what is there."""
+        """Moves a descriptor to a reserved number and closes the file that was there."""
         _dup2(fd, at, False)
         _close(fd)
 
@@ -101,7 +101,7 @@ class Output:
             try:
                 _fcntl(self._reader, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
             except OSError:
-                pass  # a user over the pipe quota keeps the normal size
+                pass  # the user is over the pipe quota: the default size remains
         self._move(_open(path, os.O_WRONLY), self._main)
         self._lock(self._main)
         _dup2(self._main, 1)
@@ -111,17 +111,17 @@ class Output:
 
     @staticmethod
     def _lock(fd: int) -> bool:
-        """Acquires the lock that tells whether others hold this description; False when that is impossible."""
+        """Acquires the lock, which fails if another process has the locked description; returns whether it has it."""
         try:
             _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        except OSError:  # held by another process, or a system that has no flock on a FIFO
+        except OSError:  # another process has it, or the system does not support flock on a FIFO
             return False
 
     def _children_possible(self) -> bool:
-        """Whether a child process exists, or one existed since the last time this was called.
+        """Whether a child process exists, or existed since the last call of this method.
 
-        Reading counters of the kernel finds children of C libraries as well as those that Python started.
+        Based on the kernel, and therefore includes child processes that C libraries started.
         """
         faults = _getrusage(_CHILDREN).ru_minflt
         if faults != self._children_faults:
@@ -136,14 +136,14 @@ class Output:
             return False
 
     def pending(self) -> int:
-        """How many bytes are in the FIFO that Node has not read yet; -1 when the job has closed our reader."""
+        """The number of bytes in the FIFO that Node has not read; -1 if the job closed our reader."""
         try:
             return _from_bytes(_ioctl(self._reader, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
         except OSError:
             return -1
 
     def replace_if_shared(self) -> bool:
-        """After a call: whether there is a new FIFO, as another process still holds the one before."""
+        """After a call: creates a new FIFO if another process has the current one open; returns whether it did."""
         if not self._children_possible():
             return False
         for fd in (1, 2):
@@ -151,7 +151,7 @@ class Output:
         _dup2(self._spare, self._main, False)
         if self._lock(self._spare):
             try:
-                # Node has unlinked the path; the file behind the kept reader is still the same.
+                # By its reader, because Node has unlinked the path.
                 reopened = _open(f"/proc/self/fd/{self._reader}", os.O_WRONLY | os.O_CLOEXEC)
                 self._move(reopened, self._spare)
                 return False
@@ -163,7 +163,7 @@ class Output:
     # --- streams ----------------------------------------------------------------------------------------------
 
     def _buffer_c_lines(self) -> None:
-        """Makes the stdout of C line buffered, so that it stays in order with what Python writes."""
+        """Makes the stdout of C line-buffered, so that the order with the output of Python is kept."""
         name = "__stdoutp" if sys.platform == "darwin" else "stdout"
         try:
             c_stdout = ctypes.c_void_p.in_dll(self._libc, name)
@@ -177,21 +177,21 @@ class Output:
         sys.stdin = sys.__stdin__ = self._stdin
 
     def flush(self) -> None:
-        """Flushes whatever streams are in place now, Python's and C's."""
+        """Flushes the current streams of Python and C."""
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except Exception:
-                pass  # closed, None or an object of the job that has no flush
+                pass  # it is closed, None, or an object without flush
         self._flush_c(None)
 
     def restore(self) -> None:
-        """After a call: everything written is in the FIFO, and descriptors and streams are as they were."""
+        """Flushes the output of a call to the FIFO, and restores the descriptors and streams."""
         self._repair_descriptors()
         try:
             if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
                 self.flush()
-                # The job's stream may share our buffer and would close it whenever it is collected.
+                # The stream of the job may share our buffer, which is closed when the stream is garbage collected.
                 self._stdout, self._stderr = _make_stream(1), _make_stream(2)
                 self._install_streams()
             self._stdout.flush()
@@ -203,7 +203,7 @@ class Output:
             self._stdin = open(0, encoding="utf-8", errors="replace", closefd=False)
             self._install_streams()
         self._flush_c(None)
-        # A job may have disabled or redirected it, and its timer could end the process in a later call.
+        # A job may have disabled or redirected it, and its timer could kill the process in a later call.
         _fault_enable(self._spare)
         _cancel_fault_timer()
 
@@ -211,7 +211,7 @@ class Output:
         for fd in (1, 2):
             try:
                 if _same_file(_fstat(fd), self._status):
-                    # Shared with children, some of which (node, ssh) leave it non-blocking: prints would then fail.
+                    # Some child processes (node, ssh) make it non-blocking, also for this process: print would fail.
                     if not _get_blocking(fd):
                         _set_blocking(fd, True)
                     continue
@@ -226,7 +226,7 @@ class Output:
         _dup2(self._null, 0)
 
     def close(self) -> None:
-        """In a forked child: only descriptors 0, 1 and 2 stay."""
+        """In a forked child: closes all descriptors except 0, 1 and 2."""
         _fault_enable(2)
         for fd in (self._null, self._reader, self._main, self._spare):
             try:

@@ -1,4 +1,4 @@
-"""The process around a call: start-up, forks, and the state that is restored after each call."""
+"""The process of the runner: its start, forks, and the state that is restored after each call."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     class Closeable(Protocol):
         def close(self) -> None: ...
 
-    LoggingSetting = tuple[list[logging.Handler], int, int]  # handlers and level of the root, level that is disabled
+    LoggingSetting = tuple[list[logging.Handler], int, int]  # handlers and level of the root logger, disabled level
 else:
     _StreamHandler = logging.StreamHandler
-    import _signal  # the C functions: those of `signal` wrap every value in an enum, which costs 1 us each
+    import _signal  # the C functions: those of `signal` convert every value to an enum, which takes 1 us each
 
-# Bound now: jobs may replace functions of these modules.
+# Bound at import: jobs may replace functions of these modules.
 _getpid, _getcwd, _chdir, _makedirs, _umask = os.getpid, os.getcwd, os.chdir, os.makedirs, os.umask
 _getsignal, _set_signal = _signal.getsignal, _signal.signal
 _pthread_sigmask, _set_wakeup_fd = _signal.pthread_sigmask, _signal.set_wakeup_fd
@@ -43,7 +43,7 @@ _os_exit = os._exit
 _PR_SET_PDEATHSIG = 1
 _CONTROL_DESCRIPTORS_FROM = 900
 
-# Libraries that log so much at DEBUG that the messages of the job are hard to find.
+# Libraries that log too much at DEBUG.
 _QUIET_LOGGERS = (
     "asyncio",
     "filelock",
@@ -58,29 +58,29 @@ _QUIET_LOGGERS = (
 
 
 def exit_now(status: int) -> NoReturn:
-    """Ends the process without the interpreter's clean-up, even if a job has replaced os._exit."""
+    """Exits without the cleanup of the interpreter, even if a job has replaced os._exit."""
     _os_exit(status)
 
 
 def high_descriptor_base() -> int:
-    """The lowest number for descriptors of the runner: jobs that close all low numbers do not reach them."""
+    """The lowest number for descriptors of the runner. Jobs that close all low descriptors do not close these."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(16, min(_CONTROL_DESCRIPTORS_FROM, soft - 32))
 
 
 def move_descriptor(fd: int, lowest: int) -> int:
-    """Moves a descriptor to a free number from `lowest` on, closed in programs that the process runs."""
+    """Moves a descriptor to a free number, at least `lowest`, with close-on-exec."""
     moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
     os.close(fd)
     return moved
 
 
 def die_with_parent(parent: int) -> None:
-    """Makes the kernel kill this process when Node ends, and rather than Node when memory runs out (Linux)."""
+    """On Linux, makes the kernel kill this process when Node exits, and before Node when memory runs out."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before prctl
+    if os.getppid() != parent:  # Node exited before prctl
         _os_exit(0)
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
@@ -90,7 +90,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def prepare_for_forks(closeables: Iterable[Closeable]) -> None:
-    """Closes the descriptors of the runner in forked children, which must not send frames to Node."""
+    """Closes the descriptors of the runner in forked children, so that they cannot send frames to Node."""
 
     def in_child() -> None:
         for closeable in closeables:
@@ -100,7 +100,7 @@ def prepare_for_forks(closeables: Iterable[Closeable]) -> None:
 
 
 def flush_before_exit(output: Output) -> None:
-    """Makes os._exit flush what a job has printed. A forked child keeps the plain function."""
+    """Makes os._exit flush the output of a job, except in forked children."""
     owner = _getpid()
 
     def _exit(status: int) -> NoReturn:
@@ -112,7 +112,7 @@ def flush_before_exit(output: Output) -> None:
 
 
 class _StderrHandler(_StreamHandler):
-    """Writes to whatever sys.stderr is at the time of the message."""
+    """Writes to the current sys.stderr."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -123,7 +123,7 @@ class _StderrHandler(_StreamHandler):
 
 
 class ProcessState:
-    """What a job can change in the process and the next job must not inherit. The environment is not part of it."""
+    """The state of the process that is restored after each job. Environment variables are not part of it."""
 
     _TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 
@@ -161,7 +161,7 @@ class ProcessState:
             logging.getLogger(name).setLevel(logging.INFO)
 
     def in_fork(self) -> bool:
-        """Whether this is a forked child whose code has returned into the runner."""
+        """Whether this is a forked child, whose code returned to the runner."""
         return _getpid() != self._owner
 
     # --- logging ----------------------------------------------------------------------------------------------
@@ -170,11 +170,11 @@ class ProcessState:
         self.set_logging((self._log_handlers, logging.DEBUG, logging.NOTSET))
 
     def set_logging(self, setting: LoggingSetting) -> None:
-        """Sets the root logger as `logging_setting` returned it, or as the runner has it."""
+        """Sets the root logger to a value of `logging_setting`."""
         handlers, level, disabled = setting
         root = self._root
         root.handlers[:] = handlers
-        if (root.level, root.manager.disable) != (level, disabled):  # each setter walks over all loggers
+        if (root.level, root.manager.disable) != (level, disabled):  # each setter visits all loggers
             root.setLevel(level)
             logging.disable(disabled)
 
@@ -185,7 +185,7 @@ class ProcessState:
     # --- repair -----------------------------------------------------------------------------------------------
 
     def repair(self) -> None:
-        """Restores everything; cheap when nothing was changed."""
+        """Restores all state; fast if nothing was changed."""
         for number, handler in self._signals:
             if _getsignal(number) is not handler:
                 _set_signal(number, handler)
@@ -212,10 +212,10 @@ class ProcessState:
             gc.enable()
         events: Any = sys.modules.get("asyncio.events")
         if events is not None:
-            # A cancelled call can leave the thread marked as inside of a loop: no other could be run in it.
+            # A cancelled call can leave a loop marked as running in this thread, which prevents any other from running.
             events._set_running_loop(None)
             if sys.version_info < (3, 14):
-                # After one asyncio.run, get_event_loop creates no loop any more, which must not affect the next job.
+                # After asyncio.run, get_event_loop would fail in the next job instead of creating a loop.
                 events.set_event_loop_policy(None)
 
     def _return_to_cwd(self) -> None:
@@ -223,12 +223,12 @@ class ProcessState:
             _makedirs(self._cwd, exist_ok=True)
             _chdir(self._cwd)
         except OSError:
-            pass  # the volume is gone: the next job fails by itself if it needs a file
+            pass  # the volume is gone: the next job fails if it needs a file
 
 
 _enumerate_threads = threading.enumerate
 
 
 def running_threads() -> list[threading.Thread]:
-    """The threads that are alive now, without the main one."""
+    """The running threads without the main thread."""
     return [thread for thread in _enumerate_threads() if thread is not threading.main_thread()]

@@ -1,4 +1,4 @@
-"""Start-up, and the loop that answers incoming frames."""
+"""The start of the process, and the loop over incoming frames."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def ready_meta() -> ReadyMeta:
 
 
 def serve(channel: wire.Channel, worker: Worker) -> int:
-    """Answers calls until Node ends the conversation; returns the status to exit with."""
+    """Executes calls until Node sends BYE or closes the socket; returns the exit status."""
     while True:
         try:
             frame = channel.receive()
         except (OSError, ValueError):
-            # A job closed or replaced the control descriptor, or the bytes are not a frame: no answer can be sent.
+            # A job closed or replaced the control descriptor, or the bytes are not a frame: a result cannot be sent.
             return PROTOCOL_BROKEN
         if frame is None:
             return 0
@@ -49,19 +49,19 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             channel.send(wire.RESULT, frame.call_id, meta, value)
         except (OSError, ValueError):
             return PROTOCOL_BROKEN
-        del frame, meta, value  # so that the memory of a job is free while the runner waits for the next one
+        del frame, meta, value  # so that the memory is free while the runner waits for the next call
         worker.repair()
 
 
 def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
-    """Everything up to READY."""
+    """Prepares the process and sends READY."""
     high_fd = process.high_descriptor_base()
     control = process.move_descriptor(CONTROL_FD, high_fd)
     process.die_with_parent(config["parent"])
     cwd = config["cwd"]
     os.makedirs(cwd, exist_ok=True)
     os.chdir(cwd)
-    sys.path.append(cwd)  # last: a file of the workspace never hides an installed package
+    sys.path.append(cwd)  # last, so that a file of the workspace never hides an installed package
 
     channel = wire.Channel(socket.socket(fileno=control))
     output = Output(config["dir"], high_fd)
@@ -80,7 +80,7 @@ def main(startup_modules: frozenset[str]) -> None:
     try:
         channel, output, worker = start(config, startup_modules)
     except BaseException:
-        # Node reads the FIFO only after READY: until then errors have to go to the stderr that it started with.
+        # Node reads the FIFO only after READY, so errors are written to the original stderr.
         os.dup2(boot_stderr, 2)
         sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)
         raise

@@ -1,7 +1,7 @@
 """Prints the repr of a pickle from standard input, in a separate process without secrets.
 
-Loading a pickle can run any code, so this is done only on request. Descriptors 1 and 2 are sent to /dev/null
-meanwhile: what the code prints is not the value.
+Loading a pickle can run any code, so the worker does it only on request. Descriptors 1 and 2 are redirected to
+/dev/null while it is loaded, because output of that code is not the value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 def main() -> None:
     limit = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -28,8 +28,8 @@ def main() -> None:
         status = 1
     else:
         status = 0
-    answer.write(text[:limit] + (" …" if len(text) > limit else ""))
-    answer.flush()
+    output.write(text[:limit] + (" …" if len(text) > limit else ""))
+    output.flush()
     os._exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The source of jobs as real files, which tracebacks, inspect.getsource and multiprocessing's spawn read again."""
+"""The source code of jobs, written to files: tracebacks, inspect.getsource and multiprocessing's spawn read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _exec = exec
 
 
 class Source:
-    """One text of source, compiled, in a file of its own."""
+    """Compiled source code, and the path of its file."""
 
     __slots__ = ("code", "path", "text")
 
@@ -33,10 +33,10 @@ class Source:
         self.code = code
 
     def execute(self) -> types.ModuleType:
-        """Runs the source in a new module `__main__`, which replaces the one before in sys.modules.
+        """Runs the source in a new module `__main__`, which replaces the previous one in sys.modules.
 
-        That name, because cloudpickle sends classes of `__main__` by value, so that a client that never saw them can
-        load them, and because the children of multiprocessing look for the job's functions there.
+        It is named `__main__` because cloudpickle sends classes of `__main__` by value, so that clients can load them
+        without the source, and because child processes of multiprocessing look up the job's functions there.
         """
         main = sys.modules["__main__"] = types.ModuleType("__main__")
         main.__file__ = self.path
@@ -47,7 +47,7 @@ class Source:
 
 
 class Sources:
-    """The sources used last, by their text."""
+    """The most recently used sources, by their text."""
 
     def __init__(self, directory: str, limit: int = 64) -> None:
         self._directory = directory
@@ -56,7 +56,7 @@ class Sources:
         self._known: OrderedDict[str, Source] = OrderedDict()
 
     def get(self, text: str, name: str, in_use: InUse) -> Source:
-        """The compiled source. `in_use(source)` says which ones must stay."""
+        """Returns the compiled source. Sources for which `in_use(source)` is true are not removed."""
         source = self._known.get(text)
         if source is not None:
             self._known.move_to_end(text)
@@ -78,14 +78,14 @@ class Sources:
             code = compile(text, path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
             raise RequestError(f"{type(error).__name__}: {error}") from error
-        # No modification time: the entry stays valid if the file changes or is removed.
+        # Without a modification time, the entry stays valid if the file is changed or removed.
         linecache.cache[path] = (len(text), None, text.splitlines(True), path)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
         except OSError:
-            pass  # a full disk: the code runs all the same, and tracebacks have the lines from linecache
+            pass  # the disk is full: the code can run without the file, and tracebacks use linecache
         return Source(text, path, code)
 
     def _remove(self, source: Source) -> None:
@@ -94,30 +94,29 @@ class Sources:
 
 
 def remove_partial_imports() -> str | None:
-    """After a cancelled call: removes what interrupted imports have left in sys.modules.
+    """After a cancelled call: removes the modules of interrupted imports from sys.modules.
 
-    Python removes a package whose import fails, but not the modules below it, and with those in place the next import
-    of the package can fail. Returns the name of such a module if it is a compiled one, as most of those cannot be
-    loaded a second time; else None.
+    Python removes a package whose import fails, but not its submodules, which can make the next import of the package
+    fail. Returns the name of a removed extension module, since most of them cannot be loaded twice; otherwise None.
     """
-    compiled = None
+    extension = None
     while True:
-        names: list[Any] = list(sys.modules)  # a job can put other objects there too
-        remains = [
+        names: list[Any] = list(sys.modules)  # a job can add keys that are not strings
+        partial = [
             name
             for name in names
             if isinstance(name, str) and "." in name and name.rpartition(".")[0] not in sys.modules
         ]
-        if not remains:
-            return compiled
-        for name in remains:
+        if not partial:
+            return extension
+        for name in partial:
             module = sys.modules.pop(name)
             if isinstance(getattr(module, "__loader__", None), importlib.machinery.ExtensionFileLoader):
-                compiled = name
+                extension = name
 
 
 def defined_names(main: types.ModuleType) -> str:
-    """What the source defines, for messages about a name that it does not define."""
+    """The names that a source defines, for an error message."""
     names = [
         name
         for name, value in vars(main).items()

@@ -1,8 +1,8 @@
 """Frames on the control socket; messages.py has the types of their metadata.
 
-A frame is a header of 12 bytes (length of the body, type, call id; little endian), then the body: the length of
-the metadata, the metadata as JSON, and blobs back to back. Frames from Node list the lengths of their blobs in
-"blobs"; a frame to Node has at most one, the value, whose format the metadata names in "value".
+A frame is a little-endian header of 12 bytes (length of the body, type, call id), followed by the body: the length of
+the metadata, the metadata as JSON, and the concatenated blobs. Frames from Node list the lengths of their blobs in
+`blobs`. Frames to Node have at most one blob, the value, whose format is `value`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 READY, CALL, CHUNK, RESULT, BYE = 1, 2, 3, 4, 5
 
-# Node refuses frames with more metadata than this, in bytes.
+# The maximum size of the metadata that Node accepts, in bytes.
 MAX_META = 1 << 20
 
-# Linux takes at most 1024 buffers in one call.
+# Linux accepts at most 1024 buffers in a call of sendmsg.
 _MAX_BUFFERS = 512
 
-# Bound now, so that a job that replaces functions of these modules does not break the control channel.
+# Bound at import: jobs may replace functions of these modules.
 _HEADER = struct.Struct("<IBxxxI")
 _LENGTH = struct.Struct("<I")
 _pack_header = _HEADER.pack
@@ -38,7 +38,7 @@ _WAITALL = socket.MSG_WAITALL
 
 
 class Frame:
-    """A CALL as it arrived: `blobs` are views into the body, nothing is copied."""
+    """A CALL frame. `blobs` are views into its body, without a copy."""
 
     __slots__ = ("blobs", "call_id", "meta")
 
@@ -62,14 +62,14 @@ class Channel:
         self._socket.close()
 
     def receive(self) -> Frame | None:
-        """The next call, or None at BYE and at the end of the stream. Raises ValueError for bytes that are no call."""
+        """Returns the next call, or None at BYE or the end of the stream. Raises ValueError for any other bytes."""
         if not self._fill(self._header):
             return None
         length, kind, call_id = _unpack_header(self._header)
         if kind == BYE:
             return None
         if kind != CALL or length < _LENGTH.size:
-            raise ValueError("not a frame")
+            raise ValueError("not a CALL frame")
         body = memoryview(bytearray(length))
         if not self._fill(body):
             return None
@@ -85,19 +85,19 @@ class Channel:
         return Frame(call_id, meta, blobs)
 
     def send(self, kind: int, call_id: int, meta: Mapping[str, object], value: Sequence[Buffer] = ()) -> None:
-        """Sends one frame. `value` is a sequence of byte buffers, which are sent without copying them.
+        """Sends a frame. `value` is a sequence of buffers, which are not copied.
 
-        Raises ValueError, with nothing sent, when there is more metadata than Node accepts.
+        Raises ValueError and sends nothing if the metadata is larger than Node accepts.
         """
         text = _encode(meta).encode("ascii")
         if len(text) > MAX_META:
-            raise ValueError("the meta data is too large")
+            raise ValueError("the metadata is too large")
         head = _pack_length(len(text)) + text
         length = len(head) + sum(map(len, value))
         self._send_all([_pack_header(length, kind, call_id) + head, *value])
 
     def _fill(self, view: memoryview) -> bool:
-        """Fills the view from the socket; False when the stream ends first."""
+        """Fills the view from the socket; returns False if the stream ends first."""
         have = self._recv_into(view, 0, _WAITALL)
         while have < len(view):
             # A signal can cut a read short even though all bytes were requested.

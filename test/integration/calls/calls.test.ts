@@ -401,7 +401,7 @@ layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true }
           assert.strictEqual(response.json_result, 1);
           assert.match(
             response.stdout ?? "",
-            /\[worker-tetra\] Instance Counter_idle was dropped after/,
+            /\[worker-tetra\] Instance Counter_idle was recreated: it was removed after/,
           );
         }),
     );

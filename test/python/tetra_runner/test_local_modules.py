@@ -100,8 +100,8 @@ def test_a_local_module_hides_one_of_the_process_while_a_call_runs(make, notes):
 @pytest.mark.parametrize(
     ("files", "note"),
     [
-        ({"json.py": ""}, "'json' is not used: Python itself has loaded"),
-        ({"colorsys.py": ""}, "'colorsys' hides the module of the standard library"),
+        ({"json.py": ""}, "'json' is ignored: Python has already loaded"),
+        ({"colorsys.py": ""}, "'colorsys' hides the standard library module"),
         ({"cloudpickle/__init__.py": ""}, "'cloudpickle' hides the installed package"),
         ({"cloudpickle/part.py": ""}, None),
         ({"folder/json.py": ""}, None),
@@ -147,12 +147,12 @@ def test_the_set_that_was_used_longest_ago_is_removed_unless_it_is_in_use(make):
     ["a", "a.txt", "/a.py", "../a.py", "a/../b.py", "./a.py", "a//b.py", "a\\b.py", "a\n.py", "a\x7f.py", "\ud800.py"],
 )
 def test_a_path_that_is_not_a_module_in_the_folder_is_refused(make, path):
-    with pytest.raises(RequestError, match="is refused"):
+    with pytest.raises(RequestError, match="is invalid"):
         make({path: ""})
 
 
 def test_source_that_is_not_text_is_refused(make):
-    with pytest.raises(RequestError, match="is refused"):
+    with pytest.raises(RequestError, match="is invalid"):
         make({"a.py": 1})
 
 

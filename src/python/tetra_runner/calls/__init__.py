@@ -1,1 +1,1 @@
-"""What a call does."""
+"""The execution of calls."""

@@ -11,27 +11,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_monotonic = time.monotonic  # bound now: jobs may replace it
+_monotonic = time.monotonic  # bound at import: jobs may replace it
 
 
 class Cancelled(KeyboardInterrupt):
     """Raised in the code of a job when Node cancels the call.
 
-    A KeyboardInterrupt, as libraries do not catch it and asyncio leaves its loop on it.
+    A KeyboardInterrupt, because libraries do not catch it and asyncio does not handle it in its event loop.
     """
 
-    __module__ = "builtins"  # tracebacks name it without a module that the caller does not know
+    __module__ = "builtins"  # tracebacks show the name without a module of the runner
 
 
 class CancelGate:
-    """Turns SIGINT into Cancelled, but only while code of a job runs."""
+    """Raises Cancelled on SIGINT, but only while the code of a job runs."""
 
-    # Code can swallow the exception, so a later signal raises again. Not at once: the second one must not hit the
-    # few steps between the first one and the end of the call.
+    # Code can catch and ignore the exception, so a later signal raises it again. Not immediately, because a second
+    # exception must not interrupt the handling of the first one in `run`.
     _REPEAT_AFTER_SECONDS = 0.5
 
     def __init__(self, cancel_task: Callable[[types.FrameType | None], bool]) -> None:
-        """`cancel_task(frame)` may end the code at that frame without an exception; returns whether it did."""
+        """`cancel_task(frame)` may cancel the code at that frame without an exception; returns whether it did."""
         self.fired = False
         self._cancel_task = cancel_task
         self._open = False
@@ -51,10 +51,10 @@ class CancelGate:
             raise Cancelled("the call was cancelled")
 
     def run(self, function: Callable[[], T], on_error: Callable[[BaseException], T]) -> T:
-        """Calls function() with the gate open; an exception goes to on_error(exception), whose value is returned.
+        """Calls function() and lets signals cancel it. If it raises, returns the value of on_error(exception).
 
-        Cancelled can appear between any two steps here. Two of them are far apart in time, so that of the two nested
-        handlers the outer one always reaches its end.
+        Cancelled can be raised between any two statements here, but not twice in a short time. Therefore the outer of
+        the two handlers always completes.
         """
         self.fired = self._pending = False
         try:
@@ -68,7 +68,7 @@ class CancelGate:
             return on_error(error)
 
     def block(self) -> None:
-        """Postpones a cancel until `release`: a frame must be sent whole."""
+        """Postpones a cancel until `unblock`: a frame must not be sent partially."""
         self._blocked = True
 
     def unblock(self) -> None:

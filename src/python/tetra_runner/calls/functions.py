@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Functions:
-    """Runs functions; nothing of them is kept after the call."""
+    """Runs functions, which keep no state between calls."""
 
     def __init__(self, instances: Instances, streams: Streams) -> None:
         self._instances = instances

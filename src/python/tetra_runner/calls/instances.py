@@ -1,4 +1,4 @@
-"""Objects of jobs' classes that stay alive between calls."""
+"""Objects of jobs' classes that are kept between calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from ..process import LoggingSetting
     from .job import Job
 
-# Bound now: jobs may replace functions of these modules.
+# Bound at import: jobs may replace functions of these modules.
 _monotonic = time.monotonic
 _utc_now = partial(datetime.now, timezone.utc)
 
 
 class Instance:
-    """An object of a job's class, with the state of the process that belongs to it."""
+    """An object of a job's class, with its event loop, its logging setting and its `__main__` module."""
 
     def __init__(self, identifier: str, job: Job, fingerprint: str, main: types.ModuleType) -> None:
         self.id = identifier
@@ -48,7 +48,7 @@ class Instance:
         self.used_at = _monotonic()
 
     def run_awaitable(self, awaitable: Awaitable[Any]) -> Any:
-        """Runs an awaitable in the instance's loop: what its methods bind to the loop works in the next call too."""
+        """Runs an awaitable in the loop of the instance, so that objects bound to the loop work in later calls too."""
         if self.loop is None:
             self.loop = aio.Loop()
         return self.loop.run(awaitable)
@@ -64,7 +64,7 @@ class Instance:
 
 
 class Instances:
-    """The instances of this process, in the order of their last use."""
+    """The instances of this process, the least recently used first."""
 
     _MAX_REMOVAL_REASONS = 256
 
@@ -72,7 +72,7 @@ class Instances:
         self._limit = max(1, limit)
         self._idle_seconds = idle_seconds
         self._instances: OrderedDict[str, Instance] = OrderedDict()
-        # Why instances were dropped, by id, for the call that asks for one again.
+        # Why instances were removed, by id, for the note of the call that creates one again.
         self._removal_reasons: OrderedDict[str, str] = OrderedDict()
 
     def uses(self, attribute: str, thing: object) -> bool:
@@ -94,7 +94,7 @@ class Instances:
         self._instances[instance.id] = instance
 
     def why_removed(self, identifier: str) -> str | None:
-        """Why an instance was dropped; None the second time."""
+        """Why an instance was removed; None if it was not, or if the reason was returned before."""
         return self._removal_reasons.pop(identifier, None)
 
     def remove(self, identifier: str) -> None:
@@ -104,7 +104,7 @@ class Instances:
             instance.loop.close(wait=False)
 
     def remove_idle(self) -> None:
-        """Drops those that have not been used for too long."""
+        """Removes the instances whose idle timeout has expired."""
         if not self._idle_seconds or not self._instances:
             return
         before = _monotonic() - self._idle_seconds
@@ -112,12 +112,12 @@ class Instances:
         self._remove_each(idle, f"after {self._idle_seconds:g} seconds without a call")
 
     def remove_oldest(self) -> None:
-        """Drops those that were used longest ago until there is room for one more."""
+        """Removes the least recently used instances, so that one more does not exceed the limit."""
         surplus = list(self._instances)[: max(0, len(self._instances) - self._limit + 1)]
-        self._remove_each(surplus, f"as there were more than {self._limit} instances")
+        self._remove_each(surplus, f"because there were more than {self._limit} instances")
 
     def remove_all(self, reason: str) -> int:
-        """Drops all; returns how many there were."""
+        """Removes all instances; returns how many there were."""
         identifiers = list(self._instances)
         self._remove_each(identifiers, reason)
         return len(identifiers)
@@ -129,4 +129,4 @@ class Instances:
         while len(self._removal_reasons) > self._MAX_REMOVAL_REASONS:
             self._removal_reasons.popitem(last=False)
         if identifiers:
-            gc.collect()  # a model is often part of a cycle, and its memory is needed now
+            gc.collect()  # models are often part of reference cycles, and the next instance needs their memory

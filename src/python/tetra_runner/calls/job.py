@@ -1,4 +1,4 @@
-"""A call as it is carried out: what it asks for, and what it has come to."""
+"""The input and the outcome of a call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A CALL frame, with its source and local modules."""
+    """The decoded CALL frame, with its source and local modules."""
 
     def __init__(self, frame: Frame, source: Source, modules: LocalModules | None) -> None:
         meta = frame.meta
@@ -32,7 +32,9 @@ class Job:
         self.format: Format = meta["format"]
         self.as_json = self.format == "json"
         self.limit = meta["limit"]  # of the result, in bytes
-        self.chunk_limit = meta.get("chunkLimit")  # of each item of a generator; None when items are not streamed
+        self.chunk_limit = meta.get(
+            "chunkLimit"
+        )  # of each item of a generator, in bytes; None if items are not streamed
         self.instance_id = meta["instanceId"]
         self.create_new_instance = meta["createNewInstance"]
         self.method = meta["method"] or "__call__"
@@ -50,14 +52,14 @@ class Job:
         return values.load_arguments(iter(self._constructor_blobs), self.as_json, "constructor_", count, names)
 
     def fingerprint(self) -> str:
-        """Equal for calls that would construct the same object."""
+        """The same for calls whose constructor would create the same object."""
         folder = self.modules.folder if self.modules is not None else ""
         names = "\0".join(self._constructor[1])
         return digest_of((self.source.text, self.name, folder, names, *self._constructor_blobs))
 
 
 class Outcome:
-    """What a call comes to, filled in while it runs."""
+    """The outcome of a call, which is filled in while the call runs."""
 
     def __init__(self) -> None:
         self.value: Sequence[Buffer] = ()

@@ -1,4 +1,4 @@
-"""Calls of methods, on instances that are built for the call or found from an earlier one."""
+"""Calls of methods, on new or existing instances."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _urandom = os.urandom
 
 
 class Methods:
-    """Runs methods."""
+    """Runs methods of instances."""
 
     def __init__(self, instances: Instances, state: ProcessState, streams: Streams) -> None:
         self._instances = instances
@@ -37,7 +37,7 @@ class Methods:
         fingerprint = job.fingerprint()
         instance = self._reusable(job, fingerprint, outcome.notes)
         if instance is None:
-            instance, arguments = self._build(job, fingerprint, outcome.notes)
+            instance, arguments = self._create(job, fingerprint, outcome.notes)
         else:
             self._activate(instance)
             arguments = job.arguments()
@@ -50,7 +50,7 @@ class Methods:
         outcome.value = values.dump(value, job.as_json, job.limit)
 
     def _activate(self, instance: Instance) -> None:
-        """Sets the state of the process that belongs to an instance."""
+        """Restores the `__main__` module, the logging and the event loop of an instance."""
         sys.modules["__main__"] = instance.main
         if instance.logging is not None:
             self._state.set_logging(instance.logging)
@@ -58,7 +58,7 @@ class Methods:
             instance.loop.activate()
 
     def _reusable(self, job: Job, fingerprint: str, notes: list[str]) -> Instance | None:
-        """The instance that the call names, or None when one has to be built."""
+        """The existing instance for a call, or None if a new one must be created."""
         identifier = job.instance_id
         if identifier is None:
             return None
@@ -66,22 +66,22 @@ class Methods:
         reason = self._instances.why_removed(identifier)
         if instance is None:
             if reason is not None and not job.create_new_instance:
-                notes.append(f"Instance {identifier} was dropped {reason} and is built anew.")
+                notes.append(f"Instance {identifier} was recreated: it was removed {reason}.")
             return None
         if not job.create_new_instance and instance.fingerprint == fingerprint:
             return instance
         if not job.create_new_instance:
             notes.append(
-                f"Instance {identifier} is built anew: the code of its class, its local modules or its constructor "
+                f"Instance {identifier} was recreated: the code of its class, its local modules or its constructor "
                 "arguments have changed."
             )
-        del instance  # the last reference but one, so that the memory is free before the new one is built
+        del instance  # so that its memory is free before the new instance is created
         self._instances.remove(identifier)
         gc.collect()
         return None
 
-    def _build(self, job: Job, fingerprint: str, notes: list[str]) -> tuple[Instance, Arguments]:
-        """A new instance, and the arguments of the method, which are loaded first: if that fails, no model is lost."""
+    def _create(self, job: Job, fingerprint: str, notes: list[str]) -> tuple[Instance, Arguments]:
+        """Creates an instance. Loads the arguments of the method first: if that fails, no other instance is removed."""
         main = job.source.execute()
         cls = vars(main).get(job.name)
         if not isinstance(cls, type):
@@ -111,15 +111,15 @@ class Methods:
         except Exception as error:
             if not errors.is_cuda_out_of_memory(error):
                 raise
-        # Outside of the handler: the exception holds the frames, and those hold what was loaded so far.
-        count = self._instances.remove_all("as CUDA memory ran out")
+        # Outside of the handler, because the exception references the frames and thereby everything loaded so far.
+        count = self._instances.remove_all("because CUDA ran out of memory")
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.cuda.empty_cache()
         notes.append(
-            f"CUDA ran out of memory in the constructor of {job.name}: {count} other instances were dropped and it was "
-            "tried once more."
+            f"CUDA ran out of memory in the constructor of {job.name}: removed the other instances ({count}) and "
+            "retried."
         )
         return cls(*args, **kwargs)
 
@@ -130,7 +130,7 @@ def _method(instance: Instance, name: str) -> Callable[..., Any]:
         method = getattr(instance.value, name)
     except AttributeError:
         if hasattr(cls, name):
-            raise  # a property that fails in itself
+            raise  # the code of a property raised it
         method = None
     if callable(method):
         return method

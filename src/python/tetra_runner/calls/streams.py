@@ -1,4 +1,4 @@
-"""The items of generators, sent while the generator runs."""
+"""Items of generators, which are sent while the generator runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ class Streams:
         self._gate = gate
 
     def emitter(self, job: Job) -> Callable[[Any], None]:
-        """A function that takes the items of a job's generator, and sends each if Node wants them.
+        """Returns a function that is called with each item of a generator, and sends it if the client wants a stream.
 
-        Raises SizeError once all items together are certain to be too large for the result, instead of at the end of
-        the generator.
+        It raises SizeError as soon as the items together exceed the limit of the result.
         """
         size = values.MinimumSize(job.limit)
 
@@ -40,7 +39,7 @@ class Streams:
             try:
                 value = values.dump(item, job.as_json, job.chunk_limit)
             except SizeError:
-                value = ()  # it is in the result all the same
+                value = ()  # too large for a chunk, but it is part of the result
             meta: ChunkMeta = {"value": job.format if value else None}
             self._gate.block()
             try:

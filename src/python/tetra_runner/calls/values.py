@@ -1,4 +1,4 @@
-"""Arguments in and results out: pickles (by cloudpickle) or JSON."""
+"""Decoding of arguments and encoding of results, as pickles (by cloudpickle) or JSON."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _loads, _dumps, _dump_any = pickle.loads, pickle.dumps, cloudpickle.dump
 _decode_json = json.JSONDecoder().decode
 _encode_json = json.JSONEncoder(allow_nan=False).encode
 
-# Limits of the estimate before values are encoded: the most items, and the smallest object in bytes.
+# For the estimate before values are encoded: the maximum number of items, and the size in bytes above which an object
+# counts.
 _MAX_ITEMS = 1000
 _MIN_COUNTED_SIZE = 1000
 
-# For exactly these, pickle's own C code does the same as cloudpickle, without setting up a pickler in Python.
+# For these types pickle returns the same as cloudpickle, but is faster.
 _PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str, bytes))
 
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def load(blob: Buffer, as_json: bool, place: str) -> Any:
-    """One argument; `place` names it in the message when it cannot be loaded."""
+    """Decodes an argument; `place` is its name in the error message."""
     try:
         return _decode_json(str(blob, "utf-8")) if as_json else _loads(blob)
     except MemoryError:
@@ -40,15 +41,15 @@ def load(blob: Buffer, as_json: bool, place: str) -> Any:
     except Exception as error:
         message = safe_message(error)
         text = f"{place} could not be loaded: {type_name(type(error))}: {message}"
-        if not as_json and _from_other_python(error, message):
+        if not as_json and _is_other_python(error, message):
             text += (
-                f" (it seems to be pickled by another version of Python than the {_PYTHON} that runs here; functions "
+                f" (it was probably pickled by another version of Python; this worker has Python {_PYTHON}. Functions "
                 "and classes can only be loaded by the version that pickled them)"
             )
         raise ArgumentsError(text) from error
 
 
-def _from_other_python(error: Exception, message: str) -> bool:
+def _is_other_python(error: Exception, message: str) -> bool:
     return (
         "unsupported pickle protocol" in message
         or (isinstance(error, (TypeError, ValueError)) and "code" in message and "argument" in message)
@@ -59,16 +60,16 @@ def _from_other_python(error: Exception, message: str) -> bool:
 def load_arguments(
     blobs: Iterator[Buffer], as_json: bool, prefix: str, count: int, names: Sequence[str]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments from the next items of the iterator `blobs`."""
+    """Decodes positional and keyword arguments from the next items of the iterator `blobs`."""
     args = [load(next(blobs), as_json, f"{prefix}args[{index}]") for index in range(count)]
     kwargs = {name: load(next(blobs), as_json, f"{prefix}kwargs[{name!r}]") for name in names}
     return args, kwargs
 
 
 def dump(value: Any, as_json: bool, limit: int) -> list[Buffer]:
-    """The result as a list of byte buffers, which share memory with the value.
+    """Encodes a result as a list of buffers, which share memory with the value.
 
-    Raises SizeError as soon as it is certain that they would have more than `limit` bytes in all.
+    Raises SizeError as soon as their total size is certain to exceed `limit` bytes.
     """
     size = MinimumSize(limit)
     for item in islice(_items(value), _MAX_ITEMS):
@@ -99,10 +100,10 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 class MinimumSize:
-    """A lower bound for the encoded size of values, which is found without encoding them.
+    """A lower bound for the encoded size of values, computed without encoding them.
 
-    Only what does not change afterwards is counted, and each object once, as pickle does: the values of a generator
-    are added up while it runs, and encoded together at its end.
+    It counts only immutable objects and arrays, and each object once, as pickle does: the items of a generator are
+    added while it runs, and encoded together when it ends.
     """
 
     def __init__(self, limit: int) -> None:
@@ -111,7 +112,7 @@ class MinimumSize:
         self._seen: set[int] = set()
 
     def add(self, value: Any) -> None:
-        """Adds a value, which the caller keeps; raises SizeError once the sum is above the limit."""
+        """Adds a value, which the caller keeps alive; raises SizeError if the sum exceeds the limit."""
         for leaf in islice(value, _MAX_ITEMS) if type(value) is tuple else (value,):
             size = _size_of_leaf(leaf)
             if size > _MIN_COUNTED_SIZE and id(leaf) not in self._seen:
@@ -135,7 +136,7 @@ def _size_of_leaf(value: Any) -> int:
 
 
 class _LimitedFile:
-    """A file for picklers that keeps what is written in pieces, and fails once it is too much."""
+    """A file for picklers that keeps the written buffers and raises SizeError above a limit."""
 
     def __init__(self, limit: int) -> None:
         self.parts: list[Buffer] = []
@@ -144,7 +145,7 @@ class _LimitedFile:
 
     def write(self, data: Buffer | pickle.PickleBuffer) -> int:
         if type(data) is not bytes:
-            # A view, so that the size stays what it is now.
+            # While a view exists, the buffer cannot be resized.
             view = data.raw() if isinstance(data, pickle.PickleBuffer) else memoryview(data)
             data = view.cast("B")
         self._size += len(data)

@@ -1,4 +1,4 @@
-"""A call from its frame to its result."""
+"""Executes a call, from its frame to its result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from ..wire import Channel, Frame
     from .cancel import CancelGate
 
-# Limits of what is sent about a call beside its value.
+# Limits of the metadata of a result.
 _MAX_NOTES, _MAX_NOTE_BYTES = 20, 2000
 _MAX_THREADS, _MAX_THREAD_NAME = 20, 100
 _MAX_POISONED = 500
 
 
 def _bounded(notes: list[str]) -> list[str]:
-    """Notes within limits: they contain names from a job, which can be many and long."""
+    """Limits the number and size of notes, which contain names from a job."""
     bounded = [printable(note, _MAX_NOTE_BYTES) for note in notes[:_MAX_NOTES]]
     if len(notes) > _MAX_NOTES:
         bounded.append(f"{len(notes) - _MAX_NOTES} more notes were left out.")
@@ -44,7 +44,7 @@ def _bounded(notes: list[str]) -> list[str]:
 
 
 def _names(threads: list[threading.Thread]) -> list[str]:
-    """Names of threads for a sentence. Properties of a job's class are not read: they may hang or fail."""
+    """The names of threads, without running code of a job: `name` may be a property that hangs or raises."""
     names = [one_line(vars(thread).get("_name", "?"), _MAX_THREAD_NAME) for thread in threads[:_MAX_THREADS]]
     if len(threads) > _MAX_THREADS:
         names.append(f"{len(threads) - _MAX_THREADS} more")
@@ -52,7 +52,7 @@ def _names(threads: list[threading.Thread]) -> list[str]:
 
 
 class Worker:
-    """Carries out calls, one at a time."""
+    """Executes calls, one at a time."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Worker:
         self._functions = Functions(self._instances, streams)
         self._methods = Methods(self._instances, state, streams)
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
-        self._threads = process.running_threads()  # as of the end of the last call
+        self._threads = process.running_threads()  # at the end of the last call
         process.flush_before_exit(output)
 
     def call(self, frame: Frame) -> tuple[ResultMeta, Sequence[Buffer]]:
-        """Carries out a CALL; returns the metadata and the value of its RESULT."""
+        """Executes a CALL; returns the metadata and the value of its RESULT."""
         outcome = Outcome()
         try:
             job = self._prepare(frame, outcome)
@@ -105,11 +105,11 @@ class Worker:
         return meta, outcome.value
 
     def repair(self) -> None:
-        """Restores what a call has changed in the process; after its result is sent, so that nobody waits for it."""
+        """Restores the state of the process; called after the result is sent, so that the client need not wait."""
         self._state.repair()
 
     def _prepare(self, frame: Frame, outcome: Outcome) -> Job:
-        """Everything before code of the job runs."""
+        """Everything before the code of the job runs."""
         meta = frame.meta
         if meta["refresh"]:
             importlib.invalidate_caches()
@@ -137,22 +137,22 @@ class Worker:
         cancelled = self._gate.fired
         outcome.value = ()
 
-        def examine() -> None:
+        def describe() -> None:
             outcome.error = errors.describe(error, cancelled)
             outcome.poisoned = errors.broken_cuda(error)
 
-        def give_up(_: BaseException) -> None:
+        def describe_briefly(_: BaseException) -> None:
             if outcome.error is None:
                 outcome.error = errors.describe_briefly(error, cancelled or self._gate.fired)
 
-        # An exception's __str__ is code of the job as well: it may hang, and may fail.
-        self._gate.run(examine, give_up)
+        # The __str__ of an exception is code of the job, which may hang or raise.
+        self._gate.run(describe, describe_briefly)
         if cancelled:
             broken = remove_partial_imports()
             if broken is not None:
-                outcome.poisoned = f"the cancel cut the import of {broken} short, which cannot be repeated"
+                outcome.poisoned = f"the cancel interrupted the import of {broken}, which cannot be imported again"
 
     def _exit_fork(self, status: int) -> None:
-        """Ends a child whose code has returned out of the job: only the parent sends a result."""
+        """Ends a forked child whose code returned from the job: only the parent sends a result."""
         self._output.flush()
         process.exit_now(status & 0xFF)

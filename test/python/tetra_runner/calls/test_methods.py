@@ -84,7 +84,7 @@ def test_an_instance_is_built_anew_if_what_it_is_built_from_has_changed(call, ch
     values = [0] if "constructorArgs" in changes or "constructorKwargs" in changes else []
     meta, value = call(*values, instanceId="a", **changes)
     assert value == 1
-    assert "Instance a is built anew" in meta["notes"][0]
+    assert "Instance a was recreated" in meta["notes"][0]
     assert call(*values, instanceId="a", **changes)[1] == 2
 
 
@@ -137,7 +137,7 @@ def test_the_instance_that_was_used_longest_ago_makes_room(call):
     assert call(instanceId="a", config=config)[1] == 3
     meta, value = call(instanceId="b", config=config)
     assert value == 1
-    assert meta["notes"] == ["Instance b was dropped as there were more than 2 instances and is built anew."]
+    assert meta["notes"] == ["Instance b was recreated: it was removed because there were more than 2 instances."]
     assert meta["instances"] == 2
 
 
@@ -151,7 +151,7 @@ def test_an_instance_that_is_not_used_is_dropped(call, monkeypatch):
     now[0] += 61
     meta, value = call(instanceId="a", config=config)
     assert value == 1
-    assert meta["notes"] == ["Instance a was dropped after 60 seconds without a call and is built anew."]
+    assert meta["notes"] == ["Instance a was recreated: it was removed after 60 seconds without a call."]
 
 
 def test_functions_drop_instances_that_are_not_used_too(make_worker, frame, monkeypatch):
@@ -259,6 +259,5 @@ class Counter:
     assert emptied == [True]
     assert meta["instances"] == 1
     assert meta["notes"] == [
-        "CUDA ran out of memory in the constructor of Counter: 1 other instances were dropped and it was tried once "
-        "more."
+        "CUDA ran out of memory in the constructor of Counter: removed the other instances (1) and retried."
     ]

@@ -56,7 +56,7 @@ def test_an_exception_of_a_job_is_its_error(call):
     ("fields", "kind", "message"),
     [
         ({"code": "def"}, "request", "SyntaxError: "),
-        ({"modules": {"../a.py": ""}}, "request", "the local module '../a.py' is refused"),
+        ({"modules": {"../a.py": ""}}, "request", "the local module '../a.py' is invalid"),
         ({"name": "g"}, "request", "the source does not define a function named 'g'; it defines: f"),
         ({"code": "def f(): return [(i for i in ())]"}, "result", "the result, of type list, cannot be pickled: "),
         ({"code": "def f(): return 'x' * 100", "limit": 50}, "size", ""),
@@ -121,7 +121,7 @@ def test_logging_is_reset_after_a_call(call, state):
 
 def test_a_note_about_local_modules_is_sent(call):
     assert call(modules={"cloudpickle.py": ""})[0]["notes"] == [
-        "The local module 'cloudpickle' hides the installed package of that name."
+        "The local module 'cloudpickle' hides the installed package with this name."
     ]
 
 
@@ -184,7 +184,7 @@ def test_a_cancel_that_cuts_the_import_of_a_compiled_module_short_poisons_the_pr
     interrupting(gate, monkeypatch)
     monkeypatch.setattr("tetra_runner.calls.worker.remove_partial_imports", lambda: "torch._C")
     meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
-    assert meta["poisoned"] == "the cancel cut the import of torch._C short, which cannot be repeated"
+    assert meta["poisoned"] == "the cancel interrupted the import of torch._C, which cannot be imported again"
 
 
 def test_an_error_of_cuda_poisons_the_process(call):
