@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dirname, "../..");
 /** The settings of pytest and coverage. */
 const CONFIG = join(ROOT, "src/python/pyproject.toml");
 
-describe("the runner's modules in Python", () => {
+describe("the Python runner", () => {
   let python = "";
 
   beforeAll(() => {
@@ -17,14 +17,14 @@ describe("the runner's modules in Python", () => {
     })
       .toString()
       .trim();
-    // The first time, tools are installed.
+    // The first run installs the tools.
   }, 300_000);
 
   it(
-    "pass their unit tests",
+    "passes its unit tests",
     () => {
       const pytest = ["-m", "pytest", "-q", "-c", CONFIG];
-      // `npm run test:coverage` reports it once all tests have run.
+      // `npm run test:coverage` prints it after all tests.
       const isMeasured = process.env["PYTHON_COVERAGE"] !== undefined;
       const args = isMeasured ? ["-m", "coverage", "run", `--rcfile=${CONFIG}`, ...pytest] : pytest;
       const { status, stdout, stderr } = spawnSync(python, ["-B", ...args], {
@@ -35,7 +35,7 @@ describe("the runner's modules in Python", () => {
       });
       assert.strictEqual(status, 0, `${stdout}${stderr}`);
     },
-    // On a machine that may be busy.
+    // Much longer than usual, for a machine under load.
     120_000,
   );
 });

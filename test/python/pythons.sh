@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the runner's unit tests under every version of Python that it supports and that is to be had: from uv (which may
-# download it), on the PATH, or from pyenv. Says which versions were skipped; fails if tests fail, or if none was found.
+# Runs the unit tests of the runner with each supported version of Python that is available: from uv (which may download
+# it), on the PATH, or from pyenv. Prints the skipped versions; fails if tests fail or no version was found.
 #   sh test/python/pythons.sh [VERSION...]
 set -u
 
@@ -13,7 +13,7 @@ find_python() {
         uv python install --quiet "$1" 2>/dev/null && uv python find --quiet "$1" 2>/dev/null && return
     fi
     for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python; do
-        # pyenv has a command for every version, which fails for those that are not selected.
+        # The commands of pyenv fail for versions that are not selected.
         "$candidate" -c 'import sys; print(sys.executable)' 2>/dev/null && return
     done
     return 1

@@ -2,8 +2,8 @@
 # Runs a Python tool of requirements.txt as `python -m`:
 #   sh test/python/tool.sh ruff check src/python
 #   sh test/python/tool.sh --path        prints the interpreter's path
-# The first run installs the tools into a virtual environment in node_modules/.python, with uv if it is there.
-# PYTHON names another interpreter than python3.
+# The first run installs the tools into a virtual environment in node_modules/.python, with uv if it is installed.
+# PYTHON is the interpreter, python3 by default.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -11,10 +11,10 @@ cloudpickle=cloudpickle==$(sed -n 's/.*"cloudpickle": "\(.*\)".*/\1/p' "$root/sr
 requirements=$root/test/python/requirements.txt
 python=${PYTHON:-python3}
 
-# The name changes with the interpreter and the requirements, so what exists is complete and current.
-facts=$("$python" -c 'import platform, sys; print(platform.python_version(), sys.base_prefix, sys.platform)')
-stamp=$({ echo "$facts $cloudpickle"; cat "$requirements"; } | cksum | cut -d " " -f 1)
-venv=$root/node_modules/.python/${facts%% *}-$stamp
+# The name depends on the interpreter and the requirements, so that an existing venv is complete and up to date.
+interpreter=$("$python" -c 'import platform, sys; print(platform.python_version(), sys.base_prefix, sys.platform)')
+stamp=$({ echo "$interpreter $cloudpickle"; cat "$requirements"; } | cksum | cut -d " " -f 1)
+venv=$root/node_modules/.python/${interpreter%% *}-$stamp
 
 if [ ! -e "$venv" ]; then
     mkdir -p "$root/node_modules/.python"
@@ -24,7 +24,7 @@ if [ ! -e "$venv" ]; then
         uv venv --quiet --python "$python" "$building/venv" >&2
         uv pip install --quiet --python "$building/venv/bin/python" "$cloudpickle" -r "$requirements" >&2
     elif "$python" -m pip --help 2>/dev/null | grep -q -e --python; then
-        # Without a pip of its own it is there in a third of the time.
+        # Creating it without pip takes a third of the time.
         "$python" -m venv --without-pip "$building/venv" >&2
         "$python" -m pip --python "$building/venv/bin/python" install --quiet --disable-pip-version-check \
             "$cloudpickle" -r "$requirements" >&2
@@ -32,7 +32,7 @@ if [ ! -e "$venv" ]; then
         "$python" -m venv "$building/venv" >&2
         "$building/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$cloudpickle" -r "$requirements" >&2
     fi
-    # Another process may have been faster.
+    # Another process may have created it in the meantime.
     [ -e "$venv" ] || mv "$building/venv" "$venv"
     rm -rf "$building"
     trap - EXIT

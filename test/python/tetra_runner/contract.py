@@ -1,4 +1,4 @@
-"""Whether messages have the types of messages.py, at run time."""
+"""Compares messages with the types of messages.py at run time."""
 
 import typing
 
@@ -8,7 +8,7 @@ def _is_typed_dict(hint):
 
 
 def problems(value, hint, place):
-    """Where a value does not have a type."""
+    """Descriptions of the parts of a value that do not have the expected type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union:
         options = [list(problems(value, argument, place)) for argument in arguments]
@@ -36,12 +36,12 @@ def problems(value, hint, place):
 
 
 def _nested(hint):
-    """The typed dictionary that a field has, if it has one."""
+    """The typed dictionary in the type of a field, or None."""
     return next((option for option in (hint, *typing.get_args(hint)) if _is_typed_dict(option)), None)
 
 
 def all_fields(hint):
-    """The fields of a type, those of nested types too."""
+    """The fields of a type and of its nested types."""
     for key, inner in typing.get_type_hints(hint).items():
         yield key
         if _nested(inner) is not None:
@@ -49,7 +49,7 @@ def all_fields(hint):
 
 
 def used_fields(hint, values):
-    """The fields that values of a type have."""
+    """The fields that occur in values of a type."""
     hints = typing.get_type_hints(hint)
     for value in values:
         for key, inner in value.items():

@@ -1,4 +1,4 @@
-"""Tests that run in a forked child, whose process they may change at will."""
+"""Runs tests in a forked child process, which they may change."""
 
 import faulthandler
 import os
@@ -12,16 +12,16 @@ from coverage import Coverage
 
 from tetra_runner import process
 
-# The status of a child whose function returned.
+# The exit status of a child whose function returned.
 RETURNED = 99
 
-# Seconds after which a child is killed.
-TIMEOUT = 60
+# The time after which a child is killed.
+TIMEOUT_SECONDS = 60
 
 
 @contextmanager
 def measured():
-    """Measures the coverage of a child, if its parent's is measured, until the child resets its trace function."""
+    """Measures the coverage of a child if coverage is enabled, until the child resets its trace function."""
     parent = Coverage.current()
     if parent is None:
         yield
@@ -52,7 +52,9 @@ def status_of(function):
             traceback.print_exc()
         finally:
             process._os_exit(status)
-    timer = threading.Timer(TIMEOUT, os.kill, (pid, signal.SIGABRT))  # faulthandler prints the child's traceback
+    timer = threading.Timer(
+        TIMEOUT_SECONDS, os.kill, (pid, signal.SIGABRT)
+    )  # faulthandler prints the child's traceback
     timer.start()
     try:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -1,7 +1,7 @@
-"""The golden messages in test/runner/golden, which the tests of both sides of the wire read.
+"""The golden messages in test/runner/golden, which the tests of Node and of the runner read.
 
-Each file has a frame's type, who sends it, the number of its call, its metadata and blobs, and the whole frame as
-base64. After a change of a file's metadata, `python3 test/python/tetra_runner/golden.py` writes its frame again.
+Each file contains the type of a frame, its sender, the number of its call, its metadata and blobs, and the complete
+frame as base64. `python3 test/python/tetra_runner/golden.py` updates the frames after a change of metadata.
 """
 
 import base64
@@ -26,13 +26,13 @@ class Message:
         self.frame = base64.b64decode(self.fields["frame"])
 
     def expected_frame(self):
-        """The frame by the description of the format, without the code of either side."""
+        """The frame according to the description of the format, without code of Node or the runner."""
         text = json.dumps(self.meta, separators=(",", ":")).encode()
         body = struct.pack("<I", len(text)) + text + b"".join(self.blobs)
         return struct.pack("<IBxxxI", len(body), TYPES[self.type], self.call) + body
 
 
-# The argument that the runner is started with.
+# The start-up argument of the runner.
 CONFIG = json.loads((FOLDER.parent / "golden-config.json").read_text())
 
 MESSAGES = [Message(path) for path in sorted(FOLDER.glob("*.json"))]

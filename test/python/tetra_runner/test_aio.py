@@ -36,7 +36,7 @@ async def numbers():
         yield number
 
 
-# --- what jobs return --------------------------------------------------------------------------------------------
+# --- values of jobs ----------------------------------------------------------------------------------------------
 
 
 class Awaitable:
@@ -45,7 +45,7 @@ class Awaitable:
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1], iter([1]), range(3), double])
-def test_other_values_are_sent_as_they_are(value):
+def test_other_values_are_returned_unchanged(value):
     run, emit = Mock(), Mock()
     assert aio.plain_value(value, run, emit) is value
     run.assert_not_called()
@@ -58,7 +58,7 @@ def test_awaitables_are_awaited(value, result):
 
 
 @pytest.mark.parametrize("generator", [lambda: (number for number in range(3)), numbers])
-def test_items_of_generators_are_emitted_as_they_come_and_collected(generator):
+def test_items_of_generators_are_emitted_and_collected(generator):
     emitted = []
     assert aio.plain_value(generator(), aio.run_once, emitted.append) == [0, 1, 2]
     assert emitted == [0, 1, 2]
@@ -71,7 +71,7 @@ def test_a_coroutine_may_return_a_generator():
     assert aio.plain_value(job(), aio.run_once, Mock()) == [0, 1]
 
 
-def test_an_async_generator_is_closed_when_an_item_cannot_be_emitted():
+def test_an_async_generator_is_closed_if_an_item_cannot_be_emitted():
     closed = []
 
     async def job():
@@ -89,7 +89,7 @@ def test_an_async_generator_is_closed_when_an_item_cannot_be_emitted():
 # --- loops -------------------------------------------------------------------------------------------------------
 
 
-def test_a_loop_serves_many_calls(loop):
+def test_objects_bound_to_a_loop_work_in_its_next_run(loop):
     event = asyncio.Event()
 
     async def wait():
@@ -103,14 +103,14 @@ def test_a_loop_serves_many_calls(loop):
     assert loop.run(wait()) == "set"
 
 
-def test_a_loop_is_the_one_that_other_code_gets(loop):
+def test_an_activated_loop_is_the_current_event_loop(loop):
     other = Loop()
     loop.activate()
     assert asyncio.get_event_loop_policy().get_event_loop() is loop._loop
     other.close()
 
 
-def test_a_task_that_is_interrupted_does_not_continue_in_the_next_call(loop):
+def test_an_interrupted_task_is_cancelled_and_does_not_continue_in_the_next_call(loop):
     steps = []
 
     async def job():
@@ -131,8 +131,8 @@ def test_a_task_that_is_interrupted_does_not_continue_in_the_next_call(loop):
     assert loop.run(double(1)) == 2
 
 
-def test_a_loop_that_was_cut_short_while_it_stopped_is_usable_again(loop):
-    # As when a cancel arrives between the try and the finally of run_forever.
+def test_a_loop_that_was_interrupted_while_it_stopped_can_be_used_again(loop):
+    # The state after a cancel between the try and the finally of run_forever.
     loop._loop._thread_id = threading.get_ident()
     loop._loop._stopping = True
     asyncio._set_running_loop(loop._loop)
@@ -140,7 +140,7 @@ def test_a_loop_that_was_cut_short_while_it_stopped_is_usable_again(loop):
     assert loop.run(double(1)) == 2
 
 
-def test_closing_a_loop_ends_its_tasks_and_generators():
+def test_closing_a_loop_cancels_its_tasks_and_closes_its_generators():
     ended = []
 
     async def background():
@@ -170,7 +170,7 @@ def test_closing_a_loop_ends_its_tasks_and_generators():
     assert loop._loop.is_closed()
 
 
-def test_threads_of_the_executor_are_awaited_only_if_wanted():
+def test_closing_a_loop_waits_for_the_threads_of_its_executor_only_if_requested():
     for wait in (True, False):
         loop, end, ended = Loop(), threading.Event(), threading.Event()
 
@@ -190,7 +190,7 @@ def test_threads_of_the_executor_are_awaited_only_if_wanted():
         assert ended.wait(20)
 
 
-def test_a_loop_of_a_single_call_is_closed_after_an_error_too():
+def test_the_loop_of_a_single_awaitable_is_closed_even_after_an_error():
     async def fail():
         raise ValueError
 
@@ -206,7 +206,7 @@ def test_a_loop_of_a_single_call_is_closed_after_an_error_too():
     assert [loop.is_closed() for loop in loops] == [True, True]
 
 
-def test_a_loop_is_made_only_for_jobs_that_use_asyncio(monkeypatch):
+def test_a_loop_is_created_only_if_asyncio_is_imported(monkeypatch):
     loop = aio.loop_if_wanted()
     assert isinstance(loop, Loop)
     loop.close()
@@ -218,7 +218,7 @@ def test_a_loop_is_made_only_for_jobs_that_use_asyncio(monkeypatch):
 
 
 class Frames:
-    """A frame of a file, called by others."""
+    """A stack frame with its callers."""
 
     def __init__(self, *places):
         (filename, name), *callers = places
@@ -234,7 +234,7 @@ RUNNER = aio.__file__, "run"
 
 @pytest.fixture
 def running(monkeypatch):
-    """A loop that counts as running, and the callbacks that it was given."""
+    """A mock that is the running event loop."""
     loop = Mock()
     monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: loop)
     return loop
@@ -243,32 +243,32 @@ def running(monkeypatch):
 @pytest.mark.parametrize(
     "places", [(JOB, MACHINERY), (JOB,), (RUNNER, JOB, MACHINERY), (RUNNER,), ((f"{ASYNCIO}/queues.py", "get"), JOB)]
 )
-def test_the_code_of_a_job_is_not_cancelled_softly(running, places):
+def test_a_signal_in_the_code_of_a_job_does_not_cancel_the_task(running, places):
     assert not aio.cancel_task(Frames(*places))
     running.call_soon_threadsafe.assert_not_called()
 
 
 @pytest.mark.parametrize("places", [(MACHINERY, JOB), ((f"{ASYNCIO}/selector_events.py", "x"), MACHINERY)])
-def test_the_code_of_a_loop_is_cancelled_softly(running, places):
+def test_a_signal_in_the_code_of_the_loop_cancels_its_tasks(running, places):
     assert aio.cancel_task(Frames(*places))
     running.call_soon_threadsafe.assert_called_once_with(aio._cancel_all, running)
 
 
-def test_the_task_of_the_call_is_cancelled_if_our_loop_runs(monkeypatch, running):
+def test_only_the_task_of_the_call_is_cancelled_in_a_loop_of_the_runner(monkeypatch, running):
     task = Mock()
     monkeypatch.setattr(aio, "_current", (running, task))
     assert aio.cancel_task(Frames(MACHINERY))
     running.call_soon_threadsafe.assert_called_once_with(task.cancel)
 
 
-def test_a_loop_that_has_just_been_closed_or_stopped_cannot_be_cancelled(monkeypatch, running):
+def test_no_task_is_cancelled_in_a_loop_that_was_closed_or_has_stopped(monkeypatch, running):
     running.call_soon_threadsafe.side_effect = RuntimeError
     assert not aio.cancel_task(Frames(MACHINERY))
     monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: None)
     assert not aio.cancel_task(Frames(MACHINERY))
 
 
-def test_without_asyncio_nothing_is_cancelled_softly(monkeypatch):
+def test_no_task_is_cancelled_without_asyncio(monkeypatch):
     monkeypatch.delitem(sys.modules, "asyncio.events")
     assert not aio.cancel_task(Frames(MACHINERY))
     monkeypatch.undo()

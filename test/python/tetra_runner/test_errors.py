@@ -12,7 +12,7 @@ from tetra_runner.errors import ArgumentsError, RequestError, SizeError
 
 
 def caught(function, *args):
-    """The exception that a function raises."""
+    """Returns the exception that a function raises."""
     try:
         function(*args)
     except BaseException as error:
@@ -21,7 +21,7 @@ def caught(function, *args):
 
 
 def raised(error):
-    """The exception, with a traceback."""
+    """Returns the exception with a traceback."""
 
     def fail():
         raise error
@@ -29,11 +29,11 @@ def raised(error):
     return caught(fail)
 
 
-# --- texts within limits -----------------------------------------------------------------------------------------
+# --- limits of texts ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "abc", "é", "x" * 100])
-def test_a_text_within_the_limit_is_sent_as_it_is(text):
+def test_a_text_within_the_limit_is_unchanged(text):
     assert errors.printable(text, 100) == text
 
 
@@ -43,7 +43,7 @@ def test_lone_surrogates_are_escaped():
 
 @pytest.mark.parametrize("letter", ["x", "é", "\ud800", "💥"])
 @pytest.mark.parametrize("length", [101, 199, 201, 10_000])
-def test_a_text_above_the_limit_loses_its_middle(letter, length):
+def test_a_text_above_the_limit_is_shortened_in_its_middle(letter, length):
     short = errors.printable("<" + letter * length + ">", 100)
     assert len(short.encode()) <= 100
     assert short.startswith("<")
@@ -51,14 +51,14 @@ def test_a_text_above_the_limit_loses_its_middle(letter, length):
     assert "bytes left out" in short
 
 
-def test_a_name_becomes_one_line():
+def test_unprintable_characters_of_a_name_are_replaced_and_long_names_are_shortened():
     assert errors.one_line("a\nb\x1b[31m\u202e") == "a?b?[31m?"
     assert errors.one_line("x" * 200) == "x" * 200
     assert errors.one_line("x" * 201) == "x" * 197 + "..."
     assert errors.one_line("abcdef", 5) == "ab..."
 
 
-def test_a_message_that_cannot_be_shown_does_not_fail():
+def test_a_message_whose_text_fails_is_replaced():
     class Odd(Exception):
         def __str__(self):
             raise ValueError
@@ -66,7 +66,7 @@ def test_a_message_that_cannot_be_shown_does_not_fail():
     assert errors.safe_message(Odd()) == "<Odd whose message cannot be shown>"
 
 
-def test_types_are_named_with_their_module_unless_it_is_of_the_job_or_of_python():
+def test_names_of_types_contain_the_module_unless_it_is_main_or_builtins():
     assert errors.type_name(ValueError) == "ValueError"
     assert errors.type_name(type("Job", (), {"__module__": "__main__"})) == "Job"
     assert errors.type_name(RequestError) == "tetra_runner.errors.RequestError"
@@ -103,18 +103,18 @@ def test_every_exception_of_a_cancelled_call_is_reported_as_cancelled():
 @pytest.mark.parametrize(
     ("error", "kind"), [(RequestError("no"), "request"), (ArgumentsError("no"), "arguments"), (SizeError("1"), "size")]
 )
-def test_a_failure_that_the_runner_finds_has_no_traceback_of_its_own(error, kind):
+def test_an_error_that_the_runner_detects_has_no_traceback(error, kind):
     meta = errors.describe(raised(error))
     assert (meta["kind"], meta["traceback"]) == (kind, "")
 
 
-def test_a_failure_that_the_runner_finds_shows_its_cause():
+def test_an_error_that_the_runner_detects_has_the_traceback_of_its_cause():
     error = RequestError("no")
     error.__cause__ = raised(OSError("the disk"))
     assert "OSError: the disk" in errors.describe(error)["traceback"]
 
 
-def test_invalid_source_is_named_as_a_syntax_error():
+def test_the_type_of_error_for_invalid_source_is_syntax_error():
     error = RequestError("no")
     error.__cause__ = caught(compile, "def", "f.py", "exec")
     meta = errors.describe(error)
@@ -122,7 +122,7 @@ def test_invalid_source_is_named_as_a_syntax_error():
     assert 'File "f.py", line 1' in meta["traceback"]
 
 
-def test_an_error_that_cannot_be_described_is_described_briefly_without_code_of_the_job():
+def test_a_brief_description_runs_no_code_of_the_job():
     class Meta(type):
         def __getattribute__(cls, name):
             raise SystemExit
@@ -157,7 +157,7 @@ def test_frames_of_the_runner_are_hidden():
     assert shown == ['File "/jobs/job.py", line 3, in f']
 
 
-def test_frames_of_asyncio_above_the_job_are_hidden_and_those_below_it_stay():
+def test_frames_of_asyncio_are_hidden_before_the_frames_of_the_job_and_shown_after_them():
     main = job("import asyncio\nasync def f():\n    await asyncio.wait_for(asyncio.sleep(1), 0.001)\n")
     error = caught(asyncio.run, main.f())
     shown = frames(errors.format_trace(error.with_traceback(error.__traceback__.tb_next)))
@@ -165,11 +165,11 @@ def test_frames_of_asyncio_above_the_job_are_hidden_and_those_below_it_stay():
     assert len(shown) > 1
 
 
-def test_a_traceback_without_any_frame_of_the_job_has_no_heading():
+def test_a_traceback_without_frames_of_the_job_has_no_heading():
     assert errors.format_trace(ValueError("no")) == "ValueError: no\n"
 
 
-def test_an_exception_shows_its_cause_but_not_a_context_that_is_suppressed():
+def test_a_traceback_shows_the_cause_but_not_a_suppressed_context():
     def fail():
         try:
             raise ValueError("the first")
@@ -192,7 +192,7 @@ def test_only_the_last_exceptions_of_a_long_chain_are_shown():
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups of exceptions came with Python 3.11")
-def test_frames_of_the_runner_are_hidden_in_groups_too():
+def test_frames_of_the_runner_are_hidden_in_exception_groups_too():
     from tetra_runner.wire import Channel
 
     inner = caught(Channel(_Broken()).receive)
@@ -228,25 +228,25 @@ def test_only_the_innermost_frames_of_a_deep_traceback_are_shown():
         type("OutOfMemoryError", (RuntimeError,), {})("no"),
     ],
 )
-def test_an_exception_of_cuda_out_of_memory_is_recognised_behind_others_too(error):
+def test_cuda_out_of_memory_is_detected_in_an_exception_and_in_its_context(error):
     outer = ValueError()
     outer.__context__ = error
     assert errors.is_cuda_out_of_memory(error)
     assert errors.is_cuda_out_of_memory(outer)
 
 
-def test_other_exceptions_are_not_taken_for_cuda_out_of_memory():
+def test_other_exceptions_are_not_detected_as_cuda_out_of_memory():
     assert not errors.is_cuda_out_of_memory(ValueError("CUDA out of memory"))
     assert not errors.is_cuda_out_of_memory(RuntimeError("out of disk"))
 
 
-def test_a_chain_of_exceptions_may_be_a_circle():
+def test_a_chain_of_exceptions_may_be_cyclic():
     error, other = ValueError(), ValueError()
     error.__context__, other.__context__ = other, error
     assert not errors.is_cuda_out_of_memory(error)
 
 
-def test_an_error_that_breaks_the_cuda_context_is_recognised():
+def test_an_error_that_breaks_the_cuda_context_is_detected():
     assert errors.broken_cuda(RuntimeError("CUDA error: device-side assert triggered")) == (
         "CUDA error: device-side assert triggered"
     )
@@ -273,15 +273,15 @@ class Cuda:
         (Cuda(False, RuntimeError("it is broken")), None),
     ],
 )
-def test_after_another_error_of_cuda_the_context_is_tried(monkeypatch, cuda, broken):
+def test_after_other_cuda_errors_the_context_is_checked(monkeypatch, cuda, broken):
     monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
     assert errors.broken_cuda(RuntimeError("CUBLAS_STATUS_NOT_INITIALIZED")) == broken
 
 
-def test_without_torch_the_context_cannot_be_tried(monkeypatch):
+def test_the_cuda_context_is_not_checked_without_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert errors.broken_cuda(RuntimeError("a CUDA error")) is None
 
 
-def test_the_runner_is_where_its_frames_are_looked_for():
+def test_frames_of_the_runner_are_detected_by_the_folder_of_the_package():
     assert os.path.dirname(errors.__file__) + os.sep == errors._HERE

@@ -16,7 +16,7 @@ def notes():
 
 @pytest.fixture
 def make(tmp_path, notes):
-    """Makes a set of local modules; the test's own module is not one that Python loaded."""
+    """Creates a set of local modules, with `json` as the only module that Python loads at its start."""
     stores = {}
 
     def make(files, limit=16, in_use=lambda _: False):
@@ -41,7 +41,7 @@ def imported(name):
     return importlib.import_module(name)
 
 
-def test_no_files_are_no_set(make):
+def test_a_job_without_local_modules_has_no_set(make):
     assert make({}) is None
 
 
@@ -75,7 +75,7 @@ def test_a_package_without_an_init_file_is_removed_too(make):
     assert not {"folder", "folder.part"} & set(sys.modules)
 
 
-def test_other_modules_that_a_call_imports_stay(make):
+def test_other_modules_that_a_call_imports_are_kept(make):
     modules = make({"mine.py": ""})
     modules.activate()
     sys.modules["other"] = types.ModuleType("other")
@@ -84,7 +84,7 @@ def test_other_modules_that_a_call_imports_stay(make):
     assert {"other", "odd"} <= set(sys.modules)
 
 
-def test_a_local_module_hides_one_of_the_process_while_a_call_runs(make, notes):
+def test_a_local_module_hides_an_imported_module_only_during_its_calls(make, notes):
     theirs = sys.modules["theirs"] = types.ModuleType("theirs")
     part = sys.modules["theirs.part"] = types.ModuleType("theirs.part")
     modules = make({"theirs.py": "mine = True"})
@@ -107,7 +107,7 @@ def test_a_local_module_hides_one_of_the_process_while_a_call_runs(make, notes):
         ({"folder/json.py": ""}, None),
     ],
 )
-def test_a_name_that_another_module_has_is_noted(make, notes, files, note):
+def test_a_note_reports_a_local_module_with_the_name_of_another_module(make, notes, files, note):
     if note is not None and "standard library" in note and sys.version_info < (3, 10):
         pytest.skip("Python 3.9 has no list of its modules")
     make(files)
@@ -115,7 +115,7 @@ def test_a_name_that_another_module_has_is_noted(make, notes, files, note):
     assert note is None or note in notes[0]
 
 
-def test_a_broken_finder_of_a_package_is_no_reason_to_fail(make, notes, monkeypatch):
+def test_an_exception_of_an_import_hook_is_ignored(make, notes, monkeypatch):
     def find_spec(*_):
         raise ValueError
 
@@ -124,14 +124,14 @@ def test_a_broken_finder_of_a_package_is_no_reason_to_fail(make, notes, monkeypa
     assert notes == []
 
 
-def test_equal_files_are_one_set(make):
+def test_equal_files_share_a_set(make):
     first = make({"a.py": "1", "b.py": "2"})
     assert make({"b.py": "2", "a.py": "1"}) is first
     assert make({"a.py": "1", "b.py": "3"}) is not first
     assert make({"a.py": "12", "b.py": ""}) is not first
 
 
-def test_the_set_that_was_used_longest_ago_is_removed_unless_it_is_in_use(make):
+def test_the_least_recently_used_set_is_removed_unless_it_is_in_use(make):
     first = make({"a.py": "1"}, limit=2)
     second = make({"a.py": "2"}, limit=2)
     make({"a.py": "1"}, limit=2)
@@ -146,17 +146,17 @@ def test_the_set_that_was_used_longest_ago_is_removed_unless_it_is_in_use(make):
     "path",
     ["a", "a.txt", "/a.py", "../a.py", "a/../b.py", "./a.py", "a//b.py", "a\\b.py", "a\n.py", "a\x7f.py", "\ud800.py"],
 )
-def test_a_path_that_is_not_a_module_in_the_folder_is_refused(make, path):
+def test_a_path_that_is_not_a_module_in_the_folder_is_rejected(make, path):
     with pytest.raises(RequestError, match="is invalid"):
         make({path: ""})
 
 
-def test_source_that_is_not_text_is_refused(make):
+def test_source_that_is_not_text_is_rejected(make):
     with pytest.raises(RequestError, match="is invalid"):
         make({"a.py": 1})
 
 
-def test_a_module_that_cannot_be_written_is_refused_and_leaves_nothing(make, tmp_path):
+def test_a_module_that_cannot_be_written_is_rejected_and_leaves_no_files(make, tmp_path):
     with pytest.raises(RequestError, match="could not be written"):
         make({"a.py": "x = 1", "b.py": "'\ud800'"})
     assert list(tmp_path.iterdir()) == []

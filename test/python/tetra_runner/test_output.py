@@ -1,4 +1,4 @@
-"""The output of a process is tried in forked children: it takes their descriptors 0, 1 and 2."""
+"""These tests run in forked children, because Output replaces descriptors 0, 1 and 2."""
 
 import ctypes
 import faulthandler
@@ -18,7 +18,7 @@ HIGH = 200
 
 
 class Reader:
-    """Reads FIFOs as Node does: they are unlinked once they are open."""
+    """Reads FIFOs as Node does, which unlinks them after opening them."""
 
     def __init__(self, folder):
         self._folder = folder
@@ -44,11 +44,11 @@ class Reader:
 
 
 def with_output(test):
-    """Runs a test in a child that has an output, with a reader of it."""
+    """Runs a test in a child with an Output and a reader of its FIFO."""
 
     @wraps(test)
     def run(tmp_path):
-        for name in ("stdout", "stderr", "stdin"):  # those of pytest are no real files
+        for name in ("stdout", "stderr", "stdin"):  # pytest replaces them with objects that are not files
             setattr(sys, name, getattr(sys, f"__{name}__"))
         problem = os.dup(2)
         output = Output(str(tmp_path), HIGH)
@@ -58,13 +58,13 @@ def with_output(test):
             os.dup2(problem, 2)
             raise
 
-    # Of the arguments of the test, pytest has to see none.
+    # Hides the arguments of the test from pytest, which would treat them as fixtures.
     del run.__wrapped__
     return in_child(run)
 
 
 @with_output
-def test_everything_that_is_written_arrives_in_order(output, reader):
+def test_output_of_all_kinds_arrives_in_order(output, reader):
     print("one")
     print("two", file=sys.stderr)
     os.write(1, b"three\n")
@@ -77,21 +77,21 @@ def test_everything_that_is_written_arrives_in_order(output, reader):
 
 
 @with_output
-def test_what_cannot_be_encoded_is_escaped(output, reader):
+def test_characters_that_cannot_be_encoded_are_escaped(output, reader):
     print("é \ud800")
     output.restore()
     assert reader.text() == "é \\ud800\n"
 
 
 @with_output
-def test_streams_have_the_names_of_python_and_stdin_is_at_its_end(output, reader):
+def test_streams_have_the_usual_names_and_stdin_is_empty(output, reader):
     assert (sys.stdout.name, sys.stderr.name) == ("<stdout>", "<stderr>")
     output.restore()
     assert sys.stdin.read() == ""
 
 
 @with_output
-def test_bytes_that_wait_to_be_read_are_counted(output, reader):
+def test_unread_bytes_are_counted(output, reader):
     assert output.pending() == 0
     os.write(1, b"12345")
     assert output.pending() == 5
@@ -129,7 +129,7 @@ def test_another_file_as_standard_input_is_replaced(output, reader):
 
 
 @with_output
-def test_descriptors_that_a_child_has_made_non_blocking_block_again(output, reader):
+def test_descriptors_that_a_child_process_made_non_blocking_are_blocking_again(output, reader):
     os.set_blocking(1, False)
     output.restore()
     assert os.get_blocking(1)
@@ -150,7 +150,7 @@ def test_streams_that_a_job_has_replaced_are_flushed_and_restored(output, reader
 
 
 @with_output
-def test_streams_that_a_job_has_closed_or_detached_are_made_again(output, reader):
+def test_streams_that_a_job_has_closed_or_detached_are_recreated(output, reader):
     sys.stdout.close()
     output.restore()
     print("one")
@@ -169,19 +169,19 @@ def test_the_fault_handler_is_enabled_again_and_its_timer_is_off(output, reader)
     faulthandler.dump_traceback_later(0.05)
     output.restore()
     assert faulthandler.is_enabled()
-    time.sleep(0.1)  # longer than the timer that must not fire
+    time.sleep(0.1)  # longer than the timer
     assert reader.text() == ""
 
 
 @with_output
-def test_without_a_child_the_output_stays(output, reader):
+def test_the_fifo_is_kept_without_a_child_process(output, reader):
     assert not output.replace_if_shared()
     print("text")
     assert reader.text() == "text\n"
 
 
 @with_output
-def test_after_a_child_that_has_ended_the_output_stays(output, reader):
+def test_the_fifo_is_kept_after_a_child_process_has_exited(output, reader):
     for _ in range(3):
         subprocess.run("true", check=True)
         assert not output.replace_if_shared()
@@ -191,7 +191,7 @@ def test_after_a_child_that_has_ended_the_output_stays(output, reader):
 
 
 @with_output
-def test_a_child_that_still_runs_keeps_the_old_fifo(output, reader):
+def test_the_fifo_is_replaced_while_a_child_process_still_runs(output, reader):
     child = subprocess.Popen("read line; echo late", shell=True, stdin=subprocess.PIPE)
     assert output.replace_if_shared()
     old = reader._fd
@@ -211,23 +211,23 @@ def test_programs_of_a_job_do_not_inherit_the_descriptors_of_the_runner(output, 
 
 
 @with_output
-def test_the_lock_of_a_fifo_says_whether_another_process_holds_it(output, reader):
+def test_the_lock_of_a_fifo_cannot_be_acquired_while_another_description_has_it(output, reader):
     output._move(os.open(f"/proc/self/fd/{output._reader}", os.O_WRONLY), output._spare)
     assert not output._lock(output._spare)
 
 
 @with_output
-def test_a_forked_child_keeps_only_the_standard_descriptors(output, reader):
+def test_a_forked_child_closes_all_but_the_standard_descriptors(output, reader):
     output.close()
     for fd in (output._null, output._reader, output._main, output._spare):
         with pytest.raises(OSError):
             os.fstat(fd)
-    output.close()  # what a job has closed does no harm
+    output.close()  # descriptors that a job has closed are ignored
     os.fstat(1)
 
 
 @with_output
-def test_flushing_ignores_streams_of_a_job_that_cannot_be_flushed(output, reader):
+def test_streams_that_cannot_be_flushed_are_ignored(output, reader):
     sys.stdout = None
     sys.stderr.write("text")
     output.flush()

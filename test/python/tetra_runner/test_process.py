@@ -1,6 +1,6 @@
-"""What concerns the process itself is tried in forked children."""
+"""Tests that change the process run in forked children."""
 
-import _signal  # the functions of `signal` take an object that equals everything for a constant
+import _signal  # the functions of `signal` mistake an object that equals everything for a constant
 import asyncio
 import asyncio.events
 import fcntl
@@ -24,14 +24,13 @@ from tetra_runner import process
 from tetra_runner.calls.cancel import CancelGate, Cancelled
 from tetra_runner.process import ProcessState
 
-# Seconds after which a test fails that waits in vain.
 TIMEOUT_SECONDS = 20
 
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the kernel of Linux")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 
 class Equal:
-    """Equals everything, as objects of a job may."""
+    """Equals everything, as objects of a job can."""
 
     def __eq__(self, other):
         return True
@@ -44,7 +43,7 @@ class Equal:
 
 
 def distinct(number):
-    """The number as a separate object, as the kernel's answers are."""
+    """An equal integer that is a separate object, as results of system calls are."""
     return int(str(number))
 
 
@@ -54,12 +53,12 @@ def distinct(number):
 @pytest.mark.parametrize(
     ("limit", "base"), [(1 << 63, 900), (1 << 20, 900), (1024, 900), (932, 900), (931, 899), (256, 224), (40, 16)]
 )
-def test_high_numbers_leave_room_below_the_limit_of_the_process(monkeypatch, limit, base):
+def test_descriptors_of_the_runner_are_below_the_limit_of_the_process(monkeypatch, limit, base):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     assert process.high_descriptor_base() == base
 
 
-def test_a_moved_descriptor_is_the_same_file_and_closed_in_programs():
+def test_a_moved_descriptor_refers_to_the_same_file_and_has_close_on_exec():
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     moved = process.move_descriptor(writer, 200)
@@ -74,10 +73,10 @@ def test_a_moved_descriptor_is_the_same_file_and_closed_in_programs():
         os.close(reader)
 
 
-# --- the end of the process --------------------------------------------------------------------------------------
+# --- exit of the process ------------------------------------------------------------------------------------------
 
 
-def test_exit_now_ends_the_process_even_if_a_job_has_replaced_os_exit():
+def test_exit_now_exits_even_if_a_job_has_replaced_os_exit():
     def end():
         os._exit = Mock()
         process.exit_now(7)
@@ -86,7 +85,7 @@ def test_exit_now_ends_the_process_even_if_a_job_has_replaced_os_exit():
 
 
 @linux_only
-def test_the_process_ends_with_its_parent():
+def test_the_process_is_killed_when_its_parent_exits():
     reader, writer = os.pipe()
 
     def parent():
@@ -102,21 +101,21 @@ def test_the_process_ends_with_its_parent():
     assert status_of(parent) == RETURNED
     os.close(writer)
     ended, _, _ = select.select([reader], [], [], TIMEOUT_SECONDS / 2)
-    assert ended, "it runs without its parent"
+    assert ended, "it still runs without its parent"
     assert os.read(reader, 1) == b""
     os.close(reader)
 
 
 @linux_only
 @pytest.mark.parametrize(("offset", "status"), [(0, RETURNED), (-1, 0), (1, 0)])
-def test_the_process_ends_at_once_if_its_parent_has_already_ended(offset, status):
+def test_the_process_exits_immediately_if_its_parent_has_already_exited(offset, status):
     parent = distinct(os.getpid() + offset)
     assert status_of(partial(process.die_with_parent, parent)) == status
 
 
 @linux_only
 @in_child
-def test_the_kernel_prefers_the_process_when_memory_runs_out():
+def test_the_oom_score_of_the_process_is_raised():
     process.die_with_parent(os.getppid())
     with open("/proc/self/oom_score_adj") as file:
         assert file.read() == "800\n"
@@ -124,13 +123,13 @@ def test_the_kernel_prefers_the_process_when_memory_runs_out():
 
 @linux_only
 @in_child
-def test_the_process_starts_where_its_oom_score_cannot_be_set(monkeypatch):
+def test_the_process_starts_even_if_its_oom_score_cannot_be_set(monkeypatch):
     monkeypatch.setattr("builtins.open", Mock(side_effect=PermissionError))
     process.die_with_parent(os.getppid())
 
 
 @in_child
-def test_the_kernel_is_not_asked_where_it_is_not_linux(monkeypatch):
+def test_prctl_is_called_only_on_linux(monkeypatch):
     libc = Mock()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("ctypes.CDLL", libc)
@@ -142,7 +141,7 @@ def test_the_kernel_is_not_asked_where_it_is_not_linux(monkeypatch):
 
 
 @in_child
-def test_a_forked_child_closes_what_belongs_to_the_runner_and_the_runner_keeps_it():
+def test_a_forked_child_closes_the_resources_of_the_runner_and_the_parent_keeps_them():
     closeables = [Mock(), Mock()]
     process.prepare_for_forks(closeables)
 
@@ -154,7 +153,7 @@ def test_a_forked_child_closes_what_belongs_to_the_runner_and_the_runner_keeps_i
 
 
 @pytest.mark.parametrize(("current", "flushes"), [(70000, 1), (69999, 0), (70001, 0)])
-def test_os_exit_flushes_what_was_printed_except_in_a_forked_child(monkeypatch, current, flushes):
+def test_os_exit_flushes_the_output_except_in_a_forked_child(monkeypatch, current, flushes):
     output, ended = Mock(), Mock()
     pid = Mock(side_effect=lambda: distinct(70000))
     monkeypatch.setattr(os, "_exit", os._exit)
@@ -167,12 +166,12 @@ def test_os_exit_flushes_what_was_printed_except_in_a_forked_child(monkeypatch, 
     ended.assert_called_with(5)
 
 
-# --- the state that is restored ----------------------------------------------------------------------------------
+# --- state that is restored --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """The folder of jobs, with two beside it whose paths begin alike."""
+    """The folder of jobs, next to two folders with similar paths."""
     cwd = str(tmp_path / "cwd")
     for path in (cwd, cwd + "-after", cwd[:-1]):
         os.mkdir(path)
@@ -186,7 +185,7 @@ def gate():
 
 @pytest.fixture
 def make(folder, gate):
-    """Makes the state of a process in its own folder."""
+    """Creates a ProcessState in the folder of jobs."""
 
     def make():
         os.chdir(folder)
@@ -233,8 +232,8 @@ def change_handler(number, handler, _):
 SIGNALS = ("INT", "TERM", "HUP", "QUIT", "ALRM", "VTALRM", "PROF", "CHLD", "PIPE", "USR1", "USR2")
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
-# What a job can change: a name, code that changes it (given the folder of jobs), and code that reads it.
-FACTS = [
+# State that a job can change: its name, a function that changes it, and a function that reads it.
+STATE = [
     ("working directory /", lambda _: os.chdir("/"), os.getcwd),
     ("working directory with a longer path", lambda folder: os.chdir(folder + "-after"), os.getcwd),
     ("working directory with a shorter path", lambda folder: os.chdir(folder[:-1]), os.getcwd),
@@ -273,10 +272,10 @@ FACTS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "read"), [fact[1:] for fact in FACTS], ids=[fact[0] for fact in FACTS])
+@pytest.mark.parametrize(("change", "read"), [fact[1:] for fact in STATE], ids=[fact[0] for fact in STATE])
 @in_child
-def test_repair_restores_what_a_job_has_changed(make, folder, change, read):
-    for setter in (sys.settrace, sys.setprofile):  # of the tool that measures coverage
+def test_repair_restores_state_that_a_job_has_changed(make, folder, change, read):
+    for setter in (sys.settrace, sys.setprofile):  # set by coverage
         setter(None)
     state = make()
     before = read()
@@ -288,7 +287,7 @@ def test_repair_restores_what_a_job_has_changed(make, folder, change, read):
 
 
 @in_child
-def test_repair_sets_nothing_that_is_as_it_was(make, monkeypatch):
+def test_repair_sets_only_what_has_changed(make, monkeypatch):
     for setter in (sys.settrace, sys.setprofile):
         setter(None)
     state = make()
@@ -305,7 +304,7 @@ def test_repair_sets_nothing_that_is_as_it_was(make, monkeypatch):
 
 
 @in_child
-def test_repair_makes_the_working_directory_again_if_a_job_has_removed_it(make, folder):
+def test_repair_recreates_the_working_directory_if_a_job_has_removed_it(make, folder):
     state = make()
     os.rmdir(folder)
     state.repair()
@@ -313,7 +312,7 @@ def test_repair_makes_the_working_directory_again_if_a_job_has_removed_it(make, 
 
 
 @in_child
-def test_repair_restores_all_else_if_the_working_directory_cannot_be_made_again(make, folder):
+def test_repair_restores_other_state_if_the_working_directory_cannot_be_recreated(make, folder):
     state = make()
     limit = sys.getrecursionlimit()
     os.rmdir(folder)
@@ -335,7 +334,7 @@ def test_repair_works_in_a_process_that_has_never_used_asyncio(make):
     ("version", "resets"), [((3, 9, 0), 1), ((3, 13, 9), 1), ((3, 14, 0), 0), ((3, 15, 0), 0), ((4, 0, 0), 0)]
 )
 @in_child
-def test_repair_resets_the_event_loop_policy_where_it_keeps_a_mark_of_earlier_loops(make, monkeypatch, version, resets):
+def test_repair_resets_the_event_loop_policy_before_python_3_14(make, monkeypatch, version, resets):
     state = make()
     reset = Mock()
     monkeypatch.setattr(asyncio.events, "set_event_loop_policy", reset, raising=False)
@@ -345,13 +344,13 @@ def test_repair_resets_the_event_loop_policy_where_it_keeps_a_mark_of_earlier_lo
 
 
 @in_child
-def test_signals_have_their_default_meaning_and_ctrl_c_cancels(make, gate):
+def test_signals_have_their_default_handlers_and_sigint_cancels_jobs(make, gate):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, changed)
     make()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
-    os.kill(os.getpid(), signal.SIGINT)  # no job runs
+    os.kill(os.getpid(), signal.SIGINT)  # ignored because no job runs
     error = gate.run(partial(os.kill, os.getpid(), signal.SIGINT), lambda error: error)
     assert isinstance(error, Cancelled)
 
@@ -367,7 +366,7 @@ def test_the_umask_is_not_changed_at_the_start(make):
 
 
 @in_child
-def test_log_messages_go_to_the_standard_error_of_the_moment(make, monkeypatch):
+def test_log_messages_are_written_to_the_current_sys_stderr(make, monkeypatch):
     make()
     for _ in range(2):
         stderr = io.StringIO()
@@ -377,14 +376,14 @@ def test_log_messages_go_to_the_standard_error_of_the_moment(make, monkeypatch):
 
 
 @in_child
-def test_libraries_that_log_much_are_not_logged_in_detail(make):
+def test_debug_messages_of_verbose_libraries_are_not_logged(make):
     make()
     assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.DEBUG)
     assert logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.INFO)
 
 
 @in_child
-def test_logging_is_set_as_it_was_found_and_reset_for_the_next_job(make):
+def test_logging_settings_can_be_read_restored_and_reset(make):
     state = make()
     ours = state.logging_setting()
     root = logging.getLogger()
@@ -415,7 +414,7 @@ def test_a_forked_child_is_distinguished_from_the_runner(make, monkeypatch):
         assert state.in_fork()
 
 
-def test_threads_that_live_are_listed_without_the_main_one():
+def test_running_threads_are_listed_without_the_main_thread():
     class Job(Equal, threading.Thread):
         __hash__ = threading.Thread.__hash__
 

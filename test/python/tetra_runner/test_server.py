@@ -1,4 +1,4 @@
-"""The start and the loop of the runner, whose real process the integration tests run."""
+"""The start and the loop of the runner. The integration tests run complete jobs in its process."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tetra_runner import messages, server, wire
 PACKAGE = Path(server.__file__).parent
 
 
-def test_ready_says_where_it_runs():
+def test_ready_contains_the_process_id_and_the_interpreter():
     meta = server.ready_meta()
     assert list(problems(meta, messages.ReadyMeta, "ready")) == []
     assert (meta["pid"], meta["prefix"]) == (os.getpid(), sys.prefix)
@@ -31,7 +31,7 @@ def worker():
     return worker
 
 
-def test_calls_are_answered_until_node_ends_the_conversation(worker, frame):
+def test_calls_are_executed_until_node_closes_the_connection(worker, frame):
     channel = Mock()
     channel.receive.side_effect = [frame(call_id=1), frame(call_id=2), None]
     assert server.serve(channel, worker) == 0
@@ -40,7 +40,7 @@ def test_calls_are_answered_until_node_ends_the_conversation(worker, frame):
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError])
-def test_a_broken_channel_ends_the_runner(worker, frame, error):
+def test_the_runner_exits_if_the_channel_is_broken(worker, frame, error):
     channel = Mock()
     channel.receive.side_effect = error
     assert server.serve(channel, worker) == server.PROTOCOL_BROKEN
@@ -51,7 +51,7 @@ def test_a_broken_channel_ends_the_runner(worker, frame, error):
 
 
 def start(tmp_path, cwd, **options):
-    """Starts a runner in a folder; returns the process and Node's end of its socket."""
+    """Starts a runner; returns its process and Node's end of the control socket."""
     here, there = socket.socketpair()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -73,7 +73,7 @@ def start(tmp_path, cwd, **options):
     return process, here
 
 
-def test_modules_in_the_current_folder_or_in_pythonpath_do_not_replace_those_of_the_runner(tmp_path):
+def test_modules_in_the_current_folder_or_in_pythonpath_do_not_replace_modules_of_the_runner(tmp_path):
     cwd = tmp_path / "cwd"
     for name in ("tetra_runner", "wire", "values", "aio", "process", "output"):
         (tmp_path / name).mkdir()
@@ -88,7 +88,7 @@ def test_modules_in_the_current_folder_or_in_pythonpath_do_not_replace_those_of_
     assert cwd.exists()
 
 
-def test_why_a_start_fails_is_written_to_the_first_standard_error(tmp_path):
+def test_the_error_of_a_failed_start_is_written_to_the_original_stderr(tmp_path):
     (tmp_path / "file").write_text("")
     process, node = start(tmp_path, tmp_path / "file")
     with process, node:
@@ -96,7 +96,7 @@ def test_why_a_start_fails_is_written_to_the_first_standard_error(tmp_path):
         assert process.wait(20) == 1
 
 
-def test_without_cloudpickle_the_runner_ends_with_a_message(tmp_path):
+def test_the_runner_exits_with_a_message_without_cloudpickle(tmp_path):
     (tmp_path / "cloudpickle.py").write_text("raise ImportError('no module')")
     process, node = start(tmp_path, tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     with process, node:
@@ -116,9 +116,9 @@ def test_without_cloudpickle_the_runner_ends_with_a_message(tmp_path):
         (b"cos\nsystem\n(S'echo printed'\ntR.", 100, 0, "0"),
         (b"cbuiltins\nexit\n)R.", 100, 1, "it can't be loaded here: SystemExit: "),
     ],
-    ids=["a value", "a long value", "no pickle", "a pickle that prints", "a pickle that ends the process"],
+    ids=["a value", "a long value", "an invalid pickle", "a pickle that prints", "a pickle that exits"],
 )
-def test_the_repr_of_a_pickle_is_printed_and_nothing_else(blob, limit, status, text):
+def test_only_the_repr_of_a_pickle_is_printed(blob, limit, status, text):
     command = [sys.executable, "-I", str(PACKAGE / "show_value.py"), str(limit)]
     done = subprocess.run(command, input=blob, capture_output=True, timeout=20)
     assert done.returncode == status

@@ -29,7 +29,7 @@ def test_a_source_runs_in_a_new_main_module_each_time(tmp_path):
     assert first.f() == ("__main__", source.path, "__main__")
 
 
-def test_a_source_is_a_file_that_inspect_finds(tmp_path):
+def test_inspect_can_read_the_file_of_a_source(tmp_path):
     text = "def f():\n    return 1\n"
     source = Sources(str(tmp_path)).get(text, "f", unused)
     with open(source.path) as file:
@@ -41,7 +41,7 @@ def test_a_source_is_a_file_that_inspect_finds(tmp_path):
     ("name", "stem"),
     [("f", "f"), ("a b", "job"), ("../x", "job"), ("é", "job"), ("f" * 101, "job"), ("f" * 100, "f" * 100)],
 )
-def test_the_file_is_named_like_the_function_if_that_is_a_plain_name(tmp_path, name, stem):
+def test_the_file_has_the_name_of_the_function_if_it_is_a_short_ascii_identifier(tmp_path, name, stem):
     path = Sources(str(tmp_path)).get("", name, unused).path
     assert path == str(tmp_path / "1" / f"{stem}.py")
 
@@ -52,7 +52,7 @@ def test_the_same_text_is_compiled_once(tmp_path):
     assert known.get("x = 2", "f", unused) is not known.get("x = 1", "f", unused)
 
 
-def test_the_source_that_was_used_longest_ago_is_removed(tmp_path):
+def test_the_least_recently_used_source_is_removed(tmp_path):
     known = Sources(str(tmp_path), limit=2)
     first, second = known.get("1", "f", unused), known.get("2", "f", unused)
     known.get("1", "f", unused)
@@ -62,7 +62,7 @@ def test_the_source_that_was_used_longest_ago_is_removed(tmp_path):
     assert second.path not in linecache.cache
 
 
-def test_a_source_in_use_stays(tmp_path):
+def test_a_source_in_use_is_not_removed(tmp_path):
     known = Sources(str(tmp_path), limit=1)
     first = known.get("1", "f", unused)
     second = known.get("2", "f", lambda source: source is first)
@@ -73,7 +73,7 @@ def test_a_source_in_use_stays(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["def", "x = 'a\0b'", "x = '\ud800'", "(" * 1000])
-def test_a_source_that_does_not_compile_is_refused(tmp_path, text):
+def test_a_source_that_does_not_compile_is_rejected(tmp_path, text):
     with pytest.raises(RequestError) as error:
         Sources(str(tmp_path)).get(text, "f", unused)
     assert str(error.value).startswith(type(error.value.__cause__).__name__)
@@ -92,7 +92,7 @@ def test_future_imports_of_the_runner_do_not_apply_to_a_source(tmp_path):
     assert source.execute().f.__annotations__ == {"x": int}
 
 
-def test_what_a_source_defines_is_listed(tmp_path):
+def test_the_names_that_a_source_defines_are_listed(tmp_path):
     known = Sources(str(tmp_path))
     main = known.get("from os import getcwd\ndef f(): pass\nclass C: pass\nx = 1", "f", unused).execute()
     assert sources.defined_names(main) == "f, C"
@@ -102,7 +102,7 @@ def test_what_a_source_defines_is_listed(tmp_path):
 # --- interrupted imports -----------------------------------------------------------------------------------------
 
 
-def test_remains_of_an_interrupted_import_are_removed(monkeypatch):
+def test_submodules_of_an_interrupted_import_are_removed(monkeypatch):
     for name in ("half.part", "half.part.deeper", 5):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(str(name)))
     assert sources.remove_partial_imports() is None
@@ -112,7 +112,7 @@ def test_remains_of_an_interrupted_import_are_removed(monkeypatch):
     assert "os.path" in sys.modules
 
 
-def test_a_compiled_module_among_the_remains_is_named(monkeypatch):
+def test_an_extension_module_of_an_interrupted_import_is_returned(monkeypatch):
     module = types.ModuleType("half.compiled")
     module.__loader__ = importlib.machinery.ExtensionFileLoader("half.compiled", "compiled.so")
     monkeypatch.setitem(sys.modules, "half.compiled", module)

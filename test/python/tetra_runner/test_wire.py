@@ -28,7 +28,7 @@ def names(message):
 
 @pytest.fixture
 def ends():
-    """Both ends of a socket: the runner's channel, and Node's end."""
+    """The channel of the runner, and Node's end of the socket."""
     here, there = socket.socketpair()
     with here, there:
         yield Channel(here), there
@@ -58,20 +58,20 @@ def test_the_golden_messages_use_every_kind_of_error():
 
 
 @pytest.mark.parametrize("message", golden.MESSAGES, ids=names)
-def test_a_golden_frame_is_as_the_format_is_described(message):
+def test_a_golden_frame_matches_the_description_of_the_format(message):
     assert message.frame == message.expected_frame(), "run: python3 test/python/tetra_runner/golden.py"
     assert golden.TYPES[message.type] == getattr(wire, message.type.upper())
 
 
 @pytest.mark.parametrize("message", RUNNER, ids=names)
-def test_a_golden_message_of_the_runner_is_sent_byte_for_byte(ends, message):
+def test_a_golden_message_from_the_runner_is_encoded_to_the_same_bytes(ends, message):
     channel, node = ends
     channel.send(golden.TYPES[message.type], message.call, message.meta, message.blobs)
     assert node.recv(1 << 16) == message.frame
 
 
 @pytest.mark.parametrize("message", NODE, ids=names)
-def test_a_golden_message_of_node_is_read_from_its_bytes(ends, message):
+def test_a_golden_message_from_node_is_decoded_from_its_bytes(ends, message):
     channel, node = ends
     node.sendall(message.frame)
     frame = channel.receive()
@@ -91,7 +91,7 @@ def call(meta, *blobs, kind=wire.CALL, extra=b""):
     return struct.pack("<IBxxxI", len(body), kind, 7) + body
 
 
-def test_the_stream_may_end_between_frames_and_inside_of_one(ends):
+def test_receive_returns_none_if_the_stream_ends_between_or_inside_frames(ends):
     whole = call({"blobs": [3]}, b"abc")
     for size in (0, 1, 11, 12, 20, len(whole) - 1):
         here, there = socket.socketpair()
@@ -112,21 +112,29 @@ def test_the_stream_may_end_between_frames_and_inside_of_one(ends):
         call({}, b"abc"),
         struct.pack("<IBxxxI", 6, wire.CALL, 7) + struct.pack("<I", 2) + b"}{",
     ],
-    ids=["a result", "an unknown type", "too short", "a blob too few", "too long", "no blobs named", "no JSON"],
+    ids=[
+        "a result",
+        "an unknown type",
+        "too short",
+        "a missing blob",
+        "too long",
+        "no lengths of blobs",
+        "invalid JSON",
+    ],
 )
-def test_bytes_that_are_no_call_are_refused(ends, data):
+def test_bytes_that_are_not_a_call_are_rejected(ends, data):
     channel, node = ends
     node.sendall(data)
     with pytest.raises(ValueError):
         channel.receive()
 
 
-def test_a_frame_that_arrives_in_pieces_is_read_whole(ends):
+def test_a_frame_that_arrives_in_parts_is_read_completely(ends):
     channel, node = ends
     blob = bytes(range(256)) * 4000
 
     class Piecewise:
-        """A connection whose reads are cut short, as a signal does it."""
+        """A connection with short reads, which a signal can cause."""
 
         def recv_into(self, view, size, flags):
             assert size == 0
@@ -142,7 +150,7 @@ def test_a_frame_that_arrives_in_pieces_is_read_whole(ends):
     assert bytes(frame.blobs[0]) == blob
 
 
-def test_large_values_of_many_parts_are_sent_whole_through_a_small_buffer(ends):
+def test_large_values_with_many_parts_are_sent_completely(ends):
     channel, node = ends
     parts = [bytes([index % 256]) * (index % 300) for index in range(2000)] + [memoryview(b"x" * 500_000)]
     received = bytearray()
@@ -161,13 +169,13 @@ def test_large_values_of_many_parts_are_sent_whole_through_a_small_buffer(ends):
     assert received.endswith(b"".join(parts))
 
 
-def test_text_of_any_language_is_sent_as_ascii(ends):
+def test_metadata_is_sent_as_ascii(ends):
     channel, node = ends
     channel.send(wire.RESULT, 7, {"notes": ["é \ud800"]})
     assert b'{"notes":["\\u00e9 \\ud800"]}' in node.recv(1000)
 
 
-def test_more_metadata_than_node_accepts_is_not_sent(ends):
+def test_metadata_larger_than_node_accepts_is_not_sent(ends):
     channel, node = ends
     overhead = len('{"notes":""}')
     with pytest.raises(ValueError, match="too large"):
@@ -177,7 +185,7 @@ def test_more_metadata_than_node_accepts_is_not_sent(ends):
         node.recv(1)
 
 
-def test_a_default_timeout_of_a_package_does_not_apply():
+def test_a_timeout_that_a_package_has_set_is_removed():
     here, there = socket.socketpair()
     with here, there:
         here.settimeout(0.01)

@@ -40,7 +40,7 @@ def gate():
 
 @pytest.fixture
 def make_worker(tmp_path, monkeypatch, output, channel, state, gate):
-    """Makes a worker whose process is not really changed."""
+    """Creates a worker that does not change the process of the test."""
     monkeypatch.setattr(os, "_exit", os._exit)
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 

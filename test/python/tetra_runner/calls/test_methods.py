@@ -27,7 +27,7 @@ class Counter:
 
 @pytest.fixture
 def call(make_worker, frame):
-    """Calls a method of a Counter; returns the metadata and the value."""
+    """Calls a method of a Counter; returns the metadata and the value of the result."""
     workers = {}
 
     def call(*values, config=(), **fields):
@@ -40,7 +40,7 @@ def call(make_worker, frame):
     asyncio.set_event_loop(None)
 
 
-def test_an_instance_is_built_and_named_by_its_class(call):
+def test_a_new_instance_gets_an_id_with_the_name_of_its_class(call):
     meta, value = call(5, 2, args=1, constructorArgs=1)
     assert value == 7
     assert meta["instance"]["id"].startswith("Counter_")
@@ -55,7 +55,7 @@ def test_arguments_of_the_method_come_before_those_of_the_constructor(call):
     assert call(1, 10, kwargs=["step"], constructorArgs=1)[1] == 11
 
 
-def test_an_instance_that_is_named_keeps_its_state(call):
+def test_an_instance_with_an_id_keeps_its_state_between_calls(call):
     assert [call(instanceId="a")[1] for _ in range(3)] == [1, 2, 3]
     meta, _ = call(instanceId="a")
     assert (meta["instance"]["method_calls"], meta["instances"], meta["lives"]) == (4, 1, True)
@@ -63,7 +63,7 @@ def test_an_instance_that_is_named_keeps_its_state(call):
     assert call(instanceId="b")[1] == 1
 
 
-def test_a_new_instance_can_be_asked_for(call):
+def test_a_call_can_request_a_new_instance(call):
     call(instanceId="a")
     meta, value = call(instanceId="a", createNewInstance=True)
     assert (value, meta["notes"], meta["instances"]) == (1, [], 1)
@@ -79,7 +79,7 @@ def test_a_new_instance_can_be_asked_for(call):
     ],
     ids=["code", "modules", "arguments", "keyword arguments"],
 )
-def test_an_instance_is_built_anew_if_what_it_is_built_from_has_changed(call, changes):
+def test_an_instance_is_recreated_if_its_code_modules_or_constructor_arguments_have_changed(call, changes):
     call(instanceId="a")
     values = [0] if "constructorArgs" in changes or "constructorKwargs" in changes else []
     meta, value = call(*values, instanceId="a", **changes)
@@ -92,25 +92,25 @@ def test_a_call_without_a_method_calls_the_object(call):
     assert call(method="")[1] == "called"
 
 
-def test_a_method_that_does_not_exist_is_named_with_those_that_do(call):
+def test_the_error_about_a_missing_method_lists_the_existing_methods(call):
     meta, _ = call(instanceId="a", method="missing")
     assert meta["error"]["message"] == "the class Counter has no method named 'missing'; it has: __call__, count"
     assert meta["lives"]
     assert "no method named 'text'" in call(method="text")[0]["error"]["message"]
 
 
-def test_a_property_that_fails_in_itself_shows_its_own_error(call):
+def test_an_attribute_error_inside_a_property_is_reported(call):
     meta, _ = call(method="broken")
     assert meta["error"]["type"] == "AttributeError"
     assert "missing" in meta["error"]["message"]
 
 
-def test_a_name_that_is_not_a_class_is_refused(call):
+def test_a_name_that_is_not_a_class_is_rejected(call):
     meta, _ = call(name="Missing")
     assert meta["error"]["message"] == "the source does not define a class named 'Missing'; it defines: Counter"
 
 
-def test_arguments_that_do_not_load_cost_no_instance(make_worker, call_meta):
+def test_arguments_that_cannot_be_loaded_do_not_remove_an_instance(make_worker, call_meta):
     from tetra_runner.wire import Frame
 
     worker = make_worker(maxInstances=1)
@@ -121,16 +121,16 @@ def test_arguments_that_do_not_load_cost_no_instance(make_worker, call_meta):
     assert worker.call(Frame(7, call_meta(**fields, instanceId="a"), []))[0]["instance"]["method_calls"] == 2
 
 
-def test_a_constructor_that_fails_leaves_no_instance(call):
+def test_no_instance_is_kept_if_its_constructor_fails(call):
     source = "import asyncio\nclass Counter:\n    def __init__(self): raise ValueError('no')"
     meta, _ = call(code=source, instanceId="a")
     assert (meta["error"]["message"], meta["instance"], meta["instances"]) == ("no", None, 0)
 
 
-# --- limits of instances -----------------------------------------------------------------------------------------
+# --- removal of instances ----------------------------------------------------------------------------------------
 
 
-def test_the_instance_that_was_used_longest_ago_makes_room(call):
+def test_the_least_recently_used_instance_is_removed_above_the_limit(call):
     config = (("maxInstances", 2),)
     for name in ("a", "b", "a", "c"):
         call(instanceId=name, config=config)
@@ -141,7 +141,7 @@ def test_the_instance_that_was_used_longest_ago_makes_room(call):
     assert meta["instances"] == 2
 
 
-def test_an_instance_that_is_not_used_is_dropped(call, monkeypatch):
+def test_an_instance_is_removed_after_its_idle_timeout(call, monkeypatch):
     config = (("instanceIdle", 60),)
     now = [1000.0]
     monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
@@ -154,7 +154,7 @@ def test_an_instance_that_is_not_used_is_dropped(call, monkeypatch):
     assert meta["notes"] == ["Instance a was recreated: it was removed after 60 seconds without a call."]
 
 
-def test_functions_drop_instances_that_are_not_used_too(make_worker, frame, monkeypatch):
+def test_calls_of_functions_remove_idle_instances_too(make_worker, frame, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(instances_module, "_monotonic", lambda: now[0])
     worker = make_worker(instanceIdle=60)
@@ -163,8 +163,8 @@ def test_functions_drop_instances_that_are_not_used_too(make_worker, frame, monk
     assert worker.call(frame())[0]["instances"] == 0
 
 
-def test_what_was_dropped_is_remembered_within_limits(call, monkeypatch):
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes long in a process with pytest
+def test_the_number_of_remembered_removals_is_limited(call, monkeypatch):
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # because it is slow in a process with pytest
     config = (("maxInstances", 1),)
     for number in range(260):
         call(instanceId=str(number), config=config)
@@ -173,7 +173,7 @@ def test_what_was_dropped_is_remembered_within_limits(call, monkeypatch):
     assert call(instanceId="200", createNewInstance=True, config=config)[0]["notes"] == []
 
 
-def test_the_memory_of_an_instance_is_free_before_the_next_is_built(call, monkeypatch):
+def test_the_memory_of_an_instance_is_freed_before_the_next_one_is_created(call, monkeypatch):
     probe = types.ModuleType("probe")
     probe.alive = []
     monkeypatch.setitem(sys.modules, "probe", probe)
@@ -186,7 +186,7 @@ class Counter:
     def __init__(self):
         self.before = probe.count()
         self.model = Model()
-        self.model.circle = self.model
+        self.model.cycle = self.model
         probe.track(self.model)
     def count(self):
         return self.before
@@ -199,10 +199,10 @@ class Counter:
         gc.enable()
 
 
-# --- what belongs to an instance ---------------------------------------------------------------------------------
+# --- state of an instance ----------------------------------------------------------------------------------------
 
 
-def test_an_instance_has_its_logging_and_its_main_module(call, state):
+def test_an_instance_keeps_its_logging_setting_and_its_main_module(call, state):
     method = "    def main(self):\n        import sys\n        return sys.modules['__main__'].Counter is type(self)\n"
     source = COUNTER + method
     call(instanceId="a", code=source)
@@ -224,12 +224,12 @@ class Counter:
 """
 
 
-def test_what_is_bound_to_the_loop_of_an_instance_works_in_its_next_call(call):
+def test_objects_bound_to_the_loop_of_an_instance_work_in_its_next_call(call):
     call(instanceId="a", code=ASYNC, method="set")
     assert call(instanceId="a", code=ASYNC, method="wait")[1]
 
 
-def test_an_instance_gets_a_loop_when_it_needs_one(call, monkeypatch):
+def test_an_instance_without_a_loop_gets_one_for_its_first_awaitable(call, monkeypatch):
     monkeypatch.setattr("tetra_runner.aio.loop_if_wanted", lambda: None)
     source = "class Counter:\n    async def count(self): return 3"
     assert call(code=source)[1] == 3
@@ -238,7 +238,7 @@ def test_an_instance_gets_a_loop_when_it_needs_one(call, monkeypatch):
 # --- CUDA --------------------------------------------------------------------------------------------------------
 
 
-def test_a_constructor_that_runs_out_of_cuda_memory_is_tried_again_without_the_others(call, monkeypatch):
+def test_a_constructor_that_runs_out_of_cuda_memory_is_retried_after_removing_other_instances(call, monkeypatch):
     emptied = []
     cuda = types.SimpleNamespace(empty_cache=lambda: emptied.append(True))
     probe = types.SimpleNamespace(fail=True)

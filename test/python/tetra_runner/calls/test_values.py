@@ -30,7 +30,7 @@ def test_a_json_argument_is_loaded(value):
     assert values.load(memoryview(json.dumps(value).encode()), True, "args[0]") == value
 
 
-def test_arguments_are_loaded_in_order_and_by_name():
+def test_positional_and_keyword_arguments_are_loaded():
     blobs = [pickle.dumps(number) for number in range(5)]
     loaded = values.load_arguments(iter(blobs), False, "", 2, ["a", "b"])
     assert loaded == ([0, 1], {"a": 2, "b": 3})
@@ -40,14 +40,14 @@ def test_arguments_are_loaded_in_order_and_by_name():
     ("blobs", "place"),
     [((b"1", b"x"), "constructor_args[1]"), ((b"1", b"1", b"x"), "constructor_kwargs['key']")],
 )
-def test_an_argument_that_cannot_be_loaded_is_named(blobs, place):
+def test_the_error_names_the_argument_that_cannot_be_loaded(blobs, place):
     with pytest.raises(ArgumentsError, match="could not be loaded") as error:
         values.load_arguments(iter(blobs), True, "constructor_", 2, ["key"])
     assert str(error.value).startswith(place + " ")
 
 
 class Fails:
-    """Its pickle raises an exception when it is loaded."""
+    """Raises an exception when its pickle is loaded."""
 
     def __init__(self, kind, message):
         self._call = kind, message
@@ -70,14 +70,14 @@ def fail(kind, message):
         (ValueError, "invalid", False),
     ],
 )
-def test_a_pickle_of_another_version_of_python_is_explained(kind, message, is_other):
+def test_the_error_mentions_a_different_python_version_if_that_is_the_likely_cause(kind, message, is_other):
     with pytest.raises(ArgumentsError) as error:
         values.load(pickle.dumps(Fails(kind, message)), False, "args[0]")
     assert ("another version of Python" in str(error.value)) is is_other
     assert isinstance(error.value.__cause__, kind)
 
 
-def test_running_out_of_memory_while_an_argument_is_loaded_is_a_memory_error():
+def test_a_memory_error_while_an_argument_is_loaded_is_not_replaced():
     with pytest.raises(MemoryError):
         values.load(pickle.dumps(Fails(MemoryError, "")), False, "args[0]")
 
@@ -103,13 +103,13 @@ def test_a_result_is_encoded_as_json(value):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, b"b", object()])
-def test_a_result_that_is_not_json_is_explained(value):
+def test_the_error_describes_a_result_that_is_not_json(value):
     with pytest.raises(ResultError, match=r"^the result, of type \S+, is not JSON: ") as error:
         dumped(value, as_json=True)
     assert error.value.__cause__ is not None
 
 
-def test_a_result_that_cannot_be_pickled_is_explained():
+def test_the_error_describes_a_result_that_cannot_be_pickled():
     with pytest.raises(ResultError, match=r"^the result, of type generator, cannot be pickled: TypeError"):
         dumped(item for item in ())
 
@@ -120,7 +120,7 @@ def test_large_buffers_are_not_copied():
     assert any(isinstance(part, memoryview) and part.obj is data for part in parts)
 
 
-def test_running_out_of_memory_while_a_result_is_pickled_is_a_memory_error():
+def test_a_memory_error_while_a_result_is_pickled_is_not_replaced():
     class Big:
         def __reduce__(self):
             raise MemoryError
@@ -131,20 +131,20 @@ def test_running_out_of_memory_while_a_result_is_pickled_is_a_memory_error():
 
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("value", ["x" * 1000, ["x" * 500, "y" * 500], {"a": "z" * 1000}, [[["x" * 1000]]]])
-def test_a_result_is_refused_from_one_byte_above_the_limit_on(value, as_json):
+def test_a_result_of_one_byte_above_the_limit_is_rejected(value, as_json):
     size = len(dumped(value, as_json))
     assert len(dumped(value, as_json, size)) == size
     with pytest.raises(SizeError):
         dumped(value, as_json, size - 1)
 
 
-def test_a_large_result_is_refused_before_it_is_encoded(monkeypatch):
+def test_a_large_result_is_rejected_before_it_is_encoded(monkeypatch):
     monkeypatch.setattr(values, "_dump_any", None)
     with pytest.raises(SizeError, match=r"^at least 2.0 MiB$"):
         dumped([b"x" * (1 << 21)])
 
 
-def test_a_large_result_is_refused_while_it_is_encoded():
+def test_a_large_result_is_rejected_while_it_is_encoded():
     with pytest.raises(SizeError, match=r"^more than 1000 bytes$"):
         dumped([[bytes([number]) * 100] for number in range(100)], limit=1000)
 
@@ -163,14 +163,14 @@ def test_the_estimate_counts_each_object_once():
         size.add(other)
 
 
-def test_the_estimate_ignores_small_objects_and_those_that_can_change():
+def test_the_estimate_ignores_small_and_mutable_objects():
     size = values.MinimumSize(0)
     for value in (1, "x" * 1000, bytearray(5000), ["x" * 5000]):
         size.add(value)
 
 
 class Array:
-    """Looks like an array of numpy."""
+    """Has the type name of a numpy array."""
 
     __module__ = "numpy"
 
@@ -188,5 +188,5 @@ def test_the_estimate_counts_arrays_of_numbers():
     values.MinimumSize(4999).add(Array(hasobject=True))
 
 
-def test_the_version_in_messages_is_the_running_one():
+def test_messages_contain_the_version_of_the_running_interpreter():
     assert ".".join(map(str, sys.version_info[:2])) == values._PYTHON

@@ -14,7 +14,7 @@ from tetra_runner import messages, process, wire
 
 @pytest.fixture
 def call(worker, frame):
-    """Carries out a call; returns its metadata and its value, if it has one."""
+    """Executes a call; returns the metadata and the value of the result."""
 
     def call(*values, worker=worker, **fields):
         meta, value = worker.call(frame(*values, **fields))
@@ -25,7 +25,7 @@ def call(worker, frame):
     return call
 
 
-def test_a_function_gets_its_arguments_and_its_value_is_sent(call):
+def test_a_function_gets_its_arguments_and_its_result_is_returned(call):
     source = "def add(a, b, c=0): return [a, b, c]"
     meta, value = call(1, 2, 3, name="add", code=source, args=2, kwargs=["c"])
     assert value == [1, 2, 3]
@@ -44,7 +44,7 @@ def test_a_function_gets_its_arguments_and_its_value_is_sent(call):
     }
 
 
-def test_an_exception_of_a_job_is_its_error(call):
+def test_an_exception_of_a_job_is_the_error_of_the_result(call):
     meta, _ = call(code="def f(): raise ValueError('no')")
     assert not meta["ok"]
     assert meta["error"]["kind"] == "exception"
@@ -62,7 +62,14 @@ def test_an_exception_of_a_job_is_its_error(call):
         ({"code": "def f(): return 'x' * 100", "limit": 50}, "size", ""),
         ({"code": "def f(): raise SystemExit(2)"}, "exit", "the code called sys.exit(2)"),
     ],
-    ids=["invalid source", "a bad module", "no such function", "no pickle", "too large", "an exit"],
+    ids=[
+        "invalid source",
+        "an invalid module",
+        "an unknown function",
+        "a value without a pickle",
+        "too large",
+        "an exit",
+    ],
 )
 def test_an_error_has_its_kind(call, fields, kind, message):
     meta, _ = call(**fields)
@@ -70,26 +77,26 @@ def test_an_error_has_its_kind(call, fields, kind, message):
     assert meta["error"]["message"].startswith(message)
 
 
-def test_an_argument_that_cannot_be_loaded_is_an_error_of_the_request(worker, call_meta):
+def test_an_argument_that_cannot_be_loaded_is_reported_with_its_kind_of_error(worker, call_meta):
     frame = wire.Frame(7, call_meta(args=1, format="json"), [memoryview(b"{")])
     meta, _ = worker.call(frame)
     assert meta["error"]["kind"] == "arguments"
 
 
-def test_each_call_runs_in_its_own_main_module_which_is_gone_after_it(call):
+def test_each_call_has_a_new_main_module_which_is_removed_afterwards(call):
     idle = sys.modules["__main__"]
     source = "n = 0\ndef f():\n    global n\n    n += 1\n    return n"
     assert [call(code=source)[1] for _ in range(2)] == [1, 1]
     assert sys.modules["__main__"] is idle
 
 
-def test_local_modules_are_importable_during_the_call_alone(call):
+def test_local_modules_are_importable_only_during_their_call(call):
     source = "def f():\n    import settings\n    return settings.SIZE"
     assert call(code=source, modules={"settings.py": "SIZE = 3"})[1] == 3
     assert call(code=source)[0]["error"]["type"] == "ModuleNotFoundError"
 
 
-def test_modules_are_looked_for_again_after_an_install(call, monkeypatch):
+def test_import_caches_are_invalidated_after_an_install(call, monkeypatch):
     invalidate = Mock()
     monkeypatch.setattr("importlib.invalidate_caches", invalidate)
     call(refresh=False)
@@ -98,7 +105,7 @@ def test_modules_are_looked_for_again_after_an_install(call, monkeypatch):
     invalidate.assert_called_once_with()
 
 
-def test_the_state_of_the_output_is_reported(call, output):
+def test_the_result_contains_the_state_of_the_output(call, output):
     output.pending.return_value = 5
     output.replace_if_shared.return_value = True
     meta, _ = call()
@@ -106,7 +113,7 @@ def test_the_state_of_the_output_is_reported(call, output):
     output.restore.assert_called_once_with()
 
 
-def test_repair_is_left_to_the_state(worker, state):
+def test_repair_restores_the_state_of_the_process(worker, state):
     worker.repair()
     state.repair.assert_called_once_with()
 
@@ -119,7 +126,7 @@ def test_logging_is_reset_after_a_call(call, state):
 # --- notes and threads -------------------------------------------------------------------------------------------
 
 
-def test_a_note_about_local_modules_is_sent(call):
+def test_notes_about_local_modules_are_part_of_the_result(call):
     assert call(modules={"cloudpickle.py": ""})[0]["notes"] == [
         "The local module 'cloudpickle' hides the installed package with this name."
     ]
@@ -137,7 +144,7 @@ def test_notes_are_limited_in_number_and_length(worker, frame, monkeypatch):
     assert notes[-2:] == ["note 19", "5 more notes were left out."]
 
 
-def test_threads_that_a_call_leaves_running_are_named_once(call):
+def test_threads_that_a_call_leaves_running_are_reported_once(call):
     end = threading.Event()
     source = """
 import threading, sys
@@ -165,41 +172,41 @@ def f(end):
             thread.join()
 
 
-# --- failures that concern the process ---------------------------------------------------------------------------
+# --- cancels, broken processes, forks -----------------------------------------------------------------------------
 
 
-def interrupting(gate, monkeypatch):
-    """Lets a job send itself the signal that cancels a call."""
+def provide_cancel_module(gate, monkeypatch):
+    """Creates a module that a job can use to cancel itself."""
     monkeypatch.setitem(sys.modules, "cancel", types.SimpleNamespace(now=lambda: gate.on_signal(signal.SIGINT, None)))
 
 
-def test_a_cancelled_call_is_reported_as_such(call, gate, monkeypatch):
-    interrupting(gate, monkeypatch)
+def test_a_cancelled_call_has_an_error_of_the_kind_cancelled(call, gate, monkeypatch):
+    provide_cancel_module(gate, monkeypatch)
     meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
     assert (meta["error"]["kind"], meta["error"]["type"]) == ("cancelled", "Cancelled")
     assert meta["poisoned"] is None
 
 
-def test_a_cancel_that_cuts_the_import_of_a_compiled_module_short_poisons_the_process(call, gate, monkeypatch):
-    interrupting(gate, monkeypatch)
+def test_a_cancel_that_interrupts_the_import_of_an_extension_module_poisons_the_process(call, gate, monkeypatch):
+    provide_cancel_module(gate, monkeypatch)
     monkeypatch.setattr("tetra_runner.calls.worker.remove_partial_imports", lambda: "torch._C")
     meta, _ = call(code="def f():\n    import cancel\n    cancel.now()")
     assert meta["poisoned"] == "the cancel interrupted the import of torch._C, which cannot be imported again"
 
 
-def test_an_error_of_cuda_poisons_the_process(call):
+def test_an_error_that_breaks_cuda_poisons_the_process(call):
     meta, _ = call(code="def f(): raise RuntimeError('CUDA error: device-side assert triggered')")
     assert meta["poisoned"] == "CUDA error: device-side assert triggered"
 
 
-def test_an_exception_that_cannot_be_shown_is_an_error_all_the_same(call):
+def test_an_exception_whose_text_fails_is_still_reported(call):
     source = "class Odd(Exception):\n    def __str__(self): raise SystemExit\ndef f(): raise Odd"
     meta, _ = call(code=source)
     assert (meta["error"]["type"], meta["error"]["message"]) == ("Odd", "an error that cannot be shown")
 
 
 def test_an_exception_whose_text_hangs_can_be_cancelled(call, gate, monkeypatch):
-    interrupting(gate, monkeypatch)
+    provide_cancel_module(gate, monkeypatch)
     source = (
         "class Odd(Exception):\n    def __str__(self):\n        import cancel\n        cancel.now()\ndef f(): raise Odd"
     )
@@ -221,7 +228,7 @@ class Exited(BaseException):
         ("def f(): raise SystemExit('why')", 1),
     ],
 )
-def test_a_forked_child_that_returns_from_the_job_ends_without_a_result(
+def test_a_forked_child_that_returns_from_the_job_exits_without_a_result(
     worker, frame, state, output, monkeypatch, source, status
 ):
     ended = Mock(side_effect=Exited)
@@ -254,7 +261,7 @@ def sent(channel):
     ]
 
 
-def test_items_of_a_generator_are_sent_as_they_come_if_they_are_wanted(call, channel):
+def test_items_of_a_generator_are_sent_immediately_if_the_client_wants_a_stream(call, channel):
     assert call(code=GENERATOR, chunkLimit=1000, call_id=9)[1] == ["a", "b" * 2000, "c"]
     assert sent(channel) == [
         (wire.CHUNK, 9, "cloudpickle", "a"),
@@ -263,19 +270,19 @@ def test_items_of_a_generator_are_sent_as_they_come_if_they_are_wanted(call, cha
     ]
 
 
-def test_items_of_a_generator_are_not_sent_if_they_are_not_wanted(call, channel):
+def test_items_of_a_generator_are_not_sent_if_the_client_wants_no_stream(call, channel):
     assert call(code=GENERATOR)[1] == ["a", "b" * 2000, "c"]
     channel.send.assert_not_called()
 
 
-def test_a_generator_ends_once_its_items_are_too_large_together(call):
+def test_a_generator_is_stopped_when_its_items_together_exceed_the_limit(call):
     source = "steps = []\ndef f():\n    for n in range(100):\n        yield str(n) * 5000\n"
     meta, _ = call(code=source, limit=20_000)
     assert meta["error"]["kind"] == "size"
     assert meta["error"]["message"].startswith("at least ")
 
 
-def test_a_cancel_waits_until_an_item_is_sent_whole(call, channel, gate):
+def test_a_cancel_is_postponed_until_an_item_is_sent_completely(call, channel, gate):
     states = []
 
     def send(*_):
@@ -288,5 +295,5 @@ def test_a_cancel_waits_until_an_item_is_sent_whole(call, channel, gate):
     assert meta["error"]["kind"] == "cancelled"
 
 
-def test_async_functions_run_to_their_end(call):
+def test_the_result_of_an_async_function_is_awaited(call):
     assert call(code="import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5")[1] == 5
