@@ -392,7 +392,7 @@ layer(realWorker({ WORKER_INSTANCE_IDLE: "0.2" }), { excludeTestServices: true }
   "an idle instance",
   (it) => {
     it.effect(
-      "is dropped after WORKER_INSTANCE_IDLE, and stdout of the next call explains its loss",
+      "is removed after WORKER_INSTANCE_IDLE, and stdout of the next call explains its loss",
       () =>
         Effect.gen(function* () {
           yield* callMethod(COUNTER, "Counter", "Counter_idle", "add", [5]);
