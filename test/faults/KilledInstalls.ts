@@ -48,7 +48,7 @@ export const killedInstalls = (tools: Tools, count: number) =>
     const settings = { PACKAGES: JSON.stringify([LIST]), CODE: CHECK };
     // Fills the package cache, so that kills hit the install and not a download.
     const first = yield* machine.start(settings);
-    assert.deepStrictEqual((yield* first.ready).answers, GOOD);
+    assert.deepStrictEqual((yield* first.ready).outputs, GOOD);
     yield* first.signal("SIGKILL");
     yield* first.ended;
     let hits = 0;
@@ -83,7 +83,7 @@ export const killedInstalls = (tools: Tools, count: number) =>
         else yield* Effect.race(Effect.exit(worker.ready), worker.ended);
       }).pipe(Effect.scoped);
       const next = yield* machine.start(settings);
-      assert.deepStrictEqual((yield* next.ready).answers, GOOD, `kill ${kills}`);
+      assert.deepStrictEqual((yield* next.ready).outputs, GOOD, `kill ${kills}`);
       yield* next.signal("SIGKILL");
       yield* next.ended;
     }

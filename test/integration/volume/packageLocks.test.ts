@@ -25,13 +25,13 @@ describe("packages of workers on one volume", () => {
         machine.start(lists(...order.map((version) => `six==${version}`)));
       const one = yield* turns(versions);
       const other = yield* turns(versions.toReversed());
-      assert.deepStrictEqual((yield* one.ready).answers, versions);
-      assert.deepStrictEqual((yield* other.ready).answers, versions.toReversed());
+      assert.deepStrictEqual((yield* one.ready).outputs, versions);
+      assert.deepStrictEqual((yield* other.ready).outputs, versions.toReversed());
       const installs = () =>
         machine.calls("uv pip install").filter((line) => !line.includes("--dry-run")).length;
       const before = installs();
       const third = yield* turns(versions);
-      assert.deepStrictEqual((yield* third.ready).answers, versions);
+      assert.deepStrictEqual((yield* third.ready).outputs, versions);
       assert.strictEqual(installs(), before);
       assert.isAtMost(machine.venvs().length, 3);
     }).pipe(Effect.scoped),
@@ -47,7 +47,7 @@ describe("packages of workers on one volume", () => {
         concurrency: "unbounded",
       });
       assert.deepStrictEqual(
-        all.map(({ answers }) => answers),
+        all.map(({ outputs }) => outputs),
         all.map(() => ["1.16.0"]),
       );
       const installs = machine
@@ -70,7 +70,7 @@ describe("packages of workers on one volume", () => {
       assert.strictEqual((yield* pythonLock(machine.installLock)).state, "busy");
       const next = yield* machine.start(lists("six==1.16.0"));
       yield* machine.open;
-      assert.deepStrictEqual((yield* next.ready).answers, ["1.16.0"]);
+      assert.deepStrictEqual((yield* next.ready).outputs, ["1.16.0"]);
     }).pipe(Effect.scoped),
   );
 

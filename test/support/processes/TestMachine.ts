@@ -33,7 +33,7 @@ interface Ready {
   readonly python: string;
   readonly version: string;
   /** Output of the Python code for each list of packages. */
-  readonly answers: ReadonlyArray<string>;
+  readonly outputs: ReadonlyArray<string>;
 }
 
 const interpreterOf = (name: string | undefined) =>
@@ -101,7 +101,7 @@ const startWorker = Effect.fnUntraced(function* (
   });
   return {
     pid,
-    ready: Effect.map(wrote(/^\{.*\}$/m), ([answer = ""]): Ready => JSON.parse(answer)),
+    ready: Effect.map(wrote(/^\{.*\}$/m), ([line = ""]): Ready => JSON.parse(line)),
     wrote: (text) => Effect.asVoid(wrote(text)),
     warnings: () =>
       stderr()

@@ -21,22 +21,22 @@ NodeRuntime.runMain(
     const packages = yield* PythonPackages;
     const workspace = yield* Workspace;
     const lists = yield* decodeLists(process.env["PACKAGES"] ?? "[]");
-    const answers: Array<string> = [];
+    const outputs: Array<string> = [];
     for (const list of lists) {
       const failure = yield* Effect.flatMap(workspace.ready, (prepared) =>
         packages.ensure(list, prepared),
       ).pipe(Effect.flip, Effect.option);
       if (failure._tag === "Some") {
-        answers.push(failure.value.message);
+        outputs.push(failure.value.message);
         continue;
       }
       const { python } = yield* workspace.ready;
-      answers.push(
+      outputs.push(
         execFileSync(python, ["-c", process.env["CODE"] ?? ""], { encoding: "utf8" }).trim(),
       );
     }
     const { directory, prefix, python, version } = yield* workspace.ready;
-    process.stdout.write(`${JSON.stringify({ directory, prefix, python, version, answers })}\n`);
+    process.stdout.write(`${JSON.stringify({ directory, prefix, python, version, outputs })}\n`);
     yield* untilStdinEnds;
   }).pipe(
     Effect.provide(
