@@ -16,7 +16,7 @@ from tetra_runner import process
 RETURNED = 99
 
 # The time after which a child is killed.
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 40
 
 
 @contextmanager
