@@ -43,7 +43,7 @@ layer(realWorker({ WORKER_CANCEL_GRACE: "0.5" }), { excludeTestServices: true })
       [
         "all descriptors closed",
         "import os\ndef f():\n    print('before')\n    os.closerange(3, 65536)",
-        /descriptors/,
+        /file descriptor/,
       ],
       [
         "fake bytes on every socket",
