@@ -18,6 +18,16 @@ const importsRunDownwards = LAYERS.slice(1).map((layer, index) => ({
   },
 }));
 
+/** A function fits a screen, and a file has one subject. */
+const sizes = {
+  files: ["src/**"],
+  rules: {
+    "max-lines-per-function": ["error", { max: 70 }],
+    "max-lines": ["error", { max: 300 }],
+    "max-nested-callbacks": ["error", { max: 3 }],
+  },
+};
+
 export default {
   plugins: ["typescript", "unicorn", "oxc", "import", "vitest"],
   categories: {
@@ -35,5 +45,5 @@ export default {
     "import/no-cycle": "error",
     "import/no-unassigned-import": "off",
   },
-  overrides: importsRunDownwards,
+  overrides: [sizes, ...importsRunDownwards],
 };
