@@ -2,7 +2,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    // One more than the two cores of a small machine: integration tests wait for their processes a quarter of the time.
+    maxWorkers: 3,
     // Modules are loaded once instead of for each file, which halves the run time.
     isolate: false,
     projects: [

@@ -8,7 +8,7 @@ import { encode, FrameReader, FrameType } from "../../src/runner/RunnerProtocol.
 
 const SCRIPT = join(import.meta.dirname, "baseline.py");
 
-/** A bare Python process at the other end of a unix socket, for as long as the scope lives. */
+/** A Python process without a worker that exchanges frames on a Unix socket, until the scope closes. */
 export const bareProcess = (python: string, args: ReadonlyArray<string>) =>
   Effect.map(
     Effect.acquireRelease(
@@ -24,7 +24,7 @@ export const bareProcess = (python: string, args: ReadonlyArray<string>) =>
     },
   );
 
-/** Sends a frame of this meta and blob there and back again; the base64 of the blob as it came back. */
+/** Sends a frame and returns the base64 of the blob in the echo. */
 export const echoes = Effect.fnUntraced(function* (python: string, mode: "echo" | "pickle") {
   const control = yield* bareProcess(python, [mode]);
   const reader = new FrameReader(() => Number.MAX_SAFE_INTEGER);

@@ -8,14 +8,14 @@ import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Requests of all clients together in one timed batch. */
+/** Requests in one timed batch, of all clients together. */
 const BATCH = 96;
 
 const BODY = JSON.stringify({
   input: { function_name: "f", function_code: "def f(): return None", args: [] },
 });
 
-/** A program that says on stderr where it listens, killed when the scope closes; its port. */
+/** Starts a program that prints its port to stderr, and returns the port. It is killed when the scope closes. */
 const listening = (args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly port: number; readonly end: () => void }>((resume) => {
@@ -67,7 +67,7 @@ const runsync = (clients: number) =>
     const agent = new Agent({ keepAlive: true, maxSockets: clients });
     const ours = yield* listening(["src/main.ts", "serve", "--port", "0"]);
     const bare = yield* listening(["test/bench/bareServer.ts"]);
-    /** A request's share of the time that all of them take. */
+    /** The mean time of a request in a batch. */
     const batch = (port: number) =>
       timed(
         Effect.all(
@@ -82,7 +82,7 @@ const runsync = (clients: number) =>
     return {
       what: `runsync of a trivial function at \`serve\`, ${clients === 1 ? "1 client" : `${clients} clients`} (${result.pairs} pairs of ${BATCH})`,
       ours: milliseconds(result.ours),
-      baseline: `the same exchange, answered at once ${milliseconds(result.baseline)}`,
+      baseline: `a server that responds immediately ${milliseconds(result.baseline)}`,
       bar: `2x + 1 ms = ${limit.toPrecision(3)} ms`,
       met: median(result.ours) <= limit,
     };

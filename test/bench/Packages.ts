@@ -14,7 +14,7 @@ import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
-/** What a job may ask for: a few names, a few versions. */
+/** Typical requirements of a job: a few names and versions. */
 const LIST = ["six==1.16.0", "attrs>=22", "toolz"] as const;
 
 /** Packages of a small image. */
@@ -29,13 +29,13 @@ const folder = Effect.gen(function* () {
   return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-packages-" });
 });
 
-/** Copies, as the worker has uv make them. */
+/** uv makes copies, as in the worker. */
 const CACHE = {
   UV_CACHE_DIR: join(tmpdir(), "worker-tetra-bench-uv"),
   UV_LINK_MODE: LINK_MODE,
 } as const;
 
-/** A worker of its own, as far as it has to do with packages. */
+/** The part of a worker that installs packages, in a separate workspace. */
 const worker = (workspace: string, settings: Readonly<Record<string, string>> = {}) =>
   Layer.fresh(
     Layer.merge(PythonPackages.layer, Workspace.layer).pipe(
@@ -57,7 +57,7 @@ const ensure = Effect.gen(function* () {
   return yield* packages.ensure(LIST, yield* (yield* Workspace).ready);
 });
 
-/** `uv pip install` of the list, by hand. */
+/** `uv pip install` of the list, without the worker. */
 const plain = Effect.fnUntraced(function* (python: string) {
   const uv = yield* (yield* Uv).command;
   const { run } = yield* Programs;
@@ -72,7 +72,7 @@ export const packagesAgain = Effect.gen(function* () {
     const { ours, baseline, pairs } = yield* compare(30, timed(ensure), timed(install));
     const share = (100 * median(ours)) / median(baseline);
     return {
-      what: `packages that were asked for before (${pairs} pairs)`,
+      what: `packages requested before (${pairs} pairs)`,
       ours: milliseconds(ours),
       baseline: `uv pip install of the satisfied list ${milliseconds(baseline)}`,
       bar: `1 %, it is ${share.toFixed(2)} %`,
@@ -81,7 +81,7 @@ export const packagesAgain = Effect.gen(function* () {
   }).pipe(Effect.provide(worker(place)));
 }).pipe(Effect.scoped, Effect.provide([tools, NodeServices.layer]));
 
-/** The first look of a new process at what is installed already, with its workspace established. */
+/** The first check of installed packages in a new process whose workspace is ready. */
 const firstLook = (what: string, limit: number, settings: Readonly<Record<string, string>>) =>
   Effect.gen(function* () {
     const place = yield* folder;
@@ -155,7 +155,7 @@ export const packagesCold = Effect.gen(function* () {
   const result = yield* compare(30, ours, bare);
   const ratio = median(result.ours) / median(result.baseline);
   return {
-    what: `new packages, uv's cache filled (${result.pairs} pairs)`,
+    what: `new packages with a warm uv cache (${result.pairs} pairs)`,
     ours: milliseconds(result.ours),
     baseline: `uv pip install ${milliseconds(result.baseline)}`,
     bar: `1.2x, it is ${ratio.toFixed(2)}x`,

@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-/** Milliseconds of one measured run. */
+/** The duration of one run in milliseconds. */
 type Timed<R> = Effect.Effect<number, unknown, R>;
 
 interface Comparison {
@@ -17,7 +17,7 @@ const quantile = (values: ReadonlyArray<number>, share: number): number => {
 export const median = (values: ReadonlyArray<number>): number => quantile(values, 0.5);
 export const p99 = (values: ReadonlyArray<number>): number => quantile(values, 0.99);
 
-/** Median and 99th percentile, for people. */
+/** Median and 99th percentile as text. */
 export const milliseconds = (values: ReadonlyArray<number>): string =>
   `${median(values).toPrecision(3)} ms (p99 ${p99(values).toPrecision(3)})`;
 
@@ -29,7 +29,7 @@ export const timed = <E, R>(effect: Effect.Effect<unknown, E, R>): Effect.Effect
     return performance.now() - started;
   });
 
-/** Runs both in turn, the first of each pair changing, so that what else the machine does hits both alike. */
+/** Runs both alternately, in changing order, so that other load on the machine affects both equally. */
 export const compare = Effect.fnUntraced(function* <R1, R2>(
   pairs: number,
   ours: Timed<R1>,

@@ -25,7 +25,7 @@ const SETTINGS = {
   WORKER_WORKSPACE_PATH: "/tmp/worker-tetra-bench",
 } as const;
 
-/** A worker that takes jobs of a service of its own, with one handler or the other. */
+/** A worker with a separate stand-in of RunPod, and one of two handlers. */
 const working = Effect.fnUntraced(function* <R>(
   handler: Handler<R>,
   concurrency: number,
@@ -49,14 +49,14 @@ const working = Effect.fnUntraced(function* <R>(
         ),
       ),
     ),
-    // It is not drained at the end, which it would complain of.
+    // It is not drained at the end, and would log that.
     Effect.provideService(References.MinimumLogLevel, "None"),
     Effect.forkScoped,
   );
   return service;
 });
 
-/** So many jobs from the first submission to the last result, a job. */
+/** The mean time per job of a batch, from the first submission to the last result. */
 const batch = (service: FakeRunPod) =>
   timed(
     Effect.suspend(() => {
@@ -67,7 +67,7 @@ const batch = (service: FakeRunPod) =>
 
 const rate = (values: ReadonlyArray<number>) => `${Math.round(1000 / median(values))} jobs/s`;
 
-/** One job alone, from its submission to its result. */
+/** The time of a single job, from its submission to its result. */
 const single = (service: FakeRunPod) =>
   timed(Effect.suspend(() => service.result(service.submit(REQUEST))));
 
@@ -96,7 +96,7 @@ const jobs = (concurrency: number) =>
     return {
       what: `jobs of the queue, ${concurrency} at a time (${result.pairs} pairs of ${BATCH}; one alone)`,
       ours: `${rate(result.ours)}, ${median(result.ours).toPrecision(3)} ms a job (alone ${milliseconds(alone.ours)})`,
-      baseline: `a handler that answers at once ${rate(result.baseline)}, ${median(result.baseline).toPrecision(3)} ms (alone ${milliseconds(alone.baseline)})`,
+      baseline: `a handler that returns immediately ${rate(result.baseline)}, ${median(result.baseline).toPrecision(3)} ms (alone ${milliseconds(alone.baseline)})`,
       bar: `1.5x + 0.2 ms = ${limit.toPrecision(3)} ms`,
       met: median(result.ours) <= limit,
     };
@@ -105,7 +105,7 @@ const jobs = (concurrency: number) =>
 export const queueOne = jobs(1);
 export const queueTen = jobs(10);
 
-/** How often a minute a service is asked that answers at once that there is nothing. */
+/** Takes per minute if the service responds immediately that there is no job. */
 export const idleTakes = Effect.gen(function* () {
   const service = yield* fakeRunPod({ hold: 0 });
   const environment = Environment.layerOf({ ...service.variables });
@@ -125,7 +125,7 @@ export const idleTakes = Effect.gen(function* () {
   const [first, last] = [takes.at(0)?.at ?? 0, takes.at(19)?.at ?? 0];
   const rate = (19 * 60_000) / (last - first);
   return {
-    what: "takes a minute when the service answers 204 at once",
+    what: "takes per minute if the service immediately responds with 204",
     ours: rate.toFixed(0),
     baseline: "none",
     bar: "at most 120",
@@ -133,7 +133,7 @@ export const idleTakes = Effect.gen(function* () {
   };
 }).pipe(Effect.scoped);
 
-/** A program that is killed when the scope closes. */
+/** Starts a program, and kills it when the scope closes. */
 const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>>) =>
   Effect.acquireRelease(
     Effect.sync(() =>
@@ -146,7 +146,7 @@ const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string,
     (child) => Effect.sync(() => child.kill("SIGKILL")),
   );
 
-/** The program in one file, made anew; its first starts fill the cache of compiled code. */
+/** Builds the bundle. Its first starts fill the cache of compiled code. */
 const bundled = Effect.sync(() => {
   execFileSync("npm", ["run", "-s", "bundle"], { cwd: ROOT, stdio: "ignore" });
   const job = JSON.stringify({ input: REQUEST });
@@ -159,7 +159,7 @@ const bundled = Effect.sync(() => {
   }
 });
 
-/** From the start of a program until its loop runs: the first take comes when Python has started. */
+/** The time from the start of a program to its first heartbeat. The first take waits for Python. */
 const untilHeartbeat = (args: ReadonlyArray<string>, python: string) =>
   Effect.gen(function* () {
     const service = yield* fakeRunPod();
@@ -181,7 +181,7 @@ const bareNode = timed(
 
 const startRow = (what: string, args: ReadonlyArray<string>, isBarred: boolean) =>
   Effect.gen(function* () {
-    // The interpreter itself, as images name it: a shim before it would have to be asked first.
+    // The interpreter itself, as in the images: a shim takes extra time.
     const { basePython } = yield* (yield* Workspace).ready;
     const ours = untilHeartbeat(args, basePython);
     yield* Effect.all([ours, bareNode]);
@@ -201,14 +201,14 @@ export const startOfBundle = Effect.andThen(
   bundled,
   startRow("bundled", ["dist/lib/worker-tetra.js"], false),
 );
-/** As the images start it. */
+/** With the options of the images. */
 export const startWithCache = startRow(
   "bundled, with its compiled code kept",
   ["--min-semi-space-size=16", "dist/bin.mjs"],
   true,
 );
 
-/** What a first job gains from a worker that has been idle. */
+/** The first job of an idle worker, compared with one that comes while Python starts. */
 export const firstJob = Effect.gen(function* () {
   const { basePython } = yield* (yield* Workspace).ready;
   const first = (wait: number) =>
@@ -226,7 +226,7 @@ export const firstJob = Effect.gen(function* () {
   return {
     what: `the first job, a second after the first take (${result.pairs} pairs)`,
     ours: milliseconds(result.ours),
-    baseline: `at once ${milliseconds(result.baseline)}`,
+    baseline: `immediately ${milliseconds(result.baseline)}`,
     bar: "none: Python is started before the first take",
     met: true,
   };

@@ -12,7 +12,7 @@ import { Workspace } from "../../src/workspace/Workspace.ts";
 import { bareProcess, echoes } from "./Baseline.ts";
 import { compare, median, milliseconds, p99, timed } from "./Pairs.ts";
 
-/** A line of the table. */
+/** A row of the table. */
 interface Row {
   readonly what: string;
   readonly ours: string;
@@ -41,14 +41,14 @@ const succeeded = Effect.fnUntraced(function* (
 
 const TRIVIAL = "def f(): return None";
 
-/** Calls in one timed batch: one is too short to be timed alone. */
+/** Calls in one timed batch: a single call is too short to measure. */
 const BATCH = 50;
 
 export const trivialCall = Effect.gen(function* () {
   const { python } = yield* (yield* Workspace).ready;
   const echo = yield* echoes(python, "echo");
   const call = succeeded("f", TRIVIAL);
-  // The frame of such a call, there and back.
+  // The frame of the same call, echoed.
   const frame = {
     kind: "function",
     name: "f",
@@ -149,7 +149,7 @@ export const flood = Effect.gen(function* () {
     };
     control.write(".");
   });
-  // Somebody listens, as in every use of the worker.
+  // With a listener, as in every use of the worker.
   const call = succeeded("f", FLOOD).pipe(
     Effect.provideService(JobListener, listenerOf({ OutputWritten: () => {} })),
   );
@@ -218,7 +218,7 @@ export const crash = Effect.gen(function* () {
   const { ours, baseline, pairs } = yield* compare(30, recovery, bare);
   const ratio = median(ours) / median(baseline);
   return {
-    what: `crash to the next answer (${pairs} pairs)`,
+    what: `crash to the next response (${pairs} pairs)`,
     ours: milliseconds(ours),
     baseline: `python -c "import cloudpickle" ${milliseconds(baseline)}`,
     bar: `1.5x, it is ${ratio.toFixed(2)}x`,

@@ -18,7 +18,7 @@ import { compare, median, milliseconds, timed } from "./Pairs.ts";
 
 const WORKER = fileURLToPath(new URL("../support/processes/workspaceWorker.ts", import.meta.url));
 
-/** Workers that start together. */
+/** Workers that start at the same time. */
 const CROWD = 16;
 
 /** The default of WORKSPACE_LOCK_POLL_INTERVAL, in milliseconds. */
@@ -30,7 +30,7 @@ const variables = (volume: string) => ({
   WORKER_APP_PATH: "/nonexistent",
 });
 
-/** A worker's way to its first call, on a volume. */
+/** A worker on a volume, until it can run its first call. */
 const start = (volume: string, settings: Readonly<Record<string, string>> = {}) =>
   Effect.gen(function* () {
     const prepared = yield* (yield* Workspace).ready;
@@ -39,7 +39,7 @@ const start = (volume: string, settings: Readonly<Record<string, string>> = {}) 
   }).pipe(
     Effect.scoped,
     Effect.provide(
-      // Fresh, or it would be the workspace that the other rows work in.
+      // Fresh: otherwise the layer shares the workspace of the other rows.
       Layer.fresh(
         Layer.provide(Workspace.layer, Environment.layerOf({ ...variables(volume), ...settings })),
       ),
@@ -55,13 +55,13 @@ const bootIn = (prepared: PreparedWorkspace) =>
     instanceIdle: Option.none(),
   }).pipe(Effect.provide(RunnerProcesses.layer));
 
-/** An empty folder in the place of a volume. */
+/** An empty folder instead of a volume. */
 const emptyVolume = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   return yield* files.makeTempDirectoryScoped({ prefix: "worker-tetra-volume-" });
 });
 
-/** Workers of their own processes, from the start of the first to the readiness of the last. */
+/** Starts workers as separate processes, and measures until the last is ready. */
 const crowd = (volume: string) =>
   Effect.forEach(
     Array.from({ length: CROWD }),
@@ -89,7 +89,7 @@ const tools = Layer.merge(Uv.layer, Programs.layer).pipe(
 export const warmStart = Effect.gen(function* () {
   const volume = yield* emptyVolume;
   const prepared = yield* start(volume);
-  // The interpreter itself, as in an image: a shim before it would have to be asked each time.
+  // The interpreter itself, as in the images: a shim takes extra time at each start.
   const warm = start(volume, { WORKER_PYTHON: prepared.basePython });
   const alone = Effect.scoped(bootIn(prepared));
   const { ours, baseline, pairs } = yield* compare(30, timed(warm), timed(alone));
@@ -141,7 +141,7 @@ export const coldStart = Effect.gen(function* () {
   const result = yield* compare(30, ours, bare);
   const ratio = median(result.ours) / median(result.baseline);
   return {
-    what: `ready on an empty volume, uv's cache filled (${result.pairs} pairs)`,
+    what: `ready on an empty volume with a warm uv cache (${result.pairs} pairs)`,
     ours: milliseconds(result.ours),
     baseline: `uv venv, uv pip install and the runner ${milliseconds(result.baseline)}`,
     bar: `none; it is ${ratio.toFixed(2)}x`,
@@ -158,7 +158,7 @@ export const crowdStart = Effect.gen(function* () {
   return {
     what: `${CROWD} workers at once on an empty volume (${pairs} pairs)`,
     ours: milliseconds(ours),
-    baseline: `on a warm one ${milliseconds(baseline)}`,
+    baseline: `on a warm volume ${milliseconds(baseline)}`,
     bar: `1.3x + one build + one poll interval = ${limit.toPrecision(3)} ms`,
     met: median(ours) <= limit,
   };

@@ -4,7 +4,7 @@ import { NodeHttpServer, NodeRuntime } from "@effect/platform-node";
 import { Effect, Layer } from "effect";
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http";
 
-/** The same server as the local endpoint's, with one route that reads its request and answers at once. */
+/** The server of the local endpoint with one route, which reads the request and responds immediately. */
 const answer = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest;
   const body = yield* request.json;

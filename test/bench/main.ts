@@ -33,7 +33,7 @@ const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
   Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "Warn")),
 );
 
-/** Each row of the table as it is measured; `--strict` fails when a bar is missed. */
+/** Prints each row of the table when it is measured. `--strict` fails if a limit is exceeded. */
 Effect.gen(function* () {
   const { version } = yield* (yield* Workspace).ready;
   yield* Console.log(

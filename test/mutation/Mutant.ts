@@ -3,11 +3,11 @@ import { Schema } from "effect";
 /** One small change of a module's code. */
 export interface Mutant {
   readonly module: string;
-  /** The line as it stands in the module, without its indentation. */
+  /** The original line, without its indentation. */
   readonly line: string;
-  /** What was done to it. */
+  /** The change of the line. */
   readonly change: string;
-  /** Whether a test failed, or did not end, because of it. */
+  /** Whether a test failed or timed out because of the change. */
   readonly isKilled: boolean;
 }
 
@@ -17,7 +17,7 @@ export const Accepted = Schema.Array(
     module: Schema.String,
     line: Schema.String,
     change: Schema.String,
-    /** Why no test can or should notice it. */
+    /** Why no test can or should detect it. */
     reason: Schema.NonEmptyString,
   }),
 );

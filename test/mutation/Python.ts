@@ -36,7 +36,7 @@ const decodeItem = Schema.decodeUnknownSync(
   ),
 );
 
-/** The line that a diff puts in place of another. */
+/** The replacement of a line in a diff. */
 const replacementIn = (diff: string): string => (/^\+(?!\+\+)(.*)$/m.exec(diff)?.[1] ?? "").trim();
 
 /** Whether a change can't matter: annotations and the imports for them are not evaluated. */

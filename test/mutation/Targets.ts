@@ -1,7 +1,7 @@
-/** Where the runner leaves the names of the tests for `vitest.config.ts`. */
+/** The environment variable with the names of the tests for `vitest.config.ts`. */
 export const TESTS_VARIABLE = "MUTATION_TESTS";
 
-/** A module that guards something, and the tests that must notice when it does not. */
+/** A safety-critical module, and the tests that must detect its mutants. */
 export interface Target {
   readonly module: string;
   readonly tests: ReadonlyArray<string>;
@@ -99,5 +99,5 @@ export const PYTHON: ReadonlyArray<Target> = [
   },
 ];
 
-/** The share of mutants that the tests must notice, in each module. */
+/** The fraction of mutants that the tests must detect in each module. */
 export const LEAST_KILLED = 0.85;

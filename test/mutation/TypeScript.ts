@@ -37,7 +37,7 @@ const settings = (target: Target, report: string) => ({
   vitest: { configFile: "test/mutation/vitest.config.ts" },
   plugins: [`file://${installed("vitest-runner/dist/src/index.js")}`],
   mutate: [target.module],
-  // Texts are for people: tests should not assert their exact wording.
+  // Tests should not assert the exact wording of texts.
   mutator: { excludedMutations: ["StringLiteral"] },
   coverageAnalysis: "perTest",
   // Evaluated when the module is loaded: trying those would take a new process for each.

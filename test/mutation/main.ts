@@ -11,9 +11,9 @@ import { LEAST_KILLED, PYTHON, type Target, TYPESCRIPT } from "./Targets.ts";
 import * as TypeScript from "./TypeScript.ts";
 
 /**
- * Changes the code of every module that guards something, one small change at a time, and runs its tests: a change that
- * no test notices is a survivor. Fails when too many survive in a module, or one that `survivors.json` does not explain.
- * With arguments only the modules whose path contains one of them.
+ * Changes the code of every safety-critical module, one small change at a time, and runs its tests. A change that
+ * no test detects is a survivor. Fails if too many survive in a module, or one that `survivors.json` does not explain.
+ * Arguments select the modules whose paths contain one of them.
  */
 const accepted = Schema.decodeSync(Schema.fromJsonString(Accepted))(
   readFileSync(new URL("./survivors.json", import.meta.url), "utf8"),
@@ -29,7 +29,7 @@ const wanted = process.argv.slice(2);
 const isWanted = ({ module }: Target) =>
   wanted.length === 0 || wanted.some((part) => module.includes(part));
 
-/** Tries one module and prints the outcome; returns whether it is good enough. */
+/** Tests one module, prints the outcome, and returns whether enough mutants were detected. */
 const judge = (module: string, mutants: ReadonlyArray<Mutant>): boolean => {
   const survivors = mutants.filter(({ isKilled }) => !isKilled);
   const share = 1 - survivors.length / mutants.length;

@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 import { TESTS_VARIABLE } from "./Targets.ts";
 
-/** The tests of one target, in one project: mutants are run one after the other, each against these. */
+/** The tests of one target. Each mutant runs against them. */
 export default defineConfig({
   test: {
     include: (process.env[TESTS_VARIABLE] ?? "").split(","),

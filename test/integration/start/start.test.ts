@@ -12,7 +12,7 @@ import { functionInput, methodInput } from "../../support/values/JobInputs.ts";
 
 const hello = JSON.parse(readFileSync("fixtures/hello_world.json", "utf8")).input;
 
-/** RunPod and a worker of its own process. */
+/** A stand-in of RunPod, and a worker in a separate process. */
 const deployed = Effect.fnUntraced(function* (
   variables: Readonly<Record<string, string>> = {},
   options: FakeRunPodOptions = {},
