@@ -9,24 +9,16 @@ import {
   fakeRunners,
   fakeWorkspace,
   prepared,
-  runtimeServices,
   well,
+  withFakeRunners,
 } from "../support/fakes/FakeRunner.ts";
 import { platformError } from "../support/files/MemoryFileSystem.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
 const setUp = (
   behaviours: ReadonlyArray<Behaviour>,
-  variables: Readonly<Record<string, string>> = {},
-) => {
-  const runners = fakeRunners(...behaviours);
-  const workspace = fakeWorkspace();
-  const layer = RunnerLauncher.layerNoDeps.pipe(
-    Layer.provide([runners.layer, workspace.layer]),
-    Layer.provide(runtimeServices(variables)),
-  );
-  return { started: runners.started, rebuilds: workspace.rebuilds, provide: Effect.provide(layer) };
-};
+  variables?: Readonly<Record<string, string>>,
+) => withFakeRunners(RunnerLauncher.layerNoDeps, behaviours, variables);
 
 const launch = Effect.gen(function* () {
   const launcher = yield* RunnerLauncher;

@@ -12,12 +12,10 @@ import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { callMeta, instanceOf } from "../support/fakes/FakeCalls.ts";
 import {
   type Behaviour,
-  fakeRunners,
-  fakeWorkspace,
   prepared,
-  runtimeServices,
   textOf,
   well,
+  withFakeRunners,
 } from "../support/fakes/FakeRunner.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
@@ -31,19 +29,12 @@ const callAfter = (installs: number): Call => ({
   workspace: { ...prepared, generation: prepared.generation + installs },
 });
 
+const pool = RunnerPool.layerNoDeps.pipe(Layer.provide(RunnerLauncher.layerNoDeps));
+
 const setUp = (
   behaviours: ReadonlyArray<Behaviour>,
-  variables: Readonly<Record<string, string>> = {},
-) => {
-  const runners = fakeRunners(...behaviours);
-  const workspace = fakeWorkspace();
-  const layer = RunnerPool.layerNoDeps.pipe(
-    Layer.provide(RunnerLauncher.layerNoDeps),
-    Layer.provide([runners.layer, workspace.layer]),
-    Layer.provide(runtimeServices(variables)),
-  );
-  return { started: runners.started, provide: Effect.provide(layer) };
-};
+  variables?: Readonly<Record<string, string>>,
+) => withFakeRunners(pool, behaviours, variables);
 
 /** A runner that signals the start of a call and never responds. */
 const stuck = (begun: Deferred.Deferred<void>, more: Behaviour = {}): Behaviour => ({

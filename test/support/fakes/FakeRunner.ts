@@ -191,8 +191,29 @@ export const fakeWorkspace = () => {
 };
 
 /** Other services that execution needs: environment variables and temporary folders. */
-export const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
+const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
   Layer.merge(
     Environment.layerOf(variables),
     FileSystem.layerNoop({ makeTempDirectoryScoped: () => Effect.succeed("/scratch") }),
   );
+
+type RuntimeServices = ReturnType<typeof runtimeServices>;
+
+/** Provides a layer with fake Python processes, which behave as given in the order of their start, and a workspace. */
+export const withFakeRunners = <A, E>(
+  layer: Layer.Layer<A, E, RunnerProcesses | Workspace | Layer.Success<RuntimeServices>>,
+  behaviours: ReadonlyArray<Behaviour>,
+  variables: Readonly<Record<string, string>> = {},
+) => {
+  const runners = fakeRunners(...behaviours);
+  const workspace = fakeWorkspace();
+  const provided = layer.pipe(
+    Layer.provide([runners.layer, workspace.layer]),
+    Layer.provide(runtimeServices(variables)),
+  );
+  return {
+    started: runners.started,
+    rebuilds: workspace.rebuilds,
+    provide: Effect.provide(provided),
+  };
+};
