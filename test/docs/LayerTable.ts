@@ -4,6 +4,7 @@ const PURPOSE: Readonly<Record<(typeof LAYERS)[number], string>> = {
   cli: "The commands and their modes (queue, load balancer, local endpoint), request files, printed results, logs, signals and exit codes",
   functions:
     "The handler for requests from tetra-rp and Flash: from a decoded request to a response",
+  apps: "Deployed apps of Flash and SDK 2.0: finding, unpacking and starting them, and their answers",
   health: "The checks of the machine before the first job, after failed jobs, and for `doctor`",
   runner: "The Python processes: start, calls, frames, output, end",
   dependencies: "Python packages (`pip/`) and Debian packages (`apt/`) that a job requires",

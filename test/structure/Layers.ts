@@ -6,6 +6,7 @@
 export const LAYERS = [
   "cli",
   "functions",
+  "apps",
   "health",
   "runner",
   "dependencies",
