@@ -9,6 +9,7 @@ thread, so that jobs can fork safely and a signal always interrupts the code of 
     wire.py              encoding and decoding of frames
     messages.py          the types of their metadata
     calls/               calls: functions, instances, generators, arguments, results, cancelling
+    apps/                deployed apps
     sources.py           the source code of jobs as files
     local_modules.py     the local modules of a job
     errors.py            error messages and tracebacks

@@ -42,6 +42,15 @@ def plain_value(value: Any, run_awaitable: RunAwaitable, emit: Emit) -> Any:
     return value
 
 
+async def plain_value_async(value: Any, emit: Emit) -> Any:
+    """`plain_value` for a value in a running loop, whose other tasks run while it is resolved."""
+    if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
+        value = await value
+    if isinstance(value, types.AsyncGeneratorType):
+        return await _collect(value, emit)
+    return plain_value(value, run_once, emit)
+
+
 async def _collect(generator: AsyncGenerator[Any, Any], emit: Emit) -> list[Any]:
     items: list[Any] = []
     try:
@@ -109,6 +118,10 @@ class Loop:
         # Any, because `_reset` sets private attributes.
         self._loop: Any = asyncio.new_event_loop()
         self.activate()
+
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
 
     def activate(self) -> None:
         """Makes this the current event loop of the thread."""
