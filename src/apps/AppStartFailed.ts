@@ -1,0 +1,27 @@
+import { Schema } from "effect";
+
+/**
+ * The steps of an app's start, as SDK 2.0 names them in its errors: find and unpack the app, compare it with this
+ * worker, install system packages, import the user's modules, construct classes and run init hooks.
+ */
+const StartPhase = Schema.Literals(["locate", "verify", "system", "import", "construct"]);
+export type StartPhase = typeof StartPhase.Type;
+
+/** A deployed app can't start. Jobs are answered with this. */
+export class AppStartFailed extends Schema.TaggedError<AppStartFailed>()("AppStartFailed", {
+  phase: StartPhase,
+  /** What failed and why: a sentence without a full stop. */
+  reason: Schema.String,
+  /** What to do about it, as a sentence. */
+  advice: Schema.String,
+  /** Of Python; empty if the failure is not an exception in the user's code. */
+  traceback: Schema.String,
+}) {
+  override get message(): string {
+    return `${this.reason}. ${this.advice}`;
+  }
+}
+
+/** A failure outside of the user's code. */
+export const startFailed = (phase: StartPhase, reason: string, advice: string): AppStartFailed =>
+  new AppStartFailed({ phase, reason, advice, traceback: "" });
