@@ -1,10 +1,11 @@
 import { ByteSize } from "effect";
 
+import { EncodedBody } from "./EncodedBody.ts";
 import type { EncodedValue } from "./EncodedValue.ts";
 import { failure, type FunctionResponse, success } from "./FunctionResponse.ts";
 
 /** Formats a number of bytes, such as `20 MiB`. */
-const formatSize = (bytes: number): string =>
+export const formatSize = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { precision: 1 });
 
 const ADVICE =
@@ -36,7 +37,8 @@ const MAX_BYTES_PER_CHARACTER = 6;
 const charactersIn = (bytes: number): number =>
   Math.max(0, Math.floor(bytes / MAX_BYTES_PER_CHARACTER));
 
-const truncateError = (text: string, bytes: number): string =>
+/** The beginning of an error whose JSON has at most so many bytes. */
+export const truncateError = (text: string, bytes: number): string =>
   encodedLength(text) <= bytes ? text : text.slice(0, charactersIn(bytes)).toWellFormed();
 
 const truncateOutput = (text: string, bytes: number): string => {
@@ -63,12 +65,13 @@ const truncatedFailure = (
 };
 
 /** The response to a request, with an encoded value that is inserted into documents. */
-export class EncodedResponse {
+export class EncodedResponse extends EncodedBody {
   /** All fields except the value. */
   private readonly fields: FunctionResponse;
   private readonly value: EncodedValue | undefined;
 
   private constructor(fields: FunctionResponse, value: EncodedValue | undefined) {
+    super();
     this.fields = fields;
     this.value = value;
   }
@@ -113,6 +116,15 @@ export class EncodedResponse {
     return this.value.format === "json"
       ? { ...this.fields, json_result: JSON.parse(text) }
       : { ...this.fields, result: text };
+  }
+
+  toResult(refresh: boolean): Uint8Array {
+    const error = this.error === null ? "" : `,"error":${JSON.stringify(this.error)}`;
+    return this.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
+  }
+
+  toChunk(): Uint8Array {
+    return this.toJson('{"output":', "}");
   }
 
   /** The JSON text between two other texts; without `error` if the caller puts it elsewhere. */

@@ -1,6 +1,6 @@
 import { Context } from "effect";
 
-import type { EncodedResponse } from "./EncodedResponse.ts";
+import type { EncodedBody } from "./EncodedBody.ts";
 
 type Stage = "workspace" | "dependencies" | "running";
 
@@ -19,8 +19,8 @@ interface Fields {
   readonly OutputWritten: { readonly lines: string };
   /** The process of the job can no longer use the GPU, and was replaced. */
   readonly GpuLost: object;
-  /** One value of a generator, as a response; undefined stands for a value that is too large to stream. */
-  readonly ValueYielded: { readonly value: EncodedResponse | undefined };
+  /** One value of a generator; undefined stands for a value that is too large to stream. */
+  readonly ValueYielded: { readonly value: EncodedBody | undefined };
   /** `reason` is the error, or empty without an error. */
   readonly Ended: { readonly end: JobEnd; readonly reason: string };
 }

@@ -10,7 +10,9 @@ const ERROR_PREFIX = '{"error":';
 
 /** The error in a job's result, if any: from the handler's value, or else from the body that is sent. */
 export const errorIn = (value: unknown, body: Uint8Array): string | undefined => {
-  if (Predicate.hasProperty(value, "error") && Boolean(value.error)) return String(value.error);
+  if (Predicate.hasProperty(value, "error") && Boolean(value.error)) {
+    return typeof value.error === "string" ? value.error : JSON.stringify(value.error);
+  }
   const text = Buffer.from(body.subarray(0, MAX_SCANNED)).toString();
   return text.startsWith(ERROR_PREFIX)
     ? text.slice(ERROR_PREFIX.length).replace(/^"|"?\}$/g, "")

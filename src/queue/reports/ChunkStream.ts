@@ -1,6 +1,7 @@
 import { Cause, Duration, Effect, Fiber, Queue, Result, Scope } from "effect";
 
-import { MAX_CHUNK_BYTES, type EncodedResponse } from "../../domain/EncodedResponse.ts";
+import type { EncodedBody } from "../../domain/EncodedBody.ts";
+import { MAX_CHUNK_BYTES } from "../../domain/EncodedResponse.ts";
 import { backoff } from "../../platform/timing/Backoff.ts";
 import type { JobQueue } from "../JobQueue.ts";
 
@@ -42,8 +43,8 @@ const logDropped = ({ large, slow, rejected }: Dropped, offered: number) => {
 export interface ChunkStream {
   /** Enqueues a value of a handler's stream; never waits. */
   readonly offer: (value: unknown) => void;
-  /** The same for a value of a function; undefined stands for a value that is too large. */
-  readonly offerResponse: (response: EncodedResponse | undefined) => void;
+  /** The same for an encoded value; undefined stands for a value that is too large. */
+  readonly offerEncoded: (value: EncodedBody | undefined) => void;
   /** Whether any value was offered. */
   readonly isUsed: () => boolean;
   /** Waits until all values are sent or dropped, with a timeout. */
@@ -114,7 +115,7 @@ export const chunkStream = Effect.fnUntraced(function* (
 
   return {
     offer,
-    offerResponse: (response) => offerBody(response?.toJson('{"output":', "}")),
+    offerEncoded: (value) => offerBody(value?.toChunk()),
     isUsed: () => offered > 0,
     end,
   };

@@ -35,7 +35,7 @@ export const makeJobChannels = Effect.gen(function* () {
     const reporter = listenerOf({
       StageStarted: ({ stage }) => progress.stage(stage),
       OutputWritten: ({ lines }) => progress.output(lines),
-      ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerResponse(value) } : {}),
+      ...(queue.canStream ? { ValueYielded: ({ value }) => stream.offerEncoded(value) } : {}),
     });
 
     const handled = Effect.suspend(() => {

@@ -1,6 +1,6 @@
 import { Predicate, Result } from "effect";
 
-import { EncodedResponse } from "../../domain/EncodedResponse.ts";
+import { EncodedBody } from "../../domain/EncodedBody.ts";
 
 /** RunPod's documented limits for results. */
 const DOCUMENTED_LIMITS = "10 MB for /run and 20 MB for /runsync";
@@ -18,18 +18,12 @@ const bytes = (document: object): Uint8Array => Buffer.from(JSON.stringify(docum
 /** The body for a failed job. */
 export const failureBody = (error: unknown): Uint8Array => bytes({ error });
 
-/** The body for the response of a function; its value is not copied. */
-const responseBody = (response: EncodedResponse, refresh: boolean): Uint8Array => {
-  const error = response.error === null ? "" : `,"error":${JSON.stringify(response.error)}`;
-  return response.toJson('{"output":', `${error}${refresh ? ',"stopPod":true' : ""}}`, false);
-};
-
 /**
  * The body for the output of a handler. A truthy `error` in it becomes the error of the job, and a truthy
  * `refresh_worker` requests a fresh container after this job.
  */
 export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
-  if (value instanceof EncodedResponse) return responseBody(value, refresh);
+  if (value instanceof EncodedBody) return value.toResult(refresh);
   const encoded = Result.try(() => {
     if (!Predicate.isObject(value) || Array.isArray(value)) {
       return bytes({ output: value ?? null, ...(refresh ? { stopPod: true } : {}) });

@@ -1,6 +1,7 @@
 import { assert, layer } from "@effect/vitest";
 import { Effect } from "effect";
 
+import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { failure, type FunctionResponse } from "../../../src/domain/FunctionResponse.ts";
 import { JobListener, listenerOf } from "../../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
@@ -252,8 +253,10 @@ class Model:
         Effect.provideService(
           JobListener,
           listenerOf({
-            ValueYielded: ({ value: chunk }) =>
-              chunks.push(chunk?.toResponse() ?? failure("too large")),
+            ValueYielded: ({ value }) =>
+              chunks.push(
+                value instanceof EncodedResponse ? value.toResponse() : failure("too large"),
+              ),
           }),
         ),
       );
