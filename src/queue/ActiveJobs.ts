@@ -40,6 +40,8 @@ export interface ActiveJobs {
   readonly count: () => number;
   /** Waits until there are free slots, and returns their number. */
   readonly freeSlots: Effect.Effect<number>;
+  /** Changes the number of slots. Running jobs keep theirs, also if there are more of them than slots. */
+  readonly resize: (slots: number) => Effect.Effect<void>;
   /** Acquires a slot for the rest of the scope; waits if RunPod sent more jobs than there were slots. */
   readonly acquireSlot: Effect.Effect<void, never, Scope.Scope>;
   /** Records that the result of a job is not delivered yet. */
@@ -50,16 +52,24 @@ export interface ActiveJobs {
   readonly ids: () => ReadonlyArray<string>;
 }
 
+interface State {
+  readonly slots: number;
+  readonly jobs: ReadonlyArray<ActiveJob>;
+}
+
 export const makeActiveJobs = Effect.fnUntraced(function* (
   slots: number,
 ): Effect.fn.Return<ActiveJobs> {
-  const jobs = yield* SubscriptionRef.make<ReadonlyArray<ActiveJob>>([]);
+  const state = yield* SubscriptionRef.make<State>({ slots, jobs: [] });
   const running = yield* Semaphore.make(slots);
   const undelivered = new Set<string>();
-  const all = () => SubscriptionRef.getUnsafe(jobs);
+  const all = () => SubscriptionRef.getUnsafe(state).jobs;
+
+  const updateJobs = (change: (jobs: State["jobs"]) => State["jobs"]) =>
+    SubscriptionRef.update(state, (before) => ({ ...before, jobs: change(before.jobs) }));
 
   const removeEntry = (entry: ActiveJob) =>
-    SubscriptionRef.update(jobs, (present) => present.filter((one) => one !== entry));
+    updateJobs((jobs) => jobs.filter((one) => one !== entry));
 
   const add = Effect.fnUntraced(function* (id: string) {
     const removed = yield* Latch.make();
@@ -89,7 +99,7 @@ export const makeActiveJobs = Effect.fnUntraced(function* (
       ),
       awaitRemoval: removed.await,
     };
-    yield* SubscriptionRef.update(jobs, (present) => [...present, entry]);
+    yield* updateJobs((jobs) => [...jobs, entry]);
     return entry;
   });
 
@@ -98,12 +108,17 @@ export const makeActiveJobs = Effect.fnUntraced(function* (
     find: (id) => all().findLast((one) => one.id === id),
     all,
     count: () => all().length,
-    freeSlots: SubscriptionRef.changes(jobs).pipe(
-      Stream.map((present) => slots - present.length),
+    freeSlots: SubscriptionRef.changes(state).pipe(
+      Stream.map((current) => current.slots - current.jobs.length),
       Stream.filter((free) => free > 0),
       Stream.runHead,
       Effect.map(Option.getOrThrow),
     ),
+    resize: (newSlots) =>
+      Effect.andThen(
+        running.resize(newSlots),
+        SubscriptionRef.update(state, (before) => ({ ...before, slots: newSlots })),
+      ),
     acquireSlot: running.takeScoped(1),
     addUndelivered: (id) => Effect.sync(() => undelivered.add(id)),
     removeUndelivered: (id) => Effect.sync(() => undelivered.delete(id)),

@@ -22,6 +22,8 @@ export class QueueWorker extends Context.Service<
       handler: Handler<R>,
       admission?: Admission,
     ) => Effect.Effect<Summary, never, R>;
+    /** Changes the number of concurrent jobs, which is WORKER_CONCURRENCY at first. */
+    readonly setConcurrency: (jobs: number) => Effect.Effect<void>;
     /** Stops taking jobs. */
     readonly drain: Effect.Effect<void>;
   }
@@ -32,7 +34,7 @@ export class QueueWorker extends Context.Service<
       const queue = yield* JobQueue;
       const delivery = yield* Delivery;
       const heartbeat = yield* Heartbeat;
-      const concurrency = yield* CONCURRENCY.value;
+      const activeJobs = yield* makeActiveJobs(yield* CONCURRENCY.value);
       const grace = yield* SHUTDOWN_GRACE.value;
       const refresh = yield* REFRESH.value;
       const draining = Latch.makeUnsafe();
@@ -42,7 +44,6 @@ export class QueueWorker extends Context.Service<
         handler: Handler<R>,
         admission: Admission = ADMIT_ALL,
       ): Effect.fn.Return<Summary, never, R | Scope.Scope> {
-        const activeJobs = yield* makeActiveJobs(concurrency);
         const fibers = yield* FiberSet.make<void>();
         const summary = yield* Ref.make<Summary>({ done: 0, failed: 0, stopped: 0 });
         yield* Effect.forkScoped(delivery.resume);
@@ -65,7 +66,11 @@ export class QueueWorker extends Context.Service<
         return yield* Ref.get(summary);
       }, Effect.scoped);
 
-      return QueueWorker.of({ run, drain: Effect.asVoid(draining.open) });
+      return QueueWorker.of({
+        run,
+        setConcurrency: activeJobs.resize,
+        drain: Effect.asVoid(draining.open),
+      });
     }),
   );
 

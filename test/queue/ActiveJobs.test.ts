@@ -102,6 +102,26 @@ describe("ActiveJobs", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.effect("has as many slots as it was resized to, and running jobs keep theirs", () =>
+    Effect.gen(function* () {
+      const activeJobs = yield* makeActiveJobs(1);
+      yield* activeJobs.add("one");
+      yield* activeJobs.acquireSlot;
+      const free = yield* Effect.forkChild(activeJobs.freeSlots);
+      const slot = yield* Effect.forkChild(activeJobs.acquireSlot);
+      yield* turns(20);
+      assert.deepStrictEqual([isDone(free), isDone(slot)], [false, false]);
+      yield* activeJobs.resize(3);
+      assert.strictEqual(yield* Fiber.join(free), 2);
+      yield* Fiber.join(slot);
+      yield* activeJobs.resize(1);
+      const waiting = yield* Effect.forkChild(activeJobs.acquireSlot);
+      const none = yield* Effect.forkChild(activeJobs.freeSlots);
+      yield* turns(20);
+      assert.deepStrictEqual([isDone(none), isDone(waiting)], [false, false]);
+    }).pipe(Effect.scoped),
+  );
+
   it.effect("stops the code of a job and waits until it has stopped", () =>
     Effect.gen(function* () {
       const activeJobs = yield* makeActiveJobs(1);

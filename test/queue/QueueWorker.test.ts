@@ -92,6 +92,27 @@ describe.concurrent("QueueWorker", () => {
       }).pipe(Effect.scoped),
   );
 
+  it.live("takes further jobs when its concurrency is raised while a job runs", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      let running = 0;
+      const { service, setConcurrency } = yield* startWorker(() =>
+        Effect.gen(function* () {
+          running += 1;
+          yield* Deferred.await(gate);
+        }),
+      );
+      const ids = [1, 2, 3, 4].map((input) => service.submit(input));
+      yield* eventually(() => running === 1);
+      yield* setConcurrency(3);
+      yield* eventually(() => running === 3);
+      const takes = service.requests.filter(({ route }) => route === "take");
+      assert.strictEqual(takes.at(-1)?.url.searchParams.get("batch_size"), "2");
+      yield* Deferred.succeed(gate, undefined);
+      yield* Effect.forEach(ids, service.result);
+    }).pipe(Effect.scoped),
+  );
+
   it.live("stops only the job that RunPod stops, and sends no result for it", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>();

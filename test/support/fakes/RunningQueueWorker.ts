@@ -44,6 +44,11 @@ export const startWorker = Effect.fnUntraced(function* (
   return {
     service,
     logs,
+    setConcurrency: (jobs: number) =>
+      Effect.provide(
+        Effect.flatMap(QueueWorker, (worker) => worker.setConcurrency(jobs)),
+        context,
+      ),
     drain: Effect.flatMap(QueueWorker, (worker) => worker.drain).pipe(Effect.provide(context)),
     ended: Fiber.join(fiber),
   };
