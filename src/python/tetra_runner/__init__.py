@@ -11,6 +11,7 @@ thread, so that jobs can fork safely and a signal always interrupts the code of 
     calls/               calls: functions, instances, generators, arguments, results, cancelling
     apps/                deployed apps
     sources.py           the source code of jobs as files
+    clients.py           faster imports of the client packages that jobs import
     local_modules.py     the local modules of a job
     errors.py            error messages and tracebacks
     aio.py               event loops, awaitables and generators

@@ -19,6 +19,9 @@ _MAX_CHAIN = 20
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
 
+# Built-in types, and those of the job's own code.
+_UNNAMED_MODULES = ("builtins", "__main__", "__runpod_live__")
+
 _OUT_OF_MEMORY_TEXTS = ("CUDA out of memory", "CUDA error: out of memory", "CUDA_ERROR_OUT_OF_MEMORY")
 # After these errors, every use of CUDA in the process fails.
 _BROKEN_CUDA_TEXTS = (
@@ -92,7 +95,7 @@ def safe_message(error: BaseException) -> str:
 
 def type_name(kind: type) -> str:
     module = kind.__module__
-    name = kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
+    name = kind.__qualname__ if module in _UNNAMED_MODULES else f"{module}.{kind.__qualname__}"
     return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
 
 

@@ -12,6 +12,9 @@ import types
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
+
+from . import clients
 from .errors import RequestError
 
 if TYPE_CHECKING:
@@ -21,16 +24,23 @@ if TYPE_CHECKING:
 
 _exec = exec
 
+# The name of a module with resources of SDK 2.0, as in RunPod's own runtime: blocks of the form
+# `if __name__ == "__main__":` do not run, and its classes have the same module on all workers.
+LIVE_NAME = "__runpod_live__"
+
 
 class Source:
     """Compiled source code, and the path of its file."""
 
-    __slots__ = ("code", "path", "text")
+    __slots__ = ("code", "declares_resources", "path", "text")
 
     def __init__(self, text: str, path: str, code: types.CodeType) -> None:
         self.text = text
         self.path = path
         self.code = code
+        # Whether it is a module of SDK 2.0, which imports `runpod` for the decorators of its resources. Other clients
+        # send single functions and classes, without the imports of their module.
+        self.declares_resources = "runpod" in text and _imports_runpod(text)
 
     def execute(self) -> types.ModuleType:
         """Runs the source in a new module `__main__`, which replaces the previous one in sys.modules.
@@ -39,11 +49,45 @@ class Source:
         without the source, and because child processes of multiprocessing look up the job's functions there.
         """
         main = sys.modules["__main__"] = types.ModuleType("__main__")
-        main.__file__ = self.path
-        names = vars(main)
+        self._run_in(main)
+        return main
+
+    def execute_live(self) -> types.ModuleType:
+        """Runs the source in a new module `__runpod_live__`, which replaces the previous one in sys.modules."""
+        clients.prepare()
+        live = sys.modules[LIVE_NAME] = types.ModuleType(LIVE_NAME)
+        # By value, as those of `__main__`: other processes cannot import a module of this name.
+        cloudpickle.register_pickle_by_value(live)
+        try:
+            self._run_in(live)
+        except BaseException:
+            del sys.modules[LIVE_NAME]
+            raise
+        return live
+
+    def _run_in(self, module: types.ModuleType) -> None:
+        module.__file__ = self.path
+        names = vars(module)
         names["__builtins__"] = builtins
         _exec(self.code, names)
-        return main
+
+
+def _imports_runpod(text: str) -> bool:
+    """Whether a module imports `runpod` when it is executed, so not inside a function."""
+    import ast  # takes 10 ms, and the sources of other clients do not need it
+
+    statements: list[ast.AST] = [*ast.parse(text).body]
+    while statements:
+        statement = statements.pop()
+        if isinstance(statement, ast.Import):
+            if any(alias.name.partition(".")[0] == "runpod" for alias in statement.names):
+                return True
+        elif isinstance(statement, ast.ImportFrom):
+            if statement.level == 0 and (statement.module or "").partition(".")[0] == "runpod":
+                return True
+        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)):
+            statements += ast.iter_child_nodes(statement)
+    return False
 
 
 class Sources:
@@ -115,11 +159,17 @@ def remove_partial_imports() -> str | None:
                 extension = name
 
 
-def defined_names(main: types.ModuleType) -> str:
+def defined_names(module: types.ModuleType) -> str:
     """The names that a source defines, for an error message."""
+    own = module.__name__
     names = [
         name
-        for name, value in vars(main).items()
-        if callable(value) and getattr(value, "__module__", None) == "__main__"
+        for name, value in vars(module).items()
+        # A handle of SDK 2.0 has the function that it decorates.
+        if callable(value) and own in (getattr(value, "__module__", None), _module_of_wrapped(value))
     ]
     return ", ".join(names) or "nothing"
+
+
+def _module_of_wrapped(value: object) -> object:
+    return getattr(getattr(value, "__wrapped__", None), "__module__", None)

@@ -31,6 +31,8 @@ class Job:
         self.modules = modules
         self.format: Format = meta["format"]
         self.as_json = self.format == "json"
+        # Clients of SDK 2.0 always use JSON.
+        self.is_live = self.as_json and source.declares_resources
         self.limit = meta["limit"]  # of the result, in bytes
         self.chunk_limit = meta.get(
             "chunkLimit"

@@ -35,7 +35,7 @@ _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 def load(blob: Buffer, as_json: bool, place: str) -> Any:
     """Decodes an argument; `place` is its name in the error message."""
     try:
-        return _decode_json(str(blob, "utf-8")) if as_json else _loads(blob)
+        return _decode_json(str(blob, "utf-8", "replace")) if as_json else _loads(blob)
     except MemoryError:
         raise
     except Exception as error:

@@ -16,6 +16,7 @@ from ..sources import Sources, remove_partial_imports
 from .functions import Functions
 from .instances import Instances
 from .job import Job, Outcome
+from .live import LiveResources
 from .methods import Methods
 from .streams import Streams
 
@@ -73,6 +74,7 @@ class Worker:
         streams = Streams(channel, gate)
         self._functions = Functions(self._instances, streams)
         self._methods = Methods(self._instances, state, streams)
+        self._live = LiveResources(self._instances, state, streams)
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
         self._threads = process.running_threads()  # at the end of the last call
         process.flush_before_exit(output)
@@ -120,7 +122,12 @@ class Worker:
     def _run(self, job: Job, outcome: Outcome) -> None:
         if job.modules is not None:
             job.modules.activate()
-        run = self._methods.run if job.is_class else self._functions.run
+        if job.is_class:
+            run = self._methods.run
+        elif job.is_live:
+            run = self._live.run
+        else:
+            run = self._functions.run
         self._gate.run(partial(run, job, outcome), partial(self._failed, outcome))
         if self._state.in_fork():
             self._exit_fork(1 if outcome.error else 0)
