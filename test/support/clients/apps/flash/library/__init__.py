@@ -1,0 +1,1 @@
+"""A local package, which is part of the artifact."""
