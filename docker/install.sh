@@ -47,6 +47,8 @@ base() {
     uv venv --quiet --python "${python:-$version}" --system-site-packages "$ROOT/base"
     uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode \
         "cloudpickle==$(version_of cloudpickle)" -r "$ROOT/requirements.txt"
+    uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode --no-deps \
+        -r "$ROOT/requirements-no-deps.txt"
 }
 
 worker() {
@@ -55,7 +57,9 @@ worker() {
     printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
         >/usr/local/bin/worker-tetra
     chmod 755 /usr/local/bin/worker-tetra
-    "$ROOT/base/bin/python" -m compileall -q "$ROOT/dist/python"
+    packages=$("$ROOT/base/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    ln -sfn "$ROOT/runpod_sdk_runtime" "$packages/runpod_sdk_runtime"
+    "$ROOT/base/bin/python" -m compileall -q "$ROOT/dist/python" "$ROOT/runpod_sdk_runtime"
     # Run as the worker's user: these runs fill Node's compile cache, and build the virtual environment in /app for
     # containers without a volume.
     export WORKER_PYTHON="$ROOT/base/bin/python" WORKER_IMAGE_PYTHON="$ROOT/base/bin/python"
