@@ -17,7 +17,7 @@ import {
 
 import { codeOf } from "../platform/ErrorCode.ts";
 import { RUNNER } from "./PythonSources.ts";
-import { FrameType, type RunnerConfig } from "./RunnerProtocol.ts";
+import { type AppConfig, FrameType, type RunnerConfig } from "./RunnerProtocol.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";
 import { OutputPipes } from "./output/OutputPipes.ts";
 import {
@@ -67,6 +67,8 @@ export interface RunnerCommand {
   readonly maxInstances: number;
   /** How long an instance is kept while nobody calls it. */
   readonly instanceIdle: Option.Option<Duration.Duration>;
+  /** The deployed app that the process serves; `directory` is its folder. */
+  readonly app?: AppConfig;
 }
 
 /** Receives the events of a runner, synchronously and in order; it must not block. */
@@ -120,6 +122,7 @@ const configOf = (command: RunnerCommand): RunnerConfig => ({
     onNone: () => 0,
     onSome: Duration.toSeconds,
   }),
+  ...(command.app === undefined ? {} : { app: command.app }),
 });
 
 const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>

@@ -11,8 +11,9 @@ import {
   RunnerProcesses,
   type RunnerSpawnFailed,
 } from "./RunnerProcess.ts";
-import { type Frame, FrameType, Ready } from "./RunnerProtocol.ts";
+import { FrameType, Ready } from "./RunnerProtocol.ts";
 import { type Exchange, type ExchangeListener, Exchanges } from "./call/Exchanges.ts";
+import { type Frame } from "./process/Frames.ts";
 
 /** The time for a new process to become ready. The first imports from a network volume are slow. */
 const BOOT_TIMEOUT = Duration.seconds(120);

@@ -4,7 +4,8 @@ import { Duplex } from "node:stream";
 
 import { Effect, Result } from "effect";
 
-import { encode, FrameReader, FrameType } from "../../src/runner/RunnerProtocol.ts";
+import { FrameType } from "../../src/runner/RunnerProtocol.ts";
+import { encode, FrameReader } from "../../src/runner/process/Frames.ts";
 
 const SCRIPT = join(import.meta.dirname, "baseline.py");
 

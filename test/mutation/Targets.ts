@@ -80,8 +80,8 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   },
   { module: "src/queue/reports/ResultStore.ts", tests: ["test/queue/reports/ResultStore.test.ts"] },
   {
-    module: "src/runner/RunnerProtocol.ts",
-    tests: ["test/runner/RunnerProtocol.test.ts", "test/runner/GoldenMessages.test.ts"],
+    module: "src/runner/process/Frames.ts",
+    tests: ["test/runner/process/Frames.test.ts", "test/runner/GoldenMessages.test.ts"],
   },
   { module: "src/cli/process/Shutdown.ts", tests: ["test/cli/process/Shutdown.test.ts"] },
   { module: "src/cli/results/TerminalText.ts", tests: ["test/cli/results/TerminalText.test.ts"] },

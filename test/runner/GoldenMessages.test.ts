@@ -5,24 +5,25 @@ import { assert, describe, it } from "@effect/vitest";
 import { Result, Schema } from "effect";
 
 import {
+  AppCallFrameMeta,
   ByeMeta,
   CallError,
   CallFrameMeta,
   CallResult,
   ChunkMeta,
-  encode,
-  FrameReader,
   FrameType,
+  OutputMeta,
   ReadyMeta,
   ResultMeta,
   RunnerConfig,
 } from "../../src/runner/RunnerProtocol.ts";
+import { encode, FrameReader } from "../../src/runner/process/Frames.ts";
 
 /** The tests of the Python side read them too (test/python/tetra_runner/test_wire.py). */
 const FOLDER = join(import.meta.dirname, "golden");
 
 const Message = Schema.Struct({
-  type: Schema.Literals(["ready", "call", "chunk", "result", "bye"]),
+  type: Schema.Literals(["ready", "call", "chunk", "result", "bye", "cancel", "output"]),
   from: Schema.Literals(["node", "runner"]),
   call: Schema.Int,
   meta: Schema.Record(Schema.String, Schema.Unknown),
@@ -41,12 +42,16 @@ const sentBy = (sender: "node" | "runner") =>
   messages.filter(({ message }) => message.from === sender);
 
 const SCHEMAS = {
-  ready: ReadyMeta,
-  call: CallFrameMeta,
-  chunk: ChunkMeta,
-  result: ResultMeta,
-  bye: ByeMeta,
+  ready: [ReadyMeta],
+  call: [CallFrameMeta, AppCallFrameMeta],
+  chunk: [ChunkMeta],
+  result: [ResultMeta],
+  bye: [ByeMeta],
+  cancel: [ByeMeta],
+  output: [OutputMeta],
 } as const;
+
+const TYPES = ["ready", "call", "chunk", "result", "bye", "cancel", "output"] as const;
 
 const strict = { onExcessProperty: "error" } as const;
 
@@ -55,20 +60,18 @@ const keys = (...objects: ReadonlyArray<object>) =>
 
 describe("golden messages", () => {
   it.each(messages)("have exactly the fields of their schema: $name", ({ message }) => {
-    const schema: Schema.Codec<unknown> = SCHEMAS[message.type];
+    const schema: Schema.Codec<unknown> = Schema.Union(SCHEMAS[message.type]);
     const decoded = Schema.decodeSync(schema, strict)(message.meta);
     assert.deepStrictEqual(Schema.encodeSync(schema)(decoded), message.meta);
   });
 
-  it.each(["ready", "call", "chunk", "result", "bye"] as const)(
-    "of type %s use every field of their schema",
-    (type) => {
-      const metas = messages.flatMap(({ message }) =>
-        message.type === type ? [message.meta] : [],
-      );
-      assert.deepStrictEqual(keys(...metas), keys(SCHEMAS[type].fields));
-    },
-  );
+  it.each(TYPES)("of type %s use every field of their schema", (type) => {
+    const metas = messages.flatMap(({ message }) => (message.type === type ? [message.meta] : []));
+    assert.deepStrictEqual(
+      keys(...metas),
+      keys(...SCHEMAS[type].map(({ fields }: { readonly fields: object }) => fields)),
+    );
+  });
 
   it("use every kind of error", () => {
     const kinds = messages.flatMap(({ message }) =>
@@ -80,9 +83,10 @@ describe("golden messages", () => {
   });
 
   it.each(sentBy("node"))("from Node are encoded to the same bytes: $name", ({ message }) => {
-    const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(
-      message.type === "call" ? CallFrameMeta : ByeMeta,
-    )(message.meta);
+    const schema = message.type === "call" ? [CallFrameMeta, AppCallFrameMeta] : [ByeMeta];
+    const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(Schema.Union(schema))(
+      message.meta,
+    );
     const blobs = message.blobs.map((blob) => Buffer.from(blob));
     assert.deepStrictEqual(
       blobs.map((blob) => blob.byteLength),

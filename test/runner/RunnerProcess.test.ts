@@ -2,9 +2,10 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Duration, Effect, Exit, Option } from "effect";
+import { Deferred, Duration, Effect, Exit, Option, Schema } from "effect";
 
 import { type RunnerCommand, RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
+import { RunnerConfig } from "../../src/runner/RunnerProtocol.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 /** Starts a shell script in place of Python, and waits until it has exited. */
@@ -51,15 +52,16 @@ describe("RunnerProcess", () => {
       const folder = yield* temporaryFolder;
       const directory = join(folder, "directory");
       mkdirSync(directory);
+      const golden = yield* Schema.decodeEffect(Schema.fromJsonString(RunnerConfig))(
+        readFileSync(join(import.meta.dirname, "golden-config.json"), "utf8"),
+      );
       const { output } = yield* runScript(`printf %s "$2"`, {
         directory,
         scratch: folder,
         maxInstances: 8,
         instanceIdle: Option.some(Duration.seconds(90.5)),
+        ...(golden.app === undefined ? {} : { app: golden.app }),
       });
-      const golden: object = JSON.parse(
-        readFileSync(join(import.meta.dirname, "golden-config.json"), "utf8"),
-      );
       assert.deepStrictEqual(JSON.parse(output), {
         ...golden,
         dir: folder,

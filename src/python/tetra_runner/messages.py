@@ -69,7 +69,7 @@ class _StreamMeta(TypedDict, total=False):
 
 
 class CallMeta(_StreamMeta):
-    """CALL. Its blobs are the arguments, the keyword arguments, and those of the constructor, in this order."""
+    """CALL of a live request. Its blobs are the arguments, keyword arguments, and those of the constructor."""
 
     kind: Literal["function", "class"]
     name: str
@@ -88,13 +88,45 @@ class CallMeta(_StreamMeta):
     blobs: list[int]
 
 
+class _ServeMeta(TypedDict, total=False):
+    socket: str  # the path of the Unix socket to serve HTTP on
+    code: str  # source text that defines the resource, if the process has no deployed app
+    resource: str
+
+
+class AppCallMeta(_StreamMeta, _ServeMeta):
+    """CALL of an app: opening it, running a job (its input is the only blob, as JSON), or serving HTTP."""
+
+    kind: Literal["open", "job", "serve"]
+    format: Literal["json"]
+    limit: int
+    refresh: bool
+    blobs: list[int]
+
+
+AnyCallMeta = Union[CallMeta, AppCallMeta]
+
+
 class ChunkMeta(TypedDict):
     """CHUNK: an item of a generator, without a value if it exceeds its limit."""
 
     value: Optional[Format]
 
 
-class ErrorMeta(TypedDict):
+class OutputMeta(TypedDict):
+    """OUTPUT: Python output of a call that overlaps with others."""
+
+    text: str
+    value: None
+
+
+class _StartErrorMeta(TypedDict, total=False):
+    phase: Literal["import", "construct"]  # what an app failed in
+    missing: Optional[str]  # the top-level name of a module that could not be found
+    systemDependencies: list[str]  # system packages that the app needs, as far as they are known
+
+
+class ErrorMeta(_StartErrorMeta):
     """Why a call has no value."""
 
     kind: ErrorKind
@@ -113,7 +145,12 @@ class InstanceMeta(TypedDict):
     last_used: str
 
 
-class ResultMeta(TypedDict):
+class _JobResultMeta(TypedDict, total=False):
+    failure: object  # the error that an app returned besides its value, as any JSON; None without an error
+    refresh: bool  # whether an app asked to stop the worker after this job
+
+
+class ResultMeta(_JobResultMeta):
     """RESULT: how a call ended."""
 
     ok: bool

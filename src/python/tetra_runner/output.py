@@ -20,7 +20,10 @@ import os
 import resource
 import sys
 import termios
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PIPE_SIZE = 1 << 20
 _LINE_BUFFERED = 1  # _IOLBF of <stdio.h>, the same on Linux and macOS
@@ -35,9 +38,12 @@ _from_bytes = int.from_bytes
 _fault_enable, _cancel_fault_timer = faulthandler.enable, faulthandler.cancel_dump_traceback_later
 
 
-def _make_stream(fd: int) -> io.TextIOWrapper:
+def open_stream(fd: int) -> io.TextIOWrapper:
     """A line-buffered stream: no line is lost in a crash, and the order with the output of child processes is kept."""
-    stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _named(stream: io.TextIOWrapper, fd: int) -> io.TextIOWrapper:
     buffer: Any = stream.buffer
     buffer.raw.name = _NAMES[fd]
     return stream
@@ -50,7 +56,11 @@ def _same_file(status: os.stat_result, other: os.stat_result) -> bool:
 class Output:
     """Owns descriptors 0, 1 and 2 and the streams on them."""
 
-    def __init__(self, directory: str, high_fd: int) -> None:
+    def __init__(
+        self, directory: str, high_fd: int, open_stream: Callable[[int], io.TextIOWrapper] = open_stream
+    ) -> None:
+        """`open_stream(fd)` opens the Python streams on descriptors 1 and 2."""
+        self._open_stream = open_stream
         self._directory = directory
         self._high_fd = high_fd
         self._count = 0
@@ -68,7 +78,7 @@ class Output:
         self._flush_c = self._libc.fflush
         self._flush_c.argtypes = [ctypes.c_void_p]
         self._buffer_c_lines()
-        self._stdout, self._stderr = _make_stream(1), _make_stream(2)
+        self._stdout, self._stderr = self._make_stream(1), self._make_stream(2)
         self._stdin = sys.stdin
         self._install_streams()
         # The spare, because jobs may close or redirect descriptor 2. Not a duplicate of the locked description, because
@@ -171,6 +181,9 @@ class Output:
             return
         self._libc.setvbuf(c_stdout, None, ctypes.c_int(_LINE_BUFFERED), ctypes.c_size_t(0))
 
+    def _make_stream(self, fd: int) -> io.TextIOWrapper:
+        return _named(self._open_stream(fd), fd)
+
     def _install_streams(self) -> None:
         sys.stdout = sys.__stdout__ = self._stdout
         sys.stderr = sys.__stderr__ = self._stderr
@@ -192,12 +205,12 @@ class Output:
             if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
                 self.flush()
                 # The stream of the job may share our buffer, which is closed when the stream is garbage collected.
-                self._stdout, self._stderr = _make_stream(1), _make_stream(2)
+                self._stdout, self._stderr = self._make_stream(1), self._make_stream(2)
                 self._install_streams()
             self._stdout.flush()
             self._stderr.flush()
         except Exception:  # closed or detached by the job
-            self._stdout, self._stderr = _make_stream(1), _make_stream(2)
+            self._stdout, self._stderr = self._make_stream(1), self._make_stream(2)
             self._install_streams()
         if sys.stdin is not self._stdin or self._stdin is None or self._stdin.closed:
             self._stdin = open(0, encoding="utf-8", errors="replace", closefd=False)

@@ -218,6 +218,18 @@ class ProcessState:
                 # After asyncio.run, get_event_loop would fail in the next job instead of creating a loop.
                 events.set_event_loop_policy(None)
 
+    def repair_signals(self) -> None:
+        """Restores only what cancels calls."""
+        number, handler = self._signals[0]
+        if _getsignal(number) is not handler:
+            _set_signal(number, handler)
+        if _pthread_sigmask(_signal.SIG_BLOCK, ()):
+            _pthread_sigmask(_signal.SIG_SETMASK, ())
+        events: Any = sys.modules.get("asyncio.events")
+        if events is not None:
+            # A cancelled call can leave a loop marked as running in this thread, which prevents any other from running.
+            events._set_running_loop(None)
+
     def _return_to_cwd(self) -> None:
         try:
             _makedirs(self._cwd, exist_ok=True)

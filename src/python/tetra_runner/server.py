@@ -13,9 +13,11 @@ import cloudpickle
 from . import aio, process, wire
 from .calls.cancel import CancelGate
 from .calls.worker import Worker
-from .output import Output
+from .output import Output, open_stream
 
 if TYPE_CHECKING:
+    import io
+
     from .messages import ReadyMeta, RunnerConfig
 
 CONTROL_FD = 3
@@ -34,6 +36,12 @@ def ready_meta() -> ReadyMeta:
     }
 
 
+def _job_stream(fd: int) -> io.TextIOWrapper:
+    from .attribution import JobStream
+
+    return JobStream(fd)
+
+
 def serve(channel: wire.Channel, worker: Worker) -> int:
     """Executes calls until Node sends BYE or closes the socket; returns the exit status."""
     while True:
@@ -44,6 +52,10 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             return PROTOCOL_BROKEN
         if frame is None:
             return 0
+        if isinstance(frame, wire.Cancel):
+            continue  # calls that do not overlap are cancelled by SIGINT
+        if worker.overlaps(frame):
+            return worker.overlap(channel).run(frame)
         meta, value = worker.call(frame)
         try:
             channel.send(wire.RESULT, frame.call_id, meta, value)
@@ -51,6 +63,13 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             return PROTOCOL_BROKEN
         del frame, meta, value  # so that the memory is free while the runner waits for the next call
         worker.repair()
+
+
+def add_app_path(path: list[str]) -> None:
+    """Makes an app's own modules and packages come first, in this process and in its child processes."""
+    sys.path[:0] = path
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*path, *([inherited] if inherited else [])])
 
 
 def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
@@ -61,10 +80,14 @@ def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.C
     cwd = config["cwd"]
     os.makedirs(cwd, exist_ok=True)
     os.chdir(cwd)
-    sys.path.append(cwd)  # last, so that a file of the workspace never hides an installed package
+    app = config.get("app")
+    if app is None:
+        sys.path.append(cwd)  # last, so that a file of the workspace never hides an installed package
+    else:
+        add_app_path(app["path"])
 
     channel = wire.Channel(socket.socket(fileno=control))
-    output = Output(config["dir"], high_fd)
+    output = Output(config["dir"], high_fd, open_stream if app is None else _job_stream)
     gate = CancelGate(aio.cancel_task)
     state = process.ProcessState(cwd, gate)
     worker = Worker(config, channel, output, gate, state, startup_modules)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .messages import Buffer, CallMeta
+    from .messages import AnyCallMeta, Buffer
 
-READY, CALL, CHUNK, RESULT, BYE = 1, 2, 3, 4, 5
+READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT = 1, 2, 3, 4, 5, 6, 7
 
 # The maximum size of the metadata that Node accepts, in bytes.
 MAX_META = 1 << 20
@@ -42,14 +42,20 @@ class Frame:
 
     __slots__ = ("blobs", "call_id", "meta")
 
-    def __init__(self, call_id: int, meta: CallMeta, blobs: list[memoryview]) -> None:
+    def __init__(self, call_id: int, meta: AnyCallMeta, blobs: list[memoryview]) -> None:
         self.call_id = call_id
         self.meta = meta
         self.blobs = blobs
 
 
+class Cancel(NamedTuple):
+    """A CANCEL frame: Node stops one of several calls that overlap."""
+
+    call_id: int
+
+
 class Channel:
-    """The control socket. Only the main thread uses it."""
+    """The control socket. Only the main thread receives; SharedChannel lets all threads send."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(None)  # a default timeout set by an imported package must not apply
@@ -58,24 +64,32 @@ class Channel:
         self._sendmsg = connection.sendmsg
         self._header = memoryview(bytearray(_HEADER.size))
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def close(self) -> None:
         self._socket.close()
 
-    def receive(self) -> Frame | None:
-        """Returns the next call, or None at BYE or the end of the stream. Raises ValueError for any other bytes."""
+    def receive(self) -> Frame | Cancel | None:
+        """Returns the next call or cancel, or None at BYE or the end of the stream.
+
+        Raises ValueError for any other bytes.
+        """
         if not self._fill(self._header):
             return None
         length, kind, call_id = _unpack_header(self._header)
         if kind == BYE:
             return None
-        if kind != CALL or length < _LENGTH.size:
-            raise ValueError("not a CALL frame")
+        if kind not in (CALL, CANCEL) or length < _LENGTH.size:
+            raise ValueError("neither a CALL nor a CANCEL frame")
         body = memoryview(bytearray(length))
         if not self._fill(body):
             return None
         (meta_length,) = _unpack_length(body)
         start = _LENGTH.size + meta_length
-        meta: CallMeta = _decode(str(body[_LENGTH.size : start], "utf-8"))
+        if kind == CANCEL:
+            return Cancel(call_id)
+        meta: AnyCallMeta = _decode(str(body[_LENGTH.size : start], "utf-8"))
         blobs: list[memoryview] = []
         for size in meta.get("blobs", ()):
             blobs.append(body[start : start + size])

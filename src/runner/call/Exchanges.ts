@@ -3,8 +3,9 @@ import { randomInt } from "node:crypto";
 import { Deferred, Exit } from "effect";
 
 import type { RunnerExit } from "../RunnerProcess.ts";
-import { type Frame, FrameType, hasNoPendingOutput } from "../RunnerProtocol.ts";
+import { FrameType, hasNoPendingOutput } from "../RunnerProtocol.ts";
 import { OutputCapture } from "../output/OutputCapture.ts";
+import { type Frame } from "../process/Frames.ts";
 
 /** The limit for the output of leftover threads between calls. */
 const IDLE_OUTPUT_BYTES = 64 * 1024;

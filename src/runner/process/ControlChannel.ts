@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 
 import { Result } from "effect";
 
-import { encode, type Frame, FrameReader } from "../RunnerProtocol.ts";
+import { encode, type Frame, FrameReader } from "./Frames.ts";
 
 /** The size of the new buffer that Node allocates for each read from a socket. */
 const MAX_READ_BYTES = 64 * 1024;

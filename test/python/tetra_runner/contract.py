@@ -10,6 +10,8 @@ def _is_typed_dict(hint):
 def problems(value, hint, place):
     """Descriptions of the parts of a value that do not have the expected type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is object:
+        return
     if origin is typing.Union:
         options = [list(problems(value, argument, place)) for argument in arguments]
         if all(options):
@@ -36,23 +38,23 @@ def problems(value, hint, place):
 
 
 def _nested(hint):
-    """The typed dictionary in the type of a field, or None."""
-    return next((option for option in (hint, *typing.get_args(hint)) if _is_typed_dict(option)), None)
+    """The typed dictionaries in a type."""
+    return [option for option in (hint, *typing.get_args(hint)) if _is_typed_dict(option)]
 
 
 def all_fields(hint):
     """The fields of a type and of its nested types."""
-    for key, inner in typing.get_type_hints(hint).items():
-        yield key
-        if _nested(inner) is not None:
-            yield from (f"{key}.{name}" for name in all_fields(_nested(inner)))
+    for kind in _nested(hint):
+        for key, inner in typing.get_type_hints(kind).items():
+            yield key
+            yield from (f"{key}.{name}" for name in all_fields(inner))
 
 
 def used_fields(hint, values):
     """The fields that occur in values of a type."""
-    hints = typing.get_type_hints(hint)
+    hints = {key: inner for kind in _nested(hint) for key, inner in typing.get_type_hints(kind).items()}
     for value in values:
         for key, inner in value.items():
             yield key
-            if _nested(hints.get(key)) is not None and inner is not None:
-                yield from (f"{key}.{name}" for name in used_fields(_nested(hints[key]), [inner]))
+            if inner is not None and key in hints and _nested(hints[key]):
+                yield from (f"{key}.{name}" for name in used_fields(hints[key], [inner]))

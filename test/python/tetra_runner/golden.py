@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "test" / "runner" / "golden"
-TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5}
+TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5, "cancel": 6, "output": 7}
 
 
 class Message:
@@ -34,6 +34,7 @@ class Message:
 
 # The start-up argument of the runner.
 CONFIG = json.loads((FOLDER.parent / "golden-config.json").read_text())
+LIVE_CONFIG = {key: value for key, value in CONFIG.items() if key != "app"}
 
 MESSAGES = [Message(path) for path in sorted(FOLDER.glob("*.json"))]
 

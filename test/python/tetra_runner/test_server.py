@@ -28,6 +28,7 @@ def test_ready_contains_the_process_id_and_the_interpreter():
 def worker():
     worker = Mock()
     worker.call.return_value = {"ok": True}, [b"value"]
+    worker.overlaps.return_value = False
     return worker
 
 
@@ -55,7 +56,7 @@ def start(tmp_path, cwd, **options):
     here, there = socket.socketpair()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    config = {**golden.CONFIG, "dir": str(scratch), "cwd": str(cwd), "parent": os.getpid()}
+    config = {**golden.LIVE_CONFIG, "dir": str(scratch), "cwd": str(cwd), "parent": os.getpid()}
 
     def pass_socket():
         os.dup2(there.fileno(), 3)

@@ -2,8 +2,9 @@ import { Duplex } from "node:stream";
 
 import { assert, describe, it } from "@effect/vitest";
 
-import { encode, FrameType } from "../../../src/runner/RunnerProtocol.ts";
+import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
 import { controlChannel } from "../../../src/runner/process/ControlChannel.ts";
+import { encode } from "../../../src/runner/process/Frames.ts";
 
 /** A frame without blobs. */
 const frame = (type: number, call: number) => Buffer.concat(encode(type, call, { ok: true }, []));

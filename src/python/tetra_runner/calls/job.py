@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..local_modules import LocalModules
-    from ..messages import Buffer, ErrorMeta, Format
+    from ..messages import Buffer, CallMeta, ErrorMeta, Format
     from ..sources import Source
     from ..wire import Frame
     from .instances import Instance
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 class Job:
     """The decoded CALL frame, with its source and local modules."""
 
-    def __init__(self, frame: Frame, source: Source, modules: LocalModules | None) -> None:
-        meta = frame.meta
+    def __init__(self, frame: Frame, meta: CallMeta, source: Source, modules: LocalModules | None) -> None:
         self.call_id = frame.call_id
         self.is_class = meta["kind"] == "class"
         self.name = meta["name"]
@@ -69,3 +68,5 @@ class Outcome:
         self.instance: Instance | None = None
         self.notes: list[str] = []
         self.poisoned: str | None = None
+        self.failure: object = None  # the error that an app returned besides its value
+        self.refresh = False  # whether an app asked to stop the worker

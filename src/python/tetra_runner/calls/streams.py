@@ -10,21 +10,31 @@ from . import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
-    from ..messages import Buffer, ChunkMeta
+    from ..messages import Buffer, ChunkMeta, Format
+    from ..shared_channel import SharedChannel
     from ..wire import Channel
     from .cancel import CancelGate
-    from .job import Job
+
+    class Streaming(Protocol):
+        """A call whose items are sent, if it has a limit for them."""
+
+        call_id: int
+        format: Format
+        as_json: bool
+        limit: int
+        chunk_limit: int | None
 
 
 class Streams:
     """Sends items as CHUNK frames."""
 
-    def __init__(self, channel: Channel, gate: CancelGate) -> None:
+    def __init__(self, channel: Channel | SharedChannel, gate: CancelGate) -> None:
         self._channel = channel
         self._gate = gate
 
-    def emitter(self, job: Job) -> Callable[[Any], None]:
+    def emitter(self, job: Streaming) -> Callable[[Any], None]:
         """Returns a function that is called with each item of a generator, and sends it if the client wants a stream.
 
         It raises SizeError as soon as the items together exceed the limit of the result.

@@ -29,6 +29,9 @@ _MIN_COUNTED_SIZE = 1000
 # For these types pickle returns the same as cloudpickle, but is faster.
 _PLAIN: frozenset[type] = frozenset((type(None), bool, int, float, str, bytes))
 
+# For values whose size does not matter.
+NO_LIMIT = 1 << 62
+
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

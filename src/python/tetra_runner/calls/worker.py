@@ -13,6 +13,7 @@ from .. import errors, process
 from ..errors import one_line, printable
 from ..local_modules import ModuleStore
 from ..sources import Sources, remove_partial_imports
+from .app_calls import AppCalls
 from .functions import Functions
 from .instances import Instances
 from .job import Job, Outcome
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from ..messages import Buffer, ResultMeta, RunnerConfig
+    from ..messages import AppCallMeta, Buffer, CallMeta, Format, ResultMeta, RunnerConfig
     from ..output import Output
+    from ..overlap import Overlap
     from ..process import ProcessState
     from ..wire import Channel, Frame
     from .cancel import CancelGate
@@ -75,6 +77,8 @@ class Worker:
         self._functions = Functions(self._instances, streams)
         self._methods = Methods(self._instances, state, streams)
         self._live = LiveResources(self._instances, state, streams)
+        self._has_app = "app" in config
+        self._apps = AppCalls(config.get("app"), self._sources, streams)
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
         self._threads = process.running_threads()  # at the end of the last call
         process.flush_before_exit(output)
@@ -82,42 +86,72 @@ class Worker:
     def call(self, frame: Frame) -> tuple[ResultMeta, Sequence[Buffer]]:
         """Executes a CALL; returns the metadata and the value of its RESULT."""
         outcome = Outcome()
+        meta = frame.meta
+        if "modules" in meta:  # a live request
+            self._call_live(frame, meta, outcome)
+            result = self._result(outcome, meta["format"], meta["instanceId"])
+            result["output"] = self._output.replace_if_shared()
+        else:
+            self._call_app(frame, meta, outcome)
+            # The FIFO stays, because processes that the app started write to it as long as the app is open.
+            result = self._result(outcome, meta["format"])
+            result["failure"], result["refresh"] = outcome.failure, outcome.refresh
+        return result, outcome.value
+
+    def overlaps(self, frame: Frame) -> bool:
+        """Whether a call and the calls after it may overlap."""
+        return frame.meta["kind"] == "job" and self._apps.overlaps
+
+    def overlap(self, channel: Channel) -> Overlap:
+        from ..overlap import Overlap
+
+        return Overlap(channel, self._apps.app, self._output, self._state)
+
+    def _call_live(self, frame: Frame, meta: CallMeta, outcome: Outcome) -> None:
         try:
-            job = self._prepare(frame, outcome)
+            job = self._prepare(frame, meta, outcome)
         except Exception as error:
             outcome.error = errors.describe(error)
         else:
             self._run(job, outcome)
+
+    def _call_app(self, frame: Frame, meta: AppCallMeta, outcome: Outcome) -> None:
+        self._gate.run(partial(self._apps.run, frame, meta, outcome), partial(self._failed, outcome))
+        if self._state.in_fork():
+            self._exit_fork(1 if outcome.error else 0)
+
+    def _result(self, outcome: Outcome, format: Format, instance_id: str | None = None) -> ResultMeta:
         self._output.restore()
         pending = self._output.pending()
         threads_before, self._threads = self._threads, process.running_threads()
-        meta: ResultMeta = {
+        return {
             "ok": outcome.error is None,
             "error": outcome.error,
             "instance": None if outcome.instance is None else outcome.instance.info(),
             "instances": self._instances.count(),
-            "lives": self._instances.has(frame.meta["instanceId"]),
+            "lives": self._instances.has(instance_id),
             "notes": _bounded(outcome.notes),
             "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
             "threads": _names([thread for thread in self._threads if thread not in threads_before]),
             "pending": pending,
-            "output": self._output.replace_if_shared(),
-            "value": frame.meta["format"] if outcome.value else None,
+            "output": False,
+            "value": format if outcome.value else None,
         }
-        return meta, outcome.value
 
     def repair(self) -> None:
         """Restores the state of the process; called after the result is sent, so that the client need not wait."""
-        self._state.repair()
+        if self._has_app:  # what its modules set when they were imported must stay
+            self._state.repair_signals()
+        else:
+            self._state.repair()
 
-    def _prepare(self, frame: Frame, outcome: Outcome) -> Job:
+    def _prepare(self, frame: Frame, meta: CallMeta, outcome: Outcome) -> Job:
         """Everything before the code of the job runs."""
-        meta = frame.meta
         if meta["refresh"]:
             importlib.invalidate_caches()
         modules = self._module_store.get(meta["modules"], partial(self._instances.uses, "modules"), outcome.notes)
         source = self._sources.get(meta["code"], meta["name"], partial(self._instances.uses, "source"))
-        return Job(frame, source, modules)
+        return Job(frame, meta, source, modules)
 
     def _run(self, job: Job, outcome: Outcome) -> None:
         if job.modules is not None:

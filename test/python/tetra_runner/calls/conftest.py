@@ -46,7 +46,7 @@ def make_worker(tmp_path, monkeypatch, output, channel, state, gate):
 
     def make_worker(**config):
         config = {
-            **golden.CONFIG,
+            **golden.LIVE_CONFIG,
             "dir": str(tmp_path),
             "cwd": str(tmp_path / "cwd"),
             "instanceIdle": 0,

@@ -1,14 +1,13 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Result, Schema } from "effect";
 
+import { FrameType, hasNoPendingOutput } from "../../../src/runner/RunnerProtocol.ts";
 import {
   encode,
   type Frame,
   type FrameInvalid,
   FrameReader,
-  FrameType,
-  hasNoPendingOutput,
-} from "../../src/runner/RunnerProtocol.ts";
+} from "../../../src/runner/process/Frames.ts";
 
 const LIMIT = 4_000_000;
 

@@ -1,0 +1,145 @@
+"""Jobs of an app that overlap: coroutines in one event loop, which also reads the control socket."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+from typing import TYPE_CHECKING
+
+from . import attribution, errors, process, wire
+from .calls import app_calls
+from .calls.app_calls import AppCall
+from .calls.cancel import CancelGate
+from .calls.job import Outcome
+from .calls.streams import Streams
+from .errors import one_line
+from .shared_channel import SharedChannel
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .apps.app import DeployedApp
+    from .messages import ResultMeta
+    from .output import Output
+    from .process import ProcessState
+
+PROTOCOL_BROKEN = 70
+_MAX_POISONED = 500
+
+
+class _Running:
+    """A job that is running."""
+
+    def __init__(self, call: AppCall, output: attribution.CallOutput) -> None:
+        self.call = call
+        self.output = output
+        self.outcome = Outcome()
+        self.is_cancelled = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Overlap:
+    """Runs jobs until Node sends BYE or closes the socket."""
+
+    def __init__(self, channel: wire.Channel, app: DeployedApp, output: Output, state: ProcessState) -> None:
+        assert app.loop is not None, "an app whose jobs overlap has an event loop"
+        self._receiver = channel
+        self._channel = SharedChannel(channel)
+        # Node cancels these calls by CANCEL frames, and not by signals.
+        self._streams = Streams(self._channel, CancelGate(lambda _: False))
+        self._app = app
+        self._output = output
+        self._state = state
+        self._loop = app.loop.event_loop
+        self._running: dict[int, _Running] = {}
+        self._status: int | None = None
+        process.prepare_for_forks([self._channel])
+
+    def run(self, first: wire.Frame) -> int:
+        """Runs jobs, beginning with a received one; returns the exit status."""
+        self._loop.add_reader(self._receiver.fileno(), self._receive)
+        self._begin(first)
+        while self._status is None and not self._loop.is_closed():
+            try:
+                self._loop.run_forever()
+            except BaseException as error:
+                # sys.exit in a task that a job created ends `run_forever`, but must not end the other jobs.
+                sys.excepthook(type(error), error, error.__traceback__)
+        return PROTOCOL_BROKEN if self._status is None else self._status
+
+    def _end(self, status: int) -> None:
+        self._status = status
+        self._loop.stop()
+
+    def _receive(self) -> None:
+        try:
+            frame = self._receiver.receive()
+        except (OSError, ValueError):
+            self._end(PROTOCOL_BROKEN)
+            return
+        if frame is None:
+            self._end(0)
+        elif isinstance(frame, wire.Cancel):
+            self._cancel(frame.call_id)
+        else:
+            self._begin(frame)
+
+    def _begin(self, frame: wire.Frame) -> None:
+        meta = frame.meta
+        if meta["kind"] != "job":
+            self._end(PROTOCOL_BROKEN)
+            return
+        output = attribution.CallOutput(self._channel, frame.call_id)
+        running = self._running[frame.call_id] = _Running(AppCall(frame, meta), output)
+        context = contextvars.copy_context()
+        context.run(attribution.current.set, output)
+        running.task = context.run(self._loop.create_task, self._run(running))
+
+    def _cancel(self, call_id: int) -> None:
+        running = self._running.get(call_id)
+        if running is not None and running.task is not None:
+            running.is_cancelled = True
+            running.task.cancel()
+
+    async def _run(self, running: _Running) -> None:
+        outcome, call = running.outcome, running.call
+        try:
+            value = await self._app.run_overlapping(call.job_input(), self._streams.emitter(call))
+            app_calls.set_outcome(outcome, value, call.limit)
+        except BaseException as error:  # SystemExit would end the event loop
+            outcome.value = ()
+            outcome.error = errors.describe(error, running.is_cancelled)
+            outcome.poisoned = errors.broken_cuda(error)
+        self._finish(running)
+
+    def _finish(self, running: _Running) -> None:
+        """Sends the result of a job."""
+        outcome = running.outcome
+        if self._state.in_fork():  # only the parent sends a result
+            self._output.flush()
+            process.exit_now(1 if outcome.error else 0)
+        running.output.close()
+        call_id = running.call.call_id
+        del self._running[call_id]
+        try:
+            self._channel.send(wire.RESULT, call_id, _meta_of(outcome), outcome.value)
+        except (OSError, ValueError):
+            self._end(PROTOCOL_BROKEN)
+
+
+def _meta_of(outcome: Outcome) -> ResultMeta:
+    return {
+        "ok": outcome.error is None,
+        "error": outcome.error,
+        "instance": None,
+        "instances": 0,
+        "lives": False,
+        "notes": [],
+        "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
+        "threads": [],
+        "pending": 0,
+        "output": False,
+        "failure": outcome.failure,
+        "refresh": outcome.refresh,
+        "value": "json" if outcome.value else None,
+    }

@@ -1,0 +1,47 @@
+"""The control socket while calls overlap: any thread may send on it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .messages import Buffer
+    from .wire import Channel
+
+    Unsent = tuple[int, int, Mapping[str, object], Sequence[Buffer]]
+
+_get_ident = threading.get_ident  # bound at import: jobs may replace it
+
+
+class SharedChannel:
+    """Sends the frames of several threads one after the other."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.is_closed = False
+        self._channel = channel
+        self._lock = threading.RLock()
+        self._sender: int | None = None  # the thread that is sending
+        self._deferred: deque[Unsent] = deque()
+
+    def close(self) -> None:
+        """In a forked child, where another thread of the parent may have held the lock."""
+        self.is_closed = True
+
+    def send(self, kind: int, call_id: int, meta: Mapping[str, object], value: Sequence[Buffer] = ()) -> None:
+        """Sends a frame; see Channel.send."""
+        if self._sender == _get_ident():
+            # A finalizer or a signal handler that prints has interrupted this thread in the middle of a frame.
+            self._deferred.append((kind, call_id, meta, value))
+            return
+        with self._lock:
+            self._sender = _get_ident()
+            try:
+                self._channel.send(kind, call_id, meta, value)
+                while self._deferred:
+                    self._channel.send(*self._deferred.popleft())
+            finally:
+                self._sender = None
