@@ -11,7 +11,7 @@ import { type CallOutput, openCallOutput } from "./output/CallOutput.ts";
 import { threadNames, withNotes } from "./output/Notes.ts";
 import { type LiveProcess, makeRunnerState, type RunnerState } from "./state/RunnerState.ts";
 
-const OUTPUT_LIMIT = Setting.integer({
+export const OUTPUT_LIMIT = Setting.integer({
   name: "WORKER_OUTPUT_LIMIT",
   doc: "Maximum size of a job's output in its response. Of longer output, the beginning (a quarter of this size) and the end are kept.",
   unit: "bytes",

@@ -7,6 +7,7 @@ import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWor
 import { Workspace } from "../workspace/Workspace.ts";
 import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
+import type { AppConfig } from "./RunnerProtocol.ts";
 import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";
 
 const MAX_INSTANCES = Setting.integer({
@@ -21,6 +22,13 @@ const INSTANCE_IDLE = Setting.optionalSeconds({
   name: "WORKER_INSTANCE_IDLE",
   doc: "Time after which an unused class instance is deleted.",
 });
+
+/** A deployed app that a process serves. */
+export interface DeployedAppProcess {
+  /** The current directory of its code. */
+  readonly folder: string;
+  readonly config: AppConfig;
+}
 
 type StartFailed = BootFailed | RunnerSpawnFailed;
 
@@ -56,9 +64,10 @@ export class RunnerLauncher extends Context.Service<
   {
     /** The workspace for runners that are started before their first call. */
     readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
-    /** A ready runner that lives as long as the scope. */
+    /** A ready runner that lives as long as the scope, for live requests or for an app. */
     readonly launch: (
       prepared: PreparedWorkspace,
+      app?: DeployedAppProcess,
     ) => Effect.Effect<RunnerSession, RunnerUnavailable | WorkspaceError, Scope.Scope>;
   }
 >()("worker-tetra/runner/RunnerLauncher") {
@@ -73,10 +82,18 @@ export class RunnerLauncher extends Context.Service<
       const maxInstances = yield* MAX_INSTANCES.value;
       const instanceIdle = yield* INSTANCE_IDLE.value;
 
-      const start = (python: string, { directory, environment }: PreparedWorkspace) =>
-        boot({ python, environment, directory, maxInstances, instanceIdle }).pipe(
-          Effect.provideContext(services),
-        );
+      const start = (
+        python: string,
+        { directory, environment }: PreparedWorkspace,
+        app?: DeployedAppProcess,
+      ) =>
+        boot({
+          python,
+          environment,
+          maxInstances,
+          instanceIdle,
+          ...(app === undefined ? { directory } : { directory: app.folder, app: app.config }),
+        }).pipe(Effect.provideContext(services));
 
       const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
 
@@ -100,11 +117,14 @@ export class RunnerLauncher extends Context.Service<
         return mayBeVenvFault(error) && (yield* startsInBase(prepared)) ? error.message : undefined;
       });
 
-      const launch = Effect.fn("RunnerLauncher.launch")(function* (prepared: PreparedWorkspace) {
+      const launch = Effect.fn("RunnerLauncher.launch")(function* (
+        prepared: PreparedWorkspace,
+        app?: DeployedAppProcess,
+      ) {
         const scope = yield* Scope.Scope;
         const attempt = yield* Scope.fork(scope);
         const outcome = yield* Effect.result(
-          Scope.provide(start(prepared.python, prepared), attempt),
+          Scope.provide(start(prepared.python, prepared, app), attempt),
         );
         const fault = yield* findVenvFault(prepared, outcome);
         if (fault === undefined) {
@@ -115,7 +135,7 @@ export class RunnerLauncher extends Context.Service<
         const current = yield* workspace.ready;
         const rebuilt =
           current.prefix === prepared.prefix ? yield* workspace.rebuild(fault) : current;
-        return yield* Effect.mapError(start(rebuilt.python, rebuilt), unavailable);
+        return yield* Effect.mapError(start(rebuilt.python, rebuilt, app), unavailable);
       });
 
       return RunnerLauncher.of({ workspace: workspace.ready, launch });

@@ -50,8 +50,12 @@ export interface RunnerSession {
     blobs: ReadonlyArray<Uint8Array>,
     listener: ExchangeListener,
   ) => Exchange;
+  /** Stops the code of a call that overlaps with others. */
+  readonly cancel: (exchange: Exchange) => void;
   /** Called when the exchange of a call is over, also after a failure. */
-  readonly finish: () => void;
+  readonly finish: (exchange: Exchange) => void;
+  /** Sends output that belongs to no call to a function instead of keeping it. */
+  readonly redirectIdleOutput: (receive: (bytes: Buffer) => void) => void;
   /** Returns and clears the output that was written while no call was running. */
   readonly consumeIdleOutput: () => string;
 }
@@ -112,7 +116,7 @@ const startProcess = Effect.fnUntraced(function* (command: RunnerCommand) {
     exit: (exit) => {
       ended = exit;
       Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.none()));
-      exchanges.end({ exit });
+      exchanges.end(exit);
     },
   };
   const runner = yield* (yield* RunnerProcesses).spawn(command, listener);
@@ -160,10 +164,12 @@ export const boot = Effect.fn("RunnerSession.boot")(function* (
       const exchange = exchanges.begin(listener);
       const ended = exit();
       if (ended === undefined) process.send(FrameType.call, exchange.call, meta, blobs);
-      else exchanges.end({ exit: ended });
+      else exchanges.end(ended);
       return exchange;
     },
-    finish: () => exchanges.finish(),
+    cancel: ({ call }) => process.send(FrameType.cancel, call, {}, []),
+    finish: (exchange) => exchanges.finish(exchange),
+    redirectIdleOutput: (receive) => exchanges.redirectIdleOutput(receive),
     consumeIdleOutput: () => {
       process.drain();
       return exchanges.consumeIdleOutput();

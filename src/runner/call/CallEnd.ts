@@ -3,7 +3,7 @@ import { Duration, Option, Result, Schema } from "effect";
 import type { EncodedValue } from "../../domain/EncodedValue.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
 import type { RunnerExit } from "../RunnerProcess.ts";
-import { type CallMeta, CallResult } from "../RunnerProtocol.ts";
+import { type AppCallMeta, type CallMeta, CallResult } from "../RunnerProtocol.ts";
 import type { FinishedExchange } from "./CallExchange.ts";
 
 /** How a call ended. */
@@ -23,18 +23,21 @@ const decodeResult = Schema.decodeUnknownResult(CallResult);
 
 /** Whether a result is valid for a call: any code in the process can write one. */
 const isResultOf = (
-  meta: CallMeta,
-  { ok, error, instance }: CallResult,
+  meta: CallMeta | AppCallMeta,
+  { ok, error, instance, failure = null }: CallResult,
   value: EncodedValue | undefined,
 ): boolean =>
   ok === (error === null) &&
-  ok === (value !== undefined) &&
+  (ok === (value !== undefined) || (ok && meta.kind === "job" && failure !== null)) &&
   (value === undefined || value.format === meta.format) &&
   (instance === null ||
     (meta.kind === "class" && (meta.instanceId === null || meta.instanceId === instance.id)));
 
 /** Interprets the end of an exchange. A value that arrives after the timeout still completes the call. */
-export const interpretEnd = (meta: CallMeta, { end, hasTimedOut }: FinishedExchange): CallEnd => {
+export const interpretEnd = (
+  meta: CallMeta | AppCallMeta,
+  { end, hasTimedOut }: FinishedExchange,
+): CallEnd => {
   if (end.exit !== undefined) return { _tag: "ProcessEnded", exit: end.exit, hasTimedOut };
   const { value } = end.response;
   const decoded = decodeResult(end.response.meta);

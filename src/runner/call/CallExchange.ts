@@ -19,10 +19,12 @@ const CANCEL_GRACE = Setting.seconds({
 /** SIGKILL takes effect at once, unless the process is stuck in a driver. */
 const KILL_TIMEOUT = Duration.seconds(10);
 
-interface TimeLimits {
+export interface TimeLimits {
   readonly timeout: Option.Option<Duration.Duration>;
   /** The time between SIGINT and SIGKILL. */
   readonly cancelGrace: Duration.Duration;
+  /** Whether the code ends gracefully after one SIGINT: a second one would end it at once. */
+  readonly isGraceful?: boolean;
 }
 
 export const timeLimits = Effect.gen(function* () {
@@ -43,13 +45,13 @@ export interface FinishedExchange {
 const stop = Effect.fnUntraced(function* (
   { process }: RunnerSession,
   exchange: Exchange,
-  grace: Duration.Duration,
+  { cancelGrace: grace, isGraceful = false }: TimeLimits,
 ) {
+  const interrupt = Effect.sync(() => process.interrupt());
   // Interrupts a second time after half of the grace time: the first SIGINT has no effect before the code starts.
-  const interrupting = Effect.repeat(
-    Effect.sync(() => process.interrupt()),
-    Schedule.spaced(Duration.divideUnsafe(grace, 2)),
-  );
+  const interrupting = isGraceful
+    ? interrupt
+    : Effect.repeat(interrupt, Schedule.spaced(Duration.divideUnsafe(grace, 2)));
   const end = yield* Deferred.await(exchange.end).pipe(
     Effect.raceFirst(Effect.andThen(interrupting, Effect.never)),
     Effect.timeoutOption(grace),
@@ -68,13 +70,13 @@ const afterTimeout = (end: ExchangeEnd): FinishedExchange => ({ end, hasTimedOut
 const awaitEnd = (
   session: RunnerSession,
   exchange: Exchange,
-  { timeout, cancelGrace }: TimeLimits,
+  limits: TimeLimits,
 ): Effect.Effect<FinishedExchange> => {
   const ended = Effect.map(Deferred.await(exchange.end), withinTimeout);
-  if (Option.isNone(timeout)) return ended;
+  if (Option.isNone(limits.timeout)) return ended;
   return Effect.timeoutOrElse(ended, {
-    duration: timeout.value,
-    orElse: () => Effect.map(stop(session, exchange, cancelGrace), afterTimeout),
+    duration: limits.timeout.value,
+    orElse: () => Effect.map(stop(session, exchange, limits), afterTimeout),
   });
 };
 
@@ -88,8 +90,8 @@ export const exchange = (
     Effect.suspend(() => {
       const begun = begin();
       return restore(awaitEnd(session, begun, limits)).pipe(
-        Effect.onInterrupt(() => stop(session, begun, limits.cancelGrace)),
-        Effect.ensuring(Effect.sync(() => session.finish())),
+        Effect.onInterrupt(() => stop(session, begun, limits)),
+        Effect.ensuring(Effect.sync(() => session.finish(begun))),
       );
     }),
   );

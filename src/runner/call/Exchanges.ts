@@ -1,9 +1,9 @@
 import { randomInt } from "node:crypto";
 
-import { Deferred, Exit } from "effect";
+import { Deferred, Exit, Option, Schema } from "effect";
 
 import type { RunnerExit } from "../RunnerProcess.ts";
-import { FrameType, hasNoPendingOutput } from "../RunnerProtocol.ts";
+import { FrameType, hasNoPendingOutput, OutputMeta } from "../RunnerProtocol.ts";
 import { OutputCapture } from "../output/OutputCapture.ts";
 import { type Frame } from "../process/Frames.ts";
 
@@ -27,6 +27,8 @@ interface ValueLimits {
 /** Receives the output and chunks of an exchange, synchronously and in order; it must not block. */
 export interface ExchangeListener {
   readonly limits: ValueLimits;
+  /** Whether others run at the same time. Then its output arrives in frames, and what is in the pipe belongs to none. */
+  readonly overlaps?: boolean;
   readonly output: (bytes: Buffer) => void;
   readonly chunk: (frame: Frame) => void;
 }
@@ -37,26 +39,35 @@ export interface Exchange extends ExchangeListener {
   readonly end: Deferred.Deferred<ExchangeEnd>;
   /** Whether the response has arrived; all later frames are ignored. */
   hasResponse: boolean;
+  /** Whether nobody waits for it any more, although its code may still run. */
+  isFinished: boolean;
 }
 
+const resolve = (exchange: Exchange, end: ExchangeEnd): void => {
+  Deferred.doneUnsafe(exchange.end, Exit.succeed(end));
+};
+
+const decodeOutput = Schema.decodeUnknownOption(OutputMeta);
+
 /**
- * Assigns frames and output to the calls of one runner, which runs one call at a time. It has plain fields, since it is
- * used for every frame and every chunk of output.
+ * Assigns frames and output to the calls of one runner, which runs one call at a time, or several that overlap. It has
+ * plain fields, since it is used for every frame and every chunk of output.
  */
 export class Exchanges {
   private current: Exchange | undefined;
   /** If a job forges the runner's response, the real one arrives during the next call. */
   private previous: Pick<Exchange, "call" | "limits"> | undefined;
+  /** Those that overlap, until their response arrives. */
+  private readonly overlapping = new Map<number, Exchange>();
+  private redirected: ((bytes: Buffer) => void) | undefined;
   private idleOutput = new OutputCapture(IDLE_OUTPUT_BYTES);
 
   /** The maximum size of the value in such a frame, in bytes; undefined if no such frame is expected. */
   limitOf(type: number, call: number): number | undefined {
     const exchange =
-      this.current?.call === call
-        ? this.current
-        : this.previous?.call === call
-          ? this.previous
-          : undefined;
+      this.overlapping.get(call) ??
+      [this.current, this.previous].find((expected) => expected?.call === call);
+    if (type === FrameType.output) return this.overlapping.has(call) ? 0 : undefined;
     if (type === FrameType.chunk) return exchange?.limits.chunk;
     return type === FrameType.result ? exchange?.limits.result : undefined;
   }
@@ -67,39 +78,67 @@ export class Exchanges {
       call: randomInt(CALL_NUMBERS),
       end: Deferred.makeUnsafe(),
       hasResponse: false,
+      isFinished: false,
       ...listener,
     };
-    this.current = exchange;
+    if (listener.overlaps === true) this.overlapping.set(exchange.call, exchange);
+    else this.current = exchange;
     return exchange;
   }
 
   /** Handles a frame from the runner; `drain` delivers the output that was written before it. */
   receive(frame: Frame, drain: () => void): void {
+    const overlapping = this.overlapping.get(frame.call);
+    if (overlapping !== undefined) return this.receiveOverlapping(overlapping, frame);
     const { current } = this;
     if (frame.call !== current?.call || current.hasResponse) return;
     if (frame.type === FrameType.chunk) return current.chunk(frame);
     current.hasResponse = true;
     // The pipe now has all output of the call that was not read yet.
     if (!hasNoPendingOutput(frame.meta)) drain();
-    this.end({ response: frame });
+    resolve(current, { response: frame });
+  }
+
+  private receiveOverlapping(exchange: Exchange, frame: Frame): void {
+    if (frame.type === FrameType.result) {
+      this.overlapping.delete(exchange.call);
+      exchange.hasResponse = true;
+      resolve(exchange, { response: frame });
+      return;
+    }
+    // After it has finished: its code did not stop in time when it was cancelled.
+    if (exchange.isFinished) return;
+    if (frame.type === FrameType.chunk) return exchange.chunk(frame);
+    const output = decodeOutput(frame.meta);
+    if (Option.isSome(output)) exchange.output(Buffer.from(output.value.text));
   }
 
   write(bytes: Buffer): void {
-    if (this.current === undefined) this.idleOutput.write(bytes);
-    else this.current.output(bytes);
+    if (this.current !== undefined) this.current.output(bytes);
+    else if (this.redirected === undefined) this.idleOutput.write(bytes);
+    else this.redirected(bytes);
   }
 
-  /** Ends the current exchange, if there is one. */
-  end(end: ExchangeEnd): void {
-    if (this.current !== undefined) Deferred.doneUnsafe(this.current.end, Exit.succeed(end));
+  /** Sends output that belongs to no call to a function instead of keeping it. */
+  redirectIdleOutput(receive: (bytes: Buffer) => void): void {
+    this.redirected = receive;
   }
 
-  /** Called when the current exchange is over, also after a failure. */
-  finish(): void {
+  /** Ends all exchanges, because the process has ended. */
+  end(exit: RunnerExit): void {
+    for (const exchange of [this.current, ...this.overlapping.values()]) {
+      if (exchange !== undefined) resolve(exchange, { exit });
+    }
+    this.overlapping.clear();
+  }
+
+  /** Called when an exchange is over, also after a failure. */
+  finish(exchange: Exchange): void {
+    exchange.isFinished = true;
     const { current } = this;
+    if (exchange !== current) return;
     // A copy without `end`, so that the result can be garbage-collected.
-    this.previous =
-      current === undefined ? undefined : { call: current.call, limits: current.limits };
+    this.previous = { call: current.call, limits: current.limits };
     this.current = undefined;
   }
 

@@ -45,7 +45,7 @@ describe("Exchanges", () => {
       const { exchanges, begin } = setUp();
       const { end } = begin();
       const exit = { code: 1, signal: undefined };
-      exchanges.end({ exit });
+      exchanges.end(exit);
       assert.deepStrictEqual(yield* Deferred.await(end), { exit });
     }),
   );
@@ -53,14 +53,15 @@ describe("Exchanges", () => {
   it("expects frames of the current and the previous call only", () => {
     const { exchanges, begin } = setUp();
     const first = begin({ result: 1 });
-    exchanges.finish();
+    exchanges.finish(first);
     const second = begin({ result: 2 });
     const limits = () =>
       [first, second].map(({ call }) => exchanges.limitOf(FrameType.result, call));
     assert.deepStrictEqual(limits(), [1, 2]);
-    exchanges.finish();
+    exchanges.finish(second);
     assert.deepStrictEqual(limits(), [undefined, 2]);
-    exchanges.finish();
+    const third = begin({ result: 3 });
+    exchanges.finish(third);
     assert.deepStrictEqual(limits(), [undefined, undefined]);
   });
 

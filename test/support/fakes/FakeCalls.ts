@@ -55,7 +55,9 @@ export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerS
     },
     exit: () => undefined,
     begin: (_meta, _blobs, listener) => exchanges.begin(listener),
-    finish: () => exchanges.finish(),
+    cancel: () => {},
+    finish: (exchange) => exchanges.finish(exchange),
+    redirectIdleOutput: (receive) => exchanges.redirectIdleOutput(receive),
     consumeIdleOutput: () => exchanges.consumeIdleOutput(),
   };
 };
