@@ -117,8 +117,8 @@ def system_dependencies(targets: Iterable[AppTarget]) -> list[str]:
         value = getattr(sys.modules.get(target["module"]), target["name"], None)
         config = getattr(value, "__remote_config__", None)
         packages = config.get("system_dependencies") if isinstance(config, dict) else None
-        found += [package for package in packages or () if isinstance(package, str) and package not in found]
-    return found
+        found += [package for package in packages or () if isinstance(package, str)]
+    return list(dict.fromkeys(found))
 
 
 def _without_stub(value: Any) -> Any:

@@ -55,13 +55,13 @@ def _missing_package(error: BaseException, own_modules: Collection[str]) -> str 
 def _why_not_installable(package: str, own_modules: Collection[str]) -> str | None:
     if any(package == module.partition(".")[0] for module in own_modules):
         return "it is a module of the app, but the deployed artifact does not contain it; build and deploy it again"
-    if package in getattr(sys, "stdlib_module_names", ()):
-        return "it is part of the standard library, but this installation of Python does not have it"
     try:
         found = importlib.machinery.PathFinder.find_spec(package)
     except Exception:  # raised by an import hook
         return None
-    if found is None:
-        return None
-    places = [found.origin] if found.origin is not None else list(found.submodule_search_locations or ())
-    return f"{package} was found at {', '.join(places)}, but it does not contain this module"
+    if found is not None:
+        places = [found.origin] if found.origin is not None else list(found.submodule_search_locations or ())
+        return f"{package} was found at {', '.join(places)}, but it does not contain this module"
+    if package in getattr(sys, "stdlib_module_names", ()):
+        return "it is part of the standard library, but this installation of Python does not have it"
+    return None
