@@ -31,15 +31,9 @@ def plain_value(value: Any, run_awaitable: RunAwaitable, emit: Emit) -> Any:
     """
     if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
         value = run_awaitable(value)
-    if isinstance(value, types.GeneratorType):
-        items: list[Any] = []
-        for item in value:
-            items.append(item)
-            emit(item)
-        return items
     if isinstance(value, types.AsyncGeneratorType):
-        return run_awaitable(_collect(value, emit))
-    return value
+        return run_awaitable(_collect_async(value, emit))
+    return _collect(value, emit) if isinstance(value, types.GeneratorType) else value
 
 
 async def plain_value_async(value: Any, emit: Emit) -> Any:
@@ -47,11 +41,19 @@ async def plain_value_async(value: Any, emit: Emit) -> Any:
     if isinstance(value, types.CoroutineType) or hasattr(type(value), "__await__"):
         value = await value
     if isinstance(value, types.AsyncGeneratorType):
-        return await _collect(value, emit)
-    return plain_value(value, run_once, emit)
+        return await _collect_async(value, emit)
+    return _collect(value, emit) if isinstance(value, types.GeneratorType) else value
 
 
-async def _collect(generator: AsyncGenerator[Any, Any], emit: Emit) -> list[Any]:
+def _collect(generator: Iterable[Any], emit: Emit) -> list[Any]:
+    items: list[Any] = []
+    for item in generator:
+        items.append(item)
+        emit(item)
+    return items
+
+
+async def _collect_async(generator: AsyncGenerator[Any, Any], emit: Emit) -> list[Any]:
     items: list[Any] = []
     try:
         async for item in generator:

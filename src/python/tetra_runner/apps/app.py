@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import aio
+from .. import aio, clients
 from . import flash, sdk
 from .jobs import Answered, JobValue, finish, finish_async
 from .starting import StartError, starting
@@ -70,6 +70,7 @@ class DeployedApp:
         return self._opened
 
     def _import(self) -> None:
+        clients.prepare()
         resource = self._resource
         is_flash = resource["client"] == "flash"
         with starting("import", [target["module"] for target in resource["targets"]]):

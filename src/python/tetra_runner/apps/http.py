@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .importing import import_module
-from .starting import StartError, starting
+from .starting import starting
 
 if TYPE_CHECKING:
     import types
@@ -53,8 +53,8 @@ def serve(asgi: Any, loop: Loop, socket_path: str, ready: Callable[[], None]) ->
             if server.started:
                 raise
     if not server.started:
-        cause = application.lifespan_error or RuntimeError("the startup of the ASGI application failed")
-        raise StartError("construct", cause)
+        with starting("construct"):
+            raise application.lifespan_error or RuntimeError("the startup of the ASGI application failed")
 
 
 def _configuration(uvicorn: types.ModuleType, asgi: Any, socket_path: str) -> Any:

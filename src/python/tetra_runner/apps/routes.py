@@ -31,6 +31,7 @@ def _endpoint(method: Callable[..., Any], fastapi: Any) -> Endpoint:
     """Calls a method with the JSON body as its argument, or without arguments if the request has no body."""
     run_in_thread = import_module("fastapi.concurrency").run_in_threadpool
     signature = inspect.signature(method)
+    is_blocking = not is_async(method)
 
     async def endpoint(request: Any) -> Any:
         body = await request.body()
@@ -43,7 +44,7 @@ def _endpoint(method: Callable[..., Any], fastapi: Any) -> Endpoint:
         except TypeError as error:
             problem = "does not accept a body" if arguments else "requires a JSON body"
             raise fastapi.HTTPException(422, f"This route {problem}: {error}") from error
-        value = method(*arguments) if is_async(method) else await run_in_thread(method, *arguments)
+        value = await run_in_thread(method, *arguments) if is_blocking else method(*arguments)
         return await value if inspect.isawaitable(value) else value
 
     # FastAPI reads them; a name in the source is not visible to it.

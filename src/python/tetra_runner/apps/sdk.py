@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from .importing import import_module
 from .jobs import is_async, keyword_arguments
 from .routes import application
-from .starting import starting
 
 if TYPE_CHECKING:
     import types
@@ -70,7 +67,6 @@ def import_api(resource: AppResource) -> Site:
 
 
 def _import_handle(resource: AppResource) -> Any:
-    configure_mounts()
     if not resource["targets"]:
         raise ImportError(f"the manifest of the app does not name the module of {resource['name']!r}")
     target = resource["targets"][0]
@@ -102,19 +98,6 @@ def _handles(module: types.ModuleType) -> Iterator[Any]:
     if apps is not None:
         for app in apps.get_registered_apps():
             yield from app.resources.values()
-
-
-def configure_mounts() -> None:
-    """Makes the paths of volumes known to the `runpod` package, before the code of the app uses them."""
-    text = os.environ.get("RUNPOD_MOUNTS")
-    if not text:
-        return
-    try:
-        volume = import_module("runpod.apps.volume")
-    except ImportError:  # the app does not use volumes
-        return
-    with starting("import"):
-        volume._configure_mounts(json.loads(text))
 
 
 def _resolved(value: Any, run_awaitable: RunAwaitable) -> Any:

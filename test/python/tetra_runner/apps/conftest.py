@@ -10,6 +10,7 @@ from tetra_runner.apps.app import DeployedApp
 def folder(tmp_path, monkeypatch):
     """An app folder: its modules can be imported during the test."""
     before = set(sys.modules)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))  # opening an app adds a finder
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     for name in set(sys.modules) - before:

@@ -123,40 +123,18 @@ def test_a_manifest_without_the_module_is_a_start_error(deployed):
         deployed("sdk").open()
 
 
-VOLUME = """
-    paths = []
-    def _configure_mounts(bindings):
-        paths.extend(binding["path"] for binding in bindings)
-"""
-USES_VOLUMES = """
-    from client import queue
-    from runpod.apps import volume
-    paths = list(volume.paths)
-    f = queue("res")(lambda: paths)
-"""
-
-
-@pytest.fixture
-def volumes(folder, write, monkeypatch):
+def test_mounts_are_configured_before_the_app_uses_volumes(folder, write, deployed, outcomes, monkeypatch):
     (folder / "runpod" / "apps").mkdir(parents=True)
-    write(client=CLIENT, main=USES_VOLUMES, **{"runpod/__init__": "", "runpod/apps/__init__": ""})
-    write(**{"runpod/apps/volume": VOLUME})
-    monkeypatch.setenv("RUNPOD_MOUNTS", '[{"path": "/runpod-volume"}]')
-
-
-def test_mounts_are_configured_before_the_app_is_imported(volumes, deployed, outcomes):
+    write(**{"runpod/__init__": "", "runpod/apps/__init__": ""})
+    write(**{"runpod/apps/volume": "paths = []\ndef _configure_mounts(bindings): paths.extend(bindings)"})
+    write(
+        client=CLIENT,
+        main="""
+        from client import queue
+        from runpod.apps import volume
+        paths = list(volume.paths)
+        f = queue("res")(lambda: paths)
+        """,
+    )
+    monkeypatch.setenv("RUNPOD_MOUNTS", '["/runpod-volume"]')
     assert outcomes(deployed("sdk", "main:f"), None)[0] == [JobValue(["/runpod-volume"], None, False)]
-
-
-def test_an_app_without_the_package_does_not_need_its_mounts(write, deployed, outcomes, monkeypatch):
-    monkeypatch.setenv("RUNPOD_MOUNTS", "[]")
-    monkeypatch.setitem(sys.modules, "runpod", None)  # cannot be imported
-    write(client=CLIENT, main="from client import queue\nf = queue('res')(lambda: 1)")
-    assert outcomes(deployed("sdk", "main:f"), None)[0] == [JobValue(1, None, False)]
-
-
-def test_invalid_mounts_are_a_start_error(volumes, deployed, monkeypatch):
-    monkeypatch.setenv("RUNPOD_MOUNTS", "[")
-    with pytest.raises(StartError) as caught:
-        deployed("sdk", "main:f").open()
-    assert caught.value.phase == "import"
