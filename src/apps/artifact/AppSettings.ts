@@ -1,17 +1,17 @@
-import { Duration, Effect } from "effect";
+import { Duration, Effect, Option } from "effect";
 
 import { APP } from "../../platform/files/JobFolders.ts";
 import * as Setting from "../../settings/Setting.ts";
 
 /** Flash and SDK 2.0 set it: the switch to a deployed app. */
-export const FLASH_RESOURCE_NAME = Setting.optionalText({
+const FLASH_RESOURCE_NAME = Setting.optionalText({
   name: "FLASH_RESOURCE_NAME",
   doc: "Name of the resource of a deployed app that this worker serves; set by `flash deploy` and `rp flash deploy`.",
   expected: "the name of a resource in the app's manifest",
   fallback: "RUNPOD_RESOURCE_NAME, else none: the worker runs code that jobs bring with them",
 });
 
-export const RUNPOD_RESOURCE_NAME = Setting.optionalText({
+const RUNPOD_RESOURCE_NAME = Setting.optionalText({
   name: "RUNPOD_RESOURCE_NAME",
   doc: "Alternative to FLASH_RESOURCE_NAME, for apps of SDK 2.0.",
   expected: "the name of a resource in the app's manifest",
@@ -51,7 +51,7 @@ export const PREBUILT_APP_DIR = Setting.optionalText({
   fallback: "none",
 });
 
-export const MAX_UNPACKED_BYTES = Setting.integer({
+const MAX_UNPACKED_BYTES = Setting.integer({
   name: "WORKER_APP_MAX_BYTES",
   doc: "Maximum size of the unpacked archive of a deployed app, including the headers of its files.",
   unit: "bytes",
@@ -59,7 +59,7 @@ export const MAX_UNPACKED_BYTES = Setting.integer({
   fallback: 16_000_000_000,
 });
 
-export const MAX_MEMBERS = Setting.integer({
+const MAX_MEMBERS = Setting.integer({
   name: "WORKER_APP_MAX_FILES",
   doc: "Maximum number of files, folders and links in the archive of a deployed app.",
   unit: "files",
@@ -67,16 +67,26 @@ export const MAX_MEMBERS = Setting.integer({
   fallback: 500_000,
 });
 
-export const MAX_CONCURRENCY = Setting.integer({
-  name: "RUNPOD_MAX_CONCURRENCY",
-  doc: "Number of jobs of an app of SDK 2.0 that run at the same time; set by `rp flash deploy`.",
-  unit: "jobs",
-  minimum: 1,
-  fallback: 1,
+export const unpackLimits = Effect.all({
+  maxBytes: MAX_UNPACKED_BYTES.value,
+  maxMembers: MAX_MEMBERS.value,
 });
+
+const MAX_CONCURRENCY = Setting.optionalNumber({
+  name: "RUNPOD_MAX_CONCURRENCY",
+  doc: "Number of jobs of a resource of SDK 2.0 that run at the same time; set by `rp flash deploy`.",
+  unit: "jobs",
+  fallback: "maxConcurrency of the app's manifest, else 1",
+});
+
+/** Jobs of a resource of SDK 2.0 that run at the same time, if the environment tells. */
+export const maxConcurrency = Effect.map(
+  MAX_CONCURRENCY.value,
+  Option.map((jobs) => Math.max(1, Math.floor(jobs))),
+);
 
 /** The resource that the environment names. */
 export const resourceName = Effect.gen(function* () {
   const flash = yield* FLASH_RESOURCE_NAME.value;
-  return flash._tag === "Some" ? flash : yield* RUNPOD_RESOURCE_NAME.value;
+  return Option.isSome(flash) ? flash : yield* RUNPOD_RESOURCE_NAME.value;
 });

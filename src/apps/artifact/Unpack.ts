@@ -5,8 +5,9 @@ import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
+import { diskFault } from "../../platform/files/DiskFault.ts";
 import { assertFile } from "../../platform/files/SafePaths.ts";
-import { ArchiveBroken } from "./tar/ArchiveError.ts";
+import { ArchiveBroken, ArchiveRefused } from "./tar/ArchiveError.ts";
 import { feedTar } from "./tar/TarReader.ts";
 import { UnpackTarget } from "./tar/UnpackTarget.ts";
 
@@ -23,6 +24,7 @@ export interface UnpackLimits {
 
 /** An opened archive. */
 export interface Archive {
+  readonly path: string;
   readonly handle: FileHandle;
   /** Distinguishes archives: changes when the file is changed or replaced. */
   readonly identity: string;
@@ -44,7 +46,7 @@ export const openArchive = async (path: string): Promise<Archive> => {
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     await assertFile(handle, path);
-    return { handle, identity: await identify(handle) };
+    return { path, handle, identity: await identify(handle) };
   } catch (error) {
     await handle.close();
     throw error;
@@ -56,10 +58,12 @@ const ZLIB_PROBLEMS: Readonly<Record<string, string>> = {
   Z_DATA_ERROR: "is damaged, or not a gzip file",
 };
 
-/** Errors of decompression mean that the archive is broken. */
-const withBroken = (error: unknown): unknown => {
+/** Errors of decompression mean that the archive is broken. All others that are not known are of reading it. */
+const readFailure = (path: string, error: unknown): unknown => {
   const problem = ZLIB_PROBLEMS[codeOf(error)];
-  return problem === undefined ? error : new ArchiveBroken({ reason: problem });
+  if (problem !== undefined) return new ArchiveBroken({ reason: problem });
+  const isKnown = [ArchiveBroken, ArchiveRefused].some((kind) => error instanceof kind);
+  return isKnown ? error : diskFault(path, "can't be read")(error);
 };
 
 export interface Unpacked {
@@ -76,7 +80,7 @@ export interface Unpacked {
  * @param shown the name of the folder in errors
  */
 export const unpackArchive = async (
-  { handle, identity }: Archive,
+  { path, handle, identity }: Archive,
   folder: { readonly path: string; readonly shown: string },
   limits: UnpackLimits,
   signal: AbortSignal,
@@ -108,7 +112,7 @@ export const unpackArchive = async (
     }
     return target.tree.list();
   } catch (error) {
-    throw withBroken(error);
+    throw signal.aborted ? error : readFailure(path, error);
   } finally {
     tar.stop();
   }

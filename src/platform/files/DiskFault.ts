@@ -54,8 +54,18 @@ export class DiskFault extends Schema.TaggedError<DiskFault>()("DiskFault", {
   detail: Schema.String,
 }) {
   override get message(): string {
-    const [reason, advice] = ADVICE[this.code] ?? [this.detail, undefined];
-    return `${this.path} ${this.problem}: ${reason} (${this.code}).${advice === undefined ? "" : ` ${advice}.`}`;
+    return `${this.summary}.${this.advice === undefined ? "" : ` ${this.advice}.`}`;
+  }
+
+  /** What failed and why, without a full stop. */
+  get summary(): string {
+    const [reason] = ADVICE[this.code] ?? [this.detail];
+    return `${this.path} ${this.problem}: ${reason} (${this.code})`;
+  }
+
+  /** What to do about it, without a full stop. */
+  get advice(): string | undefined {
+    return ADVICE[this.code]?.[1];
   }
 }
 
