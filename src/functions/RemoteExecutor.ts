@@ -7,31 +7,14 @@ import type { FunctionResponse } from "../domain/FunctionResponse.ts";
 import { JobListener } from "../domain/JobEvents.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
 import type { Call } from "../runner/call/Call.ts";
+import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
-import * as Setting from "../settings/Setting.ts";
+import { LOCAL_LIMIT, MAX_ERROR_CHARACTERS, responseLimit } from "../settings/ResponseLimits.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
 import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
-import { endOf, endOfFailure } from "./JobEnds.ts";
-
-/** The maximum length of an error with its traceback. Python sends less. */
-const MAX_ERROR_CHARACTERS = 128 * 1024;
-
-const RESULT_LIMIT = Setting.integer({
-  name: "WORKER_RESULT_LIMIT",
-  doc: "Maximum size of a response, including its output; a job with a larger response fails. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Does not apply to commands that print their results.",
-  unit: "bytes",
-  minimum: 64 * 1024,
-  fallback: 20 * 1024 * 1024,
-});
-
-/** The limit for responses that are not sent to RunPod: their JSON must fit into a V8 string (512 MiB). */
-const LOCAL_LIMIT: ResponseLimit = {
-  bytes: 384 * 1024 * 1024,
-  source: "a response can have",
-};
 
 /** Returns a workspace with the dependencies of a request. */
 const prepare = Effect.fnUntraced(function* (
@@ -84,10 +67,7 @@ export class RemoteExecutor extends Context.Service<
       const { mask } = yield* Environment;
       const formatError = (error: string) =>
         excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
-      const responseLimit: ResponseLimit = {
-        bytes: yield* RESULT_LIMIT.value,
-        source: "WORKER_RESULT_LIMIT allows",
-      };
+      const sentLimit = yield* responseLimit;
 
       const runRequest = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
         const { notify, needsValues } = yield* JobListener;
@@ -127,7 +107,7 @@ export class RemoteExecutor extends Context.Service<
       return RemoteExecutor.of({
         execute: (input) =>
           Effect.map(respond(input, LOCAL_LIMIT), (response) => response.toResponse()),
-        executeEncoded: (input) => respond(input, responseLimit),
+        executeEncoded: (input) => respond(input, sentLimit),
       });
     }),
   );

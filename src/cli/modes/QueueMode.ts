@@ -5,6 +5,7 @@ import { both, JobListener } from "../../domain/JobEvents.ts";
 import { functionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import type { Unfit } from "../../health/Unfit.ts";
+import type { Handler } from "../../queue/Handler.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { CONCURRENCY } from "../../settings/Concurrency.ts";
@@ -21,27 +22,42 @@ const originOf = (address: Option.Option<string>): string =>
     onSome: (url) => (URL.canParse(url) ? new URL(url).origin : "an invalid URL"),
   });
 
+/** What a worker of RunPod's queue does with jobs. */
+interface QueueMode<R, R2, R3> {
+  /** What it serves, for the log. */
+  readonly title: string;
+  readonly handler: Handler<R>;
+  /** Must succeed before the first job is taken. */
+  readonly prepare: Effect.Effect<void, Unfit, R2>;
+  /** Runs after that, while jobs are taken. */
+  readonly warm: Effect.Effect<void, Unfit, R3>;
+}
+
 /** Takes jobs until shutdown is requested or the machine turns out to be unfit, then waits for running jobs. */
-export const takeJobs = Effect.gen(function* () {
+export const takeJobsFor = Effect.fnUntraced(function* <R, R2, R3>({
+  title,
+  handler,
+  prepare,
+  warm,
+}: QueueMode<R, R2, R3>) {
   const worker = yield* QueueWorker;
   const webhooks = yield* Webhooks;
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
-  const concurrency = yield* CONCURRENCY.value;
   const endpoint = yield* ENDPOINT_ID.value;
   yield* Effect.logInfo(
-    `worker-tetra ${manifest.version} started for endpoint ${endpoint}, ${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time`,
+    `worker-tetra ${manifest.version} started for endpoint ${endpoint}, ${title}`,
   );
   yield* liveness;
   yield* Effect.tapError(fitness.check, ({ message }) => Effect.logError(message));
   const health = yield* machineHealth;
   const ready = yield* Latch.make();
   const verdict = yield* Ref.make(Option.none<Unfit>());
-  const launchFirst = ensurePythonStarts.pipe(
+  const prepareFirst = prepare.pipe(
     Effect.andThen(Effect.logInfo(`Ready: taking jobs from ${originOf(webhooks.take(1, false))}`)),
     Effect.andThen(ready.open),
   );
-  const supervise = Effect.all([Effect.andThen(launchFirst, warmAll), checkGpu, health.watch], {
+  const supervise = Effect.all([Effect.andThen(prepareFirst, warm), checkGpu, health.watch], {
     concurrency: "unbounded",
     discard: true,
   }).pipe(
@@ -59,7 +75,7 @@ export const takeJobs = Effect.gen(function* () {
   );
   const supervising = yield* Effect.forkScoped(supervise);
   const { done, failed, stopped } = yield* Effect.provideService(
-    worker.run(functionHandler, {
+    worker.run(handler, {
       beforeTake: Effect.andThen(ready.await, health.beforeTake),
     }),
     JobListener,
@@ -73,4 +89,15 @@ export const takeJobs = Effect.gen(function* () {
   // A defect in the code that supervises the worker must not look like a normal exit.
   const end = supervising.pollUnsafe();
   if (end !== undefined) yield* end;
-}).pipe(Effect.scoped);
+}, Effect.scoped);
+
+/** Takes live requests. */
+export const takeJobs = Effect.gen(function* () {
+  const concurrency = yield* CONCURRENCY.value;
+  yield* takeJobsFor({
+    title: `${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time`,
+    handler: functionHandler,
+    prepare: ensurePythonStarts,
+    warm: warmAll,
+  });
+});

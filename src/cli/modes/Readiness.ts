@@ -22,24 +22,29 @@ const tolerant = <E extends { readonly message: string }, R>(
     ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
   );
 
-/**
- * Starts a Python process before the first job is taken. A worker that can't start Python would fail every job within
- * milliseconds, and so empty the queue.
- */
-export const ensurePythonStarts = Effect.gen(function* () {
-  const { warmOne } = yield* RunnerPool;
-  const { refuse } = yield* Fitness;
-  yield* warmOne.pipe(
-    Effect.tapError(({ message }) => Effect.logWarning(`Could not start Python: ${message}`)),
-    Effect.retry({
-      schedule: Schedule.exponential("1 second"),
-      times: MAX_FAILURES_IN_A_ROW - 1,
-    }),
-    Effect.catch(({ message }) =>
-      refuse(new Unfit({ check: "python", reason: `Python can't be started. ${message}` })),
+/** Refuses to take jobs if Python can't be started: a worker without it would fail every job within milliseconds. */
+const ensurePython = <R>(start: Effect.Effect<unknown, { readonly message: string }, R>) =>
+  Effect.flatMap(Fitness, ({ refuse }) =>
+    start.pipe(
+      Effect.tapError(({ message }) => Effect.logWarning(`Could not start Python: ${message}`)),
+      Effect.retry({
+        schedule: Schedule.exponential("1 second"),
+        times: MAX_FAILURES_IN_A_ROW - 1,
+      }),
+      Effect.catch(({ message }) =>
+        refuse(new Unfit({ check: "python", reason: `Python can't be started. ${message}` })),
+      ),
+      Effect.asVoid,
     ),
   );
-});
+
+/** Starts a Python process before the first job is taken. */
+export const ensurePythonStarts = Effect.flatMap(RunnerPool, ({ warmOne }) =>
+  ensurePython(warmOne),
+);
+
+/** Checks that there is a Python environment before the first job is taken; the app itself starts meanwhile. */
+export const ensureWorkspace = Effect.flatMap(Workspace, ({ ready }) => ensurePython(ready));
 
 /** Starts all Python processes. Jobs need not wait for it. */
 export const warmAll = Effect.flatMap(RunnerPool, ({ warm }) => tolerant(warm));
