@@ -17,7 +17,7 @@ const tooMany = HttpServerResponse.jsonUnsafe(
 );
 
 const stopping = HttpServerResponse.jsonUnsafe(
-  { error: "The worker is stopping and accepts no new jobs. Send the request again later." },
+  { error: "The worker is stopping and accepts no new requests. Send the request again later." },
   { status: 503, headers: { "retry-after": "5" } },
 );
 
@@ -38,9 +38,11 @@ export class Drain extends Context.Service<
     readonly trackRequest: <A, E, R>(
       handled: Effect.Effect<A, E, R>,
     ) => Effect.Effect<A | HttpServerResponse.HttpServerResponse, E, R>;
+    /** Runs the handler of a request to an app, and counts the request until its response is written. */
+    readonly trackAppRequest: <A, E, R>(handled: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>;
     /** Records that a client has seen a job with this status; the client will poll again unless the status is final. */
     readonly trackPolling: (id: string, status: JobStatus) => Effect.Effect<void>;
-    /** Completes when no request waits for a job. */
+    /** Completes when no request waits for a job or an app. */
     readonly requestsFinished: Effect.Effect<void>;
     /** Completes when every polling client has seen the end of its job or has stopped polling. */
     readonly pollingFinished: Effect.Effect<void>;
@@ -51,6 +53,7 @@ export class Drain extends Context.Service<
     Effect.gen(function* () {
       const draining = Latch.makeUnsafe();
       const waiting = yield* FiberSet.make();
+      const track = Effect.withFiber<void>((fiber) => FiberSet.add(waiting, fiber));
       const polled = yield* FiberMap.make<string, void, never>();
       return Drain.of({
         begin: Effect.asVoid(draining.open),
@@ -59,9 +62,10 @@ export class Drain extends Context.Service<
         }),
         trackRequest: Effect.fnUntraced(function* <A, E, R>(handled: Effect.Effect<A, E, R>) {
           if ((yield* FiberSet.size(waiting)) >= MAX_WAITING) return tooMany;
-          yield* Effect.withFiber((fiber) => FiberSet.add(waiting, fiber));
+          yield* track;
           return yield* handled;
         }),
+        trackAppRequest: (handled) => Effect.andThen(track, handled),
         trackPolling: (id, status) =>
           isFinal(status)
             ? FiberMap.remove(polled, id)

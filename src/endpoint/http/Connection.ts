@@ -1,10 +1,11 @@
-import { IncomingMessage, ServerResponse } from "node:http";
+import { IncomingMessage, type Server, ServerResponse } from "node:http";
 
 import { NodeHttpServerRequest } from "@effect/platform-node";
 import { Context, Duration, Effect } from "effect";
 import type { HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { memoryShare } from "./RequestBody.ts";
+import type { UpgradedConnection } from "./Tunnel.ts";
 
 /** How long a client may stop reading its response. */
 const MAX_STALL = Duration.minutes(1);
@@ -12,6 +13,31 @@ const MAX_STALL = Duration.minutes(1);
 const responseOf = (request: HttpServerRequest.HttpServerRequest): ServerResponse | undefined => {
   const response = NodeHttpServerRequest.toServerResponse(request);
   return response instanceof ServerResponse ? response : undefined;
+};
+
+/** Connections whose client asked for another protocol, such as WebSocket. */
+const upgrades = new WeakMap<IncomingMessage, UpgradedConnection>();
+
+/** Remembers the connections of upgrade requests for `exchangeOf`. */
+export const keepUpgrades = (server: Server): void => {
+  server.on("upgrade", (request, socket, head) => void upgrades.set(request, { socket, head }));
+};
+
+/** A request and its response as Node has them. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Present if the client asks for another protocol. */
+  readonly upgrade: UpgradedConnection | undefined;
+}
+
+/** Undefined for requests of other servers than Node's. */
+export const exchangeOf = (request: HttpServerRequest.HttpServerRequest): Exchange | undefined => {
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request);
+  const response = responseOf(request);
+  return incoming instanceof IncomingMessage && response !== undefined
+    ? { request: incoming, response, upgrade: upgrades.get(incoming) }
+    : undefined;
 };
 
 /** Whether a request has several Host headers: servers and proxies disagree about which one counts. */

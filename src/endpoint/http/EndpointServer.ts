@@ -2,17 +2,24 @@ import { createServer, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 import { NodeHttpServer } from "@effect/platform-node";
-import { Effect, Layer, Option, Schema } from "effect";
+import { Duration, Effect, Layer, Option, Schema } from "effect";
 import { HttpRouter, HttpServer } from "effect/http";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
-import { type Access, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
+import { keepUpgrades } from "./Connection.ts";
+import { type Access, type Fallback, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
 /** The default port, the same as of RunPod's own local server. */
 const PORT = 8000;
 
 /** The number of ports after it that are tried if it is in use. */
 const MORE_PORTS = 20;
+
+/**
+ * How long an idle connection of RunPod's gateway stays open; the same as upstream's server. Node's 5 seconds are shorter
+ * than most gateways reuse connections, so that a request can arrive just when its connection is closed.
+ */
+const GATEWAY_KEEP_ALIVE = Duration.minutes(10);
 
 /** How long the server waits on close until pending responses are sent. */
 const FLUSH_TIMEOUT = "5 seconds";
@@ -46,7 +53,7 @@ export interface EndpointServerOptions extends Access {
 }
 
 /** A server whose shutdown waits for pending responses, but not for idle connections. */
-const createGracefulServer = () => {
+const createGracefulServer = (isBehindGateway: boolean) => {
   /** All connections with their pending responses. */
   const connections = new Map<Socket, Set<ServerResponse>>();
   /** Closes all connections without a pending response. Node does not count those that never sent a request as idle. */
@@ -68,6 +75,8 @@ const createGracefulServer = () => {
       JSON.stringify({ error: "The worker is starting or stopping. Try again in a second." }),
     );
   });
+  if (isBehindGateway) server.keepAliveTimeout = Duration.toMillis(GATEWAY_KEEP_ALIVE);
+  keepUpgrades(server);
   server.on("connection", (connection) => {
     connections.set(connection, new Set());
     connection.once("close", () => connections.delete(connection));
@@ -90,8 +99,11 @@ const createGracefulServer = () => {
   };
 };
 
-const bind = Effect.fnUntraced(function* ({ host }: EndpointServerOptions, port: number) {
-  const graceful = createGracefulServer();
+const bind = Effect.fnUntraced(function* (
+  { host, isBehindGateway }: EndpointServerOptions,
+  port: number,
+) {
+  const graceful = createGracefulServer(isBehindGateway);
   const server = yield* NodeHttpServer.make(() => graceful.server, {
     host,
     port,
@@ -129,10 +141,16 @@ export const endpointServer = Effect.fn("EndpointServer")(function* (
   const { server, port, close } = yield* bindAny(options);
   return {
     port,
-    /** Serves these routes until the scope closes, which aborts requests in progress. */
-    serve: <R, E>(routes: Layer.Layer<never, E, R>) =>
+    /**
+     * Serves these routes until the scope closes, which aborts requests in progress. Other requests are passed to the
+     * fallback.
+     */
+    serve: <R, E>(routes: Layer.Layer<never, E, R>, fallback?: Fallback) =>
       HttpRouter.serve(
-        Layer.merge(routes.pipe(Layer.provide(routeGuard(options))), unknownRouteGuard(options)),
+        Layer.merge(
+          routes.pipe(Layer.provide(routeGuard(options))),
+          unknownRouteGuard(options, fallback),
+        ),
         { disableListenLog: true, disableLogger: true },
       ).pipe(
         Layer.provide([

@@ -104,10 +104,14 @@ const hasWrongContentType = ({ headers, method }: HttpServerRequest.HttpServerRe
 const refusalOf = (
   request: HttpServerRequest.HttpServerRequest,
   access: Access,
-  isPublic: boolean,
+  { isPublic = false, isForApp = false } = {},
 ): HttpServerResponse.HttpServerResponse | undefined => {
   if (hasSeveralHosts(request)) {
     return refusal(400, "The request has more than one Host header: send one.");
+  }
+  // Servers disagree about the path of a URL such as ftp://host/path; Effect has replaced http URLs by their path.
+  if (!request.url.startsWith("/") && request.url !== "*") {
+    return refusal(400, "The request target must be a path that starts with /.");
   }
   if (isPipelined(request)) {
     return refusal(
@@ -129,6 +133,8 @@ const refusalOf = (
       `The host ${JSON.stringify(host)} is not allowed. Use the address of the endpoint or localhost, or set WORKER_SERVE_KEY to allow other host names.`,
     );
   }
+  // The app itself decides about other origins and types of bodies.
+  if (isForApp) return undefined;
   if (isOtherSite(request, address)) {
     return refusal(403, "Cross-origin requests from web pages are not allowed.");
   }
@@ -172,7 +178,7 @@ export const routeGuard = (access: Access) =>
         const request = yield* HttpServerRequest.HttpServerRequest;
         const { route } = yield* HttpRouter.RouteContext;
         const name = nameOf(route);
-        const refused = refusalOf(request, access, PUBLIC.has(name));
+        const refused = refusalOf(request, access, { isPublic: PUBLIC.has(name) });
         if (refused !== undefined) return refused;
         return yield* withLimitedBody(handled, LIMITS.get(name) ?? OTHER_LIMIT).pipe(
           Effect.catchCause((cause) =>
@@ -188,23 +194,38 @@ export const routeGuard = (access: Access) =>
     ),
   ).layer;
 
-/** Applies the same checks to unknown routes, so that clients without the key can't find out which routes exist. */
-export const unknownRouteGuard = (access: Access) =>
-  HttpRouter.middleware(
+/** Responds to requests that no route of the server matches; none if there is nothing to respond to them. */
+export type Fallback = (
+  request: HttpServerRequest.HttpServerRequest,
+) => Effect.Effect<Option.Option<HttpServerResponse.HttpServerResponse>>;
+
+const unknownRoute = ({ method, url }: HttpServerRequest.HttpServerRequest) =>
+  refusal(404, `Unknown route: ${method} ${url}. See /docs for all routes.`);
+
+/**
+ * Applies the same checks to unknown routes, so that clients without the key can't find out which routes exist. Requests
+ * for an app are passed to the fallback.
+ */
+export const unknownRouteGuard = (
+  access: Access,
+  fallback: Fallback = () => Effect.succeedNone,
+) => {
+  const respond = Effect.fnUntraced(function* (request: HttpServerRequest.HttpServerRequest) {
+    const refused = refusalOf(request, access, { isForApp: true });
+    if (refused !== undefined) return refused;
+    return Option.getOrElse(
+      yield* Effect.interruptible(fallback(request)),
+      () => refusalOf(request, access) ?? unknownRoute(request),
+    );
+  });
+  return HttpRouter.middleware(
     (handled) =>
       Effect.catchCause(handled, (cause) => {
         const error = Cause.squash(cause);
-        if (!HttpServerError.isHttpServerError(error) || error.reason._tag !== "RouteNotFound") {
-          return Effect.failCause(cause);
-        }
-        const { request } = error.reason;
-        return Effect.succeed(
-          refusalOf(request, access, false) ??
-            refusal(
-              404,
-              `Unknown route: ${request.method} ${request.url}. See /docs for all routes.`,
-            ),
-        );
+        return HttpServerError.isHttpServerError(error) && error.reason._tag === "RouteNotFound"
+          ? HttpEffect.withPreResponseHandler(respond(error.reason.request), explainStop)
+          : Effect.failCause(cause);
       }),
     { global: true },
   );
+};

@@ -611,7 +611,7 @@ describe("a stopping endpoint", () => {
       yield* drain.begin;
       const { status, text } = yield* ask(port, "/run", { body: { input: 1 } });
       assert.strictEqual(status, 503);
-      assert.include(text, "accepts no new jobs");
+      assert.include(text, "accepts no new requests");
     }).pipe(Effect.scoped),
   );
 });

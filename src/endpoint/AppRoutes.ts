@@ -1,0 +1,83 @@
+import { Duration, Effect, Option, SubscriptionRef } from "effect";
+import { type HttpServerRequest, HttpServerResponse } from "effect/http";
+
+import * as Setting from "../settings/Setting.ts";
+import { type AppState, type RunningApp, settled } from "./AppState.ts";
+import { Drain } from "./Drain.ts";
+import { healthOf } from "./HealthCheck.ts";
+import type { AppUnreachable } from "./http/AppProxy.ts";
+import type { Fallback } from "./http/HttpGuard.ts";
+
+/** How long to wait for the end of a process whose connection broke, to report its reason. */
+const END_TIMEOUT = Duration.seconds(1);
+
+export const ALLOW_EXECUTE = Setting.flag({
+  name: "WORKER_ALLOW_EXECUTE",
+  doc: "Whether a deployed app with a load balancer receives `POST /execute`, which runs any code that a client sends.",
+});
+
+type Request = HttpServerRequest.HttpServerRequest;
+
+/** The path of a request as the app's server decodes it. */
+export const pathOf = ({ url }: Request): string => {
+  const [path = ""] = url.split(/[?#]/, 1);
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+};
+
+const executeRefused = HttpServerResponse.jsonUnsafe(
+  {
+    error:
+      "/execute runs any code that it receives, so this deployed app does not accept it. Call the routes of the app, or set WORKER_ALLOW_EXECUTE=true on the endpoint.",
+  },
+  { status: 403 },
+);
+
+/** The app's process ended, or its server closed the connection. */
+const unreachable = ({ ended }: RunningApp, { message }: AppUnreachable) =>
+  Effect.map(Effect.timeoutOption(ended, END_TIMEOUT), (reason) =>
+    HttpServerResponse.jsonUnsafe(
+      {
+        error: Option.match(reason, {
+          onNone: () => `${message} Send the request again.`,
+          onSome: (why) =>
+            `The app's process ended before it responded: ${why} It is started again. Send the request again.`,
+        }),
+      },
+      { status: 502 },
+    ),
+  );
+
+/** Passes a request to an app when it is ready; responds with the reason if it failed. */
+export const forwardTo = Effect.fnUntraced(function* (
+  state: SubscriptionRef.SubscriptionRef<AppState>,
+  request: Request,
+) {
+  const current = yield* settled(state);
+  if (current._tag === "Failed") return healthOf(current);
+  const { app } = current;
+  return yield* Effect.catch(app.proxy.forward(request), (error) => unreachable(app, error));
+});
+
+/** Responds to all requests of a deployed app with a load balancer. */
+export const appRoutes = Effect.fnUntraced(function* (
+  state: SubscriptionRef.SubscriptionRef<AppState>,
+  { healthPath, allowsExecute }: { readonly healthPath: string; readonly allowsExecute: boolean },
+): Effect.fn.Return<Fallback, never, Drain> {
+  const drain = yield* Drain;
+  const health = drain.admit(Effect.map(SubscriptionRef.get(state), healthOf));
+  const respond = (request: Request) => {
+    const path = pathOf(request);
+    if (path === healthPath && (request.method === "GET" || request.method === "HEAD")) {
+      return health;
+    }
+    if (!allowsExecute && request.method === "POST" && /^\/+execute\/*$/.test(path)) {
+      return Effect.succeed(executeRefused);
+    }
+    return drain.trackAppRequest(drain.admit(forwardTo(state, request)));
+  };
+  return (request) => Effect.asSome(respond(request));
+});
