@@ -2,7 +2,7 @@ import { Duration, Effect, Option, SubscriptionRef } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import * as Setting from "../settings/Setting.ts";
-import { type AppState, type RunningApp, settled } from "./AppState.ts";
+import { type Availability, type RunningApp, settled } from "./Availability.ts";
 import { Drain } from "./Drain.ts";
 import { healthOf } from "./HealthCheck.ts";
 import type { AppUnreachable } from "./http/AppProxy.ts";
@@ -53,7 +53,7 @@ const unreachable = ({ ended }: RunningApp, { message }: AppUnreachable) =>
 
 /** Passes a request to an app when it is ready; responds with the reason if it failed. */
 export const forwardTo = Effect.fnUntraced(function* (
-  state: SubscriptionRef.SubscriptionRef<AppState>,
+  state: SubscriptionRef.SubscriptionRef<Availability>,
   request: Request,
 ) {
   const current = yield* settled(state);
@@ -64,7 +64,7 @@ export const forwardTo = Effect.fnUntraced(function* (
 
 /** Responds to all requests of a deployed app with a load balancer. */
 export const appRoutes = Effect.fnUntraced(function* (
-  state: SubscriptionRef.SubscriptionRef<AppState>,
+  state: SubscriptionRef.SubscriptionRef<Availability>,
   { healthPath, allowsExecute }: { readonly healthPath: string; readonly allowsExecute: boolean },
 ): Effect.fn.Return<Fallback, never, Drain> {
   const drain = yield* Drain;

@@ -2,7 +2,7 @@ import { Effect } from "effect";
 import { HttpServerResponse } from "effect/http";
 
 import * as Setting from "../settings/Setting.ts";
-import type { AppState } from "./AppState.ts";
+import type { Availability } from "./Availability.ts";
 
 const HEALTH_CHECK_PATH = Setting.text({
   name: "HEALTH_CHECK_PATH",
@@ -18,7 +18,7 @@ export const healthCheckPath = Effect.map(
 );
 
 /** The response to the health check of an app. */
-export const healthOf = (state: AppState): HttpServerResponse.HttpServerResponse => {
+export const healthOf = (state: Availability): HttpServerResponse.HttpServerResponse => {
   switch (state._tag) {
     case "Starting":
       return HttpServerResponse.empty({ status: 204 });

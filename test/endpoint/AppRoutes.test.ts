@@ -3,7 +3,7 @@ import type { RequestListener, ServerResponse } from "node:http";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, SubscriptionRef } from "effect";
 
-import { STARTING } from "../../src/endpoint/AppState.ts";
+import { STARTING } from "../../src/endpoint/Availability.ts";
 import { eventually, isDone } from "../support/effects/Waiting.ts";
 import { ask, sendRaw } from "../support/http/HttpRequest.ts";
 import { appEndpoint, testApp } from "../support/http/TestApp.ts";

@@ -3,7 +3,7 @@ import type { RequestListener } from "node:http";
 import { Deferred, Effect, Layer, SubscriptionRef } from "effect";
 
 import { appRoutes } from "../../../src/endpoint/AppRoutes.ts";
-import { type AppState, STARTING } from "../../../src/endpoint/AppState.ts";
+import { type Availability, STARTING } from "../../../src/endpoint/Availability.ts";
 import { Drain } from "../../../src/endpoint/Drain.ts";
 import { makeAppProxy } from "../../../src/endpoint/http/AppProxy.ts";
 import { endpointServer } from "../../../src/endpoint/http/EndpointServer.ts";
@@ -14,7 +14,7 @@ import { unixServer } from "./UnixServer.ts";
 export const appEndpoint = Effect.fnUntraced(function* (
   options: { readonly healthPath?: string; readonly allowsExecute?: boolean } = {},
 ) {
-  const state = yield* SubscriptionRef.make<AppState>(STARTING);
+  const state = yield* SubscriptionRef.make<Availability>(STARTING);
   const services = yield* Layer.build(Drain.layer);
   const drain = yield* Effect.provide(Drain, services);
   const fallback = yield* appRoutes(state, {

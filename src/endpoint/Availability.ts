@@ -1,4 +1,4 @@
-import { Effect, Option, Stream, SubscriptionRef } from "effect";
+import { Effect, Option, Schema, Stream, SubscriptionRef } from "effect";
 
 import type { AppProxy } from "./http/AppProxy.ts";
 
@@ -14,6 +14,27 @@ export interface AppFailure {
   readonly traceback: string;
 }
 
+/** An app could not be launched. */
+export class LaunchFailed extends Schema.TaggedError<LaunchFailed>()("LaunchFailed", {
+  phase: Schema.String,
+  reason: Schema.String,
+  advice: Schema.String,
+  traceback: Schema.String,
+  /** Whether a process ended, so that another attempt may succeed. */
+  isRetryable: Schema.Boolean,
+}) {
+  override get message(): string {
+    return `${this.reason}. ${this.advice}`;
+  }
+}
+
+export const failureOf = ({ phase, reason, advice, traceback }: AppFailure): AppFailure => ({
+  phase,
+  reason,
+  advice,
+  traceback,
+});
+
 /** An app that accepts connections. */
 export interface RunningApp {
   readonly proxy: AppProxy;
@@ -22,21 +43,21 @@ export interface RunningApp {
 }
 
 /** Whether an app can respond to requests. */
-export type AppState =
+export type Availability =
   | { readonly _tag: "Starting" }
   | { readonly _tag: "Ready"; readonly app: RunningApp }
   | { readonly _tag: "Failed"; readonly failure: AppFailure };
 
-export const STARTING: AppState = { _tag: "Starting" };
+export const STARTING: Availability = { _tag: "Starting" };
 
-export type SettledState = Exclude<AppState, { readonly _tag: "Starting" }>;
+export type Settled = Exclude<Availability, { readonly _tag: "Starting" }>;
 
 /** Waits until an app is ready or has failed. */
 export const settled = (
-  state: SubscriptionRef.SubscriptionRef<AppState>,
-): Effect.Effect<SettledState> =>
+  state: SubscriptionRef.SubscriptionRef<Availability>,
+): Effect.Effect<Settled> =>
   SubscriptionRef.changes(state).pipe(
-    Stream.filter((current): current is SettledState => current._tag !== "Starting"),
+    Stream.filter((current): current is Settled => current._tag !== "Starting"),
     Stream.runHead,
     // The changes of a reference never end.
     Effect.flatMap(Option.match({ onNone: () => Effect.never, onSome: Effect.succeed })),
