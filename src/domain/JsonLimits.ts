@@ -239,15 +239,15 @@ export const memberTexts = (
   bytes: Uint8Array,
   names: ReadonlyArray<string>,
 ): ReadonlyMap<string, Uint8Array> => {
+  const requested = new Set(names);
   const found = new Map<string, Uint8Array>();
   for (const part of partsOf(bytes)) {
     const quote = part.indexOf(QUOTE);
     const colon = endOfString(part, quote + 1);
     const gap = endOfRun(part, colon, GAP);
     const name = stringOf(part.subarray(0, colon));
-    const requested = names.find((one) => one === name);
     // The last member with a name counts, as in JSON.parse.
-    if (requested !== undefined) found.set(requested, part.subarray(gap + 1));
+    if (name !== undefined && requested.has(name)) found.set(name, part.subarray(gap + 1));
   }
   return found;
 };
@@ -258,15 +258,15 @@ export const stringMember = (bytes: Uint8Array, name: string): string | undefine
   return text === undefined ? undefined : stringOf(text);
 };
 
-/** The maximum number of elements of a list that are read. */
+/** The maximum number of elements of a list that are read by default. */
 const MAX_PARTS = 1000;
 
-/** The elements of a JSON list as texts, at most 1000; or the text itself if it is not a list. */
-export const elementsOf = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
+/** The first elements of a JSON list as texts; or the text itself if it is not a list. */
+export const elementsOf = (bytes: Uint8Array, limit = MAX_PARTS): ReadonlyArray<Uint8Array> => {
   if (bytes[endOfRun(bytes, 0, GAP)] !== OPEN_BRACKET) return [bytes];
   const elements: Array<Uint8Array> = [];
   for (const part of partsOf(bytes)) {
-    if (elements.push(part) === MAX_PARTS) break;
+    if (elements.push(part) === limit) break;
   }
   return elements;
 };

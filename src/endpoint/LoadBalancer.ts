@@ -1,16 +1,17 @@
 import { randomUUID } from "node:crypto";
 
-import { Context, Effect, type Latch, Layer } from "effect";
+import { Context, Effect, type Latch, Layer, Option } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { HttpApiBuilder } from "effect/http-api";
 
 import type { EncodedResponse } from "../domain/EncodedResponse.ts";
-import { inputOf, type Job } from "../domain/Job.ts";
+import { inputOf, inputTextOf, type Job } from "../domain/Job.ts";
 import { JobListener } from "../domain/JobEvents.ts";
 import { formatSeconds } from "../queue/JobLog.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
+import { bodyBytes } from "./http/RequestBody.ts";
 
 /** Handles requests without a queue. */
 export class LoadBalancer extends Context.Service<
@@ -51,8 +52,15 @@ const handlers = HttpApiBuilder.group(
         return Effect.gen(function* () {
           yield* Effect.logInfo("Request started");
           const elapsed = yield* stopwatch;
-          const response = yield* Effect.onInterrupt(handle({ id, input: inputOf(payload) }), () =>
-            Effect.logInfo("Client disconnected: request stopped"),
+          const body = yield* bodyBytes;
+          const inputText = Option.map(body, inputTextOf);
+          const response = yield* Effect.onInterrupt(
+            handle({
+              id,
+              input: inputOf(payload),
+              ...(Option.isSome(inputText) ? { inputText: inputText.value } : {}),
+            }),
+            () => Effect.logInfo("Client disconnected: request stopped"),
           );
           yield* Effect.logInfo(`Request done in ${formatSeconds(yield* elapsed)}`);
           return HttpServerResponse.uint8Array(response.toJson(), {

@@ -5,6 +5,7 @@ import {
   RequestInvalid,
   type SerializationFormat,
 } from "../domain/FunctionRequest.ts";
+import { elementsOf, memberTexts } from "../domain/JsonLimits.ts";
 
 /** Between arguments that are larger, other fibers run. */
 const LARGE_BYTES = 1024 * 1024;
@@ -24,12 +25,24 @@ const decodedLength = (text: string): number => {
   return Math.floor(((text.length - padding) * 3) / 4);
 };
 
+/** An argument as the client sent it. */
+interface Argument {
+  readonly field: string;
+  readonly value: unknown;
+  /** Its JSON text. */
+  readonly text: Uint8Array | undefined;
+}
+
+const bufferOf = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
+
 const encodeArgument = (
   format: SerializationFormat,
-  field: string,
-  value: unknown,
+  { field, value, text }: Argument,
 ): Effect.Effect<Buffer, RequestInvalid> => {
-  if (format === "json") return Effect.succeed(Buffer.from(JSON.stringify(value)));
+  if (format === "json") {
+    return Effect.succeed(text === undefined ? Buffer.from(JSON.stringify(value)) : bufferOf(text));
+  }
   if (typeof value === "string" && isBase64(value)) {
     const bytes = Buffer.from(value, "base64");
     // Node ignores invalid characters, so fewer bytes mean that the text is invalid.
@@ -46,27 +59,67 @@ const encodeArgument = (
   );
 };
 
+type ArgumentsField = "args" | "kwargs" | "constructor_args" | "constructor_kwargs";
+
+const FIELDS: ReadonlyArray<ArgumentsField> = [
+  "args",
+  "kwargs",
+  "constructor_args",
+  "constructor_kwargs",
+];
+
+type Texts = ReadonlyMap<string, Uint8Array>;
+
+const positional = (
+  field: ArgumentsField,
+  values: ReadonlyArray<unknown>,
+  texts: Texts,
+): ReadonlyArray<Argument> => {
+  const text = texts.get(field);
+  const elements = text === undefined ? [] : elementsOf(text, values.length);
+  return values.map((value, index) => ({
+    field: `${field}[${index}]`,
+    value,
+    text: elements[index],
+  }));
+};
+
+const named = (
+  field: ArgumentsField,
+  values: Readonly<Record<string, unknown>>,
+  texts: Texts,
+): ReadonlyArray<Argument> => {
+  const text = texts.get(field);
+  const members = text === undefined ? undefined : memberTexts(text, Object.keys(values));
+  return Object.entries(values).map(([name, value]) => ({
+    field: `${field}.${name}`,
+    value,
+    text: members?.get(name),
+  }));
+};
+
 /**
  * The arguments of a request as pickles or JSON texts, in the order of `CallMeta`: positional and keyword arguments,
- * then those of the constructor.
+ * then those of the constructor. JSON texts are those of the client if the text of the request is known.
  */
 export const payloads = (
   request: FunctionRequest,
+  text?: Uint8Array,
 ): Effect.Effect<ReadonlyArray<Buffer>, RequestInvalid> => {
-  const all: Array<readonly [field: string, value: unknown]> = [
-    ...request.args.map((value, index) => [`args[${index}]`, value] as const),
-    ...Object.entries(request.kwargs).map(([name, value]) => [`kwargs.${name}`, value] as const),
+  const texts: Texts =
+    text === undefined || request.format !== "json" ? new Map() : memberTexts(text, FIELDS);
+  const all = [
+    ...positional("args", request.args, texts),
+    ...named("kwargs", request.kwargs, texts),
+    ...(request.kind === "class"
+      ? [
+          ...positional("constructor_args", request.constructorArgs, texts),
+          ...named("constructor_kwargs", request.constructorKwargs, texts),
+        ]
+      : []),
   ];
-  if (request.kind === "class") {
-    request.constructorArgs.forEach((value, index) =>
-      all.push([`constructor_args[${index}]`, value]),
-    );
-    for (const [name, value] of Object.entries(request.constructorKwargs)) {
-      all.push([`constructor_kwargs.${name}`, value]);
-    }
-  }
-  return Effect.forEach(all, ([field, value]) =>
-    Effect.tap(encodeArgument(request.format, field, value), ({ byteLength }) =>
+  return Effect.forEach(all, (argument) =>
+    Effect.tap(encodeArgument(request.format, argument), ({ byteLength }) =>
       byteLength > LARGE_BYTES ? Effect.yieldNow : Effect.void,
     ),
   );

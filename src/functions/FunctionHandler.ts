@@ -6,7 +6,7 @@ import type { Job } from "../domain/Job.ts";
 import { RemoteExecutor } from "./RemoteExecutor.ts";
 
 /** Runs the function that a job's input describes. */
-export const functionHandler = Effect.fnUntraced(function* ({ input }: Job) {
+export const functionHandler = Effect.fnUntraced(function* ({ input, inputText }: Job) {
   // RunPod removes an empty input from the job.
   if (input === undefined || input === null) {
     return EncodedResponse.of(
@@ -15,7 +15,7 @@ export const functionHandler = Effect.fnUntraced(function* ({ input }: Job) {
       ),
     );
   }
-  return yield* (yield* RemoteExecutor).executeEncoded(input);
+  return yield* (yield* RemoteExecutor).executeEncoded(input, inputText);
 });
 
 /** Makes the same handler without requirements: it uses the executor of the context in which it was made. */

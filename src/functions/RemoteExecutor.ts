@@ -15,6 +15,7 @@ import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
 import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
+import { requirementsOf } from "./SdkPackage.ts";
 
 /** Returns a workspace with the dependencies of a request. */
 const prepare = Effect.fnUntraced(function* (
@@ -29,7 +30,7 @@ const prepare = Effect.fnUntraced(function* (
   );
   notify({ _tag: "StageStarted", stage: "dependencies" });
   const needed = {
-    python: request.dependencies,
+    python: requirementsOf(request),
     system: request.systemDependencies,
     accelerate: request.accelerateDownloads,
   };
@@ -52,10 +53,13 @@ const runCall = Effect.fnUntraced(function* (runner: RunnerPool["Service"], call
 export class RemoteExecutor extends Context.Service<
   RemoteExecutor,
   {
-    /** Returns the `output` for the `input` of a job. An interruption stops the code. */
-    readonly execute: (input: unknown) => Effect.Effect<FunctionResponse>;
+    /**
+     * Returns the `output` for the `input` of a job, whose JSON text the client wrote as `text`. An interruption stops
+     * the code.
+     */
+    readonly execute: (input: unknown, text?: Uint8Array) => Effect.Effect<FunctionResponse>;
     /** The same, encoded and within WORKER_RESULT_LIMIT. */
-    readonly executeEncoded: (input: unknown) => Effect.Effect<EncodedResponse>;
+    readonly executeEncoded: (input: unknown, text?: Uint8Array) => Effect.Effect<EncodedResponse>;
   }
 >()("worker-tetra/functions/RemoteExecutor") {
   static readonly layerNoDeps = Layer.effect(
@@ -69,10 +73,14 @@ export class RemoteExecutor extends Context.Service<
         excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
       const sentLimit = yield* responseLimit;
 
-      const runRequest = Effect.fnUntraced(function* (input: unknown, rules: ResponseRules) {
+      const runRequest = Effect.fnUntraced(function* (
+        input: unknown,
+        text: Uint8Array | undefined,
+        rules: ResponseRules,
+      ) {
         const { notify, needsValues } = yield* JobListener;
         const request = yield* decode(input);
-        const blobs = yield* payloads(request);
+        const blobs = yield* payloads(request, text);
         const prepared = yield* prepare(request, workspace, dependencies);
         const outcome = yield* runCall(runner, {
           meta: callMetaOf(request, rules.limit, needsValues),
@@ -85,9 +93,9 @@ export class RemoteExecutor extends Context.Service<
         return responseOf(request.format, outcome, rules);
       });
 
-      const respond = (input: unknown, limit: ResponseLimit) => {
+      const respond = (input: unknown, text: Uint8Array | undefined, limit: ResponseLimit) => {
         const rules = { limit, formatError };
-        return runRequest(input, rules).pipe(
+        return runRequest(input, text, rules).pipe(
           Effect.catch((error) => {
             // Other errors contain the output of tools in their message.
             const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
@@ -105,9 +113,9 @@ export class RemoteExecutor extends Context.Service<
       };
 
       return RemoteExecutor.of({
-        execute: (input) =>
-          Effect.map(respond(input, LOCAL_LIMIT), (response) => response.toResponse()),
-        executeEncoded: (input) => respond(input, sentLimit),
+        execute: (input, text) =>
+          Effect.map(respond(input, text, LOCAL_LIMIT), (response) => response.toResponse()),
+        executeEncoded: (input, text) => respond(input, text, sentLimit),
       });
     }),
   );

@@ -84,4 +84,77 @@ describe("payloads", () => {
       assert.deepStrictEqual(texts.map(String), ['"AAAA"', '{"a":[null]}']);
     }),
   );
+
+  const LOSSLESS = `{
+    "args": [1.0, -0.0, 1152921504606846977, 1e400, [1.50], "\\u00e9", {"b": 1, "1": 2.0}],
+    "kwargs": {"x": 1.0, "y": {"a" : 3.0}, "x": 2.0}, "other": [7.0]
+  }`;
+
+  it.effect("returns the JSON texts that the client wrote", () =>
+    Effect.gen(function* () {
+      const { args, kwargs } = JSON.parse(LOSSLESS);
+      const request = { ...requestOf(args, "json"), kwargs };
+      const texts = yield* payloads(request, Buffer.from(LOSSLESS));
+      assert.deepStrictEqual(
+        texts.map((text) => text.toString().trim()),
+        [
+          "1.0",
+          "-0.0",
+          "1152921504606846977",
+          "1e400",
+          "[1.50]",
+          String.raw`"\u00e9"`,
+          '{"b": 1, "1": 2.0}',
+          "2.0",
+          '{"a" : 3.0}',
+        ],
+      );
+    }),
+  );
+
+  it.effect("returns the texts of all arguments of a long list", () =>
+    Effect.gen(function* () {
+      const args = Array.from({ length: 4000 }, () => 1);
+      const text = Buffer.from(`{"args":[${args.map(() => "1.0").join(",")}]}`);
+      const texts = yield* payloads(requestOf(args, "json"), text);
+      assert.isTrue(texts.every((one) => one.toString() === "1.0"));
+      assert.lengthOf(texts, 4000);
+    }),
+  );
+
+  it.effect("returns the texts of a constructor's arguments after those of the method", () =>
+    Effect.gen(function* () {
+      const text =
+        '{"args": [1.0], "kwargs": null, "constructor_args": [2.0], "constructor_kwargs": {"c": 3.0}}';
+      const request: FunctionRequest = {
+        ...requestOf([1], "json"),
+        kind: "class",
+        method: "m",
+        constructorArgs: [2],
+        constructorKwargs: { c: 3 },
+        instanceId: undefined,
+        createNewInstance: true,
+      };
+      const texts = yield* payloads(request, Buffer.from(text));
+      assert.deepStrictEqual(
+        texts.map((one) => one.toString().trim()),
+        ["1.0", "2.0", "3.0"],
+      );
+    }),
+  );
+
+  it.effect("blocks the event loop for less than 100 ms with 4,000 names and 20 MB of values", () =>
+    Effect.gen(function* () {
+      const value = "x".repeat(5000);
+      const kwargs = Object.fromEntries(
+        Array.from({ length: 4000 }, (_, index) => [`name_${index}`, value]),
+      );
+      const text = Buffer.from(JSON.stringify({ kwargs }));
+      const read = payloads({ ...requestOf([], "json"), kwargs }, text);
+      assert.isBelow(
+        (yield* bestOf(3, Effect.exit(read), MAX_GAP_MILLIS)).longestGap,
+        MAX_GAP_MILLIS,
+      );
+    }),
+  );
 });

@@ -21,7 +21,7 @@ interface Tally {
 const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines: string) => void) {
   const executor = yield* RemoteExecutor;
   const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
-  const response = yield* executor.execute(request.input).pipe(
+  const response = yield* executor.execute(request.input, request.inputText).pipe(
     Effect.provideService(
       JobListener,
       listenerOf({ OutputWritten: ({ lines }) => output.output(lines) }),

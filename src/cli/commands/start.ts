@@ -35,7 +35,7 @@ const failing = (message: string) =>
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const executor = yield* RemoteExecutor;
   const response = yield* Effect.provideService(
-    executor.execute(job.input),
+    executor.execute(job.input, job.inputText),
     JobListener,
     liveOutput,
   );

@@ -1,7 +1,7 @@
 import { Console, Effect, FileSystem, Predicate, Result, Schema, Stdio, Stream } from "effect";
 
-import { inputOf } from "../../domain/Job.ts";
-import { parseJson } from "../../domain/JsonLimits.ts";
+import { inputOf, inputTextOf } from "../../domain/Job.ts";
+import { elementsOf, parseJson } from "../../domain/JsonLimits.ts";
 import { Expectation } from "./Expectation.ts";
 
 /** A request file is invalid; none of its requests was run. */
@@ -18,6 +18,8 @@ export interface FileRequest {
   /** The file, and the number of the request if the file has several. */
   readonly label: string;
   readonly input: unknown;
+  /** The JSON text of `input`. */
+  readonly inputText?: Uint8Array;
   readonly expectation: Expectation | undefined;
 }
 
@@ -49,6 +51,7 @@ const readText = (path: string) =>
 const requestOf = Effect.fnUntraced(function* (
   label: string,
   document: unknown,
+  text: Uint8Array | undefined,
 ): Effect.fn.Return<FileRequest, RequestFileInvalid> {
   if (!Predicate.isObject(document)) {
     return yield* new RequestFileInvalid({
@@ -60,7 +63,12 @@ const requestOf = Effect.fnUntraced(function* (
     decodeExpectation(document),
     (error) => new RequestFileInvalid({ path: label, reason: `"expect": ${error.message}` }),
   );
-  return { label, input: inputOf(document), expectation: expect };
+  return {
+    label,
+    input: inputOf(document),
+    ...(text === undefined ? {} : { inputText: inputTextOf(text) }),
+    expectation: expect,
+  };
 });
 
 /**
@@ -73,9 +81,9 @@ const read = Effect.fn("RequestFile.read")(function* (
   RequestFileInvalid,
   FileSystem.FileSystem | Stdio.Stdio
 > {
-  const text = yield* readText(path);
+  const bytes = Buffer.from(yield* readText(path));
   const json = Result.mapError(
-    parseJson(Buffer.from(text)),
+    parseJson(bytes),
     (error) =>
       new RequestFileInvalid({
         path,
@@ -84,8 +92,13 @@ const read = Effect.fn("RequestFile.read")(function* (
   );
   const document = yield* Effect.fromResult(json);
   const documents: ReadonlyArray<unknown> = Array.isArray(document) ? document : [document];
+  const texts = elementsOf(bytes);
   return yield* Effect.forEach(documents, (one, index) =>
-    requestOf(documents.length === 1 ? path : `${path} (${index + 1} of ${documents.length})`, one),
+    requestOf(
+      documents.length === 1 ? path : `${path} (${index + 1} of ${documents.length})`,
+      one,
+      texts[index],
+    ),
   );
 });
 

@@ -1,6 +1,6 @@
 import { Effect, FileSystem, Option, Schema } from "effect";
 
-import { Job } from "../../domain/Job.ts";
+import { inputTextIn, Job } from "../../domain/Job.ts";
 import { parseJson } from "../../domain/JsonLimits.ts";
 import * as Setting from "../../settings/Setting.ts";
 
@@ -37,7 +37,7 @@ const jobOf = (source: string, text: string) =>
     Effect.flatMap((job) =>
       job.input === undefined || job.input === null
         ? Effect.fail(new TestInputInvalid({ source, reason: 'has no "input"' }))
-        : Effect.succeed<Job>({ id: "local_test", ...job }),
+        : Effect.succeed<Job>({ id: "local_test", ...job, ...inputTextIn(Buffer.from(text)) }),
     ),
   );
 

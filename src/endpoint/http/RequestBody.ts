@@ -115,10 +115,17 @@ export interface ReservedBody {
   readonly release: Effect.Effect<void>;
 }
 
-/** The body of the current request, for callers that need it after the request. */
+/** The body of the current request, once its text was read. */
 const CurrentBody = Context.Reference<{
+  readonly bytes: Effect.Effect<Option.Option<Uint8Array>>;
+  /** For callers that need the body after the request. */
   readonly takeOver: Effect.Effect<Option.Option<ReservedBody>>;
-}>("worker-tetra/endpoint/CurrentBody", { defaultValue: () => ({ takeOver: Effect.succeedNone }) });
+}>("worker-tetra/endpoint/CurrentBody", {
+  defaultValue: () => ({ bytes: Effect.succeedNone, takeOver: Effect.succeedNone }),
+});
+
+/** The bytes of the body of the current request, which its handler must not keep. */
+export const bodyBytes = Effect.flatMap(CurrentBody, ({ bytes }) => bytes);
 
 /** Takes over the body of the current request; the caller must release it. */
 export const takeOverBody = Effect.flatMap(CurrentBody, ({ takeOver }) => takeOver);
@@ -215,11 +222,13 @@ const makeReader = (
     return textOf(bytes);
   });
 
+  const received = Effect.sync(() => Option.some(bytes));
+
   const takeOver = Effect.sync(() =>
     Option.some<ReservedBody>({ bytes, release: reservation.takeOver() }),
   );
 
-  return { read, takeOver, release: reservation.release };
+  return { read, received, takeOver, release: reservation.release };
 };
 
 /** The request with another way to read its text, also after a router has shortened its path. */
@@ -241,10 +250,14 @@ export const withLimitedBody = <E, R>(
 ) =>
   Effect.gen(function* () {
     const request = yield* HttpServerRequest.HttpServerRequest;
-    const { read, release, takeOver } = makeReader(request, Number(limit), yield* RequestBudget);
+    const { read, received, release, takeOver } = makeReader(
+      request,
+      Number(limit),
+      yield* RequestBudget,
+    );
     return yield* handled.pipe(
       Effect.provideService(HttpServerRequest.HttpServerRequest, withText(request, read)),
-      Effect.provideService(CurrentBody, { takeOver }),
+      Effect.provideService(CurrentBody, { bytes: received, takeOver }),
       Effect.catchCause((cause) => {
         const error = Cause.squash(cause);
         return error instanceof BodyRejected

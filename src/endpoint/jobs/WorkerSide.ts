@@ -1,7 +1,7 @@
 import { Effect, Option, Queue, Result, Schema } from "effect";
 
 import { isFinal, JobRequest } from "../../domain/EndpointJob.ts";
-import type { Job } from "../../domain/Job.ts";
+import { inputTextIn, type Job } from "../../domain/Job.ts";
 import { parseJson } from "../../domain/JsonLimits.ts";
 import { JobQueue } from "../../queue/JobQueue.ts";
 import { PostFailed } from "../../queue/runpod/RequestFailed.ts";
@@ -32,7 +32,10 @@ export const workerSide = ({ table, stops, timers, store, now, finish }: JobLife
     for (const { id, request: text } of taken) {
       if (text.length > LARGE_BYTES) yield* Effect.yieldNow;
       const request = Option.getOrElse(requestOf(text), (): JobRequest => ({}));
-      jobs.push({ id, ...("input" in request ? { input: request.input } : {}) });
+      jobs.push({
+        id,
+        ...("input" in request ? { input: request.input, ...inputTextIn(text) } : {}),
+      });
     }
     // Some may have been cancelled meanwhile.
     return {

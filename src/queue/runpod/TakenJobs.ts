@@ -1,6 +1,6 @@
 import { Option, Result, Schema } from "effect";
 
-import { Job } from "../../domain/Job.ts";
+import { inputTextIn, Job } from "../../domain/Job.ts";
 import { elementsOf, parseJson, stringMember } from "../../domain/JsonLimits.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 
@@ -28,14 +28,16 @@ const decodeId = Schema.decodeUnknownOption(Schema.Struct({ id: Schema.NonEmptyS
 
 type Mask = (text: string) => string;
 
-const jobsIn = (document: unknown, mask: Mask): Taken => {
+const jobsIn = (document: unknown, body: Uint8Array, mask: Mask): Taken => {
   if (typeof document !== "object" || document === null) return NO_JOBS;
   const jobs: Array<Job> = [];
   const invalid: Array<InvalidJob> = [];
-  for (const one of Array.isArray(document) ? document : [document]) {
+  const texts = elementsOf(body);
+  for (const [index, one] of (Array.isArray(document) ? document : [document]).entries()) {
     const job = decodeJob(one);
     if (Option.isSome(job)) {
-      jobs.push(job.value);
+      const text = texts[index];
+      jobs.push({ ...job.value, ...(text === undefined ? {} : inputTextIn(text)) });
       continue;
     }
     const id = Option.map(decodeId(one), (named) => named.id);
@@ -54,11 +56,11 @@ const jobsIn = (document: unknown, mask: Mask): Taken => {
  */
 export const parseTaken = (body: Uint8Array, mask: Mask): Taken => {
   const parsed = parseJson(body);
-  if (Result.isSuccess(parsed)) return jobsIn(parsed.success, mask);
+  if (Result.isSuccess(parsed)) return jobsIn(parsed.success, body, mask);
   if (parsed.failure._tag === "JsonInvalid") return NO_JOBS;
   const parts = elementsOf(body).map((bytes): Taken => {
     const one = parseJson(bytes);
-    if (Result.isSuccess(one)) return jobsIn(one.success, mask);
+    if (Result.isSuccess(one)) return jobsIn(one.success, bytes, mask);
     if (one.failure._tag === "JsonInvalid") return NO_JOBS;
     return {
       jobs: [],

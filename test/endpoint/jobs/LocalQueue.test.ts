@@ -58,6 +58,13 @@ const withQueue = (
   return { posted, layer };
 };
 
+/** A job as a worker takes it. */
+const takenJob = (id: string, input: string) => ({
+  id,
+  input,
+  inputText: Buffer.from(JSON.stringify(input)),
+});
+
 const requestOf = (input: string, more: Partial<JobRequest> = {}): JobRequest => ({
   input,
   ...more,
@@ -202,7 +209,7 @@ describe("the queue of a local endpoint", () => {
       assert.strictEqual((yield* queue.status(running.id)).status, "CANCELLED");
       const after = yield* queue.submit(requestOf("c"));
       assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
-        { id: after.id, input: "c" },
+        takenJob(after.id, "c"),
       ]);
     }).pipe(Effect.provide(withQueue().layer)),
   );
@@ -214,7 +221,7 @@ describe("the queue of a local endpoint", () => {
       yield* runJob({ error: "no" });
       assert.deepInclude(shown(yield* queue.retry(id)), { status: "IN_QUEUE", retries: 1 });
       assert.notProperty(yield* queue.status(id), "error");
-      assert.deepStrictEqual(yield* runJob({ output: 2 }), { id, input: "a" });
+      assert.deepStrictEqual(yield* runJob({ output: 2 }), takenJob(id, "a"));
       assert.deepInclude(shown(yield* queue.retry(id)), {
         status: "COMPLETED",
         output: 2,
@@ -338,8 +345,8 @@ describe("the queue of a local endpoint", () => {
           output: "result",
         });
         assert.deepStrictEqual((yield* queue.forWorker.take(9, false)).jobs, [
-          { id: running, input: "running" },
-          { id: waiting, input: "waiting" },
+          takenJob(running, "running"),
+          takenJob(waiting, "waiting"),
         ]);
       }).pipe(Effect.provide(withQueue([], JobStore.layerFolder(folder)).layer));
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
