@@ -11,6 +11,7 @@ import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../support/processes/RealWorker.ts";
 import { serveProcess } from "../support/processes/Serve.ts";
+import { interpreterWith } from "../support/python/Interpreter.ts";
 
 const SCRIPT = join(import.meta.dirname, "remote.py");
 
@@ -24,17 +25,6 @@ const layer = Layer.mergeAll(
   Uv.layer.pipe(Layer.provide(Environment.layer), Layer.provide(NodeServices.layer)),
   NodeServices.layer,
 );
-
-/** An interpreter with one package and its dependencies. */
-const interpreterWith = Effect.fnUntraced(function* (requirement: string) {
-  const uv = yield* Uv;
-  const directory = yield* temporaryFolder;
-  const options = { directory, into: directory, environment: {} };
-  const python = join(directory, "bin", "python");
-  yield* uv.run(["venv", "--allow-existing", directory], options);
-  yield* uv.run(["pip", "install", "--python", python, requirement], options);
-  return python;
-});
 
 describe("a local endpoint", () => {
   it.live.each(CLIENTS)(
