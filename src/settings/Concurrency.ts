@@ -5,6 +5,8 @@ export const CONCURRENCY = Setting.integer({
   doc: "Number of jobs that run at the same time, each in a separate Python process.",
   unit: "jobs",
   minimum: 1,
+  // Clients of SDK 2.0 set it to the `max_concurrency` of a resource.
+  alternativeName: "RUNPOD_MAX_CONCURRENCY",
   fallback: 1,
 });
 

@@ -173,17 +173,42 @@ export const optionalSeconds = ({
   );
 };
 
+interface Alternative<A> {
+  readonly name: string;
+  /** Another variable, which is used if the first is not set. */
+  readonly alternativeName?: string;
+  readonly fallback: A;
+}
+
+/** The default for the documentation. */
+const shownFallback = ({ alternativeName, fallback }: Alternative<unknown>): string =>
+  alternativeName === undefined ? String(fallback) : `${alternativeName}, else ${String(fallback)}`;
+
+const withAlternative = <A>(
+  configOf: (name: string) => Config.Config<A>,
+  { name, alternativeName = name, fallback }: Alternative<A>,
+): Config.Config<A> =>
+  Config.all([Config.option(configOf(name)), Config.option(configOf(alternativeName))]).pipe(
+    Config.map(([own, other]) =>
+      Option.getOrElse(
+        Option.orElse(own, () => other),
+        () => fallback,
+      ),
+    ),
+  );
+
 export const integer = (
-  options: Numeric & { readonly fallback: number; readonly unit?: string },
+  options: Numeric & Alternative<number> & { readonly unit?: string },
 ): Setting<number> =>
   declare(
     {
       ...options,
       expected: `a whole number${options.unit === undefined ? "" : ` of ${options.unit}`}, ${options.minimum} or more`,
-      fallback: String(options.fallback),
+      fallback: shownFallback(options),
     },
-    Config.schema(number(options.minimum).pipe(Schema.check(Schema.isInt())), options.name).pipe(
-      Config.withDefault(options.fallback),
+    withAlternative(
+      (name) => Config.schema(number(options.minimum).pipe(Schema.check(Schema.isInt())), name),
+      options,
     ),
   );
 
@@ -251,36 +276,20 @@ export const flag = (options: { readonly name: string; readonly doc: string }): 
     Config.Boolean(options.name).pipe(Config.withDefault(false)),
   );
 
-/** One of several words, in any case. The alternative variable is used if the first is not set. */
-export const choice = <const Choices extends ReadonlyArray<string>>(options: {
-  readonly name: string;
-  readonly doc: string;
-  readonly choices: Choices;
-  readonly fallback: Choices[number];
-  readonly alternativeName?: string;
-}): Setting<Choices[number]> => {
+/** One of several words, in any case. */
+export const choice = <const Choices extends ReadonlyArray<string>>(
+  options: Alternative<Choices[number]> & { readonly doc: string; readonly choices: Choices },
+): Setting<Choices[number]> => {
   const word = Schema.String.pipe(
     Schema.decode(SchemaTransformation.toLowerCase()),
     Schema.decodeTo(Schema.Literals(options.choices)),
   );
-  const first = Config.option(Config.schema(word, options.name));
-  const second = Config.option(Config.schema(word, options.alternativeName ?? options.name));
   return declare(
     {
       ...options,
       expected: `one of ${options.choices.join(", ")}`,
-      fallback:
-        options.alternativeName === undefined
-          ? options.fallback
-          : `${options.alternativeName}, else ${options.fallback}`,
+      fallback: shownFallback(options),
     },
-    Config.all([first, second]).pipe(
-      Config.map(([own, other]) =>
-        Option.getOrElse(
-          Option.orElse(own, () => other),
-          () => options.fallback,
-        ),
-      ),
-    ),
+    withAlternative((name) => Config.schema(word, name), options),
   );
 };

@@ -10,6 +10,8 @@ export interface Place {
   readonly caches: string;
   /** The folder of RunPod's cached models, if it exists. */
   readonly cachedModels: Option.Option<string>;
+  /** The folder of the models that RunPod staged on this machine for the endpoint, if it exists. */
+  readonly stagedModels?: string;
   /** Whether caches are here although the place is not shared, because the user's cache folder is not writable. */
   readonly keepsCaches?: boolean;
 }

@@ -43,14 +43,19 @@ const compileVariables = (caches: string): Variables => ({
  */
 export const jobEnvironment = (
   { forPrograms, has }: Environment["Service"],
-  { caches, shared, cachedModels, keepsCaches = shared }: Place,
+  { caches, shared, cachedModels, stagedModels, keepsCaches = shared }: Place,
   prefix: string,
 ): Variables => {
   // Without a volume the libraries use their default folders, unless there are cached models to link.
   const additions: Variables = {
     UV_LINK_MODE: LINK_MODE,
     ...(keepsCaches ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
-    ...(keepsCaches || Option.isSome(cachedModels) ? hubVariables(caches, has) : {}),
+    ...(keepsCaches || Option.isSome(cachedModels) || stagedModels !== undefined
+      ? hubVariables(caches, has)
+      : {}),
+    // SDK 2.0 checks the machine when it is imported in a worker, and ends the process if a check fails. This worker has
+    // its own checks.
+    RUNPOD_EARLY_FITNESS_CHECKS_DONE: "1",
   };
   const added = Object.entries(additions).filter(([name]) => !has(name));
   const { PATH = "/usr/local/bin:/usr/bin:/bin" } = forPrograms;

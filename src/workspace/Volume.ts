@@ -19,6 +19,9 @@ export const ENDPOINT_ID = Setting.text({
 /** RunPod mounts cached models here below the volume's path, with or without a volume. */
 const CACHED_MODELS = ["huggingface-cache", "hub"] as const;
 
+/** RunPod stages models of SDK 2.0 here: a folder for each owner, name and revision. */
+const STAGED_MODELS = "/runpod/model-store/huggingface";
+
 /** A network volume exists but can't be used. */
 export class VolumeNotWritable extends Schema.TaggedError<VolumeNotWritable>()(
   "VolumeNotWritable",
@@ -103,6 +106,8 @@ export class Volume extends Context.Service<
         ? Option.some(models)
         : Option.none();
 
+      const hasStagedModels = yield* isDirectory(files, STAGED_MODELS);
+
       const onVolume: Place = {
         directory: join(root, "runtimes", endpoint),
         shared: true,
@@ -123,6 +128,8 @@ export class Volume extends Context.Service<
           shared: false,
           caches: directory,
           cachedModels,
+          // Not on the volume: a link to a folder of this machine would break downloads of other endpoints.
+          ...(hasStagedModels ? { stagedModels: STAGED_MODELS } : {}),
           ...(cache === userCache ? {} : { keepsCaches: true }),
         },
       });

@@ -12,7 +12,13 @@ const DURATION = Setting.seconds({
   fallback: Duration.seconds(30),
 });
 const LIMIT = Setting.optionalSeconds({ name: "TEST_LIMIT", doc: "At most." });
-const COUNT = Setting.integer({ name: "TEST_COUNT", doc: "How many.", minimum: 1, fallback: 4 });
+const COUNT = Setting.integer({
+  name: "TEST_COUNT",
+  doc: "How many.",
+  minimum: 1,
+  fallback: 4,
+  alternativeName: "TEST_OTHER_COUNT",
+});
 const LEVEL = Setting.choice({
   name: "TEST_LEVEL",
   doc: "How much.",
@@ -48,6 +54,18 @@ describe("Setting", () => {
       assert.strictEqual(yield* LEVEL.value, "low");
       assert.deepStrictEqual(yield* PLACE.value, Option.none());
     }).pipe(given({})),
+  );
+
+  it.effect.each([
+    [{ TEST_OTHER_COUNT: "2" }, 2],
+    [{ TEST_COUNT: "3", TEST_OTHER_COUNT: "2" }, 3],
+    [{ TEST_COUNT: "3", TEST_OTHER_COUNT: "many" }, undefined],
+    [{ TEST_OTHER_COUNT: "0" }, undefined],
+  ] as const)("uses the alternative variable if the first is not set: %j", ([variables, value]) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* Effect.orElseSucceed(COUNT.value, () => undefined), value);
+      assert.strictEqual(COUNT.fallback, "TEST_OTHER_COUNT, else 4");
+    }).pipe(given(variables)),
   );
 
   it.effect("reads fractions of seconds, limits, choices and strings", () =>

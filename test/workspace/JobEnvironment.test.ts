@@ -37,6 +37,8 @@ const VENV = {
   PATH: `${PREFIX}/bin:/usr/bin:/bin`,
   // Copies, so that a job can't change files in uv's cache.
   UV_LINK_MODE: "copy",
+  // The machine was checked already.
+  RUNPOD_EARLY_FITNESS_CHECKS_DONE: "1",
 };
 
 describe("jobEnvironment", () => {
@@ -61,6 +63,24 @@ describe("jobEnvironment", () => {
     assert.strictEqual(variables["HF_HUB_CACHE"], "/app/.hf-cache/hub");
     assert.notProperty(variables, "UV_CACHE_DIR");
     assert.notProperty(variables, "TORCH_HOME");
+  });
+
+  it("sets a hub cache on the container's disk if there are staged models", () => {
+    const variables = variablesAt({ ...own, stagedModels: "/models" });
+    assert.strictEqual(variables["HF_HUB_CACHE"], "/app/.hf-cache/hub");
+  });
+
+  it("passes the variables of RunPod's SDK to jobs", () => {
+    const given = {
+      RUNPOD_DEV_APP: "app",
+      RUNPOD_DEV_RESOURCE: "resource",
+      RUNPOD_DEV_GENERATION: "2",
+      RUNPOD_MOUNTS: "[]",
+      RUNPOD_API_KEY: "key",
+      MODEL_REVISION: "abc",
+      FLASH_RESOURCE_NAME: "resource",
+    };
+    assert.deepInclude(variablesAt(own, given), given);
   });
 
   it.each([

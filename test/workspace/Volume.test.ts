@@ -37,6 +37,8 @@ const places = Effect.gen(function* () {
   return { own: volume.own, shared: Option.getOrUndefined(yield* volume.shared) };
 });
 
+const STAGED = "/runpod/model-store/huggingface";
+
 describe("the network volume", () => {
   it.effect("is at RunPod's mount point, with a folder for each endpoint", () => {
     const { memory, provide } = setUp({
@@ -114,6 +116,17 @@ describe("the network volume", () => {
     return Effect.gen(function* () {
       yield* Effect.flip(shared);
       assert.isTrue(Option.isSome(yield* shared));
+    }).pipe(provide);
+  });
+
+  it.effect("has no staged models, since their folder is on this machine", () => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume/runtimes": null, [STAGED]: null },
+    });
+    return Effect.gen(function* () {
+      const found = yield* places;
+      assert.notProperty(found.shared, "stagedModels");
+      assert.strictEqual(found.own.stagedModels, STAGED);
     }).pipe(provide);
   });
 

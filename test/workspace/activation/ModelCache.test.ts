@@ -111,6 +111,72 @@ describe("linkModels", () => {
     });
   });
 
+  const STORE = "/runpod/model-store/huggingface";
+  const HUB = "/app/.hf-cache/hub";
+  const staged: Place = { ...own, cachedModels: Option.none(), stagedModels: STORE };
+
+  it.effect("links a staged model in the layout of the hub cache", () => {
+    const { memory, link, logs } = setUp({ [`${STORE}/org/one/abc123/config.json`]: "{}" });
+    return Effect.gen(function* () {
+      yield* link(staged);
+      const shown = memory.show();
+      assert.deepStrictEqual(shown[`${HUB}/models--org--one/snapshots/abc123`], {
+        link: `${STORE}/org/one/abc123`,
+      });
+      assert.strictEqual(shown[`${HUB}/models--org--one/refs/main`], "abc123");
+      assert.isTrue(
+        yield* memory.files.exists(`${HUB}/models--org--one/snapshots/abc123/config.json`),
+      );
+      assert.isEmpty(logs.warnings());
+    });
+  });
+
+  it.effect.each([
+    ["b", "b"],
+    ["gone", undefined],
+    [undefined, undefined],
+  ] as const)("makes MODEL_REVISION the main one of several: %s", ([revision, main]) => {
+    const { memory, link } = setUp({ [`${STORE}/org/one/a`]: null, [`${STORE}/org/one/b`]: null });
+    return Effect.gen(function* () {
+      yield* link(staged, revision === undefined ? {} : { MODEL_REVISION: revision });
+      const shown = memory.show();
+      assert.property(shown, `${HUB}/models--org--one/snapshots/a`);
+      assert.property(shown, `${HUB}/models--org--one/snapshots/b`);
+      assert.strictEqual(shown[`${HUB}/models--org--one/refs/main`], main);
+    });
+  });
+
+  it.effect("does not change a cached or downloaded model that is staged too", () => {
+    const { memory, link } = setUp({
+      ...MODELS,
+      [`${STORE}/org/one/abc`]: null,
+      [`${STORE}/org/three/abc`]: null,
+      [`${HUB}/models--org--three/snapshots/mine`]: null,
+    });
+    return Effect.gen(function* () {
+      yield* link({ ...staged, cachedModels: Option.some(SOURCE) });
+      const shown = memory.show();
+      assert.deepStrictEqual(shown[`${HUB}/models--org--one`], {
+        link: `${SOURCE}/models--org--one`,
+      });
+      assert.notProperty(shown, `${HUB}/models--org--three/snapshots/abc`);
+    });
+  });
+
+  it.effect("ignores files and empty folders in the store", () => {
+    const { memory, link, logs } = setUp({
+      [`${STORE}/README`]: "x",
+      [`${STORE}/org/file`]: "x",
+      [`${STORE}/org/empty`]: null,
+    });
+    return Effect.gen(function* () {
+      yield* link(staged);
+      assert.notProperty(memory.show(), `${HUB}/models--org--empty`);
+      assert.notProperty(memory.show(), `${HUB}/models--org--file`);
+      assert.isEmpty(logs.warnings());
+    });
+  });
+
   it.effect("creates no cache without a volume or models", () => {
     const { memory, link } = setUp({});
     return Effect.gen(function* () {
