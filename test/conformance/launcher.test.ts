@@ -5,17 +5,11 @@ import { fileURLToPath } from "node:url";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { clientPython, imagePython } from "../support/clients/Clients.ts";
+import { imagePython, launcherOf } from "../support/clients/Clients.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { startProcess, stdoutOf } from "../support/processes/ChildProcess.ts";
+import { startProcess } from "../support/processes/ChildProcess.ts";
 
 const PACKAGES = fileURLToPath(new URL("../../docker", import.meta.url));
-
-/** The start command that SDK 2.0 sets for an image of the user. */
-const launcherOf = Effect.fnUntraced(function* (kind: string) {
-  const print = `from runpod.apps.shim import runtime_launcher; print(runtime_launcher("${kind}"))`;
-  return yield* stdoutOf(yield* clientPython("sdk"), ["-c", print]);
-});
 
 /** A PATH like that of the images, whose interpreter has no pip. */
 const imagePath = Effect.fnUntraced(function* (programs: Readonly<Record<string, string>>) {
@@ -33,9 +27,12 @@ PYTHONPATH=${PACKAGES} PYTHONDONTWRITEBYTECODE=1 exec ${yield* imagePython} "$@"
 });
 
 /** Runs the start command as a container's first process. */
-const launch = Effect.fnUntraced(function* (kind: string, programs: Record<string, string>) {
-  const launcher = yield* launcherOf(kind);
-  const { pid, ended, stdout, stderr } = yield* startProcess("sh", ["-c", `exec ${launcher}`], {
+const launch = Effect.fnUntraced(function* (
+  kind: "queue" | "api" | "task",
+  programs: Readonly<Record<string, string>>,
+) {
+  const [shell = "", ...script] = yield* launcherOf(kind);
+  const { pid, ended, stdout, stderr } = yield* startProcess(shell, script, {
     environment: { PATH: yield* imagePath(programs), RUNPOD_RUNTIME_KIND: kind },
   });
   const { code } = yield* ended;
@@ -43,7 +40,7 @@ const launch = Effect.fnUntraced(function* (kind: string, programs: Record<strin
 });
 
 describe("the start command that SDK 2.0 sets", () => {
-  it.live.each(["queue", "api"])(
+  it.live.each(["queue", "api"] as const)(
     "replaces itself by the worker for a resource of the kind %s, without pip",
     (kind) =>
       Effect.gen(function* () {

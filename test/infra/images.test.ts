@@ -1,58 +1,23 @@
-import { execFileSync } from "node:child_process";
 import { chmodSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 
 import { assert, beforeAll, describe, it } from "@effect/vitest";
-import { Effect, Result } from "effect";
+import { Effect } from "effect";
 
 import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { runProcess } from "../support/processes/ChildProcess.ts";
+import {
+  buildImage,
+  container,
+  docker,
+  hasDocker,
+  IMAGE,
+  until,
+} from "../support/processes/Docker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const IMAGE = "worker-tetra-infra:cpu";
-
-const hasDocker = Result.isSuccess(
-  Result.try(() => execFileSync("docker", ["version"], { stdio: "ignore" })),
-);
-
-const docker = (...args: ReadonlyArray<string>) =>
-  Effect.map(
-    runProcess("docker", args, {
-      directory: ROOT,
-      environment: { ...process.env, DOCKER_BUILDKIT: "1" },
-    }),
-    ({ code, stdout, stderr }) => ({ code, output: stdout + stderr }),
-  );
-
-/** Starts a container that is removed with the scope; returns its id. */
-const container = (...args: ReadonlyArray<string>) =>
-  Effect.acquireRelease(
-    Effect.map(docker("run", "--detach", "--network", "host", ...args), ({ code, output }) => {
-      assert.strictEqual(code, 0, output);
-      return output.trim();
-    }),
-    (id) => docker("rm", "--force", id),
-  );
-
-/** Waits until a Docker command prints this. */
-const until = (expected: string, ...args: ReadonlyArray<string>) =>
-  poll(docker(...args), ({ output }) => output.trim() === expected);
 
 // Needs a Docker engine.
 describe.skipIf(!hasDocker)("the CPU image", () => {
-  beforeAll(async () => {
-    const { code, output } = await Effect.runPromise(
-      docker(
-        ..."build --network host --platform linux/amd64 --file docker/Dockerfile-cpu".split(" "),
-        "--tag",
-        IMAGE,
-        ".",
-      ),
-    );
-    assert.strictEqual(code, 0, output);
-  });
+  beforeAll(buildImage);
 
   it.live("runs jobs on the interpreter of its base image", () =>
     Effect.gen(function* () {

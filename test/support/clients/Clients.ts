@@ -11,14 +11,29 @@ const BUILD = fileURLToPath(new URL("build.sh", import.meta.url));
 export type Client = "flash" | "sdk";
 
 /** Builds what is missing, which takes up to a minute on a new machine, and returns its path. */
-const built = (kind: string) =>
-  Effect.map(stdoutOf("sh", [BUILD, kind, realPython]), (path) => path.trim());
+const built = (kind: string, ...version: ReadonlyArray<string>) =>
+  Effect.map(stdoutOf("sh", [BUILD, kind, realPython, ...version]), (path) => path.trim());
 
-/** The `artifact.tar.gz` of the app in `apps/flash` or `apps/sdk`, built by the real client. */
-export const artifactOf = (client: Client) => built(client);
+/**
+ * The `artifact.tar.gz` of the app in `apps/flash` or `apps/sdk`, built by the real client for a Python version such as
+ * `3.12`, by default that of this machine.
+ */
+export const artifactOf = (client: Client, ...version: readonly [version?: string]) =>
+  built(client, ...version.filter((part) => part !== undefined));
 
 /** An interpreter with the real client. */
 export const clientPython = (client: Client) => built(`client-${client}`);
+
+/** The start command that SDK 2.0 sets for an image of the user, as a list of arguments. */
+export const launcherOf = Effect.fnUntraced(function* (kind: "queue" | "api" | "task") {
+  const print = `import json, shlex
+from runpod.apps.shim import runtime_launcher
+print(json.dumps(shlex.split(runtime_launcher("${kind}"))))`;
+  const args: ReadonlyArray<string> = JSON.parse(
+    yield* stdoutOf(yield* clientPython("sdk"), ["-c", print]),
+  );
+  return args;
+});
 
 /** An interpreter with the Python packages of the images, for `WORKER_PYTHON` and `WORKER_IMAGE_PYTHON`. */
 export const imagePython = built("python");

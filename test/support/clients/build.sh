@@ -3,6 +3,7 @@
 #   build.sh python PYTHON         an interpreter with the packages of the images
 #   build.sh client-flash PYTHON   an interpreter with the client, also client-sdk
 #   build.sh flash PYTHON          the artifact of apps/flash, built by the client for the version of PYTHON, also sdk
+#   build.sh flash PYTHON VERSION  the same for another version, such as 3.12
 # The results are kept in node_modules/.cache. Uses uv if it is installed.
 set -eu
 
@@ -11,7 +12,7 @@ python=$2
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 cache=$root/node_modules/.cache/worker-tetra/clients
-version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+version=${3:-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}
 
 # Creates a virtual environment: venv FOLDER PIP-ARGUMENTS
 venv() {
