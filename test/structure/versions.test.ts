@@ -44,7 +44,7 @@ describe("the version of Node", () => {
 describe("the versions of uv and cloudpickle", () => {
   const files = globSync([
     "src/**/*.{ts,py,json}",
-    "docker/*",
+    "docker/**/*.*",
     ".github/**/*.yml",
     ".devcontainer/*",
     "package.json",
