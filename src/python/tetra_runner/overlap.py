@@ -64,7 +64,7 @@ class Overlap:
                 self._loop.run_forever()
             except BaseException as error:
                 # sys.exit in a task that a job created ends `run_forever`, but must not end the other jobs.
-                sys.excepthook(type(error), error, error.__traceback__)
+                sys.stderr.write(errors.format_trace(error))
         return PROTOCOL_BROKEN if self._status is None else self._status
 
     def _end(self, status: int) -> None:
