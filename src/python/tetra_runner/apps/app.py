@@ -11,7 +11,7 @@ from .starting import StartError, starting
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from typing import Protocol
 
     from ..aio import Emit, RunAwaitable
@@ -47,13 +47,15 @@ class DeployedApp:
         self._queue: Queue | None = None
         self._site: Site | None = None
         self._opened: dict[str, Any] | None = None
-        # The constructor, the init hook and all jobs use this loop, so that objects bound to it stay usable.
-        self.loop: aio.Loop | None = None
+        # The import, the constructor, the init hook and all jobs use this loop, so that they can share objects bound to
+        # it.
+        self.loop = aio.Loop()
         self.overlaps = False
 
     def open(self) -> dict[str, Any]:
         """Imports and constructs the app; raises StartError."""
         if self._opened is None:
+            self.loop.activate()
             self._import()
             packages = flash.system_dependencies(self._resource["targets"])
             try:
@@ -80,23 +82,19 @@ class DeployedApp:
                 self._queue = flash.import_queue(resource, self._folder) if is_flash else sdk.import_queue(resource)
 
     def _construct(self) -> None:
-        self.loop = aio.loop_if_wanted()
         with starting("construct"):
             if self._site is not None:
-                self._site.construct(self._run_awaitable)
+                self._site.construct(self.loop.run)
             elif self._queue is not None:
-                self._queue.construct(self._run_awaitable)
+                self._queue.construct(self.loop.run)
                 self.overlaps = self._queue.overlaps
-        if self.overlaps and self.loop is None:
-            self.loop = aio.Loop()
 
     def run(self, job_input: Any, emit: Emit) -> JobValue:
         """Runs a job, while no other job runs. `emit` is called with each item of a generator."""
         queue = self._opened_queue()
-        if self.loop is not None:
-            self.loop.activate()
+        self.loop.activate()
         try:
-            return finish(queue.call(job_input), self._run_awaitable, emit)
+            return finish(queue.call(job_input), self.loop.run, emit)
         except Answered as answered:
             return answered.answer
 
@@ -112,17 +110,13 @@ class DeployedApp:
         self.open()
         if self._site is None:
             raise TypeError(f"the resource {self._resource['name']!r} is a queue, not an API")
-        self.loop = _serve(self._site, self.loop, socket_path, ready)
+        self.loop.activate()
+        _serve(self._site, self.loop, socket_path, ready)
 
     def _opened_queue(self) -> Queue:
         if self._opened is None or self._queue is None:
             raise RuntimeError("the app is not open, or it does not serve jobs")
         return self._queue
-
-    def _run_awaitable(self, awaitable: Awaitable[Any]) -> Any:
-        if self.loop is None:
-            self.loop = aio.Loop()
-        return self.loop.run(awaitable)
 
 
 def serve_source(code_module: types.ModuleType, resource: str, socket_path: str, ready: Callable[[], None]) -> None:
@@ -138,11 +132,7 @@ def serve_source(code_module: types.ModuleType, resource: str, socket_path: str,
         loop.close(wait=False)
 
 
-def _serve(site: Site, loop: aio.Loop | None, socket_path: str, ready: Callable[[], None]) -> aio.Loop:
-    from .http import serve
+def _serve(site: Site, loop: aio.Loop, socket_path: str, ready: Callable[[], None]) -> None:
+    from .http import serve  # only HTTP needs it
 
-    if loop is None:
-        loop = aio.Loop()
-    loop.activate()
     serve(site.asgi, loop, socket_path, ready)
-    return loop

@@ -47,8 +47,7 @@ def deployed(folder):
 
     yield deployed
     for app in apps:
-        if app.loop is not None:
-            app.loop.close(wait=False)
+        app.loop.close(wait=False)
 
 
 @pytest.fixture

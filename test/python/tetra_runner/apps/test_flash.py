@@ -121,13 +121,14 @@ def test_jobs_overlap_in_the_loop_of_the_app(write, deployed):
     write(
         main="""
         import asyncio
+        imported = asyncio.get_event_loop()
         class Meeting:
             def __init__(self):
-                self.loop = asyncio.get_event_loop()
+                self.loops = {imported, asyncio.get_event_loop()}
                 self.event = asyncio.Event()
             async def wait(self):
                 await self.event.wait()
-                return self.loop is asyncio.get_running_loop()
+                return self.loops == {asyncio.get_running_loop()}
             async def come(self):
                 self.event.set()
                 yield 1
