@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # Longer than the idle timeout of Node's connections, so that a request never meets a connection that is being closed.
 _KEEP_ALIVE_SECONDS = 600
 
-# How long open requests may run after a cancel.
-_GRACE_SECONDS = 5
+# How long open requests may run after a cancel: shorter than the default of WORKER_CANCEL_GRACE, so that the shutdown
+# of the app can run too.
+_GRACE_SECONDS = 3
 
 
 class _Application:
