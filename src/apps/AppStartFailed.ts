@@ -16,6 +16,8 @@ export class AppStartFailed extends Schema.TaggedError<AppStartFailed>()("AppSta
   advice: Schema.String,
   /** Of Python; empty if the failure is not an exception in the user's code. */
   traceback: Schema.String,
+  /** What the failure indicates about the machine; absent if no code of the app was run. */
+  end: Schema.optionalKey(Schema.Literals(["ran", "cuda", "launch", "workspace"])),
 }) {
   override get message(): string {
     return `${this.reason}. ${this.advice}`;

@@ -1,6 +1,8 @@
 import { Array, Console, Effect, Layer, Option, References } from "effect";
 import { Command, Flag } from "effect/cli";
 
+import { AppHandler } from "../../apps/AppHandler.ts";
+import { AppStart } from "../../apps/AppStart.ts";
 import type { Job } from "../../domain/Job.ts";
 import { JobListener } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
@@ -8,8 +10,12 @@ import { Fitness } from "../../health/Fitness.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
+import { AppRunner } from "../../runner/apps/AppRunner.ts";
+import { LOCAL_LIMIT } from "../../settings/ResponseLimits.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
+import { takeAppJobs } from "../modes/DeployedQueueMode.ts";
+import { deployedResource, isLoadBalanced } from "../modes/DeployedResource.ts";
 import { takeJobs } from "../modes/QueueMode.ts";
 import { Failed } from "../process/CommandFailure.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
@@ -31,6 +37,14 @@ const PORT_HEALTH = Setting.optionalPort({
 const failing = (message: string) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
 
+/** Runs one job of a deployed app, and prints its result as one line on stdout. */
+const runAppOnce = Effect.fn("start.once")(function* (job: Job) {
+  const { handle } = yield* AppHandler;
+  const output = yield* Effect.provideService(handle(job, LOCAL_LIMIT), JobListener, liveOutput);
+  yield* Console.log(Buffer.from(output.toResult(false)).toString());
+  if (output.error !== null) return yield* new Failed({ exitCode: 1 });
+});
+
 /** Runs one job, and prints its response as one line on stdout. */
 const runOnce = Effect.fn("start.once")(function* (job: Job) {
   const executor = yield* RemoteExecutor;
@@ -41,6 +55,28 @@ const runOnce = Effect.fn("start.once")(function* (job: Job) {
   );
   yield* Console.log(JSON.stringify(response));
   if (response.error !== null) return yield* new Failed({ exitCode: 1 });
+});
+
+/** The port of a load-balanced worker if PORT is not set, as upstream's. */
+const DEFAULT_PORT = 80;
+
+/** Serves a deployed app: jobs from the queue, or requests from the load balancer. */
+const startApp = Effect.fnUntraced(function* (
+  resource: string,
+  hasQueue: boolean,
+  ports: ReadonlyArray<number>,
+) {
+  if (hasQueue && !(yield* isLoadBalanced)) {
+    return yield* Effect.catchTag(takeAppJobs(resource), "Unfit", () =>
+      Effect.fail(new Failed({ exitCode: 1 })),
+    );
+  }
+  // Loaded on demand: a worker with a queue needs no server.
+  const { serveApp } = yield* Effect.promise(() => import("../modes/DeployedApiMode.ts"));
+  return yield* Effect.catchTags(serveApp(resource, ports.length === 0 ? [DEFAULT_PORT] : ports), {
+    Unfit: ({ message }) => failing(message),
+    ListenFailed: ({ message }) => failing(message),
+  });
 });
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
@@ -96,13 +132,19 @@ const handler = Effect.fn("start")(
       });
     }
     const hasQueue = Option.isSome(webhooks.take(1, false));
-    const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), Array.getSomes);
+    const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), (given) => [
+      ...new Set(Array.getSomes(given)),
+    ]);
     const job = yield* Effect.catchTag(
       testInput(flags.testInput, hasQueue || ports.length > 0),
       "TestInputInvalid",
       ({ message }) => failing(message),
     );
-    if (Option.isSome(job)) return yield* runOnce(job.value);
+    const app = yield* deployedResource;
+    if (Option.isSome(job)) {
+      return yield* Option.isSome(app) ? runAppOnce(job.value) : runOnce(job.value);
+    }
+    if (Option.isSome(app)) return yield* startApp(app.value, hasQueue, ports);
     if (hasQueue) {
       return yield* Effect.catchTag(takeJobs, "Unfit", () =>
         Effect.fail(new Failed({ exitCode: 1 })),
@@ -113,7 +155,7 @@ const handler = Effect.fn("start")(
       const { serveLoadBalancer } = yield* Effect.promise(
         () => import("../modes/LoadBalancerMode.ts"),
       );
-      return yield* Effect.catchTags(serveLoadBalancer([...new Set(ports)]), {
+      return yield* Effect.catchTags(serveLoadBalancer(ports), {
         Unfit: ({ message }) => failing(message),
         ListenFailed: ({ message }) => failing(message),
       });
@@ -158,4 +200,7 @@ export const startLayer = Layer.mergeAll(
   RemoteExecutor.layer,
   RunnerPool.layer,
   Workspace.layer,
+  AppStart.layer,
+  AppHandler.layer,
+  AppRunner.layer,
 );

@@ -1,0 +1,110 @@
+import type { Schema } from "effect";
+
+import type { AppClient } from "../domain/DeployedApp.ts";
+import { EncodedOutput } from "../domain/EncodedOutput.ts";
+import {
+  DOCUMENT_OVERHEAD_BYTES,
+  type ResponseLimit,
+  tooLarge,
+  truncateError,
+} from "../domain/EncodedResponse.ts";
+import { PROTOCOL_VERSION } from "../queue/reports/Heartbeat.ts";
+import type { CallError } from "../runner/RunnerProtocol.ts";
+import type { AppStartFailed } from "./AppStartFailed.ts";
+
+/** How failures are formatted for the clients of an SDK. */
+export interface Answers {
+  /** An exception of the user's code. */
+  readonly exception: (error: Omit<CallError, "kind">) => EncodedOutput;
+  /** Any other failure of a job; `type` names its kind. */
+  readonly failure: (type: string, message: string) => EncodedOutput;
+  /** The app is not ready. */
+  readonly notStarted: (failure: AppStartFailed) => EncodedOutput;
+}
+
+export interface AnswerRules {
+  readonly limit: ResponseLimit;
+  /** Masks secrets in an error, and cuts it. */
+  readonly formatError: (error: string) => string;
+  /** The environment variables of the worker. */
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+const withTraceback = (message: string, traceback: string): string =>
+  traceback === "" ? message : `${message}\n\n${traceback}`;
+
+/** Clients of Flash read the error as text. */
+const flashAnswers = ({ limit, formatError }: AnswerRules): Answers => ({
+  // An empty error would mean success.
+  exception: ({ type, message, traceback }) =>
+    EncodedOutput.exception(
+      limit,
+      formatError(message === "" ? type : message),
+      formatError(traceback),
+    ),
+  failure: (_, message) => EncodedOutput.failure(limit, formatError(message)),
+  notStarted: ({ phase, message, traceback }) =>
+    EncodedOutput.failure(
+      limit,
+      formatError(withTraceback(`The app failed to start in '${phase}': ${message}`, traceback)),
+    ),
+});
+
+/** Clients of SDK 2.0 read the error as JSON, in the form of runpod-python (rp_job.py). */
+const sdkAnswers = ({ limit, formatError, variables }: AnswerRules): Answers => {
+  // Both are encoded twice, which at most doubles them again.
+  const available = (limit.bytes - 2 * DOCUMENT_OVERHEAD_BYTES) / 4;
+  const errorOf = (type: string, message: string, traceback: string) =>
+    EncodedOutput.failure(
+      limit,
+      JSON.stringify({
+        error_type: type,
+        error_message: truncateError(formatError(message), available),
+        error_traceback: truncateError(formatError(traceback), available),
+        hostname: variables["RUNPOD_POD_HOSTNAME"] ?? "unknown",
+        worker_id: variables["RUNPOD_POD_ID"] ?? "unknown",
+        runpod_version: PROTOCOL_VERSION,
+      }),
+    );
+  return {
+    exception: ({ type, message, traceback }) => errorOf(`<class '${type}'>`, message, traceback),
+    failure: (type, message) => errorOf(type, message, ""),
+    notStarted: ({ phase, message, traceback }) =>
+      errorOf("BootstrapError", `worker bootstrap failed during '${phase}': ${message}`, traceback),
+  };
+};
+
+export const answersFor = (client: AppClient, rules: AnswerRules): Answers =>
+  client === "flash" ? flashAnswers(rules) : sdkAnswers(rules);
+
+/** The SDK that deployed the app, from the variables that only one of them sets: 2.0 in case of doubt. */
+export const clientIn = (variables: Readonly<Record<string, string>>): AppClient =>
+  ["FLASH_APP", "FLASH_ENV"].some((name) => name in variables) ? "flash" : "sdk";
+
+/** The answer for an error that Python reports; the user's exceptions have another form than the worker's errors. */
+export const answerFor = (error: CallError, answers: Answers, limit: ResponseLimit) => {
+  const { kind, type, message, traceback } = error;
+  switch (kind) {
+    case "exception":
+    case "exit":
+    case "memory":
+      return answers.exception(error);
+    case "size":
+      return answers.failure("ResultTooLarge", tooLarge(`its JSON is ${message}`, limit));
+    default:
+      return answers.failure(type, withTraceback(message, traceback));
+  }
+};
+
+/** Masks the secrets in an error that the code returned. */
+export const maskedFailure = (
+  failure: Schema.Json,
+  mask: (text: string) => string,
+): Schema.Json => {
+  if (typeof failure === "string") return mask(failure);
+  if (Array.isArray(failure)) return failure.map((one: Schema.Json) => maskedFailure(one, mask));
+  if (typeof failure !== "object" || failure === null) return failure;
+  return Object.fromEntries(
+    Object.entries(failure).map(([name, value]) => [name, maskedFailure(value, mask)]),
+  );
+};

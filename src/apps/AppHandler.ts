@@ -1,0 +1,155 @@
+import { Context, Effect, Layer, Option, Schema } from "effect";
+
+import { lastLines } from "../dependencies/ToolOutput.ts";
+import { EncodedOutput } from "../domain/EncodedOutput.ts";
+import {
+  DOCUMENT_OVERHEAD_BYTES,
+  MAX_CHUNK_BYTES,
+  type ResponseLimit,
+} from "../domain/EncodedResponse.ts";
+import type { EncodedValue } from "../domain/EncodedValue.ts";
+import type { Job } from "../domain/Job.ts";
+import { JobListener } from "../domain/JobEvents.ts";
+import type { AppJobOutcome } from "../runner/apps/AppJobs.ts";
+import { AppRunner } from "../runner/apps/AppRunner.ts";
+import type { CallFailed } from "../runner/call/Call.ts";
+import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
+import { Environment } from "../settings/Environment.ts";
+import { excerpt } from "../settings/Excerpt.ts";
+import { MAX_ERROR_CHARACTERS, responseLimit } from "../settings/ResponseLimits.ts";
+import {
+  answerFor,
+  type AnswerRules,
+  type Answers,
+  answersFor,
+  clientIn,
+  maskedFailure,
+} from "./AppAnswers.ts";
+import { AppStart } from "./AppStart.ts";
+import type { AppStartFailed } from "./AppStartFailed.ts";
+import { startFailureOf } from "./start/Opening.ts";
+
+/** The number of lines of a stopped job's output in its error. */
+const MAX_OUTPUT_LINES = 30;
+
+/** The maximum size of a value in a document of so many bytes. */
+const capacity = (bytes: number): number => Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
+
+/** One value of a generator; undefined if it is too large or invalid. */
+const itemOf = (value: EncodedValue | undefined): EncodedOutput | undefined =>
+  value === undefined || value.problem !== undefined ? undefined : EncodedOutput.chunk(value);
+
+const decodeJson = Schema.decodeUnknownOption(Schema.Json);
+
+/** The answer for a job that ended in Python. */
+const answerOfOutcome = (
+  { result: { error, failure, refresh = false }, value }: AppJobOutcome,
+  answers: Answers,
+  { limit, formatError }: AnswerRules,
+): EncodedOutput => {
+  if (error !== null) return answerFor(error, answers, limit);
+  if (value?.problem !== undefined) {
+    return answers.failure(
+      "ResultInvalid",
+      `The result can't be returned. ${value.problem.message}`,
+    );
+  }
+  const failed = Option.getOrElse(decodeJson(failure ?? null), () => String(failure));
+  return EncodedOutput.within(limit, {
+    value,
+    error: maskedFailure(failed, formatError),
+    refresh,
+  });
+};
+
+/** The answer for a job whose process crashed, was stopped or did not start, with what it printed. */
+const answerOfFailure = (error: CallFailed, answers: Answers): EncodedOutput => {
+  // Other errors contain the output in their message.
+  const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
+  const output = hasOutput ? lastLines(error.output, MAX_OUTPUT_LINES) : "";
+  return answers.failure(
+    error._tag,
+    output === "" ? error.message : `${error.message}\n\nIts output:\n${output}`,
+  );
+};
+
+/** Runs jobs of a deployed app. */
+export class AppHandler extends Context.Service<
+  AppHandler,
+  {
+    /** Returns the answer to a job in the form of the app's SDK. Waits until the app has started. */
+    readonly handle: (job: Job, limit?: ResponseLimit) => Effect.Effect<EncodedOutput>;
+  }
+>()("worker-tetra/apps/AppHandler") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const start = yield* AppStart;
+      const runner = yield* AppRunner;
+      const { mask, forPrograms } = yield* Environment;
+      const sentLimit = yield* responseLimit;
+      const formatError = (error: string) =>
+        excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
+
+      const notStarted = Effect.fnUntraced(function* (failure: AppStartFailed, answers: Answers) {
+        const { notify } = yield* JobListener;
+        const { end, message } = failure;
+        if (end !== undefined) notify({ _tag: "Ended", end, reason: message });
+        return answers.notStarted(failure);
+      });
+
+      const run = Effect.fnUntraced(function* (job: Job, rules: AnswerRules, answers: Answers) {
+        const { notify, needsValues } = yield* JobListener;
+        notify({ _tag: "StageStarted", stage: "running" });
+        const outcome = yield* runner.job({
+          input: Buffer.from(JSON.stringify(job.input ?? null)),
+          limit: capacity(rules.limit.bytes),
+          ...(needsValues
+            ? {
+                chunkLimit: capacity(Math.min(MAX_CHUNK_BYTES, rules.limit.bytes)),
+                chunk: (value) => notify({ _tag: "ValueYielded", value: itemOf(value) }),
+              }
+            : {}),
+        });
+        const { result } = outcome;
+        notify({ _tag: "Ended", end: endOf(result), reason: result.error?.message ?? "" });
+        return answerOfOutcome(outcome, answers, rules);
+      });
+
+      const handle = Effect.fn("AppHandler.handle")(function* (job: Job, limit = sentLimit) {
+        const { notify } = yield* JobListener;
+        const rules: AnswerRules = { limit, formatError, variables: forPrograms };
+        notify({ _tag: "StageStarted", stage: "workspace" });
+        const started = yield* Effect.result(start.ready);
+        const answers = answersFor(start.client() ?? clientIn(forPrograms), rules);
+        if (started._tag === "Failure") return yield* notStarted(started.failure, answers);
+        const { name, kind } = started.success.app.resource;
+        if (kind === "api") {
+          return answers.failure(
+            "NoJobs",
+            `${name} serves HTTP requests and takes no jobs. Call its routes, or deploy a function with a queue.`,
+          );
+        }
+        return yield* run(job, rules, answers).pipe(
+          Effect.catch((error) => {
+            if (error._tag === "AppOpenFailed") {
+              return notStarted(startFailureOf(name, error), answers);
+            }
+            notify({ _tag: "Ended", end: endOfFailure(error), reason: error.message });
+            return Effect.succeed(answerOfFailure(error, answers));
+          }),
+          Effect.catchDefect((defect) =>
+            Effect.as(
+              Effect.logError("Internal error in a job", defect),
+              answers.failure("InternalError", `Internal error: ${String(defect)}`),
+            ),
+          ),
+        );
+      });
+
+      return AppHandler.of({ handle });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide([AppStart.layer, AppRunner.layer]));
+}
