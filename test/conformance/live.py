@@ -6,16 +6,12 @@ Environment variables contain the URL of the endpoint. The outcome of each call 
 """
 
 import json
-import os
 import sys
-
-(REPORT,) = sys.argv[1:]
-
-# The context in which calls go to live endpoints.
-os.environ["RUNPOD_DEV_SESSION"] = "1"
 
 import live_app as user
 from runpod.apps.targets import LiveTarget
+
+(REPORT,) = sys.argv[1:]
 
 # Endpoints that a session has created already. Their names are those of the resources.
 user.app._dev_targets.update({name: LiveTarget(name, name) for name in user.app.resources})

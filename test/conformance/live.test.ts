@@ -53,6 +53,8 @@ describe("a local endpoint", () => {
         environment: realEnvironment({
           RUNPOD_ENDPOINT_BASE_URL: `${url}/v2`,
           RUNPOD_API_KEY: "local",
+          // The context in which calls go to live endpoints.
+          RUNPOD_DEV_SESSION: "1",
         }),
       });
 
