@@ -1,6 +1,7 @@
 import { Effect, FileSystem, Layer } from "effect";
 
 import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
+import type { SerializationFormat } from "../../../src/domain/FunctionRequest.ts";
 import {
   type RunnerCommand,
   type RunnerExit,
@@ -18,12 +19,13 @@ export interface Behaviour {
   readonly start?: (runner: FakeProcess) => void;
   readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
   readonly interrupt?: (runner: FakeProcess, call: number) => void;
+  readonly cancel?: (runner: FakeProcess, call: number) => void;
   readonly kill?: (runner: FakeProcess) => void;
   readonly spawnError?: string;
 }
 
 /** What a behaviour can do in the fake process. */
-interface FakeProcess {
+export interface FakeProcess {
   readonly command: RunnerCommand;
   readonly ready: (changes?: Readonly<Record<string, unknown>>) => void;
   readonly respond: (
@@ -31,9 +33,14 @@ interface FakeProcess {
     changes?: Readonly<Record<string, unknown>>,
     value?: string,
   ) => void;
+  readonly respondWithoutValue: (call: number, changes: Readonly<Record<string, unknown>>) => void;
   /** The current maximum size of the value in a frame of a call, in bytes. */
   readonly limitOf: (type: number, call: number) => number | undefined;
   readonly print: (text: string) => void;
+  /** Sends output of a call that overlaps with others. */
+  readonly printIn: (call: number, text: string) => void;
+  /** Sends an item of a generator. */
+  readonly yieldIn: (call: number, text: string) => void;
   readonly end: (exit: Partial<RunnerExit>) => void;
 }
 
@@ -67,11 +74,14 @@ export const result = {
 };
 
 /** A value as the runner sends it. */
-const encoded = (text: string): EncodedValue => {
-  const value = new EncodedValue("cloudpickle", Buffer.byteLength(text));
+const encoded = (text: string, format: SerializationFormat = "cloudpickle"): EncodedValue => {
+  const value = new EncodedValue(format, Buffer.byteLength(text));
   value.write(Buffer.from(text));
   return value;
 };
+
+const formatIn = (meta: object): SerializationFormat =>
+  "format" in meta && meta.format === "json" ? "json" : "cloudpickle";
 
 /** The decoded bytes of a value, as text. */
 export const textOf = (value: EncodedValue | undefined): string =>
@@ -104,6 +114,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
         }
         let ended = false;
         const calls: Array<number> = [];
+        const formats: Array<SerializationFormat> = [];
         let printed = "";
         const fake: FakeProcess = {
           command,
@@ -126,13 +137,34 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               type: FrameType.result,
               call: calls[number - 1] ?? 0,
               meta: { ...result, ...changes },
-              value: changes["ok"] === false ? undefined : encoded(value),
+              value: changes["ok"] === false ? undefined : encoded(value, formats[number - 1]),
+            }),
+          respondWithoutValue: (number, changes) =>
+            listener.frame({
+              type: FrameType.result,
+              call: calls[number - 1] ?? 0,
+              meta: { ...result, ...changes },
+              value: undefined,
             }),
           limitOf: (type, number) => listener.limitOf(type, calls[number - 1] ?? 0),
           print: (text) => {
             printed += text;
             listener.output(Buffer.from(text));
           },
+          printIn: (number, text) =>
+            listener.frame({
+              type: FrameType.output,
+              call: calls[number - 1] ?? 0,
+              meta: { text, value: null },
+              value: undefined,
+            }),
+          yieldIn: (number, text) =>
+            listener.frame({
+              type: FrameType.chunk,
+              call: calls[number - 1] ?? 0,
+              meta: { value: "json" },
+              value: encoded(text, "json"),
+            }),
           end: ({ code, signal }) => {
             if (ended) return;
             ended = true;
@@ -145,10 +177,11 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
             return {
               pid: started.length,
               send: (type: number, call: number, meta: object) => {
+                if (type === FrameType.cancel) behaviour.cancel?.(fake, calls.indexOf(call) + 1);
+                if (type !== FrameType.call) return;
                 calls.push(call);
-                if (type === FrameType.call) {
-                  behaviour.call?.(fake, calls.length, meta);
-                }
+                formats.push(formatIn(meta));
+                behaviour.call?.(fake, calls.length, meta);
               },
               attach: () => true,
               drain: () => {},
