@@ -19,6 +19,12 @@ const setUp = () => {
   return { exchanges, events, begin, receive };
 };
 
+/** Exchanges whose calls overlap. */
+const overlapping = () => {
+  const { begin, ...more } = setUp();
+  return { ...more, begin: () => begin({ result: 100 }, true) };
+};
+
 describe("Exchanges", () => {
   it.effect("ends with the first response, and ignores later frames and those of other calls", () =>
     Effect.gen(function* () {
@@ -77,11 +83,6 @@ describe("Exchanges", () => {
   });
 
   describe("with calls that overlap", () => {
-    const overlapping = () => {
-      const { begin, ...more } = setUp();
-      return { ...more, begin: () => begin({ result: 100 }, true) };
-    };
-
     it.effect("assigns frames to their calls, and ends each with its response", () =>
       Effect.gen(function* () {
         const { exchanges, events, begin, receive } = overlapping();
