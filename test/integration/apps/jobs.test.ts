@@ -34,7 +34,7 @@ layer(realApps(), { excludeTestServices: true })("jobs of an app, one at a time"
     }),
   );
 
-  it.effect("come after the modules of the app on the path, also in child processes", () =>
+  it.effect("find the modules of the app before those of Python, also in child processes", () =>
     Effect.gen(function* () {
       const code = `
 import colorsys, subprocess, sys

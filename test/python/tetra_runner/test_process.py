@@ -304,6 +304,22 @@ def test_repair_sets_only_what_has_changed(make, monkeypatch):
 
 
 @in_child
+def test_repair_signals_restores_only_what_cancels_calls(make):
+    state = make()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, changed)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    sys.setrecursionlimit(5000)
+    os.chdir("/")
+    asyncio._set_running_loop(asyncio.new_event_loop())
+    state.repair_signals()
+    assert signal.getsignal(signal.SIGINT).__name__ == "on_signal"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    assert asyncio._get_running_loop() is None
+    assert (signal.getsignal(signal.SIGUSR1), sys.getrecursionlimit(), os.getcwd()) == (changed, 5000, "/")
+
+
+@in_child
 def test_repair_recreates_the_working_directory_if_a_job_has_removed_it(make, folder):
     state = make()
     os.rmdir(folder)

@@ -40,6 +40,33 @@ def test_calls_are_executed_until_node_closes_the_connection(worker, frame):
     assert worker.repair.call_count == 2
 
 
+def test_a_cancel_frame_is_ignored_while_calls_do_not_overlap(worker, frame):
+    channel = Mock()
+    channel.receive.side_effect = [wire.Cancel(7), frame(call_id=1), None]
+    assert server.serve(channel, worker) == 0
+    worker.call.assert_called_once()
+
+
+def test_from_the_first_job_that_may_overlap_the_event_loop_receives_frames(worker, frame):
+    channel, first, job = Mock(), frame(call_id=1), frame(call_id=2)
+    channel.receive.side_effect = [first, job]
+    worker.overlaps.side_effect = [False, True]
+    assert server.serve(channel, worker) == worker.overlap(channel).run.return_value
+    worker.call.assert_called_once_with(first)
+    worker.overlap(channel).run.assert_called_once_with(job)
+
+
+@pytest.mark.parametrize("inherited", [None, "/elsewhere"])
+def test_the_folders_of_an_app_come_first_on_the_path_also_of_child_processes(monkeypatch, inherited):
+    monkeypatch.setattr(sys, "path", ["/site-packages"])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("PYTHONPATH", inherited)
+    server.add_app_path(["/app/env", "/app"])
+    assert sys.path == ["/app/env", "/app", "/site-packages"]
+    assert os.environ["PYTHONPATH"].split(":") == ["/app/env", "/app", *([inherited] if inherited else [])]
+
+
 @pytest.mark.parametrize("error", [OSError, ValueError])
 def test_the_runner_exits_if_the_channel_is_broken(worker, frame, error):
     channel = Mock()
