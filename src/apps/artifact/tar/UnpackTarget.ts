@@ -58,8 +58,8 @@ export class UnpackTarget implements TarTarget {
   file(name: string, isExecutable: boolean): OpenFile {
     const slot = this.#replace(name, "file");
     const mode = isExecutable ? PROGRAM_MODE : FILE_MODE;
-    const fd = this.#attempt(slot.path, (at) => openSync(at, NEW, mode));
     this.tree.add(slot, { kind: "file" });
+    const fd = this.#attempt(slot.path, (at) => openSync(at, NEW, mode));
     return {
       write: (part) => this.#attempt(slot.path, () => writeAll(fd, part)),
       // An exceeded quota is often reported only by close.
