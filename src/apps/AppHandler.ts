@@ -102,7 +102,7 @@ export class AppHandler extends Context.Service<
         const { notify, needsValues } = yield* JobListener;
         notify({ _tag: "StageStarted", stage: "running" });
         const outcome = yield* runner.job({
-          input: Buffer.from(JSON.stringify(job.input ?? null)),
+          input: job.inputText ?? Buffer.from(JSON.stringify(job.input ?? null)),
           limit: capacity(rules.limit.bytes),
           ...(needsValues
             ? {

@@ -1,4 +1,4 @@
-import { Console, Effect, Layer } from "effect";
+import { Console, Effect, Layer, Option } from "effect";
 import { CliOutput, Command } from "effect/cli";
 
 import manifest from "../../package.json" with { type: "json" };
@@ -11,6 +11,8 @@ import { run } from "./commands/run.ts";
 import { serve } from "./commands/serve.ts";
 import { start, startByDefault, startLayer } from "./commands/start.ts";
 import { Failed, refuse } from "./process/CommandFailure.ts";
+import { appExecutor } from "./requests/AppExecutor.ts";
+import { RequestExecutor } from "./requests/RequestExecutor.ts";
 import { displayOf } from "./results/ResultDisplay.ts";
 import { visibleConsole } from "./results/TerminalText.ts";
 
@@ -45,7 +47,16 @@ const worker = Command.make("worker-tetra", {}, () =>
   Command.withSubcommands([
     start.pipe(Command.provide(Layer.merge(startLayer, visible))),
     run.pipe(
-      Command.provide(({ load }) => Layer.mergeAll(RemoteExecutor.layer, displayOf(load), visible)),
+      Command.provide(({ load, app, resource }) =>
+        Layer.mergeAll(
+          Option.match(app, {
+            onNone: () => RequestExecutor.layerLive.pipe(Layer.provide(RemoteExecutor.layer)),
+            onSome: (path) => appExecutor({ path, resource }),
+          }),
+          displayOf(load),
+          visible,
+        ),
+      ),
     ),
     serve.pipe(Command.provide(visible)),
     invoke.pipe(Command.provide(visible)),

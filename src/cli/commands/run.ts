@@ -2,10 +2,10 @@ import { Clock, Console, Effect } from "effect";
 import { Argument, Command, Flag } from "effect/cli";
 
 import { JobListener, listenerOf, OutputRate } from "../../domain/JobEvents.ts";
-import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Failed } from "../process/CommandFailure.ts";
 import { checkResponse, type Verdict } from "../requests/Expectation.ts";
 import { jobOutput } from "../requests/JobOutput.ts";
+import { RequestExecutor } from "../requests/RequestExecutor.ts";
 import { type FileRequest, forEachRequest } from "../requests/RequestFile.ts";
 import { failureLine, reprOf, printOutcome } from "../results/ResponsePrinter.ts";
 import { LOAD } from "../results/ResultDisplay.ts";
@@ -19,9 +19,9 @@ interface Tally {
 
 /** Runs a request and shows its output. */
 const execute = Effect.fnUntraced(function* (request: FileRequest, show: (lines: string) => void) {
-  const executor = yield* RemoteExecutor;
+  const executor = yield* RequestExecutor;
   const output = jobOutput((lines) => show(lines.replace(/\n$/, "")));
-  const response = yield* executor.execute(request.input, request.inputText).pipe(
+  const response = yield* executor.execute(request).pipe(
     Effect.provideService(
       JobListener,
       listenerOf({ OutputWritten: ({ lines }) => output.output(lines) }),
@@ -120,7 +120,7 @@ export const run = Command.make(
   {
     files: Argument.String("file").pipe(
       Argument.withDescription(
-        'Request files: {"input": …} as RunPod sends it, a bare request, or a list of either. - reads stdin',
+        'Request files: {"input": …} as RunPod sends it, a bare request, or a list of either. - reads stdin. A text that starts with { is the request itself',
       ),
       Argument.variadic({ min: 1 }),
     ),
@@ -131,6 +131,16 @@ export const run = Command.make(
     check: Flag.Boolean("check").pipe(
       Flag.withDescription('Compare each response with "expect" in its file'),
       Flag.withDefault(false),
+    ),
+    app: Flag.String("app").pipe(
+      Flag.withDescription(
+        "Run the requests as jobs of a deployed app: artifact.tar.gz or its folder. Their input has the arguments by name",
+      ),
+      Flag.optional,
+    ),
+    resource: Flag.String("resource").pipe(
+      Flag.withDescription("The resource of the app, if it has several with a queue"),
+      Flag.optional,
     ),
     load: LOAD,
   },
@@ -149,6 +159,10 @@ export const run = Command.make(
     {
       command: "worker-tetra run --check fixtures/*.json",
       description: "Run all examples and check their responses",
+    },
+    {
+      command: `worker-tetra run --app artifact.tar.gz --resource greet '{"name": "you"}'`,
+      description: "Run one job of a deployed app",
     },
   ]),
 );

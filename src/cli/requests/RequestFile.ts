@@ -27,8 +27,12 @@ const decodeExpectation = Schema.decodeUnknownEffect(
   Schema.Struct({ expect: Schema.optionalKey(Expectation) }),
 );
 
+/** Whether an argument is a request itself, not the path of a file. */
+const isRequest = (argument: string): boolean => argument.trimStart().startsWith("{");
+
 const readText = (path: string) =>
   Effect.gen(function* () {
+    if (isRequest(path)) return path;
     if (path === "-") {
       const { stdin } = yield* Stdio.Stdio;
       return yield* Stream.mkString(Stream.decodeText(stdin));

@@ -5,10 +5,10 @@ import { Command } from "effect/cli";
 import { TestConsole } from "effect/testing";
 
 import { run } from "../../../src/cli/commands/run.ts";
+import { RequestExecutor } from "../../../src/cli/requests/RequestExecutor.ts";
 import { ResultDisplay } from "../../../src/cli/results/ResultDisplay.ts";
 import { failure, type FunctionResponse, success } from "../../../src/domain/FunctionResponse.ts";
 import { JobListener } from "../../../src/domain/JobEvents.ts";
-import { RemoteExecutor } from "../../../src/functions/RemoteExecutor.ts";
 
 /** A pickle of 42. */
 const VALUE = Buffer.from("K*.").toString("base64");
@@ -28,10 +28,9 @@ const RESPONSES: Readonly<Record<string, FunctionResponse>> = {
 
 const fakes = Layer.mergeAll(
   Layer.succeed(
-    RemoteExecutor,
-    RemoteExecutor.of({
-      executeEncoded: () => Effect.die("the command does not limit the size of responses"),
-      execute: (input) =>
+    RequestExecutor,
+    RequestExecutor.of({
+      execute: ({ input }) =>
         Effect.gen(function* () {
           const name = String(Object.values(input ?? {})[0]);
           const response = RESPONSES[name] ?? failure(`no ${name}`);
