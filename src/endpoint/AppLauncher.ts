@@ -32,7 +32,7 @@ export const launchApp = Effect.fnUntraced(function* <E, R>(
   // Nobody else can connect: only this user can enter the folder.
   const folder = yield* Effect.orDie(files.makeTempDirectoryScoped({ prefix: "worker-tetra-" }));
   const socket = join(folder, "app.sock");
-  const proxy = yield* makeAppProxy({ socketPath: socket, responseHeaders });
+  const proxy = makeAppProxy({ socketPath: socket, responseHeaders });
   const isReady = yield* Deferred.make<void>();
   const serving = yield* Effect.forkScoped(
     serve({ socket, ready: Effect.asVoid(Deferred.succeed(isReady, undefined)) }),

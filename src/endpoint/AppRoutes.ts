@@ -1,10 +1,11 @@
-import { Duration, Effect, Option, SubscriptionRef } from "effect";
+import { Duration, Effect, type Latch, Option, SubscriptionRef } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import * as Setting from "../settings/Setting.ts";
 import { type Availability, type RunningApp, settled } from "./Availability.ts";
 import { Drain } from "./Drain.ts";
-import { healthOf } from "./HealthCheck.ts";
+import { healthOf, pingResponse } from "./HealthCheck.ts";
+import { LiveApp } from "./LiveApp.ts";
 import type { AppUnreachable } from "./http/AppProxy.ts";
 import type { Fallback } from "./http/HttpGuard.ts";
 
@@ -62,6 +63,51 @@ export const forwardTo = Effect.fnUntraced(function* (
   return yield* Effect.catch(app.proxy.forward(request), (error) => unreachable(app, error));
 });
 
+const isHealthCheck = ({ method }: Request, path: string, healthPath: string): boolean =>
+  path === healthPath && (method === "GET" || method === "HEAD");
+
+const notSynced = HttpServerResponse.jsonUnsafe(
+  {
+    error:
+      "There is no app yet: `rp flash dev` sends its source with POST /_runpod/sync. Functions are called with POST /execute.",
+  },
+  { status: 404 },
+);
+
+/** Passes requests to the app of a development session; none if there is no app yet. */
+export const liveRoutes = Effect.gen(function* () {
+  const drain = yield* Drain;
+  const { current } = yield* LiveApp;
+  const respond: Fallback = (request) =>
+    Effect.flatMap(
+      current,
+      Option.match({
+        onNone: () => Effect.succeedNone,
+        onSome: (state) =>
+          Effect.asSome(drain.trackAppRequest(drain.admit(forwardTo(state, request)))),
+      }),
+    );
+  return respond;
+});
+
+/** The same behind a load balancer, with the health check at another path than /ping. */
+export const balancedLiveRoutes = Effect.fnUntraced(function* (
+  healthPath: string,
+  ready: Latch.Latch,
+) {
+  const passToApp = yield* liveRoutes;
+  const respond: Fallback = (request) =>
+    isHealthCheck(request, pathOf(request), healthPath)
+      ? Effect.asSome(pingResponse(ready))
+      : Effect.asSome(
+          Effect.map(
+            passToApp(request),
+            Option.getOrElse(() => notSynced),
+          ),
+        );
+  return respond;
+});
+
 /** Responds to all requests of a deployed app with a load balancer. */
 export const appRoutes = Effect.fnUntraced(function* (
   state: SubscriptionRef.SubscriptionRef<Availability>,
@@ -71,9 +117,7 @@ export const appRoutes = Effect.fnUntraced(function* (
   const health = drain.admit(Effect.map(SubscriptionRef.get(state), healthOf));
   const respond = (request: Request) => {
     const path = pathOf(request);
-    if (path === healthPath && (request.method === "GET" || request.method === "HEAD")) {
-      return health;
-    }
+    if (isHealthCheck(request, path, healthPath)) return health;
     if (!allowsExecute && request.method === "POST" && /^\/+execute\/*$/.test(path)) {
       return Effect.succeed(executeRefused);
     }

@@ -51,10 +51,11 @@ const runOnce = Effect.fnUntraced(function* <R>(
 
 /**
  * Launches an app, and again when its process ends, with growing delays. Gives up after MAX_ENDS, and at once if an
- * attempt can't succeed. Returns whether the app can respond to requests.
+ * attempt can't succeed; starts over after `retryAfter`, if it is given. Returns whether the app can respond to requests.
  */
 export const superviseApp = Effect.fnUntraced(function* <R>(
   launch: Effect.Effect<RunningApp, LaunchFailed, R>,
+  { retryAfter = Duration.infinity }: { readonly retryAfter?: Duration.Duration } = {},
 ) {
   const state = yield* SubscriptionRef.make(STARTING);
   yield* Effect.scoped(runOnce(launch, state)).pipe(
@@ -64,12 +65,13 @@ export const superviseApp = Effect.fnUntraced(function* <R>(
       while: (error) => error._tag === "AppEnded" || error.isRetryable,
     }),
     Effect.forever,
-    Effect.catch((error) =>
+    Effect.tapError((error) =>
       Effect.andThen(
         SubscriptionRef.set(state, failed(error)),
         Effect.logError(`The app can't be served: ${error.message}`),
       ),
     ),
+    Effect.retry(Schedule.spaced(retryAfter)),
     Effect.forkScoped,
   );
   return state;

@@ -42,11 +42,16 @@ export interface RunningApp {
   readonly ended: Effect.Effect<string>;
 }
 
+export interface FailedApp {
+  readonly _tag: "Failed";
+  readonly failure: AppFailure;
+}
+
 /** Whether an app can respond to requests. */
 export type Availability =
   | { readonly _tag: "Starting" }
   | { readonly _tag: "Ready"; readonly app: RunningApp }
-  | { readonly _tag: "Failed"; readonly failure: AppFailure };
+  | FailedApp;
 
 export const STARTING: Availability = { _tag: "Starting" };
 

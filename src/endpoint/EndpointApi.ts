@@ -10,6 +10,7 @@ import {
 
 import { JobRequest, JobStatus, JobView } from "../domain/EndpointJob.ts";
 import { FunctionResponse } from "../domain/FunctionResponse.ts";
+import { LiveSource } from "./LiveApp.ts";
 
 /** The job is unknown or expired; the body has the reason. */
 export class NotFound extends Schema.Error<NotFound>("worker-tetra/endpoint/NotFound")(
@@ -140,9 +141,19 @@ const ping = HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).anno
   described("Check whether the worker is ready", "Status 200 if it is ready, 204 while it starts."),
 );
 
+const sync = HttpApiEndpoint.post("sync", "/_runpod/sync", {
+  payload: LiveSource,
+  success: Schema.Struct({ status: Schema.Literal("synced"), hash: Schema.String }),
+}).annotateMerge(
+  described(
+    "Serve the app of a source",
+    "Installs the dependencies of an `@app.api` resource of SDK 2.0 and serves its routes on all other paths, until another source is sent. The response has the SHA-256 hash of the source.",
+  ),
+);
+
 /** The routes of a worker behind a load balancer. */
 export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
-  HttpApiGroup.make("functions", { topLevel: true }).add(execute, ping),
+  HttpApiGroup.make("functions", { topLevel: true }).add(execute, sync, ping),
 ) {}
 
 /** The routes of an endpoint with a queue. */
@@ -156,7 +167,13 @@ class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/
 /** All routes of `serve`, for the page with the API documentation. */
 export class DocumentedApi extends HttpApi.make("documented")
   .add(Jobs.middleware(ApiKey))
-  .add(HttpApiGroup.make("functions", { topLevel: true }).add(execute.middleware(ApiKey), ping))
+  .add(
+    HttpApiGroup.make("functions", { topLevel: true }).add(
+      execute.middleware(ApiKey),
+      sync.middleware(ApiKey),
+      ping,
+    ),
+  )
   .annotateMerge(
     OpenApi.annotations({
       title: "worker-tetra",

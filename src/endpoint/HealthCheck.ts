@@ -1,4 +1,4 @@
-import { Effect } from "effect";
+import { Effect, type Latch } from "effect";
 import { HttpServerResponse } from "effect/http";
 
 import * as Setting from "../settings/Setting.ts";
@@ -31,3 +31,7 @@ export const healthOf = (state: Availability): HttpServerResponse.HttpServerResp
       );
   }
 };
+
+/** The response to the health check of a worker without an app. */
+export const pingResponse = (ready: Latch.Latch) =>
+  Effect.sync(() => HttpServerResponse.empty({ status: ready.isOpen() ? 200 : 204 }));

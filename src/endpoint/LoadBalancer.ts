@@ -11,6 +11,8 @@ import { formatSeconds } from "../queue/JobLog.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
+import { healthOf, pingResponse } from "./HealthCheck.ts";
+import { LiveApp } from "./LiveApp.ts";
 import { bodyBytes } from "./http/RequestBody.ts";
 
 /** Handles requests without a queue. */
@@ -45,6 +47,7 @@ const handlers = HttpApiBuilder.group(
   "functions",
   Effect.fnUntraced(function* (group) {
     const { handle, ready } = yield* LoadBalancer;
+    const live = yield* LiveApp;
     const drain = yield* Drain;
     return group.handleAll({
       execute: ({ payload }) => {
@@ -73,8 +76,16 @@ const handlers = HttpApiBuilder.group(
           Effect.annotateLogs({ requestId: id }),
         );
       },
-      ping: () =>
-        Effect.sync(() => HttpServerResponse.empty({ status: ready.isOpen() ? 200 : 204 })),
+      sync: ({ payload }) =>
+        live.sync(payload).pipe(
+          Effect.match({
+            onFailure: healthOf,
+            onSuccess: (hash) => HttpServerResponse.jsonUnsafe({ status: "synced", hash }),
+          }),
+          drain.admit,
+          drain.trackRequest,
+        ),
+      ping: () => pingResponse(ready),
     });
   }),
 );

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Ref, SubscriptionRef } from "effect";
+import { Deferred, Duration, Effect, Fiber, Ref, SubscriptionRef } from "effect";
 import { HttpServerResponse } from "effect/http";
 import { TestClock } from "effect/testing";
 
@@ -101,6 +101,24 @@ describe("superviseApp", () => {
       });
       yield* TestClock.adjust("1 hour");
       assert.strictEqual(yield* Ref.get(launches), 1);
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("stays failed until a later attempt succeeds, if it may try again", () =>
+    Effect.gen(function* () {
+      const app = yield* makeApp;
+      const failures = yield* Ref.make(2);
+      const launch = Effect.flatMap(
+        Ref.getAndUpdate(failures, (count) => count - 1),
+        (count) => (count > 0 ? Effect.fail(importFailed) : app.launch),
+      );
+      const state = yield* superviseApp(launch, { retryAfter: Duration.seconds(30) });
+      for (const expected of ["Failed", "Failed", "Ready"]) {
+        assert.strictEqual((yield* settled(state))._tag, expected);
+        yield* TestClock.adjust("29 seconds");
+        assert.strictEqual((yield* SubscriptionRef.get(state))._tag, expected);
+        yield* TestClock.adjust("1 second");
+      }
     }).pipe(Effect.scoped),
   );
 

@@ -1,7 +1,10 @@
 import { Effect, Latch, Layer, Option } from "effect";
 
+import { liveAppLayer } from "../../apps/LiveLaunch.ts";
 import { both } from "../../domain/JobEvents.ts";
+import { balancedLiveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
+import { healthCheckPath } from "../../endpoint/HealthCheck.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts";
 import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { makeFunctionHandler } from "../../functions/FunctionHandler.ts";
@@ -19,12 +22,16 @@ export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
   yield* liveness;
-  const services = yield* Layer.build(Drain.layer);
+  const services = yield* Layer.build(Layer.merge(Drain.layer, liveAppLayer));
   const ready = Latch.makeUnsafe();
   const { events, watch } = yield* machineHealth;
   const routes = loadBalancerRoutes.pipe(
     Layer.provide(LoadBalancer.layer(makeFunctionHandler, ready, both(liveOutput, events))),
     Layer.provide(Layer.succeedContext(services)),
+  );
+  const fallback = yield* Effect.provide(
+    balancedLiveRoutes(yield* healthCheckPath, ready),
+    services,
   );
   yield* Effect.logInfo("Worker started");
   yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
@@ -35,7 +42,7 @@ export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
       keys: [],
       isBehindGateway: true,
     });
-    yield* server.serve(routes);
+    yield* server.serve(routes, fallback);
     yield* Effect.logInfo(`Listening on ${GATEWAY_HOST}:${server.port} for RunPod's load balancer`);
   }
   const supervise = Effect.gen(function* () {

@@ -2,7 +2,9 @@ import { randomBytes } from "node:crypto";
 
 import { Console, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
 
+import { liveAppLayer } from "../../apps/LiveLaunch.ts";
 import { JobListener } from "../../domain/JobEvents.ts";
+import { liveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer } from "../../endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../endpoint/LocalEndpoint.ts";
@@ -64,7 +66,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
   );
   // Not shared with layers that use the original environment variables.
   return Layer.fresh(
-    Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer).pipe(
+    Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer, liveAppLayer).pipe(
       Layer.provideMerge(environment),
     ),
   );
@@ -181,6 +183,7 @@ export const serveLocally = Effect.fn("serve")(
         Layer.provide(LoadBalancer.layer(makeFunctionHandler, ready, liveOutput)),
         Layer.provide(Layer.succeedContext(services)),
       ),
+      yield* Effect.provide(liveRoutes, services),
     );
     // Logged last: clients may send requests as soon as they read this.
     yield* Effect.logInfo(`Worker started: listening at ${url}`);

@@ -1,17 +1,14 @@
-import { Agent, type ClientRequest, type IncomingMessage, request } from "node:http";
+import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { Socket } from "node:net";
 import { pipeline } from "node:stream";
 
-import { ByteSize, Duration, Effect, Result, Schema } from "effect";
+import { ByteSize, Effect, Result, Schema } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Exchange, exchangeOf } from "./Connection.ts";
 import { endToEnd, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
 import { tunnel, type UpgradedConnection } from "./Tunnel.ts";
-
-/** Idle connections to the app are closed after this time, earlier than by uvicorn, which waits 5 seconds. */
-const MAX_IDLE = Duration.seconds(2);
 
 /** The limit for all headers of a response, the same as uvicorn's for requests. */
 const MAX_HEADERS = ByteSize.kibibytes(64);
@@ -94,7 +91,6 @@ const startTunnel = (
 
 /** Forwards a request. Node reports a closed connection to the response, or to the socket after an upgrade. */
 const exchange = (
-  agent: Agent,
   { socketPath, responseHeaders }: AppProxyOptions,
   path: string,
   current: Exchange,
@@ -102,7 +98,8 @@ const exchange = (
   Effect.callback<void, AppUnreachable>((resume) => {
     const { response, upgrade } = current;
     const upstream = request({
-      agent,
+      // uvicorn closes a connection without notice when a handler fails: the next request on it would be lost.
+      agent: false,
       socketPath,
       path,
       method: current.request.method,
@@ -137,18 +134,13 @@ const exchange = (
     });
   });
 
-/** A proxy for an app. Its connections to the app are closed with the scope. */
-export const makeAppProxy = Effect.fnUntraced(function* (options: AppProxyOptions) {
-  const agent = yield* Effect.acquireRelease(
-    Effect.sync(() => new Agent({ keepAlive: true, timeout: Duration.toMillis(MAX_IDLE) })),
-    (agent) => Effect.sync(() => agent.destroy()),
-  );
-  const forward: AppProxy["forward"] = Effect.fnUntraced(function* (incoming) {
+/** A proxy for an app, with a connection for each request. */
+export const makeAppProxy = (options: AppProxyOptions): AppProxy => ({
+  forward: Effect.fnUntraced(function* (incoming) {
     const current = exchangeOf(incoming);
     if (current === undefined) return HttpServerResponse.empty({ status: 501 });
-    yield* exchange(agent, options, incoming.url, current);
+    yield* exchange(options, incoming.url, current);
     // Not sent: the response was already written. Recorded in the trace of the request.
     return HttpServerResponse.empty({ status: current.response.statusCode });
-  });
-  return { forward } satisfies AppProxy;
+  }),
 });

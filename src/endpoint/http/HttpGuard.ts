@@ -23,6 +23,7 @@ const LIMITS: ReadonlyMap<string, ByteSize.ByteSize> = new Map([
   ["POST /run", ByteSize.mebibytes(10)],
   ["POST /runsync", ByteSize.mebibytes(20)],
   ["POST /execute", ByteSize.mebibytes(30)],
+  ["POST /_runpod/sync", ByteSize.mebibytes(30)],
 ]);
 const OTHER_LIMIT = ByteSize.mebibytes(1);
 

@@ -6,6 +6,7 @@ import { Etag, HttpPlatform, HttpRouter, HttpServerRequest, HttpServerResponse }
 import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import { Drain } from "../../../src/endpoint/Drain.ts";
+import { LiveApp } from "../../../src/endpoint/LiveApp.ts";
 import { LoadBalancer } from "../../../src/endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../../src/endpoint/LocalEndpoint.ts";
 import { routeGuard } from "../../../src/endpoint/http/HttpGuard.ts";
@@ -39,6 +40,7 @@ const application = Effect.gen(function* () {
       Layer.provide([
         Layer.succeedContext(context),
         Layer.succeed(LoadBalancer, { handle, ready: Latch.makeUnsafe() }),
+        LiveApp.layer(Effect.succeed(() => Effect.die("no app is expected"))),
         Layer.provideMerge(HttpPlatform.layer, NodeServices.layer),
         Etag.layer,
       ]),

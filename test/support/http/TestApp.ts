@@ -35,7 +35,7 @@ export const testApp = Effect.fnUntraced(function* (
   const endpoint = yield* appEndpoint(options);
   const app = yield* unixServer(listener);
   const end = yield* Deferred.make<string>();
-  const proxy = yield* makeAppProxy({
+  const proxy = makeAppProxy({
     socketPath: app.socketPath,
     responseHeaders: ["X-Runpod-Worker-Id", "worker-1"],
   });

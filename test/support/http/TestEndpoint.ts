@@ -4,7 +4,9 @@ import { Duration, Effect, Latch, Layer, Option } from "effect";
 import { EncodedResponse } from "../../../src/domain/EncodedResponse.ts";
 import { success } from "../../../src/domain/FunctionResponse.ts";
 import type { Job } from "../../../src/domain/Job.ts";
+import { liveRoutes } from "../../../src/endpoint/AppRoutes.ts";
 import { Drain } from "../../../src/endpoint/Drain.ts";
+import { type LaunchLive, LiveApp } from "../../../src/endpoint/LiveApp.ts";
 import { LoadBalancer } from "../../../src/endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../../src/endpoint/LocalEndpoint.ts";
 import {
@@ -26,10 +28,11 @@ export const endpoint = Effect.fnUntraced(function* (
   changes: Partial<EndpointServerOptions> = {},
   handle: LoadBalancer["Service"]["handle"] = ({ input }) =>
     Effect.succeed(EncodedResponse.of(success({ stdout: JSON.stringify(input) }))),
+  launch: LaunchLive = () => Effect.die("no app is expected"),
 ) {
   const ready = Latch.makeUnsafe();
   const context = yield* Layer.build(
-    Layer.merge(LocalQueue.layer, Drain.layer).pipe(
+    Layer.mergeAll(LocalQueue.layer, Drain.layer, LiveApp.layer(Effect.succeed(launch))).pipe(
       Layer.provide([JobStore.layerNone, NodeHttpClient.layerUndici]),
       Layer.provideMerge(NodeServices.layer),
     ),
@@ -40,6 +43,7 @@ export const endpoint = Effect.fnUntraced(function* (
       Layer.provide(Layer.succeed(LoadBalancer, { handle, ready })),
       Layer.provide(Layer.succeedContext(context)),
     ),
+    yield* Effect.provide(liveRoutes, context),
   );
   const queue = yield* Effect.provide(LocalQueue, context);
   const drain = yield* Effect.provide(Drain, context);
