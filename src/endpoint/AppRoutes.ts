@@ -1,7 +1,6 @@
 import { Duration, Effect, type Latch, Option, SubscriptionRef } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
-import * as Setting from "../settings/Setting.ts";
 import { type Availability, type RunningApp, settled } from "./Availability.ts";
 import { Drain } from "./Drain.ts";
 import { healthOf, pingResponse } from "./HealthCheck.ts";
@@ -11,11 +10,6 @@ import type { Fallback } from "./http/HttpGuard.ts";
 
 /** How long to wait for the end of a process whose connection broke, to report its reason. */
 const END_TIMEOUT = Duration.seconds(1);
-
-export const ALLOW_EXECUTE = Setting.flag({
-  name: "WORKER_ALLOW_EXECUTE",
-  doc: "Whether a deployed app with a load balancer receives `POST /execute`, which runs any code that a client sends.",
-});
 
 type Request = HttpServerRequest.HttpServerRequest;
 

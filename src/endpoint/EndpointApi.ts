@@ -141,15 +141,11 @@ const ping = HttpApiEndpoint.get("ping", "/ping", { success: Schema.Void }).anno
   described("Check whether the worker is ready", "Status 200 if it is ready, 204 while it starts."),
 );
 
+/** For development sessions of SDK 2.0 only, so it is not documented. */
 const sync = HttpApiEndpoint.post("sync", "/_runpod/sync", {
   payload: LiveSource,
   success: Schema.Struct({ status: Schema.Literal("synced"), hash: Schema.String }),
-}).annotateMerge(
-  described(
-    "Serve the app of a source",
-    "Installs the dependencies of an `@app.api` resource of SDK 2.0 and serves its routes on all other paths, until another source is sent. The response has the SHA-256 hash of the source.",
-  ),
-);
+});
 
 /** The routes of a worker behind a load balancer. */
 export class LoadBalancerApi extends HttpApi.make("load-balancer").add(
@@ -164,16 +160,10 @@ class ApiKey extends HttpApiMiddleware.Service<ApiKey>()("worker-tetra/endpoint/
   security: { bearer: HttpApiSecurity.bearer },
 }) {}
 
-/** All routes of `serve`, for the page with the API documentation. */
+/** The routes of `serve`, for the page with the API documentation. */
 export class DocumentedApi extends HttpApi.make("documented")
   .add(Jobs.middleware(ApiKey))
-  .add(
-    HttpApiGroup.make("functions", { topLevel: true }).add(
-      execute.middleware(ApiKey),
-      sync.middleware(ApiKey),
-      ping,
-    ),
-  )
+  .add(HttpApiGroup.make("functions", { topLevel: true }).add(execute.middleware(ApiKey), ping))
   .annotateMerge(
     OpenApi.annotations({
       title: "worker-tetra",

@@ -1,21 +1,7 @@
 import { Effect, type Latch } from "effect";
 import { HttpServerResponse } from "effect/http";
 
-import * as Setting from "../settings/Setting.ts";
 import type { Availability } from "./Availability.ts";
-
-const HEALTH_CHECK_PATH = Setting.text({
-  name: "HEALTH_CHECK_PATH",
-  doc: "Path on which RunPod's load balancer requests the state of the worker: 200 ready, 204 starting, others unhealthy.",
-  expected: "a path",
-  fallback: "/ping",
-});
-
-/** The path of the health check; it starts with a slash. */
-export const healthCheckPath = Effect.map(
-  HEALTH_CHECK_PATH.value,
-  (path) => `/${path.trim().replace(/^\/+/, "")}`,
-);
 
 /** The response to the health check of an app. */
 export const healthOf = (state: Availability): HttpServerResponse.HttpServerResponse => {

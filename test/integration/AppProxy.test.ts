@@ -106,12 +106,14 @@ describe("a FastAPI app behind the proxy", () => {
   it.live("streams events, and stops when the client disconnects", () =>
     Effect.gen(function* () {
       const { url, port } = yield* fastApi;
-      const disconnect = new AbortController();
-      const response = yield* fetched(`${url}/events`, { signal: disconnect.signal });
-      const reader = response.body?.getReader();
-      const first = yield* Effect.promise(async () => reader?.read());
-      assert.match(Buffer.from(first?.value ?? []).toString(), /^data: 1\n\n/);
-      disconnect.abort();
+      const readFirst = Effect.gen(function* () {
+        const response = yield* fetched(`${url}/events`, { signal: yield* Effect.abortSignal });
+        const reader = response.body?.getReader();
+        const first = yield* Effect.promise(async () => reader?.read());
+        assert.match(Buffer.from(first?.value ?? []).toString(), /^data: 1\n\n/);
+      });
+      // The client disconnects when the scope closes.
+      yield* Effect.scoped(readFirst);
       assert.strictEqual((yield* ask(port, "/stopped")).json, true);
     }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );

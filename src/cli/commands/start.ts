@@ -1,4 +1,4 @@
-import { Array, Console, Effect, Layer, Option, References } from "effect";
+import { Console, Effect, Layer, Option, References } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import { AppHandler } from "../../apps/AppHandler.ts";
@@ -12,27 +12,15 @@ import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import { AppRunner } from "../../runner/apps/AppRunner.ts";
 import { LOCAL_LIMIT } from "../../settings/ResponseLimits.ts";
-import * as Setting from "../../settings/Setting.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 import { takeAppJobs } from "../modes/DeployedQueueMode.ts";
 import { deployedResource, isLoadBalanced } from "../modes/DeployedResource.ts";
+import { gatewayPorts } from "../modes/GatewaySettings.ts";
 import { takeJobs } from "../modes/QueueMode.ts";
 import { Failed } from "../process/CommandFailure.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { testInput } from "../requests/TestInput.ts";
 import { serveEndpoint } from "./serve.ts";
-
-const PORT = Setting.optionalPort({
-  name: "PORT",
-  doc: "Port for requests from RunPod's load balancer. Without a queue, the worker listens on it.",
-  fallback: "none: jobs come from the queue",
-});
-
-const PORT_HEALTH = Setting.optionalPort({
-  name: "PORT_HEALTH",
-  doc: "Port on which RunPod's load balancer requests `/ping`, if it is not PORT.",
-  fallback: "PORT",
-});
 
 const failing = (message: string) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
@@ -132,9 +120,7 @@ const handler = Effect.fn("start")(
       });
     }
     const hasQueue = Option.isSome(webhooks.take(1, false));
-    const ports = yield* Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), (given) => [
-      ...new Set(Array.getSomes(given)),
-    ]);
+    const ports = yield* gatewayPorts;
     const job = yield* Effect.catchTag(
       testInput(flags.testInput, hasQueue || ports.length > 0),
       "TestInputInvalid",

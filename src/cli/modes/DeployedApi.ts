@@ -1,14 +1,18 @@
 import { Effect } from "effect";
 
-import { AppStart } from "../../apps/AppStart.ts";
+import { AppStart, RETRY_AFTER } from "../../apps/AppStart.ts";
 import { AppStartFailed, startFailed } from "../../apps/AppStartFailed.ts";
 import { startFailureOf } from "../../apps/start/Opening.ts";
 import { launchApp } from "../../endpoint/AppLauncher.ts";
-import { ALLOW_EXECUTE, appRoutes } from "../../endpoint/AppRoutes.ts";
+import { appRoutes } from "../../endpoint/AppRoutes.ts";
 import { superviseApp } from "../../endpoint/AppSupervisor.ts";
 import { LaunchFailed } from "../../endpoint/Availability.ts";
-import { healthCheckPath } from "../../endpoint/HealthCheck.ts";
+import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { AppRunner } from "../../runner/apps/AppRunner.ts";
+import { ALLOW_EXECUTE, healthCheckPath } from "./GatewaySettings.ts";
+
+/** Clients send it back to reach the same worker. RunPod's load balancer sets it too, to the same value. */
+const WORKER_HEADER = "X-Runpod-Worker-Id";
 
 const launchFailed = ({ phase, reason, advice, traceback }: AppStartFailed, isRetryable: boolean) =>
   new LaunchFailed({ phase, reason, advice, traceback, isRetryable });
@@ -17,6 +21,7 @@ const launchFailed = ({ phase, reason, advice, traceback }: AppStartFailed, isRe
 const launch = Effect.gen(function* () {
   const { ready } = yield* AppStart;
   const runner = yield* AppRunner;
+  const { workerId } = yield* Webhooks;
   const { app } = yield* Effect.mapError(ready, (failure) => launchFailed(failure, false));
   const { name, kind } = app.resource;
   if (kind === "queue") {
@@ -27,14 +32,14 @@ const launch = Effect.gen(function* () {
     );
     return yield* launchFailed(failure, false);
   }
-  return yield* Effect.mapError(launchApp(runner.serve, []), (error) =>
+  return yield* Effect.mapError(launchApp(runner.serve, [WORKER_HEADER, workerId]), (error) =>
     launchFailed(startFailureOf(name, error), error._tag !== "AppOpenFailed"),
   );
 });
 
 /** The routes of a deployed app with a load balancer, which is started in the background. */
 export const deployedApi = Effect.gen(function* () {
-  const state = yield* superviseApp(launch);
+  const state = yield* superviseApp(launch, { retryAfter: yield* RETRY_AFTER.value });
   const routes = yield* appRoutes(state, {
     healthPath: yield* healthCheckPath,
     allowsExecute: yield* ALLOW_EXECUTE.value,

@@ -4,7 +4,6 @@ import { liveAppLayer } from "../../apps/LiveLaunch.ts";
 import { both } from "../../domain/JobEvents.ts";
 import { balancedLiveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
-import { healthCheckPath } from "../../endpoint/HealthCheck.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts";
 import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { makeFunctionHandler } from "../../functions/FunctionHandler.ts";
@@ -13,6 +12,7 @@ import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
 import { finishRequests, GATEWAY_HOST } from "./GatewayRequests.ts";
+import { healthCheckPath } from "./GatewaySettings.ts";
 import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
 
 /** Serves requests from RunPod's load balancer until shutdown is requested, then waits for running requests. */

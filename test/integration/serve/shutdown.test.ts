@@ -79,7 +79,7 @@ const polled = (port: number, id: string) =>
 
 const assertRefused = (response: HttpResult) => {
   assert.strictEqual(response.status, 503);
-  assert.include((response.json as { readonly error: string }).error, "no new jobs");
+  assert.include((response.json as { readonly error: string }).error, "no new requests");
 };
 
 describe("Ctrl-C", () => {

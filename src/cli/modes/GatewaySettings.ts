@@ -1,0 +1,38 @@
+import { Array, Effect } from "effect";
+
+import * as Setting from "../../settings/Setting.ts";
+
+const PORT = Setting.optionalPort({
+  name: "PORT",
+  doc: "Port for requests from RunPod's load balancer. Without a queue, the worker listens on it.",
+  fallback: "none: jobs come from the queue",
+});
+
+const PORT_HEALTH = Setting.optionalPort({
+  name: "PORT_HEALTH",
+  doc: "Port on which RunPod's load balancer requests HEALTH_CHECK_PATH, if it is not PORT.",
+  fallback: "PORT",
+});
+
+const HEALTH_CHECK_PATH = Setting.text({
+  name: "HEALTH_CHECK_PATH",
+  doc: "Path at which RunPod's load balancer asks whether the worker is ready (200), starting (204) or unhealthy (other states).",
+  expected: "a path",
+  fallback: "/ping",
+});
+
+export const ALLOW_EXECUTE = Setting.flag({
+  name: "WORKER_ALLOW_EXECUTE",
+  doc: "Whether a deployed app behind a load balancer receives `POST /execute`, which runs any code that a client sends.",
+});
+
+/** The ports for requests of the load balancer; none if it is not used. */
+export const gatewayPorts = Effect.map(Effect.all([PORT.value, PORT_HEALTH.value]), (given) => [
+  ...new Set(Array.getSomes(given)),
+]);
+
+/** The path of the health check; it starts with a slash. */
+export const healthCheckPath = Effect.map(
+  HEALTH_CHECK_PATH.value,
+  (path) => `/${path.trim().replace(/^\/+/, "")}`,
+);
