@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _CLIENTS = ("runpod", "runpod_flash")
 # Packages that the clients use by attributes (`aiohttp.ClientSession`), so that the first one can trigger the import.
 _DEFERRED = ("aiohttp",)
-_VOLUMES = "runpod.apps.volume"
 
 
 class _DeferredModule(types.ModuleType):
@@ -83,19 +82,37 @@ class _VolumesLoader(SourceFileLoader):
             configure(json.loads(mounts))
 
 
+class _FlashLoader(SourceFileLoader):
+    """Defers most of Flash in a worker that serves a deployed app."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        from . import flash
+
+        if flash.serves_app():
+            flash.defer(module)
+
+
+_OWN_LOADERS: dict[str, type[SourceFileLoader]] = {
+    "runpod.apps.volume": _VolumesLoader,
+    "runpod_flash": _FlashLoader,
+}
+
+
 class _Finder:
     """Finds the modules that are loaded differently."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != _VOLUMES and not (name in _DEFERRED and _importer().partition(".")[0] in _CLIENTS):
+        own = _OWN_LOADERS.get(name)
+        if own is None and not (name in _DEFERRED and _importer().partition(".")[0] in _CLIENTS):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not isinstance(spec.loader, SourceFileLoader):
             return spec
-        if name == _VOLUMES:
-            spec.loader = _VolumesLoader(spec.loader.name, spec.loader.path)
+        if own is not None:
+            spec.loader = own(spec.loader.name, spec.loader.path)
             return spec
         return _deferred(spec, spec.loader)
 
