@@ -50,8 +50,8 @@ class Deferred:
         object.__setattr__(self, "_deferred_make", make)
 
     @property
-    def __class__(self) -> Any:  # so that isinstance works
-        return type(real(self))
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return type(real(self))  # so that isinstance works
 
     def __getattr__(self, name: str) -> Any:
         return getattr(real(self), name)
@@ -70,7 +70,10 @@ class Deferred:
 
 
 def _forward(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, *args: function(real(self), *args)
+    def method(self: Deferred, *args: Any) -> Any:
+        return function(real(self), *args)
+
+    return method
 
 
 for _name, _function in {
@@ -295,11 +298,13 @@ def _deferred_remote(load: Callable[[str], Any]) -> Callable[..., Any]:
         if not isinstance(name, str) or is_balanced != is_route or (not is_balanced and (method or path)):
             return load("remote")(*real(args), **real(kwargs))
         config = _config(resource, options, method, path)
-        if is_balanced:
-            return lambda target: _route(target, dict(config))
-        return lambda target: _decorated(
-            target, name, dict(config), lambda: load("remote")(*real(args), **real(kwargs))(target)
-        )
+
+        def decorator(target: Any) -> Any:
+            if is_balanced:
+                return _route(target, config)
+            return _decorated(target, name, dict(config), lambda: load("remote")(*real(args), **real(kwargs))(target))
+
+        return decorator
 
     return remote
 
