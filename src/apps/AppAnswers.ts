@@ -14,8 +14,8 @@ import type { AppStartFailed } from "./AppStartFailed.ts";
 
 /** How failures are formatted for the clients of an SDK. */
 export interface Answers {
-  /** An exception of the user's code. */
-  readonly exception: (error: Omit<CallError, "kind">) => EncodedOutput;
+  /** An exception of the user's code, which printed `output`. */
+  readonly exception: (error: Omit<CallError, "kind">, output: string) => EncodedOutput;
   /** Any other failure of a job; `type` names its kind. */
   readonly failure: (type: string, message: string) => EncodedOutput;
   /** The app is not ready. */
@@ -26,6 +26,8 @@ export interface AnswerRules {
   readonly limit: ResponseLimit;
   /** Masks secrets in an error, and cuts it. */
   readonly formatError: (error: string) => string;
+  /** Whether errors have the output of the code, for SDK 2.0. */
+  readonly hasOutput: boolean;
   /** The environment variables of the worker. */
   readonly variables: Readonly<Record<string, string>>;
 }
@@ -50,11 +52,18 @@ const flashAnswers = ({ limit, formatError }: AnswerRules): Answers => ({
     ),
 });
 
+/** The number of characters of the output in an error, as in runpod-python (rp_capture.py). */
+const MAX_LOGS = 16 * 1024;
+
 /** Clients of SDK 2.0 read the error as JSON, in the form of runpod-python (rp_job.py). */
-const sdkAnswers = ({ limit, formatError, variables }: AnswerRules): Answers => {
-  // Both are encoded twice, which at most doubles them again.
-  const available = (limit.bytes - 2 * DOCUMENT_OVERHEAD_BYTES) / 4;
-  const errorOf = (type: string, message: string, traceback: string) =>
+const sdkAnswers = ({ limit, formatError, hasOutput, variables }: AnswerRules): Answers => {
+  // The three texts are encoded twice, which at most doubles them again.
+  const available = (limit.bytes - 2 * DOCUMENT_OVERHEAD_BYTES) / 6;
+  const logsOf = (output: string) =>
+    hasOutput && output !== ""
+      ? { logs: truncateError(output.slice(-MAX_LOGS).toWellFormed(), available) }
+      : {};
+  const errorOf = (type: string, message: string, traceback: string, output = "") =>
     EncodedOutput.failure(
       limit,
       JSON.stringify({
@@ -64,10 +73,12 @@ const sdkAnswers = ({ limit, formatError, variables }: AnswerRules): Answers => 
         hostname: variables["RUNPOD_POD_HOSTNAME"] ?? "unknown",
         worker_id: variables["RUNPOD_POD_ID"] ?? "unknown",
         runpod_version: PROTOCOL_VERSION,
+        ...logsOf(output),
       }),
     );
   return {
-    exception: ({ type, message, traceback }) => errorOf(`<class '${type}'>`, message, traceback),
+    exception: ({ type, message, traceback }, output) =>
+      errorOf(`<class '${type}'>`, message, traceback, output),
     failure: (type, message) => errorOf(type, message, ""),
     notStarted: ({ phase, message, traceback }) =>
       errorOf("BootstrapError", `worker bootstrap failed during '${phase}': ${message}`, traceback),
@@ -82,13 +93,18 @@ export const clientIn = (variables: Readonly<Record<string, string>>): AppClient
   ["FLASH_APP", "FLASH_ENV"].some((name) => name in variables) ? "flash" : "sdk";
 
 /** The answer for an error that Python reports; the user's exceptions have another form than the worker's errors. */
-export const answerFor = (error: CallError, answers: Answers, limit: ResponseLimit) => {
+export const answerFor = (
+  error: CallError,
+  output: string,
+  answers: Answers,
+  limit: ResponseLimit,
+) => {
   const { kind, type, message, traceback } = error;
   switch (kind) {
     case "exception":
     case "exit":
     case "memory":
-      return answers.exception(error);
+      return answers.exception(error, output);
     case "size":
       return answers.failure("ResultTooLarge", tooLarge(`its JSON is ${message}`, limit));
     default:

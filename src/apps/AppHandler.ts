@@ -17,6 +17,7 @@ import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
 import { Environment } from "../settings/Environment.ts";
 import { excerpt } from "../settings/Excerpt.ts";
 import { MAX_ERROR_CHARACTERS, responseLimit } from "../settings/ResponseLimits.ts";
+import * as Setting from "../settings/Setting.ts";
 import {
   answerFor,
   type AnswerRules,
@@ -32,6 +33,13 @@ import { startFailureOf } from "./start/Opening.ts";
 /** The number of lines of a stopped job's output in its error. */
 const MAX_OUTPUT_LINES = 30;
 
+const LOG_CAPTURE = Setting.optionalText({
+  name: "RUNPOD_LOG_CAPTURE",
+  doc: "`all` adds the last 16,384 characters that a deployed function of SDK 2.0 printed to its error, as `logs`. Clients then see them.",
+  expected: "all, auto or off",
+  fallback: "auto: errors have no output",
+});
+
 /** The maximum size of a value in a document of so many bytes. */
 const capacity = (bytes: number): number => Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
 
@@ -43,11 +51,11 @@ const decodeJson = Schema.decodeUnknownOption(Schema.Json);
 
 /** The answer for a job that ended in Python. */
 const answerOfOutcome = (
-  { result: { error, failure, refresh = false }, value }: AppJobOutcome,
+  { result: { error, failure, refresh = false }, value, output }: AppJobOutcome,
   answers: Answers,
   { limit, formatError }: AnswerRules,
 ): EncodedOutput => {
-  if (error !== null) return answerFor(error, answers, limit);
+  if (error !== null) return answerFor(error, output, answers, limit);
   if (value?.problem !== undefined) {
     return answers.failure(
       "ResultInvalid",
@@ -88,6 +96,8 @@ export class AppHandler extends Context.Service<
       const runner = yield* AppRunner;
       const { mask, forPrograms } = yield* Environment;
       const sentLimit = yield* responseLimit;
+      const capture = yield* LOG_CAPTURE.value;
+      const hasOutput = Option.exists(capture, (mode) => mode.trim().toLowerCase() === "all");
       const formatError = (error: string) =>
         excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
 
@@ -118,7 +128,7 @@ export class AppHandler extends Context.Service<
 
       const handle = Effect.fn("AppHandler.handle")(function* (job: Job, limit = sentLimit) {
         const { notify } = yield* JobListener;
-        const rules: AnswerRules = { limit, formatError, variables: forPrograms };
+        const rules: AnswerRules = { limit, formatError, hasOutput, variables: forPrograms };
         notify({ _tag: "StageStarted", stage: "workspace" });
         const started = yield* Effect.result(start.ready);
         const answers = answersFor(start.client() ?? clientIn(forPrograms), rules);

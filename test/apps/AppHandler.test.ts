@@ -107,14 +107,54 @@ describe("the answer to a job of a deployed app", () => {
     }),
   );
 
+  it.effect.each([
+    ["all", "x".repeat(16 * 1024)],
+    [" ALL ", "x".repeat(16 * 1024)],
+    ["auto", undefined],
+    ["off", undefined],
+    ["everything", undefined],
+    [undefined, undefined],
+  ] as const)(
+    "has what the code printed if RUNPOD_LOG_CAPTURE is %j, for SDK 2.0",
+    ([mode, logs]) =>
+      Effect.gen(function* () {
+        const printed = `first${"x".repeat(20_000)}`;
+        const options = {
+          job: () =>
+            Effect.succeed({ ...outcome({ ok: false, error: exception }), output: printed }),
+          variables: mode === undefined ? {} : { RUNPOD_LOG_CAPTURE: mode },
+        };
+        assert.strictEqual(JSON.parse(errorIn(yield* bodyOf({ ...sdk, ...options }))).logs, logs);
+        assert.strictEqual(errorIn(yield* bodyOf(options)), "no such thing");
+      }),
+  );
+
+  it.effect("has no logs if RUNPOD_LOG_CAPTURE is all and the code printed nothing", () =>
+    Effect.gen(function* () {
+      const options = { ...sdk, ...failing(exception), variables: { RUNPOD_LOG_CAPTURE: "all" } };
+      assert.notProperty(JSON.parse(errorIn(yield* bodyOf(options))), "logs");
+    }),
+  );
+
   it.effect("hides secrets in errors, and stays within WORKER_RESULT_LIMIT", () =>
     Effect.gen(function* () {
       const secret = "rpa_Zq81mXw3Vt60bLk9Ys";
       const text = `the key is ${secret} ${"\n".repeat(200_000)}`;
-      const variables = { RUNPOD_API_KEY: secret, WORKER_RESULT_LIMIT: "65536" };
+      const variables = {
+        RUNPOD_API_KEY: secret,
+        WORKER_RESULT_LIMIT: "65536",
+        RUNPOD_LOG_CAPTURE: "all",
+      };
       for (const locate of [Effect.succeed(flashApp), Effect.succeed(sdkApp)]) {
         for (const options of [
           failing({ ...exception, message: text, traceback: text }),
+          {
+            job: () =>
+              Effect.succeed({
+                ...outcome({ ok: false, error: { ...exception, message: text, traceback: text } }),
+                output: "\u0001".repeat(20_000),
+              }),
+          },
           returning(1, { failure: { reason: [`the key is ${secret}`] } }),
         ]) {
           const body = JSON.stringify(yield* bodyOf({ ...options, locate, variables }));
