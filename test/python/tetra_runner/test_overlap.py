@@ -61,7 +61,7 @@ def state():
 
 @pytest.fixture
 def serve(monkeypatch, state):
-    """Starts the loop in a thread, with a first job; returns Node's end and a function that waits for the exit status."""
+    """Starts the loop in a thread with a first job. Returns Node's end, and a function that waits for the status."""
     monkeypatch.setattr(process, "prepare_for_forks", Mock())
     here, there = socket.socketpair()
     there.settimeout(20)
