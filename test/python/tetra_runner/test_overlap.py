@@ -170,12 +170,12 @@ def test_an_exit_in_a_task_that_a_job_created_does_not_end_the_loop(serve, capsy
 
 
 def test_a_cancel_stops_only_its_own_job(serve):
-    go = asyncio.Event()
+    arrived = []
 
     async def wait(job_input, emit):
-        if job_input == "go":
-            go.set()
-        await go.wait()
+        arrived.append(job_input)
+        while "go" not in arrived:
+            await asyncio.sleep(0)
         return JobValue(job_input, None, False)
 
     node, _ = serve(wait, "first")
