@@ -172,6 +172,8 @@ export const AppCallMeta = Schema.Struct({
   format: Schema.Literal("json"),
   limit: Schema.Int,
   chunkLimit: Schema.optionalKey(Schema.Int),
+  /** Whether a job may run at the same time as others in the process. */
+  overlaps: Schema.optionalKey(Schema.Boolean),
   /** The path of the Unix socket to serve HTTP on. */
   socket: Schema.optionalKey(Schema.String),
   /** Source text that defines `resource`, if the process has no deployed app. */

@@ -88,13 +88,14 @@ class CallMeta(_StreamMeta):
     blobs: list[int]
 
 
-class _ServeMeta(TypedDict, total=False):
+class _AppCallFields(TypedDict, total=False):
+    overlaps: bool  # whether a job may run at the same time as others in the process
     socket: str  # the path of the Unix socket to serve HTTP on
     code: str  # source text that defines the resource, if the process has no deployed app
     resource: str
 
 
-class AppCallMeta(_StreamMeta, _ServeMeta):
+class AppCallMeta(_StreamMeta, _AppCallFields):
     """CALL of an app: opening it, running a job (its input is the only blob, as JSON), or serving HTTP."""
 
     kind: Literal["open", "job", "serve"]

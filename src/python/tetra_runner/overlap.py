@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import select
 import sys
 from typing import TYPE_CHECKING
 
 from . import attribution, errors, process, wire
 from .calls import app_calls
 from .calls.app_calls import AppCall
-from .calls.cancel import CancelGate
+from .calls.cancel import CancelGate, Cancelled
 from .calls.job import Outcome
 from .calls.streams import Streams
 from .errors import one_line
@@ -17,6 +18,7 @@ from .shared_channel import SharedChannel
 
 if TYPE_CHECKING:
     import asyncio
+    import types
 
     from .apps.app import DeployedApp
     from .messages import ResultMeta
@@ -45,13 +47,14 @@ class Overlap:
         assert app.loop is not None, "an app whose jobs overlap has an event loop"
         self._receiver = channel
         self._channel = SharedChannel(channel)
-        # Node cancels these calls by CANCEL frames, and not by signals.
+        # These calls are cancelled by CANCEL frames.
         self._streams = Streams(self._channel, CancelGate(lambda _: False))
         self._app = app
         self._output = output
         self._state = state
         self._loop = app.loop.event_loop
         self._running: dict[int, _Running] = {}
+        self._is_receiving = False
         self._status: int | None = None
         process.prepare_for_forks([self._channel])
 
@@ -68,21 +71,36 @@ class Overlap:
         return PROTOCOL_BROKEN if self._status is None else self._status
 
     def _end(self, status: int) -> None:
-        self._status = status
-        self._loop.stop()
+        if self._status is None:
+            self._status = status
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def on_signal(self, _signum: int, _frame: types.FrameType | None) -> None:
+        """Stops a cancelled job whose code blocks the event loop, so that no frames are received."""
+        if self._is_receiving:
+            return
+        while select.select([self._receiver.fileno()], [], [], 0)[0] and self._status is None:
+            self._receive()
+        blocking = attribution.current.get()
+        if any(running.output is blocking and running.is_cancelled for running in self._running.values()):
+            raise Cancelled("the call was cancelled")
 
     def _receive(self) -> None:
+        """Receives a frame. What it asks for is done later by the loop, since a signal may have interrupted a job."""
+        self._is_receiving = True
         try:
             frame = self._receiver.receive()
         except (OSError, ValueError):
             self._end(PROTOCOL_BROKEN)
             return
+        finally:
+            self._is_receiving = False
         if frame is None:
             self._end(0)
         elif isinstance(frame, wire.Cancel):
             self._cancel(frame.call_id)
         else:
-            self._begin(frame)
+            self._loop.call_soon_threadsafe(self._begin, frame)
 
     def _begin(self, frame: wire.Frame) -> None:
         meta = frame.meta
@@ -99,7 +117,7 @@ class Overlap:
         running = self._running.get(call_id)
         if running is not None and running.task is not None:
             running.is_cancelled = True
-            running.task.cancel()
+            self._loop.call_soon_threadsafe(running.task.cancel)
 
     async def _run(self, running: _Running) -> None:
         outcome, call = running.outcome, running.call

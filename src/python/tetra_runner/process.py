@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from types import FrameType
     from typing import Protocol
 
     from .calls.cancel import CancelGate
@@ -217,6 +218,10 @@ class ProcessState:
             if sys.version_info < (3, 14):
                 # After asyncio.run, get_event_loop would fail in the next job instead of creating a loop.
                 events.set_event_loop_policy(None)
+
+    def handle_interrupts(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Replaces the handler of SIGINT, by which Node stops code."""
+        _set_signal(signal.SIGINT, handler)
 
     def repair_signals(self) -> None:
         """Restores only what cancels calls."""

@@ -54,7 +54,7 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             return 0
         if isinstance(frame, wire.Cancel):
             continue  # calls that do not overlap are cancelled by SIGINT
-        if worker.overlaps(frame):
+        if frame.meta.get("overlaps"):
             return worker.overlap(channel).run(frame)
         meta, value = worker.call(frame)
         try:

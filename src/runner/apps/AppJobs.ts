@@ -40,17 +40,18 @@ export interface JobContext {
   readonly outputLimit: number;
 }
 
-const metaOf = ({ limit, chunkLimit }: AppJob): AppCallMeta => ({
+const metaOf = ({ overlaps }: AppProcess, { limit, chunkLimit }: AppJob): AppCallMeta => ({
   kind: "job",
   format: "json",
   limit,
+  overlaps,
   ...(chunkLimit === undefined ? {} : { chunkLimit }),
 });
 
 /** Runs the exchange of a job; none if its code may still run. */
 const exchangeOf = (process: AppProcess, begin: () => Exchange, limits: TimeLimits) => {
-  const { session, opened } = process;
-  if (!opened.overlaps) return Effect.asSome(exchange(session, begin, limits));
+  const { session, overlaps } = process;
+  if (!overlaps) return Effect.asSome(exchange(session, begin, limits));
   const abandon = Effect.sync(() => {
     process.isUnfit = true;
   });
@@ -76,10 +77,10 @@ export const runJob = Effect.fnUntraced(function* (
 ): Effect.fn.Return<AppJobOutcome, RunnerCrashed | CallTimedOut | RunnerUnavailable, Environment> {
   const { mask, maskStream } = yield* Environment;
   const output = yield* openCallOutput(maskStream, outputLimit);
-  const meta = metaOf(job);
+  const meta = metaOf(process, job);
   const begin = () =>
     process.session.begin({ ...meta, refresh: false }, [job.input], {
-      overlaps: process.opened.overlaps,
+      overlaps: process.overlaps,
       output: output.write,
       limits: { result: meta.limit, chunk: meta.chunkLimit },
       chunk: ({ value }) => job.chunk?.(value),

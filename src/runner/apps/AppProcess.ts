@@ -44,6 +44,8 @@ export interface AppProcess {
   readonly session: RunnerSession;
   readonly log: AppLog;
   readonly opened: AppOpened;
+  /** Whether its jobs run at the same time. */
+  readonly overlaps: boolean;
   /** Whether it must not get another job: a cancelled one still runs, or CUDA failed. */
   isUnfit: boolean;
 }
@@ -103,7 +105,7 @@ const unlimited = ({ cancelGrace }: TimeLimits): TimeLimits => ({
 
 /** Starts a process for an app, which lives as long as the scope, and opens the app. */
 export const openProcess = Effect.fn("AppProcess.open")(function* (
-  { resource, folder, path, workspace }: AppSpec,
+  { resource, folder, path, workspace, concurrency }: AppSpec,
   limits: TimeLimits,
 ) {
   const log = yield* openAppLog;
@@ -119,7 +121,14 @@ export const openProcess = Effect.fn("AppProcess.open")(function* (
   if (Option.isNone(opened)) {
     return yield* new RunnerUnavailable({ reason: "sent an invalid response", output });
   }
-  const process: AppProcess = { session, log, opened: opened.value, isUnfit: false };
+  const process: AppProcess = {
+    session,
+    log,
+    opened: opened.value,
+    // Calls that run alone are cancelled and captured more exactly.
+    overlaps: opened.value.overlaps && concurrency > 1,
+    isUnfit: false,
+  };
   return process;
 });
 

@@ -1,4 +1,4 @@
-import { Deferred, Effect, Option } from "effect";
+import { Deferred, Duration, Effect, Option } from "effect";
 
 import type { RunnerSession } from "../RunnerSession.ts";
 import type { FinishedExchange, TimeLimits } from "./CallExchange.ts";
@@ -11,7 +11,14 @@ export type OverlappingEnd = Option.Option<FinishedExchange>;
 const cancel = (session: RunnerSession, exchange: Exchange, { cancelGrace }: TimeLimits) =>
   Effect.suspend(() => {
     session.cancel(exchange);
-    return Effect.timeoutOption(Deferred.await(exchange.end), cancelGrace);
+    // Code that blocks the event loop is stopped by a signal, since the process does not receive frames then.
+    const interrupt = Effect.sync(() => session.process.interrupt()).pipe(
+      Effect.delay(Duration.divideUnsafe(cancelGrace, 2)),
+    );
+    return Deferred.await(exchange.end).pipe(
+      Effect.raceFirst(Effect.andThen(interrupt, Effect.never)),
+      Effect.timeoutOption(cancelGrace),
+    );
   });
 
 const awaitEnd = (

@@ -11,7 +11,7 @@ import { job, openApp, realApps } from "../../support/processes/RealApp.ts";
 
 /** Functions of the apps: `meet(n)` waits until n jobs have called it, `wait_for(name)` until a file exists. */
 const SUPPORT = `
-import asyncio, contextlib, logging, os, sys
+import asyncio, contextlib, logging, os, sys, time
 
 arrived = 0
 
@@ -180,6 +180,30 @@ async def f(i):
       }),
     );
 
+    it.effect("are cancelled alone even if their code blocks the event loop", () =>
+      Effect.gen(function* () {
+        const code = `
+async def f(i, blocks=False):
+    touch(f"started{i}")
+    if blocks:
+        time.sleep(600)
+    await wait_for(f"go{i}")
+    return os.getpid()
+`;
+        const { folder } = yield* open(code);
+        const has = (name: string) => existsSync(join(folder, name));
+        const other = yield* begun(0);
+        yield* eventually(() => has("started0"));
+        const blocking = yield* Effect.forkChild(job({ i: 1, blocks: true }));
+        yield* eventually(() => has("started1"));
+        const next = yield* begun(2);
+        yield* Fiber.interrupt(blocking);
+        for (const i of [0, 2]) writeFileSync(join(folder, `go${i}`), "");
+        const { value } = yield* Fiber.join(other);
+        assert.strictEqual((yield* Fiber.join(next)).value, value);
+      }),
+    );
+
     it.effect("finish before a process is replaced whose cancelled job does not stop", () =>
       Effect.gen(function* () {
         const code = `
@@ -269,20 +293,23 @@ layer(realApps({ WORKER_JOB_TIMEOUT: "0.3", WORKER_CANCEL_GRACE: "0.3" }), {
   it.effect("are stopped alone", () =>
     Effect.gen(function* () {
       const code = `
-async def f(blocks):
+async def f(kind):
     print("begun")
-    if blocks:
-        import time
-        time.sleep(600)
+    while kind == "stubborn":
+        with contextlib.suppress(BaseException): time.sleep(600)
+    if kind == "blocks": time.sleep(600)
     await asyncio.sleep(600)
 `;
       yield* open(code);
-      const stopped = yield* Effect.flip(job({ blocks: false }));
-      assert.deepInclude(stopped, { _tag: "CallTimedOut", killed: false, output: "begun\n" });
-      const killed = yield* Effect.flip(job({ blocks: true }));
-      assert.deepInclude(killed, { _tag: "CallTimedOut", killed: true, output: "begun\n" });
-      const next = yield* Effect.flip(job({ blocks: false }));
-      assert.deepInclude(next, { _tag: "CallTimedOut", killed: false });
+      for (const [kind, killed] of [
+        ["waits", false],
+        ["blocks", false],
+        ["stubborn", true],
+        ["waits", false],
+      ] as const) {
+        const failure = yield* Effect.flip(job({ kind }));
+        assert.deepInclude(failure, { _tag: "CallTimedOut", killed, output: "begun\n" }, kind);
+      }
     }),
   );
 });

@@ -72,7 +72,7 @@ def serve(monkeypatch, state):
 
     def serve(run_overlapping, first=None):
         app = SimpleNamespace(loop=SimpleNamespace(event_loop=loop), run_overlapping=run_overlapping)
-        running = Overlap(Channel(here), app, Mock(), state)
+        running = serve.overlap = Overlap(Channel(here), app, Mock(), state)
         node.call(1, first)
         frame = Channel(here).receive()
         assert isinstance(frame, Frame)
@@ -186,6 +186,38 @@ def test_a_cancel_stops_only_its_own_job(serve):
     assert (call_id, meta["error"]["kind"]) == (1, "cancelled")
     node.call(3, "go")
     assert sorted(node.receive()[1::2] for _ in range(2)) == [(2, "second"), (3, "go")]
+
+
+def test_a_signal_stops_a_cancelled_job_that_blocks_the_loop_and_no_other(serve):
+    blocked, interrupted = threading.Event(), threading.Event()
+
+    async def block(job_input, emit):
+        if job_input == "blocks":
+            blocked.set()
+            assert interrupted.wait(20)
+            serve.overlap.on_signal(2, None)  # as the interpreter calls it in the main thread
+        return JobValue(job_input, None, False)
+
+    node, _ = serve(block, "blocks")
+    assert blocked.wait(20)
+    node.call(2, "next")
+    node.cancel(1)
+    interrupted.set()
+    _, call_id, meta, _ = node.receive()
+    assert (call_id, meta["error"]["kind"], meta["error"]["type"]) == (1, "cancelled", "Cancelled")
+    assert node.receive()[1::2] == (2, "next")
+
+
+def test_a_signal_does_not_stop_other_jobs(serve):
+    async def interrupt(job_input, emit):
+        serve.overlap.on_signal(2, None)
+        serve.overlap._is_receiving = True  # the signal interrupts the receiver
+        serve.overlap.on_signal(2, None)
+        serve.overlap._is_receiving = False
+        return JobValue(job_input, None, False)
+
+    node, _ = serve(interrupt, "well")
+    assert node.receive()[3] == "well"
 
 
 def test_a_job_is_cancelled_even_before_it_begins(serve):

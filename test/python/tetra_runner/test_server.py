@@ -28,7 +28,6 @@ def test_ready_contains_the_process_id_and_the_interpreter():
 def worker():
     worker = Mock()
     worker.call.return_value = {"ok": True}, [b"value"]
-    worker.overlaps.return_value = False
     return worker
 
 
@@ -48,9 +47,8 @@ def test_a_cancel_frame_is_ignored_while_calls_do_not_overlap(worker, frame):
 
 
 def test_from_the_first_job_that_may_overlap_the_event_loop_receives_frames(worker, frame):
-    channel, first, job = Mock(), frame(call_id=1), frame(call_id=2)
+    channel, first, job = Mock(), frame(call_id=1), frame(call_id=2, overlaps=True)
     channel.receive.side_effect = [first, job]
-    worker.overlaps.side_effect = [False, True]
     assert server.serve(channel, worker) == worker.overlap(channel).run.return_value
     worker.call.assert_called_once_with(first)
     worker.overlap(channel).run.assert_called_once_with(job)

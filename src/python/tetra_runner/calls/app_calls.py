@@ -47,11 +47,6 @@ class AppCalls:
         self._app: DeployedApp | None = None
 
     @property
-    def overlaps(self) -> bool:
-        """Whether jobs may overlap; only known when the app is open."""
-        return self._app is not None and self._app.overlaps
-
-    @property
     def app(self) -> DeployedApp:
         if self._app is None:
             # Imported late: live requests need neither this package nor what it imports.

@@ -98,14 +98,13 @@ class Worker:
             result["failure"], result["refresh"] = outcome.failure, outcome.refresh
         return result, outcome.value
 
-    def overlaps(self, frame: Frame) -> bool:
-        """Whether a call and the calls after it may overlap."""
-        return frame.meta["kind"] == "job" and self._apps.overlaps
-
     def overlap(self, channel: Channel) -> Overlap:
+        """The loop for calls that overlap."""
         from ..overlap import Overlap
 
-        return Overlap(channel, self._apps.app, self._output, self._state)
+        overlap = Overlap(channel, self._apps.app, self._output, self._state)
+        self._state.handle_interrupts(overlap.on_signal)
+        return overlap
 
     def _call_live(self, frame: Frame, meta: CallMeta, outcome: Outcome) -> None:
         try:

@@ -14,7 +14,6 @@ from tetra_runner.wire import Frame
 @pytest.fixture
 def open_worker(make_worker, tmp_path, monkeypatch):
     """Returns a worker for an app whose function or class is `f` of a source."""
-    before = set(sys.modules)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -25,8 +24,7 @@ def open_worker(make_worker, tmp_path, monkeypatch):
         return make_worker(app={"resource": resource, "path": [str(tmp_path)]})
 
     yield open_worker
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    sys.modules.pop("user_module", None)
 
 
 @pytest.fixture
@@ -112,14 +110,11 @@ def test_the_error_of_a_start_names_the_phase_and_the_missing_package(open_worke
     assert (error["missing"], error["systemDependencies"], value) == ("nonexistent_package", [], None)
 
 
-def test_jobs_overlap_only_after_an_asynchronous_app_is_open(open_worker, call, call_meta):
+def test_the_loop_of_overlapping_jobs_handles_signals(open_worker, call, channel, state):
     worker = open_worker("async def f(): pass")
-    job = Frame(7, {"kind": "job"}, [])
-    assert not worker.overlaps(job)
     call(worker, "open")
-    assert worker.overlaps(job)
-    assert not worker.overlaps(Frame(7, {"kind": "serve"}, []))
-    assert not worker.overlaps(Frame(7, call_meta(), []))
+    overlap = worker.overlap(channel)
+    state.handle_interrupts.assert_called_once_with(overlap.on_signal)
 
 
 def test_the_state_that_an_app_sets_is_kept_except_what_cancels_jobs(open_worker, call, state, output):
