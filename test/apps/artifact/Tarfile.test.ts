@@ -11,7 +11,6 @@ import { openArchive, unpackArchive } from "../../../src/apps/artifact/Unpack.ts
 import { ArchiveRefused } from "../../../src/apps/artifact/tar/ArchiveError.ts";
 import { listing } from "../../support/files/Listing.ts";
 import { makeTemporaryFolder, removeFolder } from "../../support/files/TemporaryFolder.ts";
-import { realPython } from "../../support/python/RealPython.ts";
 
 const MAKER = fileURLToPath(new URL("../../support/python/archives.py", import.meta.url));
 
@@ -21,7 +20,9 @@ const ARCHIVES = 200;
 const FIRST_SEED = Number(process.env["TARFILE_SEED"] ?? Math.floor(Math.random() * 1e9));
 
 const decode = Schema.decodeUnknownSync(
-  Schema.fromJsonString(Schema.Array(Schema.NullOr(Schema.Record(Schema.String, Schema.String)))),
+  Schema.fromJsonString(
+    Schema.Array(Schema.Union([Schema.Boolean, Schema.Record(Schema.String, Schema.String)])),
+  ),
 );
 
 const LIMITS = { maxBytes: 100_000_000, maxMembers: 1000 };
@@ -32,7 +33,7 @@ describe("random archives of Python's tarfile", () => {
 
   beforeAll(() => {
     root = makeTemporaryFolder();
-    const output = execFileSync(realPython, [MAKER, root, String(FIRST_SEED), String(ARCHIVES)], {
+    const output = execFileSync("python3", [MAKER, root, String(FIRST_SEED), String(ARCHIVES)], {
       maxBuffer: 1024 ** 3,
     });
     expected = decode(output.toString());
@@ -56,29 +57,20 @@ describe("random archives of Python's tarfile", () => {
     }
   };
 
-  it("are unpacked as Python does, or refused", async () => {
+  it("are unpacked as Python does, or refused for their links and duplicates", async () => {
     let unpacked = 0;
     for (const [index, python] of expected.entries()) {
-      const seed = FIRST_SEED + index;
-      const own = await unpack(seed);
-      const replay = `To replay it: TARFILE_SEED=${seed}`;
-      if (python === null) assert.isString(own, `Python refuses it. ${replay}`);
-      if (typeof own === "string") continue;
-      assert.deepStrictEqual<unknown>(own, { ...python }, replay);
+      const replay = `To replay it: TARFILE_SEED=${FIRST_SEED + index}`;
+      const own = await unpack(FIRST_SEED + index);
+      if (typeof own === "string") {
+        assert.match(own, /leads (outside|into a loop)|an earlier|below a file/, replay);
+        continue;
+      }
+      assert.notStrictEqual(python, false, `Python refuses it. ${replay}`);
+      if (python === true) continue;
+      assert.deepStrictEqual<unknown>(own, python, replay);
       unpacked += 1;
     }
     assert.isAbove(unpacked, ARCHIVES / 3, "too few archives can be unpacked");
-  });
-
-  it("are refused only for a reason that Python has too, or for their links and duplicates", async () => {
-    for (const [index, python] of expected.entries()) {
-      const own = await unpack(FIRST_SEED + index);
-      if (typeof own !== "string" || python === null) continue;
-      assert.match(
-        own,
-        /leads (outside|into a loop)|an earlier|below a file/,
-        `${FIRST_SEED + index}`,
-      );
-    }
   });
 });

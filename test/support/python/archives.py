@@ -1,7 +1,7 @@
 """Writes random archives with tarfile, and prints what tarfile unpacks from them.
 
 Arguments: a folder for the archives, the first seed, and the number of archives. Output: a JSON list with one listing
-for each archive, or null if tarfile's filter "data" refuses it.
+for each archive: false if tarfile's filter "data" refuses it, and true if tarfile can't unpack it.
 """
 
 import io
@@ -11,9 +11,11 @@ import random
 import sys
 import tarfile
 import tempfile
-from typing import Optional
+from typing import Union
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+# Without it, in old releases of Python, links must not leave the folder.
+HAS_FILTER = hasattr(tarfile, "data_filter")
 PARTS = ("a", "b", "pkg", "日本", "x" * 90, "y" * 150)
 
 
@@ -23,7 +25,8 @@ def random_path(rng: random.Random) -> str:
 
 
 def random_link(rng: random.Random) -> str:
-    return "../" * rng.choice((0, 0, 0, 1, 2)) + random_path(rng)
+    up = rng.choice((0, 0, 0, 1, 2))
+    return "../" * (up if HAS_FILTER else 0) + random_path(rng)
 
 
 def add(archive: tarfile.TarFile, rng: random.Random, names: "list[str]") -> None:
@@ -45,10 +48,11 @@ def add(archive: tarfile.TarFile, rng: random.Random, names: "list[str]") -> Non
         if kind == "link":
             info.linkname = random_link(rng)
         elif kind == "hard":
-            files = [one.name for one in archive.getmembers() if one.isfile()]
+            files = [one for one in archive.getmembers() if one.isfile()]
             if not files:
                 return
-            info.linkname = rng.choice(files)
+            original = rng.choice(files)
+            info.linkname, info.mode = original.name, original.mode
         archive.addfile(info)
     names.append(plain)
 
@@ -72,7 +76,7 @@ def listing(folder: str) -> "dict[str, str]":
     return found
 
 
-def make(path: str, seed: int) -> "Optional[dict[str, str]]":
+def make(path: str, seed: int) -> "Union[dict[str, str], bool]":
     rng = random.Random(seed)
     with tarfile.open(path, "w:gz", format=rng.choice(FORMATS)) as archive:
         names: list[str] = []
@@ -83,9 +87,11 @@ def make(path: str, seed: int) -> "Optional[dict[str, str]]":
                 continue
     with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
         try:
-            archive.extractall(folder, filter="data")
-        except (tarfile.TarError, OSError):
-            return None
+            archive.extractall(folder, **({"filter": "data"} if HAS_FILTER else {}))
+        except tarfile.TarError:
+            return False
+        except (OSError, KeyError, RecursionError):
+            return True
         return listing(folder)
 
 
