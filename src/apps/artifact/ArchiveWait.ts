@@ -122,6 +122,8 @@ export const useArchive = Effect.fn("ArchiveWait.useArchive")(function* <A>(
   const { assertReady, postpone } = yield* brokenArchive(path);
   const log = yield* waitingLog;
   const seconds = Duration.toSeconds(limit);
+  // A schedule that is limited by time alone has at least one retry.
+  const times = Math.ceil(seconds / Duration.toSeconds(POLL_INTERVAL));
 
   const attempt = Effect.gen(function* () {
     const archive = yield* open(path);
@@ -139,7 +141,7 @@ export const useArchive = Effect.fn("ArchiveWait.useArchive")(function* <A>(
 
   return yield* attempt.pipe(
     Effect.retry({
-      schedule: Schedule.spaced(POLL_INTERVAL).pipe(Schedule.upTo({ duration: limit })),
+      schedule: Schedule.spaced(POLL_INTERVAL).pipe(Schedule.upTo({ duration: limit, times })),
       while: (error) => error._tag === "ArchivePending",
     }),
     Effect.catchTag("ArchivePending", ({ reason }) =>
