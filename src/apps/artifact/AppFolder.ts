@@ -116,12 +116,15 @@ const moveContent = async (app: string, from: string, to: string): Promise<void>
   }
 };
 
+/** A failure to remove it is not a reason to fail, and must not hide one. The next start tries again. */
+const untilNextStart = (): void => {};
+
 const NOTHING: Marker = { archive: "", isComplete: true, files: [], folders: [] };
 
 /** Removes what killed workers left. */
 const removeStaging = async (app: string): Promise<void> => {
   for (const name of await readdir(app)) {
-    if (name.startsWith(STAGING)) await removeAll([app], join(app, name)).catch(unlessChanged);
+    if (name.startsWith(STAGING)) await removeAll([app], join(app, name)).catch(untilNextStart);
   }
 };
 
@@ -159,7 +162,7 @@ const install = async (
     await writeMarker(app, { ...unpacked, isComplete: true });
     return [...files, ...folders].filter(isReserved);
   } finally {
-    await removeAll([app], staging).catch(unlessChanged);
+    await removeAll([app], staging).catch(untilNextStart);
   }
 };
 

@@ -22,7 +22,7 @@ import { AppArtifact, openAppFolder } from "../../../src/apps/artifact/AppArtifa
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { listing } from "../../support/files/Listing.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
-import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
+import { failing, failSyncWrites, patchFiles } from "../../support/files/PatchedFiles.ts";
 import { tarGz, tarGzOf, type TarMember } from "../../support/files/Tar.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 
@@ -402,6 +402,21 @@ describe("the app folder", () => {
         assert.include(reason, code);
         assert.isNotEmpty(advice);
       }),
+  );
+
+  it.effect("stays empty if the disk becomes full while a file is unpacked", () =>
+    Effect.gen(function* () {
+      const { app, archive, content, failure } = yield* setUp();
+      writeFileSync(archive, files);
+      restore = failSyncWrites("ENOSPC");
+      const { reason, advice } = yield* failure;
+      assert.include(
+        reason,
+        `${join(app, "flash_manifest.json")} can't be written: there is no space`,
+      );
+      assert.strictEqual(advice, "Free some space, or use a larger disk.");
+      assert.deepStrictEqual(content(), {});
+    }),
   );
 
   it.effect("is used as it is if it is part of the image", () =>

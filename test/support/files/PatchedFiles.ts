@@ -1,4 +1,4 @@
-import { promises } from "node:fs";
+import fs, { promises } from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 
 type Functions = Partial<typeof promises>;
@@ -21,3 +21,16 @@ export const patchFiles = (functions: Functions): (() => void) => {
 /** A function that fails with a system error. */
 export const failing = (code: string) => (): Promise<never> =>
   Promise.reject(Object.assign(new Error(code), { code }));
+
+/** Makes synchronous writes to open files fail with a system error. Returns a function that restores them. */
+export const failSyncWrites = (code: string): (() => void) => {
+  const { writeSync } = fs;
+  const replace = (by: typeof writeSync) => {
+    fs.writeSync = by;
+    syncBuiltinESMExports();
+  };
+  replace(() => {
+    throw Object.assign(new Error(code), { code });
+  });
+  return () => replace(writeSync);
+};
