@@ -27,7 +27,7 @@ import type { App } from "./manifest/App.ts";
 import { makeAppOpening } from "./start/Opening.ts";
 import { verifyApp } from "./start/Verification.ts";
 
-export const RETRY_AFTER = Setting.seconds({
+export export const RETRY_AFTER = Setting.seconds({
   name: "WORKER_APP_RETRY",
   doc: "Minimum time after a failed start of a deployed app before a job starts it again, or the worker itself behind a load balancer. Jobs and requests fail with the same error until then.",
   minimum: Duration.zero,

@@ -1,4 +1,4 @@
-import { Duration, Effect, Layer, Option } from "effect";
+import { Duration, Effect, type Latch, Layer, Option } from "effect";
 import { HttpRouter, HttpServerResponse } from "effect/http";
 import { HttpApiBuilder, HttpApiScalar } from "effect/http-api";
 
@@ -97,57 +97,70 @@ const makeResponses = Effect.gen(function* () {
   return { view, stream, retry };
 });
 
-const handlers = HttpApiBuilder.group(
-  EndpointApi,
-  "jobs",
-  Effect.fnUntraced(function* (group) {
-    const queue = yield* LocalQueue;
-    const { ready } = yield* LoadBalancer;
-    const drain = yield* Drain;
-    const { view, stream, retry } = yield* makeResponses;
-    const health = Effect.map(queue.counts, (counts) => healthOf(counts, ready.isOpen()));
+const handlersFor = <R>(readiness: Effect.Effect<Latch.Latch, never, R>) =>
+  HttpApiBuilder.group(
+    EndpointApi,
+    "jobs",
+    Effect.fnUntraced(function* (group) {
+      const queue = yield* LocalQueue;
+      const ready = yield* readiness;
+      const drain = yield* Drain;
+      const { view, stream, retry } = yield* makeResponses;
+      const health = Effect.map(queue.counts, (counts) => healthOf(counts, ready.isOpen()));
 
-    return group.handleAll({
-      run: ({ payload }) =>
-        drain.admit(Effect.map(submit(queue, payload), ({ id, status }) => ({ id, status }))),
-      runsync: ({ payload, query }) =>
-        submit(queue, payload).pipe(
-          Effect.flatMap(({ id }) => Effect.orDie(view(id, queue.wait(id, waitOf(query))))),
-          drain.admit,
-          drain.trackRequest,
-        ),
-      status: ({ params: { id } }) => view(id, queue.status(id)),
-      statusSync: ({ params: { id }, query }) =>
-        drain.trackRequest(view(id, queue.wait(id, waitOf(query)))),
-      stream: ({ params: { id } }) => stream(id),
-      cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
-      retry: ({ params: { id } }) => drain.admit(retry(id)),
-      purgeQueue: () =>
-        Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),
-      health: () => health,
-      metrics: () =>
-        Effect.map(health, ({ workers }) => ({
-          workers,
-          readyWorkers: ready.isOpen() ? [queue.workerId] : [],
-        })),
-    });
-  }),
-);
+      return group.handleAll({
+        run: ({ payload }) =>
+          drain.admit(Effect.map(submit(queue, payload), ({ id, status }) => ({ id, status }))),
+        runsync: ({ payload, query }) =>
+          submit(queue, payload).pipe(
+            Effect.flatMap(({ id }) => Effect.orDie(view(id, queue.wait(id, waitOf(query))))),
+            drain.admit,
+            drain.trackRequest,
+          ),
+        status: ({ params: { id } }) => view(id, queue.status(id)),
+        statusSync: ({ params: { id }, query }) =>
+          drain.trackRequest(view(id, queue.wait(id, waitOf(query)))),
+        stream: ({ params: { id } }) => stream(id),
+        cancel: ({ params: { id } }) => view(id, queue.cancel(id)),
+        retry: ({ params: { id } }) => drain.admit(retry(id)),
+        purgeQueue: () =>
+          Effect.map(queue.purge, (removed) => ({ removed, status: "completed" as const })),
+        health: () => health,
+        metrics: () =>
+          Effect.map(health, ({ workers }) => ({
+            workers,
+            readyWorkers: ready.isOpen() ? [queue.workerId] : [],
+          })),
+      });
+    }),
+  );
+
+/** The routes for the jobs of a queue; the worker is ready when the latch opens. */
+const jobRoutes = <R>(readiness: Effect.Effect<Latch.Latch, never, R>) =>
+  HttpApiBuilder.layer(EndpointApi).pipe(Layer.provide(handlersFor(readiness)));
+
+/** The same routes under another path. */
+const under = <A, E, R>(path: string, routes: Layer.Layer<A, E, R>) =>
+  Layer.fresh(routes).pipe(
+    Layer.provide(
+      Layer.effect(
+        HttpRouter.HttpRouter,
+        Effect.map(HttpRouter.HttpRouter, (router) => router.prefixed(path)),
+      ),
+    ),
+  );
+
+/** The routes for the jobs of one of several endpoints. */
+export const endpointRoutes = (name: string, ready: Latch.Latch) =>
+  under(`/v2/${encodeURIComponent(name)}`, jobRoutes(Effect.succeed(ready)));
 
 const api = Layer.mergeAll(
-  HttpApiBuilder.layer(EndpointApi).pipe(Layer.provide(handlers)),
+  jobRoutes(Effect.map(LoadBalancer, ({ ready }) => ready)),
   loadBalancerRoutes,
 );
 
-/** The same routes under `/v2/:endpoint`, as on RunPod. */
-const prefixedApi = Layer.fresh(api).pipe(
-  Layer.provide(
-    Layer.effect(
-      HttpRouter.HttpRouter,
-      Effect.map(HttpRouter.HttpRouter, (router) => router.prefixed("/v2/:endpoint")),
-    ),
-  ),
-);
+/** The same routes as on RunPod. */
+const prefixedApi = under("/v2/:endpoint", api);
 
 /** An endpoint with its queue in this process: all routes, with and without the prefix, and the API documentation. */
 export const localEndpointRoutes = Layer.mergeAll(

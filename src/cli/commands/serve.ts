@@ -18,6 +18,9 @@ interface ServeOptions {
   readonly keep: Option.Option<string>;
   /** Accept requests from other machines without a key. */
   readonly insecure: boolean;
+  /** The archive or folder of a deployed app to serve instead of live requests. */
+  readonly app: Option.Option<string>;
+  readonly resource: Option.Option<string>;
 }
 
 /** The key that clients must send. Trimmed, because HTTP drops white space around it; an empty key counts as none. */
@@ -37,6 +40,11 @@ export const serveEndpoint = Effect.fnUntraced(function* (options: ServeOptions)
     return yield* refuse({
       message: `${JSON.stringify(host)} can be reached from other machines, and anyone who can reach it can run code on this machine. Set WORKER_SERVE_KEY to a secret that clients send as their API key, or listen on 127.0.0.1. To allow access without a key, use \`worker-tetra serve --insecure\`.`,
     });
+  }
+  const { app, resource } = options;
+  if (Option.isSome(app)) {
+    const { serveAppLocally } = yield* Effect.promise(() => import("../modes/LocalAppMode.ts"));
+    return yield* serveAppLocally({ ...options, key, app: { path: app.value, resource } });
   }
   const { serveLocally } = yield* Effect.promise(() => import("../modes/LocalMode.ts"));
   yield* serveLocally({ ...options, key });
@@ -72,6 +80,16 @@ export const serve = Command.make(
       ),
       Flag.optional,
     ),
+    app: Flag.String("app").pipe(
+      Flag.withDescription(
+        "Serve a deployed app: artifact.tar.gz or its folder. Functions with a queue get the routes /v2/<resource>/…, APIs a port each",
+      ),
+      Flag.optional,
+    ),
+    resource: Flag.String("resource").pipe(
+      Flag.withDescription("Serve only this resource of the app"),
+      Flag.optional,
+    ),
     insecure: Flag.Boolean("insecure").pipe(
       Flag.withDescription(
         "Accept requests from other machines without a key: anyone who can reach this server can run code on this machine",
@@ -90,6 +108,10 @@ export const serve = Command.make(
     {
       command: "WORKER_SERVE_KEY=… worker-tetra serve --host 0.0.0.0 --port 9000",
       description: "Also accept clients on other machines, with a key",
+    },
+    {
+      command: "worker-tetra serve --app .flash/artifact.tar.gz --resource greet",
+      description: "Try a deployed app before it is deployed",
     },
   ]),
 );

@@ -117,6 +117,8 @@ const handler = Effect.fn("start")(
         concurrency: flags.apiConcurrency,
         keep: Option.none(),
         insecure: false,
+        app: Option.none(),
+        resource: Option.none(),
       });
     }
     const hasQueue = Option.isSome(webhooks.take(1, false));

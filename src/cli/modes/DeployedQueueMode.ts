@@ -20,7 +20,7 @@ const startApp = Effect.gen(function* () {
 });
 
 /** Runs as many jobs at the same time as the app says; one until that is known. */
-const followConcurrency = Effect.gen(function* () {
+export const followConcurrency = Effect.gen(function* () {
   const { state } = yield* AppStart;
   const { setConcurrency } = yield* QueueWorker;
   yield* Stream.runForEach(SubscriptionRef.changes(state), (current) =>

@@ -1,9 +1,8 @@
 import { randomBytes } from "node:crypto";
 
-import { Console, Duration, Effect, Fiber, Latch, Layer, Option, Redacted } from "effect";
+import { Console, Effect, Latch, Layer, Option, Redacted } from "effect";
 
 import { liveAppLayer } from "../../apps/LiveLaunch.ts";
-import { JobListener } from "../../domain/JobEvents.ts";
 import { liveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer } from "../../endpoint/LoadBalancer.ts";
@@ -14,7 +13,6 @@ import { LocalQueue } from "../../endpoint/jobs/LocalQueue.ts";
 import { JobStore } from "../../endpoint/store/JobStore.ts";
 import { functionHandler, makeFunctionHandler } from "../../functions/FunctionHandler.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
-import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 import { JobQueue } from "../../queue/JobQueue.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Delivery } from "../../queue/reports/Delivery.ts";
@@ -26,10 +24,7 @@ import { SERVE_CONCURRENCY } from "../../settings/Concurrency.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
-import { Shutdown } from "../process/Shutdown.ts";
-
-/** Time for clients to fetch the results of jobs that were stopped after WORKER_SHUTDOWN_GRACE. */
-const FETCH_TIMEOUT = Duration.seconds(5);
+import { work } from "./LocalWork.ts";
 
 export interface ServingOptions {
   readonly host: string;
@@ -41,15 +36,15 @@ export interface ServingOptions {
   readonly key: Option.Option<Redacted.Redacted<string>>;
 }
 
-const urlOf = (host: string, port: number): string =>
+export const urlOf = (host: string, port: number): string =>
   `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 
 /** The URL at which programs on this machine reach a server that listens on a host. */
-const addressOf = (host: string, port: number): string =>
+export const addressOf = (host: string, port: number): string =>
   urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
 
-/** A worker with a local queue, and the services of the endpoint's routes. */
-const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) => {
+/** A local queue and its worker. Jobs are stored in the folder if there is one. */
+export const queueLayer = (keep: Option.Option<string>) => {
   const queue = LocalQueue.layer.pipe(
     Layer.provide(
       Option.match(keep, { onNone: () => JobStore.layerNone, onSome: JobStore.layerFolder }),
@@ -59,21 +54,28 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
     JobQueue,
     Effect.map(LocalQueue, (local) => local.forWorker),
   );
-  const worker = QueueWorker.layerNoDeps.pipe(
+  return QueueWorker.layerNoDeps.pipe(
     Layer.provide([Delivery.layerNoDeps, Heartbeat.layerNoDeps]),
     Layer.provide([forWorker, ResultStore.layer, Webhooks.layer]),
     Layer.provideMerge(queue),
   );
-  // Not shared with layers that use the original environment variables.
-  return Layer.fresh(
-    Layer.mergeAll(worker, RemoteExecutor.layer, RunnerPool.layer, Drain.layer, liveAppLayer).pipe(
-      Layer.provideMerge(environment),
-    ),
-  );
 };
 
+/** A worker with a local queue, and the services of the endpoint's routes. */
+const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) =>
+  // Not shared with layers that use the original environment variables.
+  Layer.fresh(
+    Layer.mergeAll(
+      queueLayer(keep),
+      RemoteExecutor.layer,
+      RunnerPool.layer,
+      Drain.layer,
+      liveAppLayer,
+    ).pipe(Layer.provideMerge(environment)),
+  );
+
 /** Environment variables for jobs: calls to other functions are sent to this endpoint. */
-const environmentOfJobs = (
+export const environmentOfJobs = (
   environment: Environment["Service"],
   address: string,
   { key, concurrency }: Pick<ServingOptions, "key" | "concurrency">,
@@ -100,58 +102,12 @@ const environmentOfJobs = (
   );
 };
 
-/** Cancels queued jobs; clients that wait for them get a response. */
-const cancelQueued = Effect.gen(function* () {
-  const waiting = yield* (yield* LocalQueue).purge;
-  if (waiting > 0) yield* Effect.logWarning(`Cancelled ${waiting} queued jobs`);
-});
-
-/** After a shutdown request: refuses new jobs while running jobs finish. */
-const drainWhenRequested = Effect.gen(function* () {
-  yield* (yield* Shutdown).requested;
-  yield* (yield* Drain).begin;
-  yield* Effect.logInfo(
-    "Draining: refusing new jobs, waiting for running ones. Press Ctrl-C again to stop them immediately",
-  );
-  yield* (yield* QueueWorker).drain;
-  yield* cancelQueued;
-});
-
-/** Completes after WORKER_SHUTDOWN_GRACE and FETCH_TIMEOUT, counted from the shutdown request. */
-const shutdownLimit = Effect.gen(function* () {
-  const grace = yield* SHUTDOWN_GRACE.value;
-  if (Option.isNone(grace)) return yield* Effect.never;
-  yield* (yield* Shutdown).requested;
-  yield* Effect.sleep(Duration.sum(grace.value, FETCH_TIMEOUT));
-});
-
-/** Runs jobs until shutdown is requested, then waits for running jobs. */
-const work = Effect.fn("serve.work")(function* (ready: Latch.Latch, isPersistent: boolean) {
-  const worker = yield* QueueWorker;
-  const runner = yield* RunnerPool;
-  const drain = yield* Drain;
-  yield* Effect.forkScoped(
-    Effect.matchEffect(runner.warm, {
-      onSuccess: () => ready.open,
-      onFailure: ({ message }) => Effect.logWarning(`Not ready yet: ${message}`),
-    }),
-  );
-  const run = Effect.provideService(worker.run(functionHandler), JobListener, liveOutput);
-  // The next process runs stored jobs again, so there is nothing to wait for.
-  if (isPersistent) {
-    yield* run;
-    return;
-  }
-  yield* Effect.forkScoped(drainWhenRequested);
-  const limitFiber = yield* Effect.forkScoped(shutdownLimit);
-  yield* run;
-  // Jobs that were submitted while the worker was draining.
-  yield* cancelQueued;
-  yield* Effect.raceFirst(
-    Effect.andThen(drain.requestsFinished, drain.pollingFinished),
-    Fiber.join(limitFiber),
-  );
-});
+export const warnIfOpen = (host: string, key: ServingOptions["key"], url: string) =>
+  isLoopback(host) || Option.isSome(key)
+    ? Effect.void
+    : Effect.logWarning(
+        `Anyone who can reach ${url} can run code on this machine. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
+      );
 
 /** Serves a RunPod endpoint on this machine until shutdown is requested. */
 export const serveLocally = Effect.fn("serve")(
@@ -171,11 +127,7 @@ export const serveLocally = Effect.fn("serve")(
       { key, concurrency },
       token,
     );
-    if (!isLoopback(host) && Option.isNone(key)) {
-      yield* Effect.logWarning(
-        `Anyone who can reach ${url} can run code on this machine. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
-      );
-    }
+    yield* warnIfOpen(host, key, url);
     const services = yield* Layer.build(layerOf(environment, keep));
     const ready = Latch.makeUnsafe();
     yield* server.serve(
@@ -193,7 +145,17 @@ export const serveLocally = Effect.fn("serve")(
         `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
       ].join("\n"),
     );
-    yield* Effect.provide(work(ready, Option.isSome(keep)), services);
+    yield* Effect.provide(
+      work({
+        handler: functionHandler,
+        warm: Effect.andThen(
+          Effect.flatMap(RunnerPool, (runner) => runner.warm),
+          ready.open,
+        ),
+        isPersistent: Option.isSome(keep),
+      }),
+      services,
+    );
   },
   Effect.scoped,
   Effect.catchTags({

@@ -1,4 +1,4 @@
-import { createServer, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 
 import { NodeHttpServer } from "@effect/platform-node";
@@ -50,10 +50,12 @@ class ListenFailed extends Schema.TaggedError<ListenFailed>()("ListenFailed", {
 export interface EndpointServerOptions extends Access {
   /** The default is 8000, or the next port that is free. */
   readonly port: Option.Option<number>;
+  /** Changes the URL of each request before its route is chosen. */
+  readonly rewrite?: (request: IncomingMessage) => void;
 }
 
 /** A server whose shutdown waits for pending responses, but not for idle connections. */
-const createGracefulServer = (isBehindGateway: boolean) => {
+const createGracefulServer = ({ isBehindGateway, rewrite }: EndpointServerOptions) => {
   /** All connections with their pending responses. */
   const connections = new Map<Socket, Set<ServerResponse>>();
   /** Closes all connections without a pending response. Node does not count those that never sent a request as idle. */
@@ -61,8 +63,9 @@ const createGracefulServer = (isBehindGateway: boolean) => {
     for (const [connection, responses] of connections)
       if (responses.size === 0) connection.destroy();
   };
-  const server = createServer(({ socket }, response) => {
-    const responses = connections.get(socket);
+  const server = createServer((request, response) => {
+    rewrite?.(request);
+    const responses = connections.get(request.socket);
     responses?.add(response);
     response.once("close", () => {
       responses?.delete(response);
@@ -99,11 +102,9 @@ const createGracefulServer = (isBehindGateway: boolean) => {
   };
 };
 
-const bind = Effect.fnUntraced(function* (
-  { host, isBehindGateway }: EndpointServerOptions,
-  port: number,
-) {
-  const graceful = createGracefulServer(isBehindGateway);
+const bind = Effect.fnUntraced(function* (options: EndpointServerOptions, port: number) {
+  const { host } = options;
+  const graceful = createGracefulServer(options);
   const server = yield* NodeHttpServer.make(() => graceful.server, {
     host,
     port,

@@ -1,0 +1,168 @@
+import { randomBytes } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import { join } from "node:path";
+
+import { Array, Console, Effect, Latch, Layer, Option, Redacted } from "effect";
+
+import { AppHandler } from "../../apps/AppHandler.ts";
+import { AppStart } from "../../apps/AppStart.ts";
+import type { App } from "../../apps/manifest/App.ts";
+import { Drain } from "../../endpoint/Drain.ts";
+import { endpointRoutes } from "../../endpoint/LocalEndpoint.ts";
+import { endpointServer, type EndpointServerOptions } from "../../endpoint/http/EndpointServer.ts";
+import { Environment } from "../../settings/Environment.ts";
+import { Failed, refuse } from "../process/CommandFailure.ts";
+import { Shutdown } from "../process/Shutdown.ts";
+import { deployedApi } from "./DeployedApi.ts";
+import { followConcurrency } from "./DeployedQueueMode.ts";
+import { finishRequests } from "./GatewayRequests.ts";
+import { type LocalAppOptions, localAppLayer, localApps } from "./LocalApps.ts";
+import {
+  addressOf,
+  environmentOfJobs,
+  queueLayer,
+  type ServingOptions,
+  urlOf,
+  warnIfOpen,
+} from "./LocalMode.ts";
+import { work } from "./LocalWork.ts";
+
+/** The path of RunPod's sentinel, which calls the endpoint that a header names. */
+const SENTINEL = "/v2/flash/";
+const ENDPOINT_HEADER = "x-flash-endpoint";
+
+/** Replaces the path of the sentinel by that of the endpoint. */
+const chooseEndpoint = (request: IncomingMessage): void => {
+  const endpoint = request.headers[ENDPOINT_HEADER];
+  const { url } = request;
+  if (typeof endpoint !== "string" || url?.startsWith(SENTINEL) !== true) return;
+  request.url = `/v2/${encodeURIComponent(endpoint)}/${url.slice(SENTINEL.length)}`;
+};
+
+/** Environment variables of an app's process that RunPod and the clients set for an endpoint. */
+const variablesOf = ({ resource: { name } }: App, { has }: Environment["Service"]) => ({
+  FLASH_RESOURCE_NAME: name,
+  RUNPOD_ENDPOINT_ID: name,
+  ...Object.fromEntries(
+    ["FLASH_APP", "FLASH_ENV", "FLASH_ENVIRONMENT"]
+      .filter((variable) => !has(variable))
+      .map((variable) => [variable, "local"]),
+  ),
+});
+
+interface AppServing extends ServingOptions {
+  readonly app: LocalAppOptions;
+}
+
+type Server = Effect.Success<ReturnType<typeof endpointServer>>;
+
+/** What all resources share. */
+interface Shared {
+  readonly options: AppServing;
+  readonly environment: Layer.Layer<Environment>;
+  /** Whether all processes are started at once, not by the first job. */
+  readonly isEager: boolean;
+}
+
+const servicesOf = (app: App, { environment }: Shared) =>
+  Effect.flatMap(Environment, (variables) =>
+    Layer.build(
+      Layer.merge(localAppLayer(app, variablesOf(app, variables)), Drain.layer).pipe(
+        Layer.provideMerge(environment),
+      ),
+    ),
+  );
+
+/** A resource with a queue: the routes of its endpoint, and the worker of its queue. */
+const serveQueue = Effect.fnUntraced(function* (app: App, url: string, shared: Shared) {
+  const { name } = app.resource;
+  const keep = Option.map(shared.options.keep, (folder) => join(folder, name));
+  const services = yield* Layer.build(
+    Layer.fresh(queueLayer(keep)).pipe(
+      Layer.provideMerge(Layer.succeedContext(yield* servicesOf(app, shared))),
+    ),
+  );
+  const ready = Latch.makeUnsafe();
+  const serve = Effect.gen(function* () {
+    const { handle } = yield* AppHandler;
+    const start = yield* AppStart;
+    yield* Effect.forkScoped(followConcurrency);
+    const warm = Effect.andThen(start.ready, ready.open);
+    yield* work({
+      handler: (job) => handle(job),
+      warm: shared.isEager ? warm : ready.open,
+      isPersistent: Option.isSome(keep),
+    });
+  }).pipe(Effect.provide(services));
+  const routes = endpointRoutes(name, ready).pipe(Layer.provide(Layer.succeedContext(services)));
+  return { title: `${name}: ${url}/v2/${encodeURIComponent(name)}/runsync`, serve, routes };
+});
+
+/** A resource with HTTP routes, on a server of its own. */
+const serveApi = Effect.fnUntraced(function* (app: App, server: Server, shared: Shared) {
+  const services = yield* servicesOf(app, shared);
+  const { routes } = yield* Effect.provide(deployedApi, services);
+  yield* server.serve(Layer.empty, routes);
+  const serve = Effect.gen(function* () {
+    yield* (yield* Shutdown).requested;
+    yield* finishRequests;
+  }).pipe(Effect.provide(services));
+  return { title: `${app.resource.name}: ${urlOf(shared.options.host, server.port)}`, serve };
+});
+
+/** Serves the resources of a deployed app on this machine until shutdown is requested. */
+export const serveAppLocally = Effect.fn("serve.app")(
+  function* (options: AppServing) {
+    const { host, port, key, concurrency } = options;
+    const apps = yield* Effect.catchTag(localApps(options.app), "AppStartFailed", refuse);
+    const queues = apps.filter(({ resource }) => resource.kind === "queue");
+    const apis = apps.filter(({ resource }) => resource.kind === "api");
+    const token = Redacted.make(randomBytes(32).toString("base64url"));
+    const keys = Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] });
+    const bind = (options: Pick<EndpointServerOptions, "port" | "rewrite">) =>
+      endpointServer({ host, keys, isBehindGateway: false, ...options });
+    const others = { port: Option.none() };
+    // Code of the app calls its queues at the address of the first server.
+    const server = yield* bind({ port, ...(queues.length > 0 ? { rewrite: chooseEndpoint } : {}) });
+    const more = yield* Effect.forEach(queues.length > 0 ? apis : apis.slice(1), () =>
+      bind(others),
+    );
+    const sitesOn = queues.length > 0 ? more : [server, ...more];
+    const url = urlOf(host, server.port);
+    yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
+    const environment = environmentOfJobs(
+      yield* Environment,
+      addressOf(host, server.port),
+      { key, concurrency },
+      token,
+    );
+    yield* warnIfOpen(host, key, url);
+    const shared: Shared = { options, environment, isEager: apps.length === 1 };
+    const endpoints = yield* Effect.forEach(queues, (app) => serveQueue(app, url, shared));
+    if (endpoints.length > 0) {
+      yield* server.serve(Layer.mergeAll(Layer.empty, ...endpoints.map(({ routes }) => routes)));
+    }
+    const sites = yield* Effect.forEach(Array.zip(apis, sitesOn), ([app, site]) =>
+      serveApi(app, site, shared),
+    );
+    // Logged last: clients may send requests as soon as they read this.
+    yield* Effect.logInfo(`Worker started: listening at ${url}`);
+    yield* Console.error(
+      [
+        "Serving a deployed app:",
+        ...[...endpoints, ...sites].map(({ title }) => `  ${title}`),
+        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
+      ].join("\n"),
+    );
+    yield* Effect.forEach([...endpoints, ...sites], ({ serve }) => serve, {
+      concurrency: "unbounded",
+      discard: true,
+    });
+  },
+  Effect.scoped,
+  Effect.catchTags({
+    ListenFailed: ({ message }) =>
+      Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
+    JobStoreUnusable: refuse,
+  }),
+);
