@@ -6,6 +6,7 @@ import {
   Fiber,
   FileSystem,
   Layer,
+  References,
   Schedule,
   SubscriptionRef,
   SynchronizedRef,
@@ -27,7 +28,7 @@ import type { App } from "./manifest/App.ts";
 import { makeAppOpening } from "./start/Opening.ts";
 import { verifyApp } from "./start/Verification.ts";
 
-export export const RETRY_AFTER = Setting.seconds({
+export const RETRY_AFTER = Setting.seconds({
   name: "WORKER_APP_RETRY",
   doc: "Minimum time after a failed start of a deployed app before a job starts it again, or the worker itself behind a load balancer. Jobs and requests fail with the same error until then.",
   minimum: Duration.zero,
@@ -174,6 +175,8 @@ export class AppStart extends Context.Service<
         Effect.andThen(
           Effect.suspend(startOnce).pipe(
             Effect.provideContext(services),
+            // Its log messages are not those of the job that waits for it first.
+            Effect.provideService(References.CurrentLogAnnotations, {}),
             Effect.catchDefect(internalError),
             Effect.tap((started) => SubscriptionRef.set(state, { _tag: "Ready", started })),
             Effect.tapError((failure) =>

@@ -53,5 +53,6 @@ export const serveApp = Effect.fn("start.api")(function* (
     discard: true,
   });
   yield* Effect.raceFirst(shutdown.requested, Effect.andThen(supervise, Effect.never));
+  yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   yield* Effect.provide(finishRequests, services);
 }, Effect.scoped);

@@ -11,7 +11,6 @@ export const finishRequests = Effect.gen(function* () {
   const drain = yield* Drain;
   const grace = yield* SHUTDOWN_GRACE.value;
   yield* drain.begin;
-  yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   const inTime = yield* Option.match(grace, {
     onNone: () => Effect.asSome(drain.requestsFinished),
     onSome: (limit) => Effect.timeoutOption(drain.requestsFinished, limit),

@@ -56,5 +56,6 @@ export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
   });
   yield* Effect.raceFirst(shutdown.requested, supervise);
   yield* ready.close;
+  yield* Effect.logInfo("Draining: refusing new requests, waiting for running ones");
   yield* Effect.provide(finishRequests, services);
 }, Effect.scoped);

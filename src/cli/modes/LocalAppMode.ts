@@ -10,6 +10,7 @@ import type { App } from "../../apps/manifest/App.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { endpointRoutes } from "../../endpoint/LocalEndpoint.ts";
 import { endpointServer, type EndpointServerOptions } from "../../endpoint/http/EndpointServer.ts";
+import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
 import { Shutdown } from "../process/Shutdown.ts";
@@ -25,7 +26,7 @@ import {
   urlOf,
   warnIfOpen,
 } from "./LocalMode.ts";
-import { work } from "./LocalWork.ts";
+import { logShutdown, work } from "./LocalWork.ts";
 
 /** The path of RunPod's sentinel, which calls the endpoint that a header names. */
 const SENTINEL = "/v2/flash/";
@@ -67,9 +68,11 @@ interface Shared {
 const servicesOf = (app: App, { environment }: Shared) =>
   Effect.flatMap(Environment, (variables) =>
     Layer.build(
-      Layer.merge(localAppLayer(app, variablesOf(app, variables)), Drain.layer).pipe(
-        Layer.provideMerge(environment),
-      ),
+      Layer.mergeAll(
+        localAppLayer(app, variablesOf(app, variables)),
+        Drain.layer,
+        Webhooks.layer,
+      ).pipe(Layer.provideMerge(environment)),
     ),
   );
 
@@ -154,6 +157,7 @@ export const serveAppLocally = Effect.fn("serve.app")(
         `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
       ].join("\n"),
     );
+    if (Option.isNone(options.keep)) yield* Effect.forkScoped(logShutdown);
     yield* Effect.forEach([...endpoints, ...sites], ({ serve }) => serve, {
       concurrency: "unbounded",
       discard: true,

@@ -24,7 +24,7 @@ import { SERVE_CONCURRENCY } from "../../settings/Concurrency.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
-import { work } from "./LocalWork.ts";
+import { logShutdown, work } from "./LocalWork.ts";
 
 export interface ServingOptions {
   readonly host: string;
@@ -145,6 +145,7 @@ export const serveLocally = Effect.fn("serve")(
         `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
       ].join("\n"),
     );
+    if (Option.isNone(keep)) yield* Effect.forkScoped(logShutdown);
     yield* Effect.provide(
       work({
         handler: functionHandler,

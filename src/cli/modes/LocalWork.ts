@@ -18,13 +18,18 @@ const cancelQueued = Effect.gen(function* () {
   if (waiting > 0) yield* Effect.logWarning(`Cancelled ${waiting} queued jobs`);
 });
 
+/** Logs a shutdown request. */
+export const logShutdown = Effect.gen(function* () {
+  yield* (yield* Shutdown).requested;
+  yield* Effect.logInfo(
+    "Draining: refusing new jobs, waiting for running ones. Press Ctrl-C again to stop them immediately",
+  );
+});
+
 /** After a shutdown request: refuses new jobs while running jobs finish. */
 const drainWhenRequested = Effect.gen(function* () {
   yield* (yield* Shutdown).requested;
   yield* (yield* Drain).begin;
-  yield* Effect.logInfo(
-    "Draining: refusing new jobs, waiting for running ones. Press Ctrl-C again to stop them immediately",
-  );
   yield* (yield* QueueWorker).drain;
   yield* cancelQueued;
 });
