@@ -11,12 +11,14 @@ interface DeployedOptions extends FakeRunPodOptions {
   /** None if the archive does not exist yet. */
   readonly files?: AppFiles;
   readonly variables?: Readonly<Record<string, string>>;
+  /** Prepares files in the temporary folder, and returns more variables. */
+  readonly prepare?: (folder: string) => Readonly<Record<string, string>>;
 }
 
 /** A stand-in of RunPod, and a worker in a separate process that serves a resource of a deployed app. */
 export const deployedWorker = Effect.fnUntraced(function* (
   resource: string,
-  { files, variables = {}, ...options }: DeployedOptions,
+  { files, variables = {}, prepare = () => ({}), ...options }: DeployedOptions,
 ) {
   const folder = yield* temporaryFolder;
   const archive = join(folder, "artifact.tar.gz");
@@ -30,6 +32,7 @@ export const deployedWorker = Effect.fnUntraced(function* (
     RUNPOD_APP_DIR: join(folder, "app"),
     RUNPOD_ARTIFACT_WAIT: "0",
     ...variables,
+    ...prepare(folder),
   });
   /** The body that is sent for a job. */
   const answer = (input: unknown) =>
