@@ -25,7 +25,7 @@ import {
   type ServingOptions,
   urlOf,
   warnIfOpen,
-} from "./LocalMode.ts";
+} from "./LocalServing.ts";
 import { logShutdown, work } from "./LocalWork.ts";
 
 /** The path of RunPod's sentinel, which calls the endpoint that a header names. */
