@@ -1,18 +1,16 @@
 import { Effect, FileSystem, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
-import { lastLines } from "../dependencies/ToolOutput.ts";
 import { launchApp } from "../endpoint/AppLauncher.ts";
-import { LaunchFailed } from "../endpoint/Availability.ts";
+import { LaunchFailed, maskedFailure } from "../endpoint/Availability.ts";
 import { type LaunchLive, LiveApp, type LiveSource } from "../endpoint/LiveApp.ts";
 import type { AppOpenFailed } from "../runner/apps/AppOpenFailed.ts";
 import { AppRunner } from "../runner/apps/AppRunner.ts";
 import type { CallFailed } from "../runner/call/Call.ts";
 import { Environment } from "../settings/Environment.ts";
 import { Workspace } from "../workspace/Workspace.ts";
-
-/** The number of lines of a crashed process's output in the error. */
-const MAX_OUTPUT_LINES = 30;
+import { packageOf } from "./start/ModulePackages.ts";
+import { startFailureOf } from "./start/Opening.ts";
 
 /** An error before the code of the source runs. */
 const notPrepared =
@@ -27,24 +25,16 @@ const notPrepared =
     });
 
 const notServed = ({ resource }: LiveSource, error: AppOpenFailed | CallFailed): LaunchFailed => {
-  if (error._tag === "AppOpenFailed") {
-    const { phase, type, message, traceback, missingModule } = error;
-    return new LaunchFailed({
-      phase,
-      reason: `${phase === "import" ? "Importing" : "Constructing"} ${resource} failed: ${type}: ${message}`,
-      advice:
-        missingModule === undefined
-          ? "Correct the code."
-          : `Add the package of the module ${missingModule} to the dependencies of ${resource}.`,
-      traceback,
-      isRetryable: false,
-    });
-  }
+  const { phase, reason, traceback } = startFailureOf(resource, error);
+  const missing = error._tag === "AppOpenFailed" ? error.missingModule : undefined;
   return new LaunchFailed({
-    phase: "serve",
-    reason: error.message,
-    advice: "Correct the code.",
-    traceback: error._tag === "RunnerCrashed" ? lastLines(error.output, MAX_OUTPUT_LINES) : "",
+    phase,
+    reason,
+    advice:
+      missing === undefined
+        ? "Correct the code."
+        : `Add ${packageOf(missing)} to the dependencies of ${resource}.`,
+    traceback,
     isRetryable: error._tag === "RunnerCrashed",
   });
 };
@@ -75,17 +65,12 @@ const makeLiveLaunch = Effect.gen(function* () {
     ).pipe(Effect.mapError((error) => notServed(source, error)));
   });
 
-  const masked = ({ phase, reason, advice, traceback, isRetryable }: LaunchFailed) =>
-    new LaunchFailed({
-      phase,
-      reason: mask(reason),
-      advice,
-      traceback: mask(traceback),
-      isRetryable,
-    });
-
   const launchLive: LaunchLive = (source) =>
-    Effect.provideService(Effect.mapError(launch(source), masked), FileSystem.FileSystem, files);
+    Effect.provideService(
+      Effect.mapError(launch(source), maskedFailure(mask)),
+      FileSystem.FileSystem,
+      files,
+    );
   return launchLive;
 });
 

@@ -14,7 +14,7 @@ const END_TIMEOUT = Duration.seconds(1);
 type Request = HttpServerRequest.HttpServerRequest;
 
 /** The path of a request as the app's server decodes it. */
-export const pathOf = ({ url }: Request): string => {
+const pathOf = ({ url }: Request): string => {
   const [path = ""] = url.split(/[?#]/, 1);
   try {
     return decodeURIComponent(path);
@@ -47,7 +47,7 @@ const unreachable = ({ ended }: RunningApp, { message }: AppUnreachable) =>
   );
 
 /** Passes a request to an app when it is ready; responds with the reason if it failed. */
-export const forwardTo = Effect.fnUntraced(function* (
+const forwardTo = Effect.fnUntraced(function* (
   state: SubscriptionRef.SubscriptionRef<Availability>,
   request: Request,
 ) {

@@ -12,7 +12,7 @@ import {
 export const MAX_ENDS = 3;
 
 /** An app that ran at least this long was healthy: earlier ends do not count. */
-export const HEALTHY_AFTER = Duration.minutes(1);
+const HEALTHY_AFTER = Duration.minutes(1);
 
 /** The process of an app ended soon after its start. */
 class AppEnded extends Schema.TaggedError<AppEnded>()("AppEnded", { reason: Schema.String }) {

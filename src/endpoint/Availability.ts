@@ -28,6 +28,18 @@ export class LaunchFailed extends Schema.TaggedError<LaunchFailed>()("LaunchFail
   }
 }
 
+/** The same failure without the secrets in its texts. */
+export const maskedFailure =
+  (mask: (text: string) => string) =>
+  ({ phase, reason, advice, traceback, isRetryable }: LaunchFailed): LaunchFailed =>
+    new LaunchFailed({
+      phase,
+      reason: mask(reason),
+      advice,
+      traceback: mask(traceback),
+      isRetryable,
+    });
+
 export const failureOf = ({ phase, reason, advice, traceback }: AppFailure): AppFailure => ({
   phase,
   reason,

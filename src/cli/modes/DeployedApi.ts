@@ -6,9 +6,10 @@ import { startFailureOf } from "../../apps/start/Opening.ts";
 import { launchApp } from "../../endpoint/AppLauncher.ts";
 import { appRoutes } from "../../endpoint/AppRoutes.ts";
 import { superviseApp } from "../../endpoint/AppSupervisor.ts";
-import { LaunchFailed } from "../../endpoint/Availability.ts";
+import { LaunchFailed, maskedFailure } from "../../endpoint/Availability.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { AppRunner } from "../../runner/apps/AppRunner.ts";
+import { Environment } from "../../settings/Environment.ts";
 import { ALLOW_EXECUTE, healthCheckPath } from "./GatewaySettings.ts";
 
 /** Clients send it back to reach the same worker. RunPod's load balancer sets it too, to the same value. */
@@ -39,7 +40,10 @@ const launch = Effect.gen(function* () {
 
 /** The routes of a deployed app with a load balancer, which is started in the background. */
 export const deployedApi = Effect.gen(function* () {
-  const state = yield* superviseApp(launch, { retryAfter: yield* RETRY_AFTER.value });
+  const { mask } = yield* Environment;
+  const state = yield* superviseApp(Effect.mapError(launch, maskedFailure(mask)), {
+    retryAfter: yield* RETRY_AFTER.value,
+  });
   const routes = yield* appRoutes(state, {
     healthPath: yield* healthCheckPath,
     allowsExecute: yield* ALLOW_EXECUTE.value,

@@ -16,10 +16,13 @@ const PORT = 8000;
 const MORE_PORTS = 20;
 
 /**
- * How long an idle connection of RunPod's gateway stays open; the same as upstream's server. Node's 5 seconds are shorter
- * than most gateways reuse connections, so that a request can arrive just when its connection is closed.
+ * How long an idle connection of RunPod's gateway stays open, the same as upstream's. Node's 5 seconds are shorter than
+ * the time for which most gateways reuse connections, so that a request can arrive just when its connection is closed.
  */
 const GATEWAY_KEEP_ALIVE = Duration.minutes(10);
+
+/** The timeout for receiving a request. RunPod allows 5.5 minutes, in which the app may still be starting. */
+const GATEWAY_REQUEST_TIMEOUT = Duration.minutes(6);
 
 /** How long the server waits on close until pending responses are sent. */
 const FLUSH_TIMEOUT = "5 seconds";
@@ -78,7 +81,10 @@ const createGracefulServer = ({ isBehindGateway, rewrite }: EndpointServerOption
       JSON.stringify({ error: "The worker is starting or stopping. Try again in a second." }),
     );
   });
-  if (isBehindGateway) server.keepAliveTimeout = Duration.toMillis(GATEWAY_KEEP_ALIVE);
+  if (isBehindGateway) {
+    server.keepAliveTimeout = Duration.toMillis(GATEWAY_KEEP_ALIVE);
+    server.requestTimeout = Duration.toMillis(GATEWAY_REQUEST_TIMEOUT);
+  }
   keepUpgrades(server);
   server.on("connection", (connection) => {
     connections.set(connection, new Set());

@@ -361,6 +361,19 @@ describe("AppProxy", () => {
       }).pipe(Effect.scoped),
     );
 
+    it.live("do not disturb the worker when they follow a request without a response", () =>
+      Effect.gen(function* () {
+        const { port } = yield* testApp((request, response) => {
+          if (request.url === "/") response.end("works");
+        });
+        const first = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
+        const socket = yield* openConnection(port, first + upgrade("/ws"));
+        assert.strictEqual((yield* ask(port, "/")).text, "works");
+        socket.destroy();
+        assert.strictEqual((yield* ask(port, "/")).text, "works");
+      }).pipe(Effect.scoped),
+    );
+
     it.live("passes the response of an app that refuses the upgrade", () =>
       Effect.gen(function* () {
         const { port } = yield* echoApp;
