@@ -12,7 +12,7 @@ thread, so that jobs can fork safely and a signal always interrupts the code of 
     apps/                deployed apps
     sources.py           the source code of jobs as files
     clients.py           faster imports of the client packages that jobs import
-    flash.py             deferred names of runpod_flash
+    deferred_flash.py    deferred names of runpod_flash
     local_modules.py     the local modules of a job
     errors.py            error messages and tracebacks
     aio.py               event loops, awaitables and generators

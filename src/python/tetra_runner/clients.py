@@ -87,10 +87,10 @@ class _FlashLoader(SourceFileLoader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         super().exec_module(module)
-        from . import flash
+        from . import deferred_flash
 
-        if flash.serves_app():
-            flash.defer(module)
+        if deferred_flash.serves_app():
+            deferred_flash.defer(module)
 
 
 _OWN_LOADERS: dict[str, type[SourceFileLoader]] = {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tetra_runner import clients, flash
+from tetra_runner import clients, deferred_flash
 
 PACKAGE = """
 __all__ = ["Endpoint", "EndpointJob", "remote", "GpuGroup", "LiveServerless", "LiveLoadBalancer", "PodTemplate"]
@@ -195,7 +195,7 @@ def test_values_can_be_used_like_the_real_ones(package):
     assert resource.gpus[0] is sys.modules["runpod_flash.names"].GpuGroup.ADA_24
     assert resource.template.size == 20
     resource.name = "changed"
-    assert flash.real(resource).name == "changed"
+    assert deferred_flash.real(resource).name == "changed"
     names = sys.modules["runpod_flash.names"]
     assert ada == names.GpuGroup.ADA_24
     assert names.GpuGroup.ADA_24 == ada  # noqa: SIM300 - the other operand compares
