@@ -1,6 +1,7 @@
 import { Effect, FileSystem, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
+import { withSdk } from "../dependencies/SdkPackage.ts";
 import { launchApp } from "../endpoint/AppLauncher.ts";
 import { LaunchFailed, maskedFailure } from "../endpoint/Availability.ts";
 import { type LaunchLive, LiveApp, type LiveSource } from "../endpoint/LiveApp.ts";
@@ -49,7 +50,7 @@ const makeLiveLaunch = Effect.gen(function* () {
 
   const launch = Effect.fn("LiveLaunch")(function* (source: LiveSource) {
     const needed = {
-      python: source.dependencies ?? [],
+      python: withSdk(source.source, source.dependencies ?? []),
       system: source.system_dependencies ?? [],
       accelerate: true,
     };

@@ -1,6 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
+import { withSdk } from "../dependencies/SdkPackage.ts";
 import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.ts";
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
@@ -15,7 +16,6 @@ import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
 import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
-import { requirementsOf } from "./SdkPackage.ts";
 
 /** Returns a workspace with the dependencies of a request. */
 const prepare = Effect.fnUntraced(function* (
@@ -30,7 +30,11 @@ const prepare = Effect.fnUntraced(function* (
   );
   notify({ _tag: "StageStarted", stage: "dependencies" });
   const needed = {
-    python: requirementsOf(request),
+    // Clients of SDK 2.0 always use JSON.
+    python:
+      request.kind === "function" && request.format === "json"
+        ? withSdk(request.code, request.dependencies)
+        : request.dependencies,
     system: request.systemDependencies,
     accelerate: request.accelerateDownloads,
   };

@@ -5,6 +5,8 @@ import { EncodedResponse } from "../../src/domain/EncodedResponse.ts";
 import { success } from "../../src/domain/FunctionResponse.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { LoadBalancer } from "../../src/endpoint/LoadBalancer.ts";
+import { ask } from "../support/http/HttpRequest.ts";
+import { endpoint } from "../support/http/TestEndpoint.ts";
 
 const response = EncodedResponse.of(success({}));
 
@@ -41,5 +43,26 @@ describe("LoadBalancer", () => {
       yield* handled(handler, listenerOf({ GpuLost: () => void (lost += 1) }));
       assert.strictEqual(lost, 1);
     }),
+  );
+
+  it.live.each([
+    ['{"args": [1.0], "other": 2.0}', '{"args": [1.0], "other": 2.0}'],
+    ['{"input": {"args": [1.0]}}', '{"args": [1.0]}'],
+  ])("passes the text of the request %s to the handler", ([body, expected]) =>
+    Effect.gen(function* () {
+      const texts: Array<string> = [];
+      const { port } = yield* endpoint({}, ({ inputText }) =>
+        Effect.sync(() => {
+          texts.push(
+            Buffer.from(inputText ?? [])
+              .toString()
+              .trim(),
+          );
+          return response;
+        }),
+      );
+      assert.strictEqual((yield* ask(port, "/execute", { body })).status, 200);
+      assert.deepStrictEqual(texts, [expected]);
+    }).pipe(Effect.scoped),
   );
 });

@@ -73,6 +73,50 @@ describe("RemoteExecutor", () => {
   );
 });
 
+describe("the requirements of a request", () => {
+  const LIVE = {
+    function_name: "f",
+    function_code: "import runpod\n\ndef f(): pass",
+    serialization_format: "json",
+    dependencies: ["numpy"],
+  };
+
+  it.effect.each([
+    ["with the SDK for a live module", LIVE, ["numpy", "runpod>=2.0.0rc2"]],
+    ["as they are for pickles", { ...LIVE, serialization_format: "cloudpickle" }, ["numpy"]],
+    [
+      "as they are for a class",
+      { ...LIVE, execution_type: "class", class_name: "C", class_code: LIVE.function_code },
+      ["numpy"],
+    ],
+  ] as const)("are installed %s", ([, request, expected]) =>
+    Effect.gen(function* () {
+      let installed: ReadonlyArray<string> = [];
+      yield* Effect.flatMap(RemoteExecutor, ({ execute }) => execute(request)).pipe(
+        Effect.provide(
+          RemoteExecutor.layerNoDeps.pipe(
+            Layer.provideMerge(keptLogs().layer),
+            Layer.provide([
+              fakeWorkspace().layer,
+              Layer.mock(DependencyInstaller, {
+                ensure: ({ python }, given) => {
+                  installed = python;
+                  return Effect.succeed(given);
+                },
+              }),
+              Layer.mock(RunnerPool, {
+                call: () => Effect.succeed({ result, value: undefined, output: "" }),
+              }),
+              Environment.layerOf({}),
+            ]),
+          ),
+        ),
+      );
+      assert.deepStrictEqual(installed, expected);
+    }),
+  );
+});
+
 const locked = new LockTimeout({ path: "/workspace/lock", waited: 1 });
 const crashed = (output: string) => new RunnerCrashed({ exitCode: 1, instancesLost: 0, output });
 
