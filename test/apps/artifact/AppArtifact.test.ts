@@ -106,6 +106,12 @@ const running = <A, E>(
 
 const isRunning = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() === undefined;
 
+/** Advances the clock until a fiber ends, and returns its result. */
+const finish = Effect.fnUntraced(function* <A, E>(fiber: Fiber.Fiber<A, E>) {
+  while (isRunning(fiber)) yield* pass(0.5);
+  return yield* Fiber.join(fiber);
+});
+
 describe("finding the archive of an app", () => {
   it.effect("waits for an archive that appears late, and logs that every 15 seconds", () =>
     Effect.gen(function* () {
@@ -115,8 +121,7 @@ describe("finding the archive of an app", () => {
       assert.lengthOf(log.notices(), 2);
       assert.include(log.notices()[1], `for the archive of the app, ${archive}: it does not exist`);
       writeFileSync(archive, appWith([{ name: "main.py", content: "x" }]));
-      yield* pass(1);
-      const { resource } = yield* Fiber.join(fiber);
+      const { resource } = yield* finish(fiber);
       assert.strictEqual(resource.name, "greet");
       assert.deepStrictEqual(content(), {
         "flash_manifest.json": `file: ${MANIFEST}`,
@@ -131,8 +136,7 @@ describe("finding the archive of an app", () => {
       const fiber = yield* running(failure);
       yield* pass(29);
       assert.isTrue(isRunning(fiber));
-      yield* pass(2);
-      const { phase, reason, advice } = yield* Fiber.join(fiber);
+      const { phase, reason, advice } = yield* finish(fiber);
       assert.strictEqual(phase, "locate");
       assert.include(reason, `${archive}, does not exist (waited 30 seconds)`);
       assert.include(advice, "deploy the app again");
@@ -147,13 +151,12 @@ describe("finding the archive of an app", () => {
       writeFileSync(archive, whole.subarray(0, part));
       const fiber = yield* running(locate);
       for (let copied = part; copied < whole.length; copied += part) {
-        yield* pass(9);
+        yield* pass(6);
         assert.isTrue(isRunning(fiber), `after ${copied} bytes`);
         assert.deepStrictEqual(readdirSync(app), []);
         appendFileSync(archive, whole.subarray(copied, copied + part));
       }
-      yield* pass(2);
-      yield* Fiber.join(fiber);
+      yield* finish(fiber);
       assert.include(log.notices()[0], "it is incomplete");
       assert.strictEqual(content()["main.py"], `file: ${"x".repeat(10_000)}`);
     }),
@@ -166,8 +169,7 @@ describe("finding the archive of an app", () => {
       const fiber = yield* running(failure);
       yield* pass(9);
       assert.isTrue(isRunning(fiber));
-      yield* pass(2);
-      const { phase, reason } = yield* Fiber.join(fiber);
+      const { phase, reason } = yield* finish(fiber);
       assert.strictEqual(phase, "locate");
       assert.include(reason, `${archive}, is incomplete`);
       assert.deepStrictEqual(readdirSync(app), []);
@@ -207,10 +209,12 @@ describe("finding the archive of an app", () => {
 
   it.effect("stops unpacking when it is interrupted, and leaves nothing", () =>
     Effect.gen(function* () {
-      const { archive, content, locate } = yield* setUp();
+      const { app, archive, content, locate } = yield* setUp();
+      mkdirSync(app);
       writeFileSync(archive, appWith([{ name: "large", content: Buffer.alloc(30_000_000) }]));
       const fiber = yield* running(locate);
-      yield* Effect.promise(() => promises.stat("/"));
+      const hasStarted = () => Object.keys(listing(app)).some((path) => path.endsWith("/large"));
+      while (!hasStarted()) yield* Effect.promise(() => promises.stat("/"));
       yield* Fiber.interrupt(fiber);
       assert.deepStrictEqual(content(), {});
     }),

@@ -21,7 +21,7 @@ export interface OpenFile {
 type Need = { readonly exactly: number } | { readonly atMost: number };
 
 /** Reads an archive: yields what it needs, and continues with the bytes. */
-export type TarReader = Generator<Need, void, Buffer>;
+type TarReader = Generator<Need, void, Buffer>;
 
 /** In bytes: long names and extended headers are kept in memory. */
 const MAX_EXTENSION = 1024 * 1024;
@@ -160,7 +160,7 @@ function* rest(): Generator<Need, void, Buffer> {
  * Reads an archive in the formats of Python's tarfile: ustar, GNU, and pax. Never returns: whoever feeds it decides at
  * the end of the data whether the archive is complete, see `feedTar`.
  */
-export function* readTar(target: TarTarget, onEnd: () => void): TarReader {
+function* readTar(target: TarTarget, onEnd: () => void): TarReader {
   const globals: Extensions = {};
   let locals: Extensions = {};
   while (true) {
