@@ -55,7 +55,7 @@ export const flashApp = Effect.fnUntraced(function* (
   if (resource.client_mode === true) {
     return yield* startFailed(
       "locate",
-      `The resource ${name} has no code: it is an Endpoint with an image of its own`,
+      `The resource ${name} has no code: it is an Endpoint with another image`,
       "Use that image, or add functions to the resource.",
     );
   }

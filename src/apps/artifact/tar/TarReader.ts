@@ -157,8 +157,8 @@ function* rest(): Generator<Need, void, Buffer> {
 }
 
 /**
- * Reads an archive in the formats of Python's tarfile: ustar, GNU, and pax. Never returns: whoever feeds it decides at
- * the end of the data whether the archive is complete, see `feedTar`.
+ * Reads an archive in the formats of Python's tarfile: ustar, GNU, and pax. It does not know where the data ends, so it
+ * always needs more; `onEnd` tells that the archive is complete.
  */
 function* readTar(target: TarTarget, onEnd: () => void): TarReader {
   const globals: Extensions = {};
