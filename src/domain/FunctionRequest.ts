@@ -192,6 +192,10 @@ const exceededLimit = (fields: Readonly<Record<string, unknown>>): RequestInvali
   return undefined;
 };
 
+/** For requests that do not look like live requests. */
+const DEPLOYED =
+  "Jobs of deployed apps (`flash deploy`, `rp flash deploy`) have no source code: a worker runs them if FLASH_RESOURCE_NAME and RUNPOD_ENDPOINT_ID are set, as a deployment sets them, or with `worker-tetra serve --app`";
+
 const nameAndCode = (
   fields: Fields,
   nameField: "function_name" | "class_name",
@@ -203,7 +207,7 @@ const nameAndCode = (
     return Effect.fail(
       new RequestInvalid({
         field: nameField,
-        expected: `is required when execution_type is "${fields.execution_type}"`,
+        expected: `is required when execution_type is "${fields.execution_type}"${code === undefined ? `. ${DEPLOYED}` : ""}`,
       }),
     );
   }
@@ -211,9 +215,7 @@ const nameAndCode = (
     return Effect.fail(
       new RequestInvalid({
         field: codeField,
-        expected:
-          "the source code is required. This worker does not run requests without code, as sent by `flash deploy`: " +
-          "call the function live (`flash dev`, or @remote), which sends its source code",
+        expected: `the source code is required for a live request. ${DEPLOYED}`,
       }),
     );
   }

@@ -2,7 +2,7 @@ import * as Setting from "./Setting.ts";
 
 export const CONCURRENCY = Setting.integer({
   name: "WORKER_CONCURRENCY",
-  doc: "Number of jobs that run at the same time, each in a separate Python process.",
+  doc: "Number of live requests that run at the same time, each in a separate Python process. Deployed apps set their own `max_concurrency`.",
   unit: "jobs",
   minimum: 1,
   // Clients of SDK 2.0 set it to the `max_concurrency` of a resource.
