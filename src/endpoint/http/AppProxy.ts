@@ -1,6 +1,5 @@
-import { type ClientRequest, type IncomingMessage, request } from "node:http";
+import { Agent, type ClientRequest, type IncomingMessage, request } from "node:http";
 import { Socket } from "node:net";
-import { pipeline } from "node:stream";
 
 import { ByteSize, Effect, Result, Schema } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
@@ -9,6 +8,15 @@ import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Exchange, exchangeOf } from "./Connection.ts";
 import { endToEnd, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
 import { tunnel, type UpgradedConnection } from "./Tunnel.ts";
+
+/**
+ * Opens a connection for each request: uvicorn closes connections without notice when a handler fails, so that the next
+ * request would be lost. It is kept alive until the response ends: uvicorn would close it before it has read the body.
+ */
+const AGENT = new Agent({ keepAlive: true, maxFreeSockets: 0 });
+
+/** The maximum bytes that are still read of a body after the app has responded. */
+const MAX_DISCARDED = ByteSize.mebibytes(64);
 
 /** The limit for all headers of a response, the same as uvicorn's for requests. */
 const MAX_HEADERS = ByteSize.kibibytes(64);
@@ -55,21 +63,40 @@ const sendBody = ({ request, response }: Exchange, upstream: ClientRequest): voi
   upstream.flushHeaders();
 };
 
+/** Ends a response after its request: most clients read the response only when they have sent everything. */
+const endAfterRequest = ({ request, response }: Exchange, upstream: ClientRequest): void => {
+  let discarded = 0;
+  request.unpipe(upstream);
+  request.on("data", ({ length }: Buffer) => {
+    discarded += length;
+    if (discarded > Number(MAX_DISCARDED)) response.end();
+  });
+  request.once("end", () => response.end());
+  request.resume();
+};
+
 /** Streams a response of the app to the client. Throws if Node rejects its head. */
 const sendResponse = (
-  { request, response, upgrade }: Exchange,
+  current: Exchange,
+  upstream: ClientRequest,
   answer: IncomingMessage,
   moreHeaders: RawHeaders,
 ): void => {
+  const { request, response, upgrade } = current;
   const headers = [...endToEnd(answer), ...moreHeaders];
-  // The rest of such a connection can't be parsed: it may contain a body or another protocol.
-  const isLast =
-    upgrade !== undefined || (request.headers.expect !== undefined && !request.complete);
-  if (isLast) headers.push("Connection", "close");
+  const isIncomplete = upgrade !== undefined || !request.complete;
+  // Clients must not send another request on a connection that still receives this one, or another protocol.
+  if (isIncomplete) headers.push("Connection", "close");
   response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? "", headers);
   // Clients of event streams wait for the headers, which may come long before the first event.
   response.flushHeaders();
-  pipeline(answer, response, () => {});
+  answer.pipe(response, { end: false });
+  answer.once("error", () => response.destroy());
+  answer.once("end", () => {
+    const isExpected = upgrade === undefined && request.headers.expect === undefined;
+    if (isExpected && !request.complete) endAfterRequest(current, upstream);
+    else response.end();
+  });
 };
 
 /** Takes the connection of an upgrade request away from its response, which is never sent. */
@@ -98,8 +125,7 @@ const exchange = (
   Effect.callback<void, AppUnreachable>((resume) => {
     const { response, upgrade } = current;
     const upstream = request({
-      // uvicorn closes a connection without notice when a handler fails: the next request on it would be lost.
-      agent: false,
+      agent: AGENT,
       socketPath,
       path,
       method: current.request.method,
@@ -115,7 +141,7 @@ const exchange = (
       if (!response.headersSent) resume(Effect.fail(new AppUnreachable({ code: codeOf(error) })));
     });
     upstream.once("response", (answer) => {
-      const sent = Result.try(() => sendResponse(current, answer, responseHeaders));
+      const sent = Result.try(() => sendResponse(current, upstream, answer, responseHeaders));
       if (Result.isFailure(sent)) upstream.destroy(new Error("invalid response", { cause: sent }));
     });
     if (upgrade !== undefined) {

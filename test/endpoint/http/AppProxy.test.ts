@@ -182,6 +182,21 @@ describe("AppProxy", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("passes a response that the app sends before it has read the body", () =>
+    Effect.gen(function* () {
+      // Like uvicorn: after `Connection: close`, it closes the connection although the body was not read.
+      const { port } = yield* testApp(({ headers, socket }, response) => {
+        response.writeHead(413).end("too large", () => {
+          if (headers.connection === "close") socket.destroy();
+        });
+      });
+      for (let count = 0; count < 5; count += 1) {
+        const body = "x".repeat(10 * MIB);
+        assert.deepInclude(yield* ask(port, "/", { body }), { status: 413, text: "too large" });
+      }
+    }).pipe(Effect.scoped),
+  );
+
   it.live("reads a response only as fast as the client does", () =>
     Effect.gen(function* () {
       let written = 0;
