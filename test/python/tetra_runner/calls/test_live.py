@@ -5,6 +5,7 @@ import inspect
 import json
 import pickle
 import sys
+import weakref
 
 import cloudpickle
 import pytest
@@ -129,6 +130,30 @@ def g(): return n
 
 def test_the_module_stays_loaded_between_calls_of_all_its_functions(live):
     assert [live(COUNTER), live(COUNTER), live(COUNTER, name="g")] == [1, 2, 2]
+
+
+def test_objects_of_a_replaced_module_are_freed(live, tmp_path, monkeypatch):
+    # As in the real package, which keeps every app and every entry point.
+    package = tmp_path / "packages" / "runpod"
+    (package / "apps").mkdir(parents=True)
+    (package / "__init__.py").write_text("from .apps.app import App\nfrom .apps.entrypoint import local_entrypoint")
+    (package / "apps" / "__init__.py").write_text("")
+    (package / "apps" / "app.py").write_text(
+        "kept = []\nclass App:\n    def __init__(self, name): kept.append(self)\n"
+        "    def queue(self, **options):\n        return lambda fn: setattr(self, fn.__name__, fn) or fn\n"
+        "_clear_registry = kept.clear"
+    )
+    (package / "apps" / "entrypoint.py").write_text(
+        "kept = []\nlocal_entrypoint = kept.append\n_clear_entrypoints = kept.clear"
+    )
+    (tmp_path / "packages" / "runpod.py").unlink()
+    for name in ("runpod.apps", "runpod.apps.app", "runpod.apps.entrypoint"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    code = "class Model: pass\nmodel = Model()\n@app.queue()\ndef f(): return 1\n"
+    assert live(code + "@runpod.local_entrypoint\ndef main(): model") == 1
+    model = weakref.ref(sys.modules[LIVE_NAME].model)
+    assert live(COUNTER) == 1
+    assert model() is None
 
 
 def test_another_source_replaces_the_module(live):
