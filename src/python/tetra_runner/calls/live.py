@@ -89,8 +89,8 @@ class LiveResources:
             sys.modules.pop(LIVE_NAME, None)
             live.close()
             del live
-            _forget_declarations()
-            gc.collect()  # models are often part of reference cycles, and the new module needs their memory
+        _forget_declarations()
+        gc.collect()  # models are often part of reference cycles, and the new module needs their memory
         live = self._current = LiveModule(source, source.execute_live())
         live.logging = self._state.logging_setting()
         return live
@@ -104,7 +104,7 @@ class LiveResources:
 
 
 def _forget_declarations() -> None:
-    """Removes what the SDK keeps of replaced modules: their apps and entry points have references to everything."""
+    """Removes what the SDK keeps of earlier modules: their apps and entry points have references to everything."""
     for module, name in (("runpod.apps.app", "_clear_registry"), ("runpod.apps.entrypoint", "_clear_entrypoints")):
         clear = getattr(sys.modules.get(module), name, None)
         if clear is not None:

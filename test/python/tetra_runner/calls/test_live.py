@@ -154,6 +154,11 @@ def test_objects_of_a_replaced_module_are_freed(live, tmp_path, monkeypatch):
     model = weakref.ref(sys.modules[LIVE_NAME].model)
     assert live(COUNTER) == 1
     assert model() is None
+    # Also those of a module that failed.
+    failed = live(code + "runpod.model = __import__('weakref').ref(model)\nraise OSError('late')")
+    assert failed["error"]["message"] == "late"
+    assert live(COUNTER) == 1
+    assert sys.modules["runpod"].model() is None
 
 
 def test_another_source_replaces_the_module(live):
