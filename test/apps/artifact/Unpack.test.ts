@@ -96,6 +96,20 @@ describe("formats of archives", () => {
     });
   });
 
+  it.each<readonly [string, ReadonlyArray<TarMember>, number]>([
+    ["the header", [{ name: "file", modified: "15302064444\0" }], 0o15302064444],
+    ["pax", [pax({ mtime: "1795713315.9" }), { name: "file", modified: "1\0" }], 1795713315],
+    [
+      "the header if pax has no valid one",
+      [pax({ mtime: "-1" }), { name: "file", modified: "7" }],
+      7,
+    ],
+    ["no valid field, which is 1970", [{ name: "file", modified: "\xff\xff\xff" }], 0],
+  ])("keeps the modification time from %s", async (_source, members, seconds) => {
+    await unpack(members);
+    assert.strictEqual(lstatSync(join(out(), "file")).mtimeMs, 1000 * seconds);
+  });
+
   it("reports files and folders, parents first", async () => {
     const unpacked = await unpackBytes(
       tarGz([{ name: "a/b/file" }, { name: "link", type: "2", link: "a" }]),

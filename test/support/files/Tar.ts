@@ -12,6 +12,8 @@ export interface TarMember {
   readonly mode?: number;
   /** In the header; the size of the content by default. */
   readonly size?: string;
+  /** In the header. */
+  readonly modified?: string;
   readonly prefix?: string;
   readonly magic?: string;
   /** The checksum in the header; the right one by default. */
@@ -34,7 +36,7 @@ export const tarMember = (member: TarMember): Buffer => {
   header.write(octal(0, 8), 108, "latin1");
   header.write(octal(0, 8), 116, "latin1");
   header.write(member.size ?? octal(content.length, 12), 124, "latin1");
-  header.write(octal(0, 12), 136, "latin1");
+  header.write(member.modified ?? octal(0, 12), 136, "latin1");
   header.write(" ".repeat(8), 148, "latin1");
   header.write(type, 156, "latin1");
   header.write(link, 157, 100, "utf8");

@@ -12,6 +12,8 @@ export interface TarHeader {
   /** Of the content, in bytes. */
   readonly size: number;
   readonly mode: number;
+  /** When the file was modified, in seconds since 1970; 0 if that is not known. */
+  readonly modified: number;
 }
 
 /** Bytes up to the first NUL. */
@@ -67,5 +69,6 @@ export const parseHeader = (block: Buffer): TarHeader => {
     type: block.toString("latin1", 156, 157),
     size: numberIn(block.subarray(124, 136), "size"),
     mode: numberIn(block.subarray(100, 108), "mode"),
+    modified: Number.parseInt(untilNul(block.subarray(136, 148)).toString("latin1"), 8) || 0,
   };
 };

@@ -6,10 +6,16 @@ import { BLOCK, isZero, parseHeader, type TarHeader, untilNul } from "./TarHeade
 export interface TarTarget {
   readonly folder: (name: string) => void;
   /** Returns a function for the parts of the content; it must not keep them. */
-  readonly file: (name: string, isExecutable: boolean) => OpenFile;
+  readonly file: (name: string, attributes: FileAttributes) => OpenFile;
   readonly symbolicLink: (name: string, target: string) => void;
   /** `target` is the name of an earlier member. */
   readonly hardLink: (name: string, target: string) => void;
+}
+
+export interface FileAttributes {
+  readonly isExecutable: boolean;
+  /** In whole seconds since 1970. */
+  readonly modified: number;
 }
 
 export interface OpenFile {
@@ -37,6 +43,7 @@ interface Extensions {
   readonly path?: Buffer;
   readonly linkpath?: Buffer;
   readonly size?: Buffer;
+  readonly mtime?: Buffer;
 }
 
 const isRegular = (type: string): boolean => type === "0" || type === "\0" || type === "7";
@@ -74,6 +81,11 @@ const sizeOf = ({ size }: TarHeader, extended: Buffer | undefined): number => {
   throw new ArchiveBroken({ reason: "has an extended header with an invalid size" });
 };
 
+const modifiedOf = ({ modified }: TarHeader, extended: Buffer | undefined): number => {
+  const digits = extended?.toString("latin1") ?? "";
+  return /^\d{1,12}(\.\d+)?$/.test(digits) ? Math.floor(Number(digits)) : modified;
+};
+
 const paddingOf = (size: number): number => (BLOCK - (size % BLOCK)) % BLOCK;
 
 function* exactly(size: number): Generator<Need, Buffer, Buffer> {
@@ -107,7 +119,7 @@ const extensionsOf = (records: ReadonlyMap<string, Buffer>): Extensions => {
     const name = records.get("GNU.sparse.name") ?? records.get("path") ?? Buffer.from("?");
     throw refusedMember(name.toString(), "a sparse file, which is not supported");
   }
-  const used = ["path", "linkpath", "size"].flatMap((key) => {
+  const used = ["path", "linkpath", "size", "mtime"].flatMap((key) => {
     const value = records.get(key);
     return value === undefined || value.length === 0 ? [] : [[key, value] as const];
   });
@@ -126,7 +138,7 @@ function* extensionsIn(header: TarHeader): Generator<Need, Extensions | undefine
 
 function* member(
   header: TarHeader,
-  { path, linkpath, size: extendedSize }: Extensions,
+  { path, linkpath, size: extendedSize, mtime }: Extensions,
   target: TarTarget,
 ): Generator<Need, void, Buffer> {
   const { type, mode, linkName } = header;
@@ -140,7 +152,10 @@ function* member(
     throw refusedMember(name, `${kind}, which is not supported`);
   }
   const size = sizeOf(header, extendedSize);
-  const file = target.file(name, (mode & OWNER_EXECUTES) !== 0);
+  const file = target.file(name, {
+    isExecutable: (mode & OWNER_EXECUTES) !== 0,
+    modified: modifiedOf(header, mtime),
+  });
   try {
     yield* parts(size, file.write);
   } finally {

@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  futimesSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -13,7 +14,7 @@ import { join } from "node:path";
 import { diskFault } from "../../../platform/files/DiskFault.ts";
 import { quoted, refusedMember } from "./ArchiveError.ts";
 import { MemberTree, type Slot } from "./MemberTree.ts";
-import type { OpenFile, TarTarget } from "./TarReader.ts";
+import type { FileAttributes, OpenFile, TarTarget } from "./TarReader.ts";
 
 const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
@@ -55,15 +56,23 @@ export class UnpackTarget implements TarTarget {
     this.tree.addFolder(slot);
   }
 
-  file(name: string, isExecutable: boolean): OpenFile {
+  file(name: string, { isExecutable, modified }: FileAttributes): OpenFile {
     const slot = this.#replace(name, "file");
     const mode = isExecutable ? PROGRAM_MODE : FILE_MODE;
     this.tree.add(slot, { kind: "file" });
     const fd = this.#attempt(slot.path, (at) => openSync(at, NEW, mode));
     return {
       write: (part) => this.#attempt(slot.path, () => writeAll(fd, part)),
-      // An exceeded quota is often reported only by close.
-      close: () => this.#attempt(slot.path, () => closeSync(fd)),
+      close: () =>
+        this.#attempt(slot.path, () => {
+          try {
+            // Python ignores the bytecode of a module that has another time.
+            futimesSync(fd, modified, modified);
+          } finally {
+            // An exceeded quota is often reported only by close.
+            closeSync(fd);
+          }
+        }),
     };
   }
 
