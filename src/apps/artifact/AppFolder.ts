@@ -84,7 +84,8 @@ const removeUnpacked = async (app: string, { files, folders }: Marker): Promise<
     const some = files.slice(start, start + REMOVALS_AT_ONCE);
     await Promise.all(some.map((file) => remove(file, unlink)));
   }
-  for (const folder of folders.toReversed()) {
+  // The app folder itself is last, and stays.
+  for (const folder of [...folders.toReversed(), ""]) {
     await remove(join(folder, BYTECODE), () => removeAll([app], join(app, folder, BYTECODE)));
     await remove(folder, rmdir);
   }
