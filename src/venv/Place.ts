@@ -12,6 +12,9 @@ export interface Place {
   readonly cachedModels: Option.Option<string>;
   /** The folder of the models that RunPod staged on this machine for the endpoint, if it exists. */
   readonly stagedModels?: string;
-  /** Whether caches are here although the place is not shared, because the user's cache folder is not writable. */
+  /**
+   * Whether libraries keep their caches in `caches` although the place is not shared: the user's cache folder is not
+   * writable, or `caches` is on the network volume.
+   */
   readonly keepsCaches?: boolean;
 }

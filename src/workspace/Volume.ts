@@ -5,6 +5,7 @@ import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 import { DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { APP, VOLUME_PATH, WORKSPACE_PATH } from "../platform/files/JobFolders.ts";
 import { probeWrite, writableCache } from "../platform/files/Writability.ts";
+import { deployedResource } from "../settings/DeployedResource.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import type { Place } from "../venv/Place.ts";
@@ -81,11 +82,22 @@ const hasVolume = Effect.fn("Volume.shared")(function* (
   return onlyModels ? false : yield* new VolumeNotWritable({ path: root, fault: writable.failure });
 });
 
+/** The folder of the caches of a deployed app: the volume if it can be used. */
+const cachesOfApp = Effect.fnUntraced(function* (files: FileSystem.FileSystem, root: string) {
+  const exists = yield* Effect.catch(hasVolume(files, root), ({ message }) =>
+    Effect.as(Effect.logWarning(message), false),
+  );
+  return exists ? Option.some(root) : Option.none<string>();
+});
+
 /** Finds the places for a workspace: on the endpoint's network volume, and on the container's disk. */
 export class Volume extends Context.Service<
   Volume,
   {
-    /** On the network volume; none if there is no volume. */
+    /**
+     * On the network volume; none if there is no volume, and for deployed apps: they bring their packages, and start
+     * faster without one.
+     */
     readonly shared: Effect.Effect<Option.Option<Place>, VolumeNotWritable>;
     /** On the container's disk. */
     readonly own: Place;
@@ -118,19 +130,24 @@ export class Volume extends Context.Service<
         isWritable ? APP : join(cache, "workspace"),
       );
       const directory = Option.isSome(chosen) ? chosen.value : yield* defaultDirectory;
+      const isApp = Option.isSome(yield* deployedResource);
+      const caches = isApp ? yield* cachesOfApp(files, root) : Option.none<string>();
+      const isCacheHere = Option.isSome(caches) || cache !== userCache;
 
       return Volume.of({
-        shared: Effect.map(hasVolume(files, root), (exists) =>
-          exists ? Option.some(onVolume) : Option.none(),
-        ),
+        shared: isApp
+          ? Effect.succeedNone
+          : Effect.map(hasVolume(files, root), (exists) =>
+              exists ? Option.some(onVolume) : Option.none(),
+            ),
         own: {
           directory,
           shared: false,
-          caches: directory,
+          caches: Option.getOrElse(caches, () => directory),
           cachedModels,
           // Not on the volume: a link to a folder of this machine would break downloads of other endpoints.
-          ...(hasStagedModels ? { stagedModels: STAGED_MODELS } : {}),
-          ...(cache === userCache ? {} : { keepsCaches: true }),
+          ...(hasStagedModels && Option.isNone(caches) ? { stagedModels: STAGED_MODELS } : {}),
+          ...(isCacheHere ? { keepsCaches: true } : {}),
         },
       });
     }),

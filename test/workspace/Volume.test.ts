@@ -56,6 +56,38 @@ describe("the network volume", () => {
     }).pipe(provide);
   });
 
+  it.effect("has only the caches of a deployed app", () => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume": null, "/app": null },
+      variables: { RUNPOD_ENDPOINT_ID: "abc", FLASH_RESOURCE_NAME: "hello" },
+    });
+    return Effect.gen(function* () {
+      assert.deepStrictEqual(yield* places, {
+        shared: undefined,
+        own: {
+          directory: "/app",
+          shared: false,
+          caches: "/runpod-volume",
+          cachedModels: Option.none(),
+          keepsCaches: true,
+        },
+      });
+    }).pipe(provide);
+  });
+
+  it.effect("does not stop a deployed app if it can't be written", () => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume": null, "/app": null },
+      variables: { RUNPOD_ENDPOINT_ID: "abc", RUNPOD_RESOURCE_NAME: "hello" },
+      faults: [READ_ONLY],
+    });
+    return Effect.gen(function* () {
+      const { own, shared: onVolume } = yield* places;
+      assert.strictEqual(onVolume, undefined);
+      assert.strictEqual(own.caches, "/app");
+    }).pipe(provide);
+  });
+
   it.effect("is probed with a new file, never by writing to an existing one", () => {
     const { layer, precious } = plantingFileSystem({ "/runpod-volume": null });
     return Effect.gen(function* () {

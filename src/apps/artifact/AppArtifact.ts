@@ -5,6 +5,7 @@ import { Context, Duration, Effect, FileSystem, Layer, Option, Semaphore } from 
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { VOLUME_PATH } from "../../platform/files/JobFolders.ts";
 import { isBelow, makeFolders } from "../../platform/files/SafePaths.ts";
+import { resourceName } from "../../settings/DeployedResource.ts";
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
 import type { App } from "../manifest/App.ts";
 import { readApp } from "../manifest/AppManifest.ts";
@@ -16,7 +17,6 @@ import {
   ARTIFACT_WAIT,
   DISABLE_UNPACK,
   PREBUILT_APP_DIR,
-  resourceName,
   unpackLimits,
 } from "./AppSettings.ts";
 import { useArchive } from "./ArchiveWait.ts";

@@ -1,22 +1,7 @@
-import { Duration, Effect, Option } from "effect";
+import { Duration, Effect } from "effect";
 
 import { APP } from "../../platform/files/JobFolders.ts";
 import * as Setting from "../../settings/Setting.ts";
-
-/** Flash and SDK 2.0 set it: the switch to a deployed app. */
-const FLASH_RESOURCE_NAME = Setting.optionalText({
-  name: "FLASH_RESOURCE_NAME",
-  doc: "Name of the resource of a deployed app that this worker serves; set by `flash deploy` and `rp flash deploy`.",
-  expected: "the name of a resource in the app's manifest",
-  fallback: "RUNPOD_RESOURCE_NAME, else none: the worker runs code that jobs bring with them",
-});
-
-const RUNPOD_RESOURCE_NAME = Setting.optionalText({
-  name: "RUNPOD_RESOURCE_NAME",
-  doc: "Alternative to FLASH_RESOURCE_NAME, for apps of SDK 2.0.",
-  expected: "the name of a resource in the app's manifest",
-  fallback: "none",
-});
 
 export const ARTIFACT_PATH = Setting.text({
   name: "FLASH_BUILD_ARTIFACT_PATH",
@@ -70,23 +55,4 @@ const MAX_MEMBERS = Setting.integer({
 export const unpackLimits = Effect.all({
   maxBytes: MAX_UNPACKED_BYTES.value,
   maxMembers: MAX_MEMBERS.value,
-});
-
-const MAX_CONCURRENCY = Setting.optionalNumber({
-  name: "RUNPOD_MAX_CONCURRENCY",
-  doc: "Number of jobs of a resource of SDK 2.0 that run at the same time; set by `rp flash deploy`.",
-  unit: "jobs",
-  fallback: "maxConcurrency of the app's manifest, else 1",
-});
-
-/** Jobs of a resource of SDK 2.0 that run at the same time, if the environment tells. */
-export const maxConcurrency = Effect.map(
-  MAX_CONCURRENCY.value,
-  Option.map((jobs) => Math.max(1, Math.floor(jobs))),
-);
-
-/** The resource that the environment names. */
-export const resourceName = Effect.gen(function* () {
-  const flash = yield* FLASH_RESOURCE_NAME.value;
-  return Option.isSome(flash) ? flash : yield* RUNPOD_RESOURCE_NAME.value;
 });

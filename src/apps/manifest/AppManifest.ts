@@ -6,9 +6,9 @@ import { Effect, Option, Schema } from "effect";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { assertFile } from "../../platform/files/SafePaths.ts";
+import { sdkConcurrency } from "../../settings/Concurrency.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
-import { maxConcurrency } from "../artifact/AppSettings.ts";
 import type { App } from "./App.ts";
 import { FLASH_MANIFEST, flashApp, FlashManifest, flashResources } from "./FlashManifest.ts";
 import { assertResourceName } from "./ResourceName.ts";
@@ -111,7 +111,7 @@ export const readApp = Effect.fn("AppManifest.readApp")(function* (
   resource: string,
 ): Effect.fn.Return<App, AppStartFailed> {
   yield* assertResourceName(resource);
-  const concurrency = yield* Effect.mapError(maxConcurrency, ({ message }) =>
+  const concurrency = yield* Effect.mapError(sdkConcurrency, ({ message }) =>
     startFailed("locate", message.replace(/\.$/, ""), "Correct the endpoint's environment."),
   );
   const real = yield* realFolder(folder);

@@ -87,7 +87,7 @@ export const linkModels = Effect.fn("ModelCache.linkModels")(
     const hub = hubOf(environment);
     const { cachedModels, stagedModels } = place;
     const hasModels = Option.isSome(cachedModels) || stagedModels !== undefined;
-    if (hub === undefined || !(place.shared || hasModels)) return;
+    if (hub === undefined || !(place.shared || place.keepsCaches === true || hasModels)) return;
 
     const home = join(place.caches, ".hf-cache");
     if (hub.startsWith(`${home}/`)) yield* makeCache(files, home);
