@@ -66,7 +66,7 @@ describe("an app that can't start", () => {
         variables: { ...retrying, FLASH_APP: "demo" },
       });
       pack(big);
-      truncateSync(archive, readFileSync(archive).byteLength / 2);
+      truncateSync(archive, Math.floor(readFileSync(archive).byteLength / 2));
       const error = errorOf(yield* answer({}));
       assert.include(error, "The app failed to start in 'locate'");
       assert.include(error, archive);
