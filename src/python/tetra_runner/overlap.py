@@ -81,6 +81,8 @@ class Overlap:
             return
         while select.select([self._receiver.fileno()], [], [], 0)[0] and self._status is None:
             self._receive()
+        if self._channel.is_sending:  # a frame must not be sent partially
+            return
         blocking = attribution.current.get()
         if any(running.output is blocking and running.is_cancelled for running in self._running.values()):
             raise Cancelled("the call was cancelled")
@@ -136,9 +138,9 @@ class Overlap:
         if self._state.in_fork():  # only the parent sends a result
             self._output.flush()
             process.exit_now(1 if outcome.error else 0)
-        running.output.close()
         call_id = running.call.call_id
         del self._running[call_id]
+        running.output.close()
         try:
             self._channel.send(wire.RESULT, call_id, _meta_of(outcome), outcome.value)
         except (OSError, ValueError):

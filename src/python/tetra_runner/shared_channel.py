@@ -27,14 +27,18 @@ class SharedChannel:
         self._sender: int | None = None  # the thread that is sending
         self._deferred: deque[Unsent] = deque()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether this thread is sending, which a signal or a finalizer has interrupted."""
+        return self._sender == _get_ident()
+
     def close(self) -> None:
         """In a forked child, where another thread of the parent may have held the lock."""
         self.is_closed = True
 
     def send(self, kind: int, call_id: int, meta: Mapping[str, object], value: Sequence[Buffer] = ()) -> None:
         """Sends a frame; see Channel.send."""
-        if self._sender == _get_ident():
-            # A finalizer or a signal handler that prints has interrupted this thread in the middle of a frame.
+        if self.is_sending:  # the code that interrupted it prints
             self._deferred.append((kind, call_id, meta, value))
             return
         with self._lock:

@@ -220,6 +220,25 @@ def test_a_signal_does_not_stop_other_jobs(serve):
     assert node.receive()[3] == "well"
 
 
+def test_a_signal_does_not_stop_a_cancelled_job_in_the_middle_of_a_frame(serve):
+    blocked, interrupted = threading.Event(), threading.Event()
+
+    async def send(job_input, emit):
+        blocked.set()
+        assert interrupted.wait(20)
+        running = serve.overlap
+        running._channel._sender = threading.get_ident()
+        running.on_signal(2, None)
+        running._channel._sender = None
+        return JobValue("whole", None, False)
+
+    node, _ = serve(send)
+    assert blocked.wait(20)
+    node.cancel(1)
+    interrupted.set()
+    assert node.receive()[3] == "whole"
+
+
 def test_a_job_is_cancelled_even_before_it_begins(serve):
     began = []
 

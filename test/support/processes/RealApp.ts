@@ -21,7 +21,7 @@ export const realApps = (settings?: Readonly<Record<string, string>>) =>
 type Files = Readonly<Record<string, string>>;
 
 /** Writes an app of Flash to a folder. `main.py` defines `f`. */
-export const appFolder = Effect.fnUntraced(function* (files: Files) {
+const appFolder = Effect.fnUntraced(function* (files: Files) {
   const folder = yield* temporaryFolder;
   for (const [name, text] of Object.entries(files)) {
     const path = join(folder, name);
@@ -37,7 +37,7 @@ interface Changes {
 }
 
 /** The target of an app whose jobs call the function `f`. */
-export const FUNCTION = { module: "main", name: "f", isClass: false, methods: [] };
+const FUNCTION = { module: "main", name: "f", isClass: false, methods: [] };
 
 /** Opens an app; returns its folder. */
 export const openApp = Effect.fnUntraced(function* (
