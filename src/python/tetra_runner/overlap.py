@@ -79,7 +79,7 @@ class Overlap:
         """Stops a cancelled job whose code blocks the event loop, so that no frames are received."""
         if self._is_receiving:
             return
-        while select.select([self._receiver.fileno()], [], [], 0)[0] and self._status is None:
+        while self._status is None and select.select([self._receiver.fileno()], [], [], 0)[0]:
             self._receive()
         if self._channel.is_sending:  # a frame must not be sent partially
             return
@@ -89,6 +89,8 @@ class Overlap:
 
     def _receive(self) -> None:
         """Receives a frame. What it asks for is done later by the loop, since a signal may have interrupted a job."""
+        if self._status is not None:  # what follows a BYE frame is not a frame
+            return
         self._is_receiving = True
         try:
             frame = self._receiver.receive()

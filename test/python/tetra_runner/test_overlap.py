@@ -305,10 +305,7 @@ def test_the_loop_ends_if_node_sends_anything_but_jobs(serve, send):
 
 
 def test_a_forked_child_that_returns_from_a_job_sends_no_result(serve, state, monkeypatch):
-    class Exited(BaseException):
-        pass
-
-    exit_now = Mock(side_effect=Exited)
+    exit_now = Mock(side_effect=asyncio.CancelledError)  # ends the task
     monkeypatch.setattr(process, "exit_now", exit_now)
 
     async def fork(job_input, emit):
