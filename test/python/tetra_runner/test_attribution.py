@@ -30,41 +30,41 @@ def sent(wrapped):
 
 
 @pytest.fixture
-def output(wrapped):
+def call_output(wrapped):
     return CallOutput(SharedChannel(wrapped), 7)
 
 
-def test_whole_lines_are_sent_at_once_and_the_rest_at_a_flush_or_at_the_end(output, sent):
+def test_whole_lines_are_sent_at_once_and_the_rest_at_a_flush_or_at_the_end(call_output, sent):
     for text, expected in [("a", []), ("b\nc", ["ab\n"]), ("", []), ("d\n\n", ["cd\n\n"]), ("e", []), ("f", [])]:
-        assert output.write(1, text)
+        assert call_output.write(1, text)
         assert sent() == expected
-    output.flush(1)
+    call_output.flush(1)
     assert sent() == ["ef"]
-    assert output.write(1, "g")
-    assert output.write(2, "h")
-    output.close()
+    assert call_output.write(1, "g")
+    assert call_output.write(2, "h")
+    call_output.close()
     assert sent() == ["g", "h"]
 
 
-def test_text_after_the_end_of_the_call_is_not_accepted(output, sent):
-    output.close()
-    assert not output.write(1, "late\n")
+def test_text_after_the_end_of_the_call_is_not_accepted(call_output, sent):
+    call_output.close()
+    assert not call_output.write(1, "late\n")
     assert sent() == []
 
 
-def test_long_text_is_sent_in_parts_and_does_not_wait_for_a_line_end(output, sent):
-    assert output.write(1, "x" * 150_000)
+def test_long_text_is_sent_in_parts_and_does_not_wait_for_a_line_end(call_output, sent):
+    assert call_output.write(1, "x" * 150_000)
     assert [len(text) for text in sent()] == [65536, 65536, 18928]
 
 
-def test_characters_that_are_not_unicode_are_escaped(output, sent):
-    assert output.write(1, "\ud800é\n")
+def test_characters_that_are_not_unicode_are_escaped(call_output, sent):
+    assert call_output.write(1, "\ud800é\n")
     assert sent() == ["\\ud800é\n"]
 
 
-def test_a_closed_control_socket_does_not_make_prints_fail(output, wrapped):
+def test_a_closed_control_socket_does_not_make_prints_fail(call_output, wrapped):
     wrapped.send.side_effect = OSError
-    assert output.write(1, "text\n")
+    assert call_output.write(1, "text\n")
 
 
 @pytest.fixture
@@ -86,43 +86,43 @@ def stream():
 
 
 @pytest.fixture
-def call(output):
+def job_context(call_output):
     """A context in which the call runs; its streams have any descriptor."""
-    output._partial = dict.fromkeys(range(100), "")
-    context = contextvars.copy_context()
-    context.run(attribution.current.set, output)
-    return context
+    call_output._partial = dict.fromkeys(range(100), "")
+    job_context = contextvars.copy_context()
+    job_context.run(attribution.current.set, call_output)
+    return job_context
 
 
-def test_a_stream_sends_text_of_a_call_and_writes_all_other_text(stream, call, sent):
+def test_a_stream_sends_text_of_a_call_and_writes_all_other_text(stream, job_context, sent):
     file, written = stream
     print("before", file=file)
-    call.run(print, "of the call", "\n", end="", file=file)
-    call.run(file.writelines, ["two\n", "lines\n"])
+    job_context.run(print, "of the call", "\n", end="", file=file)
+    job_context.run(file.writelines, ["two\n", "lines\n"])
     print("after", file=file)
     assert written() == "before\nafter\n"
     assert "".join(sent()) == "of the call \ntwo\nlines\n"
 
 
-def test_a_flush_sends_an_unfinished_line(stream, call, sent):
+def test_a_flush_sends_an_unfinished_line(stream, job_context, sent):
     file, written = stream
-    call.run(print, "...", end="", flush=True, file=file)
+    job_context.run(print, "...", end="", flush=True, file=file)
     assert (sent(), written()) == (["..."], "")
 
 
-def test_text_after_the_call_is_written_to_the_descriptor(stream, call, output):
+def test_text_after_the_call_is_written_to_the_descriptor(stream, job_context, call_output):
     file, written = stream
-    output.close()
-    call.run(print, "late", file=file)
+    call_output.close()
+    job_context.run(print, "late", file=file)
     assert written() == "late\n"
 
 
-def test_a_stream_rejects_values_that_are_not_text(stream, call):
+def test_a_stream_rejects_values_that_are_not_text(stream, job_context):
     with pytest.raises(TypeError):
-        call.run(stream[0].write, b"bytes")
+        job_context.run(stream[0].write, b"bytes")
 
 
-def test_threads_of_a_call_can_print_at_the_same_time(stream, call, sent):
+def test_threads_of_a_call_can_print_at_the_same_time(stream, job_context, sent):
     file, _ = stream
     start = threading.Barrier(4)
 
@@ -131,7 +131,7 @@ def test_threads_of_a_call_can_print_at_the_same_time(stream, call, sent):
         for _ in range(100):
             print(number, "line", file=file)
 
-    threads = [threading.Thread(target=call.copy().run, args=(print_many, number)) for number in range(4)]
+    threads = [threading.Thread(target=job_context.copy().run, args=(print_many, number)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -142,12 +142,12 @@ def test_threads_of_a_call_can_print_at_the_same_time(stream, call, sent):
     assert sorted("".join(lines)) == sorted("0 line1 line2 line3 line" * 100)
 
 
-def test_text_of_a_forked_child_is_written_to_the_descriptor(stream, call, wrapped, output):
+def test_text_of_a_forked_child_is_written_to_the_descriptor(stream, job_context, wrapped, call_output):
     file, written = stream
 
     def child():
-        output._channel.close()  # as the runner does after a fork
-        call.run(print, "child", file=file)
+        call_output._channel.close()  # as the runner does after a fork
+        job_context.run(print, "child", file=file)
 
     assert status_of(child) == RETURNED
     assert written() == "child\n"
