@@ -7,6 +7,7 @@ import { Effect, Schema } from "effect";
 import { deployedWorker } from "../../support/apps/DeployedWorker.ts";
 import { flashFiles, sdkFiles } from "../../support/apps/PackedApp.ts";
 import { eventually } from "../../support/effects/Waiting.ts";
+import { ask } from "../../support/http/HttpRequest.ts";
 import { makeWheels } from "../../support/python/Wheels.ts";
 
 /** An app of Flash with one function. */
@@ -138,6 +139,37 @@ describe("an app that can't start", () => {
     Effect.gen(function* () {
       const { answer } = yield* deployedWorker("other", { files: good });
       assert.match(errorOf(yield* answer({})), /other.*\bf\b/);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("responds with 500 if its jobs come from a queue, but the endpoint has none", () =>
+    Effect.gen(function* () {
+      const { service, worker } = yield* deployedWorker("f", {
+        files: good,
+        variables: { FLASH_ENDPOINT_TYPE: "lb", PORT: "0" },
+      });
+      const [, port] = yield* worker.wrote(/Listening on 0\.0\.0\.0:(\d+)/);
+      const { status, text } = yield* ask(Number(port), "/work");
+      assert.strictEqual(status, 500);
+      assert.include(text, "f runs jobs from a queue and serves no HTTP requests");
+      assert.isEmpty(service.requests.filter(({ route }) => route === "take"));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("takes no jobs on a machine without Python", () =>
+    Effect.gen(function* () {
+      const { service, worker } = yield* deployedWorker("f", {
+        files: good,
+        variables: { WORKER_PYTHON: "/nonexistent/python" },
+      });
+      service.submit({});
+      assert.strictEqual((yield* worker.ended).code, 1);
+      assert.isEmpty(service.requests.filter(({ route }) => route === "take"));
+      const reports = service.pings.filter(({ query }) => query.get("status") === "unhealthy");
+      assert.deepStrictEqual(
+        reports.map(({ query }) => query.get("check")),
+        ["python"],
+      );
     }).pipe(Effect.scoped),
   );
 
