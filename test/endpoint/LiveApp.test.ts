@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Deferred, Effect, Fiber, Redacted } from "effect";
+import { Deferred, Effect, Fiber, Latch, Layer, Redacted } from "effect";
 
+import { balancedLiveRoutes } from "../../src/endpoint/AppRoutes.ts";
 import { LaunchFailed } from "../../src/endpoint/Availability.ts";
-import type { LaunchLive } from "../../src/endpoint/LiveApp.ts";
+import { Drain } from "../../src/endpoint/Drain.ts";
+import { type LaunchLive, LiveApp } from "../../src/endpoint/LiveApp.ts";
 import { makeAppProxy } from "../../src/endpoint/http/AppProxy.ts";
+import { endpointServer } from "../../src/endpoint/http/EndpointServer.ts";
 import { eventually } from "../support/effects/Waiting.ts";
 import { ask } from "../support/http/HttpRequest.ts";
-import { endpoint } from "../support/http/TestEndpoint.ts";
+import { endpoint, serverOptions } from "../support/http/TestEndpoint.ts";
 import { unixServer } from "../support/http/UnixServer.ts";
 
 const hashOf = (source: string) => createHash("sha256").update(source).digest("hex");
@@ -127,6 +130,29 @@ describe("the app of a development session", () => {
       assert.strictEqual((yield* ask(port, "/items", { headers })).status, 200);
       const invalid = yield* ask(port, "/_runpod/sync", { body: { source: 1 }, headers });
       assert.deepInclude(invalid, { status: 400 });
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("is served behind a load balancer, which has its own path for the health check", () =>
+    Effect.gen(function* () {
+      const { launch } = makeApps();
+      const ready = Latch.makeUnsafe();
+      const services = yield* Layer.build(
+        Layer.merge(Drain.layer, LiveApp.layer(Effect.succeed(launch))),
+      );
+      const { port, serve } = yield* endpointServer({ ...serverOptions, isBehindGateway: true });
+      const fallback = yield* Effect.provide(balancedLiveRoutes("/health", ready), services);
+      yield* serve(Layer.empty, fallback);
+      assert.strictEqual((yield* ask(port, "/health")).status, 204);
+      yield* ready.open;
+      assert.strictEqual((yield* ask(port, "/health")).status, 200);
+      const unknown = yield* ask(port, "/items");
+      assert.strictEqual(unknown.status, 404);
+      assert.include(unknown.text, "/_runpod/sync");
+      const { sync } = yield* Effect.provide(LiveApp, services);
+      yield* sync({ source: "one", resource: "web" });
+      assert.deepInclude((yield* ask(port, "/items")).json, { source: "one" });
+      assert.deepInclude(yield* ask(port, "/health"), { status: 200, text: "" });
     }).pipe(Effect.scoped),
   );
 });
