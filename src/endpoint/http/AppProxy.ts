@@ -1,4 +1,4 @@
-import { Agent, type ClientRequest, type IncomingMessage, request } from "node:http";
+import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { Socket } from "node:net";
 
 import { ByteSize, Effect, Result, Schema } from "effect";
@@ -8,12 +8,6 @@ import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Exchange, exchangeOf } from "./Connection.ts";
 import { endToEnd, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
 import { tunnel, type UpgradedConnection } from "./Tunnel.ts";
-
-/**
- * Opens a connection for each request: uvicorn closes connections without notice when a handler fails, so that the next
- * request would be lost. It is kept alive until the response ends: uvicorn would close it before it has read the body.
- */
-const AGENT = new Agent({ keepAlive: true, maxFreeSockets: 0 });
 
 /** The maximum bytes that are still read of a body after the app has responded. */
 const MAX_DISCARDED = ByteSize.mebibytes(64);
@@ -125,7 +119,9 @@ const exchange = (
   Effect.callback<void, AppUnreachable>((resume) => {
     const { response, upgrade } = current;
     const upstream = request({
-      agent: AGENT,
+      // A connection for each request: uvicorn closes one without notice when a handler fails, so that the next request
+      // on it would be lost.
+      agent: false,
       socketPath,
       path,
       method: current.request.method,

@@ -39,8 +39,10 @@ const isBodyless = (method: string | undefined): boolean =>
 export const requestHeaders = (request: IncomingMessage, isUpgrade: boolean): Array<string> => {
   const headers = endToEnd(request);
   const { upgrade = "", "transfer-encoding": coding, "content-length": length } = request.headers;
-  if (isUpgrade) headers.push("Connection", "Upgrade", "Upgrade", upgrade);
-  else if (coding !== undefined) headers.push("Transfer-Encoding", "chunked");
+  if (isUpgrade) return [...headers, "Connection", "Upgrade", "Upgrade", upgrade];
+  // With `close`, uvicorn closes the connection after its response, even if it has not read the body.
+  headers.push("Connection", "keep-alive");
+  if (coding !== undefined) headers.push("Transfer-Encoding", "chunked");
   // Without this, Node would send an empty body in chunks.
   else if (length === undefined && !isBodyless(request.method)) headers.push("Content-Length", "0");
   return headers;
