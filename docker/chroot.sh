@@ -42,7 +42,7 @@ npm run -s bundle
 mkdir -p "$root/opt/worker-tetra/fixtures" "$root/opt/worker-tetra/bin"
 cp docker/install.sh docker/requirements*.txt src/venv/versions.json docker/health.mjs docker/smoke.sh "$root/opt/worker-tetra/"
 cp -r docker/runpod_sdk_runtime "$root/opt/worker-tetra/"
-cp fixtures/*.json "$root/opt/worker-tetra/fixtures/"
+cp -r fixtures/*.json fixtures/apps "$root/opt/worker-tetra/fixtures/"
 
 echo "== install.sh base"
 version=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -52,7 +52,11 @@ base() {
 }
 
 worker() {
+    # The machine puts the archive of a deployed app below /root. With --user, the worker must be able to reach it, and to
+    # unpack it into /app.
     mkdir -p /app
+    chmod 1777 /app
+    chmod a+x /root
     # A larger young generation avoids garbage collections during startup.
     printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
         >/usr/local/bin/worker-tetra

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Smoke test of an image: doctor, all fixtures, a job with --test_input, and a shutdown by SIGTERM.
+# Smoke test of an image: doctor, all fixtures, a job with --test_input, deployed apps, and a shutdown by SIGTERM.
 #   docker run --rm IMAGE /opt/worker-tetra/smoke.sh
 # Add --gpus all for the GPU image. Fixtures that need other hardware are skipped. Prints the output of a failed step.
 set -eu
@@ -24,6 +24,15 @@ worker-tetra run --check fixtures/*.json
 
 echo "== one job with --test_input"
 worker-tetra start --test_input "$(cat fixtures/hello_world.json)"
+
+for client in flash sdk; do
+    echo "== a deployed app of $client"
+    tar -czf "$work/$client.tar.gz" -C "fixtures/apps/$client" .
+    RUNPOD_ENDPOINT_ID=smoke FLASH_RESOURCE_NAME=hello FLASH_BUILD_ARTIFACT_PATH="$work/$client.tar.gz" \
+        RUNPOD_APP_DIR="$work/$client" worker-tetra start --test_input '{"input": {"name": "image"}}' >"$work/output" 2>"$work/log" ||
+        failed "the app's job exited with $?" "$work/log"
+    grep -q '"hello":"image"' "$work/output" || failed "the app's job has another result" "$work/output"
+done
 
 echo "== load balancer, health and SIGTERM"
 PORT=18080 tini -s -- worker-tetra start >"$work/log" 2>&1 &

@@ -16,6 +16,7 @@ const textOf = (file: string) => readFileSync(join(ROOT, file), "utf8");
 const PROGRAMS = {
   "worker-tetra": `case "$*" in
   start) trap 'exit 0' TERM; echo "listening"; : >"$TMPDIR/ready"; while :; do sleep 1; done ;;
+  *image*) echo '{"output":{"hello":"image"}}' ;;
   *) echo "$1 is well" ;;
 esac`,
   tini: 'shift 2; exec "$@"',
@@ -34,7 +35,9 @@ const smoke = Effect.fnUntraced(function* (changes: Readonly<Record<string, stri
     mkdirSync(join(folder, name, ".."), { recursive: true });
     writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
   }
-  mkdirSync(join(folder, "fixtures"));
+  for (const client of ["flash", "sdk"]) {
+    mkdirSync(join(folder, "fixtures", "apps", client), { recursive: true });
+  }
   writeFileSync(join(folder, "fixtures", "hello_world.json"), "{}");
   copyFileSync(join(ROOT, "docker", "smoke.sh"), join(folder, "smoke.sh"));
   const { status, stdout, stderr } = spawnSync("sh", [join(folder, "smoke.sh")], {
@@ -67,6 +70,11 @@ describe("the smoke test of an image", () => {
     ["doctor", failing("doctor"), ["FAILED: doctor exited with 3", "no doctor today"]],
     ["a fixture", failing("run*"), ["no run* today"]],
     ["a job", failing("'start --test_input {}'"), ["no 'start --test_input {}' today"]],
+    [
+      "a deployed app",
+      { "worker-tetra": PROGRAMS["worker-tetra"].replace('"hello":"image"', '"error":"broken"') },
+      ["FAILED: the app's job has another result", '"error":"broken"'],
+    ],
     ["the start", failing("start"), ["FAILED: the worker ended before", "no start today"]],
     [
       "the health check",

@@ -14,12 +14,20 @@ def hello(name="world"):
     return {"hello": name}
 
 
-@Endpoint(name="shout", cpu=CPU, dependencies=["humanize==4.9.0"], system_dependencies=["tree"])
+@Endpoint(name="shout", cpu=CPU, dependencies=["humanize==4.9.0"], system_dependencies=["tar"])
 def shout(text, number=0):
     import humanize
 
     print(f"shouting {text}")
     return {"text": louder(text), "number": humanize.intword(number)}
+
+
+@Endpoint(name="drawn", cpu=CPU, system_dependencies=["tree"])
+def drawn():
+    """Needs a program that the images do not have."""
+    import subprocess
+
+    return subprocess.check_output(["tree", "--version"], text=True)
 
 
 @Endpoint(name="later", cpu=CPU)
