@@ -31,7 +31,7 @@ for client in flash sdk; do
     RUNPOD_ENDPOINT_ID=smoke FLASH_RESOURCE_NAME=hello FLASH_BUILD_ARTIFACT_PATH="$work/$client.tar.gz" \
         RUNPOD_APP_DIR="$work/$client" worker-tetra start --test_input '{"input": {"name": "image"}}' >"$work/output" 2>"$work/log" ||
         failed "the app's job exited with $?" "$work/log"
-    grep -q '"hello":"image"' "$work/output" || failed "the app's job has another result" "$work/output"
+    grep -q '"hello": *"image"' "$work/output" || failed "the app's job has another result" "$work/output"
 done
 
 echo "== load balancer, health and SIGTERM"
