@@ -49,15 +49,15 @@ const makeLiveLaunch = Effect.gen(function* () {
   const { mask } = yield* Environment;
 
   const launch = Effect.fn("LiveLaunch")(function* (source: LiveSource) {
+    const ready = yield* Effect.mapError(workspace.ready, notPrepared("workspace"));
     const needed = {
-      python: withSdk(source.source, source.dependencies ?? []),
+      python: yield* withSdk(source.source, source.dependencies ?? [], ready),
       system: source.system_dependencies ?? [],
       accelerate: true,
     };
-    const prepared = yield* Effect.mapError(workspace.ready, notPrepared("workspace")).pipe(
-      Effect.flatMap((ready) =>
-        Effect.mapError(dependencies.ensure(needed, ready), notPrepared("dependencies")),
-      ),
+    const prepared = yield* Effect.mapError(
+      dependencies.ensure(needed, ready),
+      notPrepared("dependencies"),
     );
     const live = { code: source.source, resource: source.resource };
     return yield* launchApp(

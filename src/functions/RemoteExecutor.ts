@@ -1,4 +1,4 @@
-import { Context, Effect, Layer } from "effect";
+import { Context, Effect, FileSystem, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
 import { withSdk } from "../dependencies/SdkPackage.ts";
@@ -33,7 +33,7 @@ const prepare = Effect.fnUntraced(function* (
     // Clients of SDK 2.0 always use JSON.
     python:
       request.kind === "function" && request.format === "json"
-        ? withSdk(request.code, request.dependencies)
+        ? yield* withSdk(request.code, request.dependencies, prepared)
         : request.dependencies,
     system: request.systemDependencies,
     accelerate: request.accelerateDownloads,
@@ -69,6 +69,7 @@ export class RemoteExecutor extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
+      const files = yield* FileSystem.FileSystem;
       const workspace = yield* Workspace;
       const dependencies = yield* DependencyInstaller;
       const runner = yield* RunnerPool;
@@ -85,7 +86,11 @@ export class RemoteExecutor extends Context.Service<
         const { notify, needsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request, text);
-        const prepared = yield* prepare(request, workspace, dependencies);
+        const prepared = yield* Effect.provideService(
+          prepare(request, workspace, dependencies),
+          FileSystem.FileSystem,
+          files,
+        );
         const outcome = yield* runCall(runner, {
           meta: callMetaOf(request, rules.limit, needsValues),
           blobs,

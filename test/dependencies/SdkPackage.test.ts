@@ -1,37 +1,76 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
 
 import { withSdk } from "../../src/dependencies/SdkPackage.ts";
+import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const SDK = "runpod>=2.0.0rc2";
 const MODULE = "import os\nimport runpod\n\napp = runpod.App('a')\n";
 
+/** The requirements of a module in a virtual environment with these packages. */
+const required = Effect.fnUntraced(function* (
+  module: string,
+  requirements: ReadonlyArray<string>,
+  installed: ReadonlyArray<string> = [],
+) {
+  const prefix = yield* temporaryFolder;
+  for (const name of installed) {
+    mkdirSync(join(prefix, "lib", "python3.12", "site-packages", name), { recursive: true });
+  }
+  return yield* withSdk(module, requirements, { prefix, version: "3.12.1" });
+}, Effect.provide(NodeServices.layer));
+
 describe("withSdk", () => {
-  it.each([
+  it.live.each([
     MODULE,
     "from runpod import App, GpuType",
     "import  runpod.apps as apps",
     "from runpod.apps import App",
     "try:\n    import runpod\nexcept ImportError:\n    runpod = None",
-  ])("adds the SDK for a module with %j", (module) => {
-    assert.deepStrictEqual(withSdk(module, ["numpy"]), ["numpy", SDK]);
-  });
-
-  it.each(["import runpod_flash", "from runpods import App", "# import runpod", "x = 'runpod'"])(
-    "adds nothing for a module with %j",
-    (module) => {
-      assert.deepStrictEqual(withSdk(module, ["numpy"]), ["numpy"]);
-    },
+  ])("adds the SDK for a module with %j", (module) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* required(module, ["numpy"]), ["numpy", SDK]);
+    }).pipe(Effect.scoped),
   );
 
-  it.each(["runpod==2.0.1", "RunPod", " runpod[cli]>=2"])(
+  it.live.each([
+    "import runpod_flash",
+    "from runpods import App",
+    "# import runpod",
+    "x = 'runpod'",
+  ])("adds nothing for a module with %j", (module) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* required(module, ["numpy"]), ["numpy"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each(["runpod==2.0.1", "RunPod", " runpod[cli]>=2"])(
     "keeps the version that a module requires itself: %s",
-    (own) => {
-      assert.deepStrictEqual(withSdk(MODULE, [own]), [own]);
-    },
+    (own) =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(yield* required(MODULE, [own]), [own]);
+      }).pipe(Effect.scoped),
   );
 
-  it("adds the SDK beside a package whose name begins like it", () => {
-    const requirements = ["runpod-flash", "runpod.extras"];
-    assert.deepStrictEqual(withSdk(MODULE, requirements), [...requirements, SDK]);
-  });
+  it.live("adds the SDK beside a package whose name begins like it", () =>
+    Effect.gen(function* () {
+      const requirements = ["runpod-flash", "runpod.extras"];
+      assert.deepStrictEqual(yield* required(MODULE, requirements), [...requirements, SDK]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.each([
+    ["runpod-2.0.0rc2.dist-info", []],
+    ["runpod-10.1.dist-info", []],
+    ["runpod-1.12.0.dist-info", [SDK]],
+    ["runpod_flash-2.0.dist-info", [SDK]],
+  ] as const)("adds nothing if version 2 is installed: %s", ([installed, expected]) =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* required(MODULE, [], [installed]), expected);
+    }).pipe(Effect.scoped),
+  );
 });

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer } from "effect";
+import { Effect, FileSystem, Layer } from "effect";
 
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
@@ -31,6 +31,7 @@ const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) 
       RemoteExecutor.layerNoDeps.pipe(
         Layer.provideMerge(keptLogs().layer),
         Layer.provide([
+          FileSystem.layerNoop({}),
           workspace,
           Layer.mock(DependencyInstaller, {
             ensure: (_, given) => Effect.succeed(given),
@@ -97,6 +98,7 @@ describe("the requirements of a request", () => {
           RemoteExecutor.layerNoDeps.pipe(
             Layer.provideMerge(keptLogs().layer),
             Layer.provide([
+              FileSystem.layerNoop({}),
               fakeWorkspace().layer,
               Layer.mock(DependencyInstaller, {
                 ensure: ({ python }, given) => {
