@@ -206,7 +206,7 @@ describe("a deployed app that can't start", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("installs a missing package and says so", () =>
+  it.live("installs a missing package and logs it", () =>
     Effect.gen(function* () {
       const wheels = makeWheels(join(yield* temporaryFolder, "wheels"), {
         "tetra_missing-1.0": { files: { "tetra_missing.py": "NAME = 'found'\n" } },
