@@ -9,7 +9,7 @@ import { GENERATED_FILES, withGenerated } from "./Generated.ts";
 import { brokenLinks, DOCUMENTS, textOf } from "./Markdown.ts";
 
 /** All sources, with string literals joined across lines. */
-const sources = globSync("src/**/*.{ts,py}")
+const sources = globSync(["src/**/*.{ts,py}", "docker/**/*.py"])
   .map((name) => readFileSync(name, "utf8"))
   .join("\n")
   .replaceAll(/"\s*\n\s*"|\\/g, "");
