@@ -100,3 +100,18 @@ describe("an API that SDK 2.0 has deployed", () => {
     }).pipe(Effect.scoped),
   );
 });
+
+describe("a load-balanced app that can't start", () => {
+  it.live.each(["flash", "sdk"] as const)("responds with the reason (%s)", (client) =>
+    Effect.gen(function* () {
+      const { url, worker } = yield* apiWorker(client, "unknown", { FLASH_ENDPOINT_TYPE: "lb" });
+      const failed = yield* poll(ask(`${url}/ping`), ({ status }) => status !== 204);
+      assert.strictEqual(failed.status, 500);
+      const { status, body } = yield* send(`${url}/sum`, "POST", { a: 1 });
+      assert.strictEqual(status, 500);
+      assert.include(JSON.stringify(body), "The app has no resource");
+      yield* worker.signal("SIGTERM");
+      assert.deepStrictEqual(yield* worker.ended, { code: 0, signal: null });
+    }).pipe(Effect.scoped),
+  );
+});
