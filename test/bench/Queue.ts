@@ -1,5 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
+import { spawn } from "node:child_process";
 
 import { NodeHttpClient, NodeServices } from "@effect/platform-node";
 import { Effect, Layer, References } from "effect";
@@ -11,19 +10,11 @@ import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { fakeRunPod, type FakeRunPod } from "../support/fakes/FakeRunPod.ts";
+import { BUNDLE, bundled, LIVE_REQUEST, ROOT, SETTINGS } from "./Bundle.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";
-
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Jobs in one timed batch. */
 const BATCH = 100;
-
-const REQUEST = { function_name: "f", function_code: "def f(): return None", args: [] } as const;
-
-const SETTINGS = {
-  RUNPOD_VOLUME_PATH: "/nonexistent",
-  WORKER_WORKSPACE_PATH: "/tmp/worker-tetra-bench",
-} as const;
 
 /** A worker with a separate stand-in of RunPod, and one of two handlers. */
 const working = Effect.fnUntraced(function* <R>(
@@ -57,10 +48,10 @@ const working = Effect.fnUntraced(function* <R>(
 });
 
 /** The mean time per job of a batch, from the first submission to the last result. */
-const batch = (service: FakeRunPod) =>
+export const batch = (service: FakeRunPod, input: unknown = LIVE_REQUEST) =>
   timed(
     Effect.suspend(() => {
-      const ids = Array.from({ length: BATCH }, () => service.submit(REQUEST));
+      const ids = Array.from({ length: BATCH }, () => service.submit(input));
       return Effect.forEach(ids, service.result, { discard: true });
     }),
   ).pipe(Effect.map((total) => total / BATCH));
@@ -69,7 +60,7 @@ const rate = (values: ReadonlyArray<number>) => `${Math.round(1000 / median(valu
 
 /** The time of a single job, from its submission to its result. */
 const single = (service: FakeRunPod) =>
-  timed(Effect.suspend(() => service.result(service.submit(REQUEST))));
+  timed(Effect.suspend(() => service.result(service.submit(LIVE_REQUEST))));
 
 const jobs = (concurrency: number) =>
   Effect.gen(function* () {
@@ -146,19 +137,6 @@ const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string,
     (child) => Effect.sync(() => child.kill("SIGKILL")),
   );
 
-/** Builds the bundle. Its first starts fill the cache of compiled code. */
-const bundled = Effect.sync(() => {
-  execFileSync("npm", ["run", "-s", "bundle"], { cwd: ROOT, stdio: "ignore" });
-  const job = JSON.stringify({ input: REQUEST });
-  for (const args of [["start", "--test_input", job], ["doctor"]]) {
-    execFileSync(process.execPath, ["dist/bin.mjs", ...args], {
-      cwd: ROOT,
-      env: { ...process.env, ...SETTINGS },
-      stdio: "ignore",
-    });
-  }
-});
-
 /** The time from the start of a program to its first heartbeat. The first take waits for Python. */
 const untilHeartbeat = (args: ReadonlyArray<string>, python: string) =>
   Effect.gen(function* () {
@@ -202,14 +180,14 @@ export const startOfBundle = Effect.andThen(
   startRow("bundled", ["dist/lib/worker-tetra.js"], false),
 );
 /** With the options of the images. */
-export const startWithCache = startRow(
-  "bundled, with its compiled code kept",
-  ["--min-semi-space-size=16", "dist/bin.mjs"],
-  true,
+export const startWithCache = Effect.andThen(
+  bundled,
+  startRow("bundled, with its compiled code kept", BUNDLE.slice(1), true),
 );
 
 /** The first job of an idle worker, compared with one that comes while Python starts. */
 export const firstJob = Effect.gen(function* () {
+  yield* bundled;
   const { basePython } = yield* (yield* Workspace).ready;
   const first = (wait: number) =>
     Effect.gen(function* () {

@@ -7,6 +7,7 @@ import { Console, Effect, Layer, References } from "effect";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
+import { startOfFlash, startOfSdk, warmFlash, warmSdk } from "./Deployed.ts";
 import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";
 import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
 import {
@@ -33,6 +34,38 @@ const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
   Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "Warn")),
 );
 
+/** The rows of the table, by name. */
+const ROWS = {
+  trivialCall,
+  largePayload,
+  flood,
+  memory,
+  crash,
+  warmStart,
+  coldStart,
+  crowdStart,
+  packagesAgain,
+  packagesFirst,
+  packagesOfImage,
+  packagesCold,
+  queueOne,
+  queueTen,
+  startOfSources,
+  startOfBundle,
+  startWithCache,
+  firstJob,
+  idleTakes,
+  startOfFlash,
+  startOfSdk,
+  warmFlash,
+  warmSdk,
+  runsyncOne,
+  runsyncSixteen,
+};
+
+/** The names among the arguments; all rows if there are none. */
+const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith("--"));
+
 /** Prints each row of the table when it is measured. `--strict` fails if a limit is exceeded. */
 Effect.gen(function* () {
   const { version } = yield* (yield* Workspace).ready;
@@ -40,29 +73,8 @@ Effect.gen(function* () {
     `${cpus().length} cores, Node ${process.versions.node}, Python ${version}\n\n| what | worker | beside it | bar | met |\n|---|---|---|---|---|`,
   );
   let missed = 0;
-  for (const row of [
-    trivialCall,
-    largePayload,
-    flood,
-    memory,
-    crash,
-    warmStart,
-    coldStart,
-    crowdStart,
-    packagesAgain,
-    packagesFirst,
-    packagesOfImage,
-    packagesCold,
-    queueOne,
-    queueTen,
-    startOfSources,
-    startOfBundle,
-    startWithCache,
-    firstJob,
-    idleTakes,
-    runsyncOne,
-    runsyncSixteen,
-  ]) {
+  for (const [name, row] of Object.entries(ROWS)) {
+    if (chosen.length > 0 && !chosen.includes(name)) continue;
     const { what, ours, baseline, bar, met } = yield* row;
     if (!met) missed += 1;
     yield* Console.log(`| ${what} | ${ours} | ${baseline} | ${bar} | ${met ? "yes" : "no"} |`);
