@@ -10,11 +10,11 @@ import { ArchiveBroken, ArchiveRefused } from "./tar/ArchiveError.ts";
 import { feedTar } from "./tar/TarReader.ts";
 import { UnpackTarget } from "./tar/UnpackTarget.ts";
 
-/** In bytes: data that is decompressed at a time. */
-const PART = 256 * 1024;
+/** In bytes: data that is read and decompressed at a time. */
+const PART = 1024 * 1024;
 
 /** Data is decompressed, in another thread, while earlier data is written. */
-const BUFFERS = { chunkSize: PART, readableHighWaterMark: 4 * PART } as const;
+const BUFFERS = { chunkSize: PART, readableHighWaterMark: 2 * PART } as const;
 
 /** In bytes: the checksum and the size of the content, at the end of a gzip file. */
 const GZIP_TRAILER = 8;
@@ -94,7 +94,7 @@ export const unpackArchive = async (
     for await (const part of parts) tar.write(part);
   };
   try {
-    const source = handle.createReadStream({ start: 0, autoClose: false });
+    const source = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: PART });
     await pipeline(source, gunzip, write, { signal });
     const { size } = await handle.stat();
     if (gunzip.bytesWritten !== size) {
