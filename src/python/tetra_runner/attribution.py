@@ -32,6 +32,7 @@ class CallOutput:
         self._lock = _RLock()
         self._partial = {1: "", 2: ""}  # lines without an end, by descriptor
         self._is_open = True
+        self._has_ended = False
 
     def write(self, descriptor: int, text: str) -> bool:
         """Writes to stdout (1) or stderr (2); returns False if the call has ended or belongs to a parent process."""
@@ -46,8 +47,7 @@ class CallOutput:
                 end = len(whole)
             self._partial[descriptor] = whole[end:]
         # Not under the lock: a finalizer of another call may print in the middle of a send.
-        self._send(whole[:end])
-        return True
+        return self._send(whole[:end])
 
     def flush(self, descriptor: int) -> None:
         with self._lock:
@@ -60,15 +60,22 @@ class CallOutput:
             self._is_open = False
         for descriptor in self._partial:
             self.flush(descriptor)
+        self._has_ended = True
 
-    def _send(self, text: str) -> None:
+    def _is_expected(self) -> bool:
+        return not self._has_ended
+
+    def _send(self, text: str) -> bool:
+        """Returns False if the call ended in the meantime: after its result, Node expects no other frame of it."""
         for start in range(0, len(text), _MAX_TEXT):
             part = text[start : start + _MAX_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")
             meta: OutputMeta = {"text": part, "value": None}
             try:
-                self._channel.send(OUTPUT, self._call_id, meta)
+                if not self._channel.send_if(self._is_expected, OUTPUT, self._call_id, meta):
+                    return False
             except (OSError, ValueError):
-                return  # the control socket is closed: the loop ends the process
+                break  # the control socket is closed: the loop ends the process
+        return True
 
 
 current: ContextVar[CallOutput | None] = ContextVar("current", default=None)

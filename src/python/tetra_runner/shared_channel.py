@@ -7,14 +7,19 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .messages import Buffer
     from .wire import Channel
 
     Unsent = tuple[int, int, Mapping[str, object], Sequence[Buffer]]
+    IsExpected = Callable[[], bool]
 
 _get_ident = threading.get_ident  # bound at import: jobs may replace it
+
+
+def _always() -> bool:
+    return True
 
 
 class SharedChannel:
@@ -38,10 +43,25 @@ class SharedChannel:
 
     def send(self, kind: int, call_id: int, meta: Mapping[str, object], value: Sequence[Buffer] = ()) -> None:
         """Sends a frame; see Channel.send."""
+        self.send_if(_always, kind, call_id, meta, value)
+
+    def send_if(
+        self,
+        is_expected: IsExpected,
+        kind: int,
+        call_id: int,
+        meta: Mapping[str, object],
+        value: Sequence[Buffer] = (),
+    ) -> bool:
+        """Sends a frame if Node still expects it when no other frame is being sent; returns whether it does."""
         if self.is_sending:  # the code that interrupted it prints
-            self._deferred.append((kind, call_id, meta, value))
-            return
+            expected = is_expected()
+            if expected:
+                self._deferred.append((kind, call_id, meta, value))
+            return expected
         with self._lock:
+            if not is_expected():
+                return False
             self._sender = _get_ident()
             try:
                 self._channel.send(kind, call_id, meta, value)
@@ -49,3 +69,4 @@ class SharedChannel:
                     self._channel.send(*self._deferred.popleft())
             finally:
                 self._sender = None
+        return True

@@ -132,6 +132,31 @@ async def f(i):
       }),
     );
 
+    it.effect("may leave threads and tasks that print after their end", () =>
+      Effect.gen(function* () {
+        const code = `
+def print_many():
+    for turn in range(200): print("thread", turn)
+
+async def later():
+    await asyncio.sleep(0)
+    print("task")
+
+async def f():
+    loop = asyncio.get_running_loop()
+    f.tasks = [loop.create_task(asyncio.to_thread(print_many)), loop.create_task(later())]
+    await asyncio.sleep(0.001)
+    return os.getpid()
+`;
+        yield* open(code);
+        const pids = new Set<string | undefined>();
+        for (let turn = 0; turn < 20; turn += 1) {
+          for (const { value } of yield* all([job({}), job({}), job({})])) pids.add(value);
+        }
+        assert.strictEqual(pids.size, 1);
+      }),
+    );
+
     it.effect("stream the items of their generators, and return failures", () =>
       Effect.gen(function* () {
         yield* open(

@@ -52,6 +52,22 @@ def test_text_after_the_end_of_the_call_is_not_accepted(call_output, sent):
     assert sent() == []
 
 
+def test_text_of_a_thread_is_not_sent_after_the_result(call_output, sent):
+    class Lock:
+        """The call ends when the thread has released the lock, and before it sends."""
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *_):
+            call_output._lock = threading.RLock()
+            call_output.close()
+
+    call_output._lock = Lock()
+    assert not call_output.write(1, "late\n")
+    assert sent() == []
+
+
 def test_long_text_is_sent_in_parts_and_does_not_wait_for_a_line_end(call_output, sent):
     assert call_output.write(1, "x" * 150_000)
     assert [len(text) for text in sent()] == [65536, 65536, 18928]

@@ -45,6 +45,14 @@ def test_frames_of_several_threads_arrive_whole(ends):
     assert all(body[6:] == bytes([call_id]) * 50_000 for call_id, body in received)
 
 
+def test_a_frame_that_node_does_not_expect_any_more_is_not_sent(ends):
+    channel, node = ends
+    shared = SharedChannel(channel)
+    assert not shared.send_if(lambda: False, wire.OUTPUT, 1, {})
+    assert shared.send_if(lambda: True, wire.OUTPUT, 2, {})
+    assert [call_id for call_id, _ in calls_of(node, 1)] == [2]
+
+
 def test_a_frame_that_is_sent_in_the_middle_of_another_one_follows_it(ends):
     channel, node = ends
     shared = SharedChannel(channel)
