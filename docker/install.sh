@@ -48,7 +48,7 @@ base() {
     uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode \
         "cloudpickle==$(version_of cloudpickle)" -r "$ROOT/requirements.txt"
     uv pip install --quiet --python "$ROOT/base/bin/python" --compile-bytecode --no-deps \
-        -r "$ROOT/requirements-no-deps.txt"
+        -r "$ROOT/requirements-runpod.txt"
 }
 
 worker() {

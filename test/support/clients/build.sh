@@ -33,7 +33,7 @@ build() {
     python)
         cloudpickle=cloudpickle==$(sed -n 's/.*"cloudpickle": "\(.*\)".*/\1/p' "$root/src/venv/versions.json")
         venv "$1/venv" "$cloudpickle" -r "$root/docker/requirements.txt"
-        venv "$1/venv" --no-deps -r "$root/docker/requirements-no-deps.txt"
+        venv "$1/venv" --no-deps -r "$root/docker/requirements-runpod.txt"
         ;;
     # The clients run pip to build artifacts.
     client-*) venv "$1/venv" pip -r "$here/requirements-${kind#client-}.txt" ;;
@@ -48,7 +48,7 @@ build() {
 }
 
 case $kind in
-python) inputs="$root/docker/requirements.txt $root/docker/requirements-no-deps.txt $root/src/venv/versions.json" ;;
+python) inputs="$root/docker/requirements.txt $root/docker/requirements-runpod.txt $root/src/venv/versions.json" ;;
 client-flash | client-sdk) inputs=$here/requirements-${kind#client-}.txt ;;
 flash | sdk)
     client=$(sh "$0" "client-$kind" "$python")
