@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 
 import { Array, Console, Effect, Latch, Layer, Option, Redacted } from "effect";
+import { HttpServerResponse } from "effect/http";
 
 import { AppHandler } from "../../apps/AppHandler.ts";
 import { AppStart } from "../../apps/AppStart.ts";
@@ -10,6 +11,7 @@ import type { App } from "../../apps/manifest/App.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { endpointRoutes } from "../../endpoint/LocalEndpoint.ts";
 import { endpointServer, type EndpointServerOptions } from "../../endpoint/http/EndpointServer.ts";
+import type { Fallback } from "../../endpoint/http/HttpGuard.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
@@ -38,6 +40,14 @@ const chooseEndpoint = (request: IncomingMessage): void => {
   const { url } = request;
   if (typeof endpoint !== "string" || url?.startsWith(SENTINEL) !== true) return;
   request.url = `/v2/${encodeURIComponent(endpoint)}/${url.slice(SENTINEL.length)}`;
+};
+
+/** The response to requests for other endpoints. */
+const unknownResource = (queues: ReadonlyArray<App>): Fallback => {
+  const names = queues.map(({ resource }) => resource.name).join(", ");
+  const error = `Unknown resource or route. This app has /v2/<resource>/runsync and RunPod's other routes for ${names}.`;
+  const response = HttpServerResponse.jsonUnsafe({ error }, { status: 404 });
+  return () => Effect.succeedSome(response);
 };
 
 /** Environment variables of an app's process that RunPod and the clients set for an endpoint. */
@@ -143,7 +153,10 @@ export const serveAppLocally = Effect.fn("serve.app")(
     const shared: Shared = { options, environment, isEager: apps.length === 1 };
     const endpoints = yield* Effect.forEach(queues, (app) => serveQueue(app, url, shared));
     if (endpoints.length > 0) {
-      yield* server.serve(Layer.mergeAll(Layer.empty, ...endpoints.map(({ routes }) => routes)));
+      yield* server.serve(
+        Layer.mergeAll(Layer.empty, ...endpoints.map(({ routes }) => routes)),
+        unknownResource(queues),
+      );
     }
     const sites = yield* Effect.forEach(Array.zip(apis, sitesOn), ([app, site]) =>
       serveApi(app, site, shared),

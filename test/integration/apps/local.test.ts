@@ -86,6 +86,26 @@ describe("run --app", () => {
   );
 });
 
+describe("start --test_input", () => {
+  it.live("runs one job of the deployed app, and prints its result", () =>
+    Effect.gen(function* () {
+      const folder = yield* temporaryFolder;
+      const variables = {
+        FLASH_RESOURCE_NAME: "greet",
+        FLASH_BUILD_ARTIFACT_PATH: packApp(folder, files),
+        RUNPOD_APP_DIR: join(folder, "app"),
+      };
+      const worker = yield* workerProcess(variables, [
+        "start",
+        "--test_input",
+        '{"input": {"name": "you"}}',
+      ]);
+      assert.strictEqual((yield* worker.ended).code, 0);
+      assert.include(worker.stdout(), '{"output":"Hello you"}');
+    }).pipe(Effect.scoped),
+  );
+});
+
 const serving = Effect.fnUntraced(function* (
   args: ReadonlyArray<string>,
   variables: Readonly<Record<string, string>> = {},
@@ -108,7 +128,9 @@ describe("serve --app", () => {
       assert.deepInclude(named.json, { status: "FAILED", error: "brokenbroken" });
       const relayed = yield* post("/v2/relay/runsync", { name: "me" });
       assert.deepInclude(relayed.json, { output: "Hello me" });
-      assert.strictEqual((yield* post("/v2/other/runsync", {})).status, 404);
+      const unknown = yield* post("/v2/other/runsync", {});
+      assert.strictEqual(unknown.status, 404);
+      assert.include(unknown.text, "greet, broken, relay");
       assert.include(worker.stdout(), "greeting\n");
       yield* worker.signal("SIGTERM");
       assert.strictEqual((yield* worker.ended).code, 0);
