@@ -209,6 +209,24 @@ describe("a job of a deployed app", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("fails if it exceeds WORKER_JOB_TIMEOUT or its result exceeds WORKER_RESULT_LIMIT", () =>
+    Effect.gen(function* () {
+      const { answer } = yield* deployedWorker("f", {
+        files: app(
+          "import time\ndef f(seconds=0, size=1):\n    print('started', flush=True)\n    time.sleep(seconds)\n    return 'x' * size",
+        ),
+        variables: { WORKER_JOB_TIMEOUT: "1", WORKER_RESULT_LIMIT: "65536" },
+      });
+      const late = errorOf(yield* answer({ seconds: 1000 }));
+      assert.include(late, "WORKER_JOB_TIMEOUT");
+      assert.include(late, "Its output:\nstarted");
+      const large = yield* answer({ size: 100_000 });
+      assert.include(errorOf(large), "WORKER_RESULT_LIMIT allows at most 64 KiB");
+      assert.notProperty(large, "output");
+      assert.deepStrictEqual(yield* answer({ size: 2 }), { output: "xx" });
+    }).pipe(Effect.scoped),
+  );
+
   it.live("that RunPod stops has no result, and the next one runs in the same process", () =>
     Effect.gen(function* () {
       const { answer, service, worker } = yield* deployedWorker("f", {
