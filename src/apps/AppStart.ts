@@ -120,8 +120,10 @@ const makeStartOnce = Effect.fnUntraced(function* (located: (app: App) => void) 
           `App ready: ${app.resource.name} (${app.resource.client === "flash" ? "Flash" : "SDK 2.0"}), ${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time (${phases.summary()})`,
         ),
       ),
-      Effect.tapError(({ phase, message }) =>
-        Effect.logError(`App failed to start in '${phase}' (${phases.summary()}): ${message}`),
+      Effect.tapError(({ phase, message, traceback }) =>
+        Effect.logError(
+          `App failed to start in '${phase}' (${phases.summary()}): ${message}${traceback === "" ? "" : `\n${traceback}`}`,
+        ),
       ),
       Effect.withSpan("AppStart.start"),
     );

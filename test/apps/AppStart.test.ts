@@ -220,7 +220,7 @@ describe("a missing module", () => {
   });
 
   it.effect("is an error after MAX_IMPORT_RECOVERY_ATTEMPTS", () => {
-    const { layer, installed } = fakeApp({
+    const { layer, installed, logs } = fakeApp({
       open: (attempt) => Effect.fail(missing(`m${attempt}`)),
       variables: { MAX_IMPORT_RECOVERY_ATTEMPTS: "2" },
     });
@@ -230,6 +230,7 @@ describe("a missing module", () => {
       assert.include(message, "No module named 'm2'");
       assert.include(message, "Add m2 to the dependencies of greet");
       assert.strictEqual(traceback, "Traceback …");
+      assert.include(logs.errors().join("\n"), "Traceback …");
     }).pipe(Effect.provide(layer));
   });
 

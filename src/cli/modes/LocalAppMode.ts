@@ -111,7 +111,7 @@ const serveQueue = Effect.fnUntraced(function* (app: App, url: string, shared: S
   return { title: `${name}: ${url}/v2/${encodeURIComponent(name)}/runsync`, serve, routes };
 });
 
-/** A resource with HTTP routes, on a server of its own. */
+/** A resource with HTTP routes, on its own server. */
 const serveApi = Effect.fnUntraced(function* (app: App, server: Server, shared: Shared) {
   const services = yield* servicesOf(app, shared);
   const { routes } = yield* Effect.provide(deployedApi, services);

@@ -24,7 +24,7 @@ const decodeBootstrapError = Schema.decodeUnknownSync(
 /** Starts the app again for each job. */
 const retrying = { WORKER_APP_RETRY: "0" };
 
-describe("an app that can't start", () => {
+describe("the start of an app", () => {
   it.live("fails its jobs while the archive is missing, and runs them when it is there", () =>
     Effect.gen(function* () {
       const { answer, archive, pack, service, worker } = yield* deployedWorker("f", {
@@ -173,7 +173,7 @@ describe("an app that can't start", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("gets missing modules installed, and says so", () =>
+  it.live("starts with missing modules, which are installed and logged", () =>
     Effect.gen(function* () {
       const { answer, worker } = yield* deployedWorker("f", {
         files: app("import absent_one\ndef f():\n    return absent_one.__name__"),
