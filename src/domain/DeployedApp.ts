@@ -5,7 +5,7 @@ export const AppClient = Schema.Literals(["flash", "sdk"]);
 export type AppClient = typeof AppClient.Type;
 
 /** A function or class of the app's source. */
-export const AppTarget = Schema.Struct({
+const AppTarget = Schema.Struct({
   module: Schema.String,
   /** The name in the module; Flash and SDK 2.0 only deploy names at the top level. */
   name: Schema.String,
