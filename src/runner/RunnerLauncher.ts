@@ -1,14 +1,15 @@
-import { Context, Effect, Exit, FileSystem, Layer, Result, Scope } from "effect";
+import { Context, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
 
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
+import { makePrestartedProcess } from "./PrestartedProcess.ts";
 import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
 import type { AppConfig } from "./RunnerProtocol.ts";
-import { boot, type BootFailed, type RunnerSession } from "./RunnerSession.ts";
+import { type BootFailed, configure, type RunnerSession, startProcess } from "./RunnerSession.ts";
 
 const MAX_INSTANCES = Setting.integer({
   name: "WORKER_MAX_INSTANCES",
@@ -55,6 +56,40 @@ const unavailableBecause = (error: StartFailed, mask: (text: string) => string) 
         output: "",
       });
 
+/** Starts processes with the settings of the worker. */
+const makeStarts = Effect.gen(function* () {
+  const context = yield* Effect.context<RunnerProcesses | FileSystem.FileSystem>();
+  // Without the layer's scope: each runner needs the scope of its launch.
+  const services = Context.pick(RunnerProcesses, FileSystem.FileSystem)(context);
+  const maxInstances = yield* MAX_INSTANCES.value;
+  const instanceIdle = yield* INSTANCE_IDLE.value;
+  const prestarted = yield* makePrestartedProcess;
+
+  const start = Effect.fnUntraced(function* (
+    python: string,
+    { directory, environment, generation }: PreparedWorkspace,
+    app?: DeployedAppProcess,
+  ) {
+    const command = { python, environment, directory: app?.folder ?? directory };
+    const waiting = app === undefined ? Option.none() : yield* prestarted.take(command, generation);
+    const booting = Option.isSome(waiting) ? waiting.value : yield* startProcess(command);
+    return yield* configure(booting, {
+      maxInstances,
+      instanceIdle,
+      ...(app === undefined ? {} : { app: app.config }),
+    });
+  }, Effect.provideContext(services));
+
+  const prestart = Effect.fn("RunnerLauncher.prestart")(
+    ({ python, environment, generation }: PreparedWorkspace, folder: string) =>
+      prestarted.start({ python, environment, directory: folder }, generation),
+    Effect.catch((error) => Effect.logDebug(`Not started in advance: ${error.message}`)),
+    Effect.provideContext(services),
+  );
+
+  return { start, prestart };
+});
+
 /**
  * Starts runners in the venv of the workspace. If a runner fails to start because the venv is broken, the venv is rebuilt
  * and the start is retried once.
@@ -64,6 +99,11 @@ export class RunnerLauncher extends Context.Service<
   {
     /** The workspace for runners that are started before their first call. */
     readonly workspace: Effect.Effect<PreparedWorkspace, WorkspaceError>;
+    /**
+     * Starts an interpreter for the next launch of an app in this workspace and folder, so that the launch is faster.
+     * Errors are ignored: the launch will report them.
+     */
+    readonly prestart: (prepared: PreparedWorkspace, folder: string) => Effect.Effect<void>;
     /** A ready runner that lives as long as the scope, for live requests or for an app. */
     readonly launch: (
       prepared: PreparedWorkspace,
@@ -75,25 +115,8 @@ export class RunnerLauncher extends Context.Service<
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
-      const context = yield* Effect.context<RunnerProcesses | FileSystem.FileSystem>();
-      // Without the layer's scope: each runner needs the scope of its launch.
-      const services = Context.pick(RunnerProcesses, FileSystem.FileSystem)(context);
       const { mask } = yield* Environment;
-      const maxInstances = yield* MAX_INSTANCES.value;
-      const instanceIdle = yield* INSTANCE_IDLE.value;
-
-      const start = (
-        python: string,
-        { directory, environment }: PreparedWorkspace,
-        app?: DeployedAppProcess,
-      ) =>
-        boot({
-          python,
-          environment,
-          maxInstances,
-          instanceIdle,
-          ...(app === undefined ? { directory } : { directory: app.folder, app: app.config }),
-        }).pipe(Effect.provideContext(services));
+      const { start, prestart } = yield* makeStarts;
 
       const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
 
@@ -138,7 +161,7 @@ export class RunnerLauncher extends Context.Service<
         return yield* Effect.mapError(start(rebuilt.python, rebuilt, app), unavailable);
       });
 
-      return RunnerLauncher.of({ workspace: workspace.ready, launch });
+      return RunnerLauncher.of({ workspace: workspace.ready, prestart, launch });
     }),
   );
 

@@ -56,6 +56,7 @@ export interface RunnerExit {
   readonly fault?: string;
 }
 
+/** How an interpreter is started. */
 export interface RunnerCommand {
   /** The path of the interpreter. */
   readonly python: string;
@@ -64,6 +65,10 @@ export interface RunnerCommand {
   readonly directory: string;
   /** A private folder for pipes and sources. */
   readonly scratch: string;
+}
+
+/** What a runner is told before it becomes ready. */
+export interface RunnerSetup {
   readonly maxInstances: number;
   /** How long an instance is kept while nobody calls it. */
   readonly instanceIdle: Option.Option<Duration.Duration>;
@@ -81,6 +86,8 @@ export interface RunnerListener extends FrameListener {
 /** A running Python runner, owned by the scope that it was started in. */
 export interface RunnerProcess {
   readonly pid: number;
+  /** Sends the configuration. The runner waits for it before it becomes ready. */
+  readonly configure: (setup: RunnerSetup) => void;
   readonly send: ControlChannel["send"];
   /** Opens the next named pipe for the output; false if it can't be opened. */
   readonly attach: () => boolean;
@@ -98,6 +105,7 @@ export interface RunnerProcess {
 
 /** A spawned child process and the worker's end of its control socket. */
 interface Spawned {
+  readonly command: RunnerCommand;
   readonly child: ChildProcess;
   readonly pid: number;
   readonly control: Duplex;
@@ -112,21 +120,20 @@ const spawnFailed = (command: RunnerCommand, cause: unknown): RunnerSpawnFailed 
     reason: cause instanceof Error ? cause.message : String(cause),
   });
 
-/** The only argument of the Python program. */
-const configOf = (command: RunnerCommand): RunnerConfig => ({
-  dir: command.scratch,
-  cwd: command.directory,
+const configOf = (
+  { scratch, directory }: RunnerCommand,
+  { maxInstances, instanceIdle, app }: RunnerSetup,
+): RunnerConfig => ({
+  dir: scratch,
+  cwd: directory,
   parent: process.pid,
-  maxInstances: command.maxInstances,
-  instanceIdle: Option.match(command.instanceIdle, {
-    onNone: () => 0,
-    onSome: Duration.toSeconds,
-  }),
-  ...(command.app === undefined ? {} : { app: command.app }),
+  maxInstances,
+  instanceIdle: Option.match(instanceIdle, { onNone: () => 0, onSome: Duration.toSeconds }),
+  ...(app === undefined ? {} : { app }),
 });
 
 const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>
-  spawn(command.python, [RUNNER, JSON.stringify(configOf(command))], {
+  spawn(command.python, [RUNNER], {
     cwd: command.directory,
     env: markedEnvironment(command.environment, mark),
     detached: true,
@@ -135,7 +142,7 @@ const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>
 
 /** Connects a spawned process to its listener. */
 const supervise = (
-  { child, pid, control, mark }: Spawned,
+  { command, child, pid, control, mark }: Spawned,
   pipes: OutputPipes,
   listener: RunnerListener,
 ): RunnerProcess => {
@@ -169,6 +176,7 @@ const supervise = (
 
   return {
     pid,
+    configure: (setup) => channel.send(FrameType.config, 0, configOf(command, setup), []),
     send: channel.send,
     attach: () => pipes.attach(listener.output),
     drain: () => pipes.drain(),
@@ -206,7 +214,7 @@ const start = (command: RunnerCommand, pipes: OutputPipes, listener: RunnerListe
     const control = child.stdio[3];
     const { pid } = child;
     if (pid === undefined || !(control instanceof Duplex)) return;
-    const runner = supervise({ child, pid, control, mark }, pipes, listener);
+    const runner = supervise({ command, child, pid, control, mark }, pipes, listener);
     child.once("spawn", () => resume(Effect.succeed(runner)));
   });
 

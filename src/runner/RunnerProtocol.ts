@@ -22,6 +22,7 @@ export const FrameType = {
   bye: 5,
   cancel: 6,
   output: 7,
+  config: 8,
 } as const;
 
 /** A deployed app. */
@@ -32,7 +33,7 @@ export const AppConfig = Schema.Struct({
 });
 export type AppConfig = typeof AppConfig.Type;
 
-/** The argument that the runner is started with, as JSON. */
+/** The metadata of a `config` frame, the first one, which the runner waits for. */
 export const RunnerConfig = Schema.Struct({
   /** A private folder for pipes and sources. */
   dir: Schema.String,

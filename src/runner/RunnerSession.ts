@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 
-import { Deferred, Duration, Effect, Exit, FileSystem, Option, Schema, type Scope } from "effect";
+import { Deferred, Duration, Effect, Exit, FileSystem, Option, Schema } from "effect";
 
 import { diskFault } from "../platform/files/DiskFault.ts";
 import {
@@ -9,7 +9,7 @@ import {
   type RunnerListener,
   type RunnerProcess,
   RunnerProcesses,
-  type RunnerSpawnFailed,
+  type RunnerSetup,
 } from "./RunnerProcess.ts";
 import { FrameType, Ready } from "./RunnerProtocol.ts";
 import { type Exchange, type ExchangeListener, Exchanges } from "./call/Exchanges.ts";
@@ -87,16 +87,21 @@ const scratchFolder = Effect.gen(function* () {
   );
 });
 
-/** A process that may not be ready yet. */
-interface Booting {
+/** A process that is not ready yet. */
+export interface Booting {
   readonly process: RunnerProcess;
+  readonly scratch: string;
   readonly exchanges: Exchanges;
   /** Its `ready` frame; none if it ended before. */
   readonly readyFrame: Deferred.Deferred<Option.Option<Frame>>;
   readonly exit: () => RunnerExit | undefined;
 }
 
-const startProcess = Effect.fnUntraced(function* (command: RunnerCommand) {
+/** Starts an interpreter, which ends with the scope. It imports the runner and waits for its configuration. */
+export const startProcess = Effect.fn("RunnerSession.startProcess")(function* (
+  command: Omit<RunnerCommand, "scratch">,
+) {
+  const scratch = yield* scratchFolder;
   const exchanges = new Exchanges();
   const readyFrame = yield* Deferred.make<Option.Option<Frame>>();
   let isReady = false;
@@ -119,8 +124,8 @@ const startProcess = Effect.fnUntraced(function* (command: RunnerCommand) {
       exchanges.end(exit);
     },
   };
-  const runner = yield* (yield* RunnerProcesses).spawn(command, listener);
-  const booting: Booting = { process: runner, exchanges, readyFrame, exit: () => ended };
+  const runner = yield* (yield* RunnerProcesses).spawn({ ...command, scratch }, listener);
+  const booting: Booting = { process: runner, scratch, exchanges, readyFrame, exit: () => ended };
   return booting;
 });
 
@@ -138,17 +143,13 @@ const awaitReady = Effect.fnUntraced(function* ({ process, readyFrame, exit }: B
   return ready.value;
 });
 
-/** Starts a runner, which ends with the scope, and waits until it is ready. */
-export const boot = Effect.fn("RunnerSession.boot")(function* (
-  command: Omit<RunnerCommand, "scratch">,
-): Effect.fn.Return<
-  RunnerSession,
-  BootFailed | RunnerSpawnFailed,
-  RunnerProcesses | FileSystem.FileSystem | Scope.Scope
-> {
-  const scratch = yield* scratchFolder;
-  const booting = yield* startProcess({ ...command, scratch });
-  const { process, exchanges, exit } = booting;
+/** Configures a process and waits until it is ready. */
+export const configure = Effect.fn("RunnerSession.configure")(function* (
+  booting: Booting,
+  setup: RunnerSetup,
+): Effect.fn.Return<RunnerSession, BootFailed> {
+  const { process, scratch, exchanges, exit } = booting;
+  process.configure(setup);
   const ready = yield* awaitReady(booting);
   if (!process.attach()) {
     return yield* new BootFailed({

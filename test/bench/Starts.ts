@@ -8,7 +8,7 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { Programs } from "../../src/platform/Programs.ts";
 import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
-import { boot } from "../../src/runner/RunnerSession.ts";
+import { configure, startProcess } from "../../src/runner/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
 import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";
@@ -47,13 +47,16 @@ const start = (volume: string, settings: Readonly<Record<string, string>> = {}) 
   );
 
 const bootIn = (prepared: PreparedWorkspace) =>
-  boot({
+  startProcess({
     python: prepared.python,
     environment: prepared.environment,
     directory: prepared.directory,
-    maxInstances: 1,
-    instanceIdle: Option.none(),
-  }).pipe(Effect.provide(RunnerProcesses.layer));
+  }).pipe(
+    Effect.flatMap((booting) =>
+      configure(booting, { maxInstances: 1, instanceIdle: Option.none() }),
+    ),
+    Effect.provide(RunnerProcesses.layer),
+  );
 
 /** An empty folder instead of a volume. */
 const emptyVolume = Effect.gen(function* () {

@@ -6,6 +6,7 @@ import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import {
   type Behaviour,
+  type FakeProcess,
   fakeRunners,
   fakeWorkspace,
   prepared,
@@ -19,6 +20,22 @@ const setUp = (
   behaviours: ReadonlyArray<Behaviour>,
   variables?: Readonly<Record<string, string>>,
 ) => withFakeRunners(RunnerLauncher.layerNoDeps, behaviours, variables);
+
+const app = {
+  folder: "/app",
+  config: {
+    resource: { client: "flash", name: "hello", kind: "queue", targets: [], handlerFile: null },
+    path: ["/app"],
+  },
+} as const;
+
+/** The command of an interpreter that is started in advance for the app. */
+const prestarted = {
+  python: prepared.python,
+  environment: prepared.environment,
+  directory: "/app",
+  scratch: "/scratch",
+};
 
 const launch = Effect.gen(function* () {
   const launcher = yield* RunnerLauncher;
@@ -55,6 +72,62 @@ describe("RunnerLauncher", () => {
       );
       assert.deepInclude(session.exit(), { code: 0 });
     }).pipe(provide);
+  });
+
+  it.effect("gives an app the interpreter that was started in advance in the same way", () => {
+    const { started, provide } = setUp([well]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      yield* launcher.prestart(prepared, "/app");
+      assert.deepStrictEqual(started[0], prestarted);
+      const session = yield* Effect.scoped(launcher.launch(prepared, app));
+      assert.lengthOf(started, 1);
+      assert.deepInclude(started[0], { ...prestarted, app: app.config });
+      assert.deepInclude(session.exit(), { code: 0 }, "it ends with the scope of the launch");
+      yield* Effect.scoped(launcher.launch(prepared, app));
+      assert.lengthOf(started, 2, "it is used once");
+    }).pipe(provide);
+  });
+
+  it.effect.each([
+    ["the folder differs", prepared, "/other"],
+    ["packages were installed", { ...prepared, generation: 2 }, "/app"],
+    ["the venv differs", { ...prepared, python: "/other/bin/python" }, "/app"],
+  ] as const)("starts another interpreter for an app if %s", ([, workspace, folder]) => {
+    let ended = 0;
+    const counting = (runner: FakeProcess) =>
+      void (ended += runner.command.directory === folder ? 1 : 0);
+    const { started, provide } = setUp([{ ...well, end: counting }]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      yield* launcher.prestart(workspace, folder);
+      yield* launcher.launch(prepared, app);
+      assert.lengthOf(started, 2);
+      assert.strictEqual(ended, 1, "the first one has ended");
+    }).pipe(Effect.scoped, provide);
+  });
+
+  it.effect("starts another interpreter if the one that was started in advance has ended", () => {
+    const { started, provide } = setUp([
+      { ...well, spawn: (runner) => runner.end({ code: 1 }) },
+      well,
+    ]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      yield* launcher.prestart(prepared, "/app");
+      yield* launcher.launch(prepared, app);
+      assert.lengthOf(started, 2);
+    }).pipe(Effect.scoped, provide);
+  });
+
+  it.effect("ignores that no interpreter can be started in advance", () => {
+    const { started, provide } = setUp([{ ...well, spawnError: "EAGAIN" }, well]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      yield* launcher.prestart(prepared, "/app");
+      yield* launcher.launch(prepared, app);
+      assert.lengthOf(started, 2);
+    }).pipe(Effect.scoped, provide);
   });
 
   it.effect("rebuilds a venv that fails although the base interpreter works", () =>

@@ -4,12 +4,20 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Duration, Effect, Exit, Option, Schema } from "effect";
 
-import { type RunnerCommand, RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
+import {
+  type RunnerCommand,
+  RunnerProcesses,
+  type RunnerSetup,
+} from "../../src/runner/RunnerProcess.ts";
 import { RunnerConfig } from "../../src/runner/RunnerProtocol.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 /** Starts a shell script in place of Python, and waits until it has exited. */
-const runScript = Effect.fnUntraced(function* (script: string, command?: Partial<RunnerCommand>) {
+const runScript = Effect.fnUntraced(function* (
+  script: string,
+  command?: Partial<RunnerCommand>,
+  setup?: RunnerSetup,
+) {
   const folder = yield* temporaryFolder;
   const python = join(folder, "python");
   writeFileSync(python, `#!/bin/sh\n${script}`);
@@ -21,8 +29,6 @@ const runScript = Effect.fnUntraced(function* (script: string, command?: Partial
       environment: { PATH: "/usr/bin:/bin" },
       directory: folder,
       scratch: folder,
-      maxInstances: 1,
-      instanceIdle: Option.none(),
       ...command,
     },
     {
@@ -32,6 +38,7 @@ const runScript = Effect.fnUntraced(function* (script: string, command?: Partial
       exit: ({ code }) => Deferred.doneUnsafe(ended, Exit.succeed(code)),
     },
   );
+  if (setup !== undefined) runner.configure(setup);
   return { code: yield* Deferred.await(ended), output: runner.bootOutput() };
 });
 
@@ -47,7 +54,7 @@ describe("RunnerProcess", () => {
     }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
   );
 
-  it.live("passes the fields of the golden start-up argument to Python", () =>
+  it.live("sends the fields of the golden configuration to Python", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const directory = join(folder, "directory");
@@ -55,18 +62,22 @@ describe("RunnerProcess", () => {
       const golden = yield* Schema.decodeEffect(Schema.fromJsonString(RunnerConfig))(
         readFileSync(join(import.meta.dirname, "golden-config.json"), "utf8"),
       );
-      const { output } = yield* runScript(`printf %s "$2"`, {
-        directory,
-        scratch: folder,
-        maxInstances: 8,
-        instanceIdle: Option.some(Duration.seconds(90.5)),
-        ...(golden.app === undefined ? {} : { app: golden.app }),
-      });
+      // Prints the metadata of the first frame, after its header of 12 bytes and its length.
+      const { output } = yield* runScript(
+        "dd bs=65536 count=1 <&3 2>/dev/null | tail -c +17",
+        { directory, scratch: folder },
+        {
+          maxInstances: 8,
+          instanceIdle: Option.some(Duration.seconds(90.5)),
+          ...(golden.app === undefined ? {} : { app: golden.app }),
+        },
+      );
       assert.deepStrictEqual(JSON.parse(output), {
         ...golden,
         dir: folder,
         cwd: directory,
         parent: process.pid,
+        blobs: [],
       });
     }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
   );

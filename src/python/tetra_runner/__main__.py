@@ -1,4 +1,4 @@
-"""Entry point: `python /path/to/tetra_runner/__main__.py CONFIG`.
+"""Entry point: `python /path/to/tetra_runner/__main__.py`.
 
 Started as a file and not with `-m`, which would first search the job's current directory for the package. The parent
 folder of the package is in sys.path only while the runner imports its modules, so that it cannot hide modules of jobs.

@@ -44,7 +44,7 @@ class _AppField(TypedDict, total=False):
 
 
 class RunnerConfig(_AppField):
-    """The argument that the runner is started with, as JSON."""
+    """CONFIG: the first frame, which the runner waits for."""
 
     dir: str  # a private folder for FIFOs and source files
     cwd: str  # the current directory of jobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
@@ -18,7 +17,7 @@ from .output import Output, open_stream
 if TYPE_CHECKING:
     import io
 
-    from .messages import ReadyMeta, RunnerConfig
+    from .messages import ReadyMeta
 
 CONTROL_FD = 3
 PROTOCOL_BROKEN = 70
@@ -72,10 +71,14 @@ def add_app_path(path: list[str]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([*path, *([inherited] if inherited else [])])
 
 
-def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
-    """Prepares the process and sends READY."""
+def start(startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker]:
+    """Waits for the configuration, prepares the process and sends READY."""
     high_fd = process.high_descriptor_base()
     control = process.move_descriptor(CONTROL_FD, high_fd)
+    channel = wire.Channel(socket.socket(fileno=control))
+    config = channel.receive_config()
+    if config is None:
+        process.exit_now(0)
     process.die_with_parent(config["parent"])
     cwd = config["cwd"]
     os.makedirs(cwd, exist_ok=True)
@@ -86,7 +89,6 @@ def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.C
     else:
         add_app_path(app["path"])
 
-    channel = wire.Channel(socket.socket(fileno=control))
     output = Output(config["dir"], high_fd, open_stream if app is None else _job_stream)
     gate = CancelGate(aio.cancel_task)
     state = process.ProcessState(cwd, gate)
@@ -97,11 +99,10 @@ def start(config: RunnerConfig, startup_modules: frozenset[str]) -> tuple[wire.C
 
 
 def main(startup_modules: frozenset[str]) -> None:
-    config: RunnerConfig = json.loads(sys.argv[1])
     sys.argv[:] = [""]
     boot_stderr = os.dup(2)
     try:
-        channel, output, worker = start(config, startup_modules)
+        channel, output, worker = start(startup_modules)
     except BaseException:
         # Node reads the FIFO only after READY, so errors are written to the original stderr.
         os.dup2(boot_stderr, 2)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .messages import AnyCallMeta, Buffer
+    from .messages import AnyCallMeta, Buffer, RunnerConfig
 
-READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT = 1, 2, 3, 4, 5, 6, 7
+READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT, CONFIG = 1, 2, 3, 4, 5, 6, 7, 8
 
 # The maximum size of the metadata that Node accepts, in bytes.
 MAX_META = 1 << 20
@@ -69,6 +69,21 @@ class Channel:
 
     def close(self) -> None:
         self._socket.close()
+
+    def receive_config(self) -> RunnerConfig | None:
+        """Returns the configuration, which is the first frame, or None if Node does not need the runner any more.
+
+        Raises ValueError for any other frame.
+        """
+        if not self._fill(self._header):
+            return None
+        length, kind, _ = _unpack_header(self._header)
+        if kind == BYE:
+            return None
+        if kind != CONFIG or length < _LENGTH.size:
+            raise ValueError("not a CONFIG frame")
+        body = memoryview(bytearray(length))
+        return _decode(str(body[_LENGTH.size :], "utf-8")) if self._fill(body) else None
 
     def receive(self) -> Frame | Cancel | None:
         """Returns the next call or cancel, or None at BYE or the end of the stream.

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "test" / "runner" / "golden"
-TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5, "cancel": 6, "output": 7}
+TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5, "cancel": 6, "output": 7, "config": 8}
 
 
 class Message:
@@ -26,15 +26,20 @@ class Message:
         self.frame = base64.b64decode(self.fields["frame"])
 
     def expected_frame(self):
-        """The frame according to the description of the format, without code of Node or the runner."""
-        text = json.dumps(self.meta, separators=(",", ":")).encode()
-        body = struct.pack("<I", len(text)) + text + b"".join(self.blobs)
-        return struct.pack("<IBxxxI", len(body), TYPES[self.type], self.call) + body
+        return frame_of(self.type, self.call, self.meta, b"".join(self.blobs))
 
 
-# The start-up argument of the runner.
+# The configuration of the runner.
 CONFIG = json.loads((FOLDER.parent / "golden-config.json").read_text())
 LIVE_CONFIG = {key: value for key, value in CONFIG.items() if key != "app"}
+
+
+def frame_of(kind, call, meta, blobs=b""):
+    """A frame according to the description of the format, without code of Node or the runner."""
+    text = json.dumps(meta, separators=(",", ":")).encode()
+    body = struct.pack("<I", len(text)) + text + blobs
+    return struct.pack("<IBxxxI", len(body), TYPES[kind], call) + body
+
 
 MESSAGES = [Message(path) for path in sorted(FOLDER.glob("*.json"))]
 

@@ -76,8 +76,8 @@ def test_the_runner_exits_if_the_channel_is_broken(worker, frame, error):
     worker.repair.assert_not_called()
 
 
-def start(tmp_path, cwd, **options):
-    """Starts a runner; returns its process and Node's end of the control socket."""
+def start(tmp_path, cwd, first=None, **options):
+    """Starts a runner with a first frame; returns its process and Node's end of the control socket."""
     here, there = socket.socketpair()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -87,7 +87,7 @@ def start(tmp_path, cwd, **options):
         os.dup2(there.fileno(), 3)
 
     process = subprocess.Popen(
-        [sys.executable, str(PACKAGE / "__main__.py"), json.dumps(config)],
+        [sys.executable, str(PACKAGE / "__main__.py")],
         preexec_fn=pass_socket,
         close_fds=False,
         cwd=str(tmp_path),
@@ -96,6 +96,9 @@ def start(tmp_path, cwd, **options):
     )
     there.close()
     here.settimeout(20)
+    if first is None:
+        first = golden.frame_of("config", 0, config)
+    here.sendall(first)
     return process, here
 
 
@@ -112,6 +115,16 @@ def test_modules_in_the_current_folder_or_in_pythonpath_do_not_replace_modules_o
         node.sendall(b"\0\0\0\0\5\0\0\0\0\0\0\0")
         assert process.wait(20) == 0
     assert cwd.exists()
+
+
+@pytest.mark.parametrize("first", [b"", golden.frame_of("bye", 0, {})], ids=["the end of the stream", "BYE"])
+def test_a_runner_that_is_not_needed_exits_before_it_is_configured(tmp_path, first):
+    process, node = start(tmp_path, tmp_path / "cwd", first)
+    with process, node:
+        node.shutdown(socket.SHUT_WR)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""
+    assert not (tmp_path / "cwd").exists()
 
 
 def test_the_error_of_a_failed_start_is_written_to_the_original_stderr(tmp_path):

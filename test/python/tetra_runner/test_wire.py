@@ -104,6 +104,29 @@ def test_receive_returns_none_if_the_stream_ends_between_or_inside_frames(ends):
             assert Channel(here).receive() is None
 
 
+def received_config(data):
+    here, there = socket.socketpair()
+    with here:
+        with there:
+            there.sendall(data)
+        return Channel(here).receive_config()
+
+
+def test_the_configuration_is_the_first_frame():
+    assert received_config(golden.frame_of("config", 0, golden.CONFIG)) == golden.CONFIG
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12, 30])
+def test_there_is_no_configuration_if_the_stream_ends(cut):
+    assert received_config(golden.frame_of("config", 0, golden.CONFIG)[:cut]) is None
+
+
+@pytest.mark.parametrize("first", [call({}), struct.pack("<IBxxxI", 3, wire.CONFIG, 0) + b"abc"])
+def test_other_first_frames_are_an_error(first):
+    with pytest.raises(ValueError):
+        received_config(first)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -45,6 +45,7 @@ export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerS
     },
     process: {
       pid: 1,
+      configure: () => {},
       send: () => {},
       attach: () => true,
       drain: () => {},

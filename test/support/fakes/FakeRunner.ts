@@ -6,7 +6,9 @@ import {
   type RunnerCommand,
   type RunnerExit,
   type RunnerListener,
+  type RunnerProcess,
   RunnerProcesses,
+  type RunnerSetup,
   RunnerSpawnFailed,
 } from "../../../src/runner/RunnerProcess.ts";
 import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
@@ -14,13 +16,15 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 
-/** How a fake runner reacts when it is started, called (with the number of the call), and so on. */
+/** How a fake runner reacts when it is spawned, configured (`start`), called (with the number of the call), and so on. */
 export interface Behaviour {
+  readonly spawn?: (runner: FakeProcess) => void;
   readonly start?: (runner: FakeProcess) => void;
   readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
   readonly interrupt?: (runner: FakeProcess, call: number) => void;
   readonly cancel?: (runner: FakeProcess, call: number) => void;
   readonly kill?: (runner: FakeProcess) => void;
+  readonly end?: (runner: FakeProcess) => void;
   readonly spawnError?: string;
 }
 
@@ -96,13 +100,13 @@ export const well: Behaviour = {
 
 /** Starts fake runners, each with the next behaviour; the last behaviour is used for all further ones. */
 export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
-  const started: Array<RunnerCommand> = [];
+  const started: Array<RunnerCommand & Partial<RunnerSetup>> = [];
   const layer = Layer.succeed(
     RunnerProcesses,
     RunnerProcesses.of({
       spawn: (command: RunnerCommand, listener: RunnerListener) => {
         const behaviour = behaviours[Math.min(started.length, behaviours.length - 1)] ?? well;
-        started.push(command);
+        const index = started.push(command) - 1;
         if (behaviour.spawnError !== undefined) {
           return Effect.fail(
             new RunnerSpawnFailed({
@@ -172,10 +176,14 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
           },
         };
         return Effect.acquireRelease(
-          Effect.sync(() => {
-            queueMicrotask(() => behaviour.start?.(fake));
+          Effect.sync((): RunnerProcess => {
+            behaviour.spawn?.(fake);
             return {
               pid: started.length,
+              configure: (setup) => {
+                started[index] = { ...command, ...setup };
+                queueMicrotask(() => behaviour.start?.(fake));
+              },
               send: (type: number, call: number, meta: object) => {
                 if (type === FrameType.cancel) behaviour.cancel?.(fake, calls.indexOf(call) + 1);
                 if (type !== FrameType.call) return;
@@ -191,7 +199,11 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               bootOutput: () => printed,
             };
           }),
-          () => Effect.sync(() => fake.end({ code: 0 })),
+          () =>
+            Effect.sync(() => {
+              behaviour.end?.(fake);
+              fake.end({ code: 0 });
+            }),
         );
       },
     }),
