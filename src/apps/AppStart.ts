@@ -6,6 +6,7 @@ import {
   Fiber,
   FileSystem,
   Layer,
+  Option,
   References,
   Schedule,
   SubscriptionRef,
@@ -20,7 +21,7 @@ import { AppRunner } from "../runner/apps/AppRunner.ts";
 import { endOfFailure } from "../runner/call/JobEnds.ts";
 import * as Setting from "../settings/Setting.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
-import type { WorkspaceError } from "../workspace/PreparedWorkspace.ts";
+import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { AppStartFailed, startFailed } from "./AppStartFailed.ts";
 import { AppArtifact } from "./artifact/AppArtifact.ts";
@@ -86,13 +87,20 @@ const makePhases = () => {
 const makeStartOnce = Effect.fnUntraced(function* (located: (app: App) => void) {
   const artifact = yield* AppArtifact;
   const workspace = yield* Workspace;
-  const { open, installSystem } = yield* makeAppOpening;
+  const { prestart, open, installSystem } = yield* makeAppOpening;
+
+  const prestartIfExpected = Effect.fnUntraced(function* (prepared: PreparedWorkspace) {
+    const expected = yield* artifact.expected;
+    if (Option.isSome(expected)) yield* prestart(expected.value, prepared);
+  });
 
   const run = Effect.fnUntraced(function* ({ measure }: ReturnType<typeof makePhases>) {
     const [app, prepared] = yield* Effect.all(
       [
         measure("locate", artifact.locate),
-        measure("workspace", Effect.mapError(workspace.ready, noWorkspace)),
+        measure("workspace", Effect.mapError(workspace.ready, noWorkspace)).pipe(
+          Effect.tap(prestartIfExpected),
+        ),
       ],
       { concurrency: 2 },
     );

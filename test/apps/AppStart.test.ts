@@ -10,6 +10,7 @@ import type { AppOpenFailed } from "../../src/runner/apps/AppOpenFailed.ts";
 import { turns } from "../support/effects/Interruption.ts";
 import { advanceUntilDone, isDone } from "../support/effects/Waiting.ts";
 import { fakeApp, flashApp, missing, opened, sdkApp } from "../support/fakes/FakeApp.ts";
+import { prepared } from "../support/fakes/FakeRunner.ts";
 
 const ready = Effect.flatMap(AppStart, (start) => start.ready);
 
@@ -36,6 +37,26 @@ describe("the start of a deployed app", () => {
       );
     }).pipe(Effect.provide(layer));
   });
+
+  it.effect("starts the interpreter while the app is located", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>();
+      const { layer, opens, prestarts } = fakeApp({
+        locate: Effect.as(Deferred.await(gate), flashApp),
+        expected: { resource: "greet", folder: "/app" },
+        workspace: Effect.succeed({ ...prepared, environment: { A: "1" } }),
+      });
+      yield* Effect.gen(function* () {
+        const waiting = yield* Effect.forkChild(ready);
+        yield* turns(50);
+        assert.deepStrictEqual(prestarts, [[{ FLASH_RESOURCE_NAME: "greet", A: "1" }, "/app"]]);
+        assert.lengthOf(opens, 0);
+        yield* Deferred.succeed(gate, undefined);
+        yield* Fiber.join(waiting);
+        assert.lengthOf(opens, 1);
+      }).pipe(Effect.provide(layer));
+    }),
+  );
 
   it.effect.each<readonly [Parameters<typeof fakeApp>[0], number]>([
     [{ locate: Effect.succeed({ ...flashApp, maxConcurrency: 4 }) }, 4],

@@ -78,6 +78,14 @@ const prepareFolder = Effect.fnUntraced(function* (path: string, volume: string)
   return folder;
 });
 
+/** An app that may not be unpacked yet. */
+export interface ExpectedApp {
+  /** The name of the resource that the worker serves. */
+  readonly resource: string;
+  /** Its folder, which exists. */
+  readonly folder: string;
+}
+
 /** The deployed app of this worker. */
 export class AppArtifact extends Context.Service<
   AppArtifact,
@@ -87,6 +95,8 @@ export class AppArtifact extends Context.Service<
      * for a new archive.
      */
     readonly locate: Effect.Effect<App, AppStartFailed>;
+    /** What is known of the app before it is located; none if `locate` takes no time, or will fail. */
+    readonly expected: Effect.Effect<Option.Option<ExpectedApp>>;
   }
 >()("worker-tetra/apps/artifact/AppArtifact") {
   static readonly layer = Layer.effect(
@@ -124,7 +134,18 @@ export class AppArtifact extends Context.Service<
         return yield* readApp(isUnpacked ? appFolder : yield* unpack(), name.value);
       }, oneAtATime.withPermit);
 
-      return AppArtifact.of({ locate: locate() });
+      const given = Option.orElse(prebuilt, () =>
+        isUnpacked ? Option.some(appFolder) : Option.none(),
+      );
+      const expected = Effect.gen(function* () {
+        const folder = yield* Option.match(given, {
+          onNone: () => prepareFolder(appFolder, volume),
+          onSome: (path) => onDisk(path, "can't be opened", () => realpath(path)),
+        });
+        return { resource: yield* Effect.fromOption(name), folder };
+      });
+
+      return AppArtifact.of({ locate: locate(), expected: Effect.option(expected) });
     }),
   );
 }

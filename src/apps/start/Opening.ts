@@ -10,6 +10,7 @@ import { endOfException, endOfFailure } from "../../runner/call/JobEnds.ts";
 import * as Setting from "../../settings/Setting.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { AppStartFailed, startFailed } from "../AppStartFailed.ts";
+import type { ExpectedApp } from "../artifact/AppArtifact.ts";
 import type { App } from "../manifest/App.ts";
 import { packageOf, wouldReplaceTorch } from "./ModulePackages.ts";
 import { installedPackages } from "./Verification.ts";
@@ -123,6 +124,12 @@ export const makeAppOpening = Effect.gen(function* () {
   const maxRecoveries = yield* MAX_RECOVERIES.value;
   const { installSystem, installModule } = yield* makeInstaller;
 
+  const environmentOf = (name: string, workspace: PreparedWorkspace) => ({
+    FLASH_RESOURCE_NAME: name,
+    ...workspace.environment,
+    ...variables,
+  });
+
   const open = (
     app: App,
     workspace: PreparedWorkspace,
@@ -130,7 +137,7 @@ export const makeAppOpening = Effect.gen(function* () {
   ): Effect.Effect<AppOpened, AppStartFailed, FileSystem.FileSystem> => {
     const { resource, folder, path, maxConcurrency: concurrency } = app;
     const { name } = resource;
-    const environment = { FLASH_RESOURCE_NAME: name, ...workspace.environment, ...variables };
+    const environment = environmentOf(name, workspace);
 
     const recover = Effect.fnUntraced(function* (error: AppOpenFailed) {
       const { missingModule: missing, systemDependencies } = error;
@@ -160,6 +167,9 @@ export const makeAppOpening = Effect.gen(function* () {
 
   return {
     installSystem,
+    /** Starts the interpreter for `open` while the app is located. */
+    prestart: ({ resource, folder }: ExpectedApp, workspace: PreparedWorkspace) =>
+      runner.prestart({ ...workspace, environment: environmentOf(resource, workspace) }, folder),
     open: (app: App, prepared: PreparedWorkspace) =>
       open(app, prepared, { modules: [], hasSystem: false }),
   };

@@ -43,7 +43,10 @@ export const localAppLayer = (app: App, variables: Readonly<Record<string, strin
       Layer.provideMerge(AppStart.layerNoDeps),
       Layer.provideMerge(AppRunner.layer),
       Layer.provide([
-        Layer.succeed(AppArtifact, { locate: Effect.succeed(app) }),
+        Layer.succeed(AppArtifact, {
+          locate: Effect.succeed(app),
+          expected: Effect.succeedNone,
+        }),
         Layer.succeed(AppVariables, variables),
         DependencyInstaller.layer,
         Workspace.layer,

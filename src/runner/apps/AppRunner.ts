@@ -60,6 +60,8 @@ const openApp = Effect.fnUntraced(function* (spec: AppSpec, context: JobContext)
 export class AppRunner extends Context.Service<
   AppRunner,
   {
+    /** Starts an interpreter for `open` in this workspace and folder, before the app is known. Never fails. */
+    readonly prestart: RunnerLauncher["Service"]["prestart"];
     /** Starts a process that opens the app. Replaces all processes, after an installation or for a new artifact. */
     readonly open: (spec: AppSpec) => Effect.Effect<AppOpened, AppOpenFailed | CallFailed>;
     readonly job: (job: AppJob) => Effect.Effect<AppJobOutcome, AppOpenFailed | CallFailed>;
@@ -109,6 +111,7 @@ export class AppRunner extends Context.Service<
       });
 
       return AppRunner.of({
+        prestart: launcher.prestart,
         open: (spec) => opening.withPermit(Effect.provideContext(open(spec), services)),
         job: (job) =>
           Effect.provideContext(

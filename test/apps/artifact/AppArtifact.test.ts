@@ -15,7 +15,7 @@ import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { afterEach, assert, describe, it } from "@effect/vitest";
-import { ConfigProvider, Effect, Fiber, Layer, type Scope } from "effect";
+import { ConfigProvider, Effect, Fiber, Layer, Option, type Scope } from "effect";
 import { TestClock } from "effect/testing";
 
 import { AppArtifact, openAppFolder } from "../../../src/apps/artifact/AppArtifact.ts";
@@ -69,9 +69,15 @@ const setUp = Effect.fnUntraced(function* (variables: Readonly<Record<string, st
     Effect.provide([layer, logs]),
     Effect.catchTag("SettingInvalid", Effect.die),
   );
+  const expected = AppArtifact.pipe(
+    Effect.flatMap((artifact) => artifact.expected),
+    Effect.provide([layer, logs]),
+    Effect.catchTag("SettingInvalid", Effect.die),
+  );
   return {
     root,
     app,
+    expected,
     archive,
     log,
     locate,
@@ -110,6 +116,44 @@ const isRunning = (fiber: Fiber.Fiber<unknown, unknown>) => fiber.pollUnsafe() =
 const finish = Effect.fnUntraced(function* <A, E>(fiber: Fiber.Fiber<A, E>) {
   while (isRunning(fiber)) yield* pass(0.5);
   return yield* Fiber.join(fiber);
+});
+
+describe("an app that is not unpacked yet", () => {
+  it.effect("has a name and a folder", () =>
+    Effect.gen(function* () {
+      const { root, app, expected, locate, archive } = yield* setUp();
+      mkdirSync(join(root, "real"));
+      symlinkSync("real", app);
+      const known = Option.getOrThrow(yield* expected);
+      assert.deepStrictEqual(known, { resource: "greet", folder: join(root, "real") });
+      writeFileSync(archive, appWith([]));
+      assert.strictEqual((yield* locate).folder, known.folder);
+    }),
+  );
+
+  it.effect("has the folder that is given", () =>
+    Effect.gen(function* () {
+      const { root } = yield* setUp();
+      for (const variables of [
+        { RUNPOD_PREBUILT_APP_DIR: root },
+        { FLASH_DISABLE_UNPACK: "1", RUNPOD_APP_DIR: root },
+      ]) {
+        const { expected } = yield* setUp(variables);
+        assert.deepStrictEqual(Option.getOrThrow(yield* expected).folder, root);
+      }
+    }),
+  );
+
+  it.effect.each([
+    { RUNPOD_PREBUILT_APP_DIR: "/nonexistent" },
+    { RUNPOD_APP_DIR: "/dev/null/app" },
+    { FLASH_RESOURCE_NAME: "" },
+  ])("is unknown if it will not be found: %o", (variables) =>
+    Effect.gen(function* () {
+      const { expected } = yield* setUp(variables);
+      assert.isTrue(Option.isNone(yield* expected));
+    }),
+  );
 });
 
 describe("finding the archive of an app", () => {

@@ -2,7 +2,7 @@ import { Effect, FileSystem, Layer, Option } from "effect";
 
 import { AppHandler } from "../../../src/apps/AppHandler.ts";
 import { AppStart } from "../../../src/apps/AppStart.ts";
-import { AppArtifact } from "../../../src/apps/artifact/AppArtifact.ts";
+import { AppArtifact, type ExpectedApp } from "../../../src/apps/artifact/AppArtifact.ts";
 import type { App } from "../../../src/apps/manifest/App.ts";
 import { DependencyInstaller } from "../../../src/dependencies/DependencyInstaller.ts";
 import type { AppJobOutcome } from "../../../src/runner/apps/AppJobs.ts";
@@ -62,6 +62,7 @@ type Runner = AppRunner["Service"];
 
 interface FakeAppOptions {
   readonly locate?: AppArtifact["Service"]["locate"];
+  readonly expected?: ExpectedApp;
   /** By the number of the call, from 0. */
   readonly open?: (attempt: number) => ReturnType<Runner["open"]>;
   readonly job?: Runner["job"];
@@ -75,6 +76,7 @@ interface FakeAppOptions {
 /** A deployed app whose archive, Python processes and installer are fakes. Records what was installed and opened. */
 export const fakeApp = ({
   locate = Effect.succeed(flashApp),
+  expected,
   open = () => Effect.succeed(opened),
   job = () => Effect.succeed(outcome()),
   ensure = (_, given) => Effect.succeed({ ...given, generation: given.generation + 1 }),
@@ -85,9 +87,11 @@ export const fakeApp = ({
   const installed: Array<string> = [];
   /** The generation of the workspace at each call of `open`. */
   const opens: Array<number> = [];
+  /** The environment variables and folders of interpreters that were started in advance. */
+  const prestarts: Array<readonly [Readonly<Record<string, string>>, string]> = [];
   const logs = keptLogs();
   const dependencies = Layer.mergeAll(
-    Layer.mock(AppArtifact, { locate }),
+    Layer.mock(AppArtifact, { locate, expected: Effect.succeed(Option.fromUndefinedOr(expected)) }),
     Layer.mock(Workspace, { ready: workspace }),
     Layer.mock(DependencyInstaller, {
       ensure: (needed, given) =>
@@ -97,6 +101,8 @@ export const fakeApp = ({
         }),
     }),
     Layer.mock(AppRunner, {
+      prestart: ({ environment }, folder) =>
+        Effect.sync(() => void prestarts.push([environment, folder])),
       open: ({ workspace: { generation } }) =>
         Effect.suspend(() => open(opens.push(generation) - 1)),
       job,
@@ -109,5 +115,5 @@ export const fakeApp = ({
     Layer.provideMerge(dependencies),
     Layer.provideMerge(logs.layer),
   );
-  return { layer, logs, installed, opens };
+  return { layer, logs, installed, opens, prestarts };
 };
