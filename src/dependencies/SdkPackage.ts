@@ -1,6 +1,6 @@
-import { Effect, FileSystem } from "effect";
+import { Effect } from "effect";
 
-import { sitePackages } from "../venv/Venv.ts";
+import { installedPackages } from "../venv/InstalledPackages.ts";
 import type { PreparedWorkspace } from "../workspace/PreparedWorkspace.ts";
 
 /**
@@ -12,24 +12,15 @@ const REQUIREMENT = "runpod>=2.0.0rc2";
 const IMPORT = /^[ \t]*(?:import|from)[ \t]+runpod\b/m;
 const OWN_REQUIREMENT = /^\s*runpod(?![\w.-])/i;
 
-/** The name under which version 2 or newer of the SDK is listed in a virtual environment. */
-const INSTALLED = /^runpod-(?:[2-9]|[1-9]\d+)\..*\.dist-info$/;
-
 /**
  * Whether a virtual environment has the SDK. The images have it without the packages that only its command line needs, so
  * that uv would install those for the requirement.
  */
-const hasSdk = Effect.fnUntraced(function* ({
-  prefix,
-  version,
-}: Pick<PreparedWorkspace, "prefix" | "version">) {
-  const files = yield* FileSystem.FileSystem;
-  const names = yield* Effect.orElseSucceed(
-    files.readDirectory(sitePackages(prefix, version)),
-    (): ReadonlyArray<string> => [],
+const hasSdk = (prepared: Pick<PreparedWorkspace, "prefix" | "version">) =>
+  Effect.map(
+    installedPackages(prepared),
+    (installed) => Number.parseInt(installed.get("runpod") ?? "0") >= 2,
   );
-  return names.some((name) => INSTALLED.test(name));
-});
 
 /**
  * Adds the SDK to the requirements of a live module that imports it, unless the module requires a version itself or the

@@ -34,5 +34,5 @@ const TORCH_FAMILY: ReadonlySet<string> = new Set(["torch", "torchvision", "torc
  * Whether installing the package would replace or break the PyTorch that is there: each package of the family requires
  * one version of the others.
  */
-export const wouldReplaceTorch = (name: string, installed: ReadonlySet<string>): boolean =>
+export const wouldReplaceTorch = (name: string, installed: ReadonlyMap<string, string>): boolean =>
   TORCH_FAMILY.has(name) && installed.has("torch");

@@ -8,12 +8,12 @@ import { AppRunner } from "../../runner/apps/AppRunner.ts";
 import type { CallFailed } from "../../runner/call/Call.ts";
 import { endOfException, endOfFailure } from "../../runner/call/JobEnds.ts";
 import * as Setting from "../../settings/Setting.ts";
+import { installedPackages } from "../../venv/InstalledPackages.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { AppStartFailed, startFailed } from "../AppStartFailed.ts";
 import type { ExpectedApp } from "../artifact/AppArtifact.ts";
 import type { App } from "../manifest/App.ts";
 import { packageOf, wouldReplaceTorch } from "./ModulePackages.ts";
-import { installedPackages } from "./Verification.ts";
 
 const MAX_RECOVERIES = Setting.integer({
   name: "MAX_IMPORT_RECOVERY_ATTEMPTS",

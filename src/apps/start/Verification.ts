@@ -1,7 +1,7 @@
-import { Effect, FileSystem, Option } from "effect";
+import { Effect, Option } from "effect";
 
 import { DependencyInstaller } from "../../dependencies/DependencyInstaller.ts";
-import { sitePackages } from "../../venv/Venv.ts";
+import { installedPackages } from "../../venv/InstalledPackages.ts";
 import { normalizeName } from "../../venv/image/ImagePackages.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { startFailed } from "../AppStartFailed.ts";
@@ -27,24 +27,6 @@ const checkPython = (
       )
     : Effect.void;
 };
-
-/** The normalized names of the packages in a virtual environment, including those of the image. */
-export const installedPackages = Effect.fnUntraced(function* ({
-  prefix,
-  version,
-}: Pick<PreparedWorkspace, "prefix" | "version">) {
-  const files = yield* FileSystem.FileSystem;
-  const names = yield* Effect.orElseSucceed(
-    files.readDirectory(sitePackages(prefix, version)),
-    (): ReadonlyArray<string> => [],
-  );
-  return new Set(
-    names.flatMap((name) => {
-      const [, found] = /^(.+)-[^-]+\.dist-info$/.exec(name) ?? [];
-      return found === undefined ? [] : [normalizeName(found)];
-    }),
-  );
-});
 
 /** Installs the packages that the client left out of the app and the image does not have. */
 const installExcluded = Effect.fnUntraced(function* (

@@ -39,6 +39,14 @@ export interface Distribution {
 export const normalizeName = (name: string): string =>
   name.toLowerCase().replaceAll(/[-_.]+/g, "-");
 
+/** The name and version in the name of a `.dist-info` folder, such as `torch-2.9.1+cu128.dist-info`. */
+export const parseRecord = (
+  record: string,
+): readonly [name: string, version: string] | undefined => {
+  const [, name, version] = /^(.+)-([^-]+)\.dist-info$/.exec(record) ?? [];
+  return name === undefined || version === undefined ? undefined : [normalizeName(name), version];
+};
+
 export const readIfPresent = (files: FileSystem.FileSystem, file: string) =>
   Effect.option(files.readFileString(file));
 
@@ -54,12 +62,12 @@ const distributionsIn = Effect.fnUntraced(function* (
       (): ReadonlyArray<string> => [],
     );
     for (const record of records) {
-      const [, spelled] = /^(.+)-[^-]+\.dist-info$/.exec(record) ?? [];
-      if (spelled === undefined || found.has(normalizeName(spelled))) continue;
+      const [name] = parseRecord(record) ?? [];
+      if (name === undefined || found.has(name)) continue;
       // Skip editable packages: their code is found by a .pth file, which works only in the image's own venv.
       const origin = yield* readIfPresent(files, join(folder, record, "direct_url.json"));
       if (Option.exists(origin, (text) => /"editable"\s*:\s*true/.test(text))) continue;
-      found.set(normalizeName(spelled), { name: normalizeName(spelled), record, folder });
+      found.set(name, { name, record, folder });
     }
   }
   return [...found.values()];
