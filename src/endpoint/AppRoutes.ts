@@ -1,9 +1,9 @@
 import { Duration, Effect, type Latch, Option, SubscriptionRef } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
-import { type Availability, type RunningApp, settled } from "./Availability.ts";
+import { type Availability, launchOutcome, type RunningApp } from "./Availability.ts";
 import { Drain } from "./Drain.ts";
-import { healthOf, pingResponse } from "./HealthCheck.ts";
+import { availabilityResponse, failureResponse, pingResponse } from "./HealthCheck.ts";
 import { LiveApp } from "./LiveApp.ts";
 import type { AppUnreachable } from "./http/AppProxy.ts";
 import type { Fallback } from "./http/HttpGuard.ts";
@@ -51,9 +51,9 @@ const forwardTo = Effect.fnUntraced(function* (
   state: SubscriptionRef.SubscriptionRef<Availability>,
   request: Request,
 ) {
-  const current = yield* settled(state);
-  if (current._tag === "Failed") return healthOf(current);
-  const { app } = current;
+  const outcome = yield* launchOutcome(state);
+  if (outcome._tag === "Failed") return failureResponse(outcome);
+  const { app } = outcome;
   return yield* Effect.catch(app.proxy.forward(request), (error) => unreachable(app, error));
 });
 
@@ -108,7 +108,7 @@ export const appRoutes = Effect.fnUntraced(function* (
   { healthPath, allowsExecute }: { readonly healthPath: string; readonly allowsExecute: boolean },
 ): Effect.fn.Return<Fallback, never, Drain> {
   const drain = yield* Drain;
-  const health = drain.admit(Effect.map(SubscriptionRef.get(state), healthOf));
+  const health = drain.admit(Effect.map(SubscriptionRef.get(state), availabilityResponse));
   const respond = (request: Request) => {
     const path = pathOf(request);
     if (isHealthCheck(request, path, healthPath)) return health;

@@ -1,12 +1,6 @@
 import { Clock, Duration, Effect, Schedule, Schema, SubscriptionRef } from "effect";
 
-import {
-  type Availability,
-  failureOf,
-  type LaunchFailed,
-  type RunningApp,
-  STARTING,
-} from "./Availability.ts";
+import { type Availability, LaunchFailed, type RunningApp, STARTING } from "./Availability.ts";
 
 /** The number of ends in a row after which an app is not started again. */
 export const MAX_ENDS = 3;
@@ -21,18 +15,16 @@ class AppEnded extends Schema.TaggedError<AppEnded>()("AppEnded", { reason: Sche
   }
 }
 
-const failed = (error: AppEnded | LaunchFailed): Availability => ({
-  _tag: "Failed",
-  failure:
-    error._tag === "LaunchFailed"
-      ? failureOf(error)
-      : {
-          phase: "serve",
-          reason: `The app's process ended ${MAX_ENDS} times in a row. ${error.reason}`,
-          advice: "See the worker's log for its output; correct the code and deploy it again.",
-          traceback: "",
-        },
-});
+const failureOf = (error: AppEnded | LaunchFailed): LaunchFailed =>
+  error._tag === "LaunchFailed"
+    ? error
+    : new LaunchFailed({
+        phase: "serve",
+        reason: `The app's process ended ${MAX_ENDS} times in a row. ${error.reason}`,
+        advice: "See the worker's log for its output; correct the code and deploy it again.",
+        traceback: "",
+        isRetryable: false,
+      });
 
 /** Runs an app until its process ends; fails if that is soon. */
 const runOnce = Effect.fnUntraced(function* <R>(
@@ -67,7 +59,7 @@ export const superviseApp = Effect.fnUntraced(function* <R>(
     Effect.forever,
     Effect.tapError((error) =>
       Effect.andThen(
-        SubscriptionRef.set(state, failed(error)),
+        SubscriptionRef.set(state, { _tag: "Failed", failure: failureOf(error) }),
         Effect.logError(`The app can't be served: ${error.message}`),
       ),
     ),

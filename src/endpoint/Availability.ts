@@ -2,23 +2,15 @@ import { Effect, Option, Schema, Stream, SubscriptionRef } from "effect";
 
 import type { AppProxy } from "./http/AppProxy.ts";
 
-/** Why an app can't be served, as clients read it. */
-export interface AppFailure {
-  /** The step that failed, such as `import`. */
-  readonly phase: string;
-  /** What failed and why. */
-  readonly reason: string;
-  /** What to do about it. */
-  readonly advice: string;
-  /** Of Python; empty if there is none. */
-  readonly traceback: string;
-}
-
-/** An app could not be launched. */
+/** An app can't be served. */
 export class LaunchFailed extends Schema.TaggedError<LaunchFailed>()("LaunchFailed", {
+  /** The step that failed, such as `import`. */
   phase: Schema.String,
+  /** What failed and why. */
   reason: Schema.String,
+  /** What to do about it. */
   advice: Schema.String,
+  /** Of Python; empty if there is none. */
   traceback: Schema.String,
   /** Whether a process ended, so that another attempt may succeed. */
   isRetryable: Schema.Boolean,
@@ -40,13 +32,6 @@ export const maskedFailure =
       isRetryable,
     });
 
-export const failureOf = ({ phase, reason, advice, traceback }: AppFailure): AppFailure => ({
-  phase,
-  reason,
-  advice,
-  traceback,
-});
-
 /** An app that accepts connections. */
 export interface RunningApp {
   readonly proxy: AppProxy;
@@ -56,7 +41,7 @@ export interface RunningApp {
 
 export interface FailedApp {
   readonly _tag: "Failed";
-  readonly failure: AppFailure;
+  readonly failure: LaunchFailed;
 }
 
 /** Whether an app can respond to requests. */
@@ -67,14 +52,14 @@ export type Availability =
 
 export const STARTING: Availability = { _tag: "Starting" };
 
-export type Settled = Exclude<Availability, { readonly _tag: "Starting" }>;
+type LaunchOutcome = Exclude<Availability, { readonly _tag: "Starting" }>;
 
 /** Waits until an app is ready or has failed. */
-export const settled = (
+export const launchOutcome = (
   state: SubscriptionRef.SubscriptionRef<Availability>,
-): Effect.Effect<Settled> =>
+): Effect.Effect<LaunchOutcome> =>
   SubscriptionRef.changes(state).pipe(
-    Stream.filter((current): current is Settled => current._tag !== "Starting"),
+    Stream.filter((current): current is LaunchOutcome => current._tag !== "Starting"),
     Stream.runHead,
     // The changes of a reference never end.
     Effect.flatMap(Option.match({ onNone: () => Effect.never, onSome: Effect.succeed })),

@@ -18,8 +18,8 @@ import {
   type Availability,
   type FailedApp,
   type LaunchFailed,
+  launchOutcome,
   type RunningApp,
-  settled,
 } from "./Availability.ts";
 
 const Names = Schema.optional(Schema.NullOr(Schema.Array(Schema.String)));
@@ -74,7 +74,7 @@ export class LiveApp extends Context.Service<
         /** Fails if the app can't be launched; its scope is closed then. */
         const start = Effect.fnUntraced(function* (source: LiveSource, appScope: Scope.Scope) {
           const state = yield* Scope.provide(superviseApp(launch(source)), appScope);
-          const outcome = yield* settled(state);
+          const outcome = yield* launchOutcome(state);
           return outcome._tag === "Failed" ? yield* Effect.fail(outcome) : state;
         });
 

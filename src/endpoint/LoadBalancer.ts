@@ -11,7 +11,7 @@ import { formatSeconds } from "../queue/JobLog.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import { Drain } from "./Drain.ts";
 import { LoadBalancerApi } from "./EndpointApi.ts";
-import { healthOf, pingResponse } from "./HealthCheck.ts";
+import { failureResponse, pingResponse } from "./HealthCheck.ts";
 import { LiveApp } from "./LiveApp.ts";
 import { bodyBytes } from "./http/RequestBody.ts";
 
@@ -79,7 +79,7 @@ const handlers = HttpApiBuilder.group(
       sync: ({ payload }) =>
         live.sync(payload).pipe(
           Effect.match({
-            onFailure: healthOf,
+            onFailure: failureResponse,
             onSuccess: (hash) => HttpServerResponse.jsonUnsafe({ status: "synced", hash }),
           }),
           drain.admit,

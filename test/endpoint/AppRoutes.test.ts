@@ -3,7 +3,7 @@ import type { RequestListener, ServerResponse } from "node:http";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Fiber, SubscriptionRef } from "effect";
 
-import { STARTING } from "../../src/endpoint/Availability.ts";
+import { LaunchFailed, STARTING } from "../../src/endpoint/Availability.ts";
 import { eventually, isDone } from "../support/effects/Waiting.ts";
 import { ask, sendRaw } from "../support/http/HttpRequest.ts";
 import { appEndpoint, testApp } from "../support/http/TestApp.ts";
@@ -15,6 +15,11 @@ const FAILURE = {
   traceback: 'File "main.py", line 1',
 };
 
+const FAILED = {
+  _tag: "Failed",
+  failure: new LaunchFailed({ ...FAILURE, isRetryable: false }),
+} as const;
+
 describe("the routes of a deployed app", () => {
   it.live("report the state of the app to the health check", () =>
     Effect.gen(function* () {
@@ -23,7 +28,7 @@ describe("the routes of a deployed app", () => {
       assert.deepInclude(ready, { status: 200, text: "" });
       yield* SubscriptionRef.set(state, STARTING);
       assert.strictEqual((yield* ask(port, "/ping")).status, 204);
-      yield* SubscriptionRef.set(state, { _tag: "Failed", failure: FAILURE });
+      yield* SubscriptionRef.set(state, FAILED);
       const failed = yield* ask(port, "/ping");
       assert.strictEqual(failed.status, 500);
       assert.deepInclude(failed.json, FAILURE);
@@ -63,7 +68,7 @@ describe("the routes of a deployed app", () => {
       const { port, state } = yield* appEndpoint();
       const asking = yield* Effect.forkChild(ask(port, "/work"));
       yield* ask(port, "/ping");
-      yield* SubscriptionRef.set(state, { _tag: "Failed", failure: FAILURE });
+      yield* SubscriptionRef.set(state, FAILED);
       const response = yield* Fiber.join(asking);
       assert.strictEqual(response.status, 500);
       assert.deepInclude(response.json, { error: FAILURE.reason, ...FAILURE });

@@ -4,7 +4,7 @@ import { HttpServerResponse } from "effect/http";
 import { TestClock } from "effect/testing";
 
 import { MAX_ENDS, superviseApp } from "../../src/endpoint/AppSupervisor.ts";
-import { LaunchFailed, type RunningApp, settled } from "../../src/endpoint/Availability.ts";
+import { LaunchFailed, launchOutcome, type RunningApp } from "../../src/endpoint/Availability.ts";
 
 const proxy = { forward: () => Effect.succeed(HttpServerResponse.empty()) };
 
@@ -42,7 +42,7 @@ describe("superviseApp", () => {
     Effect.gen(function* () {
       const app = yield* makeApp;
       const state = yield* superviseApp(app.launch);
-      assert.strictEqual((yield* settled(state))._tag, "Ready");
+      assert.strictEqual((yield* launchOutcome(state))._tag, "Ready");
       yield* app.end("killed");
       yield* TestClock.adjust("500 millis");
       assert.strictEqual((yield* SubscriptionRef.get(state))._tag, "Starting");
@@ -62,7 +62,7 @@ describe("superviseApp", () => {
         yield* TestClock.adjust("10 seconds");
         yield* app.end(`end ${count}.`);
       }
-      const last = yield* settled(state);
+      const last = yield* launchOutcome(state);
       assert.deepNestedInclude(last, { "failure.phase": "serve" });
       assert.deepNestedInclude(last, {
         "failure.reason": "The app's process ended 3 times in a row. end 3.",
@@ -81,7 +81,7 @@ describe("superviseApp", () => {
         yield* app.end("killed");
         yield* TestClock.adjust("2 seconds");
       }
-      assert.strictEqual((yield* settled(state))._tag, "Ready");
+      assert.strictEqual((yield* launchOutcome(state))._tag, "Ready");
     }).pipe(Effect.scoped),
   );
 
@@ -94,10 +94,9 @@ describe("superviseApp", () => {
           Effect.fail(importFailed),
         ),
       );
-      const { phase, reason, advice, traceback } = importFailed;
-      assert.deepInclude(yield* settled(state), {
+      assert.deepInclude(yield* launchOutcome(state), {
         _tag: "Failed",
-        failure: { phase, reason, advice, traceback },
+        failure: importFailed,
       });
       yield* TestClock.adjust("1 hour");
       assert.strictEqual(yield* Ref.get(launches), 1);
@@ -114,7 +113,7 @@ describe("superviseApp", () => {
       );
       const state = yield* superviseApp(launch, { retryAfter: Duration.seconds(30) });
       for (const expected of ["Failed", "Failed", "Ready"]) {
-        assert.strictEqual((yield* settled(state))._tag, expected);
+        assert.strictEqual((yield* launchOutcome(state))._tag, expected);
         yield* TestClock.adjust("29 seconds");
         assert.strictEqual((yield* SubscriptionRef.get(state))._tag, expected);
         yield* TestClock.adjust("1 second");
@@ -134,7 +133,7 @@ describe("superviseApp", () => {
         return attempt;
       });
       const state = yield* superviseApp(launch);
-      const waiting = yield* Effect.forkChild(settled(state));
+      const waiting = yield* Effect.forkChild(launchOutcome(state));
       yield* TestClock.adjust("2 seconds");
       assert.strictEqual((yield* Fiber.join(waiting))._tag, "Ready");
     }).pipe(Effect.scoped),

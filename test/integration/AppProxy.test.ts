@@ -10,7 +10,7 @@ import { Effect, Layer, Schema } from "effect";
 import { launchApp, type Listening } from "../../src/endpoint/AppLauncher.ts";
 import { appRoutes } from "../../src/endpoint/AppRoutes.ts";
 import { superviseApp } from "../../src/endpoint/AppSupervisor.ts";
-import { LaunchFailed, settled } from "../../src/endpoint/Availability.ts";
+import { LaunchFailed, launchOutcome } from "../../src/endpoint/Availability.ts";
 import { Drain } from "../../src/endpoint/Drain.ts";
 import { endpointServer } from "../../src/endpoint/http/EndpointServer.ts";
 import { imagePython } from "../support/clients/Clients.ts";
@@ -62,7 +62,7 @@ const fastApi = Effect.gen(function* () {
     Effect.provide(services),
   );
   yield* listen(Layer.empty, fallback);
-  yield* settled(state);
+  yield* launchOutcome(state);
   return { port, url: `http://127.0.0.1:${port}` };
 });
 
