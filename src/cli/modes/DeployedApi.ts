@@ -39,14 +39,13 @@ const launch = Effect.gen(function* () {
 });
 
 /** The routes of a deployed app with a load balancer, which is started in the background. */
-export const deployedApi = Effect.gen(function* () {
+export const deployedApiRoutes = Effect.gen(function* () {
   const { mask } = yield* Environment;
   const state = yield* superviseApp(Effect.mapError(launch, maskedFailure(mask)), {
     retryAfter: yield* RETRY_AFTER.value,
   });
-  const routes = yield* appRoutes(state, {
+  return yield* appRoutes(state, {
     healthPath: yield* healthCheckPath,
     allowsExecute: yield* ALLOW_EXECUTE.value,
   });
-  return { state, routes };
 });

@@ -1,23 +1,10 @@
 import { Effect, Stream, SubscriptionRef } from "effect";
 
 import { AppHandler } from "../../apps/AppHandler.ts";
-import { AppStart, isMachineFault } from "../../apps/AppStart.ts";
-import { Fitness } from "../../health/Fitness.ts";
-import { Unfit } from "../../health/Unfit.ts";
+import { AppStart } from "../../apps/AppStart.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { takeJobsFor } from "./QueueMode.ts";
-import { ensureWorkspace } from "./Readiness.ts";
-
-/** Starts the app. A failed start is reported to jobs, unless the machine can't start Python. */
-const startApp = Effect.gen(function* () {
-  const { ready } = yield* AppStart;
-  const { refuse } = yield* Fitness;
-  yield* Effect.catch(ready, (failure) =>
-    isMachineFault(failure)
-      ? refuse(new Unfit({ check: "python", reason: failure.reason }))
-      : Effect.void,
-  );
-});
+import { ensureAppStarts, ensureWorkspace } from "./Readiness.ts";
 
 /** Runs as many jobs at the same time as the app says; one until that is known. */
 export const followConcurrency = Effect.gen(function* () {
@@ -41,6 +28,6 @@ export const takeAppJobs = Effect.fn("start.app")(function* (resource: string) {
     title: `deployed app, resource ${resource}`,
     handler: (job) => handle(job),
     prepare: ensureWorkspace,
-    warm: startApp,
+    warm: ensureAppStarts,
   });
 }, Effect.scoped);

@@ -1,10 +1,30 @@
-import { Effect, Option } from "effect";
+import { Effect, type Layer, Option } from "effect";
 
 import { Drain } from "../../endpoint/Drain.ts";
+import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
+import type { Fallback } from "../../endpoint/http/HttpGuard.ts";
 import { SHUTDOWN_GRACE } from "../../queue/Draining.ts";
 
 /** Only RunPod's proxy can reach the container. */
-export const GATEWAY_HOST = "0.0.0.0";
+const HOST = "0.0.0.0";
+
+/** Serves requests of RunPod's load balancer on these ports until the scope closes. */
+export const serveGateway = Effect.fnUntraced(function* <E, R>(
+  ports: ReadonlyArray<number>,
+  routes: Layer.Layer<never, E, R>,
+  fallback: Fallback,
+) {
+  for (const port of ports) {
+    const server = yield* endpointServer({
+      host: HOST,
+      port: Option.some(port),
+      keys: [],
+      isBehindGateway: true,
+    });
+    yield* server.serve(routes, fallback);
+    yield* Effect.logInfo(`Listening on ${HOST}:${server.port} for RunPod's load balancer`);
+  }
+});
 
 /** Waits for running requests, at most as long as WORKER_SHUTDOWN_GRACE allows. */
 export const finishRequests = Effect.gen(function* () {

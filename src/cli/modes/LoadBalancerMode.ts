@@ -1,17 +1,16 @@
-import { Effect, Latch, Layer, Option } from "effect";
+import { Effect, Latch, Layer } from "effect";
 
 import { liveAppLayer } from "../../apps/LiveLaunch.ts";
 import { both } from "../../domain/JobEvents.ts";
 import { balancedLiveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer, loadBalancerRoutes } from "../../endpoint/LoadBalancer.ts";
-import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { makeFunctionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
-import { finishRequests, GATEWAY_HOST } from "./GatewayRequests.ts";
+import { finishRequests, serveGateway } from "./GatewayRequests.ts";
 import { healthCheckPath } from "./GatewaySettings.ts";
 import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
 
@@ -35,16 +34,7 @@ export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
   );
   yield* Effect.logInfo("Worker started");
   yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
-  for (const port of ports) {
-    const server = yield* endpointServer({
-      host: GATEWAY_HOST,
-      port: Option.some(port),
-      keys: [],
-      isBehindGateway: true,
-    });
-    yield* server.serve(routes, fallback);
-    yield* Effect.logInfo(`Listening on ${GATEWAY_HOST}:${server.port} for RunPod's load balancer`);
-  }
+  yield* serveGateway(ports, routes, fallback);
   const supervise = Effect.gen(function* () {
     yield* fitness.check;
     yield* Effect.all([Effect.andThen(ensurePythonStarts, warmAll), checkGpu], {

@@ -16,7 +16,7 @@ import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Failed, refuse } from "../process/CommandFailure.ts";
 import { Shutdown } from "../process/Shutdown.ts";
-import { deployedApi } from "./DeployedApi.ts";
+import { deployedApiRoutes } from "./DeployedApi.ts";
 import { followConcurrency } from "./DeployedQueueMode.ts";
 import { finishRequests } from "./GatewayRequests.ts";
 import { type LocalAppOptions, localAppLayer, localApps } from "./LocalApps.ts";
@@ -114,7 +114,7 @@ const serveQueue = Effect.fnUntraced(function* (app: App, url: string, shared: S
 /** A resource with HTTP routes, on its own server. */
 const serveApi = Effect.fnUntraced(function* (app: App, server: Server, shared: Shared) {
   const services = yield* servicesOf(app, shared);
-  const { routes } = yield* Effect.provide(deployedApi, services);
+  const routes = yield* Effect.provide(deployedApiRoutes, services);
   yield* server.serve(Layer.empty, routes);
   const serve = Effect.gen(function* () {
     yield* (yield* Shutdown).requested;

@@ -1,5 +1,6 @@
 import { Effect, Schedule } from "effect";
 
+import { AppStart, isMachineFault } from "../../apps/AppStart.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import { jobHealth, MAX_FAILURES_IN_A_ROW } from "../../health/JobHealth.ts";
 import { Unfit } from "../../health/Unfit.ts";
@@ -45,6 +46,21 @@ export const ensurePythonStarts = Effect.flatMap(RunnerPool, ({ warmOne }) =>
 
 /** Checks that there is a Python environment before the first job is taken; the app itself starts meanwhile. */
 export const ensureWorkspace = Effect.flatMap(Workspace, ({ ready }) => ensurePython(ready));
+
+/**
+ * Starts the app. Fails if the machine can't start Python; jobs and requests report the other failures, which are those
+ * of the app.
+ */
+export const ensureAppStarts = Effect.gen(function* () {
+  const { ready } = yield* AppStart;
+  const { refuse } = yield* Fitness;
+  yield* Effect.catchIf(
+    ready,
+    isMachineFault,
+    ({ reason }) => refuse(new Unfit({ check: "python", reason })),
+    () => Effect.void,
+  );
+});
 
 /** Starts all Python processes. Jobs need not wait for it. */
 export const warmAll = Effect.flatMap(RunnerPool, ({ warm }) => tolerant(warm));
