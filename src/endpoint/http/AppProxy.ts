@@ -6,14 +6,11 @@ import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { type Exchange, exchangeOf } from "./Connection.ts";
-import { endToEnd, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
+import { endToEnd, MAX_HEADERS, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
 import { tunnel, type UpgradedConnection } from "./Tunnel.ts";
 
 /** The maximum bytes that are still read of a body after the app has responded. */
 const MAX_DISCARDED = ByteSize.mebibytes(64);
-
-/** The limit for all headers of a response, the same as uvicorn's for requests. */
-const MAX_HEADERS = ByteSize.kibibytes(64);
 
 /** The app did not respond to a request. */
 export class AppUnreachable extends Schema.TaggedError<AppUnreachable>()("AppUnreachable", {

@@ -7,6 +7,7 @@ import { HttpRouter, HttpServer } from "effect/http";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { keepUpgrades } from "./Connection.ts";
+import { MAX_HEADERS } from "./ForwardedHeaders.ts";
 import { type Access, type Fallback, routeGuard, unknownRouteGuard } from "./HttpGuard.ts";
 
 /** The default port, the same as of RunPod's own local server. */
@@ -66,7 +67,7 @@ const createGracefulServer = ({ isBehindGateway, rewrite }: EndpointServerOption
     for (const [connection, responses] of connections)
       if (responses.size === 0) connection.destroy();
   };
-  const server = createServer((request, response) => {
+  const server = createServer({ maxHeaderSize: Number(MAX_HEADERS) }, (request, response) => {
     rewrite?.(request);
     const responses = connections.get(request.socket);
     responses?.add(response);

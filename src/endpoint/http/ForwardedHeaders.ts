@@ -1,5 +1,10 @@
 import type { IncomingMessage } from "node:http";
 
+import { ByteSize } from "effect";
+
+/** The limit for all headers of a request or a response, the same as uvicorn's for requests. */
+export const MAX_HEADERS = ByteSize.kibibytes(64);
+
 /** Headers of one connection (RFC 9110, section 7.6.1); a proxy must not forward them. */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -35,9 +40,18 @@ export const endToEnd = ({ rawHeaders, headers }: IncomingMessage): Array<string
 const isBodyless = (method: string | undefined): boolean =>
   method === "GET" || method === "HEAD" || method === "OPTIONS";
 
+/** Headers that apps rely on, if no gateway has set them: HTTP/1.1 requires a host, and a Unix socket has no address. */
+const defaultHeaders = ({ headers, socket }: IncomingMessage): ReadonlyArray<string> => {
+  const { remoteAddress } = socket;
+  const host = headers.host === undefined ? ["Host", "localhost"] : [];
+  return headers["x-forwarded-for"] !== undefined || remoteAddress === undefined
+    ? host
+    : [...host, "X-Forwarded-For", remoteAddress];
+};
+
 /** The headers of a request for the app. An upgrade has no body. */
 export const requestHeaders = (request: IncomingMessage, isUpgrade: boolean): Array<string> => {
-  const headers = endToEnd(request);
+  const headers = [...endToEnd(request), ...defaultHeaders(request)];
   const { upgrade = "", "transfer-encoding": coding, "content-length": length } = request.headers;
   if (isUpgrade) return [...headers, "Connection", "Upgrade", "Upgrade", upgrade];
   // With `close`, uvicorn closes the connection after its response, even if it has not read the body.

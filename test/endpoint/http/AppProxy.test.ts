@@ -102,6 +102,31 @@ describe("AppProxy", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.live("adds the address of the client and a host, if the gateway sends neither", () =>
+    Effect.gen(function* () {
+      const { port } = yield* testApp(echo);
+      const text = yield* sendRaw(port, "GET / HTTP/1.0\r\n\r\n");
+      assert.match(text, /^HTTP\/1\.1 200 OK\r\n/);
+      const headers = echoedHeaders(JSON.parse(/\{.*\}/.exec(text)?.[0] ?? ""));
+      assert.includeMembers([...headers], ["host: localhost", "x-forwarded-for: 127.0.0.1"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("passes as many bytes of headers as the app's server accepts", () =>
+    Effect.gen(function* () {
+      const { port } = yield* testApp((request, response) => {
+        response.writeHead(200, { "x-large": String(request.headers["x-large"]) }).end();
+      });
+      const value = "x".repeat(48 * 1024);
+      const text = yield* sendRaw(
+        port,
+        `GET / HTTP/1.1\r\nHost: a\r\nX-Large: ${value}\r\nConnection: close\r\n\r\n`,
+      );
+      assert.match(text, /^HTTP\/1\.1 200 OK\r\n/);
+      assert.include(text, value);
+    }).pipe(Effect.scoped),
+  );
+
   it.live("keeps how the length of a body is announced", () =>
     Effect.gen(function* () {
       const { port } = yield* testApp(echo);

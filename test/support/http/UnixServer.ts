@@ -18,7 +18,8 @@ export const unixServer = Effect.fnUntraced(function* (listener: RequestListener
     });
   const server = yield* Effect.acquireRelease(
     Effect.callback<Server>((resume) => {
-      const server = createServer(listener);
+      // The same limit for headers as uvicorn.
+      const server = createServer({ maxHeaderSize: 64 * 1024 }, listener);
       server.on("connection", (socket) => {
         sockets.add(socket);
         socket.once("close", () => sockets.delete(socket));

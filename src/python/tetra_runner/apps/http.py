@@ -68,7 +68,7 @@ def _configuration(uvicorn: types.ModuleType, asgi: Any, socket_path: str) -> An
         # Node adds these headers.
         server_header=False,
         date_header=False,
-        # A Unix socket has no peer address. Only Node connects to it, and sends the headers.
+        # Only Node connects to the socket, and sends the address of the client.
         forwarded_allow_ips="*",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
