@@ -92,6 +92,9 @@ export const answersFor = (client: AppClient, rules: AnswerRules): Answers =>
 export const clientIn = (variables: Readonly<Record<string, string>>): AppClient =>
   ["FLASH_APP", "FLASH_ENV"].some((name) => name in variables) ? "flash" : "sdk";
 
+/** The type of the error if a result can't be sent. */
+export const RESULT_INVALID = "ResultInvalid";
+
 /** The answer for an error that Python reports; the user's exceptions have another form than the worker's errors. */
 export const answerFor = (
   error: CallError,
@@ -105,6 +108,9 @@ export const answerFor = (
     case "exit":
     case "memory":
       return answers.exception(error, output);
+    case "result":
+      // The traceback shows only the encoder.
+      return answers.failure(RESULT_INVALID, message);
     case "size":
       return answers.failure("ResultTooLarge", tooLarge(`its JSON is ${message}`, limit));
     default:

@@ -25,6 +25,7 @@ import {
   answersFor,
   clientIn,
   maskedFailure,
+  RESULT_INVALID,
 } from "./AppAnswers.ts";
 import { AppStart } from "./AppStart.ts";
 import type { AppStartFailed } from "./AppStartFailed.ts";
@@ -58,7 +59,7 @@ const answerOfOutcome = (
   if (error !== null) return answerFor(error, output, answers, limit);
   if (value?.problem !== undefined) {
     return answers.failure(
-      "ResultInvalid",
+      RESULT_INVALID,
       `The result can't be returned. ${value.problem.message}`,
     );
   }

@@ -9,7 +9,7 @@ export const formatSize = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { precision: 1 });
 
 const ADVICE =
-  "Return less: write large data to a file (the current directory is on the network volume, if there is one) or upload it to S3, and return its path or URL.";
+  "Return less: write large data to a file on the network volume or upload it to S3, and return its path or URL.";
 
 /** RunPod's documented limit for one value of a stream. */
 export const MAX_CHUNK_BYTES = 1_000_000;

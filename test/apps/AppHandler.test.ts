@@ -191,6 +191,28 @@ describe("the answer to a job of a deployed app", () => {
     }),
   );
 
+  it.effect(
+    "names the problem of a result that is not JSON, without the frames of the encoder",
+    () =>
+      Effect.gen(function* () {
+        const options = failing({
+          kind: "result",
+          type: "tetra_runner.errors.ResultError",
+          message: "the result, of type bytes, is not JSON",
+          traceback: "json/encoder.py",
+        });
+        assert.deepStrictEqual(yield* bodyOf(options), {
+          error: "the result, of type bytes, is not JSON",
+        });
+        const inSdk: unknown = JSON.parse(errorIn(yield* bodyOf({ ...sdk, ...options })));
+        assert.deepInclude(inSdk, {
+          error_type: "ResultInvalid",
+          error_message: "the result, of type bytes, is not JSON",
+          error_traceback: "",
+        });
+      }),
+  );
+
   it.effect("is an internal error after a bug of the worker", () =>
     Effect.gen(function* () {
       const body = yield* bodyOf({ job: () => Effect.die(new Error("a bug")) });

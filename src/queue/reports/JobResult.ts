@@ -45,5 +45,5 @@ export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
 export const rejectedBody = (status: number | undefined, size: number): Uint8Array =>
   failureBody(
     `RunPod rejected the result of this job (HTTP ${status}). Its size is ${(size / 1e6).toFixed(1)} MB; RunPod documents ${DOCUMENTED_LIMITS}. ` +
-      "Return less: write large data to a file (the current directory is on the network volume, if there is one) or upload it, and return its path or URL.",
+      "Return less: write large data to a file on the network volume or upload it to S3, and return its path or URL.",
   );

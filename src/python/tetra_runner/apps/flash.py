@@ -10,6 +10,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from ..errors import type_name
 from .importing import attribute, import_file, import_module
 from .jobs import Answered, JobValue, is_async, keyword_arguments
 
@@ -42,6 +43,8 @@ class Class:
     def __init__(self, cls: type, methods: Iterable[str]) -> None:
         self._class = cls
         self._methods = sorted(methods) or _public_methods(cls)
+        if not self._methods:
+            raise TypeError(f"the class {cls.__name__} has no public methods that jobs could call")
         self.overlaps = all(is_async(getattr(cls, name, None)) for name in self._methods)
         self._instance: Any = None
 
@@ -96,7 +99,13 @@ def import_queue(resource: AppResource, folder: str) -> Function | Class | Handl
         return Handler(handler)
     target = resource["targets"][0]  # a queue has a single function or class
     value = _without_stub(attribute(import_module(target["module"]), target["name"]))
-    return Class(value, target["methods"]) if isinstance(value, type) else Function(value)
+    if isinstance(value, type):
+        return Class(value, target["methods"])
+    if not callable(value):
+        raise TypeError(
+            f"{target['name']} is neither a function nor a class, but a value of type {type_name(type(value))}"
+        )
+    return Function(value)
 
 
 def import_api(resource: AppResource, folder: str) -> Site:

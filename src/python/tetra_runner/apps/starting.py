@@ -34,9 +34,9 @@ def starting(phase: Phase, own_modules: Collection[str] = ()) -> Generator[None,
     """
     try:
         yield
-    except StartError:
+    except (StartError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also those of libraries, such as asyncio.CancelledError
         raise StartError(phase, error, _missing_package(error, own_modules)) from error
 
 

@@ -244,10 +244,12 @@ def test_objects_without_system_dependencies_have_none(write, deployed, config):
         ("main:f", "No module named 'nowhere'", "nowhere"),
         ("other:f", "No module named 'other' (it is a module of the app", None),
         ("empty:f", "cannot import name 'f' from 'empty'", None),
+        ("values:f", "f is neither a function nor a class, but a value of type int", None),
+        ("values:C", "the class C has no public methods", None),
     ],
 )
 def test_a_failed_import_is_a_start_error(write, deployed, target, message, missing):
-    write(main="import nowhere.inner", empty="")
+    write(main="import nowhere.inner", empty="", values="f = 1\nclass C:\n    def _hidden(self): ...")
     with pytest.raises(StartError) as caught:
         deployed("flash", target).open()
     assert (caught.value.phase, caught.value.missing) == ("import", missing)

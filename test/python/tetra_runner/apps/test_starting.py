@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from tetra_runner.apps.starting import StartError, starting
+from tetra_runner.calls.cancel import Cancelled
 
 
 def failure(error, own_modules=()):
@@ -12,17 +13,18 @@ def failure(error, own_modules=()):
     return caught.value
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit(3), MemoryError(), asyncio.CancelledError(), GeneratorExit()]
+)
 def test_an_exception_of_the_app_is_the_cause_of_a_start_error(error):
     raised = failure(error)
     assert (raised.phase, raised.cause, raised.__cause__) == ("import", error, error)
     assert raised.missing is None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])
-def test_a_cancel_is_not_a_start_error(error):
-    with pytest.raises(type(error)), starting("construct"):
-        raise error
+def test_a_cancel_is_not_a_start_error():
+    with pytest.raises(Cancelled), starting("construct"):
+        raise Cancelled
 
 
 def test_an_inner_phase_is_kept():
