@@ -23,8 +23,14 @@ import { liveOutput } from "../process/LiveOutput.ts";
 import { testInput } from "../requests/TestInput.ts";
 import { serveEndpoint } from "./serve.ts";
 
-const failing = (message: string) =>
+const failing = ({ message }: { readonly message: string }) =>
   Effect.andThen(Effect.logError(message), Effect.fail(new Failed({ exitCode: 1 })));
+
+/** Handlers of the errors of modes that take jobs, which log why the machine is unfit. */
+const QUEUE_FAILURES = { Unfit: () => Effect.fail(new Failed({ exitCode: 1 })) };
+
+/** Handlers of the errors of modes behind a load balancer. */
+const GATEWAY_FAILURES = { Unfit: failing, ListenFailed: failing };
 
 /** Runs one job of a deployed app, and prints its result as one line on stdout. */
 const runAppOnce = Effect.fn("start.once")(function* (job: Job) {
@@ -56,17 +62,19 @@ const startApp = Effect.fnUntraced(function* (
   ports: ReadonlyArray<number>,
 ) {
   if (hasQueue && !(yield* isLoadBalanced)) {
-    return yield* Effect.catchTag(takeAppJobs(resource), "Unfit", () =>
-      Effect.fail(new Failed({ exitCode: 1 })),
-    );
+    return yield* Effect.catchTags(takeAppJobs(resource), QUEUE_FAILURES);
   }
   // Loaded on demand: a worker with a queue needs no server.
   const { serveApp } = yield* Effect.promise(() => import("../modes/DeployedApiMode.ts"));
-  return yield* Effect.catchTags(serveApp(resource, ports.length === 0 ? [DEFAULT_PORT] : ports), {
-    Unfit: ({ message }) => failing(message),
-    ListenFailed: ({ message }) => failing(message),
-  });
+  return yield* Effect.catchTags(
+    serveApp(resource, ports.length === 0 ? [DEFAULT_PORT] : ports),
+    GATEWAY_FAILURES,
+  );
 });
+
+const NO_QUEUE =
+  "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. RunPod sets it. " +
+  "To run a test job, use --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or run `worker-tetra run`. To start a local endpoint, run `worker-tetra serve`.";
 
 const LEVELS = { DEBUG: "Debug", INFO: "Info", WARN: "Warn", ERROR: "Error" } as const;
 
@@ -127,32 +135,22 @@ const handler = Effect.fn("start")(
     const job = yield* Effect.catchTag(
       testInput(flags.testInput, hasQueue || ports.length > 0),
       "TestInputInvalid",
-      ({ message }) => failing(message),
+      failing,
     );
     const app = yield* deployedResource;
     if (Option.isSome(job)) {
       return yield* Option.isSome(app) ? runAppOnce(job.value) : runOnce(job.value);
     }
     if (Option.isSome(app)) return yield* startApp(app.value, hasQueue, ports);
-    if (hasQueue) {
-      return yield* Effect.catchTag(takeJobs, "Unfit", () =>
-        Effect.fail(new Failed({ exitCode: 1 })),
-      );
-    }
+    if (hasQueue) return yield* Effect.catchTags(takeJobs, QUEUE_FAILURES);
     if (ports.length > 0) {
       // Loaded on demand: a worker with a queue needs no server.
       const { serveLoadBalancer } = yield* Effect.promise(
         () => import("../modes/LoadBalancerMode.ts"),
       );
-      return yield* Effect.catchTags(serveLoadBalancer(ports), {
-        Unfit: ({ message }) => failing(message),
-        ListenFailed: ({ message }) => failing(message),
-      });
+      return yield* Effect.catchTags(serveLoadBalancer(ports), GATEWAY_FAILURES);
     }
-    return yield* failing(
-      "There is no queue to take jobs from: RUNPOD_WEBHOOK_GET_JOB is not set. RunPod sets it. " +
-        "To run a test job, use --test_input, RUNPOD_TEST_INPUT or the file test_input.json, or run `worker-tetra run`. To start a local endpoint, run `worker-tetra serve`.",
-    );
+    return yield* failing({ message: NO_QUEUE });
   },
   (effect, { logLevel }) =>
     Option.match(logLevel, {

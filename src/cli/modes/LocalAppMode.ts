@@ -1,8 +1,7 @@
-import { randomBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 
-import { Array, Console, Effect, Latch, Layer, Option, Redacted } from "effect";
+import { Effect, Latch, Layer, Option } from "effect";
 import { HttpServerResponse } from "effect/http";
 
 import { AppHandler } from "../../apps/AppHandler.ts";
@@ -10,23 +9,23 @@ import { AppStart } from "../../apps/AppStart.ts";
 import type { App } from "../../apps/manifest/App.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { endpointRoutes } from "../../endpoint/LocalEndpoint.ts";
-import { endpointServer, type EndpointServerOptions } from "../../endpoint/http/EndpointServer.ts";
+import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import type { Fallback } from "../../endpoint/http/HttpGuard.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { Environment } from "../../settings/Environment.ts";
-import { Failed, refuse } from "../process/CommandFailure.ts";
+import { refuse } from "../process/CommandFailure.ts";
 import { Shutdown } from "../process/Shutdown.ts";
 import { deployedApiRoutes } from "./DeployedApi.ts";
 import { followConcurrency } from "./DeployedQueueMode.ts";
 import { finishRequests } from "./GatewayRequests.ts";
 import { type LocalAppOptions, localAppLayer, localApps } from "./LocalApps.ts";
 import {
-  addressOf,
-  environmentOfJobs,
+  announce,
   queueLayer,
+  SERVING_FAILURES,
   type ServingOptions,
+  startServer,
   urlOf,
-  warnIfOpen,
 } from "./LocalServing.ts";
 import { logShutdown, work } from "./LocalWork.ts";
 
@@ -126,60 +125,38 @@ const serveApi = Effect.fnUntraced(function* (app: App, server: Server, shared: 
 /** Serves the resources of a deployed app on this machine until shutdown is requested. */
 export const serveAppLocally = Effect.fn("serve.app")(
   function* (options: AppServing) {
-    const { host, port, key, concurrency } = options;
     const apps = yield* Effect.catchTag(localApps(options.app), "AppStartFailed", refuse);
     const queues = apps.filter(({ resource }) => resource.kind === "queue");
     const apis = apps.filter(({ resource }) => resource.kind === "api");
-    const token = Redacted.make(randomBytes(32).toString("base64url"));
-    const keys = Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] });
-    const bind = (options: Pick<EndpointServerOptions, "port" | "rewrite">) =>
-      endpointServer({ host, keys, isBehindGateway: false, ...options });
-    const others = { port: Option.none() };
-    // Code of the app calls its queues at the address of the first server.
-    const server = yield* bind({ port, ...(queues.length > 0 ? { rewrite: chooseEndpoint } : {}) });
-    const more = yield* Effect.forEach(queues.length > 0 ? apis : apis.slice(1), () =>
-      bind(others),
+    const hasQueue = queues.length > 0;
+    // Code of the app calls its queues at the address of this server.
+    const { server, url, access, environment } = yield* startServer(
+      options,
+      hasQueue ? { rewrite: chooseEndpoint } : {},
     );
-    const sitesOn = queues.length > 0 ? more : [server, ...more];
-    const url = urlOf(host, server.port);
-    yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
-    const environment = environmentOfJobs(
-      yield* Environment,
-      addressOf(host, server.port),
-      { key, concurrency },
-      token,
-    );
-    yield* warnIfOpen(host, key, url);
     const shared: Shared = { options, environment, isEager: apps.length === 1 };
-    const endpoints = yield* Effect.forEach(queues, (app) => serveQueue(app, url, shared));
-    if (endpoints.length > 0) {
-      yield* server.serve(
-        Layer.mergeAll(Layer.empty, ...endpoints.map(({ routes }) => routes)),
-        unknownResource(queues),
-      );
+    const servedQueues = yield* Effect.forEach(queues, (app) => serveQueue(app, url, shared));
+    if (hasQueue) {
+      const routes = servedQueues.map((queue) => queue.routes);
+      yield* server.serve(Layer.mergeAll(Layer.empty, ...routes), unknownResource(queues));
     }
-    const sites = yield* Effect.forEach(Array.zip(apis, sitesOn), ([app, site]) =>
-      serveApi(app, site, shared),
+    const servedApis = yield* Effect.forEach(
+      apis,
+      Effect.fnUntraced(function* (app, index) {
+        const isFirst = index === 0 && !hasQueue;
+        const own = isFirst ? server : yield* endpointServer({ ...access, port: Option.none() });
+        return yield* serveApi(app, own, shared);
+      }),
     );
-    // Logged last: clients may send requests as soon as they read this.
-    yield* Effect.logInfo(`Worker started: listening at ${url}`);
-    yield* Console.error(
-      [
-        "Serving a deployed app:",
-        ...[...endpoints, ...sites].map(({ title }) => `  ${title}`),
-        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
-      ].join("\n"),
-    );
+    const served = [...servedQueues, ...servedApis];
+    const titles = served.map(({ title }) => `  ${title}`);
+    yield* announce(url, options, ["Serving a deployed app:", ...titles]);
     if (Option.isNone(options.keep)) yield* Effect.forkScoped(logShutdown);
-    yield* Effect.forEach([...endpoints, ...sites], ({ serve }) => serve, {
+    yield* Effect.forEach(served, ({ serve }) => serve, {
       concurrency: "unbounded",
       discard: true,
     });
   },
   Effect.scoped,
-  Effect.catchTags({
-    ListenFailed: ({ message }) =>
-      Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
-    JobStoreUnusable: refuse,
-  }),
+  Effect.catchTags(SERVING_FAILURES),
 );

@@ -1,26 +1,21 @@
-import { randomBytes } from "node:crypto";
-
-import { Console, Effect, Latch, Layer, Option, Redacted } from "effect";
+import { Effect, Latch, Layer, Option } from "effect";
 
 import { liveAppLayer } from "../../apps/LiveLaunch.ts";
 import { liveRoutes } from "../../endpoint/AppRoutes.ts";
 import { Drain } from "../../endpoint/Drain.ts";
 import { LoadBalancer } from "../../endpoint/LoadBalancer.ts";
 import { localEndpointRoutes } from "../../endpoint/LocalEndpoint.ts";
-import { endpointServer } from "../../endpoint/http/EndpointServer.ts";
 import { functionHandler, makeFunctionHandler } from "../../functions/FunctionHandler.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
-import { Environment } from "../../settings/Environment.ts";
-import { Failed, refuse } from "../process/CommandFailure.ts";
+import type { Environment } from "../../settings/Environment.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import {
-  addressOf,
-  environmentOfJobs,
+  announce,
   queueLayer,
+  SERVING_FAILURES,
   type ServingOptions,
-  urlOf,
-  warnIfOpen,
+  startServer,
 } from "./LocalServing.ts";
 import { logShutdown, work } from "./LocalWork.ts";
 
@@ -39,23 +34,9 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
 
 /** Serves a RunPod endpoint on this machine until shutdown is requested. */
 export const serveLocally = Effect.fn("serve")(
-  function* ({ host, port, concurrency, keep, key }: ServingOptions) {
-    const token = Redacted.make(randomBytes(32).toString("base64url"));
-    const server = yield* endpointServer({
-      host,
-      port,
-      keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
-      isBehindGateway: false,
-    });
-    const url = urlOf(host, server.port);
-    yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
-    const environment = environmentOfJobs(
-      yield* Environment,
-      addressOf(host, server.port),
-      { key, concurrency },
-      token,
-    );
-    yield* warnIfOpen(host, key, url);
+  function* (options: ServingOptions) {
+    const { keep } = options;
+    const { server, url, environment } = yield* startServer(options);
     const services = yield* Layer.build(layerOf(environment, keep));
     const ready = Latch.makeUnsafe();
     yield* server.serve(
@@ -65,14 +46,7 @@ export const serveLocally = Effect.fn("serve")(
       ),
       yield* Effect.provide(liveRoutes, services),
     );
-    // Logged last: clients may send requests as soon as they read this.
-    yield* Effect.logInfo(`Worker started: listening at ${url}`);
-    yield* Console.error(
-      [
-        `Serving a RunPod endpoint on ${url} (routes: ${url}/docs)`,
-        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
-      ].join("\n"),
-    );
+    yield* announce(url, options, [`Serving a RunPod endpoint on ${url} (routes: ${url}/docs)`]);
     if (Option.isNone(keep)) yield* Effect.forkScoped(logShutdown);
     yield* Effect.provide(
       work({
@@ -87,9 +61,5 @@ export const serveLocally = Effect.fn("serve")(
     );
   },
   Effect.scoped,
-  Effect.catchTags({
-    ListenFailed: ({ message }) =>
-      Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
-    JobStoreUnusable: refuse,
-  }),
+  Effect.catchTags(SERVING_FAILURES),
 );

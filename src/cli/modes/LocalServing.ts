@@ -1,5 +1,8 @@
-import { Effect, Layer, Option, Redacted } from "effect";
+import { randomBytes } from "node:crypto";
 
+import { Console, Effect, Layer, Option, Redacted } from "effect";
+
+import { endpointServer, type EndpointServerOptions } from "../../endpoint/http/EndpointServer.ts";
 import { isLoopback } from "../../endpoint/http/Loopback.ts";
 import { LocalQueue } from "../../endpoint/jobs/LocalQueue.ts";
 import { JobStore } from "../../endpoint/store/JobStore.ts";
@@ -10,7 +13,8 @@ import { Heartbeat } from "../../queue/reports/Heartbeat.ts";
 import { ResultStore } from "../../queue/reports/ResultStore.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { SERVE_CONCURRENCY } from "../../settings/Concurrency.ts";
-import type { Environment } from "../../settings/Environment.ts";
+import { Environment } from "../../settings/Environment.ts";
+import { Failed, refuse } from "../process/CommandFailure.ts";
 
 export interface ServingOptions {
   readonly host: string;
@@ -26,7 +30,7 @@ export const urlOf = (host: string, port: number): string =>
   `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 
 /** The URL at which programs on this machine reach a server that listens on a host. */
-export const addressOf = (host: string, port: number): string =>
+const addressOf = (host: string, port: number): string =>
   urlOf(host === "" || host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, port);
 
 /** A local queue and its worker. Jobs are stored in the folder if there is one. */
@@ -48,7 +52,7 @@ export const queueLayer = (keep: Option.Option<string>) => {
 };
 
 /** Environment variables for jobs: calls to other functions are sent to this endpoint. */
-export const environmentOfJobs = (
+const environmentOfJobs = (
   environment: Environment["Service"],
   address: string,
   { key, concurrency }: Pick<ServingOptions, "key" | "concurrency">,
@@ -75,9 +79,59 @@ export const environmentOfJobs = (
   );
 };
 
-export const warnIfOpen = (host: string, key: ServingOptions["key"], url: string) =>
+const warnIfOpen = (host: string, key: ServingOptions["key"], url: string) =>
   isLoopback(host) || Option.isSome(key)
     ? Effect.void
     : Effect.logWarning(
         `Anyone who can reach ${url} can run code on this machine. Set WORKER_SERVE_KEY, or listen on 127.0.0.1.`,
       );
+
+/**
+ * Starts the first server of local endpoints, without routes. Code of jobs calls other functions there, with a key of
+ * its own.
+ */
+export const startServer = Effect.fnUntraced(function* (
+  { host, port, key, concurrency }: ServingOptions,
+  more: Pick<EndpointServerOptions, "rewrite"> = {},
+) {
+  const token = Redacted.make(randomBytes(32).toString("base64url"));
+  const access = {
+    host,
+    keys: Option.match(key, { onNone: () => [], onSome: (secret) => [secret, token] }),
+    isBehindGateway: false,
+  };
+  const server = yield* endpointServer({ ...access, port, ...more });
+  const url = urlOf(host, server.port);
+  yield* Effect.addFinalizer(() => Effect.logInfo("Worker stopped"));
+  const environment = environmentOfJobs(
+    yield* Environment,
+    addressOf(host, server.port),
+    { key, concurrency },
+    token,
+  );
+  yield* warnIfOpen(host, key, url);
+  return { server, url, access, environment };
+});
+
+/** Says what is served. Runs last: clients may send requests as soon as they read this. */
+export const announce = (
+  url: string,
+  { key }: Pick<ServingOptions, "key">,
+  lines: ReadonlyArray<string>,
+) =>
+  Effect.andThen(
+    Effect.logInfo(`Worker started: listening at ${url}`),
+    Console.error(
+      [
+        ...lines,
+        `For clients: export RUNPOD_ENDPOINT_BASE_URL=${url}/v2 RUNPOD_API_KEY=${Option.isSome(key) ? "<the key>" : "local"}`,
+      ].join("\n"),
+    ),
+  );
+
+/** Handlers of the errors that end the program with a message: a port or the stored jobs can't be used. */
+export const SERVING_FAILURES = {
+  ListenFailed: ({ message }: { readonly message: string }) =>
+    Effect.andThen(Console.error(message), Effect.fail(new Failed({ exitCode: 1 }))),
+  JobStoreUnusable: refuse,
+};
