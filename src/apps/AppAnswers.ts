@@ -118,15 +118,12 @@ export const answerFor = (
   }
 };
 
-/** Masks the secrets in an error that the code returned. */
-export const maskedFailure = (
-  failure: Schema.Json,
-  mask: (text: string) => string,
-): Schema.Json => {
-  if (typeof failure === "string") return mask(failure);
-  if (Array.isArray(failure)) return failure.map((one: Schema.Json) => maskedFailure(one, mask));
-  if (typeof failure !== "object" || failure === null) return failure;
+/** An error that the code returned, with all texts in it formatted. */
+export const formatTexts = (error: Schema.Json, format: (text: string) => string): Schema.Json => {
+  if (typeof error === "string") return format(error);
+  if (Array.isArray(error)) return error.map((one: Schema.Json) => formatTexts(one, format));
+  if (typeof error !== "object" || error === null) return error;
   return Object.fromEntries(
-    Object.entries(failure).map(([name, value]) => [name, maskedFailure(value, mask)]),
+    Object.entries(error).map(([name, value]) => [name, formatTexts(value, format)]),
   );
 };

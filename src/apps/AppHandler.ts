@@ -1,6 +1,5 @@
 import { Context, Effect, Layer, Option, Schema } from "effect";
 
-import { lastLines } from "../dependencies/ToolOutput.ts";
 import { EncodedOutput } from "../domain/EncodedOutput.ts";
 import {
   DOCUMENT_OVERHEAD_BYTES,
@@ -15,8 +14,8 @@ import { AppRunner } from "../runner/apps/AppRunner.ts";
 import type { CallFailed } from "../runner/call/Call.ts";
 import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
 import { Environment } from "../settings/Environment.ts";
-import { excerpt } from "../settings/Excerpt.ts";
-import { MAX_ERROR_CHARACTERS, responseLimit } from "../settings/ResponseLimits.ts";
+import { errorFormat, internalError } from "../settings/ErrorText.ts";
+import { responseLimit } from "../settings/ResponseLimits.ts";
 import * as Setting from "../settings/Setting.ts";
 import {
   answerFor,
@@ -24,15 +23,13 @@ import {
   type Answers,
   answersFor,
   clientIn,
-  maskedFailure,
   RESULT_INVALID,
+  formatTexts,
 } from "./AppAnswers.ts";
 import { AppStart } from "./AppStart.ts";
 import type { AppStartFailed } from "./AppStartFailed.ts";
+import { lastOutputOf } from "./LastOutput.ts";
 import { startFailureOf } from "./start/Opening.ts";
-
-/** The number of lines of a stopped job's output in its error. */
-const MAX_OUTPUT_LINES = 30;
 
 const LOG_CAPTURE = Setting.optionalText({
   name: "RUNPOD_LOG_CAPTURE",
@@ -66,16 +63,14 @@ const answerOfOutcome = (
   const failed = Option.getOrElse(decodeJson(failure ?? null), () => String(failure));
   return EncodedOutput.within(limit, {
     value,
-    error: maskedFailure(failed, formatError),
+    error: formatTexts(failed, formatError),
     refresh,
   });
 };
 
 /** The answer for a job whose process crashed, was stopped or did not start, with what it printed. */
 const answerOfFailure = (error: CallFailed, answers: Answers): EncodedOutput => {
-  // Other errors contain the output in their message.
-  const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
-  const output = hasOutput ? lastLines(error.output, MAX_OUTPUT_LINES) : "";
+  const output = lastOutputOf(error);
   return answers.failure(
     error._tag,
     output === "" ? error.message : `${error.message}\n\nIts output:\n${output}`,
@@ -95,12 +90,11 @@ export class AppHandler extends Context.Service<
     Effect.gen(function* () {
       const start = yield* AppStart;
       const runner = yield* AppRunner;
-      const { mask, forPrograms } = yield* Environment;
+      const { forPrograms } = yield* Environment;
+      const formatError = yield* errorFormat;
       const sentLimit = yield* responseLimit;
       const capture = yield* LOG_CAPTURE.value;
       const hasOutput = Option.exists(capture, (mode) => mode.trim().toLowerCase() === "all");
-      const formatError = (error: string) =>
-        excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
 
       const notStarted = Effect.fnUntraced(function* (failure: AppStartFailed, answers: Answers) {
         const { notify } = yield* JobListener;
@@ -151,8 +145,8 @@ export class AppHandler extends Context.Service<
           }),
           Effect.catchDefect((defect) =>
             Effect.as(
-              Effect.logError("Internal error in a job", defect),
-              answers.failure("InternalError", `Internal error: ${String(defect)}`),
+              Effect.logError("Internal error while running a job", defect),
+              answers.failure("InternalError", internalError(defect)),
             ),
           ),
         );

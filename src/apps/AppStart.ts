@@ -23,7 +23,7 @@ import * as Setting from "../settings/Setting.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
-import { AppStartFailed, startFailed } from "./AppStartFailed.ts";
+import { AppStartFailed, startFailed, withoutStop } from "./AppStartFailed.ts";
 import { AppArtifact } from "./artifact/AppArtifact.ts";
 import type { App } from "./manifest/App.ts";
 import { makeAppOpening } from "./start/Opening.ts";
@@ -60,7 +60,7 @@ export const isMachineFault = ({ end }: AppStartFailed): boolean =>
 const noWorkspace = (error: WorkspaceError) =>
   new AppStartFailed({
     phase: "verify",
-    reason: `The Python environment of this worker can't be used. ${error.message.replace(/\.$/, "")}`,
+    reason: `The Python environment of this worker can't be used. ${withoutStop(error.message)}`,
     advice: "The worker tries again with a later job.",
     traceback: "",
     end: endOfFailure(error),

@@ -14,7 +14,7 @@ export class AppStartFailed extends Schema.TaggedError<AppStartFailed>()("AppSta
   reason: Schema.String,
   /** What to do about it, as a sentence. */
   advice: Schema.String,
-  /** Of Python; empty if the failure is not an exception in the user's code. */
+  /** Of an exception in the user's code, or what its process printed last; empty otherwise. */
   traceback: Schema.String,
   /** What the failure indicates about the machine; absent if no code of the app was run. */
   end: Schema.optionalKey(Schema.Literals(["ran", "cuda", "launch", "workspace"])),
@@ -23,6 +23,9 @@ export class AppStartFailed extends Schema.TaggedError<AppStartFailed>()("AppSta
     return `${this.reason}. ${this.advice}`;
   }
 }
+
+/** The text of an error as a part of `reason`. */
+export const withoutStop = (sentence: string): string => sentence.replace(/\.$/, "");
 
 /** A failure outside of the user's code. */
 export const startFailed = (phase: StartPhase, reason: string, advice: string): AppStartFailed =>

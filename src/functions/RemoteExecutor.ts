@@ -6,12 +6,12 @@ import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.t
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
 import { JobListener } from "../domain/JobEvents.ts";
+import { outputOf } from "../runner/RunnerError.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
 import type { Call } from "../runner/call/Call.ts";
 import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
-import { Environment } from "../settings/Environment.ts";
-import { excerpt } from "../settings/Excerpt.ts";
-import { LOCAL_LIMIT, MAX_ERROR_CHARACTERS, responseLimit } from "../settings/ResponseLimits.ts";
+import { errorFormat, internalError } from "../settings/ErrorText.ts";
+import { LOCAL_LIMIT, responseLimit } from "../settings/ResponseLimits.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { payloads } from "./Arguments.ts";
 import { callMetaOf } from "./FunctionCall.ts";
@@ -73,9 +73,7 @@ export class RemoteExecutor extends Context.Service<
       const workspace = yield* Workspace;
       const dependencies = yield* DependencyInstaller;
       const runner = yield* RunnerPool;
-      const { mask } = yield* Environment;
-      const formatError = (error: string) =>
-        excerpt(mask(error), MAX_ERROR_CHARACTERS).toWellFormed();
+      const formatError = yield* errorFormat;
       const sentLimit = yield* responseLimit;
 
       const runRequest = Effect.fnUntraced(function* (
@@ -105,19 +103,15 @@ export class RemoteExecutor extends Context.Service<
       const respond = (input: unknown, text: Uint8Array | undefined, limit: ResponseLimit) => {
         const rules = { limit, formatError };
         return runRequest(input, text, rules).pipe(
-          Effect.catch((error) => {
-            // Other errors contain the output of tools in their message.
-            const hasOutput = error._tag === "RunnerCrashed" || error._tag === "CallTimedOut";
-            const output = hasOutput ? error.output : undefined;
-            return Effect.succeed(responseOfFailure(limit, formatError(error.message), output));
-          }),
-          Effect.catchDefect((defect) => {
-            const message = `Internal error of the worker, not of your code: ${formatError(String(defect))}. See the worker's log for details.`;
-            return Effect.as(
+          Effect.catch((error) =>
+            Effect.succeed(responseOfFailure(limit, formatError(error.message), outputOf(error))),
+          ),
+          Effect.catchDefect((defect) =>
+            Effect.as(
               Effect.logError("Internal error while running a job", defect),
-              responseOfFailure(limit, message),
-            );
-          }),
+              responseOfFailure(limit, formatError(internalError(defect))),
+            ),
+          ),
         );
       };
 

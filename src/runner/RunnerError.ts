@@ -81,3 +81,7 @@ export class RunnerUnavailable extends Schema.TaggedError<RunnerUnavailable>()(
     return `The Python process ${this.reason}.${output === "" ? "" : ` Its output:\n${output}`}`;
   }
 }
+
+/** What the code printed before it failed; undefined if the message of the error contains it, and for other errors. */
+export const outputOf = (error: unknown): string | undefined =>
+  error instanceof RunnerCrashed || error instanceof CallTimedOut ? error.output : undefined;

@@ -3,9 +3,6 @@ import { Effect } from "effect";
 import type { ResponseLimit } from "../domain/EncodedResponse.ts";
 import * as Setting from "./Setting.ts";
 
-/** The maximum length of an error with its traceback. Python sends less. */
-export const MAX_ERROR_CHARACTERS = 128 * 1024;
-
 const RESULT_LIMIT = Setting.integer({
   name: "WORKER_RESULT_LIMIT",
   doc: "Maximum size of a response, including its output; a job with a larger response fails. RunPod documents 20 MB for `/runsync` and 10 MB for `/run`. Does not apply to commands that print their results.",

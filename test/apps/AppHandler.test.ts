@@ -216,7 +216,10 @@ describe("the answer to a job of a deployed app", () => {
   it.effect("is an internal error after a bug of the worker", () =>
     Effect.gen(function* () {
       const body = yield* bodyOf({ job: () => Effect.die(new Error("a bug")) });
-      assert.strictEqual(errorIn(body), "Internal error: Error: a bug");
+      assert.strictEqual(
+        errorIn(body),
+        "Internal error of the worker, not of your code: Error: a bug. See the worker's log for details.",
+      );
     }),
   );
 });

@@ -6,7 +6,7 @@ import { diskFault } from "../../platform/files/DiskFault.ts";
 import { VOLUME_PATH } from "../../platform/files/JobFolders.ts";
 import { isBelow, makeFolders } from "../../platform/files/SafePaths.ts";
 import { resourceName } from "../../settings/DeployedResource.ts";
-import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
+import { type AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
 import type { App } from "../manifest/App.ts";
 import { readApp } from "../manifest/AppManifest.ts";
 import { installArchive } from "./AppFolder.ts";
@@ -159,7 +159,7 @@ export const openAppFolder = Effect.fn("AppArtifact.openAppFolder")(function* (p
   if (info.isDirectory()) return yield* onDisk(path, "can't be read", () => realpath(path));
   const files = yield* FileSystem.FileSystem;
   const limits = yield* Effect.mapError(unpackLimits, ({ message }) =>
-    startFailed("locate", message.replace(/\.$/, ""), "Correct the variable."),
+    startFailed("locate", withoutStop(message), "Correct the variable."),
   );
   const folder = yield* Effect.mapError(
     files.makeTempDirectoryScoped({ prefix: "worker-tetra-app-" }),

@@ -3,12 +3,13 @@ import { join } from "node:path";
 
 import { Effect, Option, Schema } from "effect";
 
+import type { AppResource } from "../../domain/DeployedApp.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { assertFile } from "../../platform/files/SafePaths.ts";
 import { sdkConcurrency } from "../../settings/Concurrency.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
-import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
+import { type AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
 import type { App } from "./App.ts";
 import { FLASH_MANIFEST, flashApp, FlashManifest, flashResources } from "./FlashManifest.ts";
 import { assertResourceName } from "./ResourceName.ts";
@@ -84,11 +85,7 @@ const read = Effect.fnUntraced(function* <A>(
   return yield* noManifest(folder);
 });
 
-export interface ListedResource {
-  readonly client: App["resource"]["client"];
-  readonly name: string;
-  readonly kind: App["resource"]["kind"];
-}
+type ListedResource = Pick<AppResource, "client" | "name" | "kind">;
 
 /** The resources of an app that a worker can serve. */
 export const listResources = (
@@ -112,7 +109,7 @@ export const readApp = Effect.fn("AppManifest.readApp")(function* (
 ): Effect.fn.Return<App, AppStartFailed> {
   yield* assertResourceName(resource);
   const concurrency = yield* Effect.mapError(sdkConcurrency, ({ message }) =>
-    startFailed("locate", message.replace(/\.$/, ""), "Correct the endpoint's environment."),
+    startFailed("locate", withoutStop(message), "Correct the endpoint's environment."),
   );
   const real = yield* realFolder(folder);
   return yield* Effect.flatten(

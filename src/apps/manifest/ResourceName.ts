@@ -1,5 +1,6 @@
 import { Effect } from "effect";
 
+import type { AppClient } from "../../domain/DeployedApp.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 import { startFailed } from "../AppStartFailed.ts";
 
@@ -23,7 +24,7 @@ const withoutDecoration = (name: string): string => name.replace(/^live-/, "").r
 export const matchingName = (
   known: ReadonlyArray<string>,
   name: string,
-  client: "flash" | "sdk",
+  client: AppClient,
 ): string | undefined =>
   known.find((one) => one === name) ??
   (client === "flash"

@@ -1,7 +1,6 @@
 import { Context, Effect, type FileSystem } from "effect";
 
 import { DependencyInstaller } from "../../dependencies/DependencyInstaller.ts";
-import { lastLines } from "../../dependencies/ToolOutput.ts";
 import type { AppOpenFailed } from "../../runner/apps/AppOpenFailed.ts";
 import type { AppOpened } from "../../runner/apps/AppProcess.ts";
 import { AppRunner } from "../../runner/apps/AppRunner.ts";
@@ -10,7 +9,8 @@ import { endOfException, endOfFailure } from "../../runner/call/JobEnds.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { installedPackages } from "../../venv/InstalledPackages.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
-import { AppStartFailed, startFailed } from "../AppStartFailed.ts";
+import { AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
+import { lastOutputOf } from "../LastOutput.ts";
 import type { ExpectedApp } from "../artifact/AppArtifact.ts";
 import type { App } from "../manifest/App.ts";
 import { packageOf, wouldReplaceTorch } from "./ModulePackages.ts";
@@ -23,16 +23,11 @@ const MAX_RECOVERIES = Setting.integer({
   fallback: 3,
 });
 
-/** The number of lines of a crashed process's output in the error. */
-const MAX_OUTPUT_LINES = 30;
-
 /** Environment variables of the app's process, in place of those of the workspace. */
 export const AppVariables = Context.Reference<Readonly<Record<string, string>>>(
   "worker-tetra/apps/AppVariables",
   { defaultValue: () => ({}) },
 );
-
-const withoutStop = (sentence: string): string => sentence.replace(/\.$/, "");
 
 /** The failure of the user's code, or of its process. */
 export const startFailureOf = (name: string, error: AppOpenFailed | CallFailed): AppStartFailed => {
@@ -49,13 +44,11 @@ export const startFailureOf = (name: string, error: AppOpenFailed | CallFailed):
       end: endOfException(type, message),
     });
   }
-  const output = "output" in error ? lastLines(error.output, MAX_OUTPUT_LINES) : "";
   return new AppStartFailed({
     phase: "import",
     reason: `${name} could not be started. ${withoutStop(error.message)}`,
     advice: "The worker tries again with a later job.",
-    // Other errors contain the output in their message.
-    traceback: error._tag === "RunnerUnavailable" ? "" : output,
+    traceback: lastOutputOf(error),
     end: endOfFailure(error),
   });
 };

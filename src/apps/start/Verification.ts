@@ -4,7 +4,7 @@ import { DependencyInstaller } from "../../dependencies/DependencyInstaller.ts";
 import { installedPackages } from "../../venv/InstalledPackages.ts";
 import { normalizeName } from "../../venv/image/ImagePackages.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
-import { startFailed } from "../AppStartFailed.ts";
+import { startFailed, withoutStop } from "../AppStartFailed.ts";
 import type { App } from "../manifest/App.ts";
 import { wouldReplaceTorch } from "./ModulePackages.ts";
 
@@ -51,7 +51,7 @@ const installExcluded = Effect.fnUntraced(function* (
   const { ensure } = yield* DependencyInstaller;
   return yield* Effect.mapError(
     ensure({ python: missing, system: [], accelerate: true }, prepared),
-    ({ message }) => startFailed("verify", `${reason}. ${message.replace(/\.$/, "")}`, advice),
+    ({ message }) => startFailed("verify", `${reason}. ${withoutStop(message)}`, advice),
   );
 });
 

@@ -7,7 +7,7 @@ export const BLOCK = 512;
 export interface TarHeader {
   readonly name: Buffer;
   readonly linkName: Buffer;
-  /** One character; see `TYPES`. */
+  /** One character, such as `5` for a folder. */
   readonly type: string;
   /** Of the content, in bytes. */
   readonly size: number;
