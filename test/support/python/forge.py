@@ -19,7 +19,7 @@ def local(function, name):
 
 
 def scratch():
-    return local("main", "config")["dir"]
+    return local("main", "output")._directory
 
 
 def write(data):
