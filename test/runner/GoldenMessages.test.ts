@@ -117,7 +117,7 @@ describe("golden messages", () => {
   );
 });
 
-it("the golden start-up argument has exactly the fields of its schema", () => {
+it("the golden configuration has exactly the fields of its schema", () => {
   const config: unknown = JSON.parse(readFileSync(`${FOLDER}-config.json`, "utf8"));
   const decoded = Schema.decodeUnknownSync(RunnerConfig, strict)(config);
   assert.deepStrictEqual(Schema.encodeSync(RunnerConfig)(decoded), config);
