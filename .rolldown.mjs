@@ -35,14 +35,32 @@ const lightHttp = {
 };
 
 /** Modules that only some commands load. All others are in one file, because each file adds to the startup time. */
-const ON_DEMAND =
-  /httpApiScalar|http-api|observability|src\/endpoint|modes\/(LocalMode|LoadBalancerMode)|NodeHttpServer|NodeWS|HttpRouter|FindMyWay|node_modules\/ws\//;
+const ON_DEMAND = new RegExp(
+  [
+    "httpApiScalar|http-api|observability|NodeHttpServer|NodeWS|HttpRouter|FindMyWay|node_modules/ws/",
+    "src/endpoint/|src/apps/LiveLaunch",
+    "modes/(DeployedApi|GatewayRequests|LoadBalancerMode|LocalAppMode|LocalMode|LocalServing|LocalWork)",
+  ].join("|"),
+);
+
+/** Fails if each start would load the servers, because a module that only they need is missing above. */
+const noServers = {
+  name: "no-servers",
+  generateBundle(_options, bundle) {
+    const servers = bundle["worker-tetra.js"].moduleIds.filter((id) =>
+      /src\/endpoint\/(?!http\/Loopback)/.test(id),
+    );
+    if (servers.length > 0) {
+      this.error(`Each start would load ${servers[0]}: see ON_DEMAND in .rolldown.mjs.`);
+    }
+  },
+};
 
 export default {
   input: { "worker-tetra": "src/main.ts" },
   platform: "node",
   logLevel: "warn",
-  plugins: [lightUndici, lightHttp],
+  plugins: [lightUndici, lightHttp, noServers],
   output: {
     dir: "dist/lib",
     entryFileNames: "[name].js",
