@@ -23,7 +23,7 @@ import * as Setting from "../settings/Setting.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
-import { AppStartFailed, startFailed, withoutStop } from "./AppStartFailed.ts";
+import { AppStartFailed, startFailed, TRY_AGAIN, withoutStop } from "./AppStartFailed.ts";
 import { AppArtifact } from "./artifact/AppArtifact.ts";
 import type { App } from "./manifest/App.ts";
 import { makeAppOpening } from "./start/Opening.ts";
@@ -61,7 +61,7 @@ const noWorkspace = (error: WorkspaceError) =>
   new AppStartFailed({
     phase: "verify",
     reason: `The Python environment of this worker can't be used. ${withoutStop(error.message)}`,
-    advice: "The worker tries again with a later job.",
+    advice: TRY_AGAIN,
     traceback: "",
     end: endOfFailure(error),
   });
@@ -142,13 +142,7 @@ type Attempt = Fiber.Fiber<StartedApp, AppStartFailed>;
 
 const internalError = (defect: unknown) =>
   Effect.logError("Internal error in the start of the app", defect).pipe(
-    Effect.andThen(
-      startFailed(
-        "verify",
-        `Internal error: ${String(defect)}`,
-        "The worker tries again with a later job.",
-      ),
-    ),
+    Effect.andThen(startFailed("verify", `Internal error: ${String(defect)}`, TRY_AGAIN)),
   );
 
 /**

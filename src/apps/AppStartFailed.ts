@@ -27,6 +27,9 @@ export class AppStartFailed extends Schema.TaggedError<AppStartFailed>()("AppSta
 /** The text of an error as a part of `reason`. */
 export const withoutStop = (sentence: string): string => sentence.replace(/\.$/, "");
 
+/** The advice if the failure may be temporary. */
+export const TRY_AGAIN = "The worker tries again after WORKER_APP_RETRY.";
+
 /** A failure outside of the user's code. */
 export const startFailed = (phase: StartPhase, reason: string, advice: string): AppStartFailed =>
   new AppStartFailed({ phase, reason, advice, traceback: "" });

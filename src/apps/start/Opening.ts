@@ -9,7 +9,7 @@ import { endOfException, endOfFailure } from "../../runner/call/JobEnds.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { installedPackages } from "../../venv/InstalledPackages.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
-import { AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
+import { AppStartFailed, startFailed, TRY_AGAIN, withoutStop } from "../AppStartFailed.ts";
 import { lastOutputOf } from "../LastOutput.ts";
 import type { ExpectedApp } from "../artifact/AppArtifact.ts";
 import type { App } from "../manifest/App.ts";
@@ -47,7 +47,7 @@ export const startFailureOf = (name: string, error: AppOpenFailed | CallFailed):
   return new AppStartFailed({
     phase: "import",
     reason: `${name} could not be started. ${withoutStop(error.message)}`,
-    advice: "The worker tries again with a later job.",
+    advice: TRY_AGAIN,
     traceback: lastOutputOf(error),
     end: endOfFailure(error),
   });

@@ -95,21 +95,16 @@ class Site:
 
 def import_queue(resource: AppResource, folder: str) -> Function | Class | Handler:
     if not resource["targets"]:
-        handler: Any = attribute(_import_handler_file(resource, folder), "handler")
-        return Handler(handler)
+        return Handler(_callable(attribute(_import_handler_file(resource, folder), "handler"), "handler"))
     target = resource["targets"][0]  # a queue has a single function or class
     value = _without_stub(attribute(import_module(target["module"]), target["name"]))
     if isinstance(value, type):
         return Class(value, target["methods"])
-    if not callable(value):
-        raise TypeError(
-            f"{target['name']} is neither a function nor a class, but a value of type {type_name(type(value))}"
-        )
-    return Function(value)
+    return Function(_callable(value, target["name"]))
 
 
 def import_api(resource: AppResource, folder: str) -> Site:
-    return Site(attribute(_import_handler_file(resource, folder), "app"))
+    return Site(_callable(attribute(_import_handler_file(resource, folder), "app"), "app"))
 
 
 def _import_handler_file(resource: AppResource, folder: str) -> types.ModuleType:
@@ -141,6 +136,12 @@ def _without_stub(value: Any) -> Any:
     if isinstance(value, type):
         return getattr(value, "_wrapped_class", value) if value.__module__.startswith("runpod_flash.") else value
     return getattr(value, "_fn", value)
+
+
+def _callable(value: Any, name: str) -> Any:
+    if not callable(value):
+        raise TypeError(f"{name} cannot be called: it is a value of type {type_name(type(value))}")
+    return value
 
 
 def _public_methods(cls: type) -> list[str]:

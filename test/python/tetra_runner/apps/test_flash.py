@@ -244,7 +244,7 @@ def test_objects_without_system_dependencies_have_none(write, deployed, config):
         ("main:f", "No module named 'nowhere'", "nowhere"),
         ("other:f", "No module named 'other' (it is a module of the app", None),
         ("empty:f", "cannot import name 'f' from 'empty'", None),
-        ("values:f", "f is neither a function nor a class, but a value of type int", None),
+        ("values:f", "f cannot be called: it is a value of type int", None),
         ("values:C", "the class C has no public methods", None),
     ],
 )
@@ -275,6 +275,13 @@ def test_the_handler_file_is_used_if_the_manifest_names_no_function(write, deplo
         rejected("Malformed input: expected dict, got str"),
     ]
     assert app.open() == {"overlaps": False, "isSingleton": False, "systemDependencies": []}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("queue", "handler"), ("api", "app")])
+def test_a_handler_file_whose_handler_is_not_callable_is_a_start_error(write, deployed, kind, name):
+    write(handler_res="handler = app = 5")
+    with pytest.raises(StartError, match=f"{name} cannot be called: it is a value of type int"):
+        deployed("flash", kind=kind, handler_file="handler_res.py").open()
 
 
 def test_a_manifest_without_functions_and_handler_file_is_a_start_error(deployed):
