@@ -77,6 +77,9 @@ class DeployedApp:
         is_flash = resource["client"] == "flash"
         with starting("import", [target["module"] for target in resource["targets"]]):
             if resource["kind"] == "api":
+                from .http import import_server  # only HTTP needs it
+
+                import_server()
                 self._site = flash.import_api(resource, self._folder) if is_flash else sdk.import_api(resource)
             else:
                 self._queue = flash.import_queue(resource, self._folder) if is_flash else sdk.import_queue(resource)

@@ -39,10 +39,15 @@ class _Application:
             raise
 
 
+def import_server() -> types.ModuleType:
+    with starting("import"):
+        return import_module("uvicorn")
+
+
 def serve(asgi: Any, loop: Loop, socket_path: str, ready: Callable[[], None]) -> None:
     """Serves an ASGI application until the first SIGINT. Calls ready() when the socket accepts connections."""
+    uvicorn = import_server()
     with starting("import"):
-        uvicorn = import_module("uvicorn")
         config = _configuration(uvicorn, asgi, socket_path)
         config.load()  # resolves the version of ASGI
     application = config.loaded_app = _Application(config.loaded_app)

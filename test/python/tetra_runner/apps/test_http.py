@@ -204,10 +204,9 @@ def test_the_second_signal_goes_to_the_handler_of_the_runner(write, deployed, se
     assert received == [signal.SIGINT]
 
 
-def test_a_missing_server_is_named(write, deployed, monkeypatch):
+def test_a_missing_server_is_named_by_open_so_that_it_can_be_installed(write, deployed, monkeypatch):
     write(handler_res=FASTAPI)
     app = deployed("flash", kind="api", handler_file="handler_res.py")
-    app.open()
     error = ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
 
     def missing(_):
@@ -215,7 +214,7 @@ def test_a_missing_server_is_named(write, deployed, monkeypatch):
 
     monkeypatch.setattr("tetra_runner.apps.http.import_module", missing)
     with pytest.raises(StartError) as caught:
-        app.serve("/nowhere.sock", not_ready)
+        app.open()
     assert (caught.value.phase, caught.value.missing) == ("import", "nowhere")
 
 
