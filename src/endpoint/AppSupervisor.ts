@@ -1,5 +1,6 @@
-import { Clock, Duration, Effect, Schedule, Schema, SubscriptionRef } from "effect";
+import { Duration, Effect, Schedule, Schema, SubscriptionRef } from "effect";
 
+import { stopwatch } from "../settings/SteadyClock.ts";
 import { type Availability, LaunchFailed, type RunningApp, STARTING } from "./Availability.ts";
 
 /** The number of ends in a row after which an app is not started again. */
@@ -32,13 +33,12 @@ const runOnce = Effect.fnUntraced(function* <R>(
   state: SubscriptionRef.SubscriptionRef<Availability>,
 ) {
   const app = yield* launch;
-  const readyAt = yield* Clock.currentTimeMillis;
+  const age = yield* stopwatch;
   yield* SubscriptionRef.set(state, { _tag: "Ready", app });
   const reason = yield* app.ended;
   yield* SubscriptionRef.set(state, STARTING);
   yield* Effect.logWarning(`The app's process ended: ${reason} Starting it again`);
-  const age = Duration.millis((yield* Clock.currentTimeMillis) - readyAt);
-  if (Duration.isLessThan(age, HEALTHY_AFTER)) return yield* new AppEnded({ reason });
+  if (Duration.isLessThan(yield* age, HEALTHY_AFTER)) return yield* new AppEnded({ reason });
 });
 
 /**

@@ -36,7 +36,7 @@ class AppConfig(TypedDict):
     """A deployed app. `cwd` of the configuration is its folder."""
 
     resource: AppResource
-    path: list[str]  # first entries of sys.path, in this order: stand-ins, env/ of SDK 2.0, the app folder
+    path: list[str]  # first entries of sys.path, in this order: env/ of SDK 2.0, the app folder
 
 
 class _AppField(TypedDict, total=False):

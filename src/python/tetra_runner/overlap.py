@@ -13,7 +13,6 @@ from .calls.app_calls import AppCall
 from .calls.cancel import CancelGate, Cancelled
 from .calls.job import Outcome
 from .calls.streams import Streams
-from .errors import one_line
 from .shared_channel import SharedChannel
 
 if TYPE_CHECKING:
@@ -21,12 +20,8 @@ if TYPE_CHECKING:
     import types
 
     from .apps.app import DeployedApp
-    from .messages import ResultMeta
     from .output import Output
     from .process import ProcessState
-
-PROTOCOL_BROKEN = 70
-_MAX_POISONED = 500
 
 
 class _Running:
@@ -44,7 +39,6 @@ class Overlap:
     """Runs jobs until Node sends BYE or closes the socket."""
 
     def __init__(self, channel: wire.Channel, app: DeployedApp, output: Output, state: ProcessState) -> None:
-        assert app.loop is not None, "an app whose jobs overlap has an event loop"
         self._receiver = channel
         self._channel = SharedChannel(channel)
         # These calls are cancelled by CANCEL frames.
@@ -68,7 +62,7 @@ class Overlap:
             except BaseException as error:
                 # sys.exit in a task that a job created ends `run_forever`, but must not end the other jobs.
                 sys.stderr.write(errors.format_trace(error))
-        return PROTOCOL_BROKEN if self._status is None else self._status
+        return wire.PROTOCOL_BROKEN if self._status is None else self._status
 
     def _end(self, status: int) -> None:
         if self._status is None:
@@ -95,7 +89,7 @@ class Overlap:
         try:
             frame = self._receiver.receive()
         except (OSError, ValueError):
-            self._end(PROTOCOL_BROKEN)
+            self._end(wire.PROTOCOL_BROKEN)
             return
         finally:
             self._is_receiving = False
@@ -109,7 +103,7 @@ class Overlap:
     def _begin(self, frame: wire.Frame) -> None:
         meta = frame.meta
         if meta["kind"] != "job":
-            self._end(PROTOCOL_BROKEN)
+            self._end(wire.PROTOCOL_BROKEN)
             return
         output = attribution.CallOutput(self._channel, frame.call_id)
         running = self._running[frame.call_id] = _Running(AppCall(frame, meta), output)
@@ -143,25 +137,9 @@ class Overlap:
         call_id = running.call.call_id
         del self._running[call_id]
         running.output.close()
+        meta = outcome.meta("json")
+        meta["failure"], meta["refresh"] = outcome.failure, outcome.refresh
         try:
-            self._channel.send(wire.RESULT, call_id, _meta_of(outcome), outcome.value)
+            self._channel.send(wire.RESULT, call_id, meta, outcome.value)
         except (OSError, ValueError):
-            self._end(PROTOCOL_BROKEN)
-
-
-def _meta_of(outcome: Outcome) -> ResultMeta:
-    return {
-        "ok": outcome.error is None,
-        "error": outcome.error,
-        "instance": None,
-        "instances": 0,
-        "lives": False,
-        "notes": [],
-        "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
-        "threads": [],
-        "pending": 0,
-        "output": False,
-        "failure": outcome.failure,
-        "refresh": outcome.refresh,
-        "value": "json" if outcome.value else None,
-    }
+            self._end(wire.PROTOCOL_BROKEN)

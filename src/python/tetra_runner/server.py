@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .messages import ReadyMeta
 
 CONTROL_FD = 3
-PROTOCOL_BROKEN = 70
 
 
 def ready_meta() -> ReadyMeta:
@@ -48,7 +47,7 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             frame = channel.receive()
         except (OSError, ValueError):
             # A job closed or replaced the control descriptor, or the bytes are not a frame: a result cannot be sent.
-            return PROTOCOL_BROKEN
+            return wire.PROTOCOL_BROKEN
         if frame is None:
             return 0
         if isinstance(frame, wire.Cancel):
@@ -59,7 +58,7 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
         try:
             channel.send(wire.RESULT, frame.call_id, meta, value)
         except (OSError, ValueError):
-            return PROTOCOL_BROKEN
+            return wire.PROTOCOL_BROKEN
         del frame, meta, value  # so that the memory is free while the runner waits for the next call
         worker.repair()
 

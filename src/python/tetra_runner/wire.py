@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT, CONFIG = 1, 2, 3, 4, 5, 6, 7, 8
 
+# The exit status after anything else was received.
+PROTOCOL_BROKEN = 70
+
 # The maximum size of the metadata that Node accepts, in bytes.
 MAX_META = 1 << 20
 

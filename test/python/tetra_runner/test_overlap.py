@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from contract import problems
-from tetra_runner import attribution, messages, overlap, process, wire
+from tetra_runner import attribution, messages, process, wire
 from tetra_runner.apps.app import JobValue
 from tetra_runner.overlap import Overlap
 from tetra_runner.wire import Channel, Frame
@@ -301,7 +301,7 @@ def test_the_loop_ends_if_node_sends_anything_but_jobs(serve, send):
     node, status = serve(echo)
     node.receive()
     send(node)
-    assert status() == overlap.PROTOCOL_BROKEN
+    assert status() == wire.PROTOCOL_BROKEN
 
 
 def test_a_forked_child_that_returns_from_a_job_sends_no_result(serve, state, monkeypatch):

@@ -69,10 +69,10 @@ def test_the_folders_of_an_app_come_first_on_the_path_also_of_child_processes(mo
 def test_the_runner_exits_if_the_channel_is_broken(worker, frame, error):
     channel = Mock()
     channel.receive.side_effect = error
-    assert server.serve(channel, worker) == server.PROTOCOL_BROKEN
+    assert server.serve(channel, worker) == wire.PROTOCOL_BROKEN
     channel.receive.side_effect = [frame()]
     channel.send.side_effect = error
-    assert server.serve(channel, worker) == server.PROTOCOL_BROKEN
+    assert server.serve(channel, worker) == wire.PROTOCOL_BROKEN
     worker.repair.assert_not_called()
 
 

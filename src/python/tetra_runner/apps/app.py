@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
         def call(self, job_input: Any) -> Any: ...
 
-    class Site(Protocol):
+    class Api(Protocol):
         """What serves HTTP requests: `asgi` is set by `construct`."""
 
         asgi: Any
@@ -45,7 +45,7 @@ class DeployedApp:
         self._resource = config["resource"]
         self._folder = config["path"][-1]
         self._queue: Queue | None = None
-        self._site: Site | None = None
+        self._api: Api | None = None
         self._opened: dict[str, Any] | None = None
         # The import, the constructor, the init hook and all jobs use this loop, so that they can share objects bound to
         # it.
@@ -80,14 +80,14 @@ class DeployedApp:
                 from .http import import_server  # only HTTP needs it
 
                 import_server()
-                self._site = flash.import_api(resource, self._folder) if is_flash else sdk.import_api(resource)
+                self._api = flash.import_api(resource, self._folder) if is_flash else sdk.import_api(resource)
             else:
                 self._queue = flash.import_queue(resource, self._folder) if is_flash else sdk.import_queue(resource)
 
     def _construct(self) -> None:
         with starting("construct"):
-            if self._site is not None:
-                self._site.construct(self.loop.run)
+            if self._api is not None:
+                self._api.construct(self.loop.run)
             elif self._queue is not None:
                 self._queue.construct(self.loop.run)
                 self.overlaps = self._queue.overlaps
@@ -111,10 +111,10 @@ class DeployedApp:
     def serve(self, socket_path: str, ready: Callable[[], None]) -> None:
         """Serves HTTP until the call is cancelled. Calls ready() when the socket accepts connections."""
         self.open()
-        if self._site is None:
+        if self._api is None:
             raise TypeError(f"the resource {self._resource['name']!r} is a queue, not an API")
         self.loop.activate()
-        _serve(self._site, self.loop, socket_path, ready)
+        _serve(self._api, self.loop, socket_path, ready)
 
     def _opened_queue(self) -> Queue:
         if self._opened is None or self._queue is None:
@@ -127,15 +127,15 @@ def serve_source(code_module: types.ModuleType, resource: str, socket_path: str,
     loop = aio.Loop()
     try:
         with starting("import"):
-            site = sdk.Site(sdk.find_handle(code_module, resource))
+            api = sdk.Api(sdk.find_handle(code_module, resource))
         with starting("construct"):
-            site.construct(loop.run)
-        _serve(site, loop, socket_path, ready)
+            api.construct(loop.run)
+        _serve(api, loop, socket_path, ready)
     finally:
         loop.close(wait=False)
 
 
-def _serve(site: Site, loop: aio.Loop, socket_path: str, ready: Callable[[], None]) -> None:
+def _serve(api: Api, loop: aio.Loop, socket_path: str, ready: Callable[[], None]) -> None:
     from .http import serve  # only HTTP needs it
 
-    serve(site.asgi, loop, socket_path, ready)
+    serve(api.asgi, loop, socket_path, ready)

@@ -83,7 +83,7 @@ class Handler:
         return self._handler({"input": keyword_arguments(job_input, _rejected)})
 
 
-class Site:
+class Api:
     """The FastAPI application of a generated file."""
 
     def __init__(self, asgi: Any) -> None:
@@ -103,8 +103,8 @@ def import_queue(resource: AppResource, folder: str) -> Function | Class | Handl
     return Function(_callable(value, target["name"]))
 
 
-def import_api(resource: AppResource, folder: str) -> Site:
-    return Site(_callable(attribute(_import_handler_file(resource, folder), "app"), "app"))
+def import_api(resource: AppResource, folder: str) -> Api:
+    return Api(_callable(attribute(_import_handler_file(resource, folder), "app"), "app"))
 
 
 def _import_handler_file(resource: AppResource, folder: str) -> types.ModuleType:

@@ -36,7 +36,7 @@ class Function:
         return self._function(**keyword_arguments(job_input, TypeError))
 
 
-class Site:
+class Api:
     """The class or ASGI factory of an ApiHandle."""
 
     def __init__(self, handle: Any) -> None:
@@ -62,8 +62,8 @@ def import_queue(resource: AppResource) -> Function:
     return Function(_import_handle(resource))
 
 
-def import_api(resource: AppResource) -> Site:
-    return Site(_import_handle(resource))
+def import_api(resource: AppResource) -> Api:
+    return Api(_import_handle(resource))
 
 
 def _import_handle(resource: AppResource) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from ..local_modules import digest_of
 from . import values
 
@@ -11,12 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..local_modules import LocalModules
-    from ..messages import Buffer, CallMeta, ErrorMeta, Format
+    from ..messages import Buffer, CallMeta, ErrorMeta, Format, ResultMeta
     from ..sources import Source
     from ..wire import Frame
     from .instances import Instance
 
     Arguments = tuple[list[Any], dict[str, Any]]
+
+_MAX_POISONED = 500
 
 
 class Job:
@@ -70,3 +73,19 @@ class Outcome:
         self.poisoned: str | None = None
         self.failure: object = None  # the error that an app returned besides its value
         self.refresh = False  # whether an app asked to stop the worker
+
+    def meta(self, format: Format) -> ResultMeta:
+        """The metadata of a result, without what is known only to the process."""
+        return {
+            "ok": self.error is None,
+            "error": self.error,
+            "instance": None if self.instance is None else self.instance.info(),
+            "instances": 0,
+            "lives": False,
+            "notes": [],
+            "poisoned": None if self.poisoned is None else one_line(self.poisoned, _MAX_POISONED),
+            "threads": [],
+            "pending": 0,
+            "output": False,
+            "value": format if self.value else None,
+        }

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 # Limits of the metadata of a result.
 _MAX_NOTES, _MAX_NOTE_BYTES = 20, 2000
 _MAX_THREADS, _MAX_THREAD_NAME = 20, 100
-_MAX_POISONED = 500
 
 
 def _bounded(notes: list[str]) -> list[str]:
@@ -123,19 +122,13 @@ class Worker:
         self._output.restore()
         pending = self._output.pending()
         threads_before, self._threads = self._threads, process.running_threads()
-        return {
-            "ok": outcome.error is None,
-            "error": outcome.error,
-            "instance": None if outcome.instance is None else outcome.instance.info(),
-            "instances": self._instances.count(),
-            "lives": self._instances.has(instance_id),
-            "notes": _bounded(outcome.notes),
-            "poisoned": None if outcome.poisoned is None else one_line(outcome.poisoned, _MAX_POISONED),
-            "threads": _names([thread for thread in self._threads if thread not in threads_before]),
-            "pending": pending,
-            "output": False,
-            "value": format if outcome.value else None,
-        }
+        result = outcome.meta(format)
+        result["instances"] = self._instances.count()
+        result["lives"] = self._instances.has(instance_id)
+        result["notes"] = _bounded(outcome.notes)
+        result["threads"] = _names([thread for thread in self._threads if thread not in threads_before])
+        result["pending"] = pending
+        return result
 
     def repair(self) -> None:
         """Restores the state of the process; called after the result is sent, so that the client need not wait."""
