@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, Schema } from "effect";
+import { Context, Effect, Layer, Option } from "effect";
 
 import { EncodedOutput } from "../domain/EncodedOutput.ts";
 import {
@@ -45,11 +45,9 @@ const capacity = (bytes: number): number => Math.max(0, bytes - DOCUMENT_OVERHEA
 const itemOf = (value: EncodedValue | undefined): EncodedOutput | undefined =>
   value === undefined || value.problem !== undefined ? undefined : EncodedOutput.chunk(value);
 
-const decodeJson = Schema.decodeUnknownOption(Schema.Json);
-
 /** The answer for a job that ended in Python. */
 const answerOfOutcome = (
-  { result: { error, failure, refresh = false }, value, output }: AppJobOutcome,
+  { result: { error, failure = null, refresh = false }, value, output }: AppJobOutcome,
   answers: Answers,
   { limit, formatError }: AnswerRules,
 ): EncodedOutput => {
@@ -60,12 +58,7 @@ const answerOfOutcome = (
       `The result can't be returned. ${value.problem.message}`,
     );
   }
-  const failed = Option.getOrElse(decodeJson(failure ?? null), () => String(failure));
-  return EncodedOutput.within(limit, {
-    value,
-    error: formatTexts(failed, formatError),
-    refresh,
-  });
+  return EncodedOutput.within(limit, { value, error: formatTexts(failure, formatError), refresh });
 };
 
 /** The answer for a job whose process crashed, was stopped or did not start, with what it printed. */

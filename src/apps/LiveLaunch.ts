@@ -75,7 +75,7 @@ const makeLiveLaunch = Effect.gen(function* () {
   return launchLive;
 });
 
-/** Apps of development sessions, in Python processes of their own. */
+/** Apps of development sessions, in separate Python processes. */
 export const liveAppLayer = LiveApp.layer(makeLiveLaunch).pipe(
   Layer.provide([AppRunner.layer, DependencyInstaller.layer, Workspace.layer]),
 );

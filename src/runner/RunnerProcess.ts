@@ -67,7 +67,7 @@ export interface RunnerCommand {
   readonly scratch: string;
 }
 
-/** What a runner is told before it becomes ready. */
+/** What a runner needs before it becomes ready. */
 export interface RunnerSetup {
   readonly maxInstances: number;
   /** How long an instance is kept while nobody calls it. */

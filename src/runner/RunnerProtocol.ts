@@ -125,7 +125,7 @@ export const CallResult = Schema.Struct({
   /** Whether the output continues in a new pipe, because leftover processes may still have the old one open. */
   output: Schema.Boolean,
   /** The error that a deployed app returned besides its value, as any JSON; null without an error. */
-  failure: Schema.optionalKey(Schema.Unknown),
+  failure: Schema.optionalKey(Schema.Json),
   /** Whether a deployed app asked to stop the worker after this job. */
   refresh: Schema.optionalKey(Schema.Boolean),
 });

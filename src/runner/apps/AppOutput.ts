@@ -26,7 +26,7 @@ export const openAppLog = Effect.gen(function* () {
   return appLog;
 });
 
-/** Output of a call that is no job: it is logged, and kept for an error. */
+/** Output of opening an app or serving HTTP: it is logged, and kept for an error. */
 export const openLoggedOutput = Effect.fnUntraced(function* (log: AppLog) {
   const { maskStream } = yield* Environment;
   const kept = yield* openCallOutput(maskStream, KEPT_OUTPUT_BYTES).pipe(

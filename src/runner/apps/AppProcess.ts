@@ -70,7 +70,7 @@ interface LongCall {
   readonly chunk?: () => void;
 }
 
-/** Runs a call that is no job: its output is logged. It fails if the app can't start, or if the process ends. */
+/** Runs a call that opens an app or serves HTTP: its output is logged. It fails if the app can't start, or if the process ends. */
 const longCall = Effect.fnUntraced(function* (
   session: RunnerSession,
   log: AppLog,

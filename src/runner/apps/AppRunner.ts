@@ -67,7 +67,7 @@ export class AppRunner extends Context.Service<
     readonly job: (job: AppJob) => Effect.Effect<AppJobOutcome, AppOpenFailed | CallFailed>;
     /** Serves HTTP in the process of the app until it is interrupted. Fails when the process ends. */
     readonly serve: (serving: Serving) => Effect.Effect<never, AppOpenFailed | CallFailed>;
-    /** Serves HTTP in a process of its own. */
+    /** Serves HTTP in a separate process. */
     readonly serveLive: (serving: LiveServing) => Effect.Effect<never, AppOpenFailed | CallFailed>;
   }
 >()("worker-tetra/runner/apps/AppRunner") {

@@ -500,7 +500,7 @@ describe("AppRunner.serve", () => {
     }).pipe(provide);
   });
 
-  it.effect("serves a live resource in a process of its own, which ends with it", () => {
+  it.effect("serves a live resource in a separate process, which ends with it", () => {
     const begun = Deferred.makeUnsafe<void>();
     let exits = 0;
     const { started, provide } = withFakeApps(
