@@ -27,6 +27,18 @@ const failureOf = (error: AppEnded | LaunchFailed): LaunchFailed =>
         isRetryable: false,
       });
 
+const internalError = (defect: unknown) =>
+  Effect.andThen(
+    Effect.logError("Internal error in an app's server", defect),
+    new LaunchFailed({
+      phase: "serve",
+      reason: `Internal error: ${String(defect)}`,
+      advice: "See the worker's log, and report the error.",
+      traceback: "",
+      isRetryable: false,
+    }),
+  );
+
 /** Runs an app until its process ends; fails if that is soon. */
 const runOnce = Effect.fnUntraced(function* <R>(
   launch: Effect.Effect<RunningApp, LaunchFailed, R>,
@@ -51,6 +63,7 @@ export const superviseApp = Effect.fnUntraced(function* <R>(
 ) {
   const state = yield* SubscriptionRef.make(STARTING);
   yield* Effect.scoped(runOnce(launch, state)).pipe(
+    Effect.catchDefect(internalError),
     Effect.retry({
       schedule: Schedule.exponential("1 second"),
       times: MAX_ENDS - 1,

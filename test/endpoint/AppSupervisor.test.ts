@@ -103,6 +103,17 @@ describe("superviseApp", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.effect("fails with an internal error if the launch has a bug", () =>
+    Effect.gen(function* () {
+      const state = yield* superviseApp(Effect.die(new Error("a bug")));
+      const outcome = yield* launchOutcome(state);
+      assert.deepNestedInclude(outcome, {
+        "failure.phase": "serve",
+        "failure.reason": "Internal error: Error: a bug",
+      });
+    }).pipe(Effect.scoped),
+  );
+
   it.effect("stays failed until a later attempt succeeds, if it may try again", () =>
     Effect.gen(function* () {
       const app = yield* makeApp;
