@@ -9,7 +9,8 @@ import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../../src/runner
 import type { AppOpenFailed } from "../../src/runner/apps/AppOpenFailed.ts";
 import { turns } from "../support/effects/Interruption.ts";
 import { advanceUntilDone, isDone } from "../support/effects/Waiting.ts";
-import { fakeApp, flashApp, missing, opened, sdkApp } from "../support/fakes/FakeApp.ts";
+import { fakeApp, flashApp, missing, sdkApp } from "../support/fakes/FakeApp.ts";
+import { opened } from "../support/fakes/FakeAppProcesses.ts";
 import { prepared } from "../support/fakes/FakeRunner.ts";
 
 const ready = Effect.flatMap(AppStart, (start) => start.ready);

@@ -6,7 +6,7 @@ import { JobListener, listenerOf } from "../../../src/domain/JobEvents.ts";
 import { AppRunner } from "../../../src/runner/apps/AppRunner.ts";
 import { interruptedAtEveryStep, turns } from "../../support/effects/Interruption.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
-import { app, opened, runJob, spec, withFakeApps } from "../../support/fakes/FakeApps.ts";
+import { app, opened, runJob, spec, withFakeApps } from "../../support/fakes/FakeAppProcesses.ts";
 import type { Behaviour } from "../../support/fakes/FakeRunner.ts";
 
 const all = <A, E, R>(effects: ReadonlyArray<Effect.Effect<A, E, R>>) =>

@@ -7,11 +7,11 @@ import type { App } from "../../../src/apps/manifest/App.ts";
 import { DependencyInstaller } from "../../../src/dependencies/DependencyInstaller.ts";
 import type { AppJobOutcome } from "../../../src/runner/apps/AppJobs.ts";
 import { AppOpenFailed } from "../../../src/runner/apps/AppOpenFailed.ts";
-import type { AppOpened } from "../../../src/runner/apps/AppProcess.ts";
 import { AppRunner } from "../../../src/runner/apps/AppRunner.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { keptLogs } from "./CapturedLogs.ts";
+import { opened } from "./FakeAppProcesses.ts";
 import { prepared, result } from "./FakeRunner.ts";
 
 /** An app of Flash with one function. */
@@ -36,8 +36,6 @@ export const sdkApp: App = {
   path: ["/app/env", "/app"],
   resource: { ...flashApp.resource, client: "sdk", handlerFile: null },
 };
-
-export const opened: AppOpened = { overlaps: false, isSingleton: false, systemDependencies: [] };
 
 /** The outcome of a job that failed in Python, or that returned without a value. */
 export const outcome = (fields: Partial<AppJobOutcome["result"]> = {}): AppJobOutcome => ({

@@ -1,6 +1,3 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-
 import { NodeServices } from "@effect/platform-node";
 import { Effect, Layer } from "effect";
 
@@ -8,6 +5,7 @@ import type { AppResource } from "../../../src/domain/DeployedApp.ts";
 import { AppRunner } from "../../../src/runner/apps/AppRunner.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { type AppFiles, writeApp } from "../apps/PackedApp.ts";
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
 import { realEnvironment } from "./RealWorker.ts";
 
@@ -18,19 +16,6 @@ export const realApps = (settings?: Readonly<Record<string, string>>) =>
     Layer.provide(NodeServices.layer),
   );
 
-type Files = Readonly<Record<string, string>>;
-
-/** Writes an app of Flash to a folder. `main.py` defines `f`. */
-const appFolder = Effect.fnUntraced(function* (files: Files) {
-  const folder = yield* temporaryFolder;
-  for (const [name, text] of Object.entries(files)) {
-    const path = join(folder, name);
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, text);
-  }
-  return folder;
-});
-
 interface Changes {
   readonly concurrency?: number;
   readonly resource?: Partial<AppResource>;
@@ -39,12 +24,13 @@ interface Changes {
 /** The target of an app whose jobs call the function `f`. */
 const FUNCTION = { module: "main", name: "f", isClass: false, methods: [] };
 
-/** Opens an app; returns its folder. */
+/** Opens an app of Flash, whose `main.py` defines `f`; returns its folder. */
 export const openApp = Effect.fnUntraced(function* (
-  files: Files,
+  files: AppFiles,
   { concurrency = 1, resource = {} }: Changes = {},
 ) {
-  const folder = yield* appFolder(files);
+  const folder = yield* temporaryFolder;
+  writeApp(folder, files);
   const opened = yield* (yield* AppRunner).open({
     resource: {
       client: "flash",
