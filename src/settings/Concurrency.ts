@@ -1,5 +1,3 @@
-import { Effect, Option } from "effect";
-
 import * as Setting from "./Setting.ts";
 
 export const CONCURRENCY = Setting.integer({
@@ -18,15 +16,10 @@ export const CONCURRENCY = Setting.integer({
  */
 export const SERVE_CONCURRENCY = 3;
 
-const MAX_CONCURRENCY = Setting.optionalNumber({
+export const SDK_CONCURRENCY = Setting.optionalInteger({
   name: "RUNPOD_MAX_CONCURRENCY",
   doc: "Number of jobs of a resource of SDK 2.0 that run at the same time; set by `rp flash deploy`.",
   unit: "jobs",
+  minimum: 1,
   fallback: "maxConcurrency of the app's manifest, else 1",
 });
-
-/** Jobs of a resource of SDK 2.0 that run at the same time, if the environment tells. */
-export const sdkConcurrency = Effect.map(
-  MAX_CONCURRENCY.value,
-  Option.map((jobs) => Math.max(1, Math.floor(jobs))),
-);

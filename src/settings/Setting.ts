@@ -109,16 +109,10 @@ const declare = <A>(declaration: Declaration, config: Config.Config<A>): Setting
   return setting;
 };
 
-interface Numeric {
-  readonly name: string;
-  readonly doc: string;
-  readonly minimum: number;
-}
-
 const number = (minimum: number) =>
   Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(minimum)));
 
-interface Timing {
+interface Described {
   readonly name: string;
   readonly doc: string;
 }
@@ -128,7 +122,7 @@ export const seconds = ({
   minimum,
   fallback,
   ...options
-}: Timing & {
+}: Described & {
   readonly minimum: Duration.Duration;
   readonly fallback: Duration.Duration;
 }): Setting<Duration.Duration> => {
@@ -150,7 +144,7 @@ export const seconds = ({
 export const optionalSeconds = ({
   fallback,
   ...options
-}: Timing & {
+}: Described & {
   readonly fallback?: Duration.Duration;
 }): Setting<Option.Option<Duration.Duration>> => {
   const off = Schema.Literals(["off", "0"]);
@@ -197,19 +191,29 @@ const withAlternative = <A>(
     ),
   );
 
-export const integer = (
-  options: Numeric & Alternative<number> & { readonly unit?: string },
-): Setting<number> =>
+interface Integer extends Described {
+  readonly unit?: string;
+  readonly minimum: number;
+}
+
+const expectedInteger = ({ unit, minimum }: Integer): string =>
+  `a whole number${unit === undefined ? "" : ` of ${unit}`}, ${minimum} or more`;
+
+const integerFrom = (minimum: number) => number(minimum).pipe(Schema.check(Schema.isInt()));
+
+export const integer = (options: Integer & Alternative<number>): Setting<number> =>
   declare(
-    {
-      ...options,
-      expected: `a whole number${options.unit === undefined ? "" : ` of ${options.unit}`}, ${options.minimum} or more`,
-      fallback: shownFallback(options),
-    },
-    withAlternative(
-      (name) => Config.schema(number(options.minimum).pipe(Schema.check(Schema.isInt())), name),
-      options,
-    ),
+    { ...options, expected: expectedInteger(options), fallback: shownFallback(options) },
+    withAlternative((name) => Config.schema(integerFrom(options.minimum), name), options),
+  );
+
+/** An optional whole number; `fallback` describes the default. */
+export const optionalInteger = (
+  options: Integer & { readonly fallback: string },
+): Setting<Option.Option<number>> =>
+  declare(
+    { ...options, expected: expectedInteger(options) },
+    Config.schema(integerFrom(options.minimum), options.name).pipe(Config.option),
   );
 
 /** An optional number; `fallback` describes the default. */

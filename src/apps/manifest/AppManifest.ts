@@ -7,7 +7,7 @@ import type { AppResource } from "../../domain/DeployedApp.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { assertFile } from "../../platform/files/SafePaths.ts";
-import { sdkConcurrency } from "../../settings/Concurrency.ts";
+import { SDK_CONCURRENCY } from "../../settings/Concurrency.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 import { type AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
 import type { App } from "./App.ts";
@@ -108,7 +108,7 @@ export const readApp = Effect.fn("AppManifest.readApp")(function* (
   resource: string,
 ): Effect.fn.Return<App, AppStartFailed> {
   yield* assertResourceName(resource);
-  const concurrency = yield* Effect.mapError(sdkConcurrency, ({ message }) =>
+  const concurrency = yield* Effect.mapError(SDK_CONCURRENCY.value, ({ message }) =>
     startFailed("locate", withoutStop(message), "Correct the endpoint's environment."),
   );
   const real = yield* realFolder(folder);

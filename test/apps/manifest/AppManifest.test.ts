@@ -196,10 +196,11 @@ describe("the manifest of SDK 2.0", () => {
     Effect.gen(function* () {
       const app = yield* read({ [SDK]: sdk }, "greet", { RUNPOD_MAX_CONCURRENCY: "9" });
       assert.strictEqual(app.maxConcurrency, 9);
-      const least = yield* read({ [SDK]: sdk }, "greet", { RUNPOD_MAX_CONCURRENCY: "0" });
-      assert.strictEqual(least.maxConcurrency, 1);
-      const invalid = yield* failure({ [SDK]: sdk }, "greet", { RUNPOD_MAX_CONCURRENCY: "many" });
-      assert.include(invalid, "RUNPOD_MAX_CONCURRENCY");
+      for (const invalid of ["0", "many"]) {
+        const variables = { RUNPOD_MAX_CONCURRENCY: invalid };
+        const message = yield* failure({ [SDK]: sdk }, "greet", variables);
+        assert.include(message, "RUNPOD_MAX_CONCURRENCY");
+      }
     }),
   );
 
