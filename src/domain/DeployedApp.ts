@@ -9,7 +9,6 @@ const AppTarget = Schema.Struct({
   module: Schema.String,
   /** The name in the module; Flash and SDK 2.0 only deploy names at the top level. */
   name: Schema.String,
-  isClass: Schema.Boolean,
   /** Public methods of a class that jobs may call; empty for functions. */
   methods: Schema.Array(Schema.String),
 });

@@ -11,7 +11,6 @@ const Concurrency = Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1
 const FlashFunction = Schema.Struct({
   name: Schema.NonEmptyString,
   module: Schema.NonEmptyString,
-  is_class: Schema.Boolean,
   class_methods: Schema.optionalKey(Schema.Array(Schema.String)),
 });
 
@@ -69,7 +68,6 @@ export const flashApp = Effect.fnUntraced(function* (
       targets: resource.functions.map((one) => ({
         module: one.module,
         name: one.name,
-        isClass: one.is_class,
         methods: one.class_methods ?? [],
       })),
       // The manifest leaves it out for load-balanced resources.

@@ -22,8 +22,6 @@ const SdkResource = Schema.Struct({
   /** Both are absent if the resource has no code. */
   module: Schema.optionalKey(Schema.NonEmptyString),
   qualname: Schema.optionalKey(Schema.NonEmptyString),
-  /** The function that returns an ASGI app; absent for a class with routes. */
-  asgiFactory: Schema.optionalKey(Schema.NullOr(Schema.String)),
   systemDependencies: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String))),
   maxConcurrency: Schema.optionalKey(Schema.NullOr(Concurrency)),
 });
@@ -54,7 +52,7 @@ export const sdkApp = Effect.fnUntraced(function* (
   const name = matchingName(known, wanted, "sdk");
   const resource = manifest.resources.find((one) => one.name === name);
   if (resource === undefined) return yield* unknownResource(wanted, SDK_MANIFEST, known);
-  const { kind, module, qualname, asgiFactory } = resource;
+  const { kind, module, qualname } = resource;
   if (kind === "task") {
     return yield* startFailed(
       "locate",
@@ -69,7 +67,6 @@ export const sdkApp = Effect.fnUntraced(function* (
       "Deploy the app again.",
     );
   }
-  const isClass = kind === "api" && (asgiFactory ?? undefined) === undefined;
   return {
     folder,
     path: [join(folder, PACKAGES), folder],
@@ -77,7 +74,7 @@ export const sdkApp = Effect.fnUntraced(function* (
       client: "sdk",
       name: resource.name,
       kind,
-      targets: [{ module, name: qualname, isClass, methods: [] }],
+      targets: [{ module, name: qualname, methods: [] }],
       handlerFile: null,
     },
     maxConcurrency: Option.getOrElse(concurrency, () => resource.maxConcurrency ?? 1),

@@ -18,7 +18,6 @@ class AppTarget(TypedDict):
 
     module: str
     name: str
-    isClass: bool
     methods: list[str]  # public methods that jobs may call; empty for functions
 
 

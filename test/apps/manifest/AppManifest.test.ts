@@ -107,7 +107,7 @@ describe("the manifest of Flash", () => {
           client: "flash",
           name: "greet",
           kind: "queue",
-          targets: [{ module: "pkg.main", name: "greet", isClass: false, methods: [] }],
+          targets: [{ module: "pkg.main", name: "greet", methods: [] }],
           handlerFile: "handler_greet.py",
         },
         maxConcurrency: 4,
@@ -124,7 +124,7 @@ describe("the manifest of Flash", () => {
       Effect.gen(function* () {
         const { resource, maxConcurrency, pythonVersion } = yield* read({ [FLASH]: flash }, name);
         assert.deepStrictEqual(resource.targets, [
-          { module: "main", name: "Counter", isClass: true, methods: ["add", "get"] },
+          { module: "main", name: "Counter", methods: ["add", "get"] },
         ]);
         assert.strictEqual(resource.name, "live-counter-fb");
         assert.strictEqual(maxConcurrency, 1);
@@ -166,7 +166,7 @@ describe("the manifest of SDK 2.0", () => {
           client: "sdk",
           name: "greet",
           kind: "queue",
-          targets: [{ module: "main", name: "greet", isClass: false, methods: [] }],
+          targets: [{ module: "main", name: "greet", methods: [] }],
           handlerFile: null,
         },
         maxConcurrency: 4,
@@ -177,18 +177,17 @@ describe("the manifest of SDK 2.0", () => {
     }),
   );
 
-  it.effect("tells a class with routes from a function that returns an ASGI app", () =>
+  it.effect("has APIs: classes with routes and functions that return an ASGI app", () =>
     Effect.gen(function* () {
-      const web = yield* read({ [SDK]: sdk }, "web");
-      assert.deepStrictEqual(
-        [web.resource.kind, web.resource.targets[0]?.isClass, web.maxConcurrency],
-        ["api", true, 1],
-      );
-      const asgi = yield* read({ [SDK]: sdk }, "asgi");
-      assert.deepStrictEqual(
-        [asgi.resource.kind, asgi.resource.targets[0]?.isClass],
-        ["api", false],
-      );
+      for (const [name, target] of [
+        ["web", "Web"],
+        ["asgi", "make"],
+      ] as const) {
+        const { resource, maxConcurrency } = yield* read({ [SDK]: sdk }, name);
+        assert.strictEqual(resource.kind, "api");
+        assert.strictEqual(resource.targets[0]?.name, target);
+        assert.strictEqual(maxConcurrency, 1);
+      }
     }),
   );
 

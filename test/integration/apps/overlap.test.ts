@@ -80,7 +80,7 @@ class f:
         yield* openApp(files(code), {
           concurrency: 2,
           resource: {
-            targets: [{ module: "main", name: "f", isClass: true, methods: ["run"] }],
+            targets: [{ module: "main", name: "f", methods: ["run"] }],
           },
         });
         assert.strictEqual((yield* job({})).value, "true");

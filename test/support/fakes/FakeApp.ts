@@ -22,7 +22,7 @@ export const flashApp: App = {
     client: "flash",
     name: "greet",
     kind: "queue",
-    targets: [{ module: "greet", name: "greet", isClass: false, methods: [] }],
+    targets: [{ module: "greet", name: "greet", methods: [] }],
     handlerFile: "handler_greet.py",
   },
   maxConcurrency: 1,

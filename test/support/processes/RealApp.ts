@@ -22,7 +22,7 @@ interface Changes {
 }
 
 /** The target of an app whose jobs call the function `f`. */
-const FUNCTION = { module: "main", name: "f", isClass: false, methods: [] };
+const FUNCTION = { module: "main", name: "f", methods: [] };
 
 /** Opens an app of Flash, whose `main.py` defines `f`; returns its folder. */
 export const openApp = Effect.fnUntraced(function* (

@@ -39,7 +39,7 @@ def deployed(folder):
         targets = []
         if target is not None:
             module, _, attribute = target.partition(":")
-            targets = [{"module": module, "name": attribute, "isClass": bool(methods), "methods": list(methods)}]
+            targets = [{"module": module, "name": attribute, "methods": list(methods)}]
         resource = {"client": client, "name": name, "kind": kind, "targets": targets, "handlerFile": handler_file}
         app = DeployedApp({"resource": resource, "path": [str(folder)]})
         apps.append(app)

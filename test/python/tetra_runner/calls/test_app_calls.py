@@ -19,7 +19,7 @@ def open_worker(make_worker, tmp_path, monkeypatch):
 
     def open_worker(source):
         (tmp_path / "user_module.py").write_text(textwrap.dedent(source))
-        target = {"module": "user_module", "name": "f", "isClass": False, "methods": []}
+        target = {"module": "user_module", "name": "f", "methods": []}
         resource = {"client": "flash", "name": "app", "kind": "queue", "targets": [target], "handlerFile": None}
         return make_worker(app={"resource": resource, "path": [str(tmp_path)]})
 
