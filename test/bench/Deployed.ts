@@ -9,6 +9,7 @@ import {
   type Client,
   clientPython,
   imageEnvironment,
+  sdkHello,
 } from "../support/clients/Clients.ts";
 import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import { BUNDLE, bundled, LIVE_REQUEST, ROOT } from "./Bundle.ts";
@@ -105,7 +106,7 @@ const untilAnswer = (
 
 const start = (client: Client) =>
   Effect.gen(function* () {
-    const artifact = yield* artifactOf(client);
+    const artifact = yield* client === "sdk" ? sdkHello : artifactOf(client);
     const python = yield* clientPython(client);
     const folder = yield* rowFolder;
     const ours = untilAnswer(folder, artifact, yield* prepared(folder), () => [...BUNDLE, "start"]);

@@ -21,6 +21,9 @@ const built = (kind: string, ...version: ReadonlyArray<string>) =>
 export const artifactOf = (client: Client, ...version: readonly [version?: string]) =>
   built(client, ...version.filter((part) => part !== undefined));
 
+/** The artifact of the smallest app of SDK 2.0. That of `artifactOf` contains the packages of APIs, too. */
+export const sdkHello = built("sdk-hello");
+
 /** An interpreter with the real client. */
 export const clientPython = (client: Client) => built(`client-${client}`);
 

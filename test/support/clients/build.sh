@@ -4,6 +4,7 @@
 #   build.sh client-flash PYTHON   an interpreter with the client, also client-sdk
 #   build.sh flash PYTHON          the artifact of apps/flash, built by the client for the version of PYTHON, also sdk
 #   build.sh flash PYTHON VERSION  the same for another version, such as 3.12
+#   build.sh sdk-hello PYTHON      the artifact of apps/sdk-hello
 # The results are kept in node_modules/.cache. Uses uv if it is installed.
 set -eu
 
@@ -43,16 +44,16 @@ build() {
         mv "$1/app/.flash/artifact.tar.gz" "$1/artifact.tar.gz"
         rm -rf "$1/app"
         ;;
-    sdk) (cd "$here/apps/sdk" && "$client" -B "$here/build_sdk.py" "$version" "$1/artifact.tar.gz" >&2) ;;
+    sdk | sdk-hello) (cd "$here/apps/$kind" && "$client" -B "$here/build_sdk.py" "$version" "$1/artifact.tar.gz" >&2) ;;
     esac
 }
 
 case $kind in
 python) inputs="$root/docker/requirements.txt $root/docker/requirements-runpod.txt $root/src/venv/versions.json" ;;
 client-flash | client-sdk) inputs=$here/requirements-${kind#client-}.txt ;;
-flash | sdk)
-    client=$(sh "$0" "client-$kind" "$python")
-    inputs="$here/requirements-$kind.txt $here/build_sdk.py $(find "$here/apps/$kind" -name '*.py' | sort)"
+flash | sdk | sdk-hello)
+    client=$(sh "$0" "client-${kind%-hello}" "$python")
+    inputs="$here/requirements-${kind%-hello}.txt $here/build_sdk.py $(find "$here/apps/$kind" -name '*.py' | sort)"
     ;;
 *)
     echo "unknown: $kind" >&2
@@ -79,6 +80,6 @@ if [ ! -e "$result" ]; then
     fi
 fi
 case $kind in
-flash | sdk) echo "$result/artifact.tar.gz" ;;
+flash | sdk | sdk-hello) echo "$result/artifact.tar.gz" ;;
 *) echo "$result/venv/bin/python" ;;
 esac
