@@ -1,8 +1,9 @@
 """The runner: the Python process of the worker, which runs the code of jobs.
 
 Node starts `__main__.py` with the interpreter of the workspace and sends calls over a socket on descriptor 3. A process
-handles many calls, one at a time, so that imported packages and loaded models stay in memory. The runner has a single
-thread, so that jobs can fork safely and a signal always interrupts the code of the job.
+handles many calls, so that imported packages and loaded models stay in memory: one at a time, or jobs of an asynchronous
+app that overlap. The runner has a single thread, so that jobs can fork safely and a signal always interrupts the code of
+the job.
 
     __main__.py          makes this package importable and starts the server
     server.py            the start of the process and the loop over incoming frames
@@ -10,6 +11,9 @@ thread, so that jobs can fork safely and a signal always interrupts the code of 
     messages.py          the types of their metadata
     calls/               calls: functions, instances, generators, arguments, results, cancelling
     apps/                deployed apps
+    overlap.py           the event loop for jobs that overlap
+    attribution.py       the output of jobs that overlap
+    shared_channel.py    the socket while jobs overlap
     sources.py           the source code of jobs as files
     clients.py           faster imports of the client packages that jobs import
     deferred_flash.py    deferred names of runpod_flash

@@ -13,5 +13,4 @@ export class AppOpenFailed extends Schema.TaggedError<AppOpenFailed>()("AppOpenF
   missingModule: Schema.UndefinedOr(Schema.String),
   /** System packages that the app needs, as far as they are known. */
   systemDependencies: Schema.Array(Schema.String),
-  output: Schema.String,
 }) {}

@@ -50,10 +50,14 @@ export interface AppProcess {
   isUnfit: boolean;
 }
 
-const openFailed = (
-  { phase = "import", type, message, traceback, missing, systemDependencies = [] }: CallError,
-  output: string,
-) =>
+const openFailed = ({
+  phase = "import",
+  type,
+  message,
+  traceback,
+  missing,
+  systemDependencies = [],
+}: CallError) =>
   new AppOpenFailed({
     phase,
     type,
@@ -61,7 +65,6 @@ const openFailed = (
     traceback,
     missingModule: missing ?? undefined,
     systemDependencies,
-    output,
   });
 
 interface LongCall {
@@ -93,7 +96,7 @@ const longCall = Effect.fnUntraced(function* (
     return yield* failureOf(end, { output: text, timeout: limits.timeout, instances: 0 });
   }
   const { error } = end.result;
-  if (error?.kind === "start") return yield* openFailed(error, text);
+  if (error?.kind === "start") return yield* openFailed(error);
   return { error, value: end.value, output: text };
 });
 
@@ -116,7 +119,7 @@ export const openProcess = Effect.fn("AppProcess.open")(function* (
     meta: { kind: "open", format: "json", limit: INFO_BYTES },
     limits: unlimited(limits),
   });
-  if (error !== null) return yield* openFailed(error, output);
+  if (error !== null) return yield* openFailed(error);
   const opened = decodeOpened(value?.text());
   if (Option.isNone(opened)) {
     return yield* new RunnerUnavailable({ reason: "sent an invalid response", output });

@@ -45,13 +45,10 @@ describe("AppRunner.open", () => {
     }).pipe(provide);
   });
 
-  it.effect("fails with the reason and the output if the app can't be imported", () => {
+  it.effect("fails with the reason if the app can't be imported", () => {
     const { started, provide } = withFakeApps([
       app({
-        open: (runner, id) => {
-          runner.print("importing\n");
-          runner.respond(id, { ok: false, error: startError });
-        },
+        open: (runner, id) => runner.respond(id, { ok: false, error: startError }),
       }),
       app(),
     ]);
@@ -64,7 +61,6 @@ describe("AppRunner.open", () => {
         message: "No module named 'einops'",
         missingModule: "einops",
         systemDependencies: ["ffmpeg"],
-        output: "importing\n",
       });
       assert.deepInclude(yield* Effect.flip(runJob()), { _tag: "RunnerUnavailable" });
       yield* runner.open(spec);

@@ -52,7 +52,6 @@ export const missing = (module: string, fields: Partial<AppOpenFailed> = {}) =>
     traceback: "Traceback …",
     missingModule: module,
     systemDependencies: [],
-    output: "",
     ...fields,
   });
 
