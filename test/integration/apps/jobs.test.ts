@@ -147,7 +147,8 @@ def f(crash):
         const broken = yield* Effect.flip(
           openApp(
             {
-              "main.py": "class f:\n    def __init__(self):\n        raise RuntimeError('no GPU')",
+              "main.py":
+                "class f:\n    def __init__(self):\n        raise RuntimeError('no GPU')\n    def run(self): pass",
             },
             {},
           ),
