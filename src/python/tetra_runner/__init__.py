@@ -1,9 +1,9 @@
 """The runner: the Python process of the worker, which runs the code of jobs.
 
-Node starts `__main__.py` with the interpreter of the workspace and sends calls over a socket on descriptor 3. A process
-handles many calls, so that imported packages and loaded models stay in memory. It runs them one at a time, or overlapping
-if they are jobs of an asynchronous app. The runner has a single thread, so that jobs can fork safely and a signal always
-interrupts the code of the job.
+Node starts `__main__.py` with the interpreter of the workspace and sends calls over a socket on descriptor 3. A
+process handles many calls, so that imported packages and loaded models stay in memory. It runs them one at a time, or
+overlapping if they are jobs of an asynchronous app. The runner has a single thread, so that jobs can fork safely and
+a signal always interrupts the code of the job.
 
     __main__.py          makes this package importable and starts the server
     server.py            the start of the process and the loop over incoming frames
