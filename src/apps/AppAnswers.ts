@@ -10,6 +10,7 @@ import {
 } from "../domain/EncodedResponse.ts";
 import { PROTOCOL_VERSION } from "../queue/reports/Heartbeat.ts";
 import type { CallError } from "../runner/RunnerProtocol.ts";
+import { withTraceback } from "../settings/ErrorText.ts";
 import type { AppStartFailed } from "./AppStartFailed.ts";
 
 /** How failures are formatted for the clients of an SDK. */
@@ -31,9 +32,6 @@ export interface AnswerRules {
   /** The environment variables of the worker. */
   readonly variables: Readonly<Record<string, string>>;
 }
-
-const withTraceback = (message: string, traceback: string): string =>
-  traceback === "" ? message : `${message}\n\n${traceback}`;
 
 /** Clients of Flash read the error as text. */
 const flashAnswers = ({ limit, formatError }: AnswerRules): Answers => ({

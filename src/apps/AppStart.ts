@@ -19,6 +19,7 @@ import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import type { AppOpened } from "../runner/apps/AppProcess.ts";
 import { AppRunner } from "../runner/apps/AppRunner.ts";
 import { endOfFailure } from "../runner/call/JobEnds.ts";
+import { withTraceback } from "../settings/ErrorText.ts";
 import * as Setting from "../settings/Setting.ts";
 import { stopwatch } from "../settings/SteadyClock.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
@@ -130,7 +131,7 @@ const makeStartOnce = Effect.fnUntraced(function* (located: (app: App) => void) 
       ),
       Effect.tapError(({ phase, message, traceback }) =>
         Effect.logError(
-          `App failed to start in '${phase}' (${phases.summary()}): ${message}${traceback === "" ? "" : `\n${traceback}`}`,
+          `App failed to start in '${phase}' (${phases.summary()}): ${withTraceback(message, traceback)}`,
         ),
       ),
       Effect.withSpan("AppStart.start"),

@@ -17,3 +17,7 @@ export const errorFormat = Effect.map(
 /** The error of a job that failed because of a bug of the worker. */
 export const internalError = (defect: unknown): string =>
   `Internal error of the worker, not of your code: ${String(defect)}. See the worker's log for details.`;
+
+/** An error with the traceback that belongs to it, if there is one. */
+export const withTraceback = (message: string, traceback: string): string =>
+  traceback === "" ? message : `${message}\n\n${traceback}`;

@@ -4,6 +4,7 @@ import { AppHandler } from "../../apps/AppHandler.ts";
 import { startFailed } from "../../apps/AppStartFailed.ts";
 import type { EncodedOutput } from "../../domain/EncodedOutput.ts";
 import { failure, success } from "../../domain/FunctionResponse.ts";
+import { withTraceback } from "../../settings/ErrorText.ts";
 import { LOCAL_LIMIT } from "../../settings/ResponseLimits.ts";
 import { type LocalAppOptions, localAppLayer, localApps } from "../modes/LocalApps.ts";
 import { refuse } from "../process/CommandFailure.ts";
@@ -17,10 +18,8 @@ const responseOf = (output: EncodedOutput) => {
   const { output: value = null, error } = document;
   if (error === undefined) return success({ json_result: value });
   const message = typeof error === "string" ? error : JSON.stringify(error);
-  const hasTraceback = Predicate.hasProperty(value, "traceback");
-  return failure(hasTraceback ? `${message}\n\n${String(value.traceback)}` : message, {
-    json_result: value,
-  });
+  const traceback = Predicate.hasProperty(value, "traceback") ? String(value.traceback) : "";
+  return failure(withTraceback(message, traceback), { json_result: value });
 };
 
 /** The one resource that runs jobs. */
