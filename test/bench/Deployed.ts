@@ -9,7 +9,6 @@ import {
   type Client,
   clientPython,
   imageEnvironment,
-  sdkHello,
 } from "../support/clients/Clients.ts";
 import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import { BUNDLE, bundled, LIVE_REQUEST, ROOT } from "./Bundle.ts";
@@ -106,7 +105,7 @@ const untilAnswer = (
 
 const start = (client: Client) =>
   Effect.gen(function* () {
-    const artifact = yield* client === "sdk" ? sdkHello : artifactOf(client);
+    const artifact = yield* artifactOf(client === "sdk" ? "sdk-hello" : client);
     const python = yield* clientPython(client);
     const folder = yield* rowFolder;
     const ours = untilAnswer(folder, artifact, yield* prepared(folder), () => [...BUNDLE, "start"]);

@@ -1,7 +1,7 @@
 import { assert, beforeAll, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { artifactOf, type Client, launcherOf } from "../support/clients/Clients.ts";
+import { artifactOf, type Client, type ClientApp, launcherOf } from "../support/clients/Clients.ts";
 import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import {
   buildImage,
@@ -59,11 +59,11 @@ const CLIENTS: ReadonlyArray<Client> = ["flash", "sdk"];
 
 /** Options of a container of a deployed resource, as RunPod starts it. */
 const deployed = Effect.fnUntraced(function* (
-  client: Client,
+  app: ClientApp,
   resource: string,
   settings: Readonly<Record<string, string>>,
 ) {
-  const artifact = yield* artifactOf(client, "3.12");
+  const artifact = yield* artifactOf(app, "3.12");
   return [
     ...variables({ RUNPOD_ENDPOINT_ID: "tests", FLASH_RESOURCE_NAME: resource, ...settings }),
     "--volume",
@@ -106,10 +106,10 @@ describe.skipIf(!hasDocker)("the CPU image of a deployed app", () => {
 
   it.live.each([
     ["flash", "items/7", '{"item":7,"plural":false}'],
-    ["sdk", "count", '{"count":0}'],
-  ] as const)("answers requests (%s)", ([client, path, expected]) =>
+    ["sdk-api", "count", '{"count":0}'],
+  ] as const)("answers requests (%s)", ([app, path, expected]) =>
     Effect.gen(function* () {
-      const args = yield* deployed(client, "web", { PORT: "18087", FLASH_ENDPOINT_TYPE: "lb" });
+      const args = yield* deployed(app, "web", { PORT: "18087", FLASH_ENDPOINT_TYPE: "lb" });
       const id = yield* container(...OFFLINE, ...args, IMAGE);
       const exec = (code: string) => ["exec", id, "python3", "-c", code];
       yield* until("200", ...exec(statusOf("http://127.0.0.1:18087/ping")));

@@ -10,19 +10,19 @@ const BUILD = fileURLToPath(new URL("build.sh", import.meta.url));
 /** The clients that deploy apps: Flash, and SDK 2.0. */
 export type Client = "flash" | "sdk";
 
+/** The apps in the folder `apps`. Those of SDK 2.0: queues; APIs, in an artifact of 118 MB; the smallest app. */
+export type ClientApp = Client | "sdk-api" | "sdk-hello";
+
 /** Builds what is missing, which takes up to a minute on a new machine, and returns its path. */
 const built = (kind: string, ...version: ReadonlyArray<string>) =>
   Effect.map(stdoutOf("sh", [BUILD, kind, realPython, ...version]), (path) => path.trim());
 
 /**
- * The `artifact.tar.gz` of the app in `apps/flash` or `apps/sdk`, built by the real client for a Python version such as
- * `3.12`, by default that of this machine.
+ * The `artifact.tar.gz` of an app, built by the real client for a Python version such as `3.12`, by default that of this
+ * machine.
  */
-export const artifactOf = (client: Client, ...version: readonly [version?: string]) =>
-  built(client, ...version.filter((part) => part !== undefined));
-
-/** The artifact of the smallest app of SDK 2.0. That of `artifactOf` contains the packages of APIs, too. */
-export const sdkHello = built("sdk-hello");
+export const artifactOf = (app: ClientApp, ...version: readonly [version?: string]) =>
+  built(app, ...version.filter((part) => part !== undefined));
 
 /** An interpreter with the real client. */
 export const clientPython = (client: Client) => built(`client-${client}`);

@@ -5,16 +5,16 @@ import { Effect } from "effect";
 import { fakeRunPod } from "../fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
 import { workerProcess } from "../processes/WorkerProcess.ts";
-import { artifactOf, type Client, imageEnvironment } from "./Clients.ts";
+import { artifactOf, type ClientApp, imageEnvironment } from "./Clients.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
 /** Environment variables of a worker of a deployed resource, with the Python packages of the images. */
-const deployment = Effect.fnUntraced(function* (client: Client, resource: string) {
+const deployment = Effect.fnUntraced(function* (app: ClientApp, resource: string) {
   const folder = yield* temporaryFolder;
   return {
     ...(yield* imageEnvironment),
-    FLASH_BUILD_ARTIFACT_PATH: yield* artifactOf(client),
+    FLASH_BUILD_ARTIFACT_PATH: yield* artifactOf(app),
     RUNPOD_APP_DIR: join(folder, "app"),
     FLASH_RESOURCE_NAME: resource,
   };
@@ -22,12 +22,12 @@ const deployment = Effect.fnUntraced(function* (client: Client, resource: string
 
 /** A stand-in of RunPod's queue, and a worker process of a resource of the real artifact. */
 export const queueWorker = Effect.fnUntraced(function* (
-  client: Client,
+  app: ClientApp,
   resource: string,
   variables: Variables = {},
 ) {
   const service = yield* fakeRunPod();
-  const settings = yield* deployment(client, resource);
+  const settings = yield* deployment(app, resource);
   const worker = yield* workerProcess({ ...service.variables, ...settings, ...variables });
   /** Submits a job and returns what RunPod receives. */
   const call = (input: unknown) =>
@@ -39,11 +39,11 @@ export const queueWorker = Effect.fnUntraced(function* (
 
 /** A load-balanced worker process of a resource of the real artifact. */
 export const apiWorker = Effect.fnUntraced(function* (
-  client: Client,
+  app: ClientApp,
   resource: string,
   variables: Variables = {},
 ) {
-  const settings = yield* deployment(client, resource);
+  const settings = yield* deployment(app, resource);
   const worker = yield* workerProcess({ ...settings, PORT: "0", ...variables });
   const [, port = ""] = yield* worker.wrote(/Listening on 0\.0\.0\.0:(\d+)/);
   return { worker, url: `http://127.0.0.1:${port}` };

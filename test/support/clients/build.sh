@@ -1,11 +1,12 @@
 #!/bin/sh
 # Builds what tests with real clients need, once for each interpreter, and prints its path:
+#   build.sh uv PYTHON             uv, since pip takes many times longer for the packages of the clients
 #   build.sh python PYTHON         an interpreter with the packages of the images
 #   build.sh client-flash PYTHON   an interpreter with the client, also client-sdk
 #   build.sh flash PYTHON          the artifact of apps/flash, built by the client for the version of PYTHON, also sdk
 #   build.sh flash PYTHON VERSION  the same for another version, such as 3.12
-#   build.sh sdk-hello PYTHON      the artifact of apps/sdk-hello
-# The results are kept in node_modules/.cache. Uses uv if it is installed.
+#   build.sh sdk-api PYTHON        the artifact of apps/sdk-api, also sdk-hello
+# The results are kept in node_modules/.cache.
 set -eu
 
 kind=$1
@@ -15,25 +16,24 @@ root=$(cd "$here/../../.." && pwd)
 cache=$root/node_modules/.cache/worker-tetra/clients
 version=${3:-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}
 
+# A package's version in src/venv/versions.json
+pinned() { sed -n "s/.*\"$1\": \"\(.*\)\".*/\1/p" "$root/src/venv/versions.json"; }
+
 # Creates a virtual environment: venv FOLDER PIP-ARGUMENTS
 venv() {
     folder=$1
     shift
-    if command -v uv >/dev/null 2>&1; then
-        [ -e "$folder" ] || uv venv --quiet --python "$python" "$folder" >&2
-        uv pip install --quiet --python "$folder/bin/python" "$@" >&2
-    else
-        [ -e "$folder" ] || "$python" -m venv "$folder" >&2
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
-    fi
+    uv=$(sh "$0" uv "$python")
+    [ -e "$folder" ] || "$uv" venv --quiet --python "$python" "$folder" >&2
+    "$uv" pip install --quiet --python "$folder/bin/python" "$@" >&2
 }
 
 # Builds into the new folder $1, which is then moved: only bin/python of its virtual environment can be used.
 build() {
     case $kind in
+    uv) "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$1/uv" "uv==$(pinned uv)" >&2 ;;
     python)
-        cloudpickle=cloudpickle==$(sed -n 's/.*"cloudpickle": "\(.*\)".*/\1/p' "$root/src/venv/versions.json")
-        venv "$1/venv" "$cloudpickle" -r "$root/docker/requirements.txt"
+        venv "$1/venv" "cloudpickle==$(pinned cloudpickle)" -r "$root/docker/requirements.txt"
         venv "$1/venv" --no-deps -r "$root/docker/requirements-runpod.txt"
         ;;
     # The clients run pip to build artifacts.
@@ -44,16 +44,17 @@ build() {
         mv "$1/app/.flash/artifact.tar.gz" "$1/artifact.tar.gz"
         rm -rf "$1/app"
         ;;
-    sdk | sdk-hello) (cd "$here/apps/$kind" && "$client" -B "$here/build_sdk.py" "$version" "$1/artifact.tar.gz" >&2) ;;
+    sdk | sdk-*) (cd "$here/apps/$kind" && "$client" -B "$here/build_sdk.py" "$version" "$1/artifact.tar.gz" >&2) ;;
     esac
 }
 
 case $kind in
+uv) inputs=$root/src/venv/versions.json ;;
 python) inputs="$root/docker/requirements.txt $root/docker/requirements-runpod.txt $root/src/venv/versions.json" ;;
 client-flash | client-sdk) inputs=$here/requirements-${kind#client-}.txt ;;
-flash | sdk | sdk-hello)
-    client=$(sh "$0" "client-${kind%-hello}" "$python")
-    inputs="$here/requirements-${kind%-hello}.txt $here/build_sdk.py $(find "$here/apps/$kind" -name '*.py' | sort)"
+flash | sdk | sdk-*)
+    client=$(sh "$0" "client-${kind%%-*}" "$python")
+    inputs="$here/requirements-${kind%%-*}.txt $here/build_sdk.py $(find "$here/apps/$kind" -name '*.py' | sort)"
     ;;
 *)
     echo "unknown: $kind" >&2
@@ -80,6 +81,7 @@ if [ ! -e "$result" ]; then
     fi
 fi
 case $kind in
-flash | sdk | sdk-hello) echo "$result/artifact.tar.gz" ;;
+uv) echo "$result/uv/bin/uv" ;;
+flash | sdk | sdk-*) echo "$result/artifact.tar.gz" ;;
 *) echo "$result/venv/bin/python" ;;
 esac
