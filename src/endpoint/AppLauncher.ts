@@ -14,6 +14,9 @@ export interface Listening {
   readonly ready: Effect.Effect<void>;
 }
 
+/** For example by code that empties the folder for temporary files. */
+const SOCKET_REMOVED = "Its socket was removed.";
+
 const reasonOf = (exit: Exit.Exit<never, unknown>): string => {
   if (Exit.isSuccess(exit)) return "It stopped.";
   const error = Cause.squash(exit.cause);
@@ -22,7 +25,7 @@ const reasonOf = (exit: Exit.Exit<never, unknown>): string => {
 
 /**
  * Serves an app until the scope closes, and returns when it accepts connections. Fails with the error of `serve` if its
- * process ends before.
+ * process ends before. An app whose socket was removed has ended, too: nobody can reach it.
  */
 export const launchApp = Effect.fnUntraced(function* <E, R>(
   serve: (listening: Listening) => Effect.Effect<never, E, R>,
@@ -38,6 +41,15 @@ export const launchApp = Effect.fnUntraced(function* <E, R>(
     serve({ socket, ready: Effect.asVoid(Deferred.succeed(isReady, undefined)) }),
   );
   yield* Effect.raceFirst(Deferred.await(isReady), Fiber.join(serving));
-  const app: RunningApp = { proxy, ended: Effect.map(Fiber.await(serving), reasonOf) };
+  const isLost = yield* Deferred.make<string>();
+  const app: RunningApp = {
+    proxy: {
+      forward: (request) =>
+        Effect.tapError(proxy.forward(request), ({ code }) =>
+          code === "ENOENT" ? Deferred.succeed(isLost, SOCKET_REMOVED) : Effect.void,
+        ),
+    },
+    ended: Effect.raceFirst(Effect.map(Fiber.await(serving), reasonOf), Deferred.await(isLost)),
+  };
   return app;
 });
