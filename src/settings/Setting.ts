@@ -217,23 +217,18 @@ export const optionalInteger = (
   );
 
 /** An optional number; `fallback` describes the default. */
-export const optionalNumber = (options: {
-  readonly name: string;
-  readonly doc: string;
-  readonly unit: string;
-  readonly fallback: string;
-}): Setting<Option.Option<number>> =>
+export const optionalNumber = (
+  options: Described & { readonly unit: string; readonly fallback: string },
+): Setting<Option.Option<number>> =>
   declare(
     { ...options, expected: `a number in ${options.unit}, 0 or more` },
     Config.schema(number(0), options.name).pipe(Config.option),
   );
 
 /** An optional TCP port; `fallback` describes the default. */
-export const optionalPort = (options: {
-  readonly name: string;
-  readonly doc: string;
-  readonly fallback: string;
-}): Setting<Option.Option<number>> =>
+export const optionalPort = (
+  options: Described & { readonly fallback: string },
+): Setting<Option.Option<number>> =>
   declare(
     { ...options, expected: "a port, 0 to 65535" },
     Config.schema(
@@ -254,40 +249,44 @@ export const text = (options: {
   declare(options, Config.String(options.name).pipe(Config.withDefault(options.fallback)));
 
 /** An optional string; `fallback` describes the default. */
-export const optionalText = (options: {
-  readonly name: string;
-  readonly doc: string;
-  readonly expected: string;
-  readonly fallback: string;
-  /** Whether the value must not be shown, for strings that may contain secrets. */
-  readonly isSecret?: boolean;
-}): Setting<Option.Option<string>> =>
+export const optionalText = (
+  options: Parameters<typeof text>[0] & {
+    /** Whether the value must not be shown, for strings that may contain secrets. */
+    readonly isSecret?: boolean;
+  },
+): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 
 /** A secret; its value is never shown. */
-export const secret = (options: {
-  readonly name: string;
-  readonly doc: string;
-}): Setting<Option.Option<Redacted.Redacted<string>>> =>
+export const secret = (options: Described): Setting<Option.Option<Redacted.Redacted<string>>> =>
   declare(
     { ...options, expected: "a secret", fallback: "none", isSecret: true },
     Config.Redacted(options.name).pipe(Config.option),
   );
 
-export const flag = (options: { readonly name: string; readonly doc: string }): Setting<boolean> =>
+/** A word in any case: Python writes `True`. */
+const wordIn = <const Words extends ReadonlyArray<string>>(words: Words) =>
+  Schema.String.pipe(
+    Schema.decode(SchemaTransformation.toLowerCase()),
+    Schema.decodeTo(Schema.Literals(words)),
+  );
+
+const FLAGS = ["true", "yes", "on", "y", "1", "false", "no", "off", "n", "0"] as const;
+
+export const flag = (options: Described): Setting<boolean> =>
   declare(
     { ...options, expected: "true or false", fallback: "false" },
-    Config.Boolean(options.name).pipe(Config.withDefault(false)),
+    Config.schema(wordIn(FLAGS), options.name).pipe(
+      Config.map((word) => /^(true|yes|on|y|1)$/.test(word)),
+      Config.withDefault(false),
+    ),
   );
 
 /** One of several words, in any case. */
 export const choice = <const Choices extends ReadonlyArray<string>>(
   options: Alternative<Choices[number]> & { readonly doc: string; readonly choices: Choices },
 ): Setting<Choices[number]> => {
-  const word = Schema.String.pipe(
-    Schema.decode(SchemaTransformation.toLowerCase()),
-    Schema.decodeTo(Schema.Literals(options.choices)),
-  );
+  const word = wordIn(options.choices);
   return declare(
     {
       ...options,

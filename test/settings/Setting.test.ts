@@ -25,6 +25,7 @@ const LEVEL = Setting.choice({
   choices: ["low", "high"],
   fallback: "low",
 });
+const FLAG = Setting.flag({ name: "TEST_FLAG", doc: "Whether." });
 const PLACE = Setting.optionalText({
   name: "TEST_PLACE",
   doc: "Where.",
@@ -75,6 +76,18 @@ describe("Setting", () => {
       assert.strictEqual(yield* LEVEL.value, "high");
       assert.deepStrictEqual(yield* PLACE.value, Option.some("/x"));
     }).pipe(given({ TEST_DURATION: "0.5", TEST_LIMIT: "2", TEST_LEVEL: "high", TEST_PLACE: "/x" })),
+  );
+
+  it.effect.each([
+    ["1", true],
+    ["True", true],
+    ["YES", true],
+    ["False", false],
+    ["0", false],
+  ] as const)("reads the flag %s", ([word, expected]) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* FLAG.value, expected);
+    }).pipe(given({ TEST_FLAG: word })),
   );
 
   it.effect.each(["off", "0"])("reads %s as no limit", (word) =>
