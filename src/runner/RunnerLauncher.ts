@@ -121,8 +121,8 @@ export class RunnerLauncher extends Context.Service<
       const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
 
       /** Whether the same runner starts with the interpreter that the venv was created from. */
-      const startsInBase = (prepared: PreparedWorkspace) =>
-        Effect.scoped(start(prepared.basePython, prepared)).pipe(
+      const startsInBase = (prepared: PreparedWorkspace, app?: DeployedAppProcess) =>
+        Effect.scoped(start(prepared.basePython, prepared, app)).pipe(
           Effect.as(true),
           Effect.catchTags({
             BootFailed: (error) => Effect.succeed(error.cloudpickleMissing),
@@ -134,10 +134,13 @@ export class RunnerLauncher extends Context.Service<
       const findVenvFault = Effect.fnUntraced(function* (
         prepared: PreparedWorkspace,
         outcome: Result.Result<RunnerSession, StartFailed>,
+        app?: DeployedAppProcess,
       ) {
         if (Result.isSuccess(outcome)) return interpreterMismatch(outcome.success, prepared);
         const error = outcome.failure;
-        return mayBeVenvFault(error) && (yield* startsInBase(prepared)) ? error.message : undefined;
+        return mayBeVenvFault(error) && (yield* startsInBase(prepared, app))
+          ? error.message
+          : undefined;
       });
 
       const launch = Effect.fn("RunnerLauncher.launch")(function* (
@@ -149,7 +152,7 @@ export class RunnerLauncher extends Context.Service<
         const outcome = yield* Effect.result(
           Scope.provide(start(prepared.python, prepared, app), attempt),
         );
-        const fault = yield* findVenvFault(prepared, outcome);
+        const fault = yield* findVenvFault(prepared, outcome, app);
         if (fault === undefined) {
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
         }

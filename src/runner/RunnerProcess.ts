@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { Duplex } from "node:stream";
 
 import {
@@ -113,12 +114,17 @@ interface Spawned {
   readonly mark: string;
 }
 
-const spawnFailed = (command: RunnerCommand, cause: unknown): RunnerSpawnFailed =>
-  new RunnerSpawnFailed({
-    command: command.python,
-    code: codeOf(cause),
-    reason: cause instanceof Error ? cause.message : String(cause),
+const spawnFailed = ({ python, directory }: RunnerCommand, cause: unknown): RunnerSpawnFailed => {
+  const code = codeOf(cause);
+  // The system reports it as if the program were missing.
+  const hasNoDirectory = code === "ENOENT" && !existsSync(directory);
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new RunnerSpawnFailed({
+    command: python,
+    code,
+    reason: hasNoDirectory ? `the current directory ${directory} does not exist` : reason,
   });
+};
 
 const configOf = (
   { scratch, directory }: RunnerCommand,

@@ -157,6 +157,23 @@ describe("RunnerLauncher", () => {
     }),
   );
 
+  it.effect("does not rebuild the venv when no interpreter starts in the folder of an app", () => {
+    const { started, rebuilds, provide } = setUp([{ spawnError: "ENOENT" }]);
+    return Effect.gen(function* () {
+      const launcher = yield* RunnerLauncher;
+      const error = yield* Effect.flip(launcher.launch(prepared, app));
+      assert.include(error.message, "spawn ENOENT");
+      assert.deepStrictEqual(
+        started.map(({ python, directory }) => [python, directory]),
+        [
+          [venvPython, "/app"],
+          [basePython, "/app"],
+        ],
+      );
+      assert.isEmpty(rebuilds);
+    }).pipe(Effect.scoped, provide);
+  });
+
   it.effect("masks secrets in the output of a process that does not start", () => {
     const key = "rpa_Zq81mXw3Vt60bLk9Ys";
     const { provide } = setUp(

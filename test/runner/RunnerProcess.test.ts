@@ -54,6 +54,15 @@ describe("RunnerProcess", () => {
     }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
   );
 
+  it.live(
+    "names a current directory that does not exist, which the system reports like a missing program",
+    () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(runScript("", { directory: "/nonexistent" }));
+        assert.include(error.message, "the current directory /nonexistent does not exist");
+      }).pipe(Effect.scoped, Effect.provide(RunnerProcesses.layer)),
+  );
+
   it.live("sends the fields of the golden configuration to Python", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
