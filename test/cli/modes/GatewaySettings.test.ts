@@ -1,9 +1,15 @@
 import { assert, describe, it } from "@effect/vitest";
 import { ConfigProvider, Effect } from "effect";
 
-import { gatewayPorts, healthCheckPath } from "../../../src/cli/modes/GatewaySettings.ts";
+import {
+  gatewayPorts,
+  healthCheckPath,
+  isLoadBalanced,
+} from "../../../src/cli/modes/GatewaySettings.ts";
 
-const withVariables = (variables: Readonly<Record<string, string>>) =>
+type Variables = Readonly<Record<string, string>>;
+
+const withVariables = (variables: Variables) =>
   Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(variables)));
 
 describe("the settings of the load balancer's requests", () => {
@@ -25,5 +31,19 @@ describe("the settings of the load balancer's requests", () => {
         assert.strictEqual(yield* given(healthCheckPath), "/health", path);
       }
     }),
+  );
+});
+
+describe("the endpoint", () => {
+  it.effect.each<readonly [Variables, boolean]>([
+    [{}, false],
+    [{ FLASH_ENDPOINT_TYPE: "LB" }, true],
+    [{ FLASH_ENDPOINT_TYPE: "queue" }, false],
+    [{ RUNPOD_RUNTIME_KIND: "api" }, true],
+    [{ RUNPOD_RUNTIME_KIND: "queue" }, false],
+  ])("for %j is load balanced: %s", ([variables, expected]) =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* isLoadBalanced, expected);
+    }).pipe(withVariables(variables)),
   );
 });
