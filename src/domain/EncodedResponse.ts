@@ -8,7 +8,8 @@ import { failure, type FunctionResponse, success } from "./FunctionResponse.ts";
 export const formatSize = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(bytes), { precision: 1 });
 
-const ADVICE =
+/** What to do about a result that is too large. */
+export const RETURN_LESS =
   "Return less: write large data to a file on the network volume or upload it to S3, and return its path or URL.";
 
 /** RunPod's documented limit for one value of a stream. */
@@ -23,7 +24,7 @@ export interface ResponseLimit {
 
 /** The error for a response that is too large; `size` describes how large it is. */
 export const tooLarge = (size: string, { bytes, source }: ResponseLimit): string =>
-  `The result is too large: ${size}; ${source} at most ${formatSize(bytes)} for the encoded response. ${ADVICE}`;
+  `The result is too large: ${size}; ${source} at most ${formatSize(bytes)} for the encoded response. ${RETURN_LESS}`;
 
 /** The maximum number of bytes that the document around a response adds. */
 export const DOCUMENT_OVERHEAD_BYTES = 1024;

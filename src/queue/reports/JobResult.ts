@@ -1,6 +1,7 @@
 import { Predicate, Result } from "effect";
 
 import { EncodedBody } from "../../domain/EncodedBody.ts";
+import { RETURN_LESS } from "../../domain/EncodedResponse.ts";
 
 /** RunPod's documented limits for results. */
 const DOCUMENTED_LIMITS = "10 MB for /run and 20 MB for /runsync";
@@ -44,6 +45,5 @@ export const outputBody = (value: unknown, refresh: boolean): Uint8Array => {
 /** The body that replaces one that RunPod rejected. */
 export const rejectedBody = (status: number | undefined, size: number): Uint8Array =>
   failureBody(
-    `RunPod rejected the result of this job (HTTP ${status}). Its size is ${(size / 1e6).toFixed(1)} MB; RunPod documents ${DOCUMENTED_LIMITS}. ` +
-      "Return less: write large data to a file on the network volume or upload it to S3, and return its path or URL.",
+    `RunPod rejected the result of this job (HTTP ${status}). Its size is ${(size / 1e6).toFixed(1)} MB; RunPod documents ${DOCUMENTED_LIMITS}. ${RETURN_LESS}`,
   );

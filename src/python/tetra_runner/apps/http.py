@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from ..aio import Loop
 
-# Longer than the idle timeout of Node's connections, so that a request never meets a connection that is being closed.
-_KEEP_ALIVE_SECONDS = 600
-
 # How long open requests may run after a cancel: shorter than the default of WORKER_CANCEL_GRACE, so that the shutdown
 # of the app can run too.
 _GRACE_SECONDS = 3
@@ -75,7 +72,6 @@ def _configuration(uvicorn: types.ModuleType, asgi: Any, socket_path: str) -> An
         date_header=False,
         # Only Node connects to the socket, and sends the address of the client.
         forwarded_allow_ips="*",
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
