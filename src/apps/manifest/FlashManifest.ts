@@ -2,7 +2,7 @@ import { Effect, Option, Schema } from "effect";
 
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
 import type { App } from "./App.ts";
-import { matchingName, unknownResource } from "./ResourceName.ts";
+import { unknownResource } from "./ResourceName.ts";
 
 export const FLASH_MANIFEST = "flash_manifest.json";
 
@@ -39,6 +39,14 @@ export const flashResources = ({ resources }: FlashManifest) =>
     .filter(([, { client_mode }]) => client_mode !== true)
     .map(([name, resource]) => ({ client: "flash" as const, name, kind: kindOf(resource) }));
 
+/** Flash adds a prefix to live resources and a suffix to those with FlashBoot. */
+const withoutDecoration = (name: string): string => name.replace(/^live-/, "").replace(/-fb$/, "");
+
+/** The known name that a resource's name means. */
+const matchingName = (known: ReadonlyArray<string>, name: string): string | undefined =>
+  known.find((one) => one === name) ??
+  known.find((one) => withoutDecoration(one) === withoutDecoration(name));
+
 /** The app for one of its resources. */
 export const flashApp = Effect.fnUntraced(function* (
   folder: string,
@@ -46,7 +54,7 @@ export const flashApp = Effect.fnUntraced(function* (
   wanted: string,
 ): Effect.fn.Return<App, AppStartFailed> {
   const known = Object.keys(manifest.resources);
-  const name = matchingName(known, wanted, "flash");
+  const name = matchingName(known, wanted);
   const resource = name === undefined ? undefined : manifest.resources[name];
   if (name === undefined || resource === undefined) {
     return yield* unknownResource(wanted, FLASH_MANIFEST, known);

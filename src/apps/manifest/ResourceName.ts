@@ -1,6 +1,5 @@
 import { Effect } from "effect";
 
-import type { AppClient } from "../../domain/DeployedApp.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 import { startFailed } from "../AppStartFailed.ts";
 
@@ -16,20 +15,6 @@ export const assertResourceName = (name: string) =>
         "Correct FLASH_RESOURCE_NAME or RUNPOD_RESOURCE_NAME, or deploy the app again.",
       )
     : Effect.void;
-
-/** Flash adds a prefix to live resources and a suffix to those with FlashBoot. */
-const withoutDecoration = (name: string): string => name.replace(/^live-/, "").replace(/-fb$/, "");
-
-/** The known name that a resource's name means. */
-export const matchingName = (
-  known: ReadonlyArray<string>,
-  name: string,
-  client: AppClient,
-): string | undefined =>
-  known.find((one) => one === name) ??
-  (client === "flash"
-    ? known.find((one) => withoutDecoration(one) === withoutDecoration(name))
-    : undefined);
 
 /** The manifest does not contain the resource. */
 export const unknownResource = (name: string, manifest: string, known: ReadonlyArray<string>) =>

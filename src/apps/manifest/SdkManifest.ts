@@ -4,7 +4,7 @@ import { Effect, Option, Schema } from "effect";
 
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
 import type { App } from "./App.ts";
-import { matchingName, unknownResource } from "./ResourceName.ts";
+import { unknownResource } from "./ResourceName.ts";
 
 export const SDK_MANIFEST = "runpod_manifest.json";
 
@@ -48,10 +48,11 @@ export const sdkApp = Effect.fnUntraced(function* (
   wanted: string,
   concurrency: Option.Option<number>,
 ): Effect.fn.Return<App, AppStartFailed> {
-  const known = manifest.resources.map(({ name }) => name);
-  const name = matchingName(known, wanted, "sdk");
-  const resource = manifest.resources.find((one) => one.name === name);
-  if (resource === undefined) return yield* unknownResource(wanted, SDK_MANIFEST, known);
+  const resource = manifest.resources.find(({ name }) => name === wanted);
+  if (resource === undefined) {
+    const known = manifest.resources.map(({ name }) => name);
+    return yield* unknownResource(wanted, SDK_MANIFEST, known);
+  }
   const { kind, module, qualname } = resource;
   if (kind === "task") {
     return yield* startFailed(

@@ -42,7 +42,7 @@ const chooseEndpoint = (request: IncomingMessage): void => {
 };
 
 /** The response to requests for other endpoints. */
-const unknownResource = (queues: ReadonlyArray<App>): Fallback => {
+const unknownRoute = (queues: ReadonlyArray<App>): Fallback => {
   const names = queues.map(({ resource }) => resource.name).join(", ");
   const error = `Unknown resource or route. This app has /v2/<resource>/runsync and RunPod's other routes for ${names}.`;
   const response = HttpServerResponse.jsonUnsafe({ error }, { status: 404 });
@@ -138,7 +138,7 @@ export const serveAppLocally = Effect.fn("serve.app")(
     const servedQueues = yield* Effect.forEach(queues, (app) => serveQueue(app, url, shared));
     if (hasQueue) {
       const routes = servedQueues.map((queue) => queue.routes);
-      yield* server.serve(Layer.mergeAll(Layer.empty, ...routes), unknownResource(queues));
+      yield* server.serve(Layer.mergeAll(Layer.empty, ...routes), unknownRoute(queues));
     }
     const servedApis = yield* Effect.forEach(
       apis,
