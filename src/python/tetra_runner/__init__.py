@@ -11,9 +11,7 @@ a signal always interrupts the code of the job.
     messages.py          the types of their metadata
     calls/               calls: functions, instances, generators, arguments, results, cancelling
     apps/                deployed apps
-    overlap.py           the event loop for jobs that overlap
-    attribution.py       the output of jobs that overlap
-    shared_channel.py    the socket while jobs overlap
+    overlap/             jobs of an asynchronous app that overlap
     sources.py           the source code of jobs as files
     clients.py           faster imports of the client packages that jobs import
     deferred_flash.py    deferred names of runpod_flash

@@ -35,7 +35,7 @@ def ready_meta() -> ReadyMeta:
 
 
 def _job_stream(fd: int) -> io.TextIOWrapper:
-    from .attribution import JobStream
+    from .overlap.attribution import JobStream
 
     return JobStream(fd)
 

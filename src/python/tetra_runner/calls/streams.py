@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from ..messages import Buffer, ChunkMeta, Format
-    from ..shared_channel import SharedChannel
+    from ..overlap.shared_channel import SharedChannel
     from ..wire import Channel
     from .cancel import CancelGate
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..messages import AppCallMeta, Buffer, CallMeta, Format, ResultMeta, RunnerConfig
     from ..output import Output
-    from ..overlap import Overlap
+    from ..overlap.loop import Overlap
     from ..process import ProcessState
     from ..wire import Channel, Frame
     from .cancel import CancelGate
@@ -99,7 +99,7 @@ class Worker:
 
     def overlap(self, channel: Channel) -> Overlap:
         """The loop for calls that overlap."""
-        from ..overlap import Overlap
+        from ..overlap.loop import Overlap
 
         overlap = Overlap(channel, self._apps.app, self._output, self._state)
         self._state.handle_interrupts(overlap.on_signal)

@@ -11,10 +11,10 @@ import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from .wire import OUTPUT
+from ..wire import OUTPUT
 
 if TYPE_CHECKING:
-    from .messages import OutputMeta
+    from ..messages import OutputMeta
     from .shared_channel import SharedChannel
 
 # The maximum size of the text in a frame, in characters: as JSON, it is at most twelve times as large.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .messages import Buffer
-    from .wire import Channel
+    from ..messages import Buffer
+    from ..wire import Channel
 
     Unsent = tuple[int, int, Mapping[str, object], Sequence[Buffer]]
     IsExpected = Callable[[], bool]

@@ -6,9 +6,10 @@ from unittest.mock import Mock
 import pytest
 
 from forks import RETURNED, status_of
-from tetra_runner import attribution, wire
-from tetra_runner.attribution import CallOutput, JobStream
-from tetra_runner.shared_channel import SharedChannel
+from tetra_runner import wire
+from tetra_runner.overlap import attribution
+from tetra_runner.overlap.attribution import CallOutput, JobStream
+from tetra_runner.overlap.shared_channel import SharedChannel
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tetra_runner import wire
-from tetra_runner.shared_channel import SharedChannel
+from tetra_runner.overlap.shared_channel import SharedChannel
 from tetra_runner.wire import Channel
 
 

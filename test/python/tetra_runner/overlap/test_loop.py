@@ -10,9 +10,10 @@ from unittest.mock import Mock
 import pytest
 
 from contract import problems
-from tetra_runner import attribution, messages, process, wire
+from tetra_runner import messages, process, wire
 from tetra_runner.apps.app import JobValue
-from tetra_runner.overlap import Overlap
+from tetra_runner.overlap import attribution
+from tetra_runner.overlap.loop import Overlap
 from tetra_runner.wire import Channel, Frame
 
 
@@ -150,7 +151,7 @@ def test_exceptions_also_those_that_end_an_event_loop_are_the_error_of_their_job
     errors = {call_id: meta["error"] for _, call_id, meta, _ in (node.receive() for _ in range(3))}
     assert (errors[1]["kind"], errors[1]["message"]) == ("exception", "no")
     assert (errors[2]["kind"], errors[3]["type"]) == ("exit", "KeyboardInterrupt")
-    assert "/overlap.py" not in errors[1]["traceback"]
+    assert "/loop.py" not in errors[1]["traceback"]
 
 
 def test_an_exit_in_a_task_that_a_job_created_does_not_end_the_loop(serve, capsys):

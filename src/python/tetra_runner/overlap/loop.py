@@ -7,21 +7,22 @@ import select
 import sys
 from typing import TYPE_CHECKING
 
-from . import attribution, errors, process, wire
-from .calls import app_calls
-from .calls.app_calls import AppCall
-from .calls.cancel import CancelGate, Cancelled
-from .calls.job import Outcome
-from .calls.streams import Streams
+from .. import errors, process, wire
+from ..calls import app_calls
+from ..calls.app_calls import AppCall
+from ..calls.cancel import CancelGate, Cancelled
+from ..calls.job import Outcome
+from ..calls.streams import Streams
+from . import attribution
 from .shared_channel import SharedChannel
 
 if TYPE_CHECKING:
     import asyncio
     import types
 
-    from .apps.app import DeployedApp
-    from .output import Output
-    from .process import ProcessState
+    from ..apps.app import DeployedApp
+    from ..output import Output
+    from ..process import ProcessState
 
 
 class _Running:
