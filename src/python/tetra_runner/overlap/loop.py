@@ -114,9 +114,17 @@ class Overlap:
 
     def _cancel(self, call_id: int) -> None:
         running = self._running.get(call_id)
+        if running is not None:
+            running.is_cancelled = True
+        # Later, because its call may have been received in the same signal and has not begun then.
+        self._loop.call_soon_threadsafe(self._cancel_task, call_id)
+
+    def _cancel_task(self, call_id: int) -> None:
+        running = self._running.get(call_id)
         if running is not None and running.task is not None:
             running.is_cancelled = True
-            self._loop.call_soon_threadsafe(running.task.cancel)
+            # After the first step of the task: one that never starts sends no result.
+            self._loop.call_soon(running.task.cancel)
 
     async def _run(self, running: _Running) -> None:
         outcome, call = running.outcome, running.call

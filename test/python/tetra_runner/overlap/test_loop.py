@@ -241,16 +241,25 @@ def test_a_signal_does_not_stop_a_cancelled_job_in_the_middle_of_a_frame(serve):
 
 
 def test_a_job_is_cancelled_even_before_it_begins(serve):
-    began = []
+    blocked, interrupted = threading.Event(), threading.Event()
 
-    async def wait(job_input, emit):
-        began.append(job_input)
-        await asyncio.sleep(60)
+    async def block(job_input, emit):
+        if job_input == "blocks":
+            blocked.set()
+            assert interrupted.wait(20)
+            serve.overlap.on_signal(2, None)  # receives the call and its cancel
+        else:
+            await asyncio.sleep(60)
+        return JobValue(job_input, None, False)
 
-    node, _ = serve(wait)
-    node.call(2, None)
+    node, _ = serve(block, "blocks")
+    assert blocked.wait(20)
+    node.call(2, "waits")
     node.cancel(2)
-    assert node.receive()[1] == 2
+    interrupted.set()
+    assert node.receive()[1::2] == (1, "blocks")
+    _, call_id, meta, _ = node.receive()
+    assert (call_id, meta["error"]["kind"]) == (2, "cancelled")
 
 
 def test_a_broken_cuda_context_is_reported(serve):
