@@ -122,6 +122,6 @@ export const formatTexts = (error: Schema.Json, format: (text: string) => string
   if (Array.isArray(error)) return error.map((one: Schema.Json) => formatTexts(one, format));
   if (typeof error !== "object" || error === null) return error;
   return Object.fromEntries(
-    Object.entries(error).map(([name, value]) => [name, formatTexts(value, format)]),
+    Object.entries(error).map(([name, value]) => [format(name), formatTexts(value, format)]),
   );
 };

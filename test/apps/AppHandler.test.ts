@@ -155,7 +155,7 @@ describe("the answer to a job of a deployed app", () => {
                 output: "\u0001".repeat(20_000),
               }),
           },
-          returning(1, { failure: { reason: [`the key is ${secret}`] } }),
+          returning(1, { failure: { reason: [`the key is ${secret}`], [secret]: 1 } }),
         ]) {
           const body = JSON.stringify(yield* bodyOf({ ...options, locate, variables }));
           assert.include(body, "the key is ***");
