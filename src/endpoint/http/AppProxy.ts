@@ -5,6 +5,7 @@ import { ByteSize, Effect, Result, Schema } from "effect";
 import { type HttpServerRequest, HttpServerResponse } from "effect/http";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
+import { AppSocket } from "./AppSocket.ts";
 import { type Exchange, exchangeOf } from "./Connection.ts";
 import { endToEnd, MAX_HEADERS, type RawHeaders, requestHeaders } from "./ForwardedHeaders.ts";
 import { tunnel, type UpgradedConnection } from "./Tunnel.ts";
@@ -118,8 +119,7 @@ const exchange = (
     const upstream = request({
       // A connection for each request: uvicorn closes one without notice when a handler fails, so that the next request
       // on it would be lost.
-      agent: false,
-      socketPath,
+      createConnection: () => new AppSocket().connect(socketPath),
       path,
       method: current.request.method,
       headers: requestHeaders(current.request, upgrade !== undefined),
