@@ -37,7 +37,7 @@ def _endpoint(method: Callable[..., Any], fastapi: Any) -> Endpoint:
         body = await request.body()
         try:
             arguments = [json.loads(body)] if body else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise fastapi.HTTPException(422, f"The body is not valid JSON: {error}") from error
         try:
             signature.bind(*arguments)

@@ -296,10 +296,11 @@ def test_requests_that_do_not_fit_a_route_are_refused(source, served):
             client.fetch("GET", "/state", "{}"),
             client.fetch("GET", "/add"),
             client.fetch("GET", "/nothing"),
+            client.fetch("POST", "/add", "[" * 100_000),
         ]
 
     answers = served(lambda path, ready: serve_source(module, "calc", path, ready), use)
-    assert [status for status, _ in answers] == [422, 422, 422, 405, 404]
+    assert [status for status, _ in answers] == [422, 422, 422, 405, 404, 422]
     assert "The body is not valid JSON" in answers[0][1]
     assert "This route requires a JSON body" in answers[1][1]
     assert "This route does not accept a body" in answers[2][1]
