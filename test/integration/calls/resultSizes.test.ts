@@ -70,18 +70,19 @@ describe("a large result over HTTP", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live("of 12 MB from serve takes less than 2.5 times its size in memory", () =>
+  it.live("of 12 MB from serve takes less than 3 times its size in memory", () =>
     Effect.gen(function* () {
       const { pid, port } = yield* serveProcess();
       const runSync = (size: number) =>
         ask(port, "/runsync", { body: JSON.stringify({ input: request(randomBytes(size)) }) });
-      // Smaller results first, so that memory for code and connections is not counted.
-      for (const size of [1000, 1_000_000, 4_000_000]) yield* runSync(size);
+      for (const size of [1000, 1_000_000]) yield* runSync(size);
       const before = peakOf(pid);
       const size = 12_000_000;
       const { text } = yield* runSync(size);
       assert.isAbove(text.length, size);
-      assert.isBelow((peakOf(pid) - before) / size, 2.5);
+      // One more copy, as base64, would be 1.3 times its size. When V8 frees the first ones depends on the size of the
+      // heap.
+      assert.isBelow((peakOf(pid) - before) / size, 3);
     }).pipe(Effect.scoped),
   );
 
