@@ -4,24 +4,17 @@ import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer } from "effect";
+import { Effect } from "effect";
 
-import { Environment } from "../../src/settings/Environment.ts";
-import { Uv } from "../../src/venv/Uv.ts";
+import { clientPython } from "../support/clients/Clients.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { loopbackServer, respondJson } from "../support/http/LoopbackServer.ts";
 import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../support/processes/RealWorker.ts";
 import { serveProcess } from "../support/processes/Serve.ts";
-import { interpreterWith } from "../support/python/Interpreter.ts";
 
 const SCRIPT = join(import.meta.dirname, "live.py");
 const APP = "conformance";
-
-const layer = Layer.mergeAll(
-  Uv.layer.pipe(Layer.provide(Environment.layer), Layer.provide(NodeServices.layer)),
-  NodeServices.layer,
-);
 
 /** The name of the endpoint that a session creates for a resource. */
 const endpointName = (resource: string): string => {
@@ -41,7 +34,7 @@ describe("a local endpoint", () => {
     Effect.gen(function* () {
       const folder = yield* temporaryFolder;
       const report = join(folder, "report.json");
-      const python = yield* interpreterWith("runpod==2.0.0rc2");
+      const python = yield* clientPython("sdk");
       const control = yield* controlPlane;
       const { url } = yield* serveProcess([], {
         RUNPOD_DEV_APP: APP,
@@ -83,6 +76,6 @@ describe("a local endpoint", () => {
       );
       assert.include(exception.error, "return {}[key]");
       assert.match(notANumber.error, /400/);
-    }).pipe(Effect.scoped, Effect.provide(layer)),
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 });

@@ -7,6 +7,7 @@ import { Effect, Layer } from "effect";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
+import { clientPython } from "../support/clients/Clients.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../support/processes/RealWorker.ts";
@@ -17,8 +18,8 @@ const SCRIPT = join(import.meta.dirname, "remote.py");
 
 /** The client libraries, in the tested versions. */
 const CLIENTS = [
-  ["runpod_flash", "runpod-flash==1.21.0"],
-  ["tetra_rp", "tetra-rp==0.25.2"],
+  ["runpod_flash", clientPython("flash")],
+  ["tetra_rp", interpreterWith("tetra-rp==0.25.2")],
 ] as const;
 
 const layer = Layer.mergeAll(
@@ -29,11 +30,11 @@ const layer = Layer.mergeAll(
 describe("a local endpoint", () => {
   it.live.each(CLIENTS)(
     "runs the functions and classes of the client library %s",
-    ([name, requirement]) =>
+    ([name, interpreter]) =>
       Effect.gen(function* () {
         const folder = yield* temporaryFolder;
         const report = join(folder, "report.json");
-        const python = yield* interpreterWith(requirement);
+        const python = yield* interpreter;
         const { url } = yield* serveProcess();
         const shown = yield* stdoutOf(python, [SCRIPT, name, report], {
           environment: realEnvironment({
