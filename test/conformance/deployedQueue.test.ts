@@ -11,6 +11,8 @@ import { makeWheels } from "../support/python/Wheels.ts";
 
 type Answer = Readonly<Record<string, unknown>>;
 
+const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+
 const CLIENTS: ReadonlyArray<Client> = ["flash", "sdk"];
 
 /** The fields of an exception as runpod-python reports it, which SDK 2.0 expects. */
@@ -185,7 +187,10 @@ describe("a deployed app that can't start", () => {
       assert.deepStrictEqual(yield* worker.ended, { code: 0, signal: null });
     }).pipe(Effect.scoped),
   );
+});
 
+// The same with hand-written apps is in test/integration/apps/faults.test.ts.
+describe.skipIf(!IS_FULL)("the archive of a deployed app", () => {
   it.live.each(CLIENTS)("names the phase locate if the artifact of %s is truncated", (client) =>
     Effect.gen(function* () {
       const path = join(yield* temporaryFolder, "artifact.tar.gz");
