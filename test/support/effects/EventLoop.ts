@@ -50,7 +50,7 @@ export const bestOf = Effect.fnUntraced(function* <A, E, R>(
   limit: number,
 ): Effect.fn.Return<Measured<A>, E, R> {
   let best = yield* measured(effect);
-  for (let left = tries - 1; left > 0 && best.longestGap > limit; left -= 1) {
+  for (let left = tries - 1; left > 0 && best.longestGap >= limit; left -= 1) {
     const next = yield* measured(effect);
     if (next.longestGap < best.longestGap) best = next;
   }
