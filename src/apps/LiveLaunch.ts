@@ -1,7 +1,7 @@
 import { Effect, FileSystem, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
-import { withSdk } from "../dependencies/SdkPackage.ts";
+import { makeWithSdk } from "../dependencies/SdkPackage.ts";
 import { launchApp } from "../endpoint/AppLauncher.ts";
 import { LaunchFailed, maskedFailure } from "../endpoint/Availability.ts";
 import { type LaunchLive, LiveApp, type LiveSource } from "../endpoint/LiveApp.ts";
@@ -45,6 +45,7 @@ const makeLiveLaunch = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const workspace = yield* Workspace;
   const dependencies = yield* DependencyInstaller;
+  const withSdk = yield* makeWithSdk;
   const runner = yield* AppRunner;
   const { mask } = yield* Environment;
 

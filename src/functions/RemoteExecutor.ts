@@ -1,7 +1,7 @@
-import { Context, Effect, FileSystem, Layer } from "effect";
+import { Context, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
-import { withSdk } from "../dependencies/SdkPackage.ts";
+import { makeWithSdk } from "../dependencies/SdkPackage.ts";
 import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.ts";
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
@@ -22,6 +22,7 @@ const prepare = Effect.fnUntraced(function* (
   request: FunctionRequest,
   workspace: Workspace["Service"],
   dependencies: DependencyInstaller["Service"],
+  withSdk: Effect.Success<typeof makeWithSdk>,
 ) {
   const { notify } = yield* JobListener;
   notify({ _tag: "StageStarted", stage: "workspace" });
@@ -69,9 +70,9 @@ export class RemoteExecutor extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const files = yield* FileSystem.FileSystem;
       const workspace = yield* Workspace;
       const dependencies = yield* DependencyInstaller;
+      const withSdk = yield* makeWithSdk;
       const runner = yield* RunnerPool;
       const formatError = yield* errorFormat;
       const sentLimit = yield* responseLimit;
@@ -84,11 +85,7 @@ export class RemoteExecutor extends Context.Service<
         const { notify, needsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request, text);
-        const prepared = yield* Effect.provideService(
-          prepare(request, workspace, dependencies),
-          FileSystem.FileSystem,
-          files,
-        );
+        const prepared = yield* prepare(request, workspace, dependencies, withSdk);
         const outcome = yield* runCall(runner, {
           meta: callMetaOf(request, rules.limit, needsValues),
           blobs,

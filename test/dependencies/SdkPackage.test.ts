@@ -1,11 +1,11 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { withSdk } from "../../src/dependencies/SdkPackage.ts";
+import { makeWithSdk } from "../../src/dependencies/SdkPackage.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 
 const SDK = "runpod>=2.0.0rc2";
@@ -21,10 +21,11 @@ const required = Effect.fnUntraced(function* (
   for (const name of installed) {
     mkdirSync(join(prefix, "lib", "python3.12", "site-packages", name), { recursive: true });
   }
-  return yield* withSdk(module, requirements, { prefix, version: "3.12.1" });
+  const withSdk = yield* makeWithSdk;
+  return yield* withSdk(module, requirements, { prefix, version: "3.12.1", generation: 1 });
 }, Effect.provide(NodeServices.layer));
 
-describe("withSdk", () => {
+describe("makeWithSdk", () => {
   it.live.each([
     MODULE,
     "from runpod import App, GpuType",
@@ -72,5 +73,20 @@ describe("withSdk", () => {
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* required(MODULE, [], [installed]), expected);
     }).pipe(Effect.scoped),
+  );
+
+  it.live("lists the packages of a workspace again only if packages were added", () =>
+    Effect.gen(function* () {
+      const prefix = yield* temporaryFolder;
+      const record = join(prefix, "lib", "python3.12", "site-packages", "runpod-2.0.dist-info");
+      mkdirSync(record, { recursive: true });
+      const withSdk = yield* makeWithSdk;
+      const inGeneration = (generation: number) =>
+        withSdk(MODULE, [], { prefix, version: "3.12.1", generation });
+      assert.deepStrictEqual(yield* inGeneration(1), []);
+      rmSync(record, { recursive: true });
+      assert.deepStrictEqual(yield* inGeneration(1), []);
+      assert.deepStrictEqual(yield* inGeneration(2), [SDK]);
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)),
   );
 });
