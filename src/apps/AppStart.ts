@@ -15,6 +15,7 @@ import {
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
 import type { AppClient } from "../domain/DeployedApp.ts";
+import { MAX_FAILURES_IN_A_ROW } from "../health/JobHealth.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import type { AppOpened } from "../runner/apps/AppProcess.ts";
 import { AppRunner } from "../runner/apps/AppRunner.ts";
@@ -123,7 +124,11 @@ const makeStartOnce = Effect.fnUntraced(function* (located: (app: App) => void) 
     const phases = makePhases();
     return run(phases).pipe(
       // A worker on such a machine is replaced, so it is tried more than once.
-      Effect.retry({ while: isMachineFault, schedule: Schedule.exponential("1 second"), times: 2 }),
+      Effect.retry({
+        while: isMachineFault,
+        schedule: Schedule.exponential("1 second"),
+        times: MAX_FAILURES_IN_A_ROW - 1,
+      }),
       Effect.tap(({ app, concurrency }) =>
         Effect.logInfo(
           `App ready: ${app.resource.name} (${app.resource.client === "flash" ? "Flash" : "SDK 2.0"}), ${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time (${phases.summary()})`,

@@ -1,6 +1,9 @@
-import type { Option } from "effect";
+import { type Option, Schema } from "effect";
 
 import type { AppResource } from "../../domain/DeployedApp.ts";
+
+/** A number of jobs that run at the same time. */
+export const Concurrency = Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1)));
 
 /** An unpacked app and the resource of it that this worker serves. */
 export interface App {

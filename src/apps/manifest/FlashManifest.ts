@@ -1,12 +1,10 @@
 import { Effect, Option, Schema } from "effect";
 
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
-import type { App } from "./App.ts";
+import { type App, Concurrency } from "./App.ts";
 import { unknownResource } from "./ResourceName.ts";
 
 export const FLASH_MANIFEST = "flash_manifest.json";
-
-const Concurrency = Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1)));
 
 const FlashFunction = Schema.Struct({
   name: Schema.NonEmptyString,

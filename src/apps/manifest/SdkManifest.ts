@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Effect, Option, Schema } from "effect";
 
 import { type AppStartFailed, startFailed } from "../AppStartFailed.ts";
-import type { App } from "./App.ts";
+import { type App, Concurrency } from "./App.ts";
 import { unknownResource } from "./ResourceName.ts";
 
 export const SDK_MANIFEST = "runpod_manifest.json";
@@ -13,8 +13,6 @@ const PACKAGES = "env";
 
 /** The version of the format that this worker reads. */
 const VERSION = 1;
-
-const Concurrency = Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(1)));
 
 const SdkResource = Schema.Struct({
   kind: Schema.Literals(["queue", "api", "task"]),

@@ -1,6 +1,7 @@
 import { Effect, Option, ScopedRef, Semaphore } from "effect";
 
 import * as JobEvents from "../../domain/JobEvents.ts";
+import { setInterruptibly } from "../state/Replacement.ts";
 import { type AppJob, type JobContext, runJob } from "./AppJobs.ts";
 import { type AppProcess, type AppSpec, openProcess, serveIn, type Serving } from "./AppProcess.ts";
 
@@ -21,9 +22,7 @@ export const makeAppLane = Effect.fnUntraced(function* (spec: AppSpec, context: 
   const start = Effect.gen(function* () {
     // The old process ends before the next one starts, since the memory of the GPU may not be enough for both.
     yield* ScopedRef.set(current, Effect.succeedNone);
-    const opened = Effect.asSome(openProcess(spec, context.limits));
-    // ScopedRef.set is uninterruptible, but a start can take minutes.
-    yield* Effect.uninterruptibleMask((restore) => ScopedRef.set(current, restore(opened)));
+    yield* setInterruptibly(current, Effect.asSome(openProcess(spec, context.limits)));
     (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
   });
 

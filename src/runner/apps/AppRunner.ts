@@ -7,6 +7,7 @@ import { RunnerUnavailable } from "../RunnerError.ts";
 import { RunnerLauncher } from "../RunnerLauncher.ts";
 import type { CallFailed } from "../call/Call.ts";
 import { timeLimits } from "../call/CallExchange.ts";
+import { setInterruptibly } from "../state/Replacement.ts";
 import type { AppJob, AppJobOutcome, JobContext } from "./AppJobs.ts";
 import { makeAppLane } from "./AppLane.ts";
 import type { AppOpenFailed } from "./AppOpenFailed.ts";
@@ -90,8 +91,7 @@ export class AppRunner extends Context.Service<
 
       const open = Effect.fn("AppRunner.open")(function* (spec: AppSpec) {
         yield* ScopedRef.set(current, Effect.succeedNone);
-        const opened = Effect.asSome(openApp(spec, context));
-        yield* Effect.uninterruptibleMask((restore) => ScopedRef.set(current, restore(opened)));
+        yield* setInterruptibly(current, Effect.asSome(openApp(spec, context)));
         return (yield* openedApp).opened;
       });
 

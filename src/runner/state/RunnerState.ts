@@ -5,6 +5,7 @@ import type { RunnerUnavailable } from "../RunnerError.ts";
 import { RunnerLauncher } from "../RunnerLauncher.ts";
 import type { RunnerSession } from "../RunnerSession.ts";
 import { LiveInstances, LostInstances } from "./Instances.ts";
+import { setInterruptibly } from "./Replacement.ts";
 
 /** A Python process with the instances and threads that its calls left. */
 export class LiveProcess {
@@ -73,8 +74,7 @@ export const makeRunnerState = Effect.gen(function* () {
     const launched = Effect.map(launcher.launch(workspace), (session) =>
       Option.some(new LiveProcess(session, workspace.generation)),
     );
-    // ScopedRef.set is uninterruptible, but a start can take minutes.
-    yield* Effect.uninterruptibleMask((restore) => ScopedRef.set(current, restore(launched)));
+    yield* setInterruptibly(current, launched);
     return Option.getOrThrow(ScopedRef.getUnsafe(current));
   });
 
