@@ -1,11 +1,7 @@
 import { Context, Effect, Layer, Option } from "effect";
 
 import { EncodedOutput } from "../domain/EncodedOutput.ts";
-import {
-  DOCUMENT_OVERHEAD_BYTES,
-  MAX_CHUNK_BYTES,
-  type ResponseLimit,
-} from "../domain/EncodedResponse.ts";
+import { chunkCapacity, type ResponseLimit, valueCapacity } from "../domain/EncodedResponse.ts";
 import type { EncodedValue } from "../domain/EncodedValue.ts";
 import type { Job } from "../domain/Job.ts";
 import { JobListener } from "../domain/JobEvents.ts";
@@ -37,9 +33,6 @@ const LOG_CAPTURE = Setting.optionalText({
   expected: "all, auto or off",
   fallback: "auto: errors have no output",
 });
-
-/** The maximum size of a value in a document of so many bytes. */
-const capacity = (bytes: number): number => Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
 
 /** One value of a generator; undefined if it is too large or invalid. */
 const itemOf = (value: EncodedValue | undefined): EncodedOutput | undefined =>
@@ -101,10 +94,10 @@ export class AppHandler extends Context.Service<
         notify({ _tag: "StageStarted", stage: "running" });
         const outcome = yield* runner.job({
           input: job.inputText ?? Buffer.from(JSON.stringify(job.input ?? null)),
-          limit: capacity(rules.limit.bytes),
+          limit: valueCapacity("json", rules.limit),
           ...(needsValues
             ? {
-                chunkLimit: capacity(Math.min(MAX_CHUNK_BYTES, rules.limit.bytes)),
+                chunkLimit: chunkCapacity("json", rules.limit),
                 chunk: (value) => notify({ _tag: "ValueYielded", value: itemOf(value) }),
               }
             : {}),

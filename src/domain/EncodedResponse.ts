@@ -1,7 +1,8 @@
 import { ByteSize } from "effect";
 
 import { EncodedBody } from "./EncodedBody.ts";
-import type { EncodedValue } from "./EncodedValue.ts";
+import { base64Capacity, type EncodedValue } from "./EncodedValue.ts";
+import type { SerializationFormat } from "./FunctionRequest.ts";
 import { failure, type FunctionResponse, success } from "./FunctionResponse.ts";
 
 /** Formats a number of bytes, such as `20 MiB`. */
@@ -28,6 +29,19 @@ export const tooLarge = (size: string, { bytes, source }: ResponseLimit): string
 
 /** The maximum number of bytes that the document around a response adds. */
 export const DOCUMENT_OVERHEAD_BYTES = 1024;
+
+const capacity = (format: SerializationFormat, bytes: number): number => {
+  const available = Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
+  return format === "json" ? available : base64Capacity(available);
+};
+
+/** The maximum size of a value as Python sends it, in bytes, whose encoding fits into a response. */
+export const valueCapacity = (format: SerializationFormat, limit: ResponseLimit): number =>
+  capacity(format, limit.bytes);
+
+/** The same for one value of a stream. */
+export const chunkCapacity = (format: SerializationFormat, limit: ResponseLimit): number =>
+  capacity(format, Math.min(MAX_CHUNK_BYTES, limit.bytes));
 
 /** The number of bytes of a text in JSON. */
 const encodedLength = (text: string): number => Buffer.byteLength(JSON.stringify(text));

@@ -1,17 +1,6 @@
-import {
-  type ResponseLimit,
-  MAX_CHUNK_BYTES,
-  DOCUMENT_OVERHEAD_BYTES,
-} from "../domain/EncodedResponse.ts";
-import { base64Capacity } from "../domain/EncodedValue.ts";
-import type { FunctionRequest, SerializationFormat } from "../domain/FunctionRequest.ts";
+import { chunkCapacity, type ResponseLimit, valueCapacity } from "../domain/EncodedResponse.ts";
+import type { FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { CallMeta } from "../runner/RunnerProtocol.ts";
-
-/** The maximum size of a value as Python sends it, if its encoding in a document may have this many bytes. */
-const capacity = (format: SerializationFormat, bytes: number): number => {
-  const available = Math.max(0, bytes - DOCUMENT_OVERHEAD_BYTES);
-  return format === "json" ? available : base64Capacity(available);
-};
 
 /** The fields for calls of methods; empty for functions. */
 const ofClass = (request: FunctionRequest) =>
@@ -44,9 +33,7 @@ export const callMetaOf = (
   args: request.args.length,
   kwargs: Object.keys(request.kwargs),
   modules: request.modules,
-  limit: capacity(request.format, limit.bytes),
-  ...(wantsItems
-    ? { chunkLimit: capacity(request.format, Math.min(MAX_CHUNK_BYTES, limit.bytes)) }
-    : {}),
+  limit: valueCapacity(request.format, limit),
+  ...(wantsItems ? { chunkLimit: chunkCapacity(request.format, limit) } : {}),
   ...ofClass(request),
 });
