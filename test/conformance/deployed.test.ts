@@ -34,17 +34,22 @@ const report = Effect.fnUntraced(function* (client: Client) {
   return JSON.parse(readFileSync(file, "utf8"));
 });
 
+/** The answers to calls that both clients make. */
+const COMMON = {
+  hello: { value: { hello: "you" } },
+  default: { value: { hello: "world" } },
+  shout: { value: { text: "HEY!", number: "1.2 million" } },
+  async: { value: "SOON" },
+  relay: { value: { relayed: { hello: "friend" } } },
+  generator: { value: [0, 1, 2] },
+} as const;
+
 describe("a local endpoint of a deployed app", () => {
   it.live("answers the calls of Flash", () =>
     Effect.gen(function* () {
       const { exception, methods, constructor, together, ...rest } = yield* report("flash");
       assert.deepStrictEqual(rest, {
-        hello: { value: { hello: "you" } },
-        default: { value: { hello: "world" } },
-        shout: { value: { text: "HEY!", number: "1.2 million" } },
-        async: { value: "SOON" },
-        relay: { value: { relayed: { hello: "friend" } } },
-        generator: { value: [0, 1, 2] },
+        ...COMMON,
         class: [{ value: 5 }, { value: 7 }, { value: 8 }],
       });
       assert.include(exception.error, "'no key'");
@@ -59,12 +64,7 @@ describe("a local endpoint of a deployed app", () => {
     Effect.gen(function* () {
       const { exception, together, "failed init": failed, ...rest } = yield* report("sdk");
       assert.deepStrictEqual(rest, {
-        hello: { value: { hello: "you" } },
-        default: { value: { hello: "world" } },
-        shout: { value: { text: "HEY!", number: "1.2 million" } },
-        async: { value: "SOON" },
-        relay: { value: { relayed: { hello: "friend" } } },
-        generator: { value: [0, 1, 2] },
+        ...COMMON,
         stream: { value: [{ tick: 0 }, { tick: 1 }, { tick: 2 }] },
         init: { value: "loaded model" },
       });

@@ -3,8 +3,7 @@ import { Effect } from "effect";
 
 import { apiWorker } from "../support/clients/DeployedApp.ts";
 import { poll } from "../support/effects/Waiting.ts";
-
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+import { IS_FULL } from "../support/values/FullLength.ts";
 
 /** Sends a request; the body of the answer is parsed if it is JSON. */
 const ask = (url: string, init: RequestInit = {}) =>

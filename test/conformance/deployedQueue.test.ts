@@ -8,10 +8,9 @@ import { artifactOf, type Client } from "../support/clients/Clients.ts";
 import { queueWorker } from "../support/clients/DeployedApp.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { makeWheels } from "../support/python/Wheels.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
 
 type Answer = Readonly<Record<string, unknown>>;
-
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
 const CLIENTS: ReadonlyArray<Client> = ["flash", "sdk"];
 

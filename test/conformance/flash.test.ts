@@ -7,10 +7,9 @@ import { Effect } from "effect";
 import { clientPython } from "../support/clients/Clients.ts";
 import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { realEnvironment } from "../support/processes/RealWorker.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
 
 const SCRIPT = join(import.meta.dirname, "flash_names.py");
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
-
 const RUNNER = join(import.meta.dirname, "../../src/python");
 
 const reportOf = Effect.fnUntraced(function* (mode: "deferred" | "real", resource: string) {

@@ -4,9 +4,8 @@ import { Effect, Predicate, Schema } from "effect";
 import { FunctionResponse } from "../../src/domain/FunctionResponse.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { realWorker } from "../support/processes/RealWorker.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
 import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
-
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
 
 /** The number of requests. */
 const ROUNDS = IS_FULL ? 5000 : 300;

@@ -9,8 +9,7 @@ import { bestOf, measured } from "../support/effects/EventLoop.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { call, realEnvironment, realWorker } from "../support/processes/RealWorker.ts";
 import { ATTACKS } from "../support/values/Attacks.ts";
-
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+import { IS_FULL } from "../support/values/FullLength.ts";
 
 /** The maximum time that the event loop may be blocked, in milliseconds. */
 const MAX_GAP = 100;

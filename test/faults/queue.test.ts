@@ -8,10 +8,8 @@ import { eventually } from "../support/effects/Waiting.ts";
 import { fakeRunPod, type Fault } from "../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import { descendantsOf, workerProcess } from "../support/processes/WorkerProcess.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
-
-/** The full numbers take many minutes, so only the nightly run sets this variable. */
-const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
 
 /** An empty file that is deleted at the end of the test. */
 const journal = Effect.map(temporaryFolder, (folder) => {
@@ -26,10 +24,10 @@ const everyNth =
   (number: number) =>
     number % every === every - 1 ? kinds[Math.floor(number / every) % kinds.length] : undefined;
 
-const JOBS = full ? 1000 : 100;
-const KILLS = full ? 20 : 4;
-const FREEZE = full ? "60 seconds" : "2 seconds";
-const OUTAGE = full ? 60_000 : 3000;
+const JOBS = IS_FULL ? 1000 : 100;
+const KILLS = IS_FULL ? 20 : 4;
+const FREEZE = IS_FULL ? "60 seconds" : "2 seconds";
+const OUTAGE = IS_FULL ? 60_000 : 3000;
 
 describe("a worker with an unreliable queue service", () => {
   it.live(
@@ -153,7 +151,7 @@ describe("a worker with an unreliable queue service", () => {
         yield* worker.signal("SIGCONT");
         const thawed = performance.now();
         yield* service.seen("take", takes + 1);
-        assert.isBelow(performance.now() - thawed, full ? 5000 : 50_000);
+        assert.isBelow(performance.now() - thawed, IS_FULL ? 5000 : 50_000);
         const ids = [1, 2].map((n) => service.submit(functionInput("def f(n): return n", [n])));
         yield* Effect.forEach(ids, service.result);
         assert.lengthOf(service.results, 3);

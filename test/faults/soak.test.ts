@@ -6,8 +6,7 @@ import { Effect } from "effect";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { call, callMethod, realWorker } from "../support/processes/RealWorker.ts";
 import { descendantsOf } from "../support/processes/WorkerProcess.ts";
-
-const IS_FULL = process.env["WORKER_FULL_FAULTS"] !== undefined;
+import { IS_FULL } from "../support/values/FullLength.ts";
 
 /** Rounds of jobs of every kind; after the first third, memory must not grow. */
 const ROUNDS = IS_FULL ? 6000 : 150;

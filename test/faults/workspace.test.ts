@@ -2,15 +2,14 @@ import { describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { findTools } from "../support/processes/TestMachine.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
 import { killedInstalls } from "./KilledInstalls.ts";
 import { killedBuilders, manyColdWorkers } from "./WorkspaceFaults.ts";
 
 const tools = await Effect.runPromise(findTools);
 
 /** These tests take many minutes, so only the nightly run sets this variable. */
-const full = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
-
-describe.skipIf(!full)("a network volume (full numbers)", () => {
+describe.skipIf(!IS_FULL)("a network volume (full numbers)", () => {
   it.live(
     "is prepared once when 64 workers start at the same time",
     () => manyColdWorkers(tools, 64),

@@ -2,11 +2,10 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 import { TestClock } from "effect/testing";
 
+import { IS_FULL } from "../support/values/FullLength.ts";
 import { simulate } from "./Simulation.ts";
 
 /** All schedules take minutes, so only the nightly run sets this variable. */
-const IS_FULL = (process.env["WORKER_FULL_FAULTS"] ?? "") !== "";
-
 /** Replays the schedule of a failure. */
 const REPLAYED = process.env["SIMULATION_SEED"];
 

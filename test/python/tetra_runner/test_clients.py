@@ -129,14 +129,17 @@ def test_a_missing_package_is_an_error_of_the_import(packages):
         import runpod  # noqa: F401
 
 
-def test_threads_that_use_it_first_at_the_same_time_wait_for_each_other(packages):
-    (packages / "aiohttp" / "__init__.py").write_text("import time\ntime.sleep(0.05)\n" + AIOHTTP)
+def test_threads_that_use_it_first_at_the_same_time_wait_for_each_other(packages, monkeypatch):
+    all_started = threading.Event()
+    monkeypatch.setattr(sys, "all_started", all_started, raising=False)
+    (packages / "aiohttp" / "__init__.py").write_text("import sys\nassert sys.all_started.wait(10)\n" + AIOHTTP)
     import runpod
 
     found = []
     threads = [threading.Thread(target=lambda: found.append(runpod.call())) for _ in range(4)]
     for thread in threads:
         thread.start()
+    all_started.set()
     for thread in threads:
         thread.join()
     assert found == ["a session"] * 4
