@@ -6,6 +6,7 @@ import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.t
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
 import { JobListener } from "../domain/JobEvents.ts";
+import { BackgroundWork } from "../platform/BackgroundWork.ts";
 import { outputOf } from "../runner/RunnerError.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
 import type { Call } from "../runner/call/Call.ts";
@@ -74,6 +75,7 @@ export class RemoteExecutor extends Context.Service<
       const dependencies = yield* DependencyInstaller;
       const withSdk = yield* makeWithSdk;
       const runner = yield* RunnerPool;
+      const { busy } = yield* BackgroundWork;
       const formatError = yield* errorFormat;
       const sentLimit = yield* responseLimit;
 
@@ -99,7 +101,7 @@ export class RemoteExecutor extends Context.Service<
 
       const respond = (input: unknown, text: Uint8Array | undefined, limit: ResponseLimit) => {
         const rules = { limit, formatError };
-        return runRequest(input, text, rules).pipe(
+        return busy(runRequest(input, text, rules)).pipe(
           Effect.catch((error) =>
             Effect.succeed(responseOfFailure(limit, formatError(error.message), outputOf(error))),
           ),
@@ -121,6 +123,11 @@ export class RemoteExecutor extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([RunnerPool.layer, DependencyInstaller.layer, Workspace.layer]),
+    Layer.provide([
+      RunnerPool.layer,
+      DependencyInstaller.layer,
+      Workspace.layer,
+      BackgroundWork.layer,
+    ]),
   );
 }

@@ -4,6 +4,7 @@ import { Effect, FileSystem, Layer } from "effect";
 import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.ts";
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
+import { BackgroundWork } from "../../src/platform/BackgroundWork.ts";
 import { LockTimeout } from "../../src/platform/BlockingLock.ts";
 import type { Runner } from "../../src/runner/Runner.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../../src/runner/RunnerError.ts";
@@ -32,6 +33,7 @@ const responseAfter = (call: Runner["call"], workspace = fakeWorkspace().layer) 
         Layer.provideMerge(keptLogs().layer),
         Layer.provide([
           FileSystem.layerNoop({}),
+          BackgroundWork.layer,
           workspace,
           Layer.mock(DependencyInstaller, {
             ensure: (_, given) => Effect.succeed(given),
@@ -99,6 +101,7 @@ describe("the requirements of a request", () => {
             Layer.provideMerge(keptLogs().layer),
             Layer.provide([
               FileSystem.layerNoop({}),
+              BackgroundWork.layer,
               fakeWorkspace().layer,
               Layer.mock(DependencyInstaller, {
                 ensure: ({ python }, given) => {

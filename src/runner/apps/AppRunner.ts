@@ -1,5 +1,6 @@
 import { type Array as Arr, Context, Effect, Layer, Option, ScopedRef, Semaphore } from "effect";
 
+import { BackgroundWork } from "../../platform/BackgroundWork.ts";
 import { Environment } from "../../settings/Environment.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { OUTPUT_LIMIT } from "../Runner.ts";
@@ -76,6 +77,7 @@ export class AppRunner extends Context.Service<
     this,
     Effect.gen(function* () {
       const launcher = yield* RunnerLauncher;
+      const { busy } = yield* BackgroundWork;
       const environment = yield* Environment;
       const services = Context.make(RunnerLauncher, launcher).pipe(
         Context.add(Environment, environment),
@@ -112,12 +114,9 @@ export class AppRunner extends Context.Service<
 
       return AppRunner.of({
         prestart: launcher.prestart,
-        open: (spec) => opening.withPermit(Effect.provideContext(open(spec), services)),
+        open: (spec) => busy(opening.withPermit(Effect.provideContext(open(spec), services))),
         job: (job) =>
-          Effect.provideContext(
-            Effect.flatMap(openedApp, (app) => app.job(job)),
-            services,
-          ),
+          Effect.provideContext(busy(Effect.flatMap(openedApp, (app) => app.job(job))), services),
         serve: (serving) =>
           Effect.provideContext(
             Effect.flatMap(openedApp, (app) => app.serve(serving)),
@@ -128,5 +127,7 @@ export class AppRunner extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(Layer.provide(RunnerLauncher.layer));
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([RunnerLauncher.layer, BackgroundWork.layer]),
+  );
 }

@@ -1,5 +1,6 @@
 import { Effect, Layer } from "effect";
 
+import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
 import { RunnerLauncher } from "../../../src/runner/RunnerLauncher.ts";
 import type { AppOpened, AppSpec } from "../../../src/runner/apps/AppProcess.ts";
 import { AppRunner } from "../../../src/runner/apps/AppRunner.ts";
@@ -53,7 +54,7 @@ export const withFakeApps = (
   variables?: Readonly<Record<string, string>>,
 ) =>
   withFakeRunners(
-    AppRunner.layerNoDeps.pipe(Layer.provide(RunnerLauncher.layerNoDeps)),
+    AppRunner.layerNoDeps.pipe(Layer.provide([RunnerLauncher.layerNoDeps, BackgroundWork.layer])),
     behaviours,
     variables,
   );
