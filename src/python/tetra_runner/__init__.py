@@ -16,6 +16,8 @@ a signal always interrupts the code of the job.
     clients.py           faster imports of the client packages that jobs import
     deferred_flash.py    deferred names of runpod_flash
     local_modules.py     the local modules of a job
+    installed_imports.py the installed modules that jobs import
+    idle_imports.py      imports of such modules before the first job
     errors.py            error messages and tracebacks
     aio.py               event loops, awaitables and generators
     output.py            standard streams and their descriptors

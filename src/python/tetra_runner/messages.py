@@ -164,3 +164,57 @@ class ResultMeta(_JobResultMeta):
     pending: int  # bytes of output that are still in the FIFO; -1 if unknown
     output: bool  # whether the output continues in a new FIFO
     value: Optional[Format]
+
+
+class ImportCost(TypedDict):
+    """A module to import, and the memory that it is expected to need."""
+
+    name: str
+    bytes: int
+
+
+class ImportsMeta(TypedDict):
+    """IMPORTS: modules to import, in this order, until the next call arrives."""
+
+    modules: list[ImportCost]
+    seconds: float  # no further import is started after this time
+    memory: int  # nor if the process would have grown by more bytes
+    blobs: list[int]
+
+
+class ModulesUsed(TypedDict):
+    """IMPORTED: installed modules that a job imported."""
+
+    event: Literal["used"]
+    modules: list[str]
+    value: None
+
+
+class ImportStarted(TypedDict):
+    """IMPORTED: the process imports a module while it is idle."""
+
+    event: Literal["started"]
+    module: str
+    value: None
+
+
+class ImportEnded(TypedDict):
+    """IMPORTED: the end of an import, and what it cost."""
+
+    event: Literal["ended"]
+    module: str
+    seconds: float
+    bytes: int
+    error: str  # empty without an error
+    output: str  # what the module printed
+    value: None
+
+
+class ImportsDone(TypedDict):
+    """IMPORTED: no more modules are imported; the process waits for the next frame."""
+
+    event: Literal["done"]
+    value: None
+
+
+ImportedMeta = Union[ModulesUsed, ImportStarted, ImportEnded, ImportsDone]

@@ -20,12 +20,14 @@ import os
 import resource
 import sys
 import termios
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 _PIPE_SIZE = 1 << 20
+_MAX_REDIRECTED = 64 << 10
 _LINE_BUFFERED = 1  # _IOLBF of <stdio.h>, the same on Linux and macOS
 _NAMES = {1: "<stdout>", 2: "<stderr>"}
 
@@ -169,6 +171,24 @@ class Output:
                 pass
         self._open_fifo()
         return True
+
+    @contextmanager
+    def redirected(self) -> Generator[Callable[[], str], None, None]:
+        """Writes the output of the block to a file; the value returns its text, at most 64 KiB, after the block."""
+        path = os.path.join(self._directory, "idle-output")
+        file = _open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        text = ""
+        try:
+            for fd in (1, 2):
+                _dup2(file, fd)
+            yield lambda: text
+        finally:
+            self.flush()
+            text = os.pread(file, _MAX_REDIRECTED, 0).decode("utf-8", "replace")
+            for fd in (1, 2):
+                _dup2(self._main, fd)
+            _close(file)
 
     # --- streams ----------------------------------------------------------------------------------------------
 

@@ -52,15 +52,24 @@ def serve(channel: wire.Channel, worker: Worker) -> int:
             return 0
         if isinstance(frame, wire.Cancel):
             continue  # calls that do not overlap are cancelled by SIGINT
+        if isinstance(frame, wire.Imports):
+            try:
+                worker.import_while_idle(channel, frame.meta)
+            except (OSError, ValueError):
+                return wire.PROTOCOL_BROKEN
+            continue
         if frame.meta.get("overlaps"):
             return worker.overlap(channel).run(frame)
         meta, value = worker.call(frame)
         try:
             channel.send(wire.RESULT, frame.call_id, meta, value)
+            del frame, meta, value  # so that the memory is free while the runner waits for the next call
+            worker.repair()
+            imported = worker.imported()
+            if imported is not None:
+                channel.send(wire.IMPORTED, 0, imported)
         except (OSError, ValueError):
             return wire.PROTOCOL_BROKEN
-        del frame, meta, value  # so that the memory is free while the runner waits for the next call
-        worker.repair()
 
 
 def add_app_path(path: list[str]) -> None:

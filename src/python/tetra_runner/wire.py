@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .messages import AnyCallMeta, Buffer, RunnerConfig
+    from .messages import AnyCallMeta, Buffer, ImportsMeta, RunnerConfig
 
-READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT, CONFIG = 1, 2, 3, 4, 5, 6, 7, 8
+READY, CALL, CHUNK, RESULT, BYE, CANCEL, OUTPUT, CONFIG, IMPORTS, IMPORTED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 # The exit status after anything else was received.
 PROTOCOL_BROKEN = 70
@@ -57,6 +57,12 @@ class Cancel(NamedTuple):
     call_id: int
 
 
+class Imports(NamedTuple):
+    """An IMPORTS frame: modules to import until the next call arrives."""
+
+    meta: ImportsMeta
+
+
 class Channel:
     """The control socket. Only the main thread receives; SharedChannel lets all threads send."""
 
@@ -88,8 +94,8 @@ class Channel:
         body = memoryview(bytearray(length))
         return _decode(str(body[_LENGTH.size :], "utf-8")) if self._fill(body) else None
 
-    def receive(self) -> Frame | Cancel | None:
-        """Returns the next call or cancel, or None at BYE or the end of the stream.
+    def receive(self) -> Frame | Cancel | Imports | None:
+        """Returns the next call, cancel or modules to import, or None at BYE or the end of the stream.
 
         Raises ValueError for any other bytes.
         """
@@ -98,8 +104,8 @@ class Channel:
         length, kind, call_id = _unpack_header(self._header)
         if kind == BYE:
             return None
-        if kind not in (CALL, CANCEL) or length < _LENGTH.size:
-            raise ValueError("neither a CALL nor a CANCEL frame")
+        if kind not in (CALL, CANCEL, IMPORTS) or length < _LENGTH.size:
+            raise ValueError("neither a CALL, a CANCEL nor an IMPORTS frame")
         body = memoryview(bytearray(length))
         if not self._fill(body):
             return None
@@ -107,7 +113,10 @@ class Channel:
         start = _LENGTH.size + meta_length
         if kind == CANCEL:
             return Cancel(call_id)
-        meta: AnyCallMeta = _decode(str(body[_LENGTH.size : start], "utf-8"))
+        decoded = _decode(str(body[_LENGTH.size : start], "utf-8"))
+        if kind == IMPORTS:
+            return Imports(decoded)
+        meta: AnyCallMeta = decoded
         blobs: list[memoryview] = []
         for size in meta.get("blobs", ()):
             blobs.append(body[start : start + size])

@@ -57,4 +57,6 @@ def used_fields(hint, values):
         for key, inner in value.items():
             yield key
             if inner is not None and key in hints and _nested(hints[key]):
-                yield from (f"{key}.{name}" for name in used_fields(hints[key], [inner]))
+                yield from (
+                    f"{key}.{name}" for name in used_fields(hints[key], inner if type(inner) is list else [inner])
+                )

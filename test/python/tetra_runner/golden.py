@@ -10,7 +10,18 @@ import struct
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[3] / "test" / "runner" / "golden"
-TYPES = {"ready": 1, "call": 2, "chunk": 3, "result": 4, "bye": 5, "cancel": 6, "output": 7, "config": 8}
+TYPES = {
+    "ready": 1,
+    "call": 2,
+    "chunk": 3,
+    "result": 4,
+    "bye": 5,
+    "cancel": 6,
+    "output": 7,
+    "config": 8,
+    "imports": 9,
+    "imported": 10,
+}
 
 
 class Message:

@@ -28,6 +28,7 @@ def test_ready_contains_the_process_id_and_the_interpreter():
 def worker():
     worker = Mock()
     worker.call.return_value = {"ok": True}, [b"value"]
+    worker.imported.return_value = None
     return worker
 
 

@@ -19,6 +19,8 @@ TYPES = {
     "chunk": messages.ChunkMeta,
     "result": messages.ResultMeta,
     "output": messages.OutputMeta,
+    "imports": messages.ImportsMeta,
+    "imported": messages.ImportedMeta,
 }
 TYPED = [message for message in golden.MESSAGES if message.type in TYPES]
 
@@ -80,6 +82,8 @@ def test_a_golden_message_from_node_is_decoded_from_its_bytes(ends, message):
         assert frame is None
     elif message.type == "cancel":
         assert frame == wire.Cancel(message.call)
+    elif message.type == "imports":
+        assert frame == wire.Imports(message.meta)
     else:
         assert (frame.call_id, frame.meta) == (message.call, message.meta)
         assert [bytes(blob) for blob in frame.blobs] == message.blobs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors, process
 from ..errors import one_line, printable
+from ..installed_imports import InstalledImports
 from ..local_modules import ModuleStore
 from ..sources import Sources, remove_partial_imports
 from .app_calls import AppCalls
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from ..messages import AppCallMeta, Buffer, CallMeta, Format, ResultMeta, RunnerConfig
+    from ..messages import AppCallMeta, Buffer, CallMeta, Format, ImportsMeta, ModulesUsed, ResultMeta, RunnerConfig
     from ..output import Output
     from ..overlap.loop import Overlap
     from ..process import ProcessState
@@ -80,6 +81,7 @@ class Worker:
         self._apps = AppCalls(config.get("app"), self._sources, streams)
         self._idle_main = sys.modules["__main__"] = types.ModuleType("__main__")
         self._threads = process.running_threads()  # at the end of the last call
+        self._installed = InstalledImports()
         process.flush_before_exit(output)
 
     def call(self, frame: Frame) -> tuple[ResultMeta, Sequence[Buffer]]:
@@ -136,6 +138,27 @@ class Worker:
             self._state.repair_signals()
         else:
             self._state.repair()
+
+    def imported(self) -> ModulesUsed | None:
+        """The installed modules that the last call imported; None if there are none."""
+        names = [] if self._has_app else self._installed.take()
+        return {"event": "used", "modules": names, "value": None} if names else None
+
+    def import_while_idle(self, channel: Channel, meta: ImportsMeta) -> None:
+        """Imports modules until the next frame arrives."""
+        from ..idle_imports import IdleImports
+
+        IdleImports(channel, self, self._output, self._installed).run(meta)
+
+    def after_import(self) -> None:
+        """Restores the state of the process after an import without a call."""
+        if self._state.in_fork():
+            self._exit_fork(0)
+        self._output.restore()
+        self._state.reset_logging()
+        self._state.repair()
+        sys.modules["__main__"] = self._idle_main
+        self._threads = process.running_threads()
 
     def _prepare(self, frame: Frame, meta: CallMeta, outcome: Outcome) -> Job:
         """Everything before the code of the job runs."""

@@ -98,6 +98,8 @@ class Overlap:
             self._end(0)
         elif isinstance(frame, wire.Cancel):
             self._cancel(frame.call_id)
+        elif isinstance(frame, wire.Imports):  # only for processes of live requests
+            self._end(wire.PROTOCOL_BROKEN)
         else:
             self._loop.call_soon_threadsafe(self._begin, frame)
 
