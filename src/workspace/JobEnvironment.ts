@@ -30,11 +30,16 @@ const hubVariables = (caches: string, isSet: IsSet): Variables => {
   };
 };
 
-const compileVariables = (caches: string): Variables => ({
-  TORCH_HOME: `${caches}/.torch`,
-  VLLM_CACHE_ROOT: `${caches}/.vllm-cache`,
-  TRITON_CACHE_DIR: `${caches}/.triton-cache`,
-  TORCHINDUCTOR_CACHE_DIR: `${caches}/.inductor-cache`,
+/**
+ * Caches of compiled kernels, each with one folder per `compileKey`. All of vLLM's is one: besides kernels it contains
+ * what vLLM found out about the GPUs of the machine and about its own models. It keeps no model there.
+ */
+export const COMPILE_CACHES = [".vllm-cache", ".triton-cache", ".inductor-cache"] as const;
+
+const compileVariables = (caches: string, key: string): Variables => ({
+  VLLM_CACHE_ROOT: `${caches}/.vllm-cache/${key}`,
+  TRITON_CACHE_DIR: `${caches}/.triton-cache/${key}`,
+  TORCHINDUCTOR_CACHE_DIR: `${caches}/.inductor-cache/${key}`,
 });
 
 /**
@@ -45,11 +50,18 @@ export const jobEnvironment = (
   { forPrograms, has }: Environment["Service"],
   { caches, shared, cachedModels, stagedModels, keepsCaches = shared }: Place,
   prefix: string,
+  compileKey: string,
 ): Variables => {
   // Without a volume the libraries use their default folders, unless there are cached models to link.
   const additions: Variables = {
     UV_LINK_MODE: LINK_MODE,
-    ...(keepsCaches ? { UV_CACHE_DIR: `${caches}/.uv-cache`, ...compileVariables(caches) } : {}),
+    ...(keepsCaches
+      ? {
+          UV_CACHE_DIR: `${caches}/.uv-cache`,
+          TORCH_HOME: `${caches}/.torch`,
+          ...compileVariables(caches, compileKey),
+        }
+      : {}),
     ...(keepsCaches || Option.isSome(cachedModels) || stagedModels !== undefined
       ? hubVariables(caches, has)
       : {}),

@@ -21,8 +21,10 @@ const own: Place = {
 
 const PREFIX = "/runpod-volume/runtimes/default/.venvs/3.12.1-abc-1";
 
+const KEY = "nvidia-l4_driver-550.54.15_x86-64-v3_3.12.1-abc";
+
 const variablesAt = (place: Place, variables: Readonly<Record<string, string>> = {}) =>
-  jobEnvironment(Environment.make({ PATH: "/usr/bin:/bin", ...variables }), place, PREFIX);
+  jobEnvironment(Environment.make({ PATH: "/usr/bin:/bin", ...variables }), place, PREFIX, KEY);
 
 const HUB = {
   HF_HOME: "/runpod-volume/.hf-cache",
@@ -48,9 +50,9 @@ describe("jobEnvironment", () => {
       ...HUB,
       UV_CACHE_DIR: "/runpod-volume/.uv-cache",
       TORCH_HOME: "/runpod-volume/.torch",
-      VLLM_CACHE_ROOT: "/runpod-volume/.vllm-cache",
-      TRITON_CACHE_DIR: "/runpod-volume/.triton-cache",
-      TORCHINDUCTOR_CACHE_DIR: "/runpod-volume/.inductor-cache",
+      VLLM_CACHE_ROOT: `/runpod-volume/.vllm-cache/${KEY}`,
+      TRITON_CACHE_DIR: `/runpod-volume/.triton-cache/${KEY}`,
+      TORCHINDUCTOR_CACHE_DIR: `/runpod-volume/.inductor-cache/${KEY}`,
     });
   });
 
@@ -135,14 +137,14 @@ describe("jobEnvironment", () => {
 
   it("is the same for every call", () => {
     const environment = Environment.make({ PATH: "/usr/bin" });
-    const first = jobEnvironment(environment, volume, PREFIX);
-    for (let turn = 0; turn < 2000; turn += 1) jobEnvironment(environment, volume, PREFIX);
-    assert.deepStrictEqual(jobEnvironment(environment, volume, PREFIX), first);
+    const first = jobEnvironment(environment, volume, PREFIX, KEY);
+    for (let turn = 0; turn < 2000; turn += 1) jobEnvironment(environment, volume, PREFIX, KEY);
+    assert.deepStrictEqual(jobEnvironment(environment, volume, PREFIX, KEY), first);
     assert.notProperty(first, "PYTHONPATH");
   });
 
   it("has a PATH with the system's folders if none is set", () => {
-    const { PATH } = jobEnvironment(Environment.make({}), own, PREFIX);
+    const { PATH } = jobEnvironment(Environment.make({}), own, PREFIX, KEY);
     assert.strictEqual(PATH, `${PREFIX}/bin:/usr/local/bin:/usr/bin:/bin`);
   });
 });

@@ -97,7 +97,7 @@ export const prune = Command.make(
 ).pipe(
   Command.provide(SurplusFinder.layer),
   Command.withDescription(
-    "Delete unused data from the network volume: runtimes that no worker has used recently, old virtual environments, unfinished builds, and unreferenced packages in uv's cache. Skips data in use by a worker, and caches without a CACHEDIR.TAG",
+    "Delete unused data from the network volume: runtimes that no worker has used recently, old virtual environments, unfinished builds, compiled kernels, and unreferenced packages in uv's cache. Skips data in use by a worker, and caches without a CACHEDIR.TAG",
   ),
   Command.withShortDescription("Delete unused data from the network volume"),
   Command.withExamples([

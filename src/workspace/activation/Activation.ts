@@ -1,3 +1,5 @@
+import { basename } from "node:path";
+
 import { Effect, FileSystem, Option } from "effect";
 
 import { Environment } from "../../settings/Environment.ts";
@@ -7,6 +9,7 @@ import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import { jobEnvironment } from "../JobEnvironment.ts";
 import type { PreparedWorkspace } from "../PreparedWorkspace.ts";
+import { compileKey, compileMachine } from "../models/CompileKey.ts";
 import { activeWorkspace } from "./ActiveWorkspace.ts";
 import { linkApp } from "./AppLink.ts";
 import { linkModels } from "./ModelCache.ts";
@@ -27,13 +30,19 @@ export const activation = Effect.gen(function* () {
   const environment = yield* Environment;
   const appPath = yield* APP_PATH.value;
   const leases = yield* venvLeases;
+  const machine = yield* Effect.cached(compileMachine(files));
   const active = yield* activeWorkspace;
 
   /** None if the venv was removed before it could be leased. */
   const activate = Effect.fn("Workspace.activate")(function* (place: Place, venv: Venv) {
     if (!(yield* leases.acquire(venv))) return Option.none<PreparedWorkspace>();
     const variables = {
-      ...jobEnvironment(environment, place, venv.prefix),
+      ...jobEnvironment(
+        environment,
+        place,
+        venv.prefix,
+        compileKey(yield* machine, basename(venv.prefix)),
+      ),
       ...(yield* temporaryFolder(files, place)),
     };
     yield* Effect.all(

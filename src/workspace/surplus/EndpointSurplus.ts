@@ -18,14 +18,15 @@ interface Candidate {
   readonly locks: ReadonlyArray<string>;
 }
 
-const isFolder = (files: FileSystem.FileSystem, path: string) =>
+/** Whether a path is a folder, and not a link to one. */
+export const isFolder = (files: FileSystem.FileSystem, path: string) =>
   Effect.orElseSucceed(
     Effect.map(files.lstat(path), ({ type }) => type === "Directory"),
     () => false,
   );
 
 /** The names in a folder; empty for a link, whose target is neither read nor removed. */
-const namesIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folder: string) {
+export const namesIn = Effect.fnUntraced(function* (files: FileSystem.FileSystem, folder: string) {
   if (!(yield* isFolder(files, folder))) return [];
   return yield* Effect.orElseSucceed(files.readDirectory(folder), (): ReadonlyArray<string> => []);
 });

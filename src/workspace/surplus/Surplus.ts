@@ -9,6 +9,7 @@ import { removeFolder } from "../../platform/files/Removal.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../Volume.ts";
+import { compileSurplus } from "./CompileCaches.ts";
 import { endpointSurplus } from "./EndpointSurplus.ts";
 import { UvCache } from "./UvCache.ts";
 
@@ -79,9 +80,11 @@ export class SurplusFinder extends Context.Service<
       const find = Effect.fn("SurplusFinder.find")(function* (days: number) {
         const root = yield* folder;
         if (Option.isNone(root)) return { found: [], skipped: [] };
+        const caches = dirname(root.value);
         const ofEndpoints = yield* endpointSurplus(files, root.value, days);
-        const found = yield* Effect.forEach(ofEndpoints.found, withSize);
-        const ofCache = yield* ofUvCache(join(dirname(root.value), ".uv-cache"));
+        const kernels = yield* compileSurplus(files, caches, days);
+        const found = yield* Effect.forEach([...ofEndpoints.found, ...kernels], withSize);
+        const ofCache = yield* ofUvCache(join(caches, ".uv-cache"));
         return {
           found: [...found, ...ofCache.found],
           skipped: [...ofEndpoints.skipped, ...ofCache.skipped],

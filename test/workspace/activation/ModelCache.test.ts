@@ -35,7 +35,7 @@ const setUp = (
   const logs = keptLogs();
   const link = (place: Place = volume, variables: Readonly<Record<string, string>> = {}) =>
     Effect.flatMap(FileSystem.FileSystem, (files) =>
-      linkModels(files, place, jobEnvironment(Environment.make(variables), place, "/venv")),
+      linkModels(files, place, jobEnvironment(Environment.make(variables), place, "/venv", "key")),
     ).pipe(
       Effect.provide(Layer.merge(faultyFileSystem(memory.contended, faults).layer, logs.layer)),
     );
