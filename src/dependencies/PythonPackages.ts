@@ -67,8 +67,7 @@ export class PythonPackages extends Context.Service<
         const file = join(dirname(prepared.prefix), ".install.lock");
         const acquired = yield* lock.acquireUnless(file, alreadySatisfied, timeout);
         if (acquired._tag === "NotNeeded") return acquired.value;
-        const { descriptor } = acquired.lock;
-        const provided = yield* install(requirements, earlyPlan, { cache, descriptor });
+        const provided = yield* install(requirements, earlyPlan, { cache });
         return yield* satisfied.remember(requirements, provided);
       }, Effect.scoped);
 

@@ -16,7 +16,8 @@ import {
 
 import * as Setting from "../settings/Setting.ts";
 import { wallMillis } from "../settings/SteadyClock.ts";
-import { FileLock, type HeldLock, LockUnavailable } from "./FileLock.ts";
+import { FileLock, LockUnavailable } from "./FileLock.ts";
+import type { HeldLock } from "./HeldLock.ts";
 
 const INIT_TIMEOUT = Setting.seconds({
   name: "WORKSPACE_INIT_TIMEOUT",
@@ -95,7 +96,8 @@ const tryOnce = Effect.fnUntraced(function* <A, E, R>(
   const done = Option.isSome(lock) ? yield* findResult : Option.none<A>();
   if (Option.isSome(lock) && Option.isNone(done)) {
     const since = new Date(yield* wallMillis).toISOString();
-    lock.value.writeHolder(`pid ${process.pid} on ${hostname()} since ${since}`);
+    // The text is only for messages.
+    yield* Effect.ignore(lock.value.write(`pid ${process.pid} on ${hostname()} since ${since}`));
     return Option.some({ _tag: "Locked", lock: lock.value });
   }
   yield* Scope.close(attempt, Exit.void);
@@ -148,7 +150,7 @@ export class BlockingLock extends Context.Service<
         yield* Metric.update(lockWaits, waited);
         if (Option.isNone(outcome)) {
           yield* Metric.update(locksTimedOut, 1);
-          const holder = locks.holder(path);
+          const holder = yield* locks.read(path);
           return yield* new LockTimeout({
             path,
             waited: Duration.toSeconds(maxWait),

@@ -1,19 +1,19 @@
-import { closeSync, constants, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 
-import { Context, Deferred, Effect, Layer, Option, Result, Schema, type Scope } from "effect";
+import { Context, Deferred, Effect, Layer, Option, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
 import { withoutControls } from "./ControlCharacters.ts";
-import { codeOf } from "./ErrorCode.ts";
+import type { HeldLock, LockMode } from "./HeldLock.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
-import { diskFault } from "./files/DiskFault.ts";
+import { type DiskFault, diskFault } from "./files/DiskFault.ts";
 import { jobFolders } from "./files/JobFolders.ts";
 import { openFile } from "./files/SafePaths.ts";
-
-export type LockMode = "exclusive" | "shared";
+import { volumeLocks } from "./volume/VolumeLocks.ts";
+import { VolumeProcess } from "./volume/VolumeProcess.ts";
 
 /** Locking is not possible here, or has no effect. */
 export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("LockUnavailable", {
@@ -25,19 +25,14 @@ export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("Lock
   }
 }
 
-/** A lock that is held until its scope closes. */
-export interface HeldLock {
-  /** The open file: a program that inherits it keeps the lock until it ends. */
-  readonly descriptor: number | undefined;
-  /** Writes who holds the lock into the file, for messages of workers that wait for it. */
-  readonly writeHolder: (text: string) => void;
-}
-
 /** Exit code when another process holds the lock. */
 const BUSY = 1;
 
 /** In bytes: how much of a lock file is read. */
-const MAX_HOLDER = 200;
+const MAX_CONTENT = 200;
+
+const unavailable = (path: string, { message }: DiskFault) =>
+  new LockUnavailable({ path, reason: message });
 
 /** Does the same as flock(1) of util-linux, for machines without it. */
 const WITH_PYTHON = `import fcntl, sys
@@ -57,73 +52,95 @@ const lockDescriptor = Effect.fnUntraced(function* (
   [command, args]: readonly [command: string, args: ReadonlyArray<string>],
   environment: Readonly<Record<string, string>>,
 ) {
-  const unavailable = (reason: string) => new LockUnavailable({ path, reason });
+  const failed = (reason: string) => new LockUnavailable({ path, reason });
   const { child, exited } = yield* Effect.acquireRelease(
     spawnProgram(command, args, { environment, descriptor, stdout: "ignore" }),
     ({ exited: ended, signal }) =>
       Effect.sync(() => {
         if (!Deferred.isDoneUnsafe(ended)) signal("SIGKILL");
       }),
-  ).pipe(Effect.mapError(unavailable));
+  ).pipe(Effect.mapError(failed));
   const { stderr } = child;
   const errors = yield* Effect.tryPromise({
     try: () => (stderr === null ? Promise.resolve("") : text(stderr)),
-    catch: (error) => unavailable(String(error)),
+    catch: (error) => failed(String(error)),
   });
   const code = yield* Deferred.await(exited);
   if (code === 0) return true;
   if (code === BUSY && errors === "") return false;
-  return yield* unavailable(errors.trim() || `${command} exited with ${code}`);
+  return yield* failed(errors.trim() || `${command} exited with ${code}`);
 }, Effect.scoped);
 
-/** If another worker creates the file between the two ways of opening it, both fail on MooseFS. */
-const OPEN_TRIES = 5;
-
-/** Opens the file and keeps its content; creates it if it is missing. */
-const openLock = async (
-  roots: ReadonlyArray<string>,
-  path: string,
-  tries = OPEN_TRIES,
-): Promise<FileHandle> => {
-  const flags = constants.O_RDWR | constants.O_APPEND;
-  try {
-    return await openFile(roots, path, flags);
-  } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw error;
-  }
-  try {
-    return await openFile(roots, path, flags | constants.O_CREAT | constants.O_EXCL, 0o666);
-  } catch (error) {
-    if (codeOf(error) !== "EEXIST" || tries === 1) throw error;
-    return openLock(roots, path, tries - 1);
-  }
-};
-
-/** Opens a new descriptor. Refuses anything but a regular file with a single name. */
+/** Opens a new descriptor, and creates the file if it is missing. Refuses anything but a regular file with one name. */
 const open = (roots: ReadonlyArray<string>, path: string) =>
   Effect.acquireRelease(
     Effect.tryPromise({
-      try: () => openLock(roots, path),
-      catch: (error) =>
-        new LockUnavailable({
-          path,
-          reason: diskFault(path, "can't be opened")(error).message,
-        }),
+      try: () => openFile(roots, path, constants.O_RDWR | constants.O_CREAT, 0o666),
+      catch: (error) => unavailable(path, diskFault(path, "can't be opened")(error)),
     }),
-    // Closing fails if the network volume is disconnected, but still frees the descriptor.
-    (handle) => Effect.ignore(Effect.tryPromise(() => handle.close())),
+    // Closing frees the descriptor even if it fails.
+    (handle) =>
+      Effect.tryPromise(() => handle.close()).pipe(
+        Effect.catch((error) => Effect.logDebug(`Could not close ${path}: ${error.message}`)),
+      ),
   );
 
+const replaceContent = async (handle: FileHandle, text: string) => {
+  const bytes = Buffer.from(text);
+  await handle.write(bytes, 0, bytes.byteLength, 0);
+  await handle.truncate(bytes.byteLength);
+};
+
 /** Reads the start of a file without following a link or blocking on a pipe. */
-const readStart = (path: string): string => {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+const readStart = async (roots: ReadonlyArray<string>, path: string) => {
+  const handle = await openFile(roots, path, constants.O_RDONLY);
   try {
-    const buffer = Buffer.alloc(MAX_HOLDER);
-    return buffer.subarray(0, readSync(fd, buffer, 0, MAX_HOLDER, 0)).toString();
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_CONTENT), 0, MAX_CONTENT, 0);
+    return buffer.subarray(0, bytesRead).toString();
   } finally {
-    closeSync(fd);
+    await handle.close();
   }
 };
+
+/** Locks on local disks. */
+const localLocks = Effect.gen(function* () {
+  const { forPrograms } = yield* Environment;
+  const roots = yield* jobFolders;
+  const folders = programFolders(forPrograms["PATH"], roots);
+
+  /** The program that locks descriptor 3. */
+  const lockCommand = (mode: LockMode) => {
+    const flock = findProgram("flock", folders);
+    if (flock !== undefined) {
+      return [flock, [mode === "shared" ? "-s" : "-x", "-n", "3"]] as const;
+    }
+    const python = findProgram("python3", folders);
+    if (python === undefined) return undefined;
+    const name = mode === "shared" ? "LOCK_SH" : "LOCK_EX";
+    return [python, ["-I", "-c", WITH_PYTHON, name]] as const;
+  };
+
+  const attempt = (path: string, fd: number, mode: LockMode) => {
+    const command = lockCommand(mode);
+    if (command !== undefined) return lockDescriptor(path, fd, command, forPrograms);
+    const reason = "neither flock (of util-linux) nor python3 is on PATH; install one of them";
+    return Effect.fail(new LockUnavailable({ path, reason }));
+  };
+
+  return {
+    tryLock: Effect.fnUntraced(function* (path: string, mode: LockMode) {
+      const handle = yield* open(roots, path);
+      if (!(yield* attempt(path, handle.fd, mode))) return Option.none<HeldLock>();
+      const write: HeldLock["write"] = (text) =>
+        Effect.tryPromise({
+          try: () => replaceContent(handle, text),
+          catch: diskFault(path, "can't be written"),
+        });
+      return Option.some<HeldLock>({ write });
+    }),
+    read: (path: string) => Effect.tryPromise(() => readStart(roots, path)),
+  };
+});
 
 /** Locks by `flock(2)`, which workers in other languages respect too. The kernel releases them when a process ends. */
 export class FileLock extends Context.Service<
@@ -134,60 +151,35 @@ export class FileLock extends Context.Service<
       path: string,
       mode: LockMode,
     ) => Effect.Effect<Option.Option<HeldLock>, LockUnavailable, Scope.Scope>;
-    /** What the last holder wrote into the file. */
-    readonly holder: (path: string) => Option.Option<string>;
+    /** What the last holder wrote into the file; none if it is empty or can't be read. */
+    readonly read: (path: string) => Effect.Effect<Option.Option<string>>;
   }
 >()("worker-tetra/platform/FileLock") {
-  static readonly layer = Layer.effect(
+  static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const { forPrograms } = yield* Environment;
-      const roots = yield* jobFolders;
-      const folders = programFolders(forPrograms["PATH"], roots);
-
-      /** The program that locks descriptor 3. */
-      const lockCommand = (mode: LockMode) => {
-        const flock = findProgram("flock", folders);
-        if (flock !== undefined) {
-          return [flock, [mode === "shared" ? "-s" : "-x", "-n", "3"]] as const;
-        }
-        const python = findProgram("python3", folders);
-        if (python === undefined) return undefined;
-        const name = mode === "shared" ? "LOCK_SH" : "LOCK_EX";
-        return [python, ["-I", "-c", WITH_PYTHON, name]] as const;
-      };
-
-      const attempt = (path: string, fd: number, mode: LockMode) => {
-        const command = lockCommand(mode);
-        if (command !== undefined) return lockDescriptor(path, fd, command, forPrograms);
-        const reason = "neither flock (of util-linux) nor python3 is on PATH; install one of them";
-        return Effect.fail(new LockUnavailable({ path, reason }));
-      };
-
-      const tryLock = Effect.fn("FileLock.tryLock")(function* (path: string, mode: LockMode) {
-        const { fd } = yield* open(roots, path);
-        if (!(yield* attempt(path, fd, mode))) return Option.none<HeldLock>();
-        return Option.some<HeldLock>({
-          descriptor: fd,
-          writeHolder: (text) => {
-            Result.try(() => {
-              ftruncateSync(fd, 0);
-              writeSync(fd, text);
-            });
-          },
-        });
-      });
+      const volume = yield* VolumeProcess;
+      const local = yield* localLocks;
+      const onVolume = volumeLocks(volume);
 
       return FileLock.of({
-        tryLock,
-        holder: (path) => {
-          // Other endpoints can write to the file, and the text is printed to a terminal.
-          const text = Result.try(() => withoutControls(readStart(path)).trim());
-          return Result.isSuccess(text) && text.success !== ""
-            ? Option.some(text.success)
-            : Option.none();
-        },
+        tryLock: Effect.fn("FileLock.tryLock")(function* (path: string, mode: LockMode) {
+          if (!volume.contains(path)) return yield* local.tryLock(path, mode);
+          return yield* Effect.mapError(onVolume.tryLock(path, mode), (fault) =>
+            unavailable(path, fault),
+          );
+        }),
+        read: (path) =>
+          Effect.option<string, unknown, never>(
+            volume.contains(path) ? onVolume.read(path) : local.read(path),
+          ).pipe(
+            // Other endpoints can write to the file, and the text is printed to a terminal.
+            Effect.map(Option.map((text) => withoutControls(text).trim())),
+            Effect.map(Option.filter((text) => text !== "")),
+          ),
       });
     }),
   );
+
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide(VolumeProcess.layer));
 }

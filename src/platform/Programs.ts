@@ -29,8 +29,6 @@ export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramF
 export interface ProgramOptions {
   readonly directory?: string;
   readonly environment?: Readonly<Record<string, string>>;
-  /** An open file that the program inherits: a lock on it is kept until the program ends too. */
-  readonly descriptor?: number;
   /** Logs the lines of this stream live, at most 200 a second, with this name as prefix. */
   readonly live?: { readonly stream: "stdout" | "stderr"; readonly name: string };
 }
@@ -94,7 +92,7 @@ export class Programs extends Context.Service<
       const runToEnd = Effect.fnUntraced(function* (
         command: string,
         args: ReadonlyArray<string>,
-        { directory, descriptor, environment: additions, live }: ProgramOptions,
+        { directory, environment: additions, live }: ProgramOptions,
       ) {
         const program = findProgram(command, folders);
         if (program === undefined) {
@@ -108,7 +106,6 @@ export class Programs extends Context.Service<
           // Programs that it starts by name must not come from folders of jobs either.
           environment: { ...forPrograms, ...additions, PATH: folders.join(":") },
           directory,
-          descriptor,
           stdout: "pipe",
         });
         const capture = (name: "stdout" | "stderr", kept: BoundedOutput) => {

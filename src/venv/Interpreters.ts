@@ -4,15 +4,9 @@ import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { absoluteFolders, findFile } from "../platform/ProgramPath.ts";
 import { Programs } from "../platform/Programs.ts";
+import { PYTHON } from "../platform/PythonSetting.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
-
-const PYTHON = Setting.optionalText({
-  name: "WORKER_PYTHON",
-  doc: "Python interpreter for jobs; their virtual environment is created with it.",
-  expected: "the path or name of an interpreter",
-  fallback: "python3, else the newest of python3.9 to python3.14 on PATH",
-});
 
 const IMAGE_PYTHON = Setting.optionalText({
   name: "WORKER_IMAGE_PYTHON",

@@ -11,8 +11,6 @@ interface UvOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** Logs the output of uv live. */
   readonly live?: boolean;
-  /** An open file that uv inherits, so that a lock on it is kept until uv ends. */
-  readonly descriptor?: number | undefined;
 }
 
 /** Runs uv. If it is missing, installs it once for all workers of this user. */
@@ -43,7 +41,6 @@ export class Uv extends Context.Service<
             directory: DIRECTORY,
             environment,
             ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
-            ...(options.descriptor === undefined ? {} : { descriptor: options.descriptor }),
           });
         const tried = (yield* Ref.get(isVerified)) ? Option.none() : yield* likely;
         if (Option.isNone(tried)) return yield* attempt(yield* verified);

@@ -21,7 +21,7 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
   const lockByOther = Effect.gen(function* () {
     const scope = yield* Scope.make();
     const held = yield* Scope.provide(locks.tryLock(FILE, "exclusive"), scope);
-    if (Option.isSome(held)) held.value.writeHolder("the other worker");
+    if (Option.isSome(held)) yield* held.value.write("the other worker");
     return scope;
   });
   return { memory, locks, tries, lockByOther, provide: Effect.provide(layer) };

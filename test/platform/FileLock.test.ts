@@ -13,13 +13,15 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber, FileSystem, Layer, Option, Scope } from "effect";
 
-import { FileLock, type LockMode } from "../../src/platform/FileLock.ts";
+import { FileLock } from "../../src/platform/FileLock.ts";
+import type { LockMode } from "../../src/platform/HeldLock.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
 import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
@@ -54,6 +56,7 @@ const suites: ReadonlyArray<
 > = [
   ["in memory", inMemory],
   ["of the system", onDisk],
+  ["on the network volume", () => onDisk({ ...process.env, RUNPOD_VOLUME_PATH: tmpdir() })],
 ];
 
 describe.each(suites)("a file lock %s", (_, make) => {
@@ -147,15 +150,15 @@ describe.each(suites)("a file lock %s", (_, make) => {
     inFolder((path) =>
       Effect.gen(function* () {
         const locks = yield* FileLock;
-        assert.deepStrictEqual(locks.holder(path), Option.none());
+        assert.deepStrictEqual(yield* locks.read(path), Option.none());
         const held = yield* locks.tryLock(path, "exclusive");
-        assert.deepStrictEqual(locks.holder(path), Option.none());
+        assert.deepStrictEqual(yield* locks.read(path), Option.none());
         if (Option.isSome(held)) {
-          held.value.writeHolder("the first worker, with a long name");
-          held.value.writeHolder("the second");
+          yield* held.value.write("the first worker, with a long name");
+          yield* held.value.write("the second");
         }
         assert.isFalse(yield* isFree(path, "exclusive"));
-        assert.deepStrictEqual(locks.holder(path), Option.some("the second"));
+        assert.deepStrictEqual(yield* locks.read(path), Option.some("the second"));
       }),
     ).pipe(Effect.provide(make())),
   );
@@ -234,7 +237,7 @@ describe("a file lock of the system", () => {
         assert.strictEqual(python.state, "held");
         assert.isFalse(yield* isFree(path, "exclusive"));
         assert.isTrue(yield* isFree(path, "shared"));
-        assert.deepStrictEqual(locks.holder(path), Option.some("a Python worker"));
+        assert.deepStrictEqual(yield* locks.read(path), Option.some("a Python worker"));
       }),
     ).pipe(Effect.provide(onDisk())),
   );
@@ -316,7 +319,7 @@ describe("a file lock of the system", () => {
           assert.match(error.message, reason);
           assert.strictEqual(readFileSync(`${path}.foreign`, "utf8"), "precious");
           assert.isFalse(existsSync(`${path}.missing`));
-          assert.deepStrictEqual(locks.holder(path), Option.none());
+          assert.deepStrictEqual(yield* locks.read(path), Option.none());
         }),
       ).pipe(Effect.provide(onDisk())),
   );
@@ -352,7 +355,7 @@ describe("a file lock of the system", () => {
     inFolder((path) =>
       Effect.gen(function* () {
         writeFileSync(path, `\u001b[31mpid 1\u202e\r\nfake${"x".repeat(1000)}`);
-        const holder = Option.getOrThrow((yield* FileLock).holder(path));
+        const holder = Option.getOrThrow(yield* (yield* FileLock).read(path));
         assert.match(holder, /^\[31mpid 1 +fakex+$/);
         assert.isAtMost(holder.length, 200);
         if (process.platform === "linux") assert.strictEqual(descriptorsOf(path), 0);

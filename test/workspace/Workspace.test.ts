@@ -41,7 +41,7 @@ const count = (name: string) =>
 const holdLock = Effect.fnUntraced(function* (machine: Machine, path: string) {
   machine.memory.plant({ [path]: "" });
   const held = yield* machine.locks.tryLock(path, "exclusive");
-  Option.getOrThrow(held).writeHolder("another worker");
+  yield* Option.getOrThrow(held).write("another worker");
 });
 
 describe("Workspace", () => {

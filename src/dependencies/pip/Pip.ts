@@ -12,8 +12,6 @@ export type Plan = "nothing" | "additions" | "changes";
 export interface PipOptions {
   /** Whether uv may use its cache. */
   readonly cache: boolean;
-  /** The descriptor of a lock that uv inherits, so that the lock is held until uv exits. */
-  readonly descriptor?: number | undefined;
 }
 
 type PipEffect<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
@@ -40,14 +38,13 @@ const pipInstall = (
   { environment }: PreparedWorkspace,
   venv: Venv,
   requirements: ReadonlyArray<string>,
-  { cache, descriptor }: PipOptions,
+  { cache }: PipOptions,
   flags: ReadonlyArray<string>,
 ) =>
   uv
     .run(["pip", "install", "--python", venv.python, ...flags, "--", ...requirements], {
       environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
       live: flags.length === 0,
-      descriptor,
     })
     .pipe(
       Effect.catchTag("ProgramFailed", ({ output }) =>

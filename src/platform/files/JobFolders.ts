@@ -36,8 +36,11 @@ export const jobFolders = Effect.gen(function* () {
 /** Writable in every Docker container, even in a read-only one. */
 const SHARED_MEMORY = "/dev/shm";
 
-/** Folders for temporary files if the system's folder is not writable, in order of preference. */
-export const scratchFolders = Effect.map(jobFolders, ([volume = "", ...others]) => [
+/**
+ * Folders for temporary files if the system's folder is not writable, in order of preference. Not on the network volume:
+ * the worker opens pipes there, which would block it if the volume hangs.
+ */
+export const scratchFolders = Effect.map(jobFolders, ([, ...others]) => [
   SHARED_MEMORY,
-  ...[...others, volume].map((folder) => join(folder, ".worker-tetra-tmp")),
+  ...others.map((folder) => join(folder, ".worker-tetra-tmp")),
 ]);

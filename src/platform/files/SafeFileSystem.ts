@@ -1,36 +1,18 @@
 import { constants } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, rename, symlink, unlink } from "node:fs/promises";
 
-import { Effect, FileSystem, Layer, PlatformError } from "effect";
+import { Effect, FileSystem, Layer } from "effect";
 
 import { codeOf } from "../ErrorCode.ts";
+import { volumeFiles } from "../volume/VolumeFiles.ts";
+import { VolumeProcess } from "../volume/VolumeProcess.ts";
 import { jobFolders, scratchFolders } from "./JobFolders.ts";
-import { assertFile, inParent, isBelow, makeFolders, openFile, removeAll } from "./SafePaths.ts";
-
-const TAGS: Readonly<Record<string, PlatformError.SystemErrorTag>> = {
-  ENOENT: "NotFound",
-  EACCES: "PermissionDenied",
-  EPERM: "PermissionDenied",
-  EEXIST: "AlreadyExists",
-  EISDIR: "BadResource",
-  ENOTDIR: "BadResource",
-  ELOOP: "BadResource",
-  EBUSY: "Busy",
-};
+import { assertFile, inParent, isBelow, makeFolders, openFile } from "./SafePaths.ts";
+import { removeAll } from "./SafeRemoval.ts";
+import { platformErrorOf, unsupportedFlag } from "./SystemErrors.ts";
 
 const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
-  Effect.tryPromise({
-    try: act,
-    catch: (cause) =>
-      PlatformError.systemError({
-        _tag: TAGS[codeOf(cause)] ?? "Unknown",
-        module: "FileSystem",
-        method,
-        pathOrDescriptor: path,
-        description: cause instanceof Error ? cause.message : String(cause),
-        cause,
-      }),
-  });
+  Effect.tryPromise({ try: act, catch: platformErrorOf(method, path) });
 
 /** A path that refers to the open file, even if another file has its name now. */
 const pathOf = (handle: FileHandle, path: string): string =>
@@ -101,13 +83,7 @@ const writeFileIn =
   (path, bytes, options = {}) => {
     const { flag = "w", mode } = options;
     if (flag !== "w" && flag !== "wx") {
-      return Effect.fail(
-        PlatformError.badArgument({
-          module: "FileSystem",
-          method: "writeFile",
-          description: `the flag ${flag} is not supported`,
-        }),
-      );
+      return Effect.fail(unsupportedFlag(flag));
     }
     return attempt("writeFile", path, async () => {
       const handle = await openEmpty(roots, path, flag === "wx", mode);
@@ -145,46 +121,90 @@ const makeTemporaryIn =
     );
   };
 
-/**
- * Effect's file system for folders that jobs and other endpoints can write to. Writing, renaming and removing do not
- * follow symbolic links in any part of the path. Reading and stat follow links, but never block on a pipe.
- */
-export const safeFileSystem = Layer.effect(
-  FileSystem.FileSystem,
-  Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem;
-    const roots = yield* jobFolders;
-    const makeTemporary = makeTemporaryIn(roots, files, yield* scratchFolders);
-    const remove = removeIn(roots);
+const localFileSystem = Effect.gen(function* () {
+  const files = yield* FileSystem.FileSystem;
+  const roots = yield* jobFolders;
+  return FileSystem.make({
+    ...files,
+    makeDirectory: (path, { recursive, mode } = {}) =>
+      attempt("makeDirectory", path, () =>
+        recursive === true
+          ? makeFolders(roots, path, mode)
+          : inParent(roots, path, (at) => mkdir(at, { mode })),
+      ),
+    makeTempDirectory: makeTemporaryIn(roots, files, yield* scratchFolders),
+    readFile: (path) =>
+      isBelow(roots, path)
+        ? attempt("readFile", path, () => readRegularFile(path))
+        : files.readFile(path),
+    remove: removeIn(roots),
+    rename: (from, to) => attempt("rename", to, () => renameOpened(roots, from, to)),
+    symlink: (target, path) =>
+      attempt("symlink", path, () => inParent(roots, path, (at) => symlink(target, at))),
+    writeFile: writeFileIn(roots),
+    copyFile: (from, to) => attempt("copyFile", to, () => copyOpened(roots, from, to)),
+    chmod: (path, mode) => attempt("chmod", path, () => chmodOpened(roots, path, mode)),
+  });
+});
 
-    return FileSystem.make({
-      ...files,
-      makeDirectory: (path, { recursive, mode } = {}) =>
-        attempt("makeDirectory", path, () =>
-          recursive === true
-            ? makeFolders(roots, path, mode)
-            : inParent(roots, path, (at) => mkdir(at, { mode })),
-        ),
-      readFile: (path) =>
-        isBelow(roots, path)
-          ? attempt("readFile", path, () => readRegularFile(path))
-          : files.readFile(path),
-      remove,
-      makeTempDirectoryScoped: (options) =>
-        Effect.acquireRelease(makeTemporary(options), (folder) =>
-          // Work that succeeded must not fail because its temporary folder can't be removed.
-          remove(folder, { recursive: true }).pipe(
+/** Chooses a file system by the path, which is the first argument of its methods, or of some the second one too. */
+const routed = (
+  local: FileSystem.FileSystem,
+  onVolume: ReturnType<typeof volumeFiles>,
+  contains: VolumeProcess["Service"]["contains"],
+) => {
+  const by = (...paths: ReadonlyArray<string>) => (paths.some(contains) ? onVolume : local);
+  return FileSystem.make({
+    ...local,
+    access: (path, options) => by(path).access(path, options),
+    chmod: (path, mode) => by(path).chmod(path, mode),
+    copyFile: (from, to) => by(from, to).copyFile(from, to),
+    lstat: (path) => by(path).lstat(path),
+    makeDirectory: (path, options) => by(path).makeDirectory(path, options),
+    makeTempDirectory: (options) =>
+      options?.directory !== undefined && contains(options.directory)
+        ? onVolume.makeTempDirectory(options)
+        : local.makeTempDirectory(options),
+    readDirectory: (path, options) =>
+      contains(path) ? onVolume.readDirectory(path) : local.readDirectory(path, options),
+    readDirectoryEntries: (path) => by(path).readDirectoryEntries(path),
+    readFile: (path) => by(path).readFile(path),
+    readLink: (path) => by(path).readLink(path),
+    realPath: (path) => by(path).realPath(path),
+    remove: (path, options) => by(path).remove(path, options),
+    rename: (from, to) => by(from, to).rename(from, to),
+    stat: (path) => by(path).stat(path),
+    symlink: (target, path) => by(path).symlink(target, path),
+    writeFile: (path, bytes, options) => by(path).writeFile(path, bytes, options),
+  });
+};
+
+/** Work that succeeded must not fail because its temporary folder can't be removed. */
+const withTemporaryFolders = (files: FileSystem.FileSystem) =>
+  FileSystem.make({
+    ...files,
+    makeTempDirectoryScoped: (options) =>
+      Effect.acquireRelease(files.makeTempDirectory(options), (folder) =>
+        files
+          .remove(folder, { recursive: true })
+          .pipe(
             Effect.catch((error) =>
               Effect.logDebug(`Could not remove ${folder}: ${error.message}`),
             ),
           ),
-        ),
-      rename: (from, to) => attempt("rename", to, () => renameOpened(roots, from, to)),
-      symlink: (target, path) =>
-        attempt("symlink", path, () => inParent(roots, path, (at) => symlink(target, at))),
-      writeFile: writeFileIn(roots),
-      copyFile: (from, to) => attempt("copyFile", to, () => copyOpened(roots, from, to)),
-      chmod: (path, mode) => attempt("chmod", path, () => chmodOpened(roots, path, mode)),
-    });
+      ),
+  });
+
+/**
+ * Effect's file system for folders that jobs and other endpoints can write to. Writing, renaming and removing do not
+ * follow symbolic links in any part of the path. Reading and stat follow links, but never block on a pipe. What is on
+ * the network volume is done by its process.
+ */
+export const safeFileSystem = Layer.effect(
+  FileSystem.FileSystem,
+  Effect.gen(function* () {
+    const volume = yield* VolumeProcess;
+    const files = routed(yield* localFileSystem, volumeFiles(volume), volume.contains);
+    return withTemporaryFolders(files);
   }),
-);
+).pipe(Layer.provide(VolumeProcess.layer));

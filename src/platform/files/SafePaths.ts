@@ -1,16 +1,6 @@
 /* oxlint-disable no-await-in-loop -- the components of a path are opened one after the other */
-import { randomUUID } from "node:crypto";
 import { constants, existsSync } from "node:fs";
-import {
-  type FileHandle,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rmdir,
-  unlink,
-} from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 
 import { codeOf } from "../ErrorCode.ts";
@@ -26,24 +16,12 @@ const HAS_DESCRIPTOR_PATHS = process.platform === "linux" && existsSync("/proc/s
 /** Opens a folder only as part of a path, without a request to the server of a network volume. */
 const O_PATH = process.platform === "linux" ? 0o10000000 : constants.O_RDONLY;
 
-/** Deeper folders are moved up before they are removed, so that a removal needs few open files. */
-const MAX_DEPTH = 32;
-
-/** Files that are removed concurrently. */
-const REMOVALS_AT_ONCE = 32;
-
-/** If other processes keep writing to a folder during its removal, the removal fails after this many passes. */
-const MAX_PASSES = 5;
-
-/** Deep folders need one more pass for each `MAX_DEPTH` levels. */
-const MAX_DEEP_PASSES = 1000;
-
 /** An error in the form of Node's system errors. */
-const systemError = (code: string, path: string, reason: string): Error =>
+export const systemError = (code: string, path: string, reason: string): Error =>
   Object.assign(new Error(`${code}: ${reason}, '${path}'`), { code, path });
 
 /** An open folder. */
-interface Folder {
+export interface Folder {
   /** The path of an entry. It stays valid if the folder is moved. */
   readonly at: (name: string) => string;
   /** The folder itself. */
@@ -60,7 +38,7 @@ const openRoot = async (root: string): Promise<Folder> =>
   folderOf(await open(root, O_PATH | constants.O_DIRECTORY), root);
 
 /** Opens a folder in another one; `shown` is the path for error messages. */
-const openIn = async (folder: Folder, name: string, shown: string): Promise<Folder> => {
+export const openIn = async (folder: Folder, name: string, shown: string): Promise<Folder> => {
   const path = folder.at(name);
   try {
     const flags = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
@@ -165,6 +143,31 @@ export const assertFile = async (handle: FileHandle, path: string) => {
   return info;
 };
 
+/** Other processes may remove and create a file between the two ways of opening it. */
+const OPEN_TRIES = 5;
+
+/** On MooseFS, O_CREAT without O_EXCL fails with EEXIST if two hosts create a file at the same time. */
+const openOrCreate = async (
+  at: string,
+  flags: number,
+  mode?: number,
+  tries = OPEN_TRIES,
+): Promise<FileHandle> => {
+  const { O_CREAT, O_EXCL } = constants;
+  if ((flags & O_EXCL) !== 0 || (flags & O_CREAT) === 0) return open(at, flags, mode);
+  try {
+    return await open(at, flags & ~O_CREAT);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+  }
+  try {
+    return await open(at, flags | O_EXCL, mode);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST" || tries === 1) throw error;
+    return openOrCreate(at, flags, mode, tries - 1);
+  }
+};
+
 /**
  * Opens a regular file. Fails for pipes and devices, which may block, and for writing to a file with more than one
  * hard link, which may belong to another user or endpoint.
@@ -176,13 +179,12 @@ export const openFile = async (
   mode?: number,
 ): Promise<FileHandle> =>
   inParent(roots, path, async (at) => {
-    const handle = await open(at, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK, mode).catch(
-      (error: unknown) => {
-        throw codeOf(error) === "ELOOP"
-          ? systemError("ELOOP", path, "symbolic links are not followed")
-          : error;
-      },
-    );
+    const all = flags | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const handle = await openOrCreate(at, all, mode).catch((error: unknown) => {
+      throw codeOf(error) === "ELOOP"
+        ? systemError("ELOOP", path, "symbolic links are not followed")
+        : error;
+    });
     try {
       const info = await assertFile(handle, path);
       const writes = (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
@@ -193,86 +195,5 @@ export const openFile = async (
     } catch (error) {
       await handle.close();
       throw error;
-    }
-  });
-
-/** Error codes of concurrent changes during a removal. Another pass is needed. */
-const CHANGED = new Set(["ENOENT", "ENOTDIR", "ELOOP", "EISDIR", "ENOTEMPTY", "EEXIST"]);
-
-const unlessChanged = (error: unknown): void => {
-  if (!CHANGED.has(codeOf(error))) throw error;
-};
-
-/** State of a removal, which stays on one file system and moves deep folders up to `top`. */
-interface Removal {
-  readonly top: Folder;
-  readonly device: number;
-  /** Whether folders were moved up in this pass. */
-  hasMoved: boolean;
-}
-
-/** Removes the content of a folder, except entries that change during the removal. */
-const empty = async (folder: Folder, removal: Removal, depth: number): Promise<void> => {
-  const entries = await readdir(folder.path, { withFileTypes: true });
-  const others = entries.filter((entry) => !entry.isDirectory());
-  for (let start = 0; start < others.length; start += REMOVALS_AT_ONCE) {
-    const some = others.slice(start, start + REMOVALS_AT_ONCE);
-    await Promise.all(some.map(({ name }) => unlink(folder.at(name)).catch(unlessChanged)));
-  }
-  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
-    if (depth === MAX_DEPTH) {
-      await rename(folder.at(name), removal.top.at(`.deep-${randomUUID()}`)).catch(unlessChanged);
-      removal.hasMoved = true;
-    } else {
-      await removeFolder(folder, name, removal, depth + 1).catch(unlessChanged);
-    }
-  }
-};
-
-const assertOnDevice = async (folder: Folder, device: number, shown: string): Promise<void> => {
-  if ((await folder.handle.stat()).dev !== device) {
-    throw systemError("EXDEV", shown, "another file system is mounted there");
-  }
-};
-
-const removeFolder = async (
-  parent: Folder,
-  name: string,
-  removal: Removal,
-  depth: number,
-): Promise<void> => {
-  const folder = await openIn(parent, name, parent.at(name));
-  try {
-    await assertOnDevice(folder, removal.device, name);
-    await empty(folder, removal, depth);
-  } finally {
-    await folder.handle.close();
-  }
-  await rmdir(parent.at(name));
-};
-
-/** Removes a file, a link (not its target), or a folder with its content. Fails for content on another file system. */
-export const removeAll = async (roots: ReadonlyArray<string>, path: string): Promise<void> =>
-  inParent(roots, path, async (at, parent) => {
-    const name = basename(path);
-    if (!(await lstat(at)).isDirectory()) return unlink(at);
-    const top = await openIn(parent, name, path);
-    try {
-      const removal = { top, device: (await parent.handle.stat()).dev, hasMoved: false };
-      await assertOnDevice(top, removal.device, path);
-      let unmoved = 0;
-      for (let passes = 1; ; passes += 1) {
-        removal.hasMoved = false;
-        await empty(top, removal, 0);
-        try {
-          return await rmdir(at);
-        } catch (error) {
-          if (codeOf(error) !== "ENOTEMPTY" && codeOf(error) !== "EEXIST") throw error;
-          if (!removal.hasMoved) unmoved += 1;
-          if (unmoved === MAX_PASSES || passes === MAX_DEEP_PASSES) throw error;
-        }
-      }
-    } finally {
-      await top.handle.close();
     }
   });

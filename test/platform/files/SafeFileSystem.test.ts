@@ -33,8 +33,8 @@ import { realPython } from "../../support/python/RealPython.ts";
 /** For many system calls on a busy machine. */
 const SLOW = { timeout: 60_000 };
 
-/** A volume that others can write to, and a folder next to it that must not change. */
-const machine = Effect.gen(function* () {
+/** A volume or workspace that others can write to, and a folder next to it that must not change. */
+const machineWith = Effect.fnUntraced(function* (setting: string) {
   const folder = yield* temporaryFolder;
   const volume = join(folder, "volume");
   const outside = join(folder, "outside");
@@ -44,7 +44,7 @@ const machine = Effect.gen(function* () {
   const files = yield* Effect.provide(
     FileSystem.FileSystem,
     safeFileSystem.pipe(
-      Layer.provide(Environment.layerOf({ HOME: folder, RUNPOD_VOLUME_PATH: volume })),
+      Layer.provide(Environment.layerOf({ HOME: folder, [setting]: volume })),
       Layer.provide(NodeServices.layer),
     ),
   );
@@ -61,7 +61,7 @@ const machine = Effect.gen(function* () {
   };
 });
 
-type Machine = Effect.Success<typeof machine>;
+type Machine = Effect.Success<ReturnType<typeof machineWith>>;
 
 /** Replaces functions of `node:fs/promises` until the scope closes. */
 const withPatches = (...patches: Parameters<typeof patchFiles>) =>
@@ -111,7 +111,14 @@ const CHANGES: ReadonlyArray<
   ["chmod", ({ files }, folder) => files.chmod(join(folder, "file"), 0o777)],
 ];
 
-describe("the file system for folders that jobs can write to", () => {
+/** The settings of the folders: the network volume is used by another process. */
+const SETTINGS = ["RUNPOD_VOLUME_PATH", "WORKER_WORKSPACE_PATH"];
+
+describe.each(SETTINGS)("the file system for folders that jobs can write to, in %s", (setting) => {
+  const machine = machineWith(setting);
+  /** Tests that patch Node's functions. */
+  const inNode = it.live.skipIf(setting === "RUNPOD_VOLUME_PATH");
+
   for (const level of [1, 2, 3]) {
     it.live.each(CHANGES)(`does not follow a link at level ${level} of a path: %s`, ([, change]) =>
       Effect.gen(function* () {
@@ -187,7 +194,7 @@ describe("the file system for folders that jobs can write to", () => {
     }).pipe(Effect.scoped),
   );
 
-  it.live.skipIf(process.platform !== "linux")(
+  it.live.skipIf(process.platform !== "linux" || setting === "RUNPOD_VOLUME_PATH")(
     "copies between the opened files even if they are replaced by links",
     () =>
       Effect.gen(function* () {
@@ -378,7 +385,7 @@ describe("the file system for folders that jobs can write to", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("on the volume if no other folder is writable", () =>
+    inNode("in the workspace if no other folder is writable", () =>
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
         yield* withoutTmpdir;
@@ -416,7 +423,7 @@ describe("the file system for folders that jobs can write to", () => {
       }).pipe(Effect.scoped),
     );
 
-    it.live("and succeeds even if it can't be removed", () =>
+    inNode("and succeeds even if it can't be removed", () =>
       Effect.gen(function* () {
         const { files, volume } = yield* machine;
         yield* withPatches({ rmdir: failing("EIO") });

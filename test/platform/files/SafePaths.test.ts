@@ -17,13 +17,8 @@ import { basename, dirname, join } from "node:path";
 
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest";
 
-import {
-  inParent,
-  isBelow,
-  makeFolders,
-  openFile,
-  removeAll,
-} from "../../../src/platform/files/SafePaths.ts";
+import { inParent, isBelow, makeFolders, openFile } from "../../../src/platform/files/SafePaths.ts";
+import { removeAll } from "../../../src/platform/files/SafeRemoval.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
 import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
 import { makeTemporaryFolder, removeFolder } from "../../support/files/TemporaryFolder.ts";

@@ -1,6 +1,7 @@
 import { Effect, Layer, Option } from "effect";
 
-import { FileLock, type LockMode, LockUnavailable } from "../../../src/platform/FileLock.ts";
+import { FileLock, LockUnavailable } from "../../../src/platform/FileLock.ts";
+import type { LockMode } from "../../../src/platform/HeldLock.ts";
 import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
 
 export interface Behaviour {
@@ -34,8 +35,7 @@ export const memoryFileLock = (
       () => Effect.sync(() => held.splice(held.indexOf(mode), 1)),
     );
     return Option.some({
-      descriptor: undefined,
-      writeHolder: (text: string) => memory.plant({ [path]: text }),
+      write: (text: string) => Effect.sync(() => memory.plant({ [path]: text })),
     });
   });
 
@@ -43,10 +43,11 @@ export const memoryFileLock = (
     FileLock,
     FileLock.of({
       tryLock,
-      holder: (path) => {
-        const text = memory.show()[path];
-        return typeof text === "string" && text !== "" ? Option.some(text) : Option.none();
-      },
+      read: (path) =>
+        Effect.sync(() => {
+          const text = memory.show()[path];
+          return typeof text === "string" && text !== "" ? Option.some(text) : Option.none();
+        }),
     }),
   );
   return {

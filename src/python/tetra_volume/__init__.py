@@ -1,0 +1,1 @@
+"""Runs operations on the network volume for the worker, so that a volume that hangs does not block Node."""

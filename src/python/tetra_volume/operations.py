@@ -1,0 +1,52 @@
+"""The operations by their names in requests."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Callable
+
+# Arguments and result are JSON values. Fails with OSError or OperationError.
+Operation = Callable[[dict[str, Any]], Any]
+
+# Modules are imported by the first operation that needs them, which keeps the start fast.
+OPERATIONS = {
+    "files.access": "files:access",
+    "files.chmod": "files:chmod",
+    "files.copy": "files:copy",
+    "files.list": "files:list_folder",
+    "files.lstat": "files:lstat",
+    "files.mkdir": "files:make_folder",
+    "files.mkdirs": "files:make_folders",
+    "files.mkdtemp": "files:make_temporary",
+    "files.probe": "files:probe",
+    "files.read": "files:read",
+    "files.readlink": "files:read_link",
+    "files.realpath": "files:real_path",
+    "files.remove": "files:remove",
+    "files.remove_all": "removal:remove_all",
+    "files.rename": "files:rename",
+    "files.stat": "files:stat",
+    "files.statfs": "files:statfs",
+    "files.symlink": "files:symlink",
+    "files.write": "files:write",
+    "locks.acquire": "locks:acquire",
+    "locks.read": "locks:read",
+    "locks.release": "locks:release",
+    "locks.write": "locks:write",
+}
+
+
+class OperationError(Exception):
+    """A failure with a code of its own, such as INVALID; errors of the system are OSError."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def find(name: str) -> Operation:
+    target = OPERATIONS.get(name)
+    if target is None:
+        raise OperationError("ENOSYS", f"there is no operation {name}")
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), function)
