@@ -34,6 +34,7 @@ export default defineConfig({
         test: {
           name: "infra",
           include: ["test/infra/**/*.test.ts"],
+          globalSetup: ["test/support/processes/globalSetup.ts"],
           testTimeout: 900_000,
           hookTimeout: 900_000,
         },

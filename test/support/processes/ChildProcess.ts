@@ -67,7 +67,8 @@ export const startProcess = Effect.fnUntraced(function* (
         Effect.sync(() =>
           options.leadsGroup === true ? signalGroup(started, "SIGKILL") : started.kill("SIGKILL"),
         ),
-        Effect.asVoid(Deferred.await(ended)),
+        // A process that waits for a file system that does not respond ends only when that responds or is gone.
+        Deferred.await(ended).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds")),
       ),
   );
   for (const name of ["stdout", "stderr"] as const) {
