@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import cloudpickle
 
-from . import aio, process, wire
+from . import aio, model_use, process, wire
 from .calls.cancel import CancelGate
 from .calls.worker import Worker
 from .output import Output, open_stream
@@ -108,6 +108,8 @@ def start(startup_modules: frozenset[str]) -> tuple[wire.Channel, Output, Worker
 
 def main(startup_modules: frozenset[str]) -> None:
     sys.argv[:] = [""]
+    if model_use.FOLDER in os.environ:
+        model_use.record_models()
     boot_stderr = os.dup(2)
     try:
         channel, output, worker = start(startup_modules)
