@@ -3,10 +3,12 @@ import { Effect, Semaphore } from "effect";
 import * as JobEvents from "../domain/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
+import type { PreparedWorkspace } from "../workspace/PreparedWorkspace.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
 import type { Call, CallFailed, CallOutcome } from "./call/Call.ts";
 import { type CallEnd, failureOf, interpretEnd } from "./call/CallEnd.ts";
 import { exchange, timeLimits } from "./call/CallExchange.ts";
+import { makeIdleImports } from "./imports/IdleImports.ts";
 import { type CallOutput, openCallOutput } from "./output/CallOutput.ts";
 import { threadNames, withNotes } from "./output/Notes.ts";
 import { type LiveProcess, makeRunnerState, type RunnerState } from "./state/RunnerState.ts";
@@ -74,6 +76,8 @@ const sendCall = (process: LiveProcess, call: Call, output: CallOutput, limits: 
   return Effect.ensuring(exchange(process.session, begin, limits), Effect.sync(output.end));
 };
 
+const hasCrashed = (end: CallEnd): boolean => end._tag === "ProcessEnded" && !end.hasTimedOut;
+
 /** Fails with the reason why a call did not complete. Replaces its process unless the call stopped at its timeout. */
 const failCall = Effect.fnUntraced(function* (
   { state, limits, respawn }: RunnerContext,
@@ -136,26 +140,49 @@ export const makeRunner = Effect.gen(function* () {
   const outputLimit = yield* OUTPUT_LIMIT.value;
   const limits = yield* timeLimits;
   const state = yield* makeRunnerState;
+  const idleImports = yield* makeIdleImports;
   const scope = yield* Effect.scope;
   const semaphore = Semaphore.makeUnsafe(1);
 
+  const ensureProcess = Effect.fnUntraced(function* (workspace: PreparedWorkspace) {
+    const before = state.process();
+    const process = yield* state.ensureProcess(workspace);
+    if (process !== before) idleImports.watch(process);
+    return process;
+  });
+
   /** Starts a process if there is none. A process of another venv is replaced only by the next call. */
-  const warm = semaphore.withPermit(
+  const start = semaphore.withPermit(
     Effect.gen(function* () {
-      if (state.process()?.hasEnded === false) return;
-      yield* state.ensureProcess(yield* launcher.workspace);
+      const process = state.process();
+      if (process?.hasEnded === false) return process;
+      return yield* ensureProcess(yield* launcher.workspace);
     }),
+  );
+  const importModules = (process: LiveProcess): Effect.Effect<void> =>
+    idleImports
+      .run(process, semaphore.withPermitsIfAvailable(1))
+      .pipe(Effect.flatMap((hasEnded) => (hasEnded ? respawn : Effect.void)));
+  const warm: Runner["warm"] = Effect.flatMap(start, (process) =>
+    Effect.asVoid(Effect.forkIn(importModules(process), scope)),
   );
   const respawn = warm.pipe(Effect.ignore, Effect.forkIn(scope), Effect.asVoid);
   const context: RunnerContext = { state, limits, mask, respawn };
 
-  const callOnce = Effect.fnUntraced(function* (call: Call) {
+  const callOnce = Effect.fnUntraced(function* (
+    call: Call,
+    isRepeated = false,
+  ): Effect.fn.Return<CallOutcome, CallFailed> {
     const previous = state.process();
-    const process = yield* state.ensureProcess(call.workspace);
+    const process = yield* ensureProcess(call.workspace);
     if (process !== previous) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
     const notes = yield* notesOnEarlierCalls(context, process);
     const output = yield* openCallOutput(maskStream, outputLimit);
     const end = interpretEnd(call.meta, yield* sendCall(process, call, output, limits));
+    // Its imports ended the process before the call began.
+    if (process.session.imports.isRunning && hasCrashed(end) && !isRepeated) {
+      return yield* callOnce(call, true);
+    }
     const text = output.text();
     if (end._tag !== "Completed") return yield* failCall(context, process, end, text);
     notes.push(...recordCompletion(context, process, call, end));

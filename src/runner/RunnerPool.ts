@@ -1,6 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import { CONCURRENCY } from "../settings/Concurrency.ts";
+import { StartProfile } from "../workspace/profile/StartProfile.ts";
 import { makeRunner, type Runner } from "./Runner.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
 import type { Call } from "./call/Call.ts";
@@ -42,5 +43,7 @@ export class RunnerPool extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(Layer.provide(RunnerLauncher.layer));
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([RunnerLauncher.layer, StartProfile.layer]),
+  );
 }

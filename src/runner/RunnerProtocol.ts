@@ -23,6 +23,8 @@ export const FrameType = {
   cancel: 6,
   output: 7,
   config: 8,
+  imports: 9,
+  imported: 10,
 } as const;
 
 /** A deployed app. */
@@ -194,6 +196,47 @@ export const CallFrameMeta = Schema.Struct({ ...CallMeta.fields, ...SentFields }
 
 /** The complete metadata of a `call` frame of an app. */
 export const AppCallFrameMeta = Schema.Struct({ ...AppCallMeta.fields, ...SentFields });
+
+/** Modules to import, in this order, until the next call arrives. */
+export const Imports = Schema.Struct({
+  /** `bytes` is the memory that the module is expected to need. */
+  modules: Schema.Array(Schema.Struct({ name: Schema.String, bytes: Schema.Int })),
+  /** After this time no further import is started. */
+  seconds: Schema.Finite,
+  /** Nor if the process would have grown by more bytes. */
+  memory: Schema.Int,
+});
+export type Imports = typeof Imports.Type;
+
+/** The complete metadata of an `imports` frame. */
+export const ImportsMeta = Schema.Struct({ ...Imports.fields, blobs: SentFields.blobs });
+
+/** What the runner reports about imports, in `imported` frames. */
+export const ImportEvent = Schema.Union([
+  /** Installed modules that a job imported. */
+  Schema.Struct({ event: Schema.Literal("used"), modules: Schema.Array(Schema.String) }),
+  /** The idle process imports a module. */
+  Schema.Struct({ event: Schema.Literal("started"), module: Schema.String }),
+  /** The end of this import, and what it cost. */
+  Schema.Struct({
+    event: Schema.Literal("ended"),
+    module: Schema.String,
+    seconds: Schema.Finite,
+    bytes: Schema.Int,
+    /** Empty without an error. */
+    error: Schema.String,
+    /** What the module printed. */
+    output: Schema.String,
+  }),
+  /** No further module is imported; the process waits for calls. */
+  Schema.Struct({ event: Schema.Literal("done") }),
+]).pipe(Schema.toTaggedUnion("event"));
+export type ImportEvent = typeof ImportEvent.Type;
+
+/** The complete metadata of `imported` frames. */
+export const IMPORTED_METAS = ImportEvent.members.map((member) =>
+  Schema.Struct({ ...member.fields, ...ValueMeta.fields }),
+);
 
 /** The complete metadata of a `bye` frame, and of a `cancel` frame. */
 export const ByeMeta = Schema.Struct({ blobs: SentFields.blobs });

@@ -11,8 +11,9 @@ import {
   RunnerProcesses,
   type RunnerSetup,
 } from "./RunnerProcess.ts";
-import { FrameType, Ready } from "./RunnerProtocol.ts";
+import { FrameType, type Imports, Ready } from "./RunnerProtocol.ts";
 import { type Exchange, type ExchangeListener, Exchanges } from "./call/Exchanges.ts";
+import { ImportWatch, type ImportsEnd } from "./imports/ImportWatch.ts";
 import { type Frame } from "./process/Frames.ts";
 
 /** The time for a new process to become ready. The first imports from a network volume are slow. */
@@ -52,6 +53,10 @@ export interface RunnerSession {
   ) => Exchange;
   /** Stops the code of a call that overlaps with others. */
   readonly cancel: (exchange: Exchange) => void;
+  /** The imports of the process. */
+  readonly imports: ImportWatch;
+  /** Imports modules until the next call arrives. Must not be called while a call is running. */
+  readonly importWhileIdle: (imports: Imports) => Deferred.Deferred<ImportsEnd>;
   /** Called when the exchange of a call is over, also after a failure. */
   readonly finish: (exchange: Exchange) => void;
   /** Sends output that belongs to no call to a function instead of keeping it. */
@@ -92,6 +97,7 @@ export interface Booting {
   readonly process: RunnerProcess;
   readonly scratch: string;
   readonly exchanges: Exchanges;
+  readonly imports: ImportWatch;
   /** Its `ready` frame; none if it ended before. */
   readonly readyFrame: Deferred.Deferred<Option.Option<Frame>>;
   readonly exit: () => RunnerExit | undefined;
@@ -103,29 +109,40 @@ export const startProcess = Effect.fn("RunnerSession.startProcess")(function* (
 ) {
   const scratch = yield* scratchFolder;
   const exchanges = new Exchanges();
+  const imports = new ImportWatch();
   const readyFrame = yield* Deferred.make<Option.Option<Frame>>();
   let isReady = false;
   let ended: RunnerExit | undefined;
   const listener: RunnerListener = {
     limitOf: (type, call) => {
       if (type === FrameType.ready) return isReady ? undefined : 0;
+      if (type === FrameType.imported) return isReady ? 0 : undefined;
       return exchanges.limitOf(type, call);
     },
     frame: (frame) => {
       if (frame.type === FrameType.ready) {
         isReady = true;
         Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.some(frame)));
-      } else exchanges.receive(frame, runner.drain);
+      } else if (frame.type === FrameType.imported) imports.receive(frame.meta);
+      else exchanges.receive(frame, runner.drain);
     },
     output: (bytes) => exchanges.write(bytes),
     exit: (exit) => {
       ended = exit;
       Deferred.doneUnsafe(readyFrame, Exit.succeed(Option.none()));
+      imports.processEnded();
       exchanges.end(exit);
     },
   };
   const runner = yield* (yield* RunnerProcesses).spawn({ ...command, scratch }, listener);
-  const booting: Booting = { process: runner, scratch, exchanges, readyFrame, exit: () => ended };
+  const booting: Booting = {
+    process: runner,
+    scratch,
+    exchanges,
+    imports,
+    readyFrame,
+    exit: () => ended,
+  };
   return booting;
 });
 
@@ -148,7 +165,7 @@ export const configure = Effect.fn("RunnerSession.configure")(function* (
   booting: Booting,
   setup: RunnerSetup,
 ): Effect.fn.Return<RunnerSession, BootFailed> {
-  const { process, scratch, exchanges, exit } = booting;
+  const { process, scratch, exchanges, imports, exit } = booting;
   process.configure(setup);
   const ready = yield* awaitReady(booting);
   if (!process.attach()) {
@@ -167,6 +184,13 @@ export const configure = Effect.fn("RunnerSession.configure")(function* (
       if (ended === undefined) process.send(FrameType.call, exchange.call, meta, blobs);
       else exchanges.end(ended);
       return exchange;
+    },
+    imports,
+    importWhileIdle: (request) => {
+      const end = imports.begin(request.modules.map(({ name }) => name));
+      if (exit() === undefined) process.send(FrameType.imports, 0, request, []);
+      else imports.processEnded();
+      return end;
     },
     cancel: ({ call }) => process.send(FrameType.cancel, call, {}, []),
     finish: (exchange) => exchanges.finish(exchange),

@@ -12,6 +12,8 @@ import {
   CallResult,
   ChunkMeta,
   FrameType,
+  IMPORTED_METAS,
+  ImportsMeta,
   OutputMeta,
   ReadyMeta,
   ResultMeta,
@@ -22,8 +24,20 @@ import { encode, FrameReader } from "../../src/runner/process/Frames.ts";
 /** The tests of the Python side read them too (test/python/tetra_runner/test_wire.py). */
 const FOLDER = join(import.meta.dirname, "golden");
 
+const TYPES = [
+  "ready",
+  "call",
+  "chunk",
+  "result",
+  "bye",
+  "cancel",
+  "output",
+  "imports",
+  "imported",
+] as const;
+
 const Message = Schema.Struct({
-  type: Schema.Literals(["ready", "call", "chunk", "result", "bye", "cancel", "output"]),
+  type: Schema.Literals(TYPES),
   from: Schema.Literals(["node", "runner"]),
   call: Schema.Int,
   meta: Schema.Record(Schema.String, Schema.Unknown),
@@ -49,9 +63,9 @@ const SCHEMAS = {
   bye: [ByeMeta],
   cancel: [ByeMeta],
   output: [OutputMeta],
+  imports: [ImportsMeta],
+  imported: IMPORTED_METAS,
 } as const;
-
-const TYPES = ["ready", "call", "chunk", "result", "bye", "cancel", "output"] as const;
 
 const strict = { onExcessProperty: "error" } as const;
 
@@ -83,10 +97,9 @@ describe("golden messages", () => {
   });
 
   it.each(sentBy("node"))("from Node are encoded to the same bytes: $name", ({ message }) => {
-    const schema = message.type === "call" ? [CallFrameMeta, AppCallFrameMeta] : [ByeMeta];
-    const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(Schema.Union(schema))(
-      message.meta,
-    );
+    const { blobs: lengths, ...meta } = Schema.decodeUnknownSync(
+      Schema.Union([CallFrameMeta, AppCallFrameMeta, ImportsMeta, ByeMeta]),
+    )(message.meta);
     const blobs = message.blobs.map((blob) => Buffer.from(blob));
     assert.deepStrictEqual(
       blobs.map((blob) => blob.byteLength),

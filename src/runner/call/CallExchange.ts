@@ -43,7 +43,7 @@ export interface FinishedExchange {
 
 /** Interrupts the code, and kills the process if the code does not stop. */
 const stop = Effect.fnUntraced(function* (
-  { process }: RunnerSession,
+  { process, imports }: RunnerSession,
   exchange: Exchange,
   { cancelGrace: grace, isGraceful = false }: TimeLimits,
 ) {
@@ -57,6 +57,7 @@ const stop = Effect.fnUntraced(function* (
     Effect.timeoutOption(grace),
   );
   if (Option.isSome(end)) return end.value;
+  imports.abandon();
   process.kill();
   const killed = yield* Effect.timeoutOption(Deferred.await(exchange.end), KILL_TIMEOUT);
   return Option.getOrElse(killed, (): ExchangeEnd => ({

@@ -1,9 +1,11 @@
-import { Effect, Option, ScopedRef } from "effect";
+import { type Deferred, Effect, Option, ScopedRef } from "effect";
 
 import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
 import type { RunnerUnavailable } from "../RunnerError.ts";
 import { RunnerLauncher } from "../RunnerLauncher.ts";
+import type { Imports } from "../RunnerProtocol.ts";
 import type { RunnerSession } from "../RunnerSession.ts";
+import type { ImportsEnd } from "../imports/ImportWatch.ts";
 import { LiveInstances, LostInstances } from "./Instances.ts";
 import { setInterruptibly } from "./Replacement.ts";
 
@@ -13,12 +15,17 @@ export class LiveProcess {
   readonly instances = new LiveInstances();
   /** Names of threads that an earlier call left running. */
   threads: ReadonlyArray<string> = [];
+  /** The workspace that it was started for. */
+  readonly workspace: PreparedWorkspace;
   /** The newest generation of the workspace that a call had. */
   private generation: number;
+  /** Whether it has run a call, or has imported modules for the first one. */
+  private hasBegun = false;
 
-  constructor(session: RunnerSession, generation: number) {
+  constructor(session: RunnerSession, workspace: PreparedWorkspace) {
     this.session = session;
-    this.generation = generation;
+    this.workspace = workspace;
+    this.generation = workspace.generation;
   }
 
   get hasEnded(): boolean {
@@ -31,9 +38,17 @@ export class LiveProcess {
 
   /** Sets the generation of the next call; returns whether packages were added since the last call. */
   advanceTo(generation: number): boolean {
+    this.hasBegun = true;
     const isNewer = generation > this.generation;
     if (isNewer) this.generation = generation;
     return isNewer;
+  }
+
+  /** Begins the imports before the first call; undefined if it is too late for them. */
+  beginImports(imports: Imports): Deferred.Deferred<ImportsEnd> | undefined {
+    if (this.hasBegun || this.hasEnded) return undefined;
+    this.hasBegun = true;
+    return this.session.importWhileIdle(imports);
   }
 }
 
@@ -67,12 +82,13 @@ export const makeRunnerState = Effect.gen(function* () {
   const retire: RunnerState["retire"] = (process, reason) =>
     Effect.suspend(() => {
       lost.add(process.instances.ids, reason);
+      if (!process.hasEnded) process.session.imports.abandon();
       return ScopedRef.set(current, Effect.succeedNone);
     });
 
   const start = Effect.fnUntraced(function* (workspace: PreparedWorkspace) {
     const launched = Effect.map(launcher.launch(workspace), (session) =>
-      Option.some(new LiveProcess(session, workspace.generation)),
+      Option.some(new LiveProcess(session, workspace)),
     );
     yield* setInterruptibly(current, launched);
     return Option.getOrThrow(ScopedRef.getUnsafe(current));

@@ -98,7 +98,7 @@ describe("RunnerState", () => {
 
 describe("LiveProcess", () => {
   it("refreshes its import caches only for a newer generation than all earlier ones", () => {
-    const process = new LiveProcess(fakeSession(), 3);
+    const process = new LiveProcess(fakeSession(), { ...prepared, generation: 3 });
     const refreshes = [2, 3, 4, 4, 3, 6, 5].map((generation) => process.advanceTo(generation));
     assert.deepStrictEqual(refreshes, [false, false, true, false, false, true, false]);
   });

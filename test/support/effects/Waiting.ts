@@ -11,6 +11,15 @@ export const poll = <A, E, R>(effect: Effect.Effect<A, E, R>, isExpected: (value
 /** Polls a condition that depends on other processes or connections. */
 export const eventually = (isSo: () => boolean) => poll(Effect.sync(isSo), (so) => so);
 
+/** Lets other fibers run until a condition is true, without a clock. Fails if none of them makes it true. */
+export const yieldUntil = Effect.fnUntraced(function* (isSo: () => boolean) {
+  for (let turns = 0; turns < 10_000; turns += 1) {
+    if (isSo()) return;
+    yield* Effect.yieldNow;
+  }
+  return yield* Effect.die(new Error("The condition did not become true."));
+});
+
 export const isDone = (fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   fiber.pollUnsafe() !== undefined;
 

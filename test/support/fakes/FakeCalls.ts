@@ -3,6 +3,7 @@ import { Effect } from "effect";
 import type { CallMeta } from "../../../src/runner/RunnerProtocol.ts";
 import type { RunnerSession } from "../../../src/runner/RunnerSession.ts";
 import { Exchanges } from "../../../src/runner/call/Exchanges.ts";
+import { ImportWatch } from "../../../src/runner/imports/ImportWatch.ts";
 import { prepared } from "./FakeRunner.ts";
 
 /** The meta of a call of a function without arguments. */
@@ -34,6 +35,7 @@ export const instanceOf = (id: string) => ({
 /** A session with a process that is ready, does nothing and does not end. */
 export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerSession => {
   const exchanges = new Exchanges();
+  const imports = new ImportWatch();
   return {
     ready: {
       pid: 1,
@@ -56,6 +58,8 @@ export const fakeSession = (changes: { readonly prefix?: string } = {}): RunnerS
     },
     exit: () => undefined,
     begin: (_meta, _blobs, listener) => exchanges.begin(listener),
+    imports,
+    importWhileIdle: ({ modules }) => imports.begin(modules.map(({ name }) => name)),
     cancel: () => {},
     finish: (exchange) => exchanges.finish(exchange),
     redirectIdleOutput: (receive) => exchanges.redirectIdleOutput(receive),

@@ -1,4 +1,4 @@
-import { Effect, FileSystem, Layer } from "effect";
+import { Effect, FileSystem, Layer, Schema } from "effect";
 
 import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
 import type { SerializationFormat } from "../../../src/domain/FunctionRequest.ts";
@@ -11,15 +11,19 @@ import {
   type RunnerSetup,
   RunnerSpawnFailed,
 } from "../../../src/runner/RunnerProcess.ts";
-import { FrameType } from "../../../src/runner/RunnerProtocol.ts";
+import { FrameType, type ImportEvent, Imports } from "../../../src/runner/RunnerProtocol.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { EMPTY_PROFILE, type Profile } from "../../../src/workspace/profile/Profile.ts";
+import { StartProfile } from "../../../src/workspace/profile/StartProfile.ts";
 
 /** How a fake runner reacts when it is spawned, configured (`start`), called (with the number of the call), and so on. */
 export interface Behaviour {
   readonly spawn?: (runner: FakeProcess) => void;
   readonly start?: (runner: FakeProcess) => void;
+  /** The modules to import while it is idle. */
+  readonly imports?: (runner: FakeProcess, modules: ReadonlyArray<string>) => void;
   readonly call?: (runner: FakeProcess, call: number, meta: object) => void;
   readonly interrupt?: (runner: FakeProcess, call: number) => void;
   readonly cancel?: (runner: FakeProcess, call: number) => void;
@@ -45,6 +49,8 @@ export interface FakeProcess {
   readonly printIn: (call: number, text: string) => void;
   /** Sends an item of a generator. */
   readonly yieldIn: (call: number, text: string) => void;
+  /** Sends an event of an import. */
+  readonly report: (event: ImportEvent) => void;
   readonly end: (exit: Partial<RunnerExit>) => void;
 }
 
@@ -86,6 +92,10 @@ const encoded = (text: string, format: SerializationFormat = "cloudpickle"): Enc
 
 const formatIn = (meta: object): SerializationFormat =>
   "format" in meta && meta.format === "json" ? "json" : "cloudpickle";
+
+const decodeImports = Schema.decodeUnknownSync(Imports);
+
+const modulesIn = (meta: object) => decodeImports(meta).modules.map(({ name }) => name);
 
 /** The decoded bytes of a value, as text. */
 export const textOf = (value: EncodedValue | undefined): string =>
@@ -169,6 +179,13 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
               meta: { value: "json" },
               value: encoded(text, "json"),
             }),
+          report: (event) =>
+            listener.frame({
+              type: FrameType.imported,
+              call: 0,
+              meta: { ...event, value: null },
+              value: undefined,
+            }),
           end: ({ code, signal }) => {
             if (ended) return;
             ended = true;
@@ -185,6 +202,7 @@ export const fakeRunners = (...behaviours: ReadonlyArray<Behaviour>) => {
                 queueMicrotask(() => behaviour.start?.(fake));
               },
               send: (type: number, call: number, meta: object) => {
+                if (type === FrameType.imports) behaviour.imports?.(fake, modulesIn(meta));
                 if (type === FrameType.cancel) behaviour.cancel?.(fake, calls.indexOf(call) + 1);
                 if (type !== FrameType.call) return;
                 calls.push(call);
@@ -235,6 +253,22 @@ export const fakeWorkspace = () => {
   return { rebuilds, layer };
 };
 
+/** A profile that is only in memory. */
+export const memoryProfile = (initial: Profile = EMPTY_PROFILE) => {
+  let profile = initial;
+  const layer = Layer.succeed(
+    StartProfile,
+    StartProfile.of({
+      read: () => Effect.sync(() => profile),
+      update: (_, change) =>
+        Effect.sync(() => {
+          profile = change(profile);
+        }),
+    }),
+  );
+  return { layer, current: () => profile };
+};
+
 /** Other services that execution needs: environment variables and temporary folders. */
 const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
   Layer.merge(
@@ -246,14 +280,19 @@ type RuntimeServices = ReturnType<typeof runtimeServices>;
 
 /** Provides a layer with fake Python processes, which behave as given in the order of their start, and a workspace. */
 export const withFakeRunners = <A, E>(
-  layer: Layer.Layer<A, E, RunnerProcesses | Workspace | Layer.Success<RuntimeServices>>,
+  layer: Layer.Layer<
+    A,
+    E,
+    RunnerProcesses | Workspace | StartProfile | Layer.Success<RuntimeServices>
+  >,
   behaviours: ReadonlyArray<Behaviour>,
   variables: Readonly<Record<string, string>> = {},
+  profile = memoryProfile(),
 ) => {
   const runners = fakeRunners(...behaviours);
   const workspace = fakeWorkspace();
   const provided = layer.pipe(
-    Layer.provide([runners.layer, workspace.layer]),
+    Layer.provide([runners.layer, workspace.layer, profile.layer]),
     Layer.provide(runtimeServices(variables)),
   );
   return {
