@@ -5,6 +5,7 @@ import { text } from "node:stream/consumers";
 import { Context, Deferred, Effect, Layer, Option, Schema, type Scope } from "effect";
 
 import { Environment } from "../settings/Environment.ts";
+import { wallMillis } from "../settings/SteadyClock.ts";
 import { withoutControls } from "./ControlCharacters.ts";
 import type { HeldLock, LockMode } from "./HeldLock.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
@@ -91,6 +92,16 @@ const replaceContent = async (handle: FileHandle, text: string) => {
   await handle.truncate(bytes.byteLength);
 };
 
+const heldLock = (handle: FileHandle, path: string): HeldLock => {
+  const change = (act: () => Promise<void>) =>
+    Effect.tryPromise({ try: act, catch: diskFault(path, "can't be written") });
+  const touchAt = (time: Date) => change(() => handle.utimes(time, time));
+  return {
+    write: (text) => change(() => replaceContent(handle, text)),
+    touch: Effect.flatMap(wallMillis, (millis) => touchAt(new Date(millis))),
+  };
+};
+
 /** Reads the start of a file without following a link or blocking on a pipe. */
 const readStart = async (roots: ReadonlyArray<string>, path: string) => {
   const handle = await openFile(roots, path, constants.O_RDONLY);
@@ -131,12 +142,7 @@ const localLocks = Effect.gen(function* () {
     tryLock: Effect.fnUntraced(function* (path: string, mode: LockMode) {
       const handle = yield* open(roots, path);
       if (!(yield* attempt(path, handle.fd, mode))) return Option.none<HeldLock>();
-      const write: HeldLock["write"] = (text) =>
-        Effect.tryPromise({
-          try: () => replaceContent(handle, text),
-          catch: diskFault(path, "can't be written"),
-        });
-      return Option.some<HeldLock>({ write });
+      return Option.some(heldLock(handle, path));
     }),
     read: (path: string) => Effect.tryPromise(() => readStart(roots, path)),
   };

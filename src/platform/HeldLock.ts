@@ -8,4 +8,6 @@ export type LockMode = "exclusive" | "shared";
 export interface HeldLock {
   /** Replaces the file's content. Fails if the lock was lost because the process that held it ended. */
   readonly write: (text: string) => Effect.Effect<void, DiskFault>;
+  /** Sets the file's modification time. Works on a full volume too. Fails if the lock was lost. */
+  readonly touch: Effect.Effect<void, DiskFault>;
 }

@@ -30,9 +30,11 @@ export const volumeLocks = ({ request }: VolumeProcess["Service"]) => {
         }),
       );
       isUnlocked = !isLocked;
-      const write: HeldLock["write"] = (text) =>
-        Effect.asVoid(request("locks.write", { path, lock, text }, Done));
-      return isLocked ? Option.some<HeldLock>({ write }) : Option.none<HeldLock>();
+      if (!isLocked) return Option.none<HeldLock>();
+      return Option.some<HeldLock>({
+        write: (text) => Effect.asVoid(request("locks.write", { path, lock, text }, Done)),
+        touch: Effect.asVoid(request("locks.touch", { path, lock }, Done)),
+      });
     }),
     read: (path: string) => request("locks.read", { path }, Schema.String),
   };

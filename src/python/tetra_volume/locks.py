@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
+from collections.abc import Generator
 from typing import Any
 
 from .context import Cancelled
 from .operations import OperationError
-from .paths import open_file
+from .paths import open_file, opened
 
 # In bytes: how much of a lock file is read.
 _MAX_CONTENT = 200
@@ -54,22 +56,32 @@ def release(args: dict[str, Any]) -> None:
         os.close(file)
 
 
-def write(args: dict[str, Any]) -> None:
-    """Replaces the content of a held lock's file."""
+@contextlib.contextmanager
+def _opened(lock: str) -> Generator[int, None, None]:
+    """A duplicate of the descriptor, since the lock may be released by another thread meanwhile."""
     with _table:
-        file = _held.get(args["lock"])
+        file = _held.get(lock)
         if file is None:
             raise OperationError("ENOLCK", "this lock is not held any more")
-        # A duplicate: the lock may be released while this thread writes.
         file = os.dup(file)
-    try:
-        content = args["text"].encode()
+    with opened(file):
+        yield file
+
+
+def write(args: dict[str, Any]) -> None:
+    """Replaces the content of a held lock's file, which is never empty meanwhile."""
+    content = args["text"].encode()
+    with _opened(args["lock"]) as file:
         os.pwrite(file, content, 0)
         os.ftruncate(file, len(content))
         # An exceeded quota is often reported only here.
         os.fsync(file)
-    finally:
-        os.close(file)
+
+
+def touch(args: dict[str, Any]) -> None:
+    """Sets the modification time of a held lock's file, which works on a full volume too."""
+    with _opened(args["lock"]) as file:
+        os.utime(file)
 
 
 def read(args: dict[str, Any]) -> str:

@@ -32,6 +32,7 @@ OPERATIONS = {
     "locks.acquire": "locks:acquire",
     "locks.read": "locks:read",
     "locks.release": "locks:release",
+    "locks.touch": "locks:touch",
     "locks.write": "locks:write",
 }
 

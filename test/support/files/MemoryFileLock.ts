@@ -36,6 +36,7 @@ export const memoryFileLock = (
     );
     return Option.some({
       write: (text: string) => Effect.sync(() => memory.plant({ [path]: text })),
+      touch: Effect.void,
     });
   });
 
