@@ -13,7 +13,7 @@ import { bareProcess, echoes } from "./Baseline.ts";
 import { compare, median, milliseconds, p99, timed } from "./Pairs.ts";
 
 /** A row of the table. */
-interface Row {
+export interface Row {
   readonly what: string;
   readonly ours: string;
   readonly baseline: string;

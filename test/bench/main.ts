@@ -21,8 +21,15 @@ import {
 } from "./Queue.ts";
 import { crash, flood, largePayload, memory, trivialCall } from "./Rows.ts";
 import { coldStart, crowdStart, warmStart } from "./Starts.ts";
+import {
+  volumeFirstJob,
+  volumeIdleJob,
+  volumeInstall,
+  volumeOperations,
+  Volumes,
+} from "./Volume.ts";
 
-const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer).pipe(
+const worker = Layer.mergeAll(RemoteExecutor.layer, Workspace.layer, Volumes.layer).pipe(
   Layer.provide(
     Environment.layerOf({
       ...process.env,
@@ -61,6 +68,10 @@ const ROWS = {
   warmSdk,
   runsyncOne,
   runsyncSixteen,
+  volumeOperations,
+  volumeInstall,
+  volumeFirstJob,
+  volumeIdleJob,
 };
 
 /** The names among the arguments; all rows if there are none. */
