@@ -4,6 +4,7 @@ import { assert, beforeAll, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
 import { poll } from "../support/effects/Waiting.ts";
+import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import {
   buildImage,
@@ -11,12 +12,19 @@ import {
   docker,
   hasDocker,
   IMAGE,
+  skippedWithoutDocker,
   until,
+  variables,
 } from "../support/processes/Docker.ts";
+import {
+  hasMooseFs,
+  type Host,
+  mooseFs,
+  skippedWithoutMooseFs,
+} from "../support/processes/MooseFs.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
-// Needs a Docker engine.
-describe.skipIf(!hasDocker)("the CPU image", () => {
+describe.skipIf(!hasDocker)(`the CPU image${skippedWithoutDocker}`, () => {
   beforeAll(buildImage);
 
   it.live("runs jobs on the interpreter of its base image", () =>
@@ -78,6 +86,56 @@ describe.skipIf(!hasDocker)("the CPU image", () => {
       const { output } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
       assert.strictEqual(output.trim(), "0");
     }).pipe(Effect.scoped),
+  );
+
+  it.live("has enough memory with 512 MB, where only a job that needs more fails", () =>
+    Effect.gen(function* () {
+      const service = yield* fakeRunPod();
+      const limits = ["--memory", "512m", "--memory-swap", "512m"];
+      const id = yield* container(...limits, ...variables(service.variables), IMAGE);
+      const answer = (code: string) => service.result(service.submit(functionInput(code)));
+      const large = yield* answer("def f(): return len(bytearray(2_000_000_000))");
+      assert.include(large.text, "was killed by SIGKILL");
+      assert.include((yield* answer("def f(): return 'still here'")).text, "still here");
+      const running = yield* docker("inspect", "--format", "{{.State.Running}}", id);
+      assert.strictEqual(running.output.trim(), "true");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live("finishes a running job after SIGTERM, and exits with 0", () =>
+    Effect.gen(function* () {
+      const service = yield* fakeRunPod();
+      const id = yield* container(...variables(service.variables), IMAGE);
+      const job = service.submit(
+        functionInput("import time\ndef f(): time.sleep(3); return 'done'"),
+      );
+      yield* service.until(() => service.pings.some(({ ids }) => ids.includes(job)));
+      yield* docker("stop", "--time", "30", id);
+      assert.include((yield* service.result(job)).text, "done");
+      const { output } = yield* docker("inspect", "--format", "{{.State.ExitCode}}", id);
+      assert.strictEqual(output.trim(), "0");
+    }).pipe(Effect.scoped),
+  );
+
+  it.live.skipIf(!hasMooseFs)(
+    `shares a volume with a container of another host${skippedWithoutMooseFs}`,
+    () =>
+      Effect.gen(function* () {
+        const { a, b } = yield* mooseFs();
+        const answerOn = Effect.fnUntraced(function* (host: Host, code: string) {
+          const service = yield* fakeRunPod();
+          const mount = `${host.path}:/runpod-volume`;
+          yield* container("--volume", mount, ...variables(service.variables), IMAGE);
+          return (yield* service.result(service.submit(functionInput(code)))).text;
+        });
+        yield* answerOn(a, "def f(): open('shared', 'w').write('from a')");
+        const text = yield* answerOn(
+          b,
+          "import os\ndef f(): return [os.getcwd(), open('shared').read()]",
+        );
+        assert.include(text, "from a");
+        assert.include(text, "/runpod-volume/runtimes/");
+      }).pipe(Effect.scoped),
   );
 
   /** A folder that every user can write to, as a network volume. */

@@ -17,6 +17,9 @@ export const hasDocker = Result.isSuccess(
   Result.try(() => execFileSync("docker", ["version"], { stdio: "ignore" })),
 );
 
+/** Why tests of images are skipped, for the end of the names of their suites; empty where there is an engine. */
+export const skippedWithoutDocker = hasDocker ? "" : " (skipped: there is no Docker engine)";
+
 export const docker = (...args: ReadonlyArray<string>) =>
   Effect.map(
     runProcess("docker", args, {
