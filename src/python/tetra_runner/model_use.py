@@ -22,7 +22,7 @@ _open, _close, _fspath, _join = os.open, os.close, os.fspath, os.path.join
 
 
 def record_models() -> None:
-    """Creates an empty file `<repository>@<revision>` for each snapshot that this process reads, if the worker wants it."""
+    """If the worker wants it, creates an empty file `<repository>@<revision>` for each snapshot that is read."""
     folder = os.environ.pop(FOLDER, None)
     if folder is None:
         return

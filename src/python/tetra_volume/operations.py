@@ -34,6 +34,11 @@ OPERATIONS = {
     "locks.release": "locks:release",
     "locks.touch": "locks:touch",
     "locks.write": "locks:write",
+    "models.copy": "model_copies:copy",
+    "models.list": "models:list_models",
+    "models.open": "models:open_view",
+    "models.refresh": "models:refresh",
+    "models.touch": "models:touch",
 }
 
 

@@ -33,7 +33,11 @@ def test_records_the_snapshot_of_files_that_a_job_opens(run):
 
 
 def test_records_paths_that_are_not_strings_and_ignores_descriptors(run):
-    code = "import os, pathlib\npathlib.Path('./models--a--one/snapshots/abc/config.json').read_text()\nopen(os.open('/dev/null', 0))"
+    code = """
+import os, pathlib
+pathlib.Path('./models--a--one/snapshots/abc/config.json').read_text()
+open(os.open('/dev/null', 0))
+"""
     assert run(code) == ["models--a--one@abc"]
 
 
