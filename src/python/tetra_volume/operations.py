@@ -25,6 +25,7 @@ OPERATIONS = {
     "files.remove": "files:remove",
     "files.remove_all": "removal:remove_all",
     "files.rename": "files:rename",
+    "files.size": "sizes:measure",
     "files.stat": "files:stat",
     "files.statfs": "files:statfs",
     "files.symlink": "files:symlink",
@@ -39,6 +40,8 @@ OPERATIONS = {
     "models.open": "models:open_view",
     "models.refresh": "models:refresh",
     "models.touch": "models:touch",
+    "venv.restore": "installs:restore",
+    "venv.verify": "installs:verify",
 }
 
 
