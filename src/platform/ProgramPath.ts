@@ -45,8 +45,9 @@ export const programFolders = (
 ): ReadonlyArray<string> =>
   absoluteFolders(path ?? SYSTEM_PATH).filter(
     (folder) =>
-      !isOfVenv(folder) &&
-      !jobFolders.some((root) => `${resolve(folder)}/`.startsWith(`${resolve(root)}/`)),
+      !jobFolders.some((root) => `${resolve(folder)}/`.startsWith(`${resolve(root)}/`)) &&
+      // Last: the folder is not on the network volume, which may hang.
+      !isOfVenv(folder),
   );
 
 const isProgram = (file: string): boolean =>

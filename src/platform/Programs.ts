@@ -8,8 +8,9 @@ import { BoundedOutput } from "./BoundedOutput.ts";
 import { liveLog } from "./LiveLog.ts";
 import { FAILURE_LIMIT, failureText, OUTPUT_LIMIT, fullText } from "./ProgramOutput.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
+import { shellStart } from "./ShellStart.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
-import { jobFolders } from "./files/JobFolders.ts";
+import { isWithin, jobFolders, volumeRoot } from "./files/JobFolders.ts";
 
 /** A program could not be started, or did not exit with 0. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", {
@@ -87,6 +88,7 @@ export class Programs extends Context.Service<
       const environment = yield* Environment;
       const { forPrograms, mask } = environment;
       const folders = programFolders(forPrograms["PATH"], yield* jobFolders);
+      const volume = yield* volumeRoot;
 
       /** Fails with a reason if the program can't be started. */
       const runToEnd = Effect.fnUntraced(function* (
@@ -102,10 +104,14 @@ export class Programs extends Context.Service<
           live === undefined ? undefined : liveLog(live.name, environment, yield* Clock.Clock);
         const stdout = new BoundedOutput(OUTPUT_LIMIT);
         const stderr = new BoundedOutput(FAILURE_LIMIT);
-        const { child, exited } = yield* runningProgram(program, args, {
+        const isOnVolume = [program, directory ?? "."].some((path) => isWithin(volume, path));
+        const [started, given] = isOnVolume
+          ? shellStart(directory ?? ".", program, args)
+          : [program, args];
+        const { child, exited } = yield* runningProgram(started, given, {
           // Programs that it starts by name must not come from folders of jobs either.
           environment: { ...forPrograms, ...additions, PATH: folders.join(":") },
-          directory,
+          directory: isOnVolume && directory !== undefined ? "/" : directory,
           stdout: "pipe",
         });
         const capture = (name: "stdout" | "stderr", kept: BoundedOutput) => {

@@ -17,6 +17,8 @@ import {
 } from "effect";
 
 import { codeOf } from "../platform/ErrorCode.ts";
+import { shellStart } from "../platform/ShellStart.ts";
+import { isWithin, volumeRoot } from "../platform/files/JobFolders.ts";
 import { RUNNER } from "./PythonSources.ts";
 import { type AppConfig, FrameType, type RunnerConfig } from "./RunnerProtocol.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";
@@ -138,13 +140,17 @@ const configOf = (
   ...(app === undefined ? {} : { app }),
 });
 
-const spawnChild = (command: RunnerCommand, mark: string): ChildProcess =>
-  spawn(command.python, [RUNNER], {
-    cwd: command.directory,
-    env: markedEnvironment(command.environment, mark),
+const spawnChild = (command: RunnerCommand, mark: string, volume: string): ChildProcess => {
+  const { python, directory, environment } = command;
+  const isOnVolume = [python, directory].some((path) => isWithin(volume, path));
+  const [program, args] = isOnVolume ? shellStart(directory, python, [RUNNER]) : [python, [RUNNER]];
+  return spawn(program, args, {
+    cwd: isOnVolume ? "/" : directory,
+    env: markedEnvironment(environment, mark),
     detached: true,
     stdio: ["ignore", "pipe", "pipe", "pipe"],
   });
+};
 
 /** Connects a spawned process to its listener. */
 const supervise = (
@@ -207,11 +213,16 @@ const supervise = (
  * ended a process only in the text of an error; it does not distinguish "exit" from "close"; and its scope waits up to
  * a second for zombies of the process group. All listeners are attached in one callback, before the first event.
  */
-const start = (command: RunnerCommand, pipes: OutputPipes, listener: RunnerListener) =>
+const start = (
+  command: RunnerCommand,
+  pipes: OutputPipes,
+  listener: RunnerListener,
+  volume: string,
+) =>
   Effect.callback<RunnerProcess, RunnerSpawnFailed>((resume) => {
     const mark = randomUUID();
     const spawned = Result.try({
-      try: () => spawnChild(command, mark),
+      try: () => spawnChild(command, mark, volume),
       catch: (cause) => spawnFailed(command, cause),
     });
     if (Result.isFailure(spawned)) return resume(Effect.fail(spawned.failure));
@@ -246,8 +257,9 @@ export class RunnerProcesses extends Context.Service<
         const pipes = yield* Effect.acquireRelease(open, (opened) =>
           Effect.sync(() => opened.close()),
         );
+        const volume = yield* volumeRoot;
         return yield* Effect.acquireRelease(
-          start(command, pipes, listener),
+          start(command, pipes, listener, volume),
           (runner) => runner.end,
         );
       }),

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { Effect, Option } from "effect";
 
@@ -32,6 +32,18 @@ export const jobFolders = Effect.gen(function* () {
   const workspace = Option.flatten(yield* Effect.option(WORKSPACE_PATH.value));
   return [...Option.toArray(volume), ...Option.toArray(workspace), APP, userCache];
 });
+
+/** The absolute path of the network volume's mount point. */
+export const volumeRoot = Effect.map(
+  Effect.orElseSucceed(VOLUME_PATH.value, () => VOLUME_PATH.fallback),
+  (path) => resolve(path),
+);
+
+/** Whether a path is on a volume by its name, without touching the volume. */
+export const isWithin = (root: string, path: string): boolean => {
+  const whole = resolve(path);
+  return whole === root || whole.startsWith(join(root, "/"));
+};
 
 /** Writable in every Docker container, even in a read-only one. */
 const SHARED_MEMORY = "/dev/shm";

@@ -1,0 +1,121 @@
+import { closeSync, openSync, readdirSync, readSync } from "node:fs";
+import { basename, dirname } from "node:path";
+
+import { Deferred, Duration, Effect, Option, Ref, Result } from "effect";
+
+import { Environment } from "../../settings/Environment.ts";
+import { findProgram, programFolders } from "../ProgramPath.ts";
+import { PYTHON } from "../PythonSetting.ts";
+import { DiskFault } from "../files/DiskFault.ts";
+import { jobFolders, volumeRoot } from "../files/JobFolders.ts";
+import { connect, type VolumeConnection } from "./VolumeConnection.ts";
+
+/** Time between attempts to reach a volume that fails. */
+const PROBE_INTERVAL = Duration.seconds(10);
+
+const isScript = (file: string): boolean =>
+  Result.getOrElse(
+    Result.try(() => {
+      const fd = openSync(file, "r");
+      try {
+        const start = Buffer.alloc(2);
+        readSync(fd, start, 0, 2, 0);
+        return start.toString() === "#!";
+      } finally {
+        closeSync(fd);
+      }
+    }),
+    () => false,
+  );
+
+/** An interpreter for the process. Shims (scripts that select an interpreter, as pyenv has) start slowly. */
+const findPython = (folders: ReadonlyArray<string>, chosen: Option.Option<string>) => {
+  const found = folders.flatMap((folder) => findProgram("python3", [folder]) ?? []);
+  return (
+    found.find((file) => !isScript(file)) ??
+    found[0] ??
+    Option.getOrUndefined(Option.map(chosen, (command) => findProgram(command, folders) ?? ""))
+  );
+};
+
+/** Whether a folder directly below `/`, which is never on a network, does not exist. */
+const isAbsent = (folder: string): boolean =>
+  dirname(folder) === "/" &&
+  Result.match(
+    Result.try(() => readdirSync("/")),
+    { onSuccess: (names) => !names.includes(basename(folder)), onFailure: () => false },
+  );
+
+type Connected = Effect.Effect<VolumeConnection, DiskFault>;
+
+/** The process, whether the volume responds, and what to do if it does not. */
+export const volumeState = Effect.gen(function* () {
+  const { forPrograms } = yield* Environment;
+  const roots = yield* jobFolders;
+  const volume = yield* volumeRoot;
+  const folders = programFolders(forPrograms["PATH"], roots);
+  const python = Option.flatten(yield* Effect.option(PYTHON.value));
+  const scope = yield* Effect.scope;
+  const current = yield* Ref.make(Option.none<VolumeConnection>());
+  const isDown = yield* Ref.make(false);
+
+  const faultOf = (code: string, detail: string) =>
+    new DiskFault({ path: volume, problem: "can't be accessed", code, detail });
+  const unresponsive = faultOf("ETIMEDOUT", "the network volume does not respond");
+
+  const start = Effect.suspend(() => {
+    if (isAbsent(volume)) return Effect.fail(faultOf("ENOENT", "it does not exist"));
+    const found = findPython(folders, python);
+    if (found === undefined || found === "") {
+      const reason =
+        "the worker needs python3 for it, which is not on PATH. Install Python, or set WORKER_PYTHON";
+      return Effect.fail(faultOf("ENOSYS", reason));
+    }
+    const command = { python: found, environment: forPrograms, volume, roots };
+    return Effect.mapError(Effect.fromResult(connect(command)), (reason) =>
+      faultOf("ENOEXEC", `${found} could not be started: ${reason}`),
+    );
+  });
+
+  const startNew: Connected = Effect.tap(start, (connection) =>
+    Ref.set(current, Option.some(connection)),
+  );
+
+  /** The process that is used now; started if there is none. */
+  const connected: Connected = Effect.gen(function* () {
+    if (yield* Ref.get(isDown)) return yield* unresponsive;
+    const connection = Option.filter(yield* Ref.get(current), ({ isUsable }) => isUsable);
+    return Option.isSome(connection) ? connection.value : yield* startNew;
+  });
+
+  /** Waits in a new process until the volume responds. */
+  const recover = Effect.gen(function* () {
+    const probing = Option.filter(yield* Ref.get(current), ({ isUsable }) => isUsable);
+    const connection = Option.isSome(probing) ? probing.value : yield* startNew;
+    yield* Deferred.await(connection.send("files.statfs", { path: volume }).reply);
+    yield* Ref.set(isDown, false);
+    yield* Effect.logInfo(`The network volume ${volume} responds again`);
+  }).pipe(
+    Effect.tapError(() => Effect.sleep(PROBE_INTERVAL)),
+    Effect.eventually,
+  );
+
+  /** Gives up a process with an operation that hangs: it can't be killed while it waits for the volume. */
+  const giveUp = Effect.fnUntraced(function* (connection: VolumeConnection) {
+    if (!connection.isUsable) return;
+    yield* Effect.sync(() => connection.abandon(unresponsive));
+    if (yield* Ref.getAndSet(isDown, true)) return;
+    yield* Effect.forkIn(recover, scope);
+  });
+
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(Ref.get(current), (connection) =>
+      Option.isSome(connection) ? connection.value.end : Effect.void,
+    ),
+  );
+  const isInUse = Effect.map(
+    Ref.get(current),
+    Option.exists(({ isUsable }) => isUsable),
+  );
+  return { volume, connected, giveUp, unresponsive, isInUse };
+});
