@@ -68,7 +68,7 @@ export const startProcess = Effect.fnUntraced(function* (
           options.leadsGroup === true ? signalGroup(started, "SIGKILL") : started.kill("SIGKILL"),
         ),
         // A process that waits for a file system that does not respond ends only when that responds or is gone.
-        Deferred.await(ended).pipe(Effect.interruptible, Effect.timeoutOption("5 seconds")),
+        Effect.timeoutOption(Deferred.await(ended), "5 seconds"),
       ),
   );
   for (const name of ["stdout", "stderr"] as const) {
