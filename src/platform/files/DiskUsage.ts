@@ -1,8 +1,9 @@
 import { statfs } from "node:fs/promises";
 
-import { ByteSize, Context, Duration, Effect, Layer, Option } from "effect";
+import { ByteSize, Context, Duration, Effect, Layer, Option, Schema } from "effect";
 
 import { Programs } from "../Programs.ts";
+import { VolumeProcess } from "../volume/VolumeProcess.ts";
 
 /** Measuring a large folder on a network volume can take very long. */
 const SIZE_TIMEOUT = Duration.seconds(20);
@@ -16,12 +17,10 @@ export const formatBytes = (bytes: number): string =>
   });
 
 /** The space of a disk, in bytes. */
-export interface Space {
-  readonly free: number;
-  readonly total: number;
-}
+const Space = Schema.Struct({ free: Schema.Int, total: Schema.Int });
+export type Space = typeof Space.Type;
 
-const space = (folder: string) =>
+const spaceHere = (folder: string) =>
   Effect.option(Effect.tryPromise(() => statfs(folder))).pipe(
     Effect.map(
       Option.map(({ bsize, blocks, bavail }) => ({
@@ -30,6 +29,8 @@ const space = (folder: string) =>
       })),
     ),
   );
+
+const Measured = Schema.Struct({ bytes: Schema.Int, isComplete: Schema.Boolean });
 
 /** Free space of disks and sizes of folders. */
 export class DiskUsage extends Context.Service<
@@ -47,14 +48,37 @@ export class DiskUsage extends Context.Service<
     this,
     Effect.gen(function* () {
       const programs = yield* Programs;
+      const volume = yield* VolumeProcess;
 
-      const size = (folder: string) =>
+      const space = (folder: string) =>
+        volume.contains(folder)
+          ? Effect.option(volume.request("files.statfs", { path: folder }, Space))
+          : spaceHere(folder);
+
+      /** The size of the files, since the blocks of a network volume are much larger than its small files. */
+      const sizeOnVolume = (folder: string) =>
+        volume
+          .request(
+            "files.size",
+            { path: folder, seconds: Duration.toSeconds(SIZE_TIMEOUT) },
+            Measured,
+          )
+          .pipe(
+            Effect.filterOrFail(({ isComplete }) => isComplete),
+            Effect.map(({ bytes }) => bytes),
+            Effect.option,
+          );
+
+      const sizeHere = (folder: string) =>
         programs.run("du", ["-sk", "--", folder]).pipe(
           Effect.map((line) => Number.parseInt(line, 10) * 1024),
           Effect.filterOrFail(Number.isFinite),
           Effect.timeout(SIZE_TIMEOUT),
           Effect.option,
         );
+
+      const size = (folder: string) =>
+        volume.contains(folder) ? sizeOnVolume(folder) : sizeHere(folder);
 
       const sizeLine = (folder: string) =>
         Effect.map(
@@ -71,7 +95,7 @@ export class DiskUsage extends Context.Service<
           onSome: ({ free, total }) =>
             `${disk}: ${formatBytes(free)} free of ${formatBytes(total)} (without regard to quotas)`,
         });
-        const sizes = yield* Effect.forEach(folders, sizeLine);
+        const sizes = yield* Effect.forEach(folders, sizeLine, { concurrency: "unbounded" });
         return [whole, ...sizes.flatMap(Option.toArray)].join("\n");
       });
 
@@ -79,5 +103,7 @@ export class DiskUsage extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(Layer.provide(Programs.layer));
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Programs.layer, VolumeProcess.layer]),
+  );
 }

@@ -4,15 +4,16 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option } from "effect";
 
 import { DiskUsage, formatBytes } from "../../../src/platform/files/DiskUsage.ts";
-import { Environment } from "../../../src/settings/Environment.ts";
 import { fakePrograms } from "../../support/fakes/FakePrograms.ts";
+import { fakeVolumeProcess } from "../../support/fakes/FakeVolumeProcess.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 
 /** A machine on which `du` prints these lines by folder. */
 const withFolders = (sizes: Readonly<Record<string, string>>) =>
   Effect.provide(
     DiskUsage.layerNoDeps.pipe(
       Layer.provide(fakePrograms((line) => sizes[line.split(" ").at(-1) ?? ""]).layer),
-      Layer.provide(Environment.layerOf({})),
+      Layer.provide(fakeVolumeProcess(memoryFileSystem()).layer),
     ),
   );
 
@@ -49,5 +50,15 @@ describe("DiskUsage", () => {
       assert.deepStrictEqual(folders, ["  /volume/a: 2.0 kB"]);
       assert.strictEqual(yield* report("/nowhere", []), "/nowhere: free space is unknown");
     }).pipe(withFolders({ "/volume/a": "2\t/volume/a\n" })),
+  );
+
+  it.effect("asks the process of the volume about folders there", () =>
+    Effect.gen(function* () {
+      const { report } = yield* DiskUsage;
+      assert.strictEqual(
+        yield* report("/runpod-volume", ["/runpod-volume/runtimes"]),
+        "/runpod-volume: 0 B free of 5.0 GB (without regard to quotas)\n  /runpod-volume/runtimes: 2.0 GB",
+      );
+    }).pipe(withFolders({})),
   );
 });
