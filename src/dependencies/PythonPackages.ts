@@ -5,13 +5,14 @@ import { Context, Effect, Layer, Option, Semaphore } from "effect";
 import { type LockTimeout, BlockingLock } from "../platform/BlockingLock.ts";
 import type { LockUnavailable } from "../platform/FileLock.ts";
 import type { DiskFault } from "../platform/files/DiskFault.ts";
+import { InstallCheck } from "../venv/InstallCheck.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";
 import type { UvUnavailable } from "../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
-import { isFull, containerDiskFallback } from "./pip/FullDisk.ts";
+import { containerDiskFallback, isFull, mayNotNeedCache } from "./pip/FullDisk.ts";
 import { installation } from "./pip/Installation.ts";
 import { Pip } from "./pip/Pip.ts";
 import { PythonInstallFailed } from "./pip/PythonInstallFailed.ts";
@@ -76,13 +77,13 @@ export class PythonPackages extends Context.Service<
         requirements: ReadonlyArray<string>,
       ): Effect.Effect<PreparedWorkspace, PythonPackagesError> =>
         installLocked(requirements, true).pipe(
-          Effect.catchIf(isFull, ({ message }) =>
-            Effect.logWarning(`${message}\nRetrying without the cache.`).pipe(
+          Effect.catchIf(mayNotNeedCache, ({ message }) =>
+            Effect.logInfo(`${message}\nRetrying without uv's cache.`).pipe(
               Effect.andThen(installLocked(requirements, false)),
             ),
           ),
-          Effect.catchIf(isFull, () =>
-            Effect.flatMap(installOnContainerDisk(requirements), (built) =>
+          Effect.catchIf(isFull, (error) =>
+            Effect.flatMap(installOnContainerDisk(requirements, error), (built) =>
               satisfied.remember(requirements, built),
             ),
           ),
@@ -110,6 +111,12 @@ export class PythonPackages extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([Workspace.layer, VenvBuilder.layer, BlockingLock.layer, Pip.layer]),
+    Layer.provide([
+      Workspace.layer,
+      VenvBuilder.layer,
+      InstallCheck.layer,
+      BlockingLock.layer,
+      Pip.layer,
+    ]),
   );
 }

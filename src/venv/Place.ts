@@ -6,6 +6,8 @@ export interface Place {
   readonly directory: string;
   /** Whether other workers use it too, so changes need a lock. */
   readonly shared: boolean;
+  /** Whether its disk is full, so that a virtual environment is only used if it exists. */
+  readonly isFull?: boolean;
   /** The folder of the caches. */
   readonly caches: string;
   /** The folder of RunPod's cached models, if it exists. */

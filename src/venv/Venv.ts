@@ -15,7 +15,7 @@ const COMPLETE = ".worker-tetra-complete";
 const INVALID = ".worker-tetra-condemned";
 
 /** Marks a venv with a running install, or one that was interrupted because its worker was killed. */
-const INSTALLING = ".worker-tetra-installing";
+export const INSTALLING = ".worker-tetra-installing";
 
 /** Permissions of the list of requirements, whose URLs may contain credentials. */
 const PRIVATE_FILE = 0o600;
@@ -100,6 +100,12 @@ export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
         Effect.mapError(diskFault(prefix, "can't be written")),
       );
     }),
+    /** Records that an install failed without a change. Works on a full disk too. */
+    cancelInstall: ({ prefix }: Venv): Effect.Effect<void, DiskFault> =>
+      Effect.mapError(
+        files.remove(join(prefix, INSTALLING), { force: true }),
+        diskFault(prefix, "can't be written"),
+      ),
     /** Whether an install is running or was interrupted. */
     isInstalling: (venv: Venv): Effect.Effect<boolean> => has(files, venv, INSTALLING),
     /** Whether a venv has other versions of the image's packages. */

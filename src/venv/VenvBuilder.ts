@@ -1,6 +1,7 @@
 import { Context, Effect, FileSystem, Layer, Metric, type Option } from "effect";
 
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
+import { InstallCheck, type InstallDamaged } from "./InstallCheck.ts";
 import { Interpreters, type PythonNotFound } from "./Interpreters.ts";
 import type { Place } from "./Place.ts";
 import { Uv } from "./Uv.ts";
@@ -12,7 +13,12 @@ import { removeUnfinished, venvBuild } from "./build/VenvBuild.ts";
 import type { VenvCreationFailed } from "./build/VenvCreationFailed.ts";
 import type { UvUnavailable } from "./uv/UvInstallation.ts";
 
-export type VenvError = VenvCreationFailed | DiskFault | PythonNotFound | UvUnavailable;
+export type VenvError =
+  | VenvCreationFailed
+  | InstallDamaged
+  | DiskFault
+  | PythonNotFound
+  | UvUnavailable;
 
 export const venvsCreated = Metric.counter("workspace_venv_created", { incremental: true });
 
@@ -83,5 +89,7 @@ export class VenvBuilder extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(Layer.provide([Interpreters.layer, Uv.layer]));
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([Interpreters.layer, Uv.layer, InstallCheck.layer]),
+  );
 }

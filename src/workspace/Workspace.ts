@@ -1,5 +1,3 @@
-import { join } from "node:path";
-
 import { Context, Effect, Layer, Option, Semaphore } from "effect";
 
 import { BlockingLock } from "../platform/BlockingLock.ts";
@@ -7,36 +5,14 @@ import { FileLock } from "../platform/FileLock.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import type { PythonNotFound } from "../venv/Interpreters.ts";
-import type { Place } from "../venv/Place.ts";
 import type { Venv } from "../venv/Venv.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";
 import { LastStart } from "./LastStart.ts";
 import type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
+import { usageOf } from "./Usage.ts";
 import { Volume } from "./Volume.ts";
 import { type Activation, activation } from "./activation/Activation.ts";
 import { type Preparing, preparation } from "./preparation/Preparation.ts";
-
-/** Folders that take up space in the folder of caches, where on a volume the workspaces of all endpoints are too. */
-export const CACHES = [
-  "runtimes",
-  ".uv-cache",
-  ".hf-cache",
-  ".torch",
-  ".vllm-cache",
-  ".apt-cache",
-] as const;
-
-/** Free space of the disks of some places, and sizes of the folders on them, one per line. */
-const reportUsage = (disks: DiskUsage["Service"], places: ReadonlySet<Place>) =>
-  Effect.map(
-    Effect.forEach(places, ({ directory, caches }) =>
-      disks.report(directory, [
-        join(directory, ".venvs"),
-        ...CACHES.map((name) => join(caches, name)),
-      ]),
-    ),
-    (reports) => reports.join("\n"),
-  );
 
 /** Replaces the active virtual environment by a new one with the same requirements. */
 const rebuilding = (
@@ -96,7 +72,7 @@ export class Workspace extends Context.Service<
     Effect.gen(function* () {
       const volume = yield* Volume;
       const venvs = yield* VenvBuilder;
-      const disks = yield* DiskUsage;
+      const usage = yield* usageOf;
       const activating = yield* activation;
       const { active, activate, deactivate } = activating;
       const preparing = yield* preparation(activating);
@@ -149,9 +125,7 @@ export class Workspace extends Context.Service<
           ),
         fallBackToOwnDisk: (requirements) => exclusively(buildIn(volume.own, requirements)),
         packagesAdded: active.packagesAdded,
-        usage: Effect.flatMap(currentPlaceOrOwn, (place) =>
-          reportUsage(disks, new Set([place, volume.own])),
-        ),
+        usage: Effect.flatMap(currentPlaceOrOwn, (place) => usage([place, volume.own])),
       });
     }),
   );

@@ -1,101 +1,16 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Context, Deferred, Effect, Layer, Option } from "effect";
+import { Deferred, Effect, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
-import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
 import { Pip } from "../../src/dependencies/pip/Pip.ts";
-import { Environment } from "../../src/settings/Environment.ts";
 import { advanceUntilDone } from "../support/effects/Waiting.ts";
-import { fakeMachine, type MachineOptions } from "../support/fakes/FakeMachine.ts";
-import type { Outcome } from "../support/fakes/FakePrograms.ts";
-import type { MemoryFileSystem } from "../support/files/MemoryFileSystem.ts";
-
-const NOT_FOUND: Outcome = {
-  exitCode: 1,
-  output:
-    "Because unknown was not found in the package registry, your requirements are unsatisfiable.",
-};
-const FULL: Outcome = {
-  exitCode: 2,
-  output: "failed to write: No space left on device (os error 28)",
-};
-
-/** A fake uv with an index that has every version of every package except `unknown`. */
-const uvOf = (line: string, memory: MemoryFileSystem): Outcome | undefined => {
-  const args = line.split(" ");
-  if (!line.startsWith("uv pip install")) return undefined;
-  const python = args[args.indexOf("--python") + 1] ?? "";
-  const folder = `${python.slice(0, -"/bin/python".length)}/lib/python3.12/site-packages`;
-  const isDryRun = args.includes("--dry-run");
-  const actions: Array<string> = [];
-  for (const requirement of args.slice(args.indexOf("--") + 1)) {
-    const [name = "", version = "9"] = requirement.split(/[=>]=/);
-    if (name === "unknown") return NOT_FOUND;
-    const records = memory.paths(new RegExp(`^${folder}/${name}-[^/]*\\.dist-info$`));
-    const wanted = `${folder}/${name}-${version}.dist-info`;
-    if (records.includes(wanted) || (records.length > 0 && !requirement.includes("=="))) continue;
-    actions.push(...records.map(() => "uninstalled"), "installed");
-    if (isDryRun) continue;
-    for (const record of records) memory.uproot(record);
-    memory.plant({ [wanted]: null });
-  }
-  return isDryRun ? JSON.stringify({ changes: actions.map((action) => ({ action })) }) : "";
-};
-
-const setUp = (options: MachineOptions = {}) => {
-  const machine = fakeMachine({
-    ...options,
-    programs: (line, memory) => options.programs?.(line, memory) ?? uvOf(line, memory),
-  });
-  const installs = () =>
-    machine.lines
-      .filter((line) => line.startsWith("uv pip install") && !line.includes("--dry-run"))
-      .map((line) => line.slice(line.indexOf(" -- ") + 4))
-      .filter((list) => !list.startsWith("cloudpickle"));
-  return {
-    ...machine,
-    /** The lists that uv installed, without dry runs and new venvs. */
-    installs,
-    /** The requirements of new venvs. */
-    built: () =>
-      machine.lines
-        .filter((line) => line.includes(" -- cloudpickle"))
-        .map((line) => line.split(" ").slice(line.split(" ").indexOf("--") + 3)),
-    dryRuns: () => machine.lines.filter((line) => line.includes("--dry-run")).length,
-    /** Starts another worker. */
-    start: Effect.fnUntraced(function* (pip: Layer.Layer<Pip> | undefined = undefined) {
-      const worker = yield* machine.worker();
-      const context = yield* Layer.build(
-        PythonPackages.layerNoDeps.pipe(
-          Layer.provide(pip ?? Pip.layerNoDeps),
-          Layer.provide([worker.services, Environment.layerOf({ WORKER_INSTALL_TIMEOUT: "9" })]),
-        ),
-      );
-      const packages = Context.get(context, PythonPackages);
-      const satisfy = (list: ReadonlyArray<string>) =>
-        Effect.flatMap(worker.ready, (prepared) => packages.ensure(list, prepared));
-      return {
-        ...worker,
-        packages,
-        /** Installs a list, and returns how often the packages of the workspace have changed. */
-        changesAfter: (list: ReadonlyArray<string>) =>
-          Effect.map(satisfy(list), ({ generation }) => generation - 1),
-        /** Installs a list, and returns whether packages were added to an existing venv. */
-        ensure: (list: ReadonlyArray<string>) =>
-          Effect.suspend(() => {
-            const before = installs().length;
-            return Effect.map(satisfy(list), () => installs().length > before);
-          }),
-      };
-    }),
-  };
-};
+import { fakePackages, FULL, uvOf } from "../support/fakes/FakePackages.ts";
 
 const MARKER = ".worker-tetra-installing";
 
 describe("PythonPackages", () => {
   it.effect("runs no program for a list that it knows to be satisfied", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start();
       assert.isTrue(yield* ensure(["six==1"]));
@@ -111,7 +26,7 @@ describe("PythonPackages", () => {
   it.effect(
     "returns a new generation after its own or another worker's install, but not for a known list",
     () => {
-      const machine = setUp();
+      const machine = fakePackages();
       return Effect.gen(function* () {
         const [one, other] = [yield* machine.start(), yield* machine.start()];
         assert.strictEqual(yield* one.changesAfter([]), 0);
@@ -128,7 +43,7 @@ describe("PythonPackages", () => {
   it.effect(
     "returns the generation of an install that happened after the workspace was read",
     () => {
-      const machine = setUp();
+      const machine = fakePackages();
       return Effect.gen(function* () {
         const { packages, ready } = yield* machine.start();
         const before = yield* ready;
@@ -141,7 +56,7 @@ describe("PythonPackages", () => {
   );
 
   it.effect("remembers only the newest 64 lists of requirements", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { changesAfter } = yield* machine.start();
       const list = (number: number) => changesAfter([`p${number}==1`]);
@@ -153,7 +68,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("checks a known list again after another worker changed the venv", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
       yield* ensure(["six==1"]);
@@ -166,7 +81,7 @@ describe("PythonPackages", () => {
 
   it.effect("marks a venv during an install, and records its requirements", () => {
     let marked = false;
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line, memory) => {
         if (line.endsWith("-- six==1") && !line.includes("--dry-run")) {
           marked = memory.paths(new RegExp(MARKER)).length === 1;
@@ -184,7 +99,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("installs a list once when jobs of two workers need it at the same time", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const [one, other] = [yield* machine.start(), yield* machine.start()];
       const installs = [one.ensure(["six==1"]), one.ensure(["six==1"]), other.ensure(["six==1"])];
@@ -194,7 +109,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("builds one venv for each of two conflicting lists, and switches between them", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
       yield* ensure(["six==1"]);
@@ -218,7 +133,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("adds packages to another existing venv rather than building a new one", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure, ready } = yield* machine.start();
       yield* ensure(["six==1"]);
@@ -231,7 +146,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("rebuilds a venv after an interrupted install, with all of its requirements", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const one = yield* machine.start();
       yield* one.ensure(["six==1"]);
@@ -246,7 +161,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("does not switch back to a broken venv", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure, ready, rebuild } = yield* machine.start();
       yield* ensure(["six==1"]);
@@ -260,7 +175,7 @@ describe("PythonPackages", () => {
 
   it.effect("keeps using a venv that a failed install did not change", () => {
     let broken = true;
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) =>
         broken && line.endsWith("-- six==1") && !line.includes("--dry-run")
           ? { exitCode: 1, output: "Failed to build six" }
@@ -281,7 +196,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("downloads packages that are not in the cache", () => {
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) =>
         line.includes("--offline")
           ? { exitCode: 1, output: "cause: Network connectivity is disabled, but the data …" }
@@ -294,9 +209,10 @@ describe("PythonPackages", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
-  it.effect("replaces a venv that a failed install changed", () => {
+  it.effect("replaces a venv that a failed install damaged", () => {
     let broken = true;
-    const machine = setUp({
+    const machine = fakePackages({
+      volume: { isIntact: false },
       programs: (line, memory) => {
         if (!broken || !line.endsWith("--offline -- six==1")) return undefined;
         // Killed during the install: a second uv would accept the incomplete package.
@@ -315,7 +231,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("reports an unknown package without building a venv", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start();
       const error = yield* Effect.flip(ensure(["unknown==1"]));
@@ -326,7 +242,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("retries without the cache when the disk is full", () => {
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) => (line.includes("--offline") ? FULL : undefined),
     });
     return Effect.gen(function* () {
@@ -338,7 +254,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("installs on the container's disk and logs a warning when the volume is full", () => {
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) =>
         line.includes("/runpod-volume/") &&
         line.endsWith("-- six==1") &&
@@ -356,9 +272,8 @@ describe("PythonPackages", () => {
   });
 
   it.effect("reports the disk usage when all disks are full", () => {
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) => {
-        if (line.startsWith("du ")) return "2000000\tfolder";
         return line.includes("six==1") && !line.includes("--dry-run") ? FULL : undefined;
       },
     });
@@ -373,7 +288,7 @@ describe("PythonPackages", () => {
   it.effect(
     "does not block jobs with satisfied requirements during an install of another job",
     () => {
-      const machine = setUp();
+      const machine = fakePackages();
       return Effect.gen(function* () {
         const begun = yield* Deferred.make<void>();
         const pip = Layer.succeed(
@@ -384,7 +299,7 @@ describe("PythonPackages", () => {
             install: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never),
           }),
         );
-        const { ensure } = yield* machine.start(pip);
+        const { ensure } = yield* machine.start({ pip });
         assert.isFalse(yield* ensure(["here==1"]));
         const installing = yield* Effect.forkChild(ensure(["slow==1"]));
         yield* Deferred.await(begun);
@@ -396,13 +311,13 @@ describe("PythonPackages", () => {
   );
 
   it.effect("fails after WORKER_INSTALL_TIMEOUT", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     const slow = Layer.succeed(
       Pip,
       Pip.of({ plan: () => Effect.succeed("additions"), install: () => Effect.never }),
     );
     return Effect.gen(function* () {
-      const { ensure } = yield* machine.start(slow);
+      const { ensure } = yield* machine.start({ pip: slow });
       const error = yield* advanceUntilDone(Effect.flip(ensure(["six==1"])));
       assert.include(error.message, "WORKER_INSTALL_TIMEOUT");
       // No package was changed, so the venv is not marked.
@@ -412,7 +327,7 @@ describe("PythonPackages", () => {
 
   it.effect("does not show credentials in errors and logs", () => {
     const address = "six @ git+https://user:verysecrettoken1234@host/six.git";
-    const machine = setUp({
+    const machine = fakePackages({
       programs: (line) =>
         line.includes("verysecrettoken") && !line.includes("--dry-run")
           ? { exitCode: 1, output: "Failed to fetch it" }
@@ -428,7 +343,7 @@ describe("PythonPackages", () => {
   });
 
   it.effect("tries another venv for packages of the image that were replaced in this one", () => {
-    const machine = setUp();
+    const machine = fakePackages();
     return Effect.gen(function* () {
       const { ensure, ready, venvs } = yield* machine.start();
       const { venv } = yield* ready;

@@ -11,7 +11,7 @@ import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
 import type { Place } from "../../venv/Place.ts";
 import { LastStart, type Start } from "../../workspace/LastStart.ts";
-import { CACHES } from "../../workspace/Workspace.ts";
+import { CACHES } from "../../workspace/Usage.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
 interface Size {

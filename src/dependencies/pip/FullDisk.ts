@@ -1,6 +1,7 @@
-import { Effect } from "effect";
+import { Effect, Fiber } from "effect";
 
-import { DiskFault } from "../../platform/files/DiskFault.ts";
+import { isFullDisk } from "../../platform/files/DiskFault.ts";
+import { needsRetryWithoutCache } from "../../venv/InstallCheck.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
@@ -8,8 +9,11 @@ import { buildNew } from "./VenvChanges.ts";
 
 /** Whether an install failed because a disk is full, so that it may succeed without the cache or on another disk. */
 export const isFull = (error: unknown): boolean =>
-  (error instanceof PythonInstallFailed && error.reason === "full") ||
-  (error instanceof DiskFault && (error.code === "ENOSPC" || error.code === "EDQUOT"));
+  (error instanceof PythonInstallFailed && error.reason === "full") || isFullDisk(error);
+
+/** Whether the install may succeed without uv's cache. */
+export const mayNotNeedCache = (error: unknown): boolean =>
+  isFull(error) || needsRetryWithoutCache(error);
 
 /**
  * Installs into a new venv on the container's disk. If that is full too, the error contains the disk usage.
@@ -18,18 +22,24 @@ export const containerDiskFallback = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
 
-  return Effect.fnUntraced(function* (requirements: ReadonlyArray<string>) {
-    const usage = yield* workspace.usage;
+  return Effect.fnUntraced(function* (
+    requirements: ReadonlyArray<string>,
+    reason: { readonly message: string },
+  ) {
+    // Measuring takes seconds on a network volume.
+    const measuring = yield* Effect.forkChild(workspace.usage);
     const before = yield* venvs.requirements((yield* workspace.ready).venv);
     const prepared = yield* buildNew(requirements, before, workspace.fallBackToOwnDisk).pipe(
-      Effect.mapError((error) =>
-        isFull(error)
-          ? new PythonInstallFailed({ requirements, reason: "full", output: usage })
-          : error,
+      Effect.catchIf(
+        isFull,
+        Effect.fnUntraced(function* () {
+          const output = yield* Fiber.join(measuring);
+          return yield* new PythonInstallFailed({ requirements, reason: "full", output });
+        }),
       ),
     );
     yield* Effect.logWarning(
-      `The volume is full: installed the packages on the container's disk. The next container has to install them again. Free some space or enlarge the volume.\n${usage}`,
+      `${reason.message}\nThe volume is full: installed the packages on the container's disk. The next container has to install them again. Free some space or enlarge the volume.\n${yield* Fiber.join(measuring)}`,
     );
     return prepared;
   });

@@ -32,18 +32,24 @@ const planOf = (output: string): Option.Option<Plan> =>
     return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
   });
 
+/** Environment variables of uv for an install. */
+export const uvVariables = (
+  { environment }: PreparedWorkspace,
+  { cache }: PipOptions,
+): Readonly<Record<string, string>> => (cache ? environment : { ...environment, UV_NO_CACHE: "1" });
+
 /** Runs `uv pip install`. Without flags, its output is logged while it runs. */
 const pipInstall = (
   uv: Uv["Service"],
-  { environment }: PreparedWorkspace,
+  workspace: PreparedWorkspace,
   venv: Venv,
   requirements: ReadonlyArray<string>,
-  { cache }: PipOptions,
+  options: PipOptions,
   flags: ReadonlyArray<string>,
 ) =>
   uv
     .run(["pip", "install", "--python", venv.python, ...flags, "--", ...requirements], {
-      environment: cache ? environment : { ...environment, UV_NO_CACHE: "1" },
+      environment: uvVariables(workspace, options),
       live: flags.length === 0,
     })
     .pipe(

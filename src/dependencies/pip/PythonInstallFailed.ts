@@ -1,5 +1,6 @@
 import { Schema } from "effect";
 
+import { isAboutFullDisk } from "../../platform/files/DiskFault.ts";
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { bothEnds, lastLines, namesOf } from "../ToolOutput.ts";
 
@@ -55,7 +56,7 @@ const hasOnlyOtherVersions = (output: string): boolean =>
 
 const reasonOf = (fullOutput: string): PythonInstallFailed["reason"] => {
   const output = bothEnds(fullOutput);
-  if (/No space left|Disk quota exceeded/i.test(output)) return "full";
+  if (isAboutFullDisk(output)) return "full";
   if (/Failed to build|build backend|compil/i.test(output)) return "unbuildable";
   if (
     /was not found in the package registry|there (?:is|are) no versions? of/.test(output) ||

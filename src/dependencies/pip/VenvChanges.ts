@@ -1,11 +1,12 @@
-import { Duration, Effect, Option } from "effect";
+import { Cause, Duration, Effect, Option } from "effect";
 
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { stopwatch } from "../../settings/SteadyClock.ts";
+import { InstallCheck, type WatchedInstall } from "../../venv/InstallCheck.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
-import { Pip, type PipOptions } from "./Pip.ts";
+import { Pip, type PipOptions, uvVariables } from "./Pip.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 
 /** Formats requirements for messages, without credentials. */
@@ -20,12 +21,20 @@ const union = (one: ReadonlyArray<string>, other: ReadonlyArray<string>): Readon
 export const adding = Effect.gen(function* () {
   const venvs = yield* VenvBuilder;
   const pip = yield* Pip;
+  const check = yield* InstallCheck;
 
-  /** Removes the mark after an install that failed or was interrupted before it changed a package. */
-  const unmarkIfUnchanged = Effect.fnUntraced(
-    function* (venv: Venv, changedAt: Option.Option<number>, requirements: ReadonlyArray<string>) {
+  /** Removes the mark if no package was changed, or if what the failed install has added could be removed. */
+  const undo = Effect.fnUntraced(
+    function* (
+      venv: Venv,
+      changedAt: Option.Option<number>,
+      watched: WatchedInstall,
+      cause: Cause.Cause<unknown>,
+    ) {
+      // Searching a venv takes too long for a worker that stops.
+      const isRestored = Cause.hasInterrupts(cause) ? false : yield* watched.undo;
       const now = Option.getOrUndefined(yield* venvs.changedAt(venv));
-      if (Option.contains(changedAt, now)) yield* venvs.endInstall(venv, requirements);
+      if (isRestored || Option.contains(changedAt, now)) yield* venvs.cancelInstall(venv);
     },
     Effect.catch((error) => Effect.logWarning(error.message)),
   );
@@ -40,11 +49,14 @@ export const adding = Effect.gen(function* () {
     yield* Effect.logInfo(`Installing ${formatRequirements(requirements)}`);
     const before = yield* venvs.requirements(venv);
     const changedAt = yield* venvs.changedAt(venv);
+    const watched = yield* check.watch(venv, uvVariables(prepared, options));
     yield* venvs.beginInstall(venv);
-    yield* Effect.onError(pip.install(prepared, venv, requirements, options), () =>
-      unmarkIfUnchanged(venv, changedAt, before),
+    yield* pip.install(prepared, venv, requirements, options).pipe(
+      Effect.andThen(watched.verify),
+      Effect.andThen(venvs.endInstall(venv, union(before, requirements))),
+      watched.explain,
+      Effect.onError((cause) => undo(venv, changedAt, watched, cause)),
     );
-    yield* venvs.endInstall(venv, union(before, requirements));
     const seconds = Duration.toSeconds(yield* elapsed).toFixed(2);
     yield* Effect.logInfo(`Installed ${formatRequirements(requirements)} in ${seconds} s`);
   });

@@ -1,4 +1,4 @@
-import { Schema } from "effect";
+import { Predicate, Schema } from "effect";
 
 import { codeOf } from "../ErrorCode.ts";
 
@@ -77,3 +77,18 @@ export const diskFault =
     const detail = error instanceof Error ? error.message : String(error);
     return new DiskFault({ path, problem, code: codeOf(error), detail });
   };
+
+/** What programs print about a full disk. */
+const FULL_TEXT =
+  /No space left|Disk quota exceeded|\bos error (?:28|122)\b|\b(?:ENOSPC|EDQUOT)\b|Unknown system error -122/i;
+
+/** Whether the output of a program says that a disk is full. */
+export const isAboutFullDisk = (output: string): boolean => FULL_TEXT.test(output);
+
+/** Whether an operation or a program failed because a disk is full, or a quota is used up. */
+export const isFullDisk = (error: unknown): boolean =>
+  error instanceof DiskFault
+    ? error.code === "ENOSPC" || error.code === "EDQUOT"
+    : Predicate.hasProperty(error, "output") &&
+      Predicate.isString(error.output) &&
+      isAboutFullDisk(error.output);

@@ -8,6 +8,7 @@ import { diskFault } from "../../platform/files/DiskFault.ts";
 import { REMOVING } from "../../platform/files/Removal.ts";
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { Environment } from "../../settings/Environment.ts";
+import { InstallCheck, needsRetryWithoutCache } from "../InstallCheck.ts";
 import { Interpreters } from "../Interpreters.ts";
 import type { Place } from "../Place.ts";
 import { Uv } from "../Uv.ts";
@@ -96,12 +97,35 @@ export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvReco
   const files = yield* FileSystem.FileSystem;
   const interpreters = yield* Interpreters;
   const uv = yield* Uv;
+  const check = yield* InstallCheck;
   const { has: isSet } = yield* Environment;
 
   /** Package folders of the image. */
   const imageFolders = Effect.fnUntraced(function* ({ image }: VenvSource) {
     if (Option.isNone(image)) return [];
     return (yield* interpreters.facts(image.value.executable)).sitePackages;
+  });
+
+  const attempt = Effect.fnUntraced(function* (
+    place: Place,
+    venv: Venv,
+    contents: Omit<Contents, "environment">,
+    usesCache: boolean,
+  ) {
+    const environment = uvVariables(place, usesCache, isSet);
+    const prefix = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
+    const watched = yield* check.watch({ prefix, version: venv.version }, environment);
+    yield* install(files, uv, prefix, venv, { ...contents, environment }).pipe(
+      Effect.andThen(watched.verify),
+      Effect.andThen(markComplete(prefix, contents.requirements)),
+      Effect.andThen(files.rename(prefix, venv.prefix)),
+      Effect.catchTag("PlatformError", (error) =>
+        Effect.fail(diskFault(venv.prefix, "can't be written")(error)),
+      ),
+      watched.explain,
+      Effect.onError(() => Effect.ignore(files.remove(prefix, { recursive: true, force: true }))),
+    );
+    return venv;
   });
 
   return Effect.fnUntraced(function* (
@@ -114,22 +138,17 @@ export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvReco
     const { version } = yield* interpreters.facts(source.base.executable);
     const venv = venvAt(place, { version, fingerprint: source.fingerprint, number }, source);
     yield* Effect.logInfo(`Building the virtual environment ${venv.prefix}`);
-    const contents = {
-      requirements,
-      imageFolders: yield* imageFolders(source),
-      environment: uvVariables(place, cache, isSet),
-    };
-    const temporary = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
-    yield* install(files, uv, temporary, venv, contents).pipe(
-      Effect.andThen(markComplete(temporary, requirements)),
-      Effect.andThen(files.rename(temporary, venv.prefix)),
-      Effect.catchTag("PlatformError", (error) =>
-        Effect.fail(diskFault(venv.prefix, "can't be written")(error)),
-      ),
-      Effect.onError(() =>
-        Effect.ignore(files.remove(temporary, { recursive: true, force: true })),
-      ),
+    const contents = { requirements, imageFolders: yield* imageFolders(source) };
+    const withoutCache = attempt(place, venv, contents, false);
+    if (!cache) return yield* withoutCache;
+    return yield* Effect.catchIf(
+      attempt(place, venv, contents, true),
+      needsRetryWithoutCache,
+      ({ message }) =>
+        Effect.andThen(
+          Effect.logInfo(`${message} Building it again without uv's cache.`),
+          withoutCache,
+        ),
     );
-    return venv;
   });
 });

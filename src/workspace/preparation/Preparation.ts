@@ -1,4 +1,4 @@
-import { Clock, Effect, FileSystem, Option, Ref } from "effect";
+import { Clock, Effect, FileSystem, Option } from "effect";
 
 import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
@@ -9,6 +9,7 @@ import type { PreparedWorkspace, WorkspaceError } from "../PreparedWorkspace.ts"
 import { Volume } from "../Volume.ts";
 import type { Activation } from "../activation/Activation.ts";
 import { startReport } from "./StartReport.ts";
+import { volumeWarnings } from "./VolumeWarnings.ts";
 import { workspaceVenvs } from "./WorkspaceVenvs.ts";
 
 /** Another worker may remove a venv after it was found and before it is leased. */
@@ -39,9 +40,8 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
   const files = yield* FileSystem.FileSystem;
   const volume = yield* Volume;
   const report = yield* startReport;
+  const warnings = yield* volumeWarnings;
   const { build, findOrBuild } = yield* workspaceVenvs;
-  /** Why the network volume is not used, if it exists. */
-  const volumeFault = yield* Ref.make<string | null>(null);
 
   /** Prepares a workspace in a given place. A new venv gets the requirements of the broken one that it replaces. */
   const prepareIn = Effect.fn("Workspace.prepareIn")(function* (
@@ -55,8 +55,8 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
       const prepared = yield* activate(place, venv);
       if (Option.isSome(prepared)) {
         const milliseconds = (yield* Clock.currentTimeMillis) - started;
-        const fault = yield* Ref.get(volumeFault);
-        yield* report({ place, venv, origin, milliseconds, volumeFault: fault });
+        const volumeFault = yield* warnings.fault;
+        yield* report({ place, venv, origin, milliseconds, volumeFault });
         return prepared.value;
       }
       if (attempt < MAX_FIND_ATTEMPTS) continue;
@@ -64,26 +64,23 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
     }
   });
 
-  const warnAboutVolume = ({ message }: { readonly message: string }) =>
-    Ref.set(volumeFault, message).pipe(
-      Effect.andThen(
-        Effect.logWarning(
-          `${message}\nFalling back to ${volume.own.directory} on the container's disk.`,
-        ),
-      ),
-      Effect.as(Option.none<never>()),
+  /** Prepares the workspace on the network volume; none if that fails. */
+  const prepareOnVolume = Effect.fnUntraced(function* (place: Place) {
+    const prepared = yield* Effect.catchIf(Effect.asSome(prepareIn(place)), isAboutPlace, (error) =>
+      warnings.fallingBack(error, [place]),
     );
+    if (place.isFull === true && Option.isSome(prepared)) {
+      yield* warnings.usedWhileFull(prepared.value.prefix, place);
+    }
+    return prepared;
+  });
 
   /** Prepares the workspace on the network volume, or on the container's disk if that fails. */
   const prepare = Effect.fn("Workspace.prepare")(function* () {
-    const shared = yield* Effect.catch(volume.shared, warnAboutVolume);
+    const shared = yield* Effect.catch(volume.shared, (error) => warnings.fallingBack(error));
     const onVolume: Option.Option<PreparedWorkspace> = Option.isNone(shared)
       ? Option.none()
-      : yield* Effect.catchIf(
-          Effect.asSome(prepareIn(shared.value)),
-          isAboutPlace,
-          warnAboutVolume,
-        );
+      : yield* prepareOnVolume(shared.value);
     return Option.isSome(onVolume) ? onVolume.value : yield* prepareIn(volume.own);
   });
 

@@ -4,6 +4,7 @@ import { BlockingLock } from "../../../src/platform/BlockingLock.ts";
 import { Programs } from "../../../src/platform/Programs.ts";
 import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
 import { VenvBuilder } from "../../../src/venv/VenvBuilder.ts";
@@ -19,6 +20,7 @@ import {
 } from "../files/MemoryFileSystem.ts";
 import { keptLogs } from "./CapturedLogs.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
+import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
 
 /** Versions of the fake interpreters, by path. */
 const VERSIONS: Readonly<Record<string, string>> = {
@@ -63,6 +65,7 @@ const toolsOf = (memory: MemoryFileSystem) => {
 };
 
 export interface MachineOptions {
+  readonly volume?: VolumeBehaviour;
   readonly planted?: Readonly<Record<string, Planted>>;
   readonly locks?: Behaviour;
   /** Overrides what programs do. */
@@ -70,7 +73,12 @@ export interface MachineOptions {
 }
 
 /** A machine in memory with a network volume, on which workers can be started. */
-export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: MachineOptions = {}) => {
+export const fakeMachine = ({
+  planted = {},
+  volume: volumeBehaviour,
+  locks: behaviour,
+  programs,
+}: MachineOptions = {}) => {
   const memory = memoryFileSystem({
     "/usr/bin/python3.11": "ELF",
     "/usr/bin/python3.12": "ELF",
@@ -78,6 +86,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     ...planted,
   });
   const locks = memoryFileLock(memory, behaviour);
+  const volume = fakeVolumeProcess(memory, volumeBehaviour);
   const tools = toolsOf(memory);
   const { lines, layer: tracked } = fakePrograms((line) => programs?.(line, memory) ?? tools(line));
   const environments: Array<Readonly<Record<string, string>>> = [];
@@ -103,6 +112,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VenvBuilder.layerNoDeps),
+        Layer.provideMerge(InstallCheck.layerNoDeps),
         Layer.provide([DiskUsage.layerNoDeps, LastStart.layer]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(BlockingLock.layerNoDeps),
@@ -112,6 +122,7 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
         Layer.provide([
           files.layer,
           locks.layer,
+          volume.layer,
           programsLayer,
           Environment.layerOf({
             PATH: "/usr/bin",
@@ -138,6 +149,8 @@ export const fakeMachine = ({ planted = {}, locks: behaviour, programs }: Machin
     /** The file system of a worker without faults. */
     files: Layer.succeed(FileSystem.FileSystem, memory.contended),
     locks,
+    /** Operations in the volume's process. */
+    volumeOperations: volume.operations,
     /** Command lines of all programs that were run. */
     lines,
     /** Environment variables that were passed to programs. */
