@@ -6,7 +6,7 @@ export interface Place {
   readonly directory: string;
   /** Whether other workers use it too, so changes need a lock. */
   readonly shared: boolean;
-  /** Whether its disk is full, so that a virtual environment is only used if it exists. */
+  /** Whether its disk is full, so that an existing virtual environment can be used, but none can be built. */
   readonly isFull?: boolean;
   /** The folder of the caches. */
   readonly caches: string;

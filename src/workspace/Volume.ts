@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 
 import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
-import { DiskFault, diskFault } from "../platform/files/DiskFault.ts";
+import { DiskFault, diskFault, isFullDisk } from "../platform/files/DiskFault.ts";
 import { APP, VOLUME_PATH, WORKSPACE_PATH } from "../platform/files/JobFolders.ts";
 import { probeWrite, writableCache } from "../platform/files/Writability.ts";
 import { deployedResource } from "../settings/DeployedResource.ts";
@@ -61,33 +61,33 @@ const isMount = (files: FileSystem.FileSystem, root: string) =>
     Effect.orElseSucceed(() => false),
   );
 
-/** Whether there is a network volume. Fails if it can't be used. */
-const hasVolume = Effect.fn("Volume.shared")(function* (
-  files: FileSystem.FileSystem,
-  root: string,
-) {
+/** Whether there is a network volume, and whether it is full. Fails if it can't be used. */
+const stateOf = Effect.fn("Volume.shared")(function* (files: FileSystem.FileSystem, root: string) {
   // Only a missing folder means that there is no volume: `stat` of a disconnected volume fails with other codes.
   const kind = yield* Effect.result(files.stat(root));
   if (kind._tag === "Failure") {
     const fault = diskFault(root, "can't be accessed")(kind.failure);
-    if (["ENOENT", "ENOTDIR"].includes(fault.code)) return false;
+    if (["ENOENT", "ENOTDIR"].includes(fault.code)) return "absent";
     return yield* new VolumeNotWritable({ path: root, fault });
   }
-  if (kind.success.type !== "Directory") return false;
+  if (kind.success.type !== "Directory") return "absent";
   const onlyModels = yield* hasOnlyModels(files, root);
   // A new volume may contain only cached models too, but it is a mount point.
-  if (onlyModels && !(yield* isMount(files, root))) return false;
+  if (onlyModels && !(yield* isMount(files, root))) return "absent";
   const writable = yield* Effect.result(probeWrite(files, root));
-  if (writable._tag === "Success") return true;
-  return onlyModels ? false : yield* new VolumeNotWritable({ path: root, fault: writable.failure });
+  if (writable._tag === "Success") return "writable";
+  if (onlyModels) return "absent";
+  // An existing virtual environment can be used.
+  if (isFullDisk(writable.failure)) return "full";
+  return yield* new VolumeNotWritable({ path: root, fault: writable.failure });
 });
 
 /** The folder of the caches of a deployed app: the volume if it can be used. */
 const cachesOfApp = Effect.fnUntraced(function* (files: FileSystem.FileSystem, root: string) {
-  const exists = yield* Effect.catch(hasVolume(files, root), ({ message }) =>
-    Effect.as(Effect.logWarning(message), false),
+  const state = yield* Effect.catch(stateOf(files, root), ({ message }) =>
+    Effect.as(Effect.logWarning(message), "absent"),
   );
-  return exists ? Option.some(root) : Option.none<string>();
+  return state === "writable" ? Option.some(root) : Option.none<string>();
 });
 
 /** Finds the places for a workspace: on the endpoint's network volume, and on the container's disk. */
@@ -137,9 +137,10 @@ export class Volume extends Context.Service<
       return Volume.of({
         shared: isApp
           ? Effect.succeedNone
-          : Effect.map(hasVolume(files, root), (exists) =>
-              exists ? Option.some(onVolume) : Option.none(),
-            ),
+          : Effect.map(stateOf(files, root), (state) => {
+              if (state === "absent") return Option.none();
+              return Option.some(state === "full" ? { ...onVolume, isFull: true } : onVolume);
+            }),
         own: {
           directory,
           shared: false,

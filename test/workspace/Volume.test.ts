@@ -122,8 +122,6 @@ describe("the network volume", () => {
 
   it.effect.each([
     ["EROFS", "it is mounted read-only (EROFS). Mount it writable."],
-    ["EDQUOT", "the volume's quota is exceeded (EDQUOT). Delete files"],
-    ["ENOSPC", "there is no space left (ENOSPC)"],
     ["EACCES", "access is denied (EACCES)"],
     ["EPERM", "access is denied (EPERM)"],
     ["EIO", "the disk failed (EIO)"],
@@ -137,6 +135,17 @@ describe("the network volume", () => {
       const error = yield* Effect.flip(shared);
       assert.strictEqual(error._tag, "VolumeNotWritable");
       assert.include(error.message, `/runpod-volume can't be written to: ${reason}`);
+    }).pipe(provide);
+  });
+
+  it.effect.each(["EDQUOT", "ENOSPC"])("that is full is used for what it has: %s", (code) => {
+    const { provide } = setUp({
+      planted: { "/runpod-volume/runtimes": null },
+      faults: [{ ...READ_ONLY, code, times: 1 }],
+    });
+    return Effect.gen(function* () {
+      assert.isTrue((yield* places).shared?.isFull);
+      assert.isUndefined((yield* places).shared?.isFull);
     }).pipe(provide);
   });
 

@@ -37,6 +37,14 @@ export const volume = check(
         advice: `Until it is writable, workers use ${place.directory} on the container's disk.`,
       };
     }
+    if (place.isFull === true) {
+      return {
+        state: "warning",
+        detail: `${place.caches} is full (workspace ${place.directory})`,
+        advice:
+          "Delete files, or enlarge the volume. Until then, workers use an existing virtual environment without changes, or the container's disk. The command prune shows what is not used any more.",
+      };
+    }
     if (place.shared) {
       return { state: "ok", detail: `${place.caches} (workspace ${place.directory})` };
     }

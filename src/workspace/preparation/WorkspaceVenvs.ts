@@ -4,7 +4,6 @@ import { Duration, Effect, FileSystem, Option } from "effect";
 
 import { BlockingLock } from "../../platform/BlockingLock.ts";
 import { FileLock } from "../../platform/FileLock.ts";
-import { DiskFault } from "../../platform/files/DiskFault.ts";
 import { lockOf, removeFolder } from "../../platform/files/Removal.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
@@ -16,14 +15,6 @@ const MIN_WAIT_ON_OWN_DISK = Duration.minutes(10);
 
 /** How a worker got its virtual environment. */
 export type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker";
-
-const noSpaceToBuild = ({ directory }: Place) =>
-  new DiskFault({
-    path: directory,
-    code: "ENOSPC",
-    problem: "has no virtual environment of this image, and none can be built",
-    detail: "its disk is full",
-  });
 
 /** The venvs of a workspace. Finding needs no lock, building needs the lock of the place, removal that of the venv. */
 export const workspaceVenvs = Effect.gen(function* () {
@@ -76,7 +67,6 @@ export const workspaceVenvs = Effect.gen(function* () {
       const find = venvs.find(place);
       const found = yield* find;
       if (Option.isSome(found)) return [found.value, "reused"] as const;
-      if (place.isFull === true) return yield* noSpaceToBuild(place);
       const { venv, isFromOtherWorker } = yield* buildUnless(
         place,
         find,

@@ -3,6 +3,7 @@ import { Effect } from "effect";
 
 import type { MachineOptions } from "../../support/fakes/FakeMachine.ts";
 import { fakePackages, uvOf } from "../../support/fakes/FakePackages.ts";
+import type { Fault } from "../../support/files/FaultyFileSystem.ts";
 
 const MARKER = /\.worker-tetra-(?:installing|condemned)/;
 
@@ -245,4 +246,33 @@ describe("a first build on a full volume", () => {
       }).pipe(Effect.scoped, machine.provide);
     },
   );
+});
+
+describe("a worker that starts on a full volume", () => {
+  const faults: ReadonlyArray<Fault> = [
+    {
+      method: "writeFile",
+      code: "EDQUOT",
+      path: /^\/runpod-volume\/.*(?:write-probe|last-start|complete)/,
+    },
+  ];
+
+  it.effect("uses its virtual environment without changes, and adds packages elsewhere", () => {
+    let code: string | undefined;
+    const machine = fakePackages({ volume: { fault: () => code } });
+    return Effect.gen(function* () {
+      const { prefix } = yield* (yield* machine.start()).ready;
+      const before = machine.memory.paths(new RegExp(`^${prefix}/`));
+      code = "EDQUOT";
+      const { ready, ensure } = yield* machine.start({ faults });
+      assert.strictEqual((yield* ready).prefix, prefix);
+      assert.lengthOf(machine.warnings(), 1);
+      assert.include(machine.warnings()[0], "The network volume is full");
+      assert.isFalse(yield* ensure([]));
+      yield* ensure(["six==1"]);
+      assert.isTrue((yield* ready).prefix.startsWith("/own/"));
+      assert.lengthOf(machine.warnings(), 2);
+      assert.deepStrictEqual(machine.memory.paths(new RegExp(`^${prefix}/`)), before);
+    }).pipe(Effect.scoped, machine.provide);
+  });
 });
