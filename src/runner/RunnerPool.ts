@@ -1,6 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import { CONCURRENCY } from "../settings/Concurrency.ts";
+import { ReadAhead } from "../workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../workspace/profile/StartProfile.ts";
 import { makeRunner, type Runner } from "./Runner.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
@@ -44,6 +45,6 @@ export class RunnerPool extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([RunnerLauncher.layer, StartProfile.layer]),
+    Layer.provide([RunnerLauncher.layer, StartProfile.layer, ReadAhead.layer]),
   );
 }

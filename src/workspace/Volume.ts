@@ -41,6 +41,13 @@ const endpointFolder = Effect.gen(function* () {
   return yield* new Setting.SettingInvalid({ setting, expected, fallback, given: id });
 });
 
+const directoryOn = (root: string, endpoint: string): string => join(root, "runtimes", endpoint);
+
+/** The workspace folder of the endpoint on the network volume, which may not exist. */
+export const sharedDirectory = Effect.gen(function* () {
+  return directoryOn(yield* VOLUME_PATH.value, yield* endpointFolder);
+});
+
 const isDirectory = (files: FileSystem.FileSystem, folder: string) =>
   files.stat(folder).pipe(
     Effect.map(({ type }) => type === "Directory"),
@@ -121,7 +128,7 @@ export class Volume extends Context.Service<
       const hasStagedModels = yield* isDirectory(files, STAGED_MODELS);
 
       const onVolume: Place = {
-        directory: join(root, "runtimes", endpoint),
+        directory: directoryOn(root, endpoint),
         shared: true,
         caches: root,
         cachedModels,

@@ -18,6 +18,7 @@ import { Webhooks } from "../../src/queue/runpod/Webhooks.ts";
 import { RunnerUnavailable } from "../../src/runner/RunnerError.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { ReadAhead } from "../../src/workspace/profile/ReadAhead.ts";
 import { fakeWorkspace } from "../support/fakes/FakeRunner.ts";
 import { steppedClock } from "../support/fakes/SteppedClock.ts";
 import { seededRandom, type SeededRandom } from "../support/values/Random.ts";
@@ -171,6 +172,7 @@ const fakeMachine = (
       : Effect.fail(new RunnerUnavailable({ reason: "did not start", output: "" })),
   );
   return Layer.mergeAll(
+    Layer.succeed(ReadAhead, ReadAhead.of({ read: Effect.void, record: () => Effect.void })),
     fakeWorkspace().layer,
     Layer.succeed(
       Fitness,

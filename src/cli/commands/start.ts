@@ -14,6 +14,7 @@ import { AppRunner } from "../../runner/apps/AppRunner.ts";
 import { deployedResource } from "../../settings/DeployedResource.ts";
 import { LOCAL_LIMIT } from "../../settings/ResponseLimits.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
+import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 import { takeAppJobs } from "../modes/DeployedQueueMode.ts";
 import { gatewayPorts, isLoadBalanced } from "../modes/GatewaySettings.ts";
 import { takeJobs } from "../modes/QueueMode.ts";
@@ -185,6 +186,7 @@ export const startLayer = Layer.mergeAll(
   Fitness.layer,
   RemoteExecutor.layer,
   RunnerPool.layer,
+  ReadAhead.layer,
   Workspace.layer,
   AppStart.layer,
   AppHandler.layer,

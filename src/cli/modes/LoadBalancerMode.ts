@@ -12,7 +12,7 @@ import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
 import { finishRequests, serveGateway } from "./GatewayRequests.ts";
 import { healthCheckPath } from "./GatewaySettings.ts";
-import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
+import { checkGpu, machineHealth, ensurePythonStarts, readAhead, warmAll } from "./Readiness.ts";
 
 /** Serves requests from RunPod's load balancer until shutdown is requested, then waits for running requests. */
 export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
@@ -21,6 +21,7 @@ export const serveLoadBalancer = Effect.fn("start.balanced")(function* (
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
   yield* liveness;
+  yield* readAhead;
   const services = yield* Layer.build(Layer.merge(Drain.layer, liveAppLayer));
   const ready = Latch.makeUnsafe();
   const { events, watch } = yield* machineHealth;

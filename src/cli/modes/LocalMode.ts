@@ -9,6 +9,7 @@ import { functionHandler, makeFunctionHandler } from "../../functions/FunctionHa
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import type { Environment } from "../../settings/Environment.ts";
+import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import {
   announce,
@@ -18,6 +19,7 @@ import {
   startServer,
 } from "./LocalServing.ts";
 import { logShutdown, work } from "./LocalWork.ts";
+import { readAhead } from "./Readiness.ts";
 
 /** A worker with a local queue, and the services of the endpoint's routes. */
 const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<string>) =>
@@ -27,6 +29,7 @@ const layerOf = (environment: Layer.Layer<Environment>, keep: Option.Option<stri
       queueLayer(keep),
       RemoteExecutor.layer,
       RunnerPool.layer,
+      ReadAhead.layer,
       Drain.layer,
       liveAppLayer,
     ).pipe(Layer.provideMerge(environment)),
@@ -38,6 +41,7 @@ export const serveLocally = Effect.fn("serve")(
     const { keep } = options;
     const { server, url, environment } = yield* startServer(options);
     const services = yield* Layer.build(layerOf(environment, keep));
+    yield* Effect.provide(readAhead, services);
     const ready = Latch.makeUnsafe();
     yield* server.serve(
       localEndpointRoutes.pipe(

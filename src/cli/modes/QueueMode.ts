@@ -13,7 +13,7 @@ import { ENDPOINT_ID } from "../../workspace/Volume.ts";
 import { liveOutput } from "../process/LiveOutput.ts";
 import { liveness } from "../process/Liveness.ts";
 import { Shutdown } from "../process/Shutdown.ts";
-import { checkGpu, machineHealth, ensurePythonStarts, warmAll } from "./Readiness.ts";
+import { checkGpu, machineHealth, ensurePythonStarts, readAhead, warmAll } from "./Readiness.ts";
 
 /** The origin of the queue's URL; the rest of the URL may contain secrets. */
 const originOf = (address: Option.Option<string>): string =>
@@ -93,6 +93,7 @@ export const takeJobsFor = Effect.fnUntraced(function* <R, R2, R3>({
 
 /** Takes live requests. */
 export const takeJobs = Effect.gen(function* () {
+  yield* readAhead;
   const concurrency = yield* CONCURRENCY.value;
   yield* takeJobsFor({
     title: `${concurrency} ${concurrency === 1 ? "job" : "jobs"} at a time`,
@@ -100,4 +101,4 @@ export const takeJobs = Effect.gen(function* () {
     prepare: ensurePythonStarts,
     warm: warmAll,
   });
-});
+}).pipe(Effect.scoped);

@@ -6,6 +6,7 @@ import { jobHealth, MAX_FAILURES_IN_A_ROW } from "../../health/JobHealth.ts";
 import { Unfit } from "../../health/Unfit.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
+import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 
 /** Fails if CUDA can't use the GPU; checked in a separate process. */
 const checkCuda = Effect.gen(function* () {
@@ -61,6 +62,9 @@ export const ensureAppStarts = Effect.gen(function* () {
     () => Effect.void,
   );
 });
+
+/** Begins to read the files ahead that Python processes will need from a network volume. */
+export const readAhead = Effect.flatMap(ReadAhead, ({ read }) => Effect.forkScoped(read));
 
 /** Starts all Python processes. Jobs need not wait for it. */
 export const warmAll = Effect.flatMap(RunnerPool, ({ warm }) => tolerant(warm));

@@ -40,6 +40,8 @@ OPERATIONS = {
     "models.open": "models:open_view",
     "models.refresh": "models:refresh",
     "models.touch": "models:touch",
+    "readahead.mapped": "readahead:mapped",
+    "readahead.read": "readahead:read",
     "venv.restore": "installs:restore",
     "venv.verify": "installs:verify",
 }

@@ -5,6 +5,7 @@ import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";
 import { importable, type Profile, withModule, withUsed } from "../../workspace/profile/Profile.ts";
+import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../workspace/profile/StartProfile.ts";
 import type { ImportEvent } from "../RunnerProtocol.ts";
 import type { LiveProcess } from "../state/RunnerState.ts";
@@ -57,6 +58,7 @@ const logEnd = Effect.fnUntraced(function* ({ module, seconds, error, output }: 
 /** Records reports in the profile of the workspace, and logs them. */
 const makeRecorder = Effect.gen(function* () {
   const profile = yield* StartProfile;
+  const readAhead = yield* ReadAhead;
   const { mask } = yield* Environment;
   const reports = yield* Queue.unbounded<Report>();
 
@@ -68,9 +70,10 @@ const makeRecorder = Effect.gen(function* () {
   const record = Effect.fnUntraced(function* (report: Report) {
     const event = masked(report.event);
     if (event.event === "started" || event.event === "done") return;
-    const { directory } = report.process.workspace;
-    yield* profile.update(directory, applying(event, yield* wallMillis));
-    if (event.event === "ended") yield* logEnd(event);
+    const { workspace, session } = report.process;
+    yield* profile.update(workspace.directory, applying(event, yield* wallMillis));
+    if (event.event === "ended") return yield* logEnd(event);
+    yield* readAhead.record(workspace, session.process.pid);
   });
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.take(reports), record)));
 

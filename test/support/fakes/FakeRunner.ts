@@ -16,6 +16,7 @@ import { Environment } from "../../../src/settings/Environment.ts";
 import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { EMPTY_PROFILE, type Profile } from "../../../src/workspace/profile/Profile.ts";
+import { ReadAhead } from "../../../src/workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../../src/workspace/profile/StartProfile.ts";
 
 /** How a fake runner reacts when it is spawned, configured (`start`), called (with the number of the call), and so on. */
@@ -266,7 +267,17 @@ export const memoryProfile = (initial: Profile = EMPTY_PROFILE) => {
         }),
     }),
   );
-  return { layer, current: () => profile };
+  const recorded: Array<number> = [];
+  const readAhead = Layer.succeed(
+    ReadAhead,
+    ReadAhead.of({ read: Effect.void, record: (_, pid) => Effect.sync(() => recorded.push(pid)) }),
+  );
+  return {
+    layer: Layer.merge(layer, readAhead),
+    current: () => profile,
+    /** The ids of the processes whose mapped files were recorded. */
+    recorded: (): ReadonlyArray<number> => recorded,
+  };
 };
 
 /** Other services that execution needs: environment variables and temporary folders. */
@@ -283,7 +294,7 @@ export const withFakeRunners = <A, E>(
   layer: Layer.Layer<
     A,
     E,
-    RunnerProcesses | Workspace | StartProfile | Layer.Success<RuntimeServices>
+    RunnerProcesses | Workspace | StartProfile | ReadAhead | Layer.Success<RuntimeServices>
   >,
   behaviours: ReadonlyArray<Behaviour>,
   variables: Readonly<Record<string, string>> = {},
