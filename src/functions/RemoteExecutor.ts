@@ -1,7 +1,7 @@
 import { Context, Effect, Layer } from "effect";
 
 import { DependencyInstaller } from "../dependencies/DependencyInstaller.ts";
-import { makeWithSdk } from "../dependencies/SdkPackage.ts";
+import { makeRequestInstaller } from "../dependencies/RequestInstaller.ts";
 import type { ResponseLimit, EncodedResponse } from "../domain/EncodedResponse.ts";
 import { decode, type FunctionRequest } from "../domain/FunctionRequest.ts";
 import type { FunctionResponse } from "../domain/FunctionResponse.ts";
@@ -9,21 +9,20 @@ import { JobListener } from "../domain/JobEvents.ts";
 import { BackgroundWork } from "../platform/BackgroundWork.ts";
 import { outputOf } from "../runner/RunnerError.ts";
 import { RunnerPool } from "../runner/RunnerPool.ts";
+import { payloads } from "../runner/call/Arguments.ts";
 import type { Call } from "../runner/call/Call.ts";
+import { callMetaOf } from "../runner/call/FunctionCall.ts";
 import { endOf, endOfFailure } from "../runner/call/JobEnds.ts";
 import { errorFormat, internalError } from "../settings/ErrorText.ts";
 import { LOCAL_LIMIT, responseLimit } from "../settings/ResponseLimits.ts";
 import { Workspace } from "../workspace/Workspace.ts";
-import { payloads } from "./Arguments.ts";
-import { callMetaOf } from "./FunctionCall.ts";
 import { responseOf, responseOfFailure, type ResponseRules, itemOf } from "./FunctionOutcome.ts";
 
 /** Returns a workspace with the dependencies of a request. */
 const prepare = Effect.fnUntraced(function* (
   request: FunctionRequest,
   workspace: Workspace["Service"],
-  dependencies: DependencyInstaller["Service"],
-  withSdk: Effect.Success<typeof makeWithSdk>,
+  install: Effect.Success<typeof makeRequestInstaller>,
 ) {
   const { notify } = yield* JobListener;
   notify({ _tag: "StageStarted", stage: "workspace" });
@@ -31,16 +30,7 @@ const prepare = Effect.fnUntraced(function* (
     Effect.sync(() => notify({ _tag: "Ended", end: "workspace", reason: message })),
   );
   notify({ _tag: "StageStarted", stage: "dependencies" });
-  const needed = {
-    // Clients of SDK 2.0 always use JSON.
-    python:
-      request.kind === "function" && request.format === "json"
-        ? yield* withSdk(request.code, request.dependencies, prepared)
-        : request.dependencies,
-    system: request.systemDependencies,
-    accelerate: request.accelerateDownloads,
-  };
-  return yield* dependencies.ensure(needed, prepared);
+  return yield* install(request, prepared);
 });
 
 /** Runs a call and reports how it ended. */
@@ -72,8 +62,7 @@ export class RemoteExecutor extends Context.Service<
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
-      const dependencies = yield* DependencyInstaller;
-      const withSdk = yield* makeWithSdk;
+      const install = yield* makeRequestInstaller;
       const runner = yield* RunnerPool;
       const { busy } = yield* BackgroundWork;
       const formatError = yield* errorFormat;
@@ -87,7 +76,7 @@ export class RemoteExecutor extends Context.Service<
         const { notify, needsValues } = yield* JobListener;
         const request = yield* decode(input);
         const blobs = yield* payloads(request, text);
-        const prepared = yield* prepare(request, workspace, dependencies, withSdk);
+        const prepared = yield* prepare(request, workspace, install);
         const outcome = yield* runCall(runner, {
           meta: callMetaOf(request, rules.limit, needsValues),
           blobs,

@@ -8,8 +8,8 @@ import type { AppCallMeta, CallError } from "../RunnerProtocol.ts";
 import type { RunnerSession } from "../RunnerSession.ts";
 import { failureOf, interpretEnd } from "../call/CallEnd.ts";
 import { exchange, type TimeLimits } from "../call/CallExchange.ts";
+import { type OutputLog, openLog, openLoggedOutput } from "../output/LoggedOutput.ts";
 import { AppOpenFailed } from "./AppOpenFailed.ts";
-import { type AppLog, openAppLog, openLoggedOutput } from "./AppOutput.ts";
 
 /** The maximum size of what the process says about itself. */
 const INFO_BYTES = 1024 * 1024;
@@ -42,7 +42,7 @@ const decodeOpened = Schema.decodeUnknownOption(Schema.fromJsonString(AppOpened)
 /** A process that opened an app. */
 export interface AppProcess {
   readonly session: RunnerSession;
-  readonly log: AppLog;
+  readonly log: OutputLog;
   readonly opened: AppOpened;
   /** Whether its jobs run at the same time. */
   readonly overlaps: boolean;
@@ -76,7 +76,7 @@ interface LongCall {
 /** Runs a call that opens an app or serves HTTP: its output is logged. It fails if the app can't start, or if the process ends. */
 const longCall = Effect.fnUntraced(function* (
   session: RunnerSession,
-  log: AppLog,
+  log: OutputLog,
   { meta, limits, chunk = () => {} }: LongCall,
 ) {
   const output = yield* openLoggedOutput(log);
@@ -111,7 +111,7 @@ export const openProcess = Effect.fn("AppProcess.open")(function* (
   { resource, folder, path, workspace, concurrency }: AppSpec,
   limits: TimeLimits,
 ) {
-  const log = yield* openAppLog;
+  const log = yield* openLog("app");
   const launcher = yield* RunnerLauncher;
   const session = yield* launcher.launch(workspace, { folder, config: { resource, path } });
   session.redirectIdleOutput(log.write);
@@ -148,7 +148,7 @@ export interface Serving {
 /** Serves HTTP until it is interrupted or the process ends. */
 export const serveIn = Effect.fn("AppProcess.serve")(function* (
   session: RunnerSession,
-  log: AppLog,
+  log: OutputLog,
   { socket, source, ready }: Serving,
   limits: TimeLimits,
 ) {

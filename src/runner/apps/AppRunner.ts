@@ -8,11 +8,11 @@ import { RunnerUnavailable } from "../RunnerError.ts";
 import { RunnerLauncher } from "../RunnerLauncher.ts";
 import type { CallFailed } from "../call/Call.ts";
 import { timeLimits } from "../call/CallExchange.ts";
+import { openLog } from "../output/LoggedOutput.ts";
 import { setInterruptibly } from "../state/Replacement.ts";
 import type { AppJob, AppJobOutcome, JobContext } from "./AppJobs.ts";
 import { makeAppLane } from "./AppLane.ts";
 import type { AppOpenFailed } from "./AppOpenFailed.ts";
-import { openAppLog } from "./AppOutput.ts";
 import { type AppOpened, type AppSpec, serveIn, type Serving } from "./AppProcess.ts";
 
 type AppLane = Effect.Success<ReturnType<typeof makeAppLane>>;
@@ -106,7 +106,7 @@ export class AppRunner extends Context.Service<
       );
 
       const serveLive = Effect.fn("AppRunner.serveLive")(function* (serving: LiveServing) {
-        const log = yield* openAppLog;
+        const log = yield* openLog("app");
         const session = yield* launcher.launch(serving.workspace);
         session.redirectIdleOutput(log.write);
         return yield* serveIn(session, log, serving, context.limits);

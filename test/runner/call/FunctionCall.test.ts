@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { MAX_CHUNK_BYTES } from "../../src/domain/EncodedResponse.ts";
-import { decode } from "../../src/domain/FunctionRequest.ts";
-import { callMetaOf } from "../../src/functions/FunctionCall.ts";
+import { MAX_CHUNK_BYTES } from "../../../src/domain/EncodedResponse.ts";
+import { decode } from "../../../src/domain/FunctionRequest.ts";
+import { callMetaOf } from "../../../src/runner/call/FunctionCall.ts";
 
 const limit = { bytes: 4_001_024, source: "a test allows" };
 

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import type { FunctionRequest, SerializationFormat } from "../../src/domain/FunctionRequest.ts";
-import { payloads } from "../../src/functions/Arguments.ts";
-import { bestOf } from "../support/effects/EventLoop.ts";
+import type { FunctionRequest, SerializationFormat } from "../../../src/domain/FunctionRequest.ts";
+import { payloads } from "../../../src/runner/call/Arguments.ts";
+import { bestOf } from "../../support/effects/EventLoop.ts";
 
 const requestOf = (
   args: ReadonlyArray<unknown>,

@@ -1,6 +1,6 @@
-import { chunkCapacity, type ResponseLimit, valueCapacity } from "../domain/EncodedResponse.ts";
-import type { FunctionRequest } from "../domain/FunctionRequest.ts";
-import type { CallMeta } from "../runner/RunnerProtocol.ts";
+import { chunkCapacity, type ResponseLimit, valueCapacity } from "../../domain/EncodedResponse.ts";
+import type { FunctionRequest } from "../../domain/FunctionRequest.ts";
+import type { CallMeta } from "../RunnerProtocol.ts";
 
 /** The fields for calls of methods; empty for functions. */
 const ofClass = (request: FunctionRequest) =>

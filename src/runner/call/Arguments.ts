@@ -4,8 +4,8 @@ import {
   type FunctionRequest,
   RequestInvalid,
   type SerializationFormat,
-} from "../domain/FunctionRequest.ts";
-import { elementsOf, memberTexts } from "../domain/JsonLimits.ts";
+} from "../../domain/FunctionRequest.ts";
+import { elementsOf, memberTexts } from "../../domain/JsonLimits.ts";
 
 /** Between arguments that are larger, other fibers run. */
 const LARGE_BYTES = 1024 * 1024;
