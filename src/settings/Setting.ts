@@ -1,4 +1,5 @@
 import {
+  type ByteSize,
   Config,
   Duration,
   Effect,
@@ -140,6 +141,13 @@ export const seconds = ({
   );
 };
 
+/** `off` (or `0`), or a value. */
+const orOff = <A>(name: string, config: Config.Config<A>) =>
+  Config.schema(Schema.Literals(["off", "0"]), name).pipe(
+    Config.map(() => Option.none<A>()),
+    Config.orElse(() => Config.map(config, Option.some)),
+  );
+
 /** A duration as a number of seconds above zero, or `off` (or `0`) for no limit. */
 export const optionalSeconds = ({
   fallback,
@@ -147,7 +155,6 @@ export const optionalSeconds = ({
 }: Described & {
   readonly fallback?: Duration.Duration;
 }): Setting<Option.Option<Duration.Duration>> => {
-  const off = Schema.Literals(["off", "0"]);
   const positive = Schema.FiniteFromString.pipe(Schema.check(Schema.isGreaterThan(0)));
   return declare(
     {
@@ -155,17 +162,19 @@ export const optionalSeconds = ({
       expected: 'a number of seconds above 0, or "off"',
       fallback: fallback === undefined ? "off" : String(Duration.toSeconds(fallback)),
     },
-    Config.schema(off, options.name).pipe(
-      Config.map(() => Option.none<Duration.Duration>()),
-      Config.orElse(() =>
-        Config.map(Config.schema(positive, options.name), (value) =>
-          Option.some(Duration.seconds(value)),
-        ),
-      ),
-      Config.withDefault(Option.fromUndefinedOr(fallback)),
-    ),
+    orOff(
+      options.name,
+      Config.map(Config.schema(positive, options.name), (value) => Duration.seconds(value)),
+    ).pipe(Config.withDefault(Option.fromUndefinedOr(fallback))),
   );
 };
+
+/** A size in bytes with a unit, or `off` (or `0`), which is the default. */
+export const optionalByteSize = (options: Described): Setting<Option.Option<ByteSize.ByteSize>> =>
+  declare(
+    { ...options, expected: 'a size such as "50GB", or "off"', fallback: "off" },
+    orOff(options.name, Config.ByteSize(options.name)).pipe(Config.withDefault(Option.none())),
+  );
 
 interface Alternative<A> {
   readonly name: string;
@@ -240,21 +249,11 @@ export const optionalPort = (
   );
 
 /** A string. */
-export const text = (options: {
-  readonly name: string;
-  readonly doc: string;
-  readonly expected: string;
-  readonly fallback: string;
-}): Setting<string> =>
+export const text = (options: Omit<Declaration, "isSecret">): Setting<string> =>
   declare(options, Config.String(options.name).pipe(Config.withDefault(options.fallback)));
 
 /** An optional string; `fallback` describes the default. */
-export const optionalText = (
-  options: Parameters<typeof text>[0] & {
-    /** Whether the value must not be shown, for strings that may contain secrets. */
-    readonly isSecret?: boolean;
-  },
-): Setting<Option.Option<string>> =>
+export const optionalText = (options: Declaration): Setting<Option.Option<string>> =>
   declare(options, Config.String(options.name).pipe(Config.option));
 
 /** A secret; its value is never shown. */

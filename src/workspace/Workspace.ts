@@ -12,6 +12,8 @@ import type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
 import { usageOf } from "./Usage.ts";
 import { Volume } from "./Volume.ts";
 import { type Activation, activation } from "./activation/Activation.ts";
+import { CompileUse } from "./models/CompileUse.ts";
+import { LocalModels } from "./models/LocalModels.ts";
 import { type Preparing, preparation } from "./preparation/Preparation.ts";
 
 /** Replaces the active virtual environment by a new one with the same requirements. */
@@ -138,6 +140,8 @@ export class Workspace extends Context.Service<
       FileLock.layer,
       DiskUsage.layer,
       LastStart.layer,
+      LocalModels.layer,
+      CompileUse.layer,
     ]),
     Layer.provide(safeFileSystem),
   );

@@ -10,6 +10,8 @@ import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import { jobEnvironment } from "../JobEnvironment.ts";
 import type { PreparedWorkspace } from "../PreparedWorkspace.ts";
 import { compileKey, compileMachine } from "../models/CompileKey.ts";
+import { CompileUse } from "../models/CompileUse.ts";
+import { LocalModels } from "../models/LocalModels.ts";
 import { activeWorkspace } from "./ActiveWorkspace.ts";
 import { linkApp } from "./AppLink.ts";
 import { linkModels } from "./ModelCache.ts";
@@ -31,12 +33,14 @@ export const activation = Effect.gen(function* () {
   const appPath = yield* APP_PATH.value;
   const leases = yield* venvLeases;
   const machine = yield* Effect.cached(compileMachine(files));
+  const models = yield* LocalModels;
+  const compileUse = yield* CompileUse;
   const active = yield* activeWorkspace;
 
   /** None if the venv was removed before it could be leased. */
   const activate = Effect.fn("Workspace.activate")(function* (place: Place, venv: Venv) {
     if (!(yield* leases.acquire(venv))) return Option.none<PreparedWorkspace>();
-    const variables = {
+    const shared = {
       ...jobEnvironment(
         environment,
         place,
@@ -45,14 +49,16 @@ export const activation = Effect.gen(function* () {
       ),
       ...(yield* temporaryFolder(files, place)),
     };
-    yield* Effect.all(
+    const [, , ofModels] = yield* Effect.all(
       [
         Effect.catch(venvs.publish(place, venv), (error) => Effect.logWarning(error.message)),
         linkApp(files, appPath, place.directory),
-        linkModels(files, place, variables),
+        Effect.andThen(linkModels(files, place, shared), models.variables(place, shared)),
       ],
       { concurrency: "unbounded" },
     );
+    const variables = { ...shared, ...ofModels };
+    yield* compileUse.mark(place, variables);
     return Option.some(
       yield* active.set(place, {
         directory: place.directory,

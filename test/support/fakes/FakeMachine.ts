@@ -11,6 +11,8 @@ import { VenvBuilder } from "../../../src/venv/VenvBuilder.ts";
 import { LastStart } from "../../../src/workspace/LastStart.ts";
 import { Volume } from "../../../src/workspace/Volume.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
+import { CompileUse } from "../../../src/workspace/models/CompileUse.ts";
+import { LocalModels } from "../../../src/workspace/models/LocalModels.ts";
 import { type Fault, faultyFileSystem } from "../files/FaultyFileSystem.ts";
 import { type Behaviour, memoryFileLock } from "../files/MemoryFileLock.ts";
 import {
@@ -72,6 +74,12 @@ export interface MachineOptions {
   readonly programs?: (line: string, memory: MemoryFileSystem) => Outcome | undefined;
 }
 
+/** Without work in the background, which needs the process for the volume. */
+const noModels = Layer.merge(
+  Layer.succeed(LocalModels, { variables: () => Effect.succeed({}) }),
+  Layer.succeed(CompileUse, { mark: () => Effect.void }),
+);
+
 /** A machine in memory with a network volume, on which workers can be started. */
 export const fakeMachine = ({
   planted = {},
@@ -113,7 +121,7 @@ export const fakeMachine = ({
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VenvBuilder.layerNoDeps),
         Layer.provideMerge(InstallCheck.layerNoDeps),
-        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer]),
+        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer, noModels]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(BlockingLock.layerNoDeps),
         Layer.provide(Interpreters.layerNoDeps),
