@@ -69,10 +69,17 @@ const row = <E, R>(what: string, measured: Effect.Effect<Omit<Row, "what">, E, R
         met: true,
       });
 
+interface ColdVolume {
+  readonly path: string;
+  /** Empties the caches of its client. */
+  readonly remount: Effect.Effect<void>;
+}
+
 /** The time to the answer to the first job of a cold container; the job waits for the worker, or comes later. */
-const firstTorchJob = (volume: string, idle: Duration.Duration) =>
+const firstTorchJob = ({ path, remount }: ColdVolume, idle: Duration.Duration) =>
   Effect.gen(function* () {
-    const { service, start, answer } = yield* container(volume, { RUNPOD_ENDPOINT_ID: "torch" });
+    const { service, start, answer } = yield* container(path, { RUNPOD_ENDPOINT_ID: "torch" });
+    yield* remount;
     yield* coolDown;
     const submit = Effect.suspend(() => answer(service.submit(TORCH_JOB)));
     if (Duration.isZero(idle)) return yield* timed(Effect.andThen(start, submit));
@@ -93,8 +100,8 @@ const torchRow = (
       const { system, local } = yield* (yield* Volumes).torch;
       const { ours, baseline } = yield* compare(
         COLD_PAIRS,
-        firstTorchJob(system.b.path, idle),
-        firstTorchJob(local, idle),
+        firstTorchJob(system.b, idle),
+        firstTorchJob({ path: local, remount: Effect.void }, idle),
       );
       return {
         ours: milliseconds(ours),

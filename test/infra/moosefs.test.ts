@@ -88,6 +88,33 @@ describe.skipIf(!hasMooseFs)(`MooseFS with two hosts${skippedWithoutMooseFs}`, (
     }).pipe(Effect.scoped),
   );
 
+  it.live(
+    "serves 16 workers that start at once on an empty volume, which build one environment",
+    () =>
+      Effect.gen(function* () {
+        const { a, b } = yield* mooseFs();
+        const hosts = Array.from({ length: 16 }, (_, number) => (number % 2 === 0 ? a : b));
+        const job = functionInput("import os\ndef f(): return os.getcwd()");
+        const workers = yield* Effect.forEach(
+          hosts,
+          ({ path }) => volumeWorker(path, { WORKSPACE_INIT_TIMEOUT: "300" }),
+          { concurrency: "unbounded" },
+        );
+        const answers = yield* Effect.forEach(workers, ({ answer }) => answer(job), {
+          concurrency: "unbounded",
+        });
+        const folder = join("runtimes", "tests");
+        for (const [index, { path }] of hosts.entries()) {
+          assert.include(JSON.stringify(answers[index]), join(path, folder));
+        }
+        assert.lengthOf(readdirSync(join(a.path, folder, ".venvs")).filter(isVenv), 1);
+        const warnings = workers.flatMap(({ logs }) =>
+          logs().filter(({ level, message }) => level !== "INFO" && !message.includes("memory")),
+        );
+        assert.deepStrictEqual(warnings, []);
+      }).pipe(Effect.scoped),
+  );
+
   it.live("is slow on one host, and counts operations", () =>
     Effect.gen(function* () {
       const { a } = yield* mooseFs();
