@@ -1,12 +1,11 @@
-import { dirname, join } from "node:path";
-
 import { Context, Effect, Layer, Option, Semaphore } from "effect";
 
-import { type LockTimeout, BlockingLock } from "../platform/BlockingLock.ts";
 import type { LockUnavailable } from "../platform/FileLock.ts";
 import type { DiskFault } from "../platform/files/DiskFault.ts";
 import { InstallCheck } from "../venv/InstallCheck.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";
+import { Leases } from "../venv/leases/Leases.ts";
+import type { LockTimeout } from "../venv/leases/LockTimeout.ts";
 import type { UvUnavailable } from "../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../workspace/Workspace.ts";
@@ -45,14 +44,14 @@ export class PythonPackages extends Context.Service<
     this,
     Effect.gen(function* () {
       const workspace = yield* Workspace;
-      const lock = yield* BlockingLock;
+      const leases = yield* Leases;
       const timeout = yield* INSTALL_TIMEOUT.value;
       const satisfied = yield* satisfiedLists;
       const { planEarly, install } = yield* installation;
       const installOnContainerDisk = yield* containerDiskFallback;
       const { withPermit: oneAtATime } = Semaphore.makeUnsafe(1);
 
-      /** Installs with the install lock, unless no package is missing or another job installs them in the meantime. */
+      /** Installs with the install lease, unless no package is missing or another job installs them in the meantime. */
       const installLocked = Effect.fn("PythonPackages.install")(function* (
         requirements: ReadonlyArray<string>,
         cache: boolean,
@@ -65,12 +64,17 @@ export class PythonPackages extends Context.Service<
         const alreadySatisfied = Effect.flatMap(workspace.ready, (current) =>
           satisfied.workspaceFor(requirements, current),
         );
-        const file = join(dirname(prepared.prefix), ".install.lock");
-        const acquired = yield* lock.acquireUnless(file, alreadySatisfied, timeout);
-        if (acquired._tag === "NotNeeded") return acquired.value;
-        const provided = yield* install(requirements, earlyPlan, { cache });
-        return yield* satisfied.remember(requirements, provided);
-      }, Effect.scoped);
+        return yield* leases.useUnless({
+          place: prepared,
+          lock: "install",
+          minWait: timeout,
+          find: alreadySatisfied,
+          use: (generation) =>
+            Effect.flatMap(install(requirements, earlyPlan, generation, { cache }), (provided) =>
+              satisfied.remember(requirements, provided),
+            ),
+        });
+      });
 
       /** If the disk is full, retries without the cache, and then on the container's disk. */
       const installWithFallbacks = (
@@ -115,7 +119,7 @@ export class PythonPackages extends Context.Service<
       Workspace.layer,
       VenvBuilder.layer,
       InstallCheck.layer,
-      BlockingLock.layer,
+      Leases.layer,
       Pip.layer,
     ]),
   );

@@ -1,6 +1,6 @@
 import { Effect, Layer } from "effect";
 
-import { BlockingLock } from "../platform/BlockingLock.ts";
+import { FileLock } from "../platform/FileLock.ts";
 import { Programs } from "../platform/Programs.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { Interpreters } from "../venv/Interpreters.ts";
@@ -26,6 +26,6 @@ export const checkupLayer = Layer.mergeAll(
   Uv.layer,
   Programs.layer,
   Volume.layer,
-  BlockingLock.layer,
+  FileLock.layer,
   DiskUsage.layer,
 );

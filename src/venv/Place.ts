@@ -1,3 +1,5 @@
+import { join } from "node:path";
+
 import type { Option } from "effect";
 
 /** A folder for a workspace: on the network volume or on the container's disk. */
@@ -20,3 +22,7 @@ export interface Place {
    */
   readonly keepsCaches?: boolean;
 }
+
+/** The folder of all virtual environments of a place. */
+export const venvsFolder = ({ directory }: Pick<Place, "directory">): string =>
+  join(directory, ".venvs");

@@ -27,7 +27,9 @@ export interface Venv {
   readonly python: string;
   /** Version of Python, such as `3.12.1`. */
   readonly version: string;
-  /** Newer venvs of the same image have higher numbers. */
+  /** The generation of the place in which it was built: packages are added to it only in this generation. */
+  readonly generation: number;
+  /** Newer venvs of the same image and generation have higher numbers. */
   readonly number: number;
   readonly base: Interpreter;
 }

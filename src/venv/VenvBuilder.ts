@@ -3,10 +3,10 @@ import { Context, Effect, FileSystem, Layer, Metric, type Option } from "effect"
 import { type DiskFault, diskFault } from "../platform/files/DiskFault.ts";
 import { InstallCheck, type InstallDamaged } from "./InstallCheck.ts";
 import { Interpreters, type PythonNotFound } from "./Interpreters.ts";
-import type { Place } from "./Place.ts";
+import { type Place, venvsFolder } from "./Place.ts";
 import { Uv } from "./Uv.ts";
 import { type Venv, type VenvRecords, venvRecords } from "./Venv.ts";
-import { venvFinder, venvsFolder } from "./VenvFinder.ts";
+import { venvFinder } from "./VenvFinder.ts";
 import { publish } from "./VenvLink.ts";
 import { venvSource } from "./VenvSource.ts";
 import { removeUnfinished, venvBuild } from "./build/VenvBuild.ts";
@@ -34,16 +34,17 @@ export class VenvBuilder extends Context.Service<
     /** All usable venvs of this image, newest first. */
     readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
     /**
-     * Builds a new venv with these requirements in addition to the base packages, and links `.venv` to it. In a
-     * shared place the caller must hold the lock.
+     * Builds a new venv with these requirements in addition to the base packages, and links `.venv` to it. The
+     * caller must have the lease for this generation of the place.
      */
     readonly build: (
       place: Place,
       requirements: ReadonlyArray<string>,
+      generation: number,
       /** Whether uv may cache downloads; true by default. */
       cache?: boolean,
     ) => Effect.Effect<Venv, VenvError>;
-    /** Links `.venv` to a venv. */
+    /** Links `.venv` to a venv, unless the place has a later generation. */
     readonly publish: (place: Place, venv: Venv) => Effect.Effect<void, DiskFault>;
     /** Venvs of this image that can be removed if no worker uses them. */
     readonly surplus: (place: Place) => Effect.Effect<ReadonlyArray<Venv>>;
@@ -61,6 +62,7 @@ export class VenvBuilder extends Context.Service<
       const build = Effect.fn("VenvBuilder.build")(function* (
         place: Place,
         requirements: ReadonlyArray<string>,
+        generation: number,
         cache = true,
       ) {
         const own = yield* source;
@@ -68,12 +70,12 @@ export class VenvBuilder extends Context.Service<
         yield* files
           .makeDirectory(parent, { recursive: true })
           .pipe(Effect.mapError(diskFault(parent, "can't be created")));
-        const [newest] = yield* list(place);
+        const newest = (yield* list(place)).find((venv) => venv.generation === generation);
         const number = (newest?.number ?? 0) + 1;
-        const venv = yield* buildNumbered(place, own, number, requirements, cache);
+        const venv = yield* buildNumbered(place, own, { generation, number }, requirements, cache);
         yield* publish(files, place, venv);
         yield* Metric.update(venvsCreated, 1);
-        yield* removeUnfinished(files, parent);
+        yield* removeUnfinished(files, parent, generation);
         return venv;
       });
 

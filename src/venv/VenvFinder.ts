@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Effect, FileSystem } from "effect";
 
 import type { PythonNotFound } from "./Interpreters.ts";
-import type { Place } from "./Place.ts";
+import { type Place, venvsFolder } from "./Place.ts";
 import type { Venv, VenvRecords } from "./Venv.ts";
 import { formatVenvName, parseVenvName, type VenvName } from "./VenvNames.ts";
 import type { VenvSource } from "./VenvSource.ts";
@@ -11,15 +11,15 @@ import type { VenvSource } from "./VenvSource.ts";
 /** Venvs with different requirements are kept, so that jobs that alternate between them cause no rebuilds. */
 const MAX_KEPT = 8;
 
-/** The folder of all venvs of a place. */
-export const venvsFolder = ({ directory }: Place): string => join(directory, ".venvs");
-
 /** The venv with this name. */
 export const venvAt = (place: Place, name: VenvName, { base }: VenvSource): Venv => {
   const prefix = join(venvsFolder(place), formatVenvName(name));
-  const { version, number } = name;
-  return { prefix, python: join(prefix, "bin", "python"), version, number, base };
+  const { version, generation, number } = name;
+  return { prefix, python: join(prefix, "bin", "python"), version, generation, number, base };
 };
+
+const newestFirst = (one: Venv, other: Venv): number =>
+  other.generation - one.generation || other.number - one.number;
 
 /** Finds the venvs of this worker's image without starting a process. */
 export const venvFinder = Effect.fnUntraced(function* (
@@ -39,7 +39,7 @@ export const venvFinder = Effect.fnUntraced(function* (
       .flatMap((name) => parseVenvName(name) ?? [])
       .filter(({ fingerprint }) => fingerprint === own.fingerprint)
       .map((name) => venvAt(place, name, own))
-      .toSorted((a, b) => b.number - a.number);
+      .toSorted(newestFirst);
   });
 
   return {

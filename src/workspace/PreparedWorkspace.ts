@@ -1,7 +1,7 @@
-import type { LockTimeout } from "../platform/BlockingLock.ts";
 import type { LockUnavailable } from "../platform/FileLock.ts";
 import type { Venv } from "../venv/Venv.ts";
 import type { VenvError } from "../venv/VenvBuilder.ts";
+import type { LockTimeout } from "../venv/leases/LockTimeout.ts";
 
 /** Everything that jobs need to run. */
 export interface PreparedWorkspace {

@@ -1,12 +1,12 @@
 import { Context, Effect, Layer, Option, Semaphore } from "effect";
 
-import { BlockingLock } from "../platform/BlockingLock.ts";
 import { FileLock } from "../platform/FileLock.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import type { PythonNotFound } from "../venv/Interpreters.ts";
 import type { Venv } from "../venv/Venv.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";
+import { Leases } from "../venv/leases/Leases.ts";
 import { LastStart } from "./LastStart.ts";
 import type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
 import { usageOf } from "./Usage.ts";
@@ -136,7 +136,7 @@ export class Workspace extends Context.Service<
     Layer.provide([
       Volume.layer,
       VenvBuilder.layer,
-      BlockingLock.layer,
+      Leases.layer,
       FileLock.layer,
       DiskUsage.layer,
       LastStart.layer,

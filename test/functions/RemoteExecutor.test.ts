@@ -5,11 +5,11 @@ import { DependencyInstaller } from "../../src/dependencies/DependencyInstaller.
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { BackgroundWork } from "../../src/platform/BackgroundWork.ts";
-import { LockTimeout } from "../../src/platform/BlockingLock.ts";
 import type { Runner } from "../../src/runner/Runner.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../../src/runner/RunnerError.ts";
 import { RunnerPool } from "../../src/runner/RunnerPool.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { LockTimeout } from "../../src/venv/leases/LockTimeout.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 import { fakeWorkspace, result } from "../support/fakes/FakeRunner.ts";

@@ -2,8 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
 
 import { checkup } from "../../src/health/Checkup.ts";
-import { BlockingLock } from "../../src/platform/BlockingLock.ts";
-import { LockUnavailable } from "../../src/platform/FileLock.ts";
+import { FileLock, LockUnavailable } from "../../src/platform/FileLock.ts";
 import { Programs } from "../../src/platform/Programs.ts";
 import { DiskUsage, type Space } from "../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../src/settings/Environment.ts";
@@ -43,8 +42,9 @@ const machine = ({
       shared: Effect.succeedNone,
       own: { directory: HOME, shared: false, caches: HOME, cachedModels: Option.none() },
     }),
-    Layer.mock(BlockingLock, {
-      acquireUnless: () => Effect.fail(new LockUnavailable({ path: HOME, reason: "none" })),
+    Layer.mock(FileLock, {
+      read: () => Effect.succeedNone,
+      tryLock: () => Effect.fail(new LockUnavailable({ path: HOME, reason: "none" })),
     }),
     Layer.mock(DiskUsage, { space: () => Effect.succeed(Option.fromUndefinedOr(space)) }),
     Environment.layerOf(variables),

@@ -59,7 +59,7 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   },
   { module: "src/platform/ProgramPath.ts", tests: ["test/platform/ProgramPath.test.ts"] },
   { module: "src/platform/FileLock.ts", tests: ["test/platform/FileLock.test.ts"] },
-  { module: "src/platform/BlockingLock.ts", tests: ["test/platform/BlockingLock.test.ts"] },
+  { module: "src/venv/leases/Leases.ts", tests: ["test/venv/leases/Leases.test.ts"] },
   { module: "src/platform/files/DiskFault.ts", tests: ["test/platform/files/DiskFault.test.ts"] },
   {
     module: "src/platform/ErrorCode.ts",

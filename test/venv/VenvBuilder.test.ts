@@ -31,7 +31,7 @@ describe("a virtual environment", () => {
       });
       return Effect.gen(function* () {
         const { venvs } = yield* machine.worker();
-        const venv = yield* venvs.build(place, []);
+        const venv = yield* venvs.build(place, [], 0);
         assert.isEmpty(seen.flat());
         assert.match(venv.prefix, new RegExp(`^${VENVS}/3\\.12\\.1-[0-9a-f]{8}-1$`));
         assert.deepInclude(venv, { python: `${venv.prefix}/bin/python`, version: "3.12.1" });
@@ -49,7 +49,7 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      const venv = yield* venvs.build(place, ["numpy<2", "CloudPickle>=3"]);
+      const venv = yield* venvs.build(place, ["numpy<2", "CloudPickle>=3"], 0);
       const installed = String(machine.memory.show()[`${venv.prefix}/installed`]).split("\n");
       assert.deepStrictEqual(installed, ["aiohttp>=3.9", "numpy<2", "CloudPickle>=3"]);
       assert.deepStrictEqual(yield* venvs.requirements(venv), ["numpy<2", "CloudPickle>=3"]);
@@ -61,7 +61,7 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker({ WORKER_IMAGE_PYTHON: "/usr/bin/python3.11" });
-      const { prefix } = yield* venvs.build(place, []);
+      const { prefix } = yield* venvs.build(place, [], 0);
       assert.strictEqual(
         machine.memory.show()[`${prefix}/lib/python3.12/site-packages/worker_tetra_image.pth`],
         "/usr/bin/python3.11-packages\n",
@@ -75,7 +75,7 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      for (let turn = 0; turn < 10; turn += 1) yield* venvs.build(place, []);
+      for (let turn = 0; turn < 10; turn += 1) yield* venvs.build(place, [], 0);
       const found = Option.getOrThrow(yield* venvs.find(place));
       assert.strictEqual(found.number, 10);
       const numbers = (yield* venvs.all(place)).map(({ number }) => number);
@@ -99,13 +99,13 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      const older = yield* venvs.build(place, []);
-      const { prefix } = yield* venvs.build(place, []);
+      const older = yield* venvs.build(place, [], 0);
+      const { prefix } = yield* venvs.build(place, [], 0);
       machine.memory.uproot(`${prefix}/${name}`);
       if (planted !== undefined) machine.memory.plant({ [`${prefix}/${name}`]: planted });
       assert.deepStrictEqual(yield* venvs.find(place), Option.some(older));
       assert.deepStrictEqual(yield* venvs.all(place), [older]);
-      assert.strictEqual((yield* venvs.build(place, [])).number, 3);
+      assert.strictEqual((yield* venvs.build(place, [], 0)).number, 3);
     }).pipe(Effect.scoped, machine.provide);
   });
 
@@ -113,7 +113,7 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      yield* venvs.build(place, []);
+      yield* venvs.build(place, [], 0);
       machine.memory.plant({ [`${VENVS}/3.12.1-zzz-9/x`]: "", [`${VENVS}/backup/x`]: "" });
       const before = machine.lines.length;
       const fresh = yield* machine.worker();
@@ -127,9 +127,9 @@ describe("a virtual environment", () => {
     return Effect.gen(function* () {
       const old = yield* machine.worker({ WORKER_PYTHON: "python3.11" });
       const current = yield* machine.worker();
-      const theirs = yield* old.venvs.build(place, []);
+      const theirs = yield* old.venvs.build(place, [], 0);
       assert.deepStrictEqual(yield* current.venvs.find(place), Option.none());
-      const ours = yield* current.venvs.build(place, []);
+      const ours = yield* current.venvs.build(place, [], 0);
       assert.strictEqual(ours.number, 1);
       assert.deepStrictEqual(yield* old.venvs.find(place), Option.some(theirs));
       assert.deepStrictEqual(yield* current.venvs.all(place), [ours]);
@@ -156,7 +156,7 @@ describe("a virtual environment", () => {
       });
       return Effect.gen(function* () {
         const { venvs } = yield* machine.worker();
-        const error = yield* Effect.flip(venvs.build(place, ["nope"]));
+        const error = yield* Effect.flip(venvs.build(place, ["nope"], 0));
         assert.strictEqual(error._tag, "VenvCreationFailed");
         assert.include(error.message, reason);
         assert.isEmpty(machine.memory.paths(/\.building-|\.venv$|\.venvs\/3/));
@@ -168,7 +168,7 @@ describe("a virtual environment", () => {
     const machine = setUp({ planted: { [`${place.directory}/.venv/bin/python`]: "theirs" } });
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      yield* venvs.build(place, []);
+      yield* venvs.build(place, [], 0);
       assert.isDefined(machine.linkAt(`${place.directory}/.venv`));
       const [kept = ""] = machine.memory.paths(/\.venv\.replaced-[^/]+\/bin\/python$/);
       assert.strictEqual(machine.memory.show()[kept], "theirs");
@@ -181,7 +181,7 @@ describe("a virtual environment", () => {
     });
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      yield* venvs.build(place, []);
+      yield* venvs.build(place, [], 0);
       assert.isEmpty(machine.memory.paths(/\.building-|\.removing-/));
     }).pipe(Effect.scoped, machine.provide);
   });
@@ -190,7 +190,7 @@ describe("a virtual environment", () => {
     const machine = setUp();
     return Effect.gen(function* () {
       const { venvs } = yield* machine.worker();
-      const venv = yield* venvs.build(place, []);
+      const venv = yield* venvs.build(place, [], 0);
       assert.isFalse(yield* venvs.isInstalling(venv));
       yield* venvs.beginInstall(venv);
       assert.isTrue(yield* venvs.isInstalling(venv));

@@ -276,17 +276,32 @@ describe("Workspace", () => {
   });
 
   it.effect(
-    "is on the container's disk if other workers keep removing the virtual environment",
+    "has a new virtual environment if another host died while it removed the current one",
     () => {
       const machine = fakeMachine();
       return Effect.gen(function* () {
         const first = yield* Effect.scoped(Effect.flatMap(machine.worker(), ({ ready }) => ready));
         yield* holdLock(machine, `${first.prefix}.lock`);
-        assert.strictEqual((yield* (yield* machine.worker()).ready).directory, "/own");
+        const second = yield* (yield* machine.worker()).ready;
+        assert.deepInclude(second, { directory: VOLUME });
+        assert.strictEqual(second.venv.number, 2);
+        assert.strictEqual((yield* (yield* machine.worker()).ready).prefix, second.prefix);
+        assert.isEmpty(machine.warnings());
+      }).pipe(Effect.scoped, machine.provide);
+    },
+  );
+
+  it.effect(
+    "is on the container's disk if no virtual environment on the volume can be used",
+    () => {
+      const machine = fakeMachine({ locks: { held: /^\/runpod-volume\/.*-\d+\.lock$/ } });
+      return Effect.gen(function* () {
+        const worker = yield* machine.worker();
+        assert.strictEqual((yield* worker.ready).directory, "/own");
         assert.lengthOf(machine.warnings(), 1);
         assert.include(
           machine.warnings()[0],
-          `${first.prefix} can't be used: another worker was removing it in each of 5 attempts`,
+          "can't be used: another worker was removing it in each of 5 attempts",
         );
       }).pipe(Effect.scoped, machine.provide);
     },

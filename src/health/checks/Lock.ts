@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
 
-import { Effect, FileSystem } from "effect";
+import { Effect, FileSystem, Option } from "effect";
 
-import { BlockingLock } from "../../platform/BlockingLock.ts";
+import { FileLock, LockUnavailable } from "../../platform/FileLock.ts";
+import { assertExclusive } from "../../platform/LockProbe.ts";
 import { check, type Outcome } from "../Check.ts";
 import { CurrentPlace } from "./Volume.ts";
 
@@ -12,15 +13,14 @@ export const lock = check(
   Effect.gen(function* () {
     const { directory } = (yield* CurrentPlace).place;
     const files = yield* FileSystem.FileSystem;
-    const locks = yield* BlockingLock;
-    const file = `${directory}/.doctor-${randomUUID()}.lock`;
-    yield* files
-      .makeDirectory(directory, { recursive: true })
-      .pipe(
-        Effect.andThen(locks.acquireUnless(file, Effect.succeedNone)),
-        Effect.scoped,
-        Effect.ensuring(Effect.ignore(files.remove(file))),
-      );
+    const locks = yield* FileLock;
+    const path = `${directory}/.doctor-${randomUUID()}.lock`;
+    yield* Effect.gen(function* () {
+      yield* files.makeDirectory(directory, { recursive: true });
+      const held = yield* locks.tryLock(path, "exclusive");
+      if (Option.isNone(held)) return yield* new LockUnavailable({ path, reason: "it is in use" });
+      yield* assertExclusive(locks, path);
+    }).pipe(Effect.scoped, Effect.ensuring(Effect.ignore(files.remove(path))));
     return { state: "ok", detail: `flock works in ${directory}` } satisfies Outcome;
   }),
 );

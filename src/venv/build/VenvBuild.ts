@@ -1,23 +1,25 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 
-import { Effect, FileSystem, Option } from "effect";
+import { Duration, Effect, FileSystem, Option } from "effect";
 
 import type { ProgramFailed } from "../../platform/Programs.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
-import { REMOVING } from "../../platform/files/Removal.ts";
+import { REMOVING, removeFolder } from "../../platform/files/Removal.ts";
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { Environment } from "../../settings/Environment.ts";
+import { wallMillis } from "../../settings/SteadyClock.ts";
 import { InstallCheck, needsRetryWithoutCache } from "../InstallCheck.ts";
 import { Interpreters } from "../Interpreters.ts";
-import type { Place } from "../Place.ts";
+import { type Place, venvsFolder } from "../Place.ts";
 import { Uv } from "../Uv.ts";
 import { sitePackages, type Venv, type VenvRecords } from "../Venv.ts";
-import { venvAt, venvsFolder } from "../VenvFinder.ts";
-import { BUILDING } from "../VenvNames.ts";
+import { venvAt } from "../VenvFinder.ts";
+import { BUILDING, LINKING, type VenvName } from "../VenvNames.ts";
 import type { VenvSource } from "../VenvSource.ts";
 import { registerImagePackages } from "../image/ImagePackages.ts";
 import { hideReplaced } from "../image/ReplacedPackages.ts";
+import { generationTag, taggedGeneration } from "../leases/Generation.ts";
 import { withBasePackages } from "./BasePackages.ts";
 import { VenvCreationFailed } from "./VenvCreationFailed.ts";
 
@@ -33,12 +35,39 @@ const uvVariables = (
   ...(cache ? {} : { UV_NO_CACHE: "1" }),
 });
 
-/** Removes unfinished builds of killed workers. The caller holds the lock, so no other build is running. */
+/** Workers of earlier generations that were stopped may resume, but not after this time. */
+const ABANDONED_AFTER = Duration.hours(1);
+
+const isOlderThan = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  path: string,
+  age: Duration.Duration,
+) {
+  const { mtime } = yield* files.lstat(path);
+  const now = yield* wallMillis;
+  return Option.exists(mtime, (date) => now - date.getTime() > Duration.toMillis(age));
+});
+
+/**
+ * Removes what killed workers have left. The caller holds the lock of a generation, so no other build of that
+ * generation is running.
+ */
 export const removeUnfinished = Effect.fnUntraced(
-  function* (files: FileSystem.FileSystem, parent: string) {
+  function* (files: FileSystem.FileSystem, parent: string, generation: number) {
     for (const name of yield* files.readDirectory(parent)) {
-      if (!name.startsWith(BUILDING) && !name.startsWith(REMOVING)) continue;
-      yield* files.remove(join(parent, name), { recursive: true, force: true });
+      const path = join(parent, name);
+      if (name.startsWith(REMOVING)) {
+        yield* files.remove(path, { recursive: true, force: true });
+      } else if (name.startsWith(BUILDING)) {
+        const built = taggedGeneration(name.slice(BUILDING.length));
+        const isAbandoned =
+          built < generation
+            ? yield* isOlderThan(files, path, ABANDONED_AFTER)
+            : built === generation;
+        if (isAbandoned) yield* removeFolder(files, path);
+      } else if (name.startsWith(LINKING) && (yield* isOlderThan(files, path, ABANDONED_AFTER))) {
+        yield* files.remove(path, { force: true });
+      }
     }
   },
   Effect.catch((error) =>
@@ -113,7 +142,8 @@ export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvReco
     usesCache: boolean,
   ) {
     const environment = uvVariables(place, usesCache, isSet);
-    const prefix = join(venvsFolder(place), `${BUILDING}${randomUUID()}`);
+    const unique = `${generationTag(venv.generation)}${randomUUID()}`;
+    const prefix = join(venvsFolder(place), `${BUILDING}${unique}`);
     const watched = yield* check.watch({ prefix, version: venv.version }, environment);
     yield* install(files, uv, prefix, venv, { ...contents, environment }).pipe(
       Effect.andThen(watched.verify),
@@ -131,12 +161,13 @@ export const venvBuild = Effect.fnUntraced(function* ({ markComplete }: VenvReco
   return Effect.fnUntraced(function* (
     place: Place,
     source: VenvSource,
-    number: number,
+    { generation, number }: Pick<VenvName, "generation" | "number">,
     requirements: ReadonlyArray<string>,
     cache: boolean,
   ) {
     const { version } = yield* interpreters.facts(source.base.executable);
-    const venv = venvAt(place, { version, fingerprint: source.fingerprint, number }, source);
+    const { fingerprint } = source;
+    const venv = venvAt(place, { version, fingerprint, generation, number }, source);
     yield* Effect.logInfo(`Building the virtual environment ${venv.prefix}`);
     const contents = { requirements, imageFolders: yield* imageFolders(source) };
     const withoutCache = attempt(place, venv, contents, false);

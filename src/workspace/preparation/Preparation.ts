@@ -4,6 +4,7 @@ import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";
+import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../PreparedWorkspace.ts";
 import { Volume } from "../Volume.ts";
@@ -14,6 +15,9 @@ import { workspaceVenvs } from "./WorkspaceVenvs.ts";
 
 /** Another worker may remove a venv after it was found and before it is leased. */
 const MAX_FIND_ATTEMPTS = 5;
+
+/** A host that died during a removal keeps the locks of its venvs for a day, so these venvs are not used any more. */
+const MAX_INVALIDATIONS = 8;
 
 /** Whether the preparation may succeed on another disk. */
 const isAboutPlace = (
@@ -39,6 +43,7 @@ const removedRepeatedly = ({ prefix }: Venv) =>
 export const preparation = Effect.fnUntraced(function* ({ activate }: Activation) {
   const files = yield* FileSystem.FileSystem;
   const volume = yield* Volume;
+  const venvs = yield* VenvBuilder;
   const report = yield* startReport;
   const warnings = yield* volumeWarnings;
   const { build, findOrBuild } = yield* workspaceVenvs;
@@ -59,8 +64,10 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
         yield* report({ place, venv, origin, milliseconds, volumeFault });
         return prepared.value;
       }
-      if (attempt < MAX_FIND_ATTEMPTS) continue;
-      return yield* removedRepeatedly(venv);
+      if (attempt % MAX_FIND_ATTEMPTS !== 0) continue;
+      if (attempt > MAX_FIND_ATTEMPTS * MAX_INVALIDATIONS) return yield* removedRepeatedly(venv);
+      yield* Effect.logInfo(`${venv.prefix} stays locked for a removal; using another one`);
+      yield* venvs.invalidate(venv);
     }
   });
 

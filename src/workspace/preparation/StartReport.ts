@@ -2,10 +2,10 @@ import { basename } from "node:path";
 
 import { Effect, Metric } from "effect";
 
-import { locksAcquired, locksTimedOut, lockWaits } from "../../platform/BlockingLock.ts";
 import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { venvsCreated } from "../../venv/VenvBuilder.ts";
+import { locksAcquired, locksTimedOut, lockWaits } from "../../venv/leases/Leases.ts";
 import { LastStart } from "../LastStart.ts";
 import type { Origin } from "./WorkspaceVenvs.ts";
 

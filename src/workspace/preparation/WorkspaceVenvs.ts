@@ -1,14 +1,12 @@
-import { join } from "node:path";
-
 import { Duration, Effect, FileSystem, Option } from "effect";
 
-import { BlockingLock } from "../../platform/BlockingLock.ts";
 import { FileLock } from "../../platform/FileLock.ts";
 import { lockOf, removeFolder } from "../../platform/files/Removal.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { Leases } from "../../venv/leases/Leases.ts";
 
 /** On the container's disk there is no other place to fall back to, so the lock is worth a longer wait. */
 const MIN_WAIT_ON_OWN_DISK = Duration.minutes(10);
@@ -16,11 +14,11 @@ const MIN_WAIT_ON_OWN_DISK = Duration.minutes(10);
 /** How a worker got its virtual environment. */
 export type Origin = "reused" | "created" | "rebuilt" | "initialized by another worker";
 
-/** The venvs of a workspace. Finding needs no lock, building needs the lock of the place, removal that of the venv. */
+/** The venvs of a workspace. Finding needs no lock, building needs the lease of the place, removal the lock of the venv. */
 export const workspaceVenvs = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
   const venvs = yield* VenvBuilder;
-  const lock = yield* BlockingLock;
+  const leases = yield* Leases;
   const locks = yield* FileLock;
 
   const removeUnlessLeased = (prefix: string) =>
@@ -33,26 +31,33 @@ export const workspaceVenvs = Effect.gen(function* () {
       Effect.catch((error) => Effect.logDebug(`Could not remove ${prefix}: ${error.message}`)),
     );
 
-  const removeUnused = Effect.fn("Workspace.removeUnused")(function* (place: Place) {
-    const surplus = yield* venvs.surplus(place);
+  /** Removes venvs of this generation of the place and of earlier ones. */
+  const removeUnused = Effect.fn("Workspace.removeUnused")(function* (place: Place, now: number) {
+    const surplus = (yield* venvs.surplus(place)).filter(({ generation }) => generation <= now);
     yield* Effect.forEach(surplus, ({ prefix }) => removeUnlessLeased(prefix), { discard: true });
   });
 
-  /** Builds a venv under the lock of the place, unless `find` returns one because another worker built it. */
-  const buildUnless = Effect.fnUntraced(function* (
+  /** Builds a venv with the lease of the place, unless `find` returns one because another worker built it. */
+  const buildUnless = (
     place: Place,
     find: Effect.Effect<Option.Option<Venv>, PythonNotFound>,
     requirements: ReadonlyArray<string>,
     cache?: boolean,
-  ) {
-    const file = join(place.directory, ".initialization.lock");
-    const minWait = place.shared ? Duration.zero : MIN_WAIT_ON_OWN_DISK;
-    const acquired = yield* lock.acquireUnless(file, find, minWait);
-    if (acquired._tag === "NotNeeded") return { venv: acquired.value, isFromOtherWorker: true };
-    const venv = yield* venvs.build(place, requirements, cache);
-    yield* removeUnused(place);
-    return { venv, isFromOtherWorker: false };
-  }, Effect.scoped);
+  ) =>
+    leases.useUnless({
+      place,
+      lock: "initialization",
+      minWait: place.shared ? Duration.zero : MIN_WAIT_ON_OWN_DISK,
+      find: Effect.map(
+        find,
+        Option.map((venv) => ({ venv, isFromOtherWorker: true })),
+      ),
+      use: Effect.fnUntraced(function* (generation) {
+        const venv = yield* venvs.build(place, requirements, generation, cache);
+        yield* removeUnused(place, generation);
+        return { venv, isFromOtherWorker: false };
+      }),
+    });
 
   return {
     /** Builds a new venv, even if others exist. */

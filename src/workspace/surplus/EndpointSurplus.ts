@@ -4,6 +4,7 @@ import { Effect, type FileSystem, Option } from "effect";
 
 import { lockOf, REMOVING } from "../../platform/files/Removal.ts";
 import { BUILDING, parseVenvName } from "../../venv/VenvNames.ts";
+import { generationIn, lockFile } from "../../venv/leases/Generation.ts";
 import { LAST_START } from "../LastStart.ts";
 import { idleDays } from "./IdleTime.ts";
 
@@ -64,7 +65,7 @@ const inEndpoint = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<Candidate>> {
   const parent = join(root, ".venvs");
   const names = yield* namesIn(files, parent);
-  const lock = join(root, ".initialization.lock");
+  const lock = lockFile({ directory: root }, "initialization", generationIn(names));
   const unused = yield* idleDays(files, [join(root, LAST_START), lock, parent]);
   if (Option.isSome(unused) && unused.value > days) {
     const venvs = names.filter((name) => parseVenvName(name) !== undefined);

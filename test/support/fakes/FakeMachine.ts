@@ -1,6 +1,5 @@
 import { Context, Effect, FileSystem, Layer, Path } from "effect";
 
-import { BlockingLock } from "../../../src/platform/BlockingLock.ts";
 import { Programs } from "../../../src/platform/Programs.ts";
 import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
@@ -8,6 +7,7 @@ import { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
 import { VenvBuilder } from "../../../src/venv/VenvBuilder.ts";
+import { Leases } from "../../../src/venv/leases/Leases.ts";
 import { LastStart } from "../../../src/workspace/LastStart.ts";
 import { Volume } from "../../../src/workspace/Volume.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
@@ -123,7 +123,7 @@ export const fakeMachine = ({
         Layer.provideMerge(InstallCheck.layerNoDeps),
         Layer.provide([DiskUsage.layerNoDeps, LastStart.layer, noModels]),
         Layer.provideMerge(Uv.layerNoDeps),
-        Layer.provideMerge(BlockingLock.layerNoDeps),
+        Layer.provideMerge(Leases.layerNoDeps),
         Layer.provide(Interpreters.layerNoDeps),
         Layer.provideMerge(Volume.layer),
         Layer.provideMerge(Path.layer),

@@ -66,6 +66,7 @@ export const prepared: PreparedWorkspace = {
     prefix: "/workspace/.venvs/3.12.1-abc-1",
     python: "/workspace/.venv/bin/python",
     version: "3.12.1",
+    generation: 0,
     number: 1,
     base: { executable: "/usr/bin/python3.12", identity: "python" },
   },

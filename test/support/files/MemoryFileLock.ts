@@ -7,6 +7,8 @@ import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
 export interface Behaviour {
   /** Paths where every lock succeeds, as on some mounts. */
   readonly withoutEffect?: RegExp;
+  /** Paths whose locks other workers always hold. */
+  readonly held?: RegExp;
   /** If set, all locks fail with this reason. */
   readonly refusal?: string;
 }
@@ -14,7 +16,7 @@ export interface Behaviour {
 /** Locks on files of a file system in memory. */
 export const memoryFileLock = (
   memory: MemoryFileSystem,
-  { withoutEffect, refusal }: Behaviour = {},
+  { withoutEffect, held: heldByOthers, refusal }: Behaviour = {},
 ) => {
   const holders = new Map<string, Array<LockMode>>();
   /** Every try, in order. */
@@ -23,12 +25,17 @@ export const memoryFileLock = (
   const tryLock: FileLock["Service"]["tryLock"] = Effect.fnUntraced(function* (path, mode) {
     tries.push(`${mode} ${path}`);
     if (refusal !== undefined) return yield* new LockUnavailable({ path, reason: refusal });
-    yield* memory.files
-      .writeFileString(path, "", { flag: "a" })
-      .pipe(Effect.mapError((error) => new LockUnavailable({ path, reason: error.message })));
+    // Only creates a file: locking does not change its modification time.
+    yield* memory.files.exists(path).pipe(
+      Effect.flatMap((exists) =>
+        exists ? Effect.void : memory.files.writeFileString(path, "", { flag: "a" }),
+      ),
+      Effect.mapError((error) => new LockUnavailable({ path, reason: error.message })),
+    );
     const held = holders.get(path) ?? [];
     const isBusy = mode === "exclusive" ? held.length > 0 : held.includes("exclusive");
     if (isBusy && withoutEffect?.test(path) !== true) return Option.none();
+    if (heldByOthers?.test(path) === true) return Option.none();
     holders.set(path, held);
     yield* Effect.acquireRelease(
       Effect.sync(() => held.push(mode)),
@@ -36,7 +43,10 @@ export const memoryFileLock = (
     );
     return Option.some({
       write: (text: string) => Effect.sync(() => memory.plant({ [path]: text })),
-      touch: Effect.void,
+      touch: Effect.sync(() => {
+        const text = memory.show()[path];
+        if (typeof text === "string") memory.plant({ [path]: text });
+      }),
     });
   });
 

@@ -193,7 +193,7 @@ export const testMachine = Effect.fnUntraced(function* ({ uv, python }: Tools) {
     venvs: () =>
       existsSync(join(workspace, ".venvs"))
         ? readdirSync(join(workspace, ".venvs"))
-            .filter((name) => !name.endsWith(".lock"))
+            .filter((name) => !/\.lock(?:\.\d+)?$/.test(name))
             .toSorted()
         : [],
   };

@@ -13,7 +13,7 @@ const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachin
     Effect.provide(Layer.merge(worker.services, machine.locks.layer)),
   );
   const venvs = yield* Effect.forEach(Array.from({ length: count }), () =>
-    worker.venvs.build(place, []),
+    worker.venvs.build(place, [], 0),
   );
   return { leases, venvs, locksOn: (prefix: string) => machine.locks.held(lockOf(prefix)) };
 });
@@ -62,7 +62,7 @@ describe("venvLeases", () => {
     const machine = fakeMachine();
     return Effect.gen(function* () {
       const worker = yield* machine.worker();
-      const venv = yield* worker.venvs.build(Option.getOrThrow(yield* worker.volume.shared), []);
+      const venv = yield* worker.venvs.build(Option.getOrThrow(yield* worker.volume.shared), [], 0);
       const withoutLocks = fakeMachine({ locks: { refusal: "no locks here" } });
       const leases = yield* venvLeases.pipe(
         Effect.provide(Layer.merge(worker.services, withoutLocks.locks.layer)),

@@ -1,18 +1,32 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Duration, Effect, Exit, Fiber, Layer, Metric, Option, Path, Scope } from "effect";
+import {
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Metric,
+  Option,
+  Path,
+  Scope,
+} from "effect";
 import { TestClock } from "effect/testing";
 
-import { lockWaits, BlockingLock } from "../../src/platform/BlockingLock.ts";
-import { Environment } from "../../src/settings/Environment.ts";
-import { type Behaviour, memoryFileLock } from "../support/files/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
+import type { LockUnavailable } from "../../../src/platform/FileLock.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { Leases, lockWaits } from "../../../src/venv/leases/Leases.ts";
+import type { LockTimeout } from "../../../src/venv/leases/LockTimeout.ts";
+import { type Behaviour, memoryFileLock } from "../../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
 
+const PLACE = { directory: "/volume" };
 const FILE = "/volume/.initialization.lock";
 
 const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Behaviour = {}) => {
   const memory = memoryFileSystem({ "/volume": null });
   const locks = memoryFileLock(memory, behaviour);
-  const layer = BlockingLock.layerNoDeps.pipe(
+  const layer = Leases.layerNoDeps.pipe(
     Layer.provide([locks.layer, memory.layer, Path.layer, Environment.layerOf(variables)]),
   );
   /** The number of tries to acquire the lock. */
@@ -29,13 +43,31 @@ const setUp = (variables: Readonly<Record<string, string>> = {}, behaviour: Beha
 
 const noResult = Effect.succeedNone;
 
-const wait = (
-  result: Effect.Effect<Option.Option<string>> = noResult,
-  minWait?: Duration.Duration,
+/** Acquires the lease and holds it until the scope closes; the result if it was not needed. */
+const wait = <E = never>(
+  find: Effect.Effect<Option.Option<string>, E> = noResult,
+  minWait: Duration.Duration = Duration.zero,
 ) =>
   Effect.gen(function* () {
-    const acquired = yield* (yield* BlockingLock).acquireUnless(FILE, result, minWait);
-    return acquired._tag === "Locked" ? Option.none() : Option.some(acquired.value);
+    const leases = yield* Leases;
+    const outcome = yield* Deferred.make<
+      Option.Option<string>,
+      E | LockTimeout | LockUnavailable
+    >();
+    yield* leases
+      .useUnless({
+        place: PLACE,
+        lock: "initialization",
+        find,
+        minWait,
+        use: () => Effect.andThen(Deferred.succeed(outcome, Option.none()), Effect.never),
+      })
+      .pipe(
+        Effect.asSome,
+        Effect.onExit((exit) => Deferred.done(outcome, exit)),
+        Effect.forkScoped,
+      );
+    return yield* Deferred.await(outcome);
   });
 
 const count = (name: string) =>
@@ -43,7 +75,7 @@ const count = (name: string) =>
     Number(state.count),
   );
 
-describe("BlockingLock", () => {
+describe("a lease", () => {
   it.effect(
     "acquires a free lock at once, writes the holder to the file and releases it when the scope closes",
     () => {
@@ -184,9 +216,7 @@ describe("BlockingLock", () => {
   it.effect("fails with the error of the check and releases the lock", () => {
     const { locks, provide } = setUp();
     return Effect.gen(function* () {
-      const error = yield* Effect.flip(
-        (yield* BlockingLock).acquireUnless(FILE, Effect.fail("check failed")),
-      );
+      const error = yield* Effect.flip(wait(Effect.fail("check failed")));
       assert.strictEqual(error, "check failed");
       assert.isEmpty(locks.paths());
     }).pipe(Effect.scoped, provide);
