@@ -2,6 +2,7 @@ import { Context, Effect, Layer, Option, Ref } from "effect";
 
 import { type ProgramFailed, Programs } from "../platform/Programs.ts";
 import { Interpreters } from "./Interpreters.ts";
+import { lockedCache } from "./uv/LockedCache.ts";
 import { uvEnvironment } from "./uv/UvEnvironment.ts";
 import { DIRECTORY, type UvUnavailable } from "./uv/UvInstallation.ts";
 import { uvProgram } from "./uv/UvProgram.ts";
@@ -32,9 +33,10 @@ export class Uv extends Context.Service<
       const programs = yield* Programs;
       const { command, verified, likely } = yield* uvProgram;
       const environmentOf = yield* uvEnvironment;
+      const withoutLockedCache = yield* lockedCache;
       const isVerified = yield* Ref.make(false);
 
-      const run: Uv["Service"]["run"] = Effect.fn("Uv.run")(function* (args, options) {
+      const runOnce: Uv["Service"]["run"] = Effect.fnUntraced(function* (args, options) {
         const environment = yield* environmentOf(options.environment);
         const attempt = ([program = "uv", ...before]: ReadonlyArray<string>) =>
           programs.run(program, [...before, ...args], {
@@ -54,6 +56,12 @@ export class Uv extends Context.Service<
           }),
         );
       });
+
+      const run: Uv["Service"]["run"] = Effect.fn("Uv.run")((args, options) =>
+        withoutLockedCache(options.environment, (environment) =>
+          runOnce(args, { ...options, environment }),
+        ),
+      );
 
       return Uv.of({ command, run });
     }),
