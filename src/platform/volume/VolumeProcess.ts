@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Layer, Ref, Result, Schema } from "effect";
+import { Context, Duration, Effect, Layer, Option, Ref, Schema } from "effect";
 
 import type { DiskFault } from "../files/DiskFault.ts";
 import { isWithin } from "../files/JobFolders.ts";
@@ -67,12 +67,12 @@ export class VolumeProcess extends Context.Service<
       const lastFault = yield* Ref.make("");
       const checkVolume = Effect.gen(function* () {
         if (!(yield* isInUse)) return;
-        const outcome = yield* Effect.result(
-          request("files.statfs", { path: volume }, Schema.Unknown),
-        );
-        const fault = Result.isFailure(outcome) ? outcome.failure : undefined;
+        const checked = request("files.statfs", { path: volume }, Schema.Unknown);
+        const fault = Option.getOrUndefined(yield* Effect.option(Effect.flip(checked)));
         const previous = yield* Ref.getAndSet(lastFault, fault?.code ?? "");
-        if (fault !== undefined && fault.code !== previous) yield* Effect.logWarning(fault.message);
+        // That it does not respond was logged already.
+        if (fault === undefined || [previous, "ETIMEDOUT"].includes(fault.code)) return;
+        yield* Effect.logWarning(fault.message);
       });
       yield* checkVolume.pipe(Effect.delay(CHECK_INTERVAL), Effect.forever, Effect.forkScoped);
 

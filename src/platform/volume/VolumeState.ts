@@ -34,7 +34,7 @@ const findPython = (folders: ReadonlyArray<string>, chosen: Option.Option<string
   return (
     found.find((file) => !isScript(file)) ??
     found[0] ??
-    Option.getOrUndefined(Option.map(chosen, (command) => findProgram(command, folders) ?? ""))
+    (Option.isSome(chosen) ? findProgram(chosen.value, folders) : undefined)
   );
 };
 
@@ -48,34 +48,42 @@ const isAbsent = (folder: string): boolean =>
 
 type Connected = Effect.Effect<VolumeConnection, DiskFault>;
 
-/** The process, whether the volume responds, and what to do if it does not. */
-export const volumeState = Effect.gen(function* () {
+/** Errors of the volume as a whole. */
+const faultOf = (volume: string, code: string, detail: string) =>
+  new DiskFault({ path: volume, problem: "can't be accessed", code, detail });
+
+/** Starts processes for the volume. */
+const processStart = Effect.gen(function* () {
   const { forPrograms } = yield* Environment;
   const roots = yield* jobFolders;
   const volume = yield* volumeRoot;
   const folders = programFolders(forPrograms["PATH"], roots);
-  const python = Option.flatten(yield* Effect.option(PYTHON.value));
+  const chosen = Option.flatten(yield* Effect.option(PYTHON.value));
+
+  return Effect.suspend(() => {
+    const failed = (code: string, detail: string) => Effect.fail(faultOf(volume, code, detail));
+    if (isAbsent(volume)) return failed("ENOENT", "it does not exist");
+    const python = findPython(folders, chosen);
+    if (python === undefined) {
+      const reason =
+        "the worker needs python3 for it, which is not on PATH. Install Python, or set WORKER_PYTHON";
+      return failed("ENOSYS", reason);
+    }
+    const started = connect({ python, environment: forPrograms, volume, roots });
+    return Result.isSuccess(started)
+      ? Effect.succeed(started.success)
+      : failed("ENOEXEC", `${python} could not be started: ${started.failure}`);
+  });
+});
+
+/** The process, whether the volume responds, and what to do if it does not. */
+export const volumeState = Effect.gen(function* () {
+  const volume = yield* volumeRoot;
+  const start = yield* processStart;
   const scope = yield* Effect.scope;
   const current = yield* Ref.make(Option.none<VolumeConnection>());
   const isDown = yield* Ref.make(false);
-
-  const faultOf = (code: string, detail: string) =>
-    new DiskFault({ path: volume, problem: "can't be accessed", code, detail });
-  const unresponsive = faultOf("ETIMEDOUT", "the network volume does not respond");
-
-  const start = Effect.suspend(() => {
-    if (isAbsent(volume)) return Effect.fail(faultOf("ENOENT", "it does not exist"));
-    const found = findPython(folders, python);
-    if (found === undefined || found === "") {
-      const reason =
-        "the worker needs python3 for it, which is not on PATH. Install Python, or set WORKER_PYTHON";
-      return Effect.fail(faultOf("ENOSYS", reason));
-    }
-    const command = { python: found, environment: forPrograms, volume, roots };
-    return Effect.mapError(Effect.fromResult(connect(command)), (reason) =>
-      faultOf("ENOEXEC", `${found} could not be started: ${reason}`),
-    );
-  });
+  const unresponsive = faultOf(volume, "ETIMEDOUT", "the network volume does not respond");
 
   const startNew: Connected = Effect.tap(start, (connection) =>
     Ref.set(current, Option.some(connection)),
@@ -103,10 +111,12 @@ export const volumeState = Effect.gen(function* () {
   /** Gives up a process with an operation that hangs: it can't be killed while it waits for the volume. */
   const giveUp = Effect.fnUntraced(function* (connection: VolumeConnection) {
     if (!connection.isUsable) return;
+    yield* Ref.set(current, Option.none());
+    const wasDown = yield* Ref.getAndSet(isDown, true);
+    if (!wasDown) yield* Effect.forkIn(Effect.interruptible(recover), scope);
+    // Last: it fails the request that is given up, and so interrupts this.
     yield* Effect.sync(() => connection.abandon(unresponsive));
-    if (yield* Ref.getAndSet(isDown, true)) return;
-    yield* Effect.forkIn(recover, scope);
-  });
+  }, Effect.uninterruptible);
 
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(Ref.get(current), (connection) =>
