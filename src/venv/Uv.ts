@@ -14,6 +14,10 @@ interface UvOptions {
   readonly live?: boolean;
 }
 
+/** On MooseFS, creating a file in uv's cache fails if another host creates it at the same time. */
+const isCreationRace = ({ output }: ProgramFailed): boolean =>
+  output.includes("File exists (os error 17)");
+
 /** Runs uv. If it is missing, installs it once for all workers of this user. */
 export class Uv extends Context.Service<
   Uv,
@@ -39,11 +43,13 @@ export class Uv extends Context.Service<
       const runOnce: Uv["Service"]["run"] = Effect.fnUntraced(function* (args, options) {
         const environment = yield* environmentOf(options.environment);
         const attempt = ([program = "uv", ...before]: ReadonlyArray<string>) =>
-          programs.run(program, [...before, ...args], {
-            directory: DIRECTORY,
-            environment,
-            ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
-          });
+          programs
+            .run(program, [...before, ...args], {
+              directory: DIRECTORY,
+              environment,
+              ...(options.live === true ? { live: { stream: "stderr", name: "uv" } } : {}),
+            })
+            .pipe(Effect.retry({ times: 1, while: isCreationRace }));
         const tried = (yield* Ref.get(isVerified)) ? Option.none() : yield* likely;
         if (Option.isNone(tried)) return yield* attempt(yield* verified);
         return yield* Effect.catchTag(

@@ -4,7 +4,7 @@ import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { DiskFault, diskFault, isFullDisk } from "../platform/files/DiskFault.ts";
 import { APP, VOLUME_PATH, WORKSPACE_PATH } from "../platform/files/JobFolders.ts";
-import { probeWrite, writableCache } from "../platform/files/Writability.ts";
+import { probeWrite, removeOldProbes, writableCache } from "../platform/files/Writability.ts";
 import { deployedResource } from "../settings/DeployedResource.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
@@ -54,13 +54,6 @@ const isDirectory = (files: FileSystem.FileSystem, folder: string) =>
     Effect.orElseSucceed(() => false),
   );
 
-/** Whether a folder contains only RunPod's cached models. These are mounted without a volume too. */
-const hasOnlyModels = (files: FileSystem.FileSystem, root: string) =>
-  Effect.map(
-    Effect.orElseSucceed(files.readDirectory(root), (): ReadonlyArray<string> => []),
-    (entries) => entries.length === 1 && entries[0] === CACHED_MODELS[0],
-  );
-
 /** Whether a path is a mount point. */
 const isMount = (files: FileSystem.FileSystem, root: string) =>
   Effect.all([files.stat(root), files.stat(dirname(root))]).pipe(
@@ -78,10 +71,13 @@ const stateOf = Effect.fn("Volume.shared")(function* (files: FileSystem.FileSyst
     return yield* new VolumeNotWritable({ path: root, fault });
   }
   if (kind.success.type !== "Directory") return "absent";
-  const onlyModels = yield* hasOnlyModels(files, root);
+  const names = yield* Effect.orElseSucceed(files.readDirectory(root), () => []);
+  // RunPod mounts cached models without a volume too.
+  const onlyModels = names.length === 1 && names[0] === CACHED_MODELS[0];
   // A new volume may contain only cached models too, but it is a mount point.
   if (onlyModels && !(yield* isMount(files, root))) return "absent";
   const writable = yield* Effect.result(probeWrite(files, root));
+  yield* removeOldProbes(files, root, names);
   if (writable._tag === "Success") return "writable";
   if (onlyModels) return "absent";
   // An existing virtual environment can be used.

@@ -31,6 +31,8 @@ const setUp = (
     readonly python?: boolean;
     readonly broken?: boolean;
     readonly systemConfiguration?: boolean;
+    /** How often a run fails because another host creates the same file. */
+    readonly races?: number;
   },
   faults: ReadonlyArray<Fault> = [],
   variables: Readonly<Record<string, string>> = {},
@@ -39,8 +41,12 @@ const setUp = (
     ...(has.python === false ? {} : { [PYTHON]: "ELF" }),
     ...(has.systemConfiguration === true ? { "/etc/uv/uv.toml": "system-certs = true" } : {}),
   });
+  let { races = 0 } = has;
   const programs = fakePrograms((line) => {
     const [command = ""] = line.split(" ");
+    if (line.includes(" pip install six") && races-- > 0) {
+      return failure("failed to open `sdists-v11/.git`: File exists (os error 17)");
+    }
     switch (kindOf(line)) {
       case "version":
         if (command === "uv") return has.uv === true ? "uv 0.9" : undefined;
@@ -82,7 +88,7 @@ const setUp = (
     ]),
   );
   const count = (kind: string) => programs.lines.filter((line) => kindOf(line) === kind).length;
-  return { memory, runs, count, provide: Effect.provide(layer) };
+  return { memory, runs, lines: programs.lines, count, provide: Effect.provide(layer) };
 };
 
 const command = Effect.flatMap(Uv, (uv) => uv.command);
@@ -104,6 +110,24 @@ describe("uv", () => {
           UV_LINK_MODE: "copy",
           UV_NO_CONFIG: "1",
         });
+      }).pipe(provide);
+    },
+  );
+
+  it.effect.each([
+    [1, 2],
+    [2, 2],
+  ] as const)(
+    "runs once more if other hosts create the same files: %d times",
+    ([races, expected]) => {
+      const { lines, provide } = setUp({ uv: true, races });
+      return Effect.gen(function* () {
+        const uv = yield* Uv;
+        const environment = { UV_CACHE_DIR: "/volume/.uv-cache" };
+        const error = yield* Effect.flip(uv.run(["pip", "install", "six"], { environment }));
+        const tries = lines.filter((line) => line.includes("pip install six"));
+        assert.lengthOf(tries, expected);
+        assert.strictEqual(error.message.includes("File exists"), races === 2);
       }).pipe(provide);
     },
   );

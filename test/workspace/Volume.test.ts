@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
+import { TestClock } from "effect/testing";
 
 import { Environment } from "../../src/settings/Environment.ts";
 import { Volume } from "../../src/workspace/Volume.ts";
@@ -243,6 +244,19 @@ describe("the network volume", () => {
       }).provide,
     ),
   );
+
+  it.effect("loses the files with which killed workers tested it, after some time", () => {
+    const { memory, provide } = setUp({
+      planted: { "/runpod-volume/.write-probe-1": "", "/runpod-volume/file": "" },
+    });
+    return Effect.gen(function* () {
+      yield* shared;
+      assert.include(Object.keys(memory.show()), "/runpod-volume/.write-probe-1");
+      yield* TestClock.adjust("11 minutes");
+      yield* shared;
+      assert.deepStrictEqual(memory.show(), { "/runpod-volume": null, "/runpod-volume/file": "" });
+    }).pipe(provide);
+  });
 
   describe("is replaced by a folder on the container's disk, which", () => {
     it.effect.each([

@@ -60,7 +60,7 @@ const processStart = Effect.gen(function* () {
   const folders = programFolders(forPrograms["PATH"], roots);
   const chosen = Option.flatten(yield* Effect.option(PYTHON.value));
 
-  return Effect.suspend(() => {
+  return () => {
     const failed = (code: string, detail: string) => Effect.fail(faultOf(volume, code, detail));
     if (isAbsent(volume)) return failed("ENOENT", "it does not exist");
     const python = findPython(folders, chosen);
@@ -73,7 +73,7 @@ const processStart = Effect.gen(function* () {
     return Result.isSuccess(started)
       ? Effect.succeed(started.success)
       : failed("ENOEXEC", `${python} could not be started: ${started.failure}`);
-  });
+  };
 });
 
 /** The process, whether the volume responds, and what to do if it does not. */
@@ -85,7 +85,7 @@ export const volumeState = Effect.gen(function* () {
   const isDown = yield* Ref.make(false);
   const unresponsive = faultOf(volume, "ETIMEDOUT", "the network volume does not respond");
 
-  const startNew: Connected = Effect.tap(start, (connection) =>
+  const startNew: Connected = Effect.tap(Effect.suspend(start), (connection) =>
     Ref.set(current, Option.some(connection)),
   );
 

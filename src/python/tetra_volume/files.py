@@ -6,7 +6,6 @@ import binascii
 import errno
 import os
 import stat as modes
-import time
 import uuid
 from typing import Any, Optional
 
@@ -15,9 +14,6 @@ from .paths import check_regular, failure, in_parent, not_followed, open_file
 from .paths import make_folders as make_all
 
 _COPY_BYTES = 1024 * 1024
-
-# Start of the names of files that only test whether a folder is writable.
-PROBE = ".write-probe-"
 
 
 def _type_of(mode: int) -> str:
@@ -207,19 +203,12 @@ def _copy_content(source: int, target: int) -> None:
         progress()
 
 
-# Seconds after which the file of a probe belongs to a worker that was killed.
-_ABANDONED_AFTER = 600
-
-
 def probe(args: dict[str, Any]) -> None:
-    """Fails if a file can't be written to a folder. Removes the files that killed workers left, whose names are given.
+    """Fails if a file can't be written to a folder.
 
     The file is removed only after it was closed: MooseFS does not check the quota for a file without a name.
     """
-    folder = args["path"]
-    for name in args.get("leftovers", []):
-        _remove_abandoned(os.path.join(folder, name))
-    path = os.path.join(folder, f"{PROBE}{uuid.uuid4()}")
+    path = os.path.join(args["path"], f".write-probe-{uuid.uuid4()}")
     file = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         _close_after(file, lambda: _write_and_sync(file, b"x"))
@@ -231,11 +220,3 @@ def _write_and_sync(file: int, content: bytes) -> None:
     _write_all(file, content)
     # An exceeded quota is often reported only here or by close.
     os.fsync(file)
-
-
-def _remove_abandoned(path: str) -> None:
-    try:
-        if time.time() - os.lstat(path).st_mtime > _ABANDONED_AFTER:
-            remove({"path": path})
-    except OSError:
-        pass

@@ -2,7 +2,6 @@ import base64
 import errno
 import os
 import threading
-import time
 
 import pytest
 
@@ -151,7 +150,7 @@ def test_a_probe_of_a_full_volume_fails_and_leaves_no_file_and_no_descriptor(vol
         return file
 
     def stat_is_probe(name):
-        return name is not None and str(name).startswith(files.PROBE)
+        return name is not None and str(name).startswith(".write-probe-")
 
     monkeypatch.setattr(os, "open", remember)
     monkeypatch.setattr(os, failing, fail)
@@ -159,14 +158,6 @@ def test_a_probe_of_a_full_volume_fails_and_leaves_no_file_and_no_descriptor(vol
     monkeypatch.undo()
     assert os.listdir(volume) == []
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_probe_removes_what_killed_workers_left(volume):
-    for name, age in ((".write-probe-old", 3600), (".write-probe-new", 1)):
-        (volume / name).write_text("")
-        os.utime(volume / name, (time.time() - age,) * 2)
-    files.probe({"path": str(volume), "leftovers": [".write-probe-old", ".write-probe-new", ".write-probe-gone"]})
-    assert os.listdir(volume) == [".write-probe-new"]
 
 
 class TestRemoval:
