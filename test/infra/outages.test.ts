@@ -88,7 +88,7 @@ describe.skipIf(!hasMooseFs)(`an outage of the network volume${skippedWithoutMoo
   it.live("the master hangs under a job: the delay is logged, and SIGTERM ends the worker", () =>
     Effect.gen(function* () {
       const { a, master } = yield* mooseFs();
-      const worker = yield* volumeWorker(a.path);
+      const worker = yield* volumeWorker(a.path, { WORKER_SHUTDOWN_GRACE: "5" });
       yield* answerIn(worker, "volume");
       const reading = functionInput(
         "import os\ndef f(): print('began', flush=True); [os.listdir('.') for _ in iter(int, 1)]",
@@ -120,7 +120,9 @@ describe.skipIf(!hasMooseFs)(`an outage of the network volume${skippedWithoutMoo
   it.live("a slow volume is not an outage", () =>
     Effect.gen(function* () {
       const { a } = yield* mooseFs();
-      yield* answerIn(yield* volumeWorker(a.path), "volume");
+      const first = yield* volumeWorker(a.path);
+      yield* answerIn(first, "volume");
+      yield* terminate(first);
       yield* a.slowDown({ roundTrip: Duration.millis(200), first: Duration.millis(1200) });
       const worker = yield* volumeWorker(a.path);
       yield* answerIn(worker, "volume").pipe(within("90 seconds", worker));

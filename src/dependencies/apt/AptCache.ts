@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants, createWriteStream } from "node:fs";
-import { open } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
@@ -19,35 +18,13 @@ export interface Archive {
   readonly sha256: string;
 }
 
-/**
- * Copies a regular file of a known size, and returns the SHA-256 digest of the copied bytes; undefined for anything
- * else. Other endpoints can replace the file at any time, so it is opened only once, without following a link or
- * blocking on a named pipe.
- */
-const copyAndHash = (from: string, to: string, size: number) =>
-  Effect.acquireUseRelease(
-    Effect.tryPromise(() =>
-      open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK),
-    ),
-    (handle) =>
-      Effect.tryPromise(async () => {
-        const found = await handle.stat();
-        if (!found.isFile() || found.size !== size) return undefined;
-        const hash = createHash("sha256");
-        await pipeline(
-          handle.createReadStream({ end: size - 1 }),
-          async function* (parts: AsyncIterable<Buffer>) {
-            for await (const part of parts) {
-              hash.update(part);
-              yield part;
-            }
-          },
-          createWriteStream(to, { flags: "wx" }),
-        );
-        return hash.digest("hex");
-      }),
-    (handle) => Effect.promise(() => handle.close()),
-  );
+/** The SHA-256 digest of a file in hexadecimal digits. */
+const digestOf = (file: string) =>
+  Effect.tryPromise(async () => {
+    const hash = createHash("sha256");
+    await pipeline(createReadStream(file), hash);
+    return hash.digest("hex");
+  });
 
 /** The value of a variable in os-release(5), with or without quotes. */
 const valueOf = (text: string, name: string): string =>
@@ -80,18 +57,28 @@ const findFolder = Effect.fnUntraced(function* (
   return Option.some(folder);
 });
 
-/** Copies an archive from the volume to a new file; false if the copy has another size or digest. */
-const restoreArchive = Effect.fnUntraced(function* (
-  files: FileSystem.FileSystem,
-  cached: string,
-  target: string,
-  { size, sha256 }: Archive,
-) {
-  const copied = yield* Effect.option(copyAndHash(cached, target, size));
-  if (Option.contains(copied, sha256)) return true;
-  yield* files.remove(target, { force: true });
-  return false;
-});
+/**
+ * Copies an archive from the volume to a new file; false if the copy has another size or digest. Other endpoints can
+ * replace the archive at any time, so the copy is checked.
+ */
+const restoreArchive = Effect.fnUntraced(
+  function* (
+    files: FileSystem.FileSystem,
+    cached: string,
+    target: string,
+    { size, sha256 }: Archive,
+  ) {
+    const info = yield* files.lstat(cached);
+    if (info.type !== "File" || Number(info.size) !== size) return false;
+    yield* files.copyFile(cached, target);
+    return (yield* digestOf(target)) === sha256;
+  },
+  Effect.orElseSucceed(() => false),
+  (restored, files, _, target) =>
+    Effect.tap(restored, (isIntact) =>
+      isIntact ? Effect.void : files.remove(target, { force: true }),
+    ),
+);
 
 /**
  * Stores archives that apt downloaded on the network volume for later containers. Other endpoints can write to the

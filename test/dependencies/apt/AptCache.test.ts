@@ -19,6 +19,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 
 import { AptCache } from "../../../src/dependencies/apt/AptCache.ts";
+import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
 import type { Place } from "../../../src/venv/Place.ts";
 import { Volume } from "../../../src/workspace/Volume.ts";
 import { openFilesBelow } from "../../support/files/OpenFiles.ts";
@@ -58,6 +60,8 @@ const sceneOf = Effect.fnUntraced(function* (
         ),
       ),
     ),
+    Layer.provide(safeFileSystem),
+    Layer.provide(Environment.layerOf({ ...process.env, RUNPOD_VOLUME_PATH: volume })),
     Layer.provide(NodeServices.layer),
   );
   const use = <A, E>(
