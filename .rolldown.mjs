@@ -34,6 +34,15 @@ const lightHttp = {
   },
 };
 
+/** Parts of undici that the worker never runs: bodies of FormData, and the optional parser milo. */
+const noUnusedUndici = {
+  name: "no-unused-undici",
+  load: {
+    filter: { id: /undici\/lib\/(web\/fetch\/body|milo\/(no-)?simd)\.js$/ },
+    handler: () => "",
+  },
+};
+
 /** Modules that only some commands load. All others are in one file, because each file adds to the startup time. */
 const ON_DEMAND = new RegExp(
   [
@@ -43,16 +52,20 @@ const ON_DEMAND = new RegExp(
   ].join("|"),
 );
 
-/** Fails if each start would load the servers, because a module that only they need is missing above. */
-const noServers = {
-  name: "no-servers",
+/**
+ * Fails if each start would load the servers, because a module that only they need is missing above, or if the source
+ * has a character for which V8 would keep it as two bytes a character.
+ */
+const lightStart = {
+  name: "light-start",
   generateBundle(_options, bundle) {
-    const servers = bundle["worker-tetra.js"].moduleIds.filter((id) =>
-      /src\/endpoint\/(?!http\/Loopback)/.test(id),
-    );
+    const { code, moduleIds } = bundle["worker-tetra.js"];
+    const servers = moduleIds.filter((id) => /src\/endpoint\/(?!http\/Loopback)/.test(id));
     if (servers.length > 0) {
       this.error(`Each start would load ${servers[0]}: see ON_DEMAND in .rolldown.mjs.`);
     }
+    const [wide] = /.{0,40}[^\0-\x7f].{0,40}/.exec(code) ?? [];
+    if (wide !== undefined) this.error(`The bundle has a character that is not ASCII: ${wide}`);
   },
 };
 
@@ -60,9 +73,11 @@ export default {
   input: { "worker-tetra": "src/main.ts" },
   platform: "node",
   logLevel: "warn",
-  plugins: [lightUndici, lightHttp, noServers],
+  plugins: [lightUndici, lightHttp, noUnusedUndici, lightStart],
   output: {
     dir: "dist/lib",
+    // With other characters, V8 would keep two bytes for each character of the source.
+    charset: "ascii",
     entryFileNames: "[name].js",
     chunkFileNames: "[name].js",
     codeSplitting: {

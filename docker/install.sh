@@ -57,8 +57,7 @@ worker() {
     mkdir -p /app
     chmod 1777 /app
     chmod a+x /root
-    # A larger young generation avoids garbage collections during startup.
-    printf '#!/bin/sh\nexec %s/bin/node --min-semi-space-size=16 %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
+    printf '#!/bin/sh\nexec %s/bin/node %s/dist/bin.mjs "$@"\n' "$ROOT" "$ROOT" \
         >/usr/local/bin/worker-tetra
     chmod 755 /usr/local/bin/worker-tetra
     packages=$("$ROOT/base/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

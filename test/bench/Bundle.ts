@@ -8,7 +8,6 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** The command of the images. */
 export const BUNDLE = [
   process.execPath,
-  "--min-semi-space-size=16",
   fileURLToPath(new URL("../../dist/bin.mjs", import.meta.url)),
 ] as const;
 

@@ -125,7 +125,7 @@ export const idleTakes = Effect.gen(function* () {
 }).pipe(Effect.scoped);
 
 /** Starts a program, and kills it when the scope closes. */
-const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>>) =>
+export const started = (args: ReadonlyArray<string>, variables: Readonly<Record<string, string>>) =>
   Effect.acquireRelease(
     Effect.sync(() =>
       spawn(process.execPath, args, {

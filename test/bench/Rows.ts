@@ -166,7 +166,7 @@ export const flood = Effect.gen(function* () {
   } satisfies Row;
 }).pipe(Effect.scoped);
 
-const residentMegabytes = (pid: number | "self") => {
+export const residentMegabytes = (pid: number | "self") => {
   const pages = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
   return Number(pages) / 1024;
 };

@@ -9,6 +9,7 @@ import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
 import { startOfFlash, startOfSdk, warmFlash, warmSdk } from "./Deployed.ts";
 import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";
+import { idleMemory } from "./Idle.ts";
 import { packagesAgain, packagesCold, packagesFirst, packagesOfImage } from "./Packages.ts";
 import {
   firstJob,
@@ -62,6 +63,7 @@ const ROWS = {
   startWithCache,
   firstJob,
   idleTakes,
+  idleMemory,
   startOfFlash,
   startOfSdk,
   warmFlash,
