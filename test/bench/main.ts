@@ -7,6 +7,7 @@ import { Console, Effect, Layer, References } from "effect";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Workspace } from "../../src/workspace/Workspace.ts";
+import { startOfCheckout } from "./Checkout.ts";
 import { startOfFlash, startOfSdk, warmFlash, warmSdk } from "./Deployed.ts";
 import { runsyncOne, runsyncSixteen } from "./Endpoint.ts";
 import { idleMemory } from "./Idle.ts";
@@ -61,6 +62,7 @@ const ROWS = {
   startOfSources,
   startOfBundle,
   startWithCache,
+  startOfCheckout,
   firstJob,
   idleTakes,
   idleMemory,
