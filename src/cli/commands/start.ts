@@ -7,6 +7,7 @@ import type { Job } from "../../domain/Job.ts";
 import { JobListener } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Fitness } from "../../health/Fitness.ts";
+import { abandonedFolders } from "../../platform/files/AbandonedFolders.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
 import { RunnerPool } from "../../runner/RunnerPool.ts";
@@ -181,6 +182,7 @@ export const startByDefault = handler({
 });
 
 export const startLayer = Layer.mergeAll(
+  abandonedFolders,
   QueueWorker.layer,
   Webhooks.layer,
   Fitness.layer,

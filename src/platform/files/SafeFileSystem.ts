@@ -4,9 +4,11 @@ import { copyFile, type FileHandle, mkdir, open, rename, symlink, unlink } from 
 import { Effect, FileSystem, Layer } from "effect";
 
 import { codeOf } from "../ErrorCode.ts";
+import { FileLock } from "../FileLock.ts";
 import { volumeFiles } from "../volume/VolumeFiles.ts";
 import { VolumeProcess } from "../volume/VolumeProcess.ts";
 import { jobFolders, scratchFolders } from "./JobFolders.ts";
+import { lockOf } from "./Removal.ts";
 import { assertFile, inParent, isBelow, makeFolders, openFile } from "./SafePaths.ts";
 import { removeAll } from "./SafeRemoval.ts";
 import { platformErrorOf, unsupportedFlag } from "./SystemErrors.ts";
@@ -180,20 +182,24 @@ const routed = (
 };
 
 /** Work that succeeded must not fail because its temporary folder can't be removed. */
-const withTemporaryFolders = (files: FileSystem.FileSystem) =>
-  FileSystem.make({
+const withTemporaryFolders = (files: FileSystem.FileSystem, locks: FileLock["Service"]) => {
+  const remove = (path: string) =>
+    files
+      .remove(path, { recursive: true, force: true })
+      .pipe(Effect.catch((error) => Effect.logDebug(`Could not remove ${path}: ${error.message}`)));
+
+  /** Shows later workers that the folder is used. They ignore new locks, so it is acquired in the background. */
+  const lock = (folder: string) =>
+    Effect.forkScoped(Effect.ignore(locks.tryLock(lockOf(folder), "exclusive")));
+
+  return FileSystem.make({
     ...files,
     makeTempDirectoryScoped: (options) =>
       Effect.acquireRelease(files.makeTempDirectory(options), (folder) =>
-        files
-          .remove(folder, { recursive: true })
-          .pipe(
-            Effect.catch((error) =>
-              Effect.logDebug(`Could not remove ${folder}: ${error.message}`),
-            ),
-          ),
-      ),
+        Effect.andThen(remove(folder), remove(lockOf(folder))),
+      ).pipe(Effect.tap(lock)),
   });
+};
 
 /**
  * Effect's file system for folders that jobs and other endpoints can write to. Writing, renaming and removing do not
@@ -205,6 +211,6 @@ export const safeFileSystem = Layer.effect(
   Effect.gen(function* () {
     const volume = yield* VolumeProcess;
     const files = routed(yield* localFileSystem, volumeFiles(volume), volume.contains);
-    return withTemporaryFolders(files);
+    return withTemporaryFolders(files, yield* FileLock);
   }),
-).pipe(Layer.provide(VolumeProcess.layer));
+).pipe(Layer.provide([VolumeProcess.layer, FileLock.layer]));
