@@ -1,50 +1,30 @@
 import { hostname } from "node:os";
 
-import { Console, Effect, Layer, Option, Path } from "effect";
+import { Console, Effect, Layer, Option } from "effect";
 import { Command, Flag } from "effect/cli";
 
 import manifest from "../../../package.json" with { type: "json" };
 import { type Finding, missing } from "../../health/Check.ts";
 import { checkup, checkupLayer } from "../../health/Checkup.ts";
-import { DiskUsage, formatBytes } from "../../platform/files/DiskUsage.ts";
+import { formatBytes } from "../../platform/files/DiskUsage.ts";
 import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
-import type { Place } from "../../venv/Place.ts";
 import { LastStart, type Start } from "../../workspace/LastStart.ts";
-import { CACHES } from "../../workspace/Usage.ts";
+import { type Cached, CachedData } from "../../workspace/models/CachedData.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
-interface Size {
-  readonly path: string;
-  readonly bytes: number;
-}
-
-interface Report {
+interface Report extends Cached {
   readonly worker: string;
   readonly host: string;
   readonly healthy: boolean;
   readonly findings: ReadonlyArray<Finding>;
   readonly lastStart: Start | null;
-  readonly sizes: ReadonlyArray<Size>;
   readonly settings: ReadonlyArray<{
     readonly name: string;
     readonly value: string;
     readonly origin: "environment" | "default";
   }>;
 }
-
-const sizesOf = Effect.fnUntraced(function* ({ caches, directory, shared }: Place) {
-  const disks = yield* DiskUsage;
-  const path = yield* Path.Path;
-  const sizes: Array<Size> = [];
-  const folders = CACHES.map((name) => path.join(caches, name));
-  // The runtimes folder of a volume contains the virtual environments.
-  for (const folder of shared ? folders : [path.join(directory, ".venvs"), ...folders]) {
-    const bytes = yield* disks.size(folder);
-    if (Option.isSome(bytes)) sizes.push({ path: folder, bytes: bytes.value });
-  }
-  return sizes;
-});
 
 /** One finding about RunPod's variables, and one for each invalid setting. */
 const variables = (settings: ReadonlyArray<Setting.CurrentSetting>): ReadonlyArray<Finding> => {
@@ -67,15 +47,19 @@ const variables = (settings: ReadonlyArray<Setting.CurrentSetting>): ReadonlyArr
   ];
 };
 
-const emptyInspection = { findings: [], lastStart: Option.none<Start>(), sizes: [] };
+const emptyInspection = {
+  findings: [],
+  lastStart: Option.none<Start>(),
+  cached: { sizes: [], models: [], kernels: [] },
+};
 
 /** Checks this machine. An invalid setting that prevents the checks is the only finding then. */
 const inspect = Effect.gen(function* () {
   const { place, findings } = yield* checkup;
   const lastStart = yield* (yield* LastStart).read(place);
-  return { findings, lastStart, sizes: yield* sizesOf(place) };
+  return { findings, lastStart, cached: yield* (yield* CachedData).list(place) };
 }).pipe(
-  Effect.provide(Layer.merge(checkupLayer, LastStart.layer)),
+  Effect.provide(Layer.mergeAll(checkupLayer, LastStart.layer, CachedData.layer)),
   Effect.catchTag("SettingInvalid", (error) =>
     Effect.succeed({ ...emptyInspection, findings: [missing(error.setting, error)] }),
   ),
@@ -83,7 +67,7 @@ const inspect = Effect.gen(function* () {
 
 const report = Effect.gen(function* () {
   const settings = yield* Setting.currentSettings;
-  const { findings, lastStart, sizes } = yield* inspect;
+  const { findings, lastStart, cached } = yield* inspect;
   const known = new Set(findings.map(({ subject }) => subject));
   const all = [...findings, ...variables(settings).filter(({ subject }) => !known.has(subject))];
   const result: Report = {
@@ -92,7 +76,7 @@ const report = Effect.gen(function* () {
     healthy: all.every(({ state }) => state !== "missing"),
     findings: all,
     lastStart: Option.getOrNull(lastStart),
-    sizes,
+    ...cached,
     settings: settings.map(({ name, given, fallback }) => ({
       name,
       value: Option.getOrElse(given, () => fallback),
@@ -115,7 +99,30 @@ const startLines = ({ at, worker, environment, python, origin, seconds, trouble 
   ...(trouble === null ? [] : [`  the network volume was not used: ${trouble}`]),
 ];
 
-const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) => {
+const sizeLine = (bytes: number | null, text: string): string =>
+  `  ${(bytes === null ? "?" : formatBytes(bytes)).padStart(9)}  ${text}`;
+
+const titled = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.length === 0 ? [] : ["", title, ...lines];
+
+const cachedLines = ({ sizes, models, kernels }: Cached) => [
+  ...titled(
+    "Disk usage",
+    sizes.map(({ path, bytes }) => sizeLine(bytes, path)),
+  ),
+  ...titled(
+    "Cached models",
+    models.map(({ name, bytes, localBytes }) =>
+      sizeLine(bytes, localBytes === 0 ? name : `${name} (local copy: ${formatBytes(localBytes)})`),
+    ),
+  ),
+  ...titled(
+    "Compiled kernels",
+    kernels.map(({ key, bytes }) => sizeLine(bytes, key)),
+  ),
+];
+
+const lines = ({ worker, host, findings, lastStart, settings, ...cached }: Report) => {
   const width = Math.max(...settings.map(({ name }) => name.length));
   return [
     `worker-tetra ${worker} on ${host} (${process.platform} ${process.arch})`,
@@ -124,8 +131,7 @@ const lines = ({ worker, host, findings, lastStart, sizes, settings }: Report) =
       ...(advice === undefined ? [] : [entry(" ", "", advice)]),
     ]),
     ...(lastStart === null ? [] : startLines(lastStart)),
-    ...(sizes.length === 0 ? [] : ["", "Disk usage"]),
-    ...sizes.map(({ path, bytes }) => `  ${formatBytes(bytes).padStart(9)}  ${path}`),
+    ...cachedLines(cached),
     "",
     "Settings (value and source)",
     ...settings.map(({ name, value, origin }) => `  ${name.padEnd(width)}  ${value} (${origin})`),
