@@ -4,6 +4,7 @@ import type { SerializationFormat } from "../domain/FunctionRequest.ts";
 import * as FunctionResponse from "../domain/FunctionResponse.ts";
 import type { CallError } from "../runner/RunnerProtocol.ts";
 import type { CallOutcome } from "../runner/call/Call.ts";
+import { headlineOf } from "../runner/call/CallEnd.ts";
 import { withTraceback } from "../settings/ErrorText.ts";
 
 /** The limit for a response, and the function that masks and cuts its error message. */
@@ -13,10 +14,7 @@ export interface ResponseRules {
 }
 
 /** The message comes before the traceback, since logs and consoles display only the first line. */
-const errorText = ({ kind, type, message, traceback }: CallError): string => {
-  const first = kind === "exception" ? (message === "" ? type : `${type}: ${message}`) : message;
-  return withTraceback(first, traceback);
-};
+const errorText = (error: CallError): string => withTraceback(headlineOf(error), error.traceback);
 
 /** The error message for the client; undefined if the call succeeded. */
 const errorOf = (

@@ -67,7 +67,7 @@ export const jobHealth = Effect.fnUntraced(function* (
       if (failed >= MAX_FAILURES_IN_A_ROW) {
         unfit = new Unfit({
           check: "python",
-          reason: `a Python process could not be started ${failed} times in a row: ${reason}`,
+          reason: `no Python process was ready for jobs ${failed} times in a row: ${reason}`,
         });
       }
       if (Math.max(failed, failures.jobs) >= MAX_FAILURES_IN_A_ROW) requestCheck();

@@ -3,15 +3,19 @@ import { Effect, Semaphore } from "effect";
 import * as JobEvents from "../domain/JobEvents.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
-import type { PreparedWorkspace } from "../workspace/PreparedWorkspace.ts";
-import { RunnerLauncher } from "./RunnerLauncher.ts";
 import type { Call, CallFailed, CallOutcome } from "./call/Call.ts";
-import { type CallEnd, failureOf, interpretEnd } from "./call/CallEnd.ts";
-import { exchange, timeLimits } from "./call/CallExchange.ts";
-import { makeIdleImports } from "./imports/IdleImports.ts";
-import { type CallOutput, openCallOutput } from "./output/CallOutput.ts";
-import { threadNames, withNotes } from "./output/Notes.ts";
-import { type LiveProcess, makeRunnerState, type RunnerState } from "./state/RunnerState.ts";
+import { type CallEnd, interpretEnd } from "./call/CallEnd.ts";
+import {
+  failCall,
+  recordCompletion,
+  replaceIfUnfit,
+  type RunnerContext,
+  sendCall,
+} from "./call/CallSteps.ts";
+import { openCallOutput } from "./output/CallOutput.ts";
+import { withNotes } from "./output/Notes.ts";
+import { makeReadiness } from "./state/Readiness.ts";
+import type { LiveProcess } from "./state/RunnerState.ts";
 
 export const OUTPUT_LIMIT = Setting.integer({
   name: "WORKER_OUTPUT_LIMIT",
@@ -25,24 +29,13 @@ export const OUTPUT_LIMIT = Setting.integer({
 export interface Runner {
   readonly call: (call: Call) => Effect.Effect<CallOutcome, CallFailed>;
   /** Starts the process ahead of the first call. */
+  readonly start: Effect.Effect<void, CallFailed>;
+  /** Starts it, and runs what must run before the first call. */
   readonly warm: Effect.Effect<void, CallFailed>;
   /** Whether its process has the instance, or an earlier one had it. */
   readonly hasInstance: (instance: string) => boolean;
   /** The venv of its process; undefined without a process. */
   readonly prefix: () => string | undefined;
-}
-
-type Mask = Environment["Service"]["mask"];
-type Limits = Effect.Success<typeof timeLimits>;
-type Completed = Extract<CallEnd, { _tag: "Completed" }>;
-
-/** What all steps of a call use. */
-interface RunnerContext {
-  readonly state: RunnerState;
-  readonly limits: Limits;
-  readonly mask: Mask;
-  /** Starts another process in the background. */
-  readonly respawn: Effect.Effect<void>;
 }
 
 /** Notes about earlier calls for the output of the next one. */
@@ -63,71 +56,7 @@ const notesOnEarlierCalls = Effect.fnUntraced(function* (
   return notes;
 });
 
-/** Sends a call to a process and waits until it ends. */
-const sendCall = (process: LiveProcess, call: Call, output: CallOutput, limits: Limits) => {
-  const begin = () => {
-    const refresh = process.advanceTo(call.workspace.generation);
-    return process.session.begin({ ...call.meta, refresh }, call.blobs, {
-      output: output.write,
-      limits: { result: call.meta.limit, chunk: call.meta.chunkLimit },
-      chunk: ({ value }) => call.chunk?.(value),
-    });
-  };
-  return Effect.ensuring(exchange(process.session, begin, limits), Effect.sync(output.end));
-};
-
 const hasCrashed = (end: CallEnd): boolean => end._tag === "ProcessEnded" && !end.hasTimedOut;
-
-/** Fails with the reason why a call did not complete. Replaces its process unless the call stopped at its timeout. */
-const failCall = Effect.fnUntraced(function* (
-  { state, limits, respawn }: RunnerContext,
-  process: LiveProcess,
-  end: Exclude<CallEnd, Completed>,
-  output: string,
-) {
-  const { size } = process.instances;
-  if (end._tag === "ProcessEnded") {
-    yield* state.retire(process, "its Python process ended");
-    yield* respawn;
-  } else if (end._tag === "InvalidResponse") {
-    yield* state.retire(process, "its Python process was replaced");
-  }
-  return yield* failureOf(end, { output, timeout: limits.timeout, instances: size });
-});
-
-/** Updates the state after a completed call, and returns notes about it. */
-const recordCompletion = (
-  { state, mask }: RunnerContext,
-  process: LiveProcess,
-  { meta }: Call,
-  { result }: Completed,
-): Array<string> => {
-  const notes = [...result.notes];
-  process.threads = threadNames(result.threads, mask);
-  const id = result.instance?.id;
-  if (id !== undefined && !process.instances.has(id)) {
-    const reason = state.consumeLossReason(id);
-    if (reason !== undefined) notes.push(`Instance ${id} was recreated: ${reason}.`);
-  }
-  process.instances.update(meta, result);
-  return notes;
-};
-
-/** Replaces a process that can't run another call after a completed one, and returns notes about it. */
-const replaceIfUnfit = Effect.fnUntraced(function* (
-  { state, respawn }: RunnerContext,
-  process: LiveProcess,
-  { result }: Completed,
-) {
-  if (result.output && !process.session.process.attach()) {
-    yield* state.retire(process, "its Python process was replaced");
-  }
-  if (result.poisoned === null) return [];
-  (yield* JobEvents.JobListener).notify({ _tag: "GpuLost" });
-  yield* state.retire(process, "its Python process was replaced after a CUDA error");
-  yield* respawn;
-  return [`The Python process was replaced and its instances were lost: ${result.poisoned}`];
-});
 
 /**
  * Runs calls one after the other in a persistent Python process. The process is started by the first call, replaced
@@ -135,53 +64,26 @@ const replaceIfUnfit = Effect.fnUntraced(function* (
  * Interrupting a call stops its code.
  */
 export const makeRunner = Effect.gen(function* () {
-  const launcher = yield* RunnerLauncher;
-  const { mask, maskStream } = yield* Environment;
+  const { maskStream, mask } = yield* Environment;
   const outputLimit = yield* OUTPUT_LIMIT.value;
-  const limits = yield* timeLimits;
-  const state = yield* makeRunnerState;
-  const idleImports = yield* makeIdleImports;
-  const scope = yield* Effect.scope;
   const semaphore = Semaphore.makeUnsafe(1);
-
-  const ensureProcess = Effect.fnUntraced(function* (workspace: PreparedWorkspace) {
-    const before = state.process();
-    const process = yield* state.ensureProcess(workspace);
-    if (process !== before) idleImports.watch(process);
-    return process;
-  });
-
-  /** Starts a process if there is none. A process of another venv is replaced only by the next call. */
-  const start = semaphore.withPermit(
-    Effect.gen(function* () {
-      const process = state.process();
-      if (process?.hasEnded === false) return process;
-      return yield* ensureProcess(yield* launcher.workspace);
-    }),
-  );
-  const importModules = (process: LiveProcess): Effect.Effect<void> =>
-    idleImports
-      .run(process, semaphore.withPermitsIfAvailable(1))
-      .pipe(Effect.flatMap((hasEnded) => (hasEnded ? respawn : Effect.void)));
-  const warm: Runner["warm"] = Effect.flatMap(start, (process) =>
-    Effect.asVoid(Effect.forkIn(importModules(process), scope)),
-  );
-  const respawn = warm.pipe(Effect.ignore, Effect.forkIn(scope), Effect.asVoid);
-  const context: RunnerContext = { state, limits, mask, respawn };
+  const { context, preloader, start, warm } = yield* makeReadiness(semaphore);
+  const { state, limits } = context;
 
   const callOnce = Effect.fnUntraced(function* (
     call: Call,
+    failuresBefore: number,
     isRepeated = false,
   ): Effect.fn.Return<CallOutcome, CallFailed> {
     const previous = state.process();
-    const process = yield* ensureProcess(call.workspace);
+    const process = yield* preloader.ensure(call.workspace, failuresBefore);
     if (process !== previous) (yield* JobEvents.JobListener).notify({ _tag: "ProcessStarted" });
     const notes = yield* notesOnEarlierCalls(context, process);
     const output = yield* openCallOutput(maskStream, outputLimit);
     const end = interpretEnd(call.meta, yield* sendCall(process, call, output, limits));
     // Its imports ended the process before the call began.
     if (process.session.imports.isRunning && hasCrashed(end) && !isRepeated) {
-      return yield* callOnce(call, true);
+      return yield* callOnce(call, failuresBefore, true);
     }
     const text = output.text();
     if (end._tag !== "Completed") return yield* failCall(context, process, end, text);
@@ -196,7 +98,9 @@ export const makeRunner = Effect.gen(function* () {
   });
 
   const runner: Runner = {
-    call: (call) => semaphore.withPermit(callOnce(call)),
+    call: (call) =>
+      Effect.suspend(() => semaphore.withPermit(callOnce(call, preloader.failures()))),
+    start,
     warm,
     hasInstance: state.hasInstance,
     prefix: () => state.process()?.prefix,

@@ -1,5 +1,7 @@
 import { Schema } from "effect";
 
+import { withTraceback } from "../settings/ErrorText.ts";
+
 const HINTS: Readonly<Record<string, string>> = {
   SIGKILL:
     "The most frequent cause is a lack of memory: use a larger machine, or load less data at once",
@@ -82,6 +84,24 @@ export class RunnerUnavailable extends Schema.TaggedError<RunnerUnavailable>()(
   }
 }
 
+/** WORKER_PRELOAD failed in the process that a job needs. */
+export class PreloadFailed extends Schema.TaggedError<PreloadFailed>()("PreloadFailed", {
+  /** The value of the setting. */
+  preload: Schema.String,
+  reason: Schema.String,
+  traceback: Schema.String,
+  output: Schema.String,
+}) {
+  override get message(): string {
+    return withTraceback(
+      `WORKER_PRELOAD (${this.preload}) failed, and jobs can't run before it succeeds: ${this.reason}`,
+      this.traceback,
+    );
+  }
+}
+
 /** What the code printed before it failed; undefined if the message of the error contains it, and for other errors. */
 export const outputOf = (error: unknown): string | undefined =>
-  error instanceof RunnerCrashed || error instanceof CallTimedOut ? error.output : undefined;
+  error instanceof RunnerCrashed || error instanceof CallTimedOut || error instanceof PreloadFailed
+    ? error.output
+    : undefined;

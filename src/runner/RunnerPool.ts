@@ -6,6 +6,7 @@ import { StartProfile } from "../workspace/profile/StartProfile.ts";
 import { makeRunner, type Runner } from "./Runner.ts";
 import { RunnerLauncher } from "./RunnerLauncher.ts";
 import type { Call } from "./call/Call.ts";
+import { Preload } from "./preload/Preload.ts";
 import { Assignments } from "./state/Assignments.ts";
 
 /**
@@ -16,7 +17,7 @@ export class RunnerPool extends Context.Service<
   RunnerPool,
   Pick<Runner, "call" | "warm"> & {
     /** Starts one process before the first call. */
-    readonly warmOne: Runner["warm"];
+    readonly warmOne: Runner["start"];
   }
 >()("worker-tetra/runner/RunnerPool") {
   static readonly layerNoDeps = Layer.effect(
@@ -38,13 +39,13 @@ export class RunnerPool extends Context.Service<
 
       return RunnerPool.of({
         call: others.length === 0 ? first.call : call,
-        warmOne: first.warm,
+        warmOne: first.start,
         warm: Effect.forEach(runners, (runner) => runner.warm, { discard: true }),
       });
     }),
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([RunnerLauncher.layer, StartProfile.layer, ReadAhead.layer]),
+    Layer.provide([RunnerLauncher.layer, StartProfile.layer, ReadAhead.layer, Preload.layer]),
   );
 }

@@ -1,6 +1,11 @@
 import type { EncodedValue } from "../../domain/EncodedValue.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../../workspace/PreparedWorkspace.ts";
-import type { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
+import type {
+  CallTimedOut,
+  PreloadFailed,
+  RunnerCrashed,
+  RunnerUnavailable,
+} from "../RunnerError.ts";
 import type { CallMeta, CallResult } from "../RunnerProtocol.ts";
 
 /** A call of a function or a method. */
@@ -22,4 +27,9 @@ export interface CallOutcome {
   readonly output: string;
 }
 
-export type CallFailed = RunnerCrashed | CallTimedOut | RunnerUnavailable | WorkspaceError;
+export type CallFailed =
+  | RunnerCrashed
+  | CallTimedOut
+  | RunnerUnavailable
+  | PreloadFailed
+  | WorkspaceError;

@@ -3,7 +3,7 @@ import { Duration, Option, Result, Schema } from "effect";
 import type { EncodedValue } from "../../domain/EncodedValue.ts";
 import { CallTimedOut, RunnerCrashed, RunnerUnavailable } from "../RunnerError.ts";
 import type { RunnerExit } from "../RunnerProcess.ts";
-import { type AppCallMeta, type CallMeta, CallResult } from "../RunnerProtocol.ts";
+import { type AppCallMeta, type CallError, type CallMeta, CallResult } from "../RunnerProtocol.ts";
 import type { FinishedExchange } from "./CallExchange.ts";
 
 /** How a call ended. */
@@ -47,6 +47,12 @@ export const interpretEnd = (
   const result = decoded.success;
   if (hasTimedOut && result.error?.kind === "cancelled") return { _tag: "Stopped" };
   return { _tag: "Completed", result, value };
+};
+
+/** The error of user code in one line. */
+export const headlineOf = ({ kind, type, message }: CallError): string => {
+  if (kind !== "exception") return message;
+  return message === "" ? type : `${type}: ${message}`;
 };
 
 interface FailureContext {

@@ -23,6 +23,7 @@ export const endOfFailure = (error: CallFailed): JobEnd => {
     return CUDA_FAILURE.test(error.output.slice(-SEARCHED_CHARACTERS)) ? "cuda" : "ran";
   }
   if (error._tag === "CallTimedOut") return "ran";
+  if (error._tag === "PreloadFailed") return "launch";
   if (error._tag !== "RunnerUnavailable") return "workspace";
   return error.hasStarted === true ? "ran" : "launch";
 };

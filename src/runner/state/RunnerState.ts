@@ -17,6 +17,8 @@ export class LiveProcess {
   threads: ReadonlyArray<string> = [];
   /** The workspace that it was started for. */
   readonly workspace: PreparedWorkspace;
+  /** Whether WORKER_PRELOAD has run in it. */
+  isPreloaded = false;
   /** The newest generation of the workspace that a call had. */
   private generation: number;
   /** Whether it has run a call, or has imported modules for the first one. */

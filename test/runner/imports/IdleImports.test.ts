@@ -31,7 +31,7 @@ const setUp = (
   variables: Readonly<Record<string, string>> = {},
 ) => {
   const profile = memoryProfile(withUsed(EMPTY_PROFILE, modules, 0));
-  return { profile, ...withFakeRunners(pool, behaviours, variables, profile) };
+  return { profile, ...withFakeRunners(pool, behaviours, variables, { profile }) };
 };
 
 const ended = (module: string, changes: object = {}): ImportEvent => ({

@@ -1,4 +1,4 @@
-import { Effect, FileSystem, Layer, Schema } from "effect";
+import { Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
 import type { SerializationFormat } from "../../../src/domain/FunctionRequest.ts";
@@ -12,6 +12,7 @@ import {
   RunnerSpawnFailed,
 } from "../../../src/runner/RunnerProcess.ts";
 import { FrameType, type ImportEvent, Imports } from "../../../src/runner/RunnerProtocol.ts";
+import { Preload, type PreloadCall } from "../../../src/runner/preload/Preload.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { PreparedWorkspace } from "../../../src/workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
@@ -290,21 +291,37 @@ const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
 
 type RuntimeServices = ReturnType<typeof runtimeServices>;
 
+interface FakeServices {
+  readonly profile?: ReturnType<typeof memoryProfile>;
+  /** What WORKER_PRELOAD runs. */
+  readonly preload?: PreloadCall;
+}
+
 /** Provides a layer with fake Python processes, which behave as given in the order of their start, and a workspace. */
 export const withFakeRunners = <A, E>(
   layer: Layer.Layer<
     A,
     E,
-    RunnerProcesses | Workspace | StartProfile | ReadAhead | Layer.Success<RuntimeServices>
+    | RunnerProcesses
+    | Workspace
+    | StartProfile
+    | ReadAhead
+    | Preload
+    | Layer.Success<RuntimeServices>
   >,
   behaviours: ReadonlyArray<Behaviour>,
   variables: Readonly<Record<string, string>> = {},
-  profile = memoryProfile(),
+  { profile = memoryProfile(), preload }: FakeServices = {},
 ) => {
   const runners = fakeRunners(...behaviours);
   const workspace = fakeWorkspace();
   const provided = layer.pipe(
-    Layer.provide([runners.layer, workspace.layer, profile.layer]),
+    Layer.provide([
+      runners.layer,
+      workspace.layer,
+      profile.layer,
+      Layer.succeed(Preload, Preload.of({ configured: Option.fromUndefinedOr(preload) })),
+    ]),
     Layer.provide(runtimeServices(variables)),
   );
   return {
