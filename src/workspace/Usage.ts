@@ -4,10 +4,12 @@ import { Effect } from "effect";
 
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import type { Place } from "../venv/Place.ts";
+import { ARCHIVES } from "./copies/PackageArchives.ts";
 
 /** Folders that take up space in the folder of caches, where on a volume the workspaces of all endpoints are too. */
 export const CACHES = [
   "runtimes",
+  ARCHIVES,
   ".uv-cache",
   ".hf-cache",
   ".torch",

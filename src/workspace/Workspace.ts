@@ -12,6 +12,8 @@ import type { PreparedWorkspace, WorkspaceError } from "./PreparedWorkspace.ts";
 import { usageOf } from "./Usage.ts";
 import { Volume } from "./Volume.ts";
 import { type Activation, activation } from "./activation/Activation.ts";
+import { LocalCopies } from "./copies/LocalCopies.ts";
+import { Packing } from "./copies/Packing.ts";
 import { CompileUse } from "./models/CompileUse.ts";
 import { LocalModels } from "./models/LocalModels.ts";
 import { type Preparing, preparation } from "./preparation/Preparation.ts";
@@ -19,6 +21,7 @@ import { type Preparing, preparation } from "./preparation/Preparation.ts";
 /** Replaces the active virtual environment by a new one with the same requirements. */
 const rebuilding = (
   venvs: VenvBuilder["Service"],
+  copies: LocalCopies["Service"],
   { active, deactivate }: Activation,
   { prepare, prepareIn }: Preparing,
 ) =>
@@ -26,6 +29,15 @@ const rebuilding = (
     const broken = yield* active.get;
     if (Option.isNone(broken)) return yield* prepare();
     const { place, prepared } = broken.value;
+    const source = yield* copies.sourceOf(prepared.venv);
+    if (Option.isSome(source)) {
+      yield* Effect.logWarning(
+        `The copy ${prepared.prefix} of the virtual environment is broken (${evidence}); using ${source.value.venv.prefix}`,
+      );
+      yield* copies.discard(prepared.venv);
+      yield* deactivate;
+      return yield* prepareIn(place);
+    }
     yield* Effect.logWarning(
       `The virtual environment ${prepared.prefix} is broken (${evidence}); building a new one`,
     );
@@ -50,6 +62,8 @@ export class Workspace extends Context.Service<
     readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
     /** Activates another virtual environment; none if it was removed or invalidated. */
     readonly activate: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
+    /** If the active virtual environment is a copy, activates the one that it was copied from. */
+    readonly leaveCopy: Effect.Effect<void>;
     /** Builds a virtual environment with these requirements, and activates it. */
     readonly extend: (
       requirements: ReadonlyArray<string>,
@@ -75,6 +89,7 @@ export class Workspace extends Context.Service<
       const volume = yield* Volume;
       const venvs = yield* VenvBuilder;
       const usage = yield* usageOf;
+      const copies = yield* LocalCopies;
       const activating = yield* activation;
       const { active, activate, deactivate } = activating;
       const preparing = yield* preparation(activating);
@@ -103,7 +118,7 @@ export class Workspace extends Context.Service<
         return Option.isSome(checked) ? checked.value : yield* exclusively(checkOrPrepare);
       });
 
-      const replaceBroken = rebuilding(venvs, activating, preparing);
+      const replaceBroken = rebuilding(venvs, copies, activating, preparing);
       const activateInPlace = Effect.fnUntraced(function* (venv: Venv) {
         const place = yield* currentPlace;
         if (Option.isNone(place) || !(yield* venvs.isUsable(venv))) return Option.none();
@@ -121,12 +136,13 @@ export class Workspace extends Context.Service<
           Option.match({ onNone: () => Effect.succeed([]), onSome: venvs.all }),
         ),
         activate: activateInPlace,
+        leaveCopy: exclusively(activating.leaveCopy),
         extend: (requirements, cache) =>
           exclusively(
             Effect.flatMap(currentPlaceOrOwn, (place) => buildIn(place, requirements, cache)),
           ),
         fallBackToOwnDisk: (requirements) => exclusively(buildIn(volume.own, requirements)),
-        packagesAdded: active.packagesAdded,
+        packagesAdded: activating.packagesAdded,
         usage: Effect.flatMap(currentPlaceOrOwn, (place) => usage([place, volume.own])),
       });
     }),
@@ -142,6 +158,8 @@ export class Workspace extends Context.Service<
       LastStart.layer,
       LocalModels.layer,
       CompileUse.layer,
+      LocalCopies.layer,
+      Packing.layer,
     ]),
     Layer.provide(safeFileSystem),
   );

@@ -10,6 +10,11 @@ Operation = Callable[[dict[str, Any]], Any]
 
 # Modules are imported by the first operation that needs them, which keeps the start fast.
 OPERATIONS = {
+    "archives.link": "archives:link",
+    "archives.pack": "archives:pack",
+    "archives.survey": "archives:survey",
+    "archives.unpack": "archives:unpack",
+    "bytecode.compile": "bytecode:compile_packages",
     "files.access": "files:access",
     "files.chmod": "files:chmod",
     "files.copy": "files:copy",

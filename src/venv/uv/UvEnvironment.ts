@@ -10,7 +10,7 @@ import { Environment } from "../../settings/Environment.ts";
 const NO_CONFIGURATION = { UV_NO_CONFIG: "1" } as const;
 
 /** The system's configuration, which the image may provide. */
-const SYSTEM_CONFIGURATION = "/etc/uv/uv.toml";
+export const SYSTEM_CONFIGURATION = "/etc/uv/uv.toml";
 
 /**
  * uv's default is hard links, with which a job that edits an installed module also edits the cache and every other

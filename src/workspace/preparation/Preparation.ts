@@ -57,7 +57,8 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
     yield* makeFolder(files, place);
     for (let attempt = 1; ; attempt += 1) {
       const [venv, origin] = yield* findOrBuild(place, requirementsOfBroken);
-      const prepared = yield* activate(place, venv);
+      const isNew = origin === "created" || origin === "rebuilt";
+      const prepared = yield* activate(place, venv, isNew);
       if (Option.isSome(prepared)) {
         const milliseconds = (yield* Clock.currentTimeMillis) - started;
         const volumeFault = yield* warnings.fault;
@@ -98,7 +99,7 @@ export const preparation = Effect.fnUntraced(function* ({ activate }: Activation
     cache?: boolean,
   ) {
     yield* makeFolder(files, place);
-    const prepared = yield* activate(place, yield* build(place, requirements, cache));
+    const prepared = yield* activate(place, yield* build(place, requirements, cache), true);
     return Option.isSome(prepared) ? prepared.value : yield* prepareIn(place);
   });
 

@@ -21,6 +21,7 @@ import {
   type Planted,
 } from "../files/MemoryFileSystem.ts";
 import { keptLogs } from "./CapturedLogs.ts";
+import { noCopies } from "./FakeCopies.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
 
@@ -121,7 +122,7 @@ export const fakeMachine = ({
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VenvBuilder.layerNoDeps),
         Layer.provideMerge(InstallCheck.layerNoDeps),
-        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer, noModels]),
+        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer, noModels, noCopies]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(Leases.layerNoDeps),
         Layer.provide(Interpreters.layerNoDeps),

@@ -249,6 +249,7 @@ export const fakeWorkspace = () => {
       extend: () => Effect.succeed(prepared),
       fallBackToOwnDisk: () => Effect.succeed(prepared),
       packagesAdded: Effect.succeed,
+      leaveCopy: Effect.void,
       usage: Effect.succeed(""),
     }),
   );

@@ -1,0 +1,175 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Context, Duration, Effect, Exit, FileSystem, Layer, Option, Ref, Scope } from "effect";
+
+import { DiskUsage } from "../../platform/files/DiskUsage.ts";
+import { isInMemory } from "../../platform/files/Mounts.ts";
+import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
+import { stopwatch } from "../../settings/SteadyClock.ts";
+import type { Venv } from "../../venv/Venv.ts";
+import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { PackageArchives, type SharedVenv } from "./PackageArchives.ts";
+import type { Archives } from "./PackageList.ts";
+
+const PREFIX = "worker-tetra-venv-";
+
+/** A copy of more files takes longer than what it saves. */
+const MAX_FILES = 50_000;
+
+/** Space that is left to jobs, in bytes. */
+const RESERVE = 2 * 1024 ** 3;
+
+/** Least space that a file takes on the disk, in bytes. */
+const BLOCK = 4096;
+
+/** After this time the venv on the volume is used. */
+const TIMEOUT = Duration.minutes(1);
+
+interface Copy {
+  readonly source: SharedVenv;
+  readonly venv: Venv;
+  readonly isDiscarded: boolean;
+}
+
+/** The number of files in archives, and the space that they need in bytes. */
+const sizeOf = ({ packages, others }: Archives) =>
+  [...packages, others].reduce(
+    (sum, { files, size }) => ({
+      files: sum.files + files,
+      bytes: sum.bytes + size + files * BLOCK,
+    }),
+    { files: 0, bytes: 0 },
+  );
+
+/** Makes a copy of a venv on the local disk, which is removed with the worker; none if that fails or takes too much space. */
+const copyMaker = Effect.gen(function* () {
+  const files = yield* FileSystem.FileSystem;
+  const disks = yield* DiskUsage;
+  const venvs = yield* VenvBuilder;
+  const archives = yield* PackageArchives;
+  const scope = yield* Effect.scope;
+
+  const hasSpace = Effect.fnUntraced(function* (needed: Archives) {
+    const { files: count, bytes } = sizeOf(needed);
+    const folder = tmpdir();
+    const space = yield* disks.space(folder);
+    const isLarge = Option.exists(space, ({ free }) => free >= bytes + RESERVE);
+    return count <= MAX_FILES && isLarge && !(yield* isInMemory(folder));
+  });
+
+  const make = Effect.fnUntraced(function* (
+    source: SharedVenv,
+    from: Archives,
+    requirements: ReadonlyArray<string>,
+  ) {
+    const elapsed = yield* stopwatch;
+    const folder = yield* files.makeTempDirectoryScoped({ prefix: PREFIX });
+    const copy = { ...source.venv, prefix: folder, python: join(folder, "bin", "python") };
+    yield* venvs.beginInstall(copy);
+    yield* archives.unpack(source, [...from.packages, from.others], folder);
+    yield* archives.link(source.venv, from, folder);
+    yield* venvs.endInstall(copy, requirements);
+    const seconds = Duration.toSeconds(yield* elapsed).toFixed(2);
+    yield* Effect.logInfo(`Copied ${source.venv.prefix} to ${folder} in ${seconds} s`);
+    return copy;
+  });
+
+  return Effect.fn("LocalCopies.make")(function* (...given: Parameters<typeof make>) {
+    if (!(yield* hasSpace(given[1]))) return Option.none<Venv>();
+    const own = yield* Scope.fork(scope);
+    return yield* make(...given).pipe(
+      Scope.provide(own),
+      Effect.timeout(TIMEOUT),
+      Effect.tapErrorTag("DiskFault", ({ code }) =>
+        // The archive was damaged and removed, or has been pruned.
+        code === "EBADMSG" || code === "ENOENT" ? archives.forget(given[0].venv) : Effect.void,
+      ),
+      Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
+      Effect.asSome,
+      Effect.catch(({ message }) =>
+        Effect.as(
+          Effect.logWarning(
+            `Could not copy the virtual environment to the container's disk; using it on the volume. ${message}`,
+          ),
+          Option.none<Venv>(),
+        ),
+      ),
+    );
+  });
+});
+
+/**
+ * Copies of virtual environments on the container's disk, one for each process. Python modules are copied, so what a job
+ * edits reaches no other worker; large files of large packages are links.
+ */
+export class LocalCopies extends Context.Service<
+  LocalCopies,
+  {
+    /** The copy of a venv, made if it is worth it; none if the venv itself should be used. */
+    readonly copyOf: (source: SharedVenv) => Effect.Effect<Option.Option<Venv>>;
+    /** What a venv is a copy of, if it is one. */
+    readonly sourceOf: (venv: Venv) => Effect.Effect<Option.Option<SharedVenv>>;
+    /** What a venv is a copy of, or the venv itself. */
+    readonly originalOf: (venv: Venv) => Effect.Effect<Venv>;
+    /** The copy is not used from now on, and not made again. */
+    readonly discard: (copy: Venv) => Effect.Effect<void>;
+  }
+>()("worker-tetra/workspace/copies/LocalCopies") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const venvs = yield* VenvBuilder;
+      const archives = yield* PackageArchives;
+      const make = yield* copyMaker;
+      const copies = yield* Ref.make<ReadonlyArray<Copy>>([]);
+
+      const copyOf = Effect.fnUntraced(function* (source: SharedVenv) {
+        const { prefix } = source.venv;
+        const known = (yield* Ref.get(copies)).find(
+          ({ source: { venv } }) => venv.prefix === prefix,
+        );
+        if (known !== undefined) {
+          const isUsable = !known.isDiscarded && (yield* venvs.isUsable(known.venv));
+          return isUsable ? Option.some(known.venv) : Option.none();
+        }
+        if (!(yield* archives.isUsed(source.place))) return Option.none();
+        const requirements = yield* venvs.requirements(source.venv);
+        const from = yield* archives.current(source.venv, requirements);
+        if (Option.isNone(from)) return Option.none();
+        const made = yield* make(source, from.value, requirements);
+        if (Option.isSome(made)) {
+          const copy: Copy = { source, venv: made.value, isDiscarded: false };
+          yield* Ref.update(copies, (all) => [...all, copy]);
+        }
+        return made;
+      });
+
+      const sourceOf = ({ prefix }: Venv) =>
+        Effect.map(Ref.get(copies), (all) =>
+          Option.fromUndefinedOr(all.find(({ venv }) => venv.prefix === prefix)?.source),
+        );
+
+      return LocalCopies.of({
+        copyOf,
+        sourceOf,
+        originalOf: (venv) =>
+          Effect.map(
+            sourceOf(venv),
+            Option.match({ onNone: () => venv, onSome: (source) => source.venv }),
+          ),
+        discard: ({ prefix }) =>
+          Ref.update(copies, (all) =>
+            all.map((copy) =>
+              copy.venv.prefix === prefix ? { ...copy, isDiscarded: true } : copy,
+            ),
+          ),
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([PackageArchives.layer, VenvBuilder.layer, DiskUsage.layer]),
+    Layer.provide(safeFileSystem),
+  );
+}

@@ -1,0 +1,164 @@
+import { join } from "node:path";
+
+import { Context, Duration, Effect, FileSystem, Layer, Option, Schema } from "effect";
+
+import { BackgroundWork } from "../../platform/BackgroundWork.ts";
+import { FileLock } from "../../platform/FileLock.ts";
+import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
+import { VolumeProcess } from "../../platform/volume/VolumeProcess.ts";
+import { stopwatch } from "../../settings/SteadyClock.ts";
+import type { Venv } from "../../venv/Venv.ts";
+import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { archiveFolder, PackageArchives, type SharedVenv } from "./PackageArchives.ts";
+import { Archive, type Archives, stateOf, Survey, type SurveyedPackage } from "./PackageList.ts";
+
+/** Held by the worker that packs a virtual environment. */
+const LOCK = ".worker-tetra-packing.lock";
+
+/** Maximum time without progress. Nobody waits for the work. */
+const DEADLINE = Duration.minutes(2);
+
+/** The folder of a venv, and how its interpreter names its bytecode. */
+const argsFor = ({ prefix, version }: Venv) => ({
+  prefix,
+  tag: `cpython-${version.split(".", 2).join("")}`,
+});
+
+/** Packs the packages of a virtual environment that are not in archives already. */
+const packer = Effect.gen(function* () {
+  const files = yield* FileSystem.FileSystem;
+  const volume = yield* VolumeProcess;
+  const archives = yield* PackageArchives;
+  const background = yield* BackgroundWork;
+
+  const packOne = Effect.fnUntraced(function* (
+    source: SharedVenv,
+    record: string | null,
+    links: ReadonlyArray<string>,
+  ) {
+    yield* background.idle;
+    return yield* volume.request(
+      "archives.pack",
+      { ...argsFor(source.venv), record, links, folder: archiveFolder(source) },
+      Archive,
+      { deadline: DEADLINE },
+    );
+  });
+
+  /** The archive of a package; a new one unless it is known. Its index is known only if this worker installed it. */
+  const packPackage = Effect.fnUntraced(function* (
+    source: SharedVenv,
+    surveyed: SurveyedPackage,
+    links: ReadonlyArray<string>,
+    isOwn: boolean,
+  ) {
+    const isShared = isOwn && surveyed.isShareable;
+    const known = isShared ? yield* archives.find(source, surveyed) : Option.none<Archive>();
+    if (Option.isSome(known)) return { ...known.value, record: surveyed.record };
+    const archive = yield* packOne(source, surveyed.record, links);
+    if (isShared) yield* archives.share(source, surveyed, archive);
+    return { ...archive, record: surveyed.record };
+  });
+
+  return Effect.fn("Packing.pack")(function* (
+    source: SharedVenv,
+    before: Archives | undefined,
+    isOwn: boolean,
+  ) {
+    const { packages, links } = yield* volume.request(
+      "archives.survey",
+      argsFor(source.venv),
+      Survey,
+      { deadline: DEADLINE },
+    );
+    yield* files.makeDirectory(archiveFolder(source), { recursive: true });
+    // What an archive lacks because it was a link must still be one.
+    const linked = new Set(links);
+    const lackOthers = before?.links.some((path) => !linked.has(path)) === true;
+    const packed = new Map(lackOthers ? [] : before?.packages.map((each) => [each.record, each]));
+    const all = yield* Effect.forEach(packages, (surveyed) => {
+      const archive = packed.get(surveyed.record);
+      return archive === undefined
+        ? packPackage(source, surveyed, links, isOwn)
+        : Effect.succeed(archive);
+    });
+    const others = yield* packOne(source, null, links);
+    return { packages: all, others, links } satisfies Archives;
+  });
+});
+
+/** Compiles and packs the packages of virtual environments on the volume, in the background. */
+export class Packing extends Context.Service<
+  Packing,
+  {
+    /**
+     * Queues the work for a venv, which is done once for all workers after packages were added. `isNew`: this worker has
+     * built the venv.
+     */
+    readonly update: (source: SharedVenv, isNew: boolean) => Effect.Effect<void>;
+  }
+>()("worker-tetra/workspace/copies/Packing") {
+  static readonly layerNoDeps = Layer.effect(
+    this,
+    Effect.gen(function* () {
+      const locks = yield* FileLock;
+      const volume = yield* VolumeProcess;
+      const venvs = yield* VenvBuilder;
+      const archives = yield* PackageArchives;
+      const background = yield* BackgroundWork;
+      const pack = yield* packer;
+
+      const compile = (venv: Venv) =>
+        volume.request("bytecode.compile", { ...argsFor(venv), python: venv.python }, Schema.Int, {
+          deadline: DEADLINE,
+        });
+
+      /** Whether there is nothing to do for a venv in this state. */
+      const isDone = Effect.fnUntraced(function* ({ place, venv }: SharedVenv, state: string) {
+        if (place.isFull === true || (yield* venvs.isInstalling(venv))) return true;
+        const list = yield* archives.read(venv);
+        if (Option.isNone(list) || list.value.state !== state) return false;
+        return list.value.archives !== undefined || !(yield* archives.isUsed(place));
+      });
+
+      const update = Effect.fnUntraced(function* (source: SharedVenv, isNew: boolean) {
+        const { place, venv } = source;
+        const isOwn = isNew || (yield* archives.wasCurrent(venv));
+        const state = stateOf(yield* venvs.requirements(venv));
+        if (yield* isDone(source, state)) return;
+        const lock = yield* locks.tryLock(join(venv.prefix, LOCK), "exclusive");
+        if (Option.isNone(lock) || (yield* isDone(source, state))) return;
+        const elapsed = yield* stopwatch;
+        yield* background.idle;
+        yield* compile(venv);
+        const before = Option.getOrUndefined(yield* archives.read(venv))?.archives;
+        const isUsed = yield* archives.isUsed(place);
+        const packed = isUsed ? { archives: yield* pack(source, before, isOwn) } : {};
+        // Otherwise packages were added meanwhile, and the worker that did it updates the list.
+        const isUnchanged = stateOf(yield* venvs.requirements(venv)) === state;
+        if (!isUnchanged || (yield* venvs.isInstalling(venv))) return;
+        yield* archives.save(venv, { state, ...packed });
+        const seconds = Duration.toSeconds(yield* elapsed).toFixed(1);
+        yield* Effect.logInfo(`Compiled the packages of ${venv.prefix} in ${seconds} s`);
+      }, Effect.scoped);
+
+      return Packing.of({
+        update: (source, isNew) =>
+          source.place.shared
+            ? background.run(`packing ${source.venv.prefix}`, update(source, isNew))
+            : Effect.void,
+      });
+    }),
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
+    Layer.provide([
+      PackageArchives.layer,
+      VolumeProcess.layer,
+      VenvBuilder.layer,
+      FileLock.layer,
+      BackgroundWork.layer,
+    ]),
+    Layer.provide(safeFileSystem),
+  );
+}
