@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Duration, Effect, Schema } from "effect";
 
 import { eventually } from "../support/effects/Waiting.ts";
+import { runCommandLine } from "../support/processes/CommandLineRun.ts";
 import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
 import { volumeWorker } from "../support/processes/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
@@ -49,6 +50,13 @@ def f():
         file.write("{}")
     open(os.path.join(folder, "config.json")).read()`);
 
+const Report = Schema.Struct({
+  models: Schema.Array(
+    Schema.Struct({ name: Schema.String, bytes: Schema.Finite, localBytes: Schema.Finite }),
+  ),
+});
+const decodeReport = Schema.decodeUnknownSync(Schema.fromJsonString(Report));
+
 const SETTING = { WORKER_LOCAL_MODELS: "1GB" };
 
 describe.skipIf(!hasMooseFs)(`models on MooseFS${skippedWithoutMooseFs}`, () => {
@@ -70,6 +78,18 @@ describe.skipIf(!hasMooseFs)(`models on MooseFS${skippedWithoutMooseFs}`, () => 
       const hot = JSON.stringify(yield* second.answer(LOAD));
       assert.include(hot, md5);
       assert.notInclude(hot, b.path);
+
+      const [elapsed, report] = yield* Effect.timed(
+        runCommandLine(["doctor", "--json"], {
+          ...second.container,
+          RUNPOD_ENDPOINT_ID: "tests",
+        }),
+      );
+      const { models } = decodeReport(report.stdout);
+      assert.deepStrictEqual(models, [
+        { name: "org/name", bytes: WEIGHTS.length + 42, localBytes: WEIGHTS.length + 2 },
+      ]);
+      assert.isBelow(Duration.toSeconds(elapsed), 40);
 
       assert.include(JSON.stringify(yield* second.answer(DOWNLOAD)), '"success":true');
       const downloaded = join(a.path, ".hf-cache/hub/models--org--new/snapshots", REVISION);

@@ -11,6 +11,7 @@ import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../Volume.ts";
 import { compileSurplus } from "./CompileCaches.ts";
 import { endpointSurplus } from "./EndpointSurplus.ts";
+import { viewSurplus } from "./ModelViews.ts";
 import { UvCache } from "./UvCache.ts";
 
 /** A folder on the volume that can be removed, or parts of it. */
@@ -83,7 +84,8 @@ export class SurplusFinder extends Context.Service<
         const caches = dirname(root.value);
         const ofEndpoints = yield* endpointSurplus(files, root.value, days);
         const kernels = yield* compileSurplus(files, caches, days);
-        const found = yield* Effect.forEach([...ofEndpoints.found, ...kernels], withSize);
+        const views = yield* viewSurplus(files, caches, days);
+        const found = yield* Effect.forEach([...ofEndpoints.found, ...kernels, ...views], withSize);
         const ofCache = yield* ofUvCache(join(caches, ".uv-cache"));
         return {
           found: [...found, ...ofCache.found],

@@ -91,7 +91,7 @@ const steady = (text: string, volume: string): string =>
     .replace(/uv {11}.*/, "uv           <version>")
     .replace(/GPU {10}.*/, "GPU          <GPU>")
     .replace(/. Disk {9}.*?; (.*)(\n {15}.*)?/, "Disk         <space>; $1")
-    .replaceAll(/^ +\d+\.\d [kMG]B {2}/gm, "  <size>  ")
+    .replaceAll(/^ +\d+\.\d [kMG]?B {2}/gm, "  <size>  ")
     .replaceAll(/\d+\.\d+\.\d+-[0-9a-f]{8}-1/g, "<environment>")
     .replaceAll(/(Python|cloudpickle) \d+\.\d+\.\d+/g, "$1 <version>")
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z, version [\d.]+/g, "<time>, version <version>")
