@@ -82,8 +82,10 @@ export const volumeState = Effect.gen(function* () {
   const start = yield* processStart;
   const scope = yield* Effect.scope;
   const current = yield* Ref.make(Option.none<VolumeConnection>());
-  const isDown = yield* Ref.make(false);
   const unresponsive = faultOf(volume, "ETIMEDOUT", "the network volume does not respond");
+  const ended = faultOf(volume, "EPIPE", "the worker stops");
+  /** Why requests fail at once. */
+  const refusal = yield* Ref.make(Option.none<DiskFault>());
 
   const startNew: Connected = Effect.tap(Effect.suspend(start), (connection) =>
     Ref.set(current, Option.some(connection)),
@@ -91,7 +93,8 @@ export const volumeState = Effect.gen(function* () {
 
   /** The process that is used now; started if there is none. */
   const connected: Connected = Effect.gen(function* () {
-    if (yield* Ref.get(isDown)) return yield* unresponsive;
+    const refused = yield* Ref.get(refusal);
+    if (Option.isSome(refused)) return yield* refused.value;
     const connection = Option.filter(yield* Ref.get(current), ({ isUsable }) => isUsable);
     return Option.isSome(connection) ? connection.value : yield* startNew;
   });
@@ -101,7 +104,7 @@ export const volumeState = Effect.gen(function* () {
     const probing = Option.filter(yield* Ref.get(current), ({ isUsable }) => isUsable);
     const connection = Option.isSome(probing) ? probing.value : yield* startNew;
     yield* Deferred.await(connection.send("files.statfs", { path: volume }).reply);
-    yield* Ref.set(isDown, false);
+    yield* Ref.set(refusal, Option.none());
     yield* Effect.logInfo(`The network volume ${volume} responds again`);
   }).pipe(
     Effect.tapError(() => Effect.sleep(PROBE_INTERVAL)),
@@ -112,16 +115,18 @@ export const volumeState = Effect.gen(function* () {
   const giveUp = Effect.fnUntraced(function* (connection: VolumeConnection) {
     if (!connection.isUsable) return;
     yield* Ref.set(current, Option.none());
-    const wasDown = yield* Ref.getAndSet(isDown, true);
-    if (!wasDown) yield* Effect.forkIn(Effect.interruptible(recover), scope);
+    const before = yield* Ref.getAndSet(refusal, Option.some(unresponsive));
+    if (Option.isNone(before)) yield* Effect.forkIn(Effect.interruptible(recover), scope);
     // Last: it fails the request that is given up, and so interrupts this.
     yield* Effect.sync(() => connection.abandon(unresponsive));
   }, Effect.uninterruptible);
 
   yield* Effect.addFinalizer(() =>
-    Effect.flatMap(Ref.get(current), (connection) =>
-      Option.isSome(connection) ? connection.value.end : Effect.void,
-    ),
+    Effect.gen(function* () {
+      yield* Ref.set(refusal, Option.some(ended));
+      const connection = yield* Ref.get(current);
+      if (Option.isSome(connection)) yield* connection.value.end;
+    }),
   );
   const isInUse = Effect.map(
     Ref.get(current),
