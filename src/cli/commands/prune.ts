@@ -1,7 +1,7 @@
 import { Console, Effect, Option, Schema } from "effect";
 import { Command, Flag, Prompt } from "effect/cli";
 
-import { formatBytes } from "../../platform/files/DiskUsage.ts";
+import { ABOUT_TRASH, formatBytes } from "../../platform/files/DiskUsage.ts";
 import { type Surplus, SurplusFinder } from "../../workspace/surplus/Surplus.ts";
 import { Failed } from "../process/CommandFailure.ts";
 
@@ -57,12 +57,14 @@ const handler = Effect.fn("prune")(function* ({
     return;
   }
   let isDone = true;
+  let hasDeleted = false;
   for (const surplus of found) {
     const outcome = yield* Effect.result(finder.remove(surplus));
     if (outcome._tag === "Failure") {
       isDone = false;
       yield* Console.error(outcome.failure.message);
     } else if (outcome.success) {
+      hasDeleted = true;
       yield* Console.log(
         surplus.parts === undefined
           ? `Deleted ${surplus.path}`
@@ -72,6 +74,7 @@ const handler = Effect.fn("prune")(function* ({
       yield* Console.log(`Skipped ${surplus.path}: in use by a worker`);
     }
   }
+  if (hasDeleted) yield* Console.log(ABOUT_TRASH);
   if (!isDone) return yield* new Failed({ exitCode: 1 });
 });
 

@@ -1,6 +1,7 @@
 import { Context, Effect, FileSystem, Layer, Option } from "effect";
 
 import { diskFault } from "../../platform/files/DiskFault.ts";
+import { ABOUT_TRASH } from "../../platform/files/DiskUsage.ts";
 import { probeWrite } from "../../platform/files/Writability.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../../workspace/Volume.ts";
@@ -41,8 +42,7 @@ export const volume = check(
       return {
         state: "warning",
         detail: `${place.caches} is full (workspace ${place.directory})`,
-        advice:
-          "Delete files, or enlarge the volume. Until then, workers use an existing virtual environment without changes, or the container's disk. The command prune shows what is not used any more.",
+        advice: `Delete files, or enlarge the volume. Until then, workers use an existing virtual environment without changes, or the container's disk. The command prune shows what is not used any more. ${ABOUT_TRASH}`,
       };
     }
     if (place.shared) {

@@ -8,6 +8,10 @@ import { VolumeProcess } from "../volume/VolumeProcess.ts";
 /** Measuring a large folder on a network volume can take very long. */
 const SIZE_TIMEOUT = Duration.seconds(20);
 
+/** Why the free space of a disk may not grow after files were deleted. */
+export const ABOUT_TRASH =
+  "On MooseFS, deleting files frees a quota at once, but space of the disk only when their time in the trash is over (24 hours by default).";
+
 /** Formats a number of bytes, such as `1.5 GB`. */
 export const formatBytes = (bytes: number): string =>
   ByteSize.format(ByteSize.bytes(BigInt(bytes)), {
