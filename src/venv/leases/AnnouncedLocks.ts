@@ -8,7 +8,7 @@ import type { HeldLock } from "../../platform/HeldLock.ts";
 import { assertExclusive } from "../../platform/LockProbe.ts";
 import type { DiskFault } from "../../platform/files/DiskFault.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";
-import { HEARTBEAT_INTERVAL, holderText } from "./Holder.ts";
+import { HEARTBEAT_INTERVAL, holderText, sendsHeartbeats } from "./Holder.ts";
 
 /** A lock on a volume that does not respond is not released: the next holder starts another generation. */
 const MAX_RELEASE_WAIT = Duration.seconds(2);
@@ -45,30 +45,36 @@ export const announcedLocks = Effect.gen(function* () {
     yield* Ref.update(probed, add(folder));
   });
 
+  /** What a holder has written; empty if there is none. */
+  const textOf = (path: string) =>
+    Effect.map(
+      locks.read(path),
+      Option.getOrElse(() => ""),
+    );
+
+  /** Writes who holds a lock into its file, and sends heartbeats until the scope closes. */
+  const announce = Effect.fnUntraced(function* (path: string, { write, touch }: HeldLock) {
+    const since = new Date(yield* wallMillis).toISOString();
+    const text = holderText(`pid ${process.pid} on ${hostname()} since ${since}`);
+    yield* Effect.acquireRelease(Ref.update(held, add(path)), () =>
+      Effect.andThen(Ref.update(held, remove(path)), release(write)),
+    );
+    yield* logFailure(write(text));
+    yield* Effect.forkScoped(Effect.forever(Effect.delay(logFailure(touch), HEARTBEAT_INTERVAL)));
+  });
+
   return {
-    /** What a holder has written; empty if there is none. */
-    textOf: (path: string) =>
-      Effect.map(
-        locks.read(path),
-        Option.getOrElse(() => ""),
-      ),
+    textOf,
 
-    /** One try. Fails where locks have no effect. */
-    tryLock: Effect.fnUntraced(function* (path: string) {
+    /** One try, without waiting. Holds the lock until the scope closes. Fails where locks have no effect. */
+    acquire: Effect.fnUntraced(function* (path: string) {
       const lock = yield* locks.tryLock(path, "exclusive");
-      if (Option.isSome(lock)) yield* probe(path);
-      return lock;
-    }),
-
-    /** Writes who holds a lock into its file, and sends heartbeats until the scope closes. */
-    announce: Effect.fnUntraced(function* (path: string, { write, touch }: HeldLock) {
-      const since = new Date(yield* wallMillis).toISOString();
-      const text = holderText(`pid ${process.pid} on ${hostname()} since ${since}`);
-      yield* Effect.acquireRelease(Ref.update(held, add(path)), () =>
-        Effect.andThen(Ref.update(held, remove(path)), release(write)),
-      );
-      yield* logFailure(write(text));
-      yield* Effect.forkScoped(Effect.forever(Effect.delay(logFailure(touch), HEARTBEAT_INTERVAL)));
+      if (Option.isNone(lock)) return Option.none();
+      // The last holder did not release the lock: it was killed, or lost the lock and is still running.
+      const isAbandoned = sendsHeartbeats(yield* textOf(path));
+      yield* announce(path, lock.value);
+      yield* probe(path);
+      return Option.some({ isAbandoned });
     }),
 
     /** Whether another worker holds a lock. A file that can't be opened may not exist. */

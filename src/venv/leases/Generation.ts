@@ -20,12 +20,16 @@ export type LockName = "initialization" | "install";
 
 export type Workspace = Pick<Place, "directory">;
 
-/** The file of a lock. Those of generation 0 are also used by workers that do not know generations. */
+/** The file of a lock. */
 export const lockFile = (place: Workspace, name: LockName, generation: number): string => {
   const folder = name === "install" ? venvsFolder(place) : place.directory;
   const file = join(folder, `.${name}.lock`);
   return generation === 0 ? file : `${file}.${generation}`;
 };
+
+/** Whether workers that do not know generations use a lock too. */
+export const isSharedWithOthers = (name: LockName, generation: number): boolean =>
+  name === "initialization" && generation === 0;
 
 /** The beginning of a name's part that says to which generation it belongs; empty for generation 0. */
 export const generationTag = (generation: number): string =>

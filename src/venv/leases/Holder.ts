@@ -45,6 +45,10 @@ export const sight = (
   return { ...now, since: isSame ? before.since : now.at };
 };
 
-/** Whether the holder has stopped. Workers that send no heartbeats never count as stopped. */
-export const isLost = ({ text, since, at }: Sighting): boolean =>
-  sendsHeartbeats(text) && at - since >= Duration.toMillis(LOST_AFTER);
+/**
+ * Whether the holder has stopped: before it wrote who it is, if the text is empty. Workers that send no heartbeats, as
+ * those in Python, never count as stopped. They use only some locks.
+ */
+export const isLost = ({ text, since, at }: Sighting, mayBeForeign: boolean): boolean =>
+  (sendsHeartbeats(text) || (text === "" && !mayBeForeign)) &&
+  at - since >= Duration.toMillis(LOST_AFTER);

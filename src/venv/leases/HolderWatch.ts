@@ -1,7 +1,13 @@
 import { Clock, Duration, Effect, type FileSystem, Option, Ref } from "effect";
 
 import type { AnnouncedLocks } from "./AnnouncedLocks.ts";
-import { lockFile, type LockName, startGeneration, type Workspace } from "./Generation.ts";
+import {
+  isSharedWithOthers,
+  lockFile,
+  type LockName,
+  startGeneration,
+  type Workspace,
+} from "./Generation.ts";
 import { holderName, isLost, LOST_AFTER, sight, type Sighting } from "./Holder.ts";
 
 /** Looks at the holders of locks while a worker waits. */
@@ -50,11 +56,12 @@ export const watchHolders = Effect.fnUntraced(function* (
       const otherPath = lockFile(place, other, generation);
       const holder = yield* look(path);
       const otherHolder = yield* look(otherPath);
-      if (!isLost(holder)) return;
-      if (!isLost(otherHolder) && (yield* locks.isHeldByOther(otherPath))) return;
+      if (!isLost(holder, isSharedWithOthers(awaited, generation))) return;
+      const isOtherLost = isLost(otherHolder, isSharedWithOthers(other, generation));
+      if (!isOtherLost && (yield* locks.isHeldByOther(otherPath))) return;
       if (!(yield* startGeneration(files, place, generation + 1))) return;
       yield* Effect.logWarning(
-        `${path} is held by a worker that has stopped (${holderName(holder.text)}: no heartbeat for ${Duration.toSeconds(LOST_AFTER)} s). Starting generation ${generation + 1} of the locks.`,
+        `${path} is held by a worker that has stopped (${holderName(holder.text) || "unknown"}: no heartbeat for ${Duration.toSeconds(LOST_AFTER)} s). Starting generation ${generation + 1} of the locks.`,
       );
     },
     Effect.catch((error) => Effect.logDebug(`Could not replace a lock: ${error.message}`)),

@@ -22,7 +22,7 @@ import {
   startGeneration,
   type Workspace,
 } from "./Generation.ts";
-import { holderName, sendsHeartbeats } from "./Holder.ts";
+import { holderName } from "./Holder.ts";
 import { watchHolders } from "./HolderWatch.ts";
 import { LockTimeout } from "./LockTimeout.ts";
 
@@ -74,26 +74,23 @@ const trying = (files: FileSystem.FileSystem, locks: AnnouncedLocks) => {
     const generation = yield* currentGeneration(files, place);
     const path = lockFile(place, options.lock, generation);
     const scope = yield* Scope.fork(yield* Scope.Scope);
-    const lock = yield* Scope.provide(locks.tryLock(path), scope);
+    const lock = yield* Scope.provide(locks.acquire(path), scope);
     if (Option.isNone(lock)) {
       yield* Scope.close(scope, Exit.void);
       yield* watch(generation);
       return Option.none();
     }
+    if (lock.value.isAbandoned) yield* startGeneration(files, place, generation + 1);
     // The previous holder may have done the work since the first check.
     const done = yield* find;
     if (Option.isSome(done)) {
       yield* Scope.close(scope, Exit.void);
       return Option.some({ _tag: "NotNeeded", value: done.value });
     }
-    // It did not release the lock: it was killed, or lost the lock and is still running.
-    const isAbandoned = sendsHeartbeats(yield* locks.textOf(path));
-    if (isAbandoned) yield* startGeneration(files, place, generation + 1);
     if ((yield* currentGeneration(files, place)) !== generation) {
       yield* Scope.close(scope, Exit.void);
       return yield* tryOnce(options, watch);
     }
-    yield* Scope.provide(locks.announce(path, lock.value), scope);
     return Option.some({ _tag: "Leased", generation });
   });
   return tryOnce;

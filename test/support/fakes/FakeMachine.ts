@@ -24,6 +24,7 @@ import { keptLogs } from "./CapturedLogs.ts";
 import { noCopies } from "./FakeCopies.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
+import { type Step, steppedFiles, steppedLocks, steppedPrograms } from "./Steps.ts";
 
 /** Versions of the fake interpreters, by path. */
 const VERSIONS: Readonly<Record<string, string>> = {
@@ -116,8 +117,9 @@ export const fakeMachine = ({
   const worker = Effect.fnUntraced(function* (
     variables: Readonly<Record<string, string>> = {},
     faults: ReadonlyArray<Fault> = [],
+    step: Step = () => Effect.void,
   ) {
-    const files = faultyFileSystem(memory.contended, faults);
+    const files = faultyFileSystem(steppedFiles(memory.contended, step), faults);
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
         Layer.provideMerge(VenvBuilder.layerNoDeps),
@@ -130,9 +132,9 @@ export const fakeMachine = ({
         Layer.provideMerge(Path.layer),
         Layer.provide([
           files.layer,
-          locks.layer,
+          Layer.provide(steppedLocks(step), locks.layer),
           volume.layer,
-          programsLayer,
+          Layer.provide(steppedPrograms(step), programsLayer),
           Environment.layerOf({
             PATH: "/usr/bin",
             HOME: "/home/me",

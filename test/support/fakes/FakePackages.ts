@@ -8,6 +8,7 @@ import type { Fault } from "../files/FaultyFileSystem.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
 import { fakeMachine, type MachineOptions } from "./FakeMachine.ts";
 import type { Outcome } from "./FakePrograms.ts";
+import type { Step } from "./Steps.ts";
 
 const NOT_FOUND: Outcome = {
   exitCode: 1,
@@ -67,15 +68,22 @@ export const fakePackages = (options: MachineOptions = {}) => {
     start: Effect.fnUntraced(function* ({
       pip = Pip.layerNoDeps,
       faults = [],
+      installTimeout = "9",
+      step,
     }: {
       readonly pip?: Layer.Layer<Pip, never, Uv>;
       readonly faults?: ReadonlyArray<Fault>;
+      readonly installTimeout?: string;
+      readonly step?: Step;
     } = {}) {
-      const worker = yield* machine.worker({}, faults);
+      const worker = yield* machine.worker({}, faults, step);
       const context = yield* Layer.build(
         PythonPackages.layerNoDeps.pipe(
           Layer.provide(pip),
-          Layer.provide([worker.services, Environment.layerOf({ WORKER_INSTALL_TIMEOUT: "9" })]),
+          Layer.provide([
+            worker.services,
+            Environment.layerOf({ WORKER_INSTALL_TIMEOUT: installTimeout }),
+          ]),
         ),
       );
       const packages = Context.get(context, PythonPackages);
@@ -84,6 +92,7 @@ export const fakePackages = (options: MachineOptions = {}) => {
       return {
         ...worker,
         packages,
+        satisfy,
         /** Installs a list, and returns how often the packages of the workspace have changed. */
         changesAfter: (list: ReadonlyArray<string>) =>
           Effect.map(satisfy(list), ({ generation }) => generation - 1),

@@ -19,12 +19,13 @@ const look = (
     text: TEXT,
     heartbeat: 1,
   }),
+  mayBeForeign = true,
 ): boolean => {
   let sighting: Sighting | undefined;
   for (const second of times) {
     sighting = sight(sighting, { ...content(second), at: second * 1000 }, INTERVAL);
   }
-  return sighting !== undefined && isLost(sighting);
+  return sighting !== undefined && isLost(sighting, mayBeForeign);
 };
 
 const seconds = (from: number, to: number) =>
@@ -53,6 +54,12 @@ describe("the holder of a lock", () => {
 
   it("is not lost if it sends no heartbeats", () => {
     assert.isFalse(look(seconds(0, 100), () => ({ text: "a Python worker", heartbeat: 1 })));
+  });
+
+  it("is lost before it has written its name, unless it may be a worker that never does", () => {
+    const empty = () => ({ text: "", heartbeat: 1 });
+    assert.isTrue(look(seconds(0, 20), empty, false));
+    assert.isFalse(look(seconds(0, 20), empty, true));
   });
 
   it("is watched again from the start by a worker that was stopped itself", () => {

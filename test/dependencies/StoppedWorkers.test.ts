@@ -1,0 +1,136 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Deferred, Effect, Fiber } from "effect";
+import { TestClock } from "effect/testing";
+
+import { parseVenvName } from "../../src/venv/VenvNames.ts";
+import { isDone } from "../support/effects/Waiting.ts";
+import { fakePackages } from "../support/fakes/FakePackages.ts";
+import type { Step } from "../support/fakes/Steps.ts";
+import { IS_FULL } from "../support/values/FullLength.ts";
+
+const WORKSPACE = "/runpod-volume/runtimes/default";
+
+/** Marks a venv with a running install. */
+const INSTALLING = /\/(\d[^/]+)\/\.worker-tetra-installing$/;
+
+type Machine = ReturnType<typeof fakePackages>;
+
+/** Here a holder can't be distinguished from a worker in Python, which is not replaced. */
+const isUnknown = (operation: string, path: string): boolean =>
+  ["announce", "readLock"].includes(operation) && path.endsWith("/.initialization.lock");
+
+/** What must be true at each step of any worker. */
+const invariants = (machine: Machine) => {
+  let generation = 0;
+  return (operation: string, path: string): void => {
+    const name = machine.linkAt(`${WORKSPACE}/.venv`)?.split("/").at(-1);
+    const now = name === undefined ? 0 : (parseVenvName(name)?.generation ?? 0);
+    assert.isAtLeast(now, generation, "`.venv` went back to a lower generation");
+    generation = now;
+    if (operation === "rename" && INSTALLING.test(path)) {
+      assert.notProperty(machine.memory.show(), path, "two workers install into one venv");
+    }
+  };
+};
+
+/** A worker that is stopped before one of its steps, like by SIGSTOP, and can be resumed. */
+const startStoppable = Effect.fnUntraced(function* (
+  machine: Machine,
+  check: (operation: string, path: string) => void,
+  requirements: ReadonlyArray<string>,
+  stopBefore: number,
+) {
+  const resumed = yield* Deferred.make<void>();
+  let steps = 0;
+  let isStopped = false;
+  const step: Step = (operation, path) =>
+    Effect.suspend(() => {
+      check(operation, path);
+      steps += 1;
+      if (steps === stopBefore && !isUnknown(operation, path)) isStopped = true;
+      return isStopped ? Deferred.await(resumed) : Effect.void;
+    });
+  const fiber = yield* Effect.forkScoped(
+    Effect.flatMap(machine.start({ step, installTimeout: "600" }), ({ satisfy }) =>
+      satisfy(requirements),
+    ),
+  );
+  return {
+    /** Runs until the worker is stopped or done. */
+    run: Effect.gen(function* () {
+      while (!isStopped && !isDone(fiber)) {
+        yield* TestClock.adjust("1 second");
+        for (let turns = 0; turns < 30; turns += 1) yield* Effect.yieldNow;
+      }
+    }),
+    resume: Effect.suspend(() => {
+      isStopped = false;
+      return Deferred.succeed(resumed, undefined);
+    }),
+    /** The result has all packages. */
+    assertDone: Effect.gen(function* () {
+      const { prefix } = yield* Fiber.join(fiber);
+      const shown = machine.memory.show();
+      for (const requirement of requirements) {
+        const record = `${requirement.replace("==", "-")}.dist-info`;
+        assert.property(shown, `${prefix}/lib/python3.12/site-packages/${record}`);
+      }
+      assert.property(shown, `${prefix}/.worker-tetra-complete`);
+      assert.property(shown, `${prefix}/bin/python`);
+    }),
+    steps: () => steps,
+  };
+});
+
+/** One worker is stopped; another one is stopped too, or finishes; both are resumed. Returns the steps of the first. */
+const interleave = (stopFirst: number, stopSecond: number) => {
+  const machine = fakePackages();
+  const check = invariants(machine);
+  return Effect.gen(function* () {
+    const first = yield* startStoppable(machine, check, ["six==1"], stopFirst);
+    yield* first.run;
+    const builds = machine.memory.paths(/\.building-[^/]+$/);
+    const second = yield* startStoppable(machine, check, ["six==1", "numpy==2"], stopSecond);
+    yield* second.run;
+    assert.includeMembers([...machine.memory.paths(/\.building-[^/]+$/)], [...builds]);
+    yield* first.resume;
+    yield* first.run;
+    yield* first.assertDone;
+    yield* second.resume;
+    yield* second.run;
+    yield* second.assertDone;
+    yield* first.assertDone;
+    const last = yield* startStoppable(machine, check, ["numpy==2"], Infinity);
+    yield* last.run;
+    yield* last.assertDone;
+    assert.isEmpty(machine.memory.paths(/^\/own\//), machine.warnings().join("; "));
+    return first.steps();
+  }).pipe(Effect.scoped, machine.provide);
+};
+
+const everyStep = (count: number) =>
+  Array.from({ length: count }, (_, index) => index + 1).filter(
+    (step) => IS_FULL || step % 12 === 1,
+  );
+
+describe("a worker that is stopped while it builds or installs", () => {
+  it.effect(
+    "does no harm when it resumes, wherever it was stopped",
+    () =>
+      Effect.gen(function* () {
+        const steps = yield* interleave(Infinity, Infinity);
+        assert.isAbove(steps, 60);
+        for (const step of everyStep(steps)) yield* interleave(step, Infinity);
+      }),
+    600_000,
+  );
+
+  it.effect(
+    "does no harm when it resumes while the worker that replaced it is stopped",
+    () =>
+      Effect.gen(function* () {
+        for (const step of everyStep(120)) yield* interleave(step, (step * 37) % 120);
+      }),
+    600_000,
+  );
+});
