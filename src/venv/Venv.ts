@@ -73,6 +73,8 @@ export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
 
   return {
     isComplete: (venv: Venv) => isComplete(files, venv),
+    /** Whether a venv that was complete a moment ago was not removed. */
+    exists: (venv: Venv) => has(files, venv, COMPLETE),
     /** Whether a venv is complete and was not invalidated. */
     isUsable: Effect.fnUntraced(function* (venv: Venv) {
       return (yield* isComplete(files, venv)) && !(yield* has(files, venv, INVALID));

@@ -62,7 +62,12 @@ const isMount = (files: FileSystem.FileSystem, root: string) =>
   );
 
 /** Whether there is a network volume, and whether it is full. Fails if it can't be used. */
-const stateOf = Effect.fn("Volume.shared")(function* (files: FileSystem.FileSystem, root: string) {
+const stateOf = Effect.fn("Volume.shared")(function* (
+  files: FileSystem.FileSystem,
+  root: string,
+  /** The workspace folder on the volume. */
+  directory: string,
+) {
   // Only a missing folder means that there is no volume: `stat` of a disconnected volume fails with other codes.
   const kind = yield* Effect.result(files.stat(root));
   if (kind._tag === "Failure") {
@@ -71,7 +76,10 @@ const stateOf = Effect.fn("Volume.shared")(function* (files: FileSystem.FileSyst
     return yield* new VolumeNotWritable({ path: root, fault });
   }
   if (kind.success.type !== "Directory") return "absent";
-  const names = yield* Effect.orElseSucceed(files.readDirectory(root), () => []);
+  // Each operation takes a round trip to the volume's server, so the root is listed only before it is used.
+  const names = (yield* isDirectory(files, directory))
+    ? []
+    : yield* Effect.orElseSucceed(files.readDirectory(root), () => []);
   // RunPod mounts cached models without a volume too.
   const onlyModels = names.length === 1 && names[0] === CACHED_MODELS[0];
   // A new volume may contain only cached models too, but it is a mount point.
@@ -86,8 +94,11 @@ const stateOf = Effect.fn("Volume.shared")(function* (files: FileSystem.FileSyst
 });
 
 /** The folder of the caches of a deployed app: the volume if it can be used. */
-const cachesOfApp = Effect.fnUntraced(function* (files: FileSystem.FileSystem, root: string) {
-  const state = yield* Effect.catch(stateOf(files, root), ({ message }) =>
+const cachesOfApp = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  { caches: root, directory }: Place,
+) {
+  const state = yield* Effect.catch(stateOf(files, root, directory), ({ message }) =>
     Effect.as(Effect.logWarning(message), "absent"),
   );
   return state === "writable" ? Option.some(root) : Option.none<string>();
@@ -134,13 +145,13 @@ export class Volume extends Context.Service<
       );
       const directory = Option.isSome(chosen) ? chosen.value : yield* defaultDirectory;
       const isApp = Option.isSome(yield* deployedResource);
-      const caches = isApp ? yield* cachesOfApp(files, root) : Option.none<string>();
+      const caches = isApp ? yield* cachesOfApp(files, onVolume) : Option.none<string>();
       const isCacheHere = Option.isSome(caches) || cache !== userCache;
 
       return Volume.of({
         shared: isApp
           ? Effect.succeedNone
-          : Effect.map(stateOf(files, root), (state) => {
+          : Effect.map(stateOf(files, root, onVolume.directory), (state) => {
               if (state === "absent") return Option.none();
               return Option.some(state === "full" ? { ...onVolume, isFull: true } : onVolume);
             }),

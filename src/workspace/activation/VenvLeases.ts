@@ -41,7 +41,7 @@ export const venvLeases = Effect.gen(function* () {
     const lease = yield* Scope.fork(layerScope);
     const isAcquired = yield* lock(venv.prefix).pipe(
       // The venv may have been removed before it was locked.
-      Effect.flatMap((isLocked) => (isLocked ? venvs.isComplete(venv) : Effect.succeed(false))),
+      Effect.flatMap((isLocked) => (isLocked ? venvs.exists(venv) : Effect.succeed(false))),
       Scope.provide(lease),
       Effect.onExit((exit) =>
         Exit.isSuccess(exit) && exit.value ? Effect.void : Scope.close(lease, Exit.void),
