@@ -147,13 +147,13 @@ const memoryDisk = (path: string, size: ByteSize.ByteSize) =>
     () => runProcess("umount", ["--lazy", path]),
   );
 
-/** A network namespace, until the scope closes. Removes the mounts if the test's process is killed before. */
+/** A network namespace, until the scope closes. Removes the mounts if the test's process or its group is killed before. */
 const network = Effect.fnUntraced(function* (mounts: ReadonlyArray<string>) {
   const script = `ip link set lo up && ip address add ${ADDRESS}/32 dev lo && echo up && read _; umount --lazy "$@"`;
   const { pid, wrote } = yield* startProcess(
     "unshare",
     ["--net", "sh", "-c", script, "sh", ...mounts],
-    { hasOpenStdin: true },
+    { hasOpenStdin: true, leadsGroup: true },
   );
   yield* wrote("up\n");
   return pid;
