@@ -15,7 +15,7 @@ base() {
     version=$1
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q
-    apt-get install -y -q --no-install-recommends ca-certificates git util-linux "tini=$TINI_VERSION-*"
+    apt-get install -y -q --no-install-recommends ca-certificates git util-linux zstd "tini=$TINI_VERSION-*"
 
     # Uses the image's interpreter if it has the right version.
     python=
