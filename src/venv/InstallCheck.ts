@@ -114,6 +114,11 @@ export class InstallCheck extends Context.Service<
       venv: Installed,
       environment: Readonly<Record<string, string>>,
     ) => Effect.Effect<WatchedInstall, DiskFault>;
+    /**
+     * Whether uv's cache with these environment variables is on a full volume. Then uv may fail for reasons that do not
+     * say so: it also runs a script from its cache, which is empty if it could not be written.
+     */
+    readonly isCacheFull: (environment: Readonly<Record<string, string>>) => Effect.Effect<boolean>;
   }
 >()("worker-tetra/venv/InstallCheck") {
   static readonly layerNoDeps = Layer.effect(
@@ -164,7 +169,15 @@ export class InstallCheck extends Context.Service<
         };
       });
 
-      return InstallCheck.of({ watch });
+      const isCacheFull = Effect.fn("InstallCheck.isCacheFull")(function* (
+        environment: Readonly<Record<string, string>>,
+      ) {
+        const cache = cacheIn(environment);
+        if (cache === undefined) return false;
+        return yield* Effect.match(probe(cache), { onSuccess: () => false, onFailure: isFullDisk });
+      });
+
+      return InstallCheck.of({ watch, isCacheFull });
     }),
   );
 

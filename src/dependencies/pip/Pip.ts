@@ -1,5 +1,7 @@
 import { Context, Effect, Layer, Option, Schema } from "effect";
 
+import type { ProgramFailed } from "../../platform/Programs.ts";
+import { InstallCheck } from "../../venv/InstallCheck.ts";
 import { Uv } from "../../venv/Uv.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
@@ -39,24 +41,27 @@ export const uvVariables = (
 ): Readonly<Record<string, string>> => (cache ? environment : { ...environment, UV_NO_CACHE: "1" });
 
 /** Runs `uv pip install`. Without flags, its output is logged while it runs. */
-const pipInstall = (
-  uv: Uv["Service"],
-  workspace: PreparedWorkspace,
-  venv: Venv,
-  requirements: ReadonlyArray<string>,
-  options: PipOptions,
-  flags: ReadonlyArray<string>,
-) =>
-  uv
-    .run(["pip", "install", "--python", venv.python, ...flags, "--", ...requirements], {
-      environment: uvVariables(workspace, options),
-      live: flags.length === 0,
-    })
-    .pipe(
-      Effect.catchTag("ProgramFailed", ({ output }) =>
-        Effect.fail(PythonInstallFailed.from(requirements, output)),
-      ),
-    );
+const pipInstall = Effect.map(Effect.all([Uv, InstallCheck]), ([uv, check]) =>
+  Effect.fnUntraced(function* (
+    workspace: PreparedWorkspace,
+    venv: Venv,
+    requirements: ReadonlyArray<string>,
+    options: PipOptions,
+    flags: ReadonlyArray<string>,
+  ) {
+    const environment = uvVariables(workspace, options);
+    const args = ["pip", "install", "--python", venv.python, ...flags, "--", ...requirements];
+    const failed = Effect.fnUntraced(function* ({ output }: ProgramFailed) {
+      const isFull = yield* check.isCacheFull(environment);
+      return yield* isFull
+        ? new PythonInstallFailed({ requirements, reason: "full", output })
+        : PythonInstallFailed.from(requirements, output);
+    });
+    return yield* uv
+      .run(args, { environment, live: flags.length === 0 })
+      .pipe(Effect.catchTag("ProgramFailed", failed));
+  }),
+);
 
 /** Runs `uv pip install` for a venv of the workspace. */
 export class Pip extends Context.Service<
@@ -80,7 +85,7 @@ export class Pip extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const uv = yield* Uv;
+      const run = yield* pipInstall;
 
       const plan: Pip["Service"]["plan"] = Effect.fn("Pip.plan")(
         function* (
@@ -90,7 +95,7 @@ export class Pip extends Context.Service<
           options,
         ): Effect.fn.Return<Plan, PythonInstallFailed | UvUnavailable> {
           const flags = ["--dry-run", "--output-format", "json"];
-          const output = yield* pipInstall(uv, workspace, venv, requirements, options, flags);
+          const output = yield* run(workspace, venv, requirements, options, flags);
           const found = planOf(output);
           if (Option.isSome(found)) return found.value;
           return yield* new PythonInstallFailed({
@@ -108,11 +113,11 @@ export class Pip extends Context.Service<
           requirements,
           options,
         ): Effect.fn.Return<void, PythonInstallFailed | UvUnavailable> {
-          const online = Effect.asVoid(pipInstall(uv, workspace, venv, requirements, options, []));
+          const online = Effect.asVoid(run(workspace, venv, requirements, options, []));
           if (!options.cache) return yield* online;
           // The plan has just queried the index. If the cache has all files, the network is not needed again.
           yield* Effect.catchIf(
-            pipInstall(uv, workspace, venv, requirements, options, ["--offline"]),
+            run(workspace, venv, requirements, options, ["--offline"]),
             // No retry after other errors, since uv may have been killed during the install.
             (error) => error._tag === "PythonInstallFailed" && NETWORK_DISABLED.test(error.output),
             () => online,
@@ -124,5 +129,5 @@ export class Pip extends Context.Service<
     }),
   );
 
-  static readonly layer = this.layerNoDeps.pipe(Layer.provide(Uv.layer));
+  static readonly layer = this.layerNoDeps.pipe(Layer.provide([Uv.layer, InstallCheck.layer]));
 }

@@ -275,4 +275,22 @@ describe("a worker that starts on a full volume", () => {
       assert.deepStrictEqual(machine.memory.paths(new RegExp(`^${prefix}/`)), before);
     }).pipe(Effect.scoped, machine.provide);
   });
+
+  it.effect("plans without uv's cache, from which uv runs a script", () => {
+    let code: string | undefined;
+    const machine = fakePackages({
+      programs: (line) =>
+        line.includes("--dry-run") && machine.environments.at(-1)?.["UV_NO_CACHE"] !== "1"
+          ? { exitCode: 2, output: "ImportError: cannot import name 'main'" }
+          : undefined,
+      volume: { fault: () => code },
+    });
+    return Effect.gen(function* () {
+      const { ready, ensure } = yield* machine.start();
+      yield* ready;
+      code = "EDQUOT";
+      yield* ensure(["six==1"]);
+      assert.isTrue((yield* ready).prefix.startsWith("/own/"));
+    }).pipe(Effect.scoped, machine.provide);
+  });
 });

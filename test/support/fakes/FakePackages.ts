@@ -3,6 +3,7 @@ import { Context, Effect, Layer } from "effect";
 import { PythonPackages } from "../../../src/dependencies/PythonPackages.ts";
 import { Pip } from "../../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
+import type { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import type { Uv } from "../../../src/venv/Uv.ts";
 import type { Fault } from "../files/FaultyFileSystem.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
@@ -71,7 +72,7 @@ export const fakePackages = (options: MachineOptions = {}) => {
       installTimeout = "9",
       step,
     }: {
-      readonly pip?: Layer.Layer<Pip, never, Uv>;
+      readonly pip?: Layer.Layer<Pip, never, Uv | InstallCheck>;
       readonly faults?: ReadonlyArray<Fault>;
       readonly installTimeout?: string;
       readonly step?: Step;
