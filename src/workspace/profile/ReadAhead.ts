@@ -13,6 +13,9 @@ import { StartProfile } from "./StartProfile.ts";
 /** The part of the free memory that may be filled with the content of files. */
 const MEMORY_SHARE = 0.25;
 
+/** The link to the virtual environment of a workspace. */
+const VENV = ".venv";
+
 const Mapped = Schema.Array(
   Schema.Struct({
     path: Schema.String,
@@ -33,7 +36,7 @@ export class ReadAhead extends Context.Service<
     readonly read: Effect.Effect<void>;
     /** Records which files the process with this id has in memory, when no job is running. */
     readonly record: (
-      workspace: Pick<PreparedWorkspace, "directory" | "venv">,
+      workspace: Pick<PreparedWorkspace, "directory">,
       pid: number,
     ) => Effect.Effect<void>;
   }
@@ -52,7 +55,7 @@ export class ReadAhead extends Context.Service<
         const started = yield* Clock.currentTimeMillis;
         const limit = Math.floor(process.availableMemory() * MEMORY_SHARE);
         // The workspace is prepared meanwhile, and will most likely use this virtual environment.
-        const args = { root: join(directory, ".venv"), files, limit };
+        const args = { root: join(directory, VENV), files, limit };
         const bytes = yield* volume.request("readahead.read", args, Schema.Int);
         const time = Duration.millis((yield* Clock.currentTimeMillis) - started);
         yield* Effect.logDebug(
@@ -60,23 +63,21 @@ export class ReadAhead extends Context.Service<
         );
       });
 
-      const record = Effect.fnUntraced(function* (
-        workspace: Pick<PreparedWorkspace, "directory" | "venv">,
-        pid: number,
-      ) {
-        const args = { pid, root: workspace.venv.prefix };
+      const record = Effect.fnUntraced(function* (workspace: string, pid: number) {
+        // Not the one that the process runs in, which may be a copy on the local disk with links to the large files.
+        const args = { pid, root: join(workspace, VENV) };
         const mapped = yield* volume.request("readahead.mapped", args, Mapped);
         const files = mapped.filter(isProfiledFile);
         if (files.length === 0) return;
-        yield* profile.update(workspace.directory, (before) => withFiles(before, files));
+        yield* profile.update(workspace, (before) => withFiles(before, files));
       });
 
       return ReadAhead.of({
         read: Effect.catch(read, ({ message }) =>
           Effect.logDebug(`Nothing read ahead: ${message}`),
         ),
-        record: (workspace, pid) =>
-          volume.contains(workspace.venv.prefix)
+        record: ({ directory: workspace }, pid) =>
+          volume.contains(workspace)
             ? background.run(
                 "recording the files to read ahead",
                 // Such as a process that has ended.

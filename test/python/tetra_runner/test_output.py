@@ -232,3 +232,26 @@ def test_streams_that_cannot_be_flushed_are_ignored(output, reader):
     sys.stderr.write("text")
     output.flush()
     assert reader.text() == "text"
+
+
+@with_output
+def test_redirected_output_of_python_c_and_child_processes_is_returned_and_not_sent_to_node(output, reader):
+    libc = ctypes.CDLL(None)
+    with output.redirected() as text:
+        print("python")
+        libc.puts(b"c")
+        subprocess.run(["echo", "child"], check=True)
+    assert sorted(text().split()) == ["c", "child", "python"]
+    print("after")
+    output.restore()
+    assert reader.text() == "after\n"
+
+
+@with_output
+def test_the_end_of_a_redirection_by_an_error_restores_the_output(output, reader):
+    with pytest.raises(ValueError), output.redirected():
+        print("lost")
+        raise ValueError
+    print("after")
+    output.restore()
+    assert reader.text() == "after\n"

@@ -47,6 +47,23 @@ def test_a_cancel_frame_is_ignored_while_calls_do_not_overlap(worker, frame):
     worker.call.assert_called_once()
 
 
+def test_modules_are_imported_between_calls_and_what_a_call_imported_is_reported_after_its_result(worker, frame):
+    channel = Mock()
+    channel.receive.side_effect = [wire.Imports({"modules": []}), frame(call_id=1), None]
+    worker.imported.return_value = {"event": "used"}
+    assert server.serve(channel, worker) == 0
+    worker.import_while_idle.assert_called_once_with(channel, {"modules": []})
+    sent = [args[0] for args in channel.send.call_args_list]
+    assert sent == [(wire.RESULT, 1, {"ok": True}, [b"value"]), (wire.IMPORTED, 0, {"event": "used"})]
+
+
+def test_the_runner_exits_if_the_channel_breaks_during_imports(worker):
+    channel = Mock()
+    channel.receive.side_effect = [wire.Imports({"modules": []})]
+    worker.import_while_idle.side_effect = OSError
+    assert server.serve(channel, worker) == wire.PROTOCOL_BROKEN
+
+
 def test_from_the_first_job_that_may_overlap_the_event_loop_receives_frames(worker, frame):
     channel, first, job = Mock(), frame(call_id=1), frame(call_id=2, overlaps=True)
     channel.receive.side_effect = [first, job]

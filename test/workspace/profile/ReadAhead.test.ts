@@ -17,10 +17,7 @@ import { yieldUntil } from "../../support/effects/Waiting.ts";
 import { memoryProfile, prepared } from "../../support/fakes/FakeRunner.ts";
 
 const FILE = { path: "lib/torch.so", ranges: [[0, 131_072]] } as const;
-const onVolume = {
-  directory: "/volume/runtimes/one",
-  venv: { ...prepared.venv, prefix: "/volume/runtimes/one/.venvs/3.12.1-abc-1" },
-};
+const onVolume = { directory: "/volume/runtimes/one" };
 
 /** A worker whose volume process replies to an operation. */
 const setUp = (profile: Profile, reply: unknown) => {
@@ -98,12 +95,12 @@ describe("ReadAhead", () => {
       yield* yieldUntil(() => current().files.length > 0);
       assert.deepStrictEqual(current().files, [FILE]);
       assert.deepStrictEqual(requests, [
-        ["readahead.mapped", { pid: 7, root: onVolume.venv.prefix }],
+        ["readahead.mapped", { pid: 7, root: "/volume/runtimes/one/.venv" }],
       ]);
     }).pipe(provide);
   });
 
-  it.effect("records nothing for a virtual environment on the container's disk", () => {
+  it.effect("records nothing for a workspace on the container's disk", () => {
     const { requests, provide } = setUp(EMPTY_PROFILE, [FILE]);
     return Effect.gen(function* () {
       yield* (yield* ReadAhead).record(prepared, 7);

@@ -297,3 +297,39 @@ def test_a_cancel_is_postponed_until_an_item_is_sent_completely(call, channel, g
 
 def test_the_result_of_an_async_function_is_awaited(call):
     assert call(code="import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 5")[1] == 5
+
+
+def test_the_installed_modules_that_a_call_imports_are_reported_once(call, worker, tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "tw_installed.py").write_text("")
+    monkeypatch.setattr(worker._installed, "folders", (f"{folder}/",))
+    monkeypatch.syspath_prepend(str(folder))
+    assert worker.imported() is None
+    call(code="def f(): import tw_installed")
+    assert worker.imported() == {"event": "used", "modules": ["tw_installed"], "value": None}
+    assert worker.imported() is None
+    del sys.modules["tw_installed"]
+
+
+def test_an_import_before_the_first_call_leaves_no_traces_in_the_state_of_the_process(worker, state, output):
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    worker.after_import()
+    state.repair.assert_called_once()
+    state.reset_logging.assert_called_once()
+    output.restore.assert_called_once()
+    assert sys.modules["__main__"] is worker._idle_main
+
+
+def test_a_child_that_an_import_forked_ends(worker, state, monkeypatch):
+    state.in_fork.return_value = True
+    monkeypatch.setattr(process, "exit_now", Mock(side_effect=SystemExit))
+    with pytest.raises(SystemExit):
+        worker.after_import()
+
+
+def test_modules_are_imported_until_the_next_frame(worker, channel):
+    with open(os.devnull) as file:
+        channel.fileno.return_value = file.fileno()
+        worker.import_while_idle(channel, {"modules": [], "seconds": 1.0, "memory": 0, "blobs": []})
+    channel.send.assert_called_once_with(wire.IMPORTED, 0, {"event": "done", "value": None})
