@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 _MAX_REPORTED = 64
+# Modules of packages that were imported before: the first of them import the others.
+_MAX_PARTS = 16
 _MAX_NAME = 200
 
 _namespace_of = object.__getattribute__  # runs no code of a module that is loaded at its first use
@@ -64,15 +66,14 @@ class InstalledImports:
         """
         if len(self._modules) == self._count:
             return []
-        new: list[str] = []
+        packages: list[str] = []
+        parts: list[str] = []
         names: list[Any] = list(self._modules)[::-1]  # a job can add keys that are not strings
         for name in names:
             if isinstance(name, str) and name not in self._known and len(name) <= _MAX_NAME and self._is_first(name):
-                new.append(name)
-                if len(new) == _MAX_REPORTED:
-                    break
+                (parts if "." in name else packages).append(name)
         self.skip()
-        return new
+        return [*packages, *parts[:_MAX_PARTS]][:_MAX_REPORTED]
 
     def _is_first(self, name: str) -> bool:
         spec = _spec_of(self._modules.get(name))

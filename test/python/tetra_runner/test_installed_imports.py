@@ -93,3 +93,16 @@ def test_the_number_of_modules_is_limited(site):
     for number in range(70):
         importlib.import_module(f"tt_{number:02}")
     assert installed.take() == [f"tt_{number:02}" for number in range(69, 5, -1)]
+
+
+def test_modules_of_a_package_that_was_imported_before_do_not_displace_packages(site):
+    site("tt_lazy/__init__.py")
+    for number in range(30):
+        site(f"tt_lazy/part_{number:02}.py")
+    site("tt_other.py")
+    importlib.import_module("tt_lazy")
+    installed = InstalledImports()
+    importlib.import_module("tt_other")
+    for number in range(30):
+        importlib.import_module(f"tt_lazy.part_{number:02}")
+    assert installed.take() == ["tt_other", *(f"tt_lazy.part_{number:02}" for number in range(29, 13, -1))]
