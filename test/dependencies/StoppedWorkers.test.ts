@@ -42,13 +42,13 @@ const startStoppable = Effect.fnUntraced(function* (
 ) {
   const resumed = yield* Deferred.make<void>();
   let steps = 0;
-  let isStopped = false;
+  const state = { isStopped: false };
   const step: Step = (operation, path) =>
     Effect.suspend(() => {
       check(operation, path);
       steps += 1;
-      if (steps === stopBefore && !isUnknown(operation, path)) isStopped = true;
-      return isStopped ? Deferred.await(resumed) : Effect.void;
+      if (steps === stopBefore && !isUnknown(operation, path)) state.isStopped = true;
+      return state.isStopped ? Deferred.await(resumed) : Effect.void;
     });
   const fiber = yield* Effect.forkScoped(
     Effect.flatMap(machine.start({ step, installTimeout: "600" }), ({ satisfy }) =>
@@ -58,13 +58,13 @@ const startStoppable = Effect.fnUntraced(function* (
   return {
     /** Runs until the worker is stopped or done. */
     run: Effect.gen(function* () {
-      while (!isStopped && !isDone(fiber)) {
+      while (!state.isStopped && !isDone(fiber)) {
         yield* TestClock.adjust("1 second");
         for (let turns = 0; turns < 30; turns += 1) yield* Effect.yieldNow;
       }
     }),
     resume: Effect.suspend(() => {
-      isStopped = false;
+      state.isStopped = false;
       return Deferred.succeed(resumed, undefined);
     }),
     /** The result has all packages. */

@@ -28,6 +28,8 @@ const look = (
   return sighting !== undefined && isLost(sighting, mayBeForeign);
 };
 
+const empty = () => ({ text: "", heartbeat: 1 });
+
 const seconds = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, index) => from + index);
 
@@ -57,7 +59,6 @@ describe("the holder of a lock", () => {
   });
 
   it("is lost before it has written its name, unless it may be a worker that never does", () => {
-    const empty = () => ({ text: "", heartbeat: 1 });
     assert.isTrue(look(seconds(0, 20), empty, false));
     assert.isFalse(look(seconds(0, 20), empty, true));
   });
