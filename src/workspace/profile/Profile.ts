@@ -56,8 +56,8 @@ export type Profile = typeof Profile.Type;
 
 export const EMPTY_PROFILE: Profile = { modules: [], files: [] };
 
-/** A name that a profile can contain. */
-export const isModuleName = Schema.is(ModuleName);
+/** Whether a profile can contain the name. */
+const isModuleName = Schema.is(ModuleName);
 
 const parse = Schema.decodeUnknownOption(Schema.fromJsonString(Profile));
 
