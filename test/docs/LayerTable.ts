@@ -13,7 +13,8 @@ const PURPOSE: Readonly<Record<(typeof LAYERS)[number], string>> = {
   endpoint: "The local endpoint of `serve` and the load balancer's routes. Works for any handler",
   queue:
     "The queue worker: take, heartbeat, stop, delivery, stream. Works for any handler and does not depend on Python",
-  platform: "Programs, file locks, safe file access, disk faults",
+  platform:
+    "Programs, file locks, safe file access, disk faults, the process for the network volume",
   settings: "Environment variables, and the masking of secrets",
   domain: "Requests, responses, jobs and events as schemas",
 };

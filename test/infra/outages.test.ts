@@ -1,6 +1,10 @@
-import { assert, describe, it } from "@effect/vitest";
-import { Duration, Effect, Fiber } from "effect";
+import { join } from "node:path";
 
+import { assert, describe, it } from "@effect/vitest";
+import { Context, Duration, Effect, Fiber, Layer, Option } from "effect";
+
+import { FileLock } from "../../src/platform/FileLock.ts";
+import { Environment } from "../../src/settings/Environment.ts";
 import {
   hasMooseFs,
   type MooseFs,
@@ -127,6 +131,31 @@ describe.skipIf(!hasMooseFs)(`an outage of the network volume${skippedWithoutMoo
       const worker = yield* volumeWorker(a.path);
       yield* answerIn(worker, "volume").pipe(within("90 seconds", worker));
       assert.notMatch(worker.stderr(), /does not respond|can't be used/);
+    }).pipe(Effect.scoped),
+  );
+});
+
+describe.skipIf(!hasMooseFs)(`locks of two hosts${skippedWithoutMooseFs}`, () => {
+  /** Locks files of one host. */
+  const locksOn = Effect.fnUntraced(function* (volume: string) {
+    const environment = Environment.layerOf({ ...process.env, RUNPOD_VOLUME_PATH: volume });
+    const services = yield* Layer.build(Layer.provide(FileLock.layer, environment));
+    const { tryLock } = Context.get(services, FileLock);
+    return (name: string) => tryLock(join(volume, name), "shared");
+  });
+
+  it.live("are acquired although both create the file at the same time", () =>
+    Effect.gen(function* () {
+      const { a, b } = yield* mooseFs();
+      const hosts = [yield* locksOn(a.path), yield* locksOn(b.path)];
+      const names = Array.from({ length: 200 }, (_, index) => `lock-${index}`);
+      for (const name of names) {
+        const held = yield* Effect.all(
+          hosts.map((lock) => lock(name)),
+          { concurrency: "unbounded" },
+        );
+        assert.isTrue(held.every(Option.isSome));
+      }
     }).pipe(Effect.scoped),
   );
 });
