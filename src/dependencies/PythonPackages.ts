@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, Semaphore } from "effect";
+import { Context, type Duration, Effect, Layer, Option, Semaphore } from "effect";
 
 import type { LockUnavailable } from "../platform/FileLock.ts";
 import type { DiskFault } from "../platform/files/DiskFault.ts";
@@ -13,6 +13,7 @@ import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
 import { containerDiskFallback, isFull, mayNotNeedCache } from "./pip/FullDisk.ts";
 import { installation } from "./pip/Installation.ts";
+import { LocalInstalls } from "./pip/LocalInstalls.ts";
 import { Pip } from "./pip/Pip.ts";
 import { PythonInstallFailed } from "./pip/PythonInstallFailed.ts";
 import { satisfiedLists } from "./pip/SatisfiedLists.ts";
@@ -25,6 +26,17 @@ export type PythonPackagesError =
   | LockTimeout
   | LockUnavailable
   | WorkspaceError;
+
+const within = <A, E, R>(
+  timeout: Duration.Duration,
+  requirements: ReadonlyArray<string>,
+  install: Effect.Effect<A, E, R>,
+) =>
+  Effect.timeoutOrElse(install, {
+    duration: timeout,
+    orElse: () =>
+      Effect.fail(new PythonInstallFailed({ requirements, reason: "timeout", output: "" })),
+  });
 
 /**
  * Installs Python packages with uv. Packages are only added to the current venv. A list that would change or remove a
@@ -49,6 +61,7 @@ export class PythonPackages extends Context.Service<
       const satisfied = yield* satisfiedLists;
       const { planEarly, install } = yield* installation;
       const installOnContainerDisk = yield* containerDiskFallback;
+      const local = yield* LocalInstalls;
       const { withPermit: oneAtATime } = Semaphore.makeUnsafe(1);
 
       /** Installs with the install lease, unless no package is missing or another job installs them in the meantime. */
@@ -61,14 +74,13 @@ export class PythonPackages extends Context.Service<
         if (Option.exists(earlyPlan, ({ plan }) => plan === "nothing")) {
           return yield* satisfied.remember(requirements, prepared);
         }
-        const alreadySatisfied = Effect.flatMap(workspace.ready, (current) =>
-          satisfied.workspaceFor(requirements, current),
-        );
         return yield* leases.useUnless({
           place: prepared,
           lock: "install",
           minWait: timeout,
-          find: alreadySatisfied,
+          find: Effect.flatMap(workspace.ready, (current) =>
+            satisfied.workspaceFor(requirements, current),
+          ),
           use: (generation) =>
             Effect.flatMap(install(requirements, earlyPlan, generation, { cache }), (provided) =>
               satisfied.remember(requirements, provided),
@@ -93,6 +105,13 @@ export class PythonPackages extends Context.Service<
           ),
         );
 
+      const installMissing = (requirements: ReadonlyArray<string>) =>
+        Effect.flatMap(local.ensure(requirements), (copy) =>
+          Option.isNone(copy)
+            ? installWithFallbacks(requirements)
+            : satisfied.remember(requirements, copy.value),
+        );
+
       const ensure = Effect.fn("PythonPackages.ensure")(function* (
         names: ReadonlyArray<string>,
         prepared: PreparedWorkspace,
@@ -101,15 +120,8 @@ export class PythonPackages extends Context.Service<
         if (requirements.length === 0) return prepared;
         const known = yield* satisfied.workspaceFor(requirements, prepared);
         if (Option.isSome(known)) return known.value;
-        return yield* oneAtATime(
-          Effect.timeoutOrElse(installWithFallbacks(requirements), {
-            duration: timeout,
-            orElse: () =>
-              Effect.fail(new PythonInstallFailed({ requirements, reason: "timeout", output: "" })),
-          }),
-        );
+        return yield* oneAtATime(within(timeout, requirements, installMissing(requirements)));
       });
-
       return PythonPackages.of({ ensure });
     }),
   );
@@ -121,6 +133,7 @@ export class PythonPackages extends Context.Service<
       InstallCheck.layer,
       Leases.layer,
       Pip.layer,
+      LocalInstalls.layer,
     ]),
   );
 }

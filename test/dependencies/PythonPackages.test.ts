@@ -294,6 +294,7 @@ describe("PythonPackages", () => {
         const pip = Layer.succeed(
           Pip,
           Pip.of({
+            changes: () => Effect.succeed([]),
             plan: (_workspace, _venv, [name]) =>
               Effect.succeed(name === "here==1" ? "nothing" : "additions"),
             install: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never),
@@ -314,7 +315,11 @@ describe("PythonPackages", () => {
     const machine = fakePackages();
     const slow = Layer.succeed(
       Pip,
-      Pip.of({ plan: () => Effect.succeed("additions"), install: () => Effect.never }),
+      Pip.of({
+        changes: () => Effect.succeed([]),
+        plan: () => Effect.succeed("additions"),
+        install: () => Effect.never,
+      }),
     );
     return Effect.gen(function* () {
       const { ensure } = yield* machine.start({ pip: slow });

@@ -18,21 +18,26 @@ export interface PipOptions {
 
 type PipEffect<A> = Effect.Effect<A, PythonInstallFailed | UvUnavailable>;
 
+/** A package that an install would change. */
+const Change = Schema.Struct({
+  name: Schema.String,
+  version: Schema.String,
+  action: Schema.String,
+});
+export type Change = typeof Change.Type;
+
+/** The output of `uv pip install --dry-run --output-format json`; none if the format is unknown. */
 const decodeChanges = Schema.decodeUnknownOption(
-  Schema.fromJsonString(
-    Schema.Struct({ changes: Schema.Array(Schema.Struct({ action: Schema.String })) }),
-  ),
+  Schema.fromJsonString(Schema.Struct({ changes: Schema.Array(Change) })),
 );
 
 /** uv's error message if a file is missing in its cache and the network is disabled. */
 const NETWORK_DISABLED = /network (?:connectivity is|was) disabled/i;
 
-/** Parses the output of `uv pip install --dry-run --output-format json`; none if the format is unknown. */
-const planOf = (output: string): Option.Option<Plan> =>
-  Option.map(decodeChanges(output), ({ changes }) => {
-    if (changes.length === 0) return "nothing";
-    return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
-  });
+const planOf = (changes: ReadonlyArray<Change>): Plan => {
+  if (changes.length === 0) return "nothing";
+  return changes.every(({ action }) => action === "installed") ? "additions" : "changes";
+};
 
 /** Environment variables of uv for an install. */
 export const uvVariables = (
@@ -67,6 +72,13 @@ const pipInstall = Effect.map(Effect.all([Uv, InstallCheck]), ([uv, check]) =>
 export class Pip extends Context.Service<
   Pip,
   {
+    /** The packages that an install would change. */
+    readonly changes: (
+      workspace: PreparedWorkspace,
+      venv: Venv,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) => PipEffect<ReadonlyArray<Change>>;
     /** Determines what an install would change. */
     readonly plan: (
       workspace: PreparedWorkspace,
@@ -87,17 +99,12 @@ export class Pip extends Context.Service<
     Effect.gen(function* () {
       const run = yield* pipInstall;
 
-      const plan: Pip["Service"]["plan"] = Effect.fn("Pip.plan")(
-        function* (
-          workspace,
-          venv,
-          requirements,
-          options,
-        ): Effect.fn.Return<Plan, PythonInstallFailed | UvUnavailable> {
+      const changes: Pip["Service"]["changes"] = Effect.fn("Pip.plan")(
+        function* (workspace, venv, requirements, options) {
           const flags = ["--dry-run", "--output-format", "json"];
           const output = yield* run(workspace, venv, requirements, options, flags);
-          const found = planOf(output);
-          if (Option.isSome(found)) return found.value;
+          const found = decodeChanges(output);
+          if (Option.isSome(found)) return found.value.changes;
           return yield* new PythonInstallFailed({
             requirements,
             reason: "other",
@@ -125,7 +132,11 @@ export class Pip extends Context.Service<
         },
       );
 
-      return Pip.of({ plan, install });
+      return Pip.of({
+        changes,
+        plan: (...given) => Effect.map(changes(...given), planOf),
+        install,
+      });
     }),
   );
 

@@ -13,9 +13,11 @@ import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 export const formatRequirements = (requirements: ReadonlyArray<string>): string =>
   requirements.map(withoutCredentials).join(", ");
 
-const union = (one: ReadonlyArray<string>, other: ReadonlyArray<string>): ReadonlyArray<string> => [
-  ...new Set([...one, ...other]),
-];
+/** Both lists without duplicates. */
+export const union = (
+  one: ReadonlyArray<string>,
+  other: ReadonlyArray<string>,
+): ReadonlyArray<string> => [...new Set([...one, ...other])];
 
 /** Adds packages to a venv. The venv is marked during the install, and its requirements are recorded afterwards. */
 export const adding = Effect.gen(function* () {

@@ -29,7 +29,6 @@ const TIMEOUT = Duration.minutes(1);
 interface Copy {
   readonly source: SharedVenv;
   readonly venv: Venv;
-  readonly isDiscarded: boolean;
 }
 
 /** The number of files in archives, and the space that they need in bytes. */
@@ -130,8 +129,7 @@ export class LocalCopies extends Context.Service<
           ({ source: { venv } }) => venv.prefix === prefix,
         );
         if (known !== undefined) {
-          const isUsable = !known.isDiscarded && (yield* venvs.isUsable(known.venv));
-          return isUsable ? Option.some(known.venv) : Option.none();
+          return (yield* venvs.isUsable(known.venv)) ? Option.some(known.venv) : Option.none();
         }
         if (!(yield* archives.isUsed(source.place))) return Option.none();
         const requirements = yield* venvs.requirements(source.venv);
@@ -139,7 +137,7 @@ export class LocalCopies extends Context.Service<
         if (Option.isNone(from)) return Option.none();
         const made = yield* make(source, from.value, requirements);
         if (Option.isSome(made)) {
-          const copy: Copy = { source, venv: made.value, isDiscarded: false };
+          const copy: Copy = { source, venv: made.value };
           yield* Ref.update(copies, (all) => [...all, copy]);
         }
         return made;
@@ -158,12 +156,7 @@ export class LocalCopies extends Context.Service<
             sourceOf(venv),
             Option.match({ onNone: () => venv, onSome: (source) => source.venv }),
           ),
-        discard: ({ prefix }) =>
-          Ref.update(copies, (all) =>
-            all.map((copy) =>
-              copy.venv.prefix === prefix ? { ...copy, isDiscarded: true } : copy,
-            ),
-          ),
+        discard: venvs.invalidate,
       });
     }),
   );

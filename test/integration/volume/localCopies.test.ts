@@ -20,6 +20,15 @@ const EDIT = `def f():
     with open(copied.__file__, "a") as file:
         file.write("VERSION = 'edited'")`;
 
+/** The file of a package that is installed later. */
+const LATER = `def f():
+    import later
+    return later.__file__`;
+
+const decodePath = Schema.decodeUnknownEffect(
+  Schema.Struct({ output: Schema.Struct({ json_result: Schema.String }) }),
+);
+
 const decodeOrigin = Schema.decodeUnknownEffect(
   Schema.Struct({
     output: Schema.Struct({
@@ -34,7 +43,11 @@ type Worker = Effect.Success<ReturnType<typeof volumeWorker>>;
 const scene = Effect.map(temporaryFolder, (volume) => {
   const variables = {
     WORKER_LOCAL_COPIES: "always",
-    UV_FIND_LINKS: makeWheels(join(volume, "wheels"), { "copied-1.0": {}, "copied-2.0": {} }),
+    UV_FIND_LINKS: makeWheels(join(volume, "wheels"), {
+      "copied-1.0": {},
+      "copied-2.0": {},
+      "later-1.0": {},
+    }),
   };
   return {
     volume,
@@ -118,6 +131,51 @@ describe("a copy of the virtual environment on the volume", () => {
       yield* isPacked(second);
       const third = yield* worker;
       assert.isTrue((yield* originIn(third)).file.startsWith(third.container.TMPDIR));
+    }).pipe(Effect.scoped),
+  );
+
+  it.live(
+    "gets new packages before the volume does, and from archives if another worker has packed them",
+    () =>
+      Effect.gen(function* () {
+        const { volume, worker, variables } = yield* scene;
+        yield* packedByFirst(worker);
+        const later = functionInput(LATER, [], { dependencies: ["later"] });
+        const second = yield* worker;
+        const { output } = yield* Effect.flatMap(second.answer(later), decodePath);
+        assert.isTrue(output.json_result.startsWith(second.container.TMPDIR), output.json_result);
+        // It is installed on the volume, and packed there.
+        yield* isPacked(second);
+        const third = yield* worker;
+        yield* third.answer(later);
+        assert.notInclude(third.stderr(), "Installing later", "it is in the copy");
+        // Another endpoint, which has packed its packages without this one.
+        const other = { ...variables, RUNPOD_ENDPOINT_ID: "other" };
+        yield* packedByFirst(volumeWorker(volume, other));
+        const fourth = yield* volumeWorker(volume, other);
+        yield* fourth.answer(later);
+        yield* fourth.wrote(/Installed later from archives/);
+        const fifth = yield* volumeWorker(volume, {
+          ...other,
+          UV_INDEX_STRATEGY: "unsafe-best-match",
+        });
+        yield* fifth.answer(later);
+        assert.notInclude(fifth.stderr(), "from archives", "its settings of uv differ");
+      }).pipe(Effect.scoped),
+  );
+
+  it.live("is left for the virtual environment on the volume if a list changes packages", () =>
+    Effect.gen(function* () {
+      const { volume, worker } = yield* scene;
+      yield* packedByFirst(worker);
+      const second = yield* worker;
+      assert.strictEqual((yield* originIn(second)).found, "1.0");
+      const changed = yield* originIn(second, "2.0");
+      assert.strictEqual(changed.found, "2.0");
+      assert.isTrue(changed.file.startsWith(volume), changed.file);
+      const back = yield* originIn(second, "1.0");
+      assert.strictEqual(back.found, "1.0");
+      assert.isTrue(back.file.startsWith(volume), back.file);
     }).pipe(Effect.scoped),
   );
 });

@@ -1,5 +1,6 @@
 import { Effect, Layer } from "effect";
 
+import { LocalInstalls } from "../../../src/dependencies/pip/LocalInstalls.ts";
 import { LocalCopies } from "../../../src/workspace/copies/LocalCopies.ts";
 import { Packing } from "../../../src/workspace/copies/Packing.ts";
 
@@ -15,4 +16,10 @@ export const noCopies = Layer.mergeAll(
     }),
   ),
   Layer.succeed(Packing, Packing.of({ update: () => Effect.void })),
+);
+
+/** Jobs run in the virtual environment on the volume, so nothing is installed into a copy. */
+export const noLocalInstalls = Layer.succeed(
+  LocalInstalls,
+  LocalInstalls.of({ ensure: () => Effect.succeedNone }),
 );

@@ -7,6 +7,7 @@ import type { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import type { Uv } from "../../../src/venv/Uv.ts";
 import type { Fault } from "../files/FaultyFileSystem.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
+import { noLocalInstalls } from "./FakeCopies.ts";
 import { fakeMachine, type MachineOptions } from "./FakeMachine.ts";
 import type { Outcome } from "./FakePrograms.ts";
 import type { Step } from "./Steps.ts";
@@ -41,7 +42,9 @@ export const uvOf = (line: string, memory: MemoryFileSystem): Outcome | undefine
     for (const record of records) memory.uproot(record);
     memory.plant({ [wanted]: null });
   }
-  return isDryRun ? JSON.stringify({ changes: actions.map((action) => ({ action })) }) : "";
+  return isDryRun
+    ? JSON.stringify({ changes: actions.map((action) => ({ name: "p", version: "1", action })) })
+    : "";
 };
 
 /** A fake machine whose workers install packages. */
@@ -80,7 +83,7 @@ export const fakePackages = (options: MachineOptions = {}) => {
       const worker = yield* machine.worker({}, faults, step);
       const context = yield* Layer.build(
         PythonPackages.layerNoDeps.pipe(
-          Layer.provide(pip),
+          Layer.provide([pip, noLocalInstalls]),
           Layer.provide([
             worker.services,
             Environment.layerOf({ WORKER_INSTALL_TIMEOUT: installTimeout }),
