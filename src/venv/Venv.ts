@@ -52,15 +52,23 @@ type Files = FileSystem.FileSystem;
 const has = (files: Files, { prefix }: Venv, name: string): Effect.Effect<boolean> =>
   Effect.orElseSucceed(files.exists(join(prefix, name)), () => false);
 
-/** Whether a venv is still complete and has the same version of Python. */
-const isComplete = (files: Files, venv: Venv): Effect.Effect<boolean> =>
+/** Whether a venv is still complete and has the same version of Python. Fails if it can't be read. */
+const completeness = (files: Files, venv: Venv) =>
   Effect.gen(function* () {
     // `stat` follows links, so it fails if the base interpreter was removed.
     yield* files.stat(venv.python);
     yield* files.stat(join(venv.prefix, COMPLETE));
     const configuration = yield* readSmallFile(files, join(venv.prefix, "pyvenv.cfg"));
     return versionOf(configuration) === venv.version;
-  }).pipe(Effect.orElseSucceed(() => false));
+  }).pipe(
+    Effect.catchIf(
+      ({ reason }) => reason._tag === "NotFound" || reason._tag === "BadArgument",
+      () => Effect.succeed(false),
+    ),
+  );
+
+const isComplete = (files: Files, venv: Venv): Effect.Effect<boolean> =>
+  Effect.orElseSucceed(completeness(files, venv), () => false);
 
 const mark = (files: Files, { prefix }: Venv, name: string) =>
   replaceFile(files, join(prefix, name), "");
@@ -78,6 +86,11 @@ export const venvRecords = Effect.map(FileSystem.FileSystem, (files) => {
     /** Whether a venv is complete and was not invalidated. */
     isUsable: Effect.fnUntraced(function* (venv: Venv) {
       return (yield* isComplete(files, venv)) && !(yield* has(files, venv, INVALID));
+    }),
+    /** The same, or it can't be read now, for example because the volume failed for a moment. Others can be removed. */
+    mayBeUsable: Effect.fnUntraced(function* (venv: Venv) {
+      const complete = yield* Effect.orElseSucceed(completeness(files, venv), () => true);
+      return complete && !(yield* has(files, venv, INVALID));
     }),
     markComplete,
     /** The installed requirements. */

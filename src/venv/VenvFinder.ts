@@ -24,7 +24,7 @@ const newestFirst = (one: Venv, other: Venv): number =>
 /** Finds the venvs of this worker's image without starting a process. */
 export const venvFinder = Effect.fnUntraced(function* (
   source: Effect.Effect<VenvSource, PythonNotFound>,
-  { isUsable }: VenvRecords,
+  { isUsable, mayBeUsable }: VenvRecords,
 ) {
   const files = yield* FileSystem.FileSystem;
 
@@ -53,7 +53,7 @@ export const venvFinder = Effect.fnUntraced(function* (
     surplus: Effect.fnUntraced(
       function* (place: Place) {
         const venvs = yield* list(place);
-        const usable = yield* Effect.filter(venvs, isUsable);
+        const usable = yield* Effect.filter(venvs, mayBeUsable);
         const kept = new Set(usable.slice(0, MAX_KEPT));
         return venvs.filter((venv) => !kept.has(venv));
       },

@@ -33,4 +33,28 @@ describe("the records of a virtual environment", () => {
       ),
     ),
   );
+
+  it.effect.each<readonly [string, Fault["method"], string, boolean]>([
+    ["has no configuration", "readFile", "ENOENT", false],
+    ["can't be read for a moment", "readFile", "ESTALE", true],
+    ["has no interpreter", "stat", "ENOENT", false],
+    ["has an interpreter that can't be read for a moment", "stat", "EIO", true],
+  ])("show whether one may still be usable that %s", ([, method, code, expected]) =>
+    Effect.gen(function* () {
+      const { mayBeUsable, isUsable } = yield* venvRecords;
+      assert.isFalse(yield* isUsable(venv));
+      assert.strictEqual(yield* mayBeUsable(venv), expected);
+    }).pipe(
+      Effect.provide(
+        faultyFileSystem(
+          memoryFileSystem({
+            [venv.python]: "",
+            [`${venv.prefix}/.worker-tetra-complete`]: "[]",
+            [`${venv.prefix}/pyvenv.cfg`]: `version = ${venv.version}`,
+          }).files,
+          [{ method, code, path: method === "stat" ? /python/ : /pyvenv/ }],
+        ).layer,
+      ),
+    ),
+  );
 });
