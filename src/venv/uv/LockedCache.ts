@@ -15,11 +15,7 @@ const AVOIDED_FOR = Duration.minutes(10);
 const isLocked = ({ output }: ProgramFailed): boolean =>
   /Timeout \(\d+s\) when waiting for lock/.test(output);
 
-/** Two hosts created the same folder of the cache at once: on MooseFS this fails for one of them. */
-const hasCollided = ({ output }: ProgramFailed): boolean =>
-  output.includes("File exists (os error 17)");
-
-/** Runs uv again if another host keeps it from using its cache. */
+/** Runs uv again without its cache if another host has locked it. */
 export const lockedCache = Effect.gen(function* () {
   const { forPrograms } = yield* Environment;
   const avoidedUntil = yield* Ref.make(0);
@@ -38,12 +34,7 @@ export const lockedCache = Effect.gen(function* () {
     const withoutCache = run({ ...given, UV_NO_CACHE: "1" });
     const now = yield* Clock.currentTimeMillis;
     if (now < (yield* Ref.get(avoidedUntil))) return yield* withoutCache;
-    const withCache = run({ ...timeout, ...given });
-    return yield* withCache.pipe(
-      Effect.catchIf(
-        (error) => error._tag === "ProgramFailed" && hasCollided(error),
-        () => withCache,
-      ),
+    return yield* run({ ...timeout, ...given }).pipe(
       Effect.catchIf(
         (error) => error._tag === "ProgramFailed" && isLocked(error),
         Effect.fnUntraced(function* () {

@@ -9,7 +9,6 @@ import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 
 const LOCKED =
   "error: Could not acquire lock\n  cause: Timeout (15s) when waiting for lock on `/volume/.uv-cache` at `/volume/.uv-cache/.lock`, is another uv process running?";
-const COLLIDED = "error: failed to create file `sdists-v11/.git`: File exists (os error 17)";
 
 const CACHE = { UV_CACHE_DIR: "/volume/.uv-cache" };
 
@@ -51,19 +50,6 @@ describe("uv's cache", () => {
       yield* TestClock.adjust("1 minute");
       yield* run(CACHE, failing());
       assert.notProperty(runs[3], "UV_NO_CACHE");
-    }).pipe(provide);
-  });
-
-  it.effect("is used again if two hosts created the same folder at once", () => {
-    const { logs, runs, failing, provide } = setUp();
-    return Effect.gen(function* () {
-      const run = yield* lockedCache;
-      assert.strictEqual(yield* run(CACHE, failing(COLLIDED)), "done");
-      assert.lengthOf(runs, 2);
-      assert.notProperty(runs[1], "UV_NO_CACHE");
-      assert.isEmpty(logs.warnings());
-      const error = yield* Effect.flip(run(CACHE, failing(COLLIDED, COLLIDED)));
-      assert.include(error.message, "File exists");
     }).pipe(provide);
   });
 
