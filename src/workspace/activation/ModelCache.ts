@@ -13,20 +13,25 @@ const hubOf = (environment: Readonly<Record<string, string>>): string | undefine
   );
 };
 
+/** Whether a path exists. Links are not followed: their targets may be on a volume that does not respond. */
+const isTaken = Effect.fnUntraced(function* (files: FileSystem.FileSystem, path: string) {
+  const isLink = Option.isSome(yield* Effect.option(files.readLink(path)));
+  return isLink || (yield* files.exists(path));
+});
+
 /** Creates a link, unless the path exists. */
 const linkIfMissing = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   target: string,
   path: string,
 ) {
-  const isLink = Option.isSome(yield* Effect.option(files.readLink(path)));
-  if (isLink || (yield* files.exists(path))) return;
+  if (yield* isTaken(files, path)) return;
   // Another worker may create the link at the same time.
   yield* files
     .symlink(target, path)
     .pipe(
       Effect.catch((error) =>
-        Effect.flatMap(files.exists(path), (exists) => (exists ? Effect.void : Effect.fail(error))),
+        Effect.flatMap(isTaken(files, path), (taken) => (taken ? Effect.void : Effect.fail(error))),
       ),
     );
 });
@@ -45,7 +50,7 @@ const linkRevisions = Effect.fnUntraced(function* (
   model: string,
   chosen: string | undefined,
 ) {
-  if (yield* files.exists(model)) return;
+  if (yield* isTaken(files, model)) return;
   const revisions = yield* namesIn(files, store);
   const main = revisions.find((name) => name === chosen) ?? revisions[0];
   if (main === undefined) return;

@@ -76,6 +76,22 @@ describe("linkModels", () => {
     });
   });
 
+  it.effect("does not follow a link in the hub cache, whose target may not respond", () => {
+    const staged = { ...own, cachedModels: Option.none(), stagedModels: "/staged" };
+    const { memory, link, logs } = setUp(
+      {
+        "/staged/org/one/abc/config.json": "{}",
+        "/app/.hf-cache/hub/models--org--one": { link: `${SOURCE}/models--org--one` },
+      },
+      [{ method: "access", code: "ETIMEDOUT", path: /models--org--one$/ }],
+    );
+    return Effect.gen(function* () {
+      yield* link(staged);
+      assert.isEmpty(memory.paths(/models--org--one\/./));
+      assert.isEmpty(logs.warnings());
+    });
+  });
+
   it.effect("changes no existing model, folder or link", () => {
     const { memory, link } = setUp({
       ...MODELS,
