@@ -3,15 +3,18 @@ import { Effect, Layer, Schema } from "effect";
 import type { DiskFault } from "../../../src/platform/files/DiskFault.ts";
 import { VolumeProcess } from "../../../src/platform/volume/VolumeProcess.ts";
 
+/** The volume's mount point. */
+export const VOLUME = "/runpod-volume";
+
 export interface VolumeRequest {
   readonly operation: string;
   readonly args: object;
 }
 
-/** A process for the volume that answers by a function. */
+/** A process for the volume that answers by a function, and its requests. */
 export const answeringVolumeProcess = (
   answer: (request: VolumeRequest) => Effect.Effect<unknown, DiskFault>,
-  volume = "/runpod-volume",
+  volume = VOLUME,
 ) => {
   const requests: Array<VolumeRequest> = [];
   const layer = Layer.succeed(VolumeProcess, {

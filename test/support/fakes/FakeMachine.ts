@@ -161,7 +161,6 @@ export const fakeMachine = ({
     files: Layer.succeed(FileSystem.FileSystem, memory.contended),
     locks,
     /** Operations in the volume's process. */
-    volumeOperations: volume.operations,
     /** Command lines of all programs that were run. */
     lines,
     /** Environment variables that were passed to programs. */

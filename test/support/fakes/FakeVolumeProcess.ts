@@ -1,12 +1,10 @@
 import { join } from "node:path";
 
-import { Effect, Layer, Schema } from "effect";
+import { Effect, Schema } from "effect";
 
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
-import { VolumeProcess } from "../../../src/platform/volume/VolumeProcess.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
-
-const ROOT = "/runpod-volume";
+import { answeringVolumeProcess, VOLUME } from "./AnsweringVolumeProcess.ts";
 
 /** How the volume differs from one with space. Functions are called for each operation. */
 export interface VolumeBehaviour {
@@ -28,8 +26,6 @@ const decodeArgs = Schema.decodeUnknownSync(Args);
 
 /** The network volume of a fake machine. Its operations are recorded. */
 export const fakeVolumeProcess = (memory: MemoryFileSystem, behaviour: VolumeBehaviour = {}) => {
-  const operations: Array<string> = [];
-
   const verify = (folder: string) => {
     const file = behaviour.emptyFile?.(folder);
     return file === undefined ? [] : [{ package: "six-1.dist-info", file, isEmpty: true }];
@@ -44,7 +40,7 @@ export const fakeVolumeProcess = (memory: MemoryFileSystem, behaviour: VolumeBeh
   };
 
   const replyTo = (operation: string, given: object): Effect.Effect<unknown, DiskFault> => {
-    const { path = ROOT, folder = "", before = [] } = decodeArgs(given);
+    const { path = VOLUME, folder = "", before = [] } = decodeArgs(given);
     switch (operation) {
       case "files.probe": {
         const code = behaviour.fault?.();
@@ -65,18 +61,7 @@ export const fakeVolumeProcess = (memory: MemoryFileSystem, behaviour: VolumeBeh
     }
   };
 
-  const layer = Layer.succeed(
-    VolumeProcess,
-    VolumeProcess.of({
-      contains: (path) => path === ROOT || path.startsWith(`${ROOT}/`),
-      request: (operation, args, reply) =>
-        Effect.suspend(() => {
-          operations.push(operation);
-          return Effect.flatMap(replyTo(operation, args), (value) =>
-            Effect.orDie(Schema.decodeUnknownEffect(reply)(value)),
-          );
-        }),
-    }),
+  return answeringVolumeProcess(({ operation, args }) =>
+    Effect.suspend(() => replyTo(operation, args)),
   );
-  return { operations, layer };
 };

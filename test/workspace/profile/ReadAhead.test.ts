@@ -1,10 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Layer, Schema } from "effect";
+import { Effect, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
 import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
-import { VolumeProcess } from "../../../src/platform/volume/VolumeProcess.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import {
   EMPTY_PROFILE,
@@ -14,6 +13,7 @@ import {
 } from "../../../src/workspace/profile/Profile.ts";
 import { ReadAhead } from "../../../src/workspace/profile/ReadAhead.ts";
 import { yieldUntil } from "../../support/effects/Waiting.ts";
+import { answeringVolumeProcess } from "../../support/fakes/AnsweringVolumeProcess.ts";
 import { memoryProfile, prepared } from "../../support/fakes/FakeRunner.ts";
 
 const FILE = { path: "lib/torch.so", ranges: [[0, 131_072]] } as const;
@@ -22,26 +22,17 @@ const onVolume = { directory: "/volume/runtimes/one" };
 /** A worker whose volume process replies to an operation. */
 const setUp = (profile: Profile, reply: unknown) => {
   const kept = memoryProfile(profile);
-  const requests: Array<readonly [string, object]> = [];
-  const volume = Layer.succeed(
-    VolumeProcess,
-    VolumeProcess.of({
-      request: (operation, args, schema) => {
-        requests.push([operation, args]);
-        return reply instanceof DiskFault
-          ? Effect.fail(reply)
-          : Effect.orDie(Schema.decodeUnknownEffect(schema)(reply));
-      },
-      contains: (path) => path.startsWith("/volume/"),
-    }),
+  const volume = answeringVolumeProcess(
+    () => (reply instanceof DiskFault ? Effect.fail(reply) : Effect.succeed(reply)),
+    "/volume",
   );
   const layer = ReadAhead.layerNoDeps.pipe(
-    Layer.provide([kept.layer, volume, BackgroundWork.layer]),
+    Layer.provide([kept.layer, volume.layer, BackgroundWork.layer]),
     Layer.provide(
       Environment.layerOf({ RUNPOD_VOLUME_PATH: "/volume", RUNPOD_ENDPOINT_ID: "one" }),
     ),
   );
-  return { requests, current: kept.current, provide: Effect.provide(layer) };
+  return { requests: volume.requests, current: kept.current, provide: Effect.provide(layer) };
 };
 
 const used = withFiles(withUsed(EMPTY_PROFILE, ["torch"], 0), [FILE]);
@@ -51,8 +42,8 @@ describe("ReadAhead", () => {
     const { requests, provide } = setUp(used, 131_072);
     return Effect.gen(function* () {
       yield* (yield* ReadAhead).read;
-      assert.strictEqual(requests[0]?.[0], "readahead.read");
-      assert.deepInclude(requests[0]?.[1], { root: "/volume/runtimes/one/.venv", files: [FILE] });
+      assert.strictEqual(requests[0]?.operation, "readahead.read");
+      assert.deepInclude(requests[0]?.args, { root: "/volume/runtimes/one/.venv", files: [FILE] });
     }).pipe(provide);
   });
 
@@ -95,7 +86,10 @@ describe("ReadAhead", () => {
       yield* yieldUntil(() => current().files.length > 0);
       assert.deepStrictEqual(current().files, [FILE]);
       assert.deepStrictEqual(requests, [
-        ["readahead.mapped", { pid: 7, root: "/volume/runtimes/one/.venv" }],
+        {
+          operation: "readahead.mapped",
+          args: { pid: 7, root: "/volume/runtimes/one/.venv" },
+        },
       ]);
     }).pipe(provide);
   });
