@@ -8,7 +8,7 @@ import { batch, started } from "./Queue.ts";
 import { residentMegabytes } from "./Rows.ts";
 
 /** After this time, what a start or a batch of jobs left to do is done. */
-const SETTLE = "2 seconds";
+const QUIET_AFTER = "2 seconds";
 
 const LIMIT = 90;
 
@@ -21,10 +21,10 @@ export const idleMemory = Effect.gen(function* () {
     const variables = { ...service.variables, WORKER_PYTHON: basePython };
     const { pid = 0 } = yield* started([...BUNDLE.slice(1), "start"], variables);
     yield* service.seen("take", 1);
-    yield* Effect.sleep(SETTLE);
+    yield* Effect.sleep(QUIET_AFTER);
     const before = residentMegabytes(pid);
     yield* batch(service);
-    yield* Effect.sleep(SETTLE);
+    yield* Effect.sleep(QUIET_AFTER);
     return { before, after: residentMegabytes(pid) };
   }).pipe(Effect.scoped);
   const runs = yield* Effect.replicateEffect(worker, 5);

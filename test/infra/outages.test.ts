@@ -105,7 +105,7 @@ describe.skipIf(!hasMooseFs)(`an outage of the network volume${skippedWithoutMoo
     }).pipe(Effect.scoped),
   );
 
-  it.live("the master returns: a running worker goes on, and the next one uses the volume", () =>
+  it.live("the master returns: a running worker continues, and the next one uses the volume", () =>
     Effect.gen(function* () {
       const { a, master } = yield* mooseFs();
       const worker = yield* volumeWorker(a.path);

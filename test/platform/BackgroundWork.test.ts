@@ -5,7 +5,7 @@ import { BackgroundWork } from "../../src/platform/BackgroundWork.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";
 
 /** Lets all fibers run until none can continue. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 20 });
+const otherFibersRun = Effect.repeat(Effect.yieldNow, { times: 20 });
 
 /** Work that records its start and its end, and ends when told. */
 const recorded = (log: Array<string>, name: string, end: Effect.Effect<void> = Effect.void) =>
@@ -22,10 +22,10 @@ describe("BackgroundWork", () => {
       const end = yield* Deferred.make<void>();
       yield* run("first", recorded(log, "first", Deferred.await(end)));
       yield* run("second", recorded(log, "second"));
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, ["first started"]);
       yield* Deferred.succeed(end, undefined);
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, [
         "first started",
         "first ended",
@@ -43,14 +43,14 @@ describe("BackgroundWork", () => {
       const jobs = yield* Effect.forEach(ends, (end) =>
         Effect.forkChild(busy(Deferred.await(end))),
       );
-      yield* settle;
+      yield* otherFibersRun;
       yield* run("work", recorded(log, "work"));
       yield* Deferred.succeed(ends[0], undefined);
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, []);
       yield* Deferred.interrupt(ends[1]);
       yield* Effect.forEach(jobs, Fiber.await);
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, ["work started", "work ended"]);
     }).pipe(Effect.provide(BackgroundWork.layer)),
   );
@@ -63,14 +63,14 @@ describe("BackgroundWork", () => {
         const { run, busy, idle } = yield* BackgroundWork;
         const step = yield* Deferred.make<void>();
         yield* run("work", recorded(log, "work", Effect.andThen(Deferred.await(step), idle)));
-        yield* settle;
+        yield* otherFibersRun;
         const job = yield* Effect.forkChild(busy(Effect.never));
-        yield* settle;
+        yield* otherFibersRun;
         yield* Deferred.succeed(step, undefined);
-        yield* settle;
+        yield* otherFibersRun;
         assert.deepStrictEqual(log, ["work started"]);
         yield* Fiber.interrupt(job);
-        yield* settle;
+        yield* otherFibersRun;
         assert.deepStrictEqual(log, ["work started", "work ended"]);
       }).pipe(Effect.provide(BackgroundWork.layer)),
   );
@@ -83,10 +83,10 @@ describe("BackgroundWork", () => {
         Effect.gen(function* () {
           yield* run("profile", recorded(log, "old"));
           yield* run("profile", recorded(log, "new"));
-          yield* settle;
+          yield* otherFibersRun;
         }),
       );
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, ["new started", "new ended"]);
     }).pipe(Effect.provide(BackgroundWork.layer)),
   );
@@ -99,7 +99,7 @@ describe("BackgroundWork", () => {
       yield* run("packing", Effect.fail({ message: "the disk is full" }));
       yield* run("compiling", Effect.die(new Error("a bug")));
       yield* run("next", recorded(log, "next"));
-      yield* settle;
+      yield* otherFibersRun;
       assert.deepStrictEqual(log, ["next started", "next ended"]);
       assert.deepStrictEqual(logs.warnings(), ["Could not finish packing: the disk is full"]);
       assert.lengthOf(logs.errors(), 1);

@@ -10,7 +10,7 @@ import { adding, buildNew, formatRequirements } from "./VenvChanges.ts";
 
 /**
  * Activates another venv that satisfies a list, if necessary after adding packages, which is done only in venvs of the
- * lease's generation; none if there is no such venv.
+ * lease's generation; none if no venv does.
  */
 const switching = Effect.gen(function* () {
   const workspace = yield* Workspace;

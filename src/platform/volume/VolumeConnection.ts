@@ -123,10 +123,10 @@ export class VolumeConnection {
   private receive(text: string): void {
     const lines = (this.line + text).split("\n");
     this.line = lines.pop() ?? "";
-    for (const line of lines) this.settle(line);
+    for (const line of lines) this.complete(line);
   }
 
-  private settle(line: string): void {
+  private complete(line: string): void {
     const reply = decodeReply(line);
     if (Option.isNone(reply)) return;
     const { id, value, error, progress } = reply.value;

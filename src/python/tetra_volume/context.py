@@ -19,7 +19,7 @@ class Cancelled(Exception):
 
 
 class Running:
-    """An operation that runs in a thread of its own."""
+    """An operation that runs in a separate thread."""
 
     def __init__(self, report: Callable[[], None]) -> None:
         self._report = report

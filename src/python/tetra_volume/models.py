@@ -1,7 +1,7 @@
 """Local copies of hot models, in the layout of the hub cache of Hugging Face libraries.
 
 The hub cache is shared by all workers, so its entries can't refer to the disk of one container. Therefore jobs of a
-container use a view of it: a folder of its own on the volume, with a link for each repository.
+container use a view of it: a separate folder on the volume, with a link for each repository.
 
     <volume>/.hf-cache/hub/models--a--b           the repository: blobs/ refs/ snapshots/<revision>/
     <volume>/.hf-cache/views/<id>/models--a--b    -> ../../hub/models--a--b, or -> <local>/models--a--b

@@ -53,7 +53,7 @@ OPERATIONS = {
 
 
 class OperationError(Exception):
-    """A failure with a code of its own, such as INVALID; errors of the system are OSError."""
+    """A failure with its own code, such as INVALID; errors of the system are OSError."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

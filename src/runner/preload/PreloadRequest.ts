@@ -53,7 +53,7 @@ const readInput = Effect.fnUntraced(function* (files: FileSystem.FileSystem, pat
     invalid(
       path,
       error.reason._tag === "NotFound"
-        ? "There is no such file"
+        ? "The file does not exist"
         : `The file can't be read: ${error.message}`,
     ),
   );

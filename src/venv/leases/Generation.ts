@@ -9,7 +9,7 @@ import { type Place, venvsFolder } from "../Place.ts";
 /**
  * The generation of a place is a fencing token. A worker that stops while it holds a lock keeps it: after the death of
  * its host a network volume releases the lock only a day later. A worker may also lose a lock without noticing. Other
- * workers then start the next generation, which has locks of its own. A worker that resumes writes only to paths of its
+ * workers then start the next generation, which has separate locks. A worker that resumes writes only to paths of its
  * own generation: their names contain it.
  *
  * The generation is the highest number of an install lock. These files are never removed, so it never decreases.

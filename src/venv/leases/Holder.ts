@@ -20,7 +20,7 @@ export const holderName = (text: string): string => text.replace(HEARTBEATS, "")
 /** Whether a holder has written this that sends heartbeats. Workers in Python send none. */
 export const sendsHeartbeats = (text: string): boolean => text.includes(HEARTBEATS);
 
-/** What a waiting worker has seen of the holder of a lock. Times are in milliseconds of its own clock. */
+/** What a waiting worker has seen of the holder of a lock. Times are in milliseconds of its clock. */
 export interface Sighting {
   readonly text: string;
   /** The modification time of the lock file, by another clock. */

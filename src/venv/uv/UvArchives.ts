@@ -9,7 +9,7 @@ import { removeFolder } from "../../platform/files/Removal.ts";
 const ARCHIVES = /^archive-v\d+$/;
 
 /** The lock that uv holds while it uses a cache. */
-export const cacheLock = (cache: string): string => join(cache, ".lock");
+const cacheLock = (cache: string): string => join(cache, ".lock");
 
 /**
  * Unpacked packages in uv's cache. uv does not notice that the files of an archive are empty since the disk was full

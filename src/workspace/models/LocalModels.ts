@@ -26,7 +26,7 @@ import { readHotModels, recordHotModels } from "./HotModels.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
-export const LOCAL_MODELS = Setting.optionalByteSize({
+const LOCAL_MODELS = Setting.optionalByteSize({
   name: "WORKER_LOCAL_MODELS",
   doc: "Maximum size of the copies of models on the container's disk. The Hugging Face models that the endpoint's jobs use are copied from the network volume in the background.",
 });

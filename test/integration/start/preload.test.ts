@@ -95,7 +95,7 @@ describe("WORKER_PRELOAD", () => {
       });
       assert.strictEqual((yield* worker.ended).code, 2);
       assert.include(worker.stderr(), 'WORKER_PRELOAD is "/nonexistent.json"');
-      assert.include(worker.stderr(), "There is no such file");
+      assert.include(worker.stderr(), "The file does not exist");
     }).pipe(Effect.scoped),
   );
 });

@@ -1,4 +1,4 @@
-"""The audit hook runs in a process of its own, because it can't be removed."""
+"""The audit hook runs in a separate process, because it can't be removed."""
 
 import os
 import subprocess

@@ -44,7 +44,7 @@ describe("WORKER_PRELOAD", () => {
   );
 
   it.effect.each<readonly [string, string, string]>([
-    ["/missing.json", "", "There is no such file"],
+    ["/missing.json", "", "The file does not exist"],
     ["/folder", "", "The file can't be read"],
     ["/load.json", "{", "The file is not valid JSON"],
     ["/load.json", "[]", "expected an object with function_name"],
@@ -54,8 +54,8 @@ describe("WORKER_PRELOAD", () => {
       '{"input": {"function_name": "f", "function_code": "x", "args": ["?"]}}',
       "base64",
     ],
-    ["module:not a name", "", "There is no such file"],
-    [":f", "", "There is no such file"],
+    ["module:not a name", "", "The file does not exist"],
+    [":f", "", "The file does not exist"],
   ])("is refused if it is invalid: %s %s", ([setting, content, reason]) =>
     Effect.gen(function* () {
       const { message } = yield* Effect.flip(preloadOf(setting, content));

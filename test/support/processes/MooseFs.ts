@@ -48,7 +48,7 @@ export interface MooseFsOptions {
 }
 
 /** Operations of a mount. */
-export interface Operations {
+interface Operations {
   /** Requests of the kernel to the client. */
   readonly fuse: number;
   /** Requests of the client to the master. */
@@ -233,7 +233,7 @@ interface GroupLeader {
   readonly signalGroup: (name: NodeJS.Signals) => Effect.Effect<void>;
 }
 
-/** A mount of its own, which stands for a host. */
+/** A separate mount, which stands for a host. */
 const host = Effect.fnUntraced(function* (
   network: number,
   path: string,
@@ -279,7 +279,7 @@ const untilThereIsSpace = (path: string) =>
   ).pipe(Effect.orDie);
 
 /**
- * A real MooseFS in a temporary folder and a network of its own: a master, a chunkserver and two hosts that mount it.
+ * A real MooseFS in a temporary folder and a separate network: a master, a chunkserver and two hosts that mount it.
  * Everything ends with the scope.
  */
 export const mooseFs = Effect.fnUntraced(function* ({
