@@ -52,6 +52,9 @@ type Files = FileSystem.FileSystem;
 const has = (files: Files, { prefix }: Venv, name: string): Effect.Effect<boolean> =>
   Effect.orElseSucceed(files.exists(join(prefix, name)), () => false);
 
+/** Reasons why a file that makes a venv complete is not there; with others, it may be. */
+const ABSENT: ReadonlySet<string> = new Set(["NotFound", "BadResource", "BadArgument"]);
+
 /** Whether a venv is still complete and has the same version of Python. Fails if it can't be read. */
 const completeness = (files: Files, venv: Venv) =>
   Effect.gen(function* () {
@@ -62,7 +65,7 @@ const completeness = (files: Files, venv: Venv) =>
     return versionOf(configuration) === venv.version;
   }).pipe(
     Effect.catchIf(
-      ({ reason }) => reason._tag === "NotFound" || reason._tag === "BadArgument",
+      ({ reason }) => ABSENT.has(reason._tag),
       () => Effect.succeed(false),
     ),
   );

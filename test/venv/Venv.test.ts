@@ -37,6 +37,7 @@ describe("the records of a virtual environment", () => {
   it.effect.each<readonly [string, Fault["method"], string, boolean]>([
     ["has no configuration", "readFile", "ENOENT", false],
     ["can't be read for a moment", "readFile", "ESTALE", true],
+    ["has a file in place of its folder", "stat", "ENOTDIR", false],
     ["has no interpreter", "stat", "ENOENT", false],
     ["has an interpreter that can't be read for a moment", "stat", "EIO", true],
   ])("show whether one may still be usable that %s", ([, method, code, expected]) =>
