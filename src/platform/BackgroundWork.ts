@@ -1,21 +1,50 @@
 import { Context, Effect, Latch, Layer, Queue } from "effect";
 
+type Work = Effect.Effect<void, { readonly message: string }>;
+
+/** Makes a queue of work. One piece runs at a time, and none starts unless the worker is idle. */
+const makeQueue = Effect.fnUntraced(function* (idle: Effect.Effect<void>) {
+  const names = yield* Queue.unbounded<string>();
+  const queued = new Map<string, Work>();
+
+  const runNext = Effect.gen(function* () {
+    const name = yield* Queue.take(names);
+    yield* idle;
+    const work = queued.get(name) ?? Effect.void;
+    queued.delete(name);
+    yield* work.pipe(
+      Effect.catch(({ message }) => Effect.logWarning(`Could not finish ${name}: ${message}`)),
+      Effect.catchDefect((defect) =>
+        Effect.logError(`Internal error in background work (${name})`, defect),
+      ),
+      Effect.withSpan("BackgroundWork.run", { attributes: { name } }),
+    );
+  });
+  yield* Effect.forkScoped(Effect.forever(runNext));
+
+  return (name: string, work: Work) =>
+    Effect.suspend(() => {
+      const isQueued = queued.has(name);
+      queued.set(name, work);
+      return isQueued ? Effect.void : Effect.asVoid(Queue.offer(names, name));
+    });
+});
+
 /**
- * Work that no job waits for, such as compiling packages. One piece runs at a time, and none starts while a job runs.
- * Long work consists of steps, and waits between them while a job runs. Programs that it starts should have a low
- * priority, since a step that has started continues beside a job.
+ * Work that no job waits for, such as compiling packages. None starts while a job runs. Long work consists of steps, and
+ * waits between them while a job runs. Programs that it starts should have a low priority, since a step that has started
+ * continues beside a job.
  */
 export class BackgroundWork extends Context.Service<
   BackgroundWork,
   {
     /**
-     * Queues work and returns at once. Replaces queued work of the same name that has not started. The work ends with
-     * the worker; its failures are logged.
+     * Queues work of a few seconds and returns at once. Replaces queued work of the same name that has not started. One
+     * piece runs at a time. The work ends with the worker; its failures are logged.
      */
-    readonly run: (
-      name: string,
-      work: Effect.Effect<void, { readonly message: string }>,
-    ) => Effect.Effect<void>;
+    readonly run: (name: string, work: Work) => Effect.Effect<void>;
+    /** The same for work of minutes. It has another queue, because a worker may end soon after a job. */
+    readonly runLong: (name: string, work: Work) => Effect.Effect<void>;
     /** Waits until no job is running. */
     readonly idle: Effect.Effect<void>;
     /** Runs a job: background work waits for its end. */
@@ -26,32 +55,11 @@ export class BackgroundWork extends Context.Service<
     this,
     Effect.gen(function* () {
       const idle = yield* Latch.make(true);
-      const names = yield* Queue.unbounded<string>();
-      const queued = new Map<string, Effect.Effect<void, { readonly message: string }>>();
       let jobs = 0;
 
-      const runNext = Effect.gen(function* () {
-        const name = yield* Queue.take(names);
-        yield* idle.await;
-        const work = queued.get(name) ?? Effect.void;
-        queued.delete(name);
-        yield* work.pipe(
-          Effect.catch(({ message }) => Effect.logWarning(`Could not finish ${name}: ${message}`)),
-          Effect.catchDefect((defect) =>
-            Effect.logError(`Internal error in background work (${name})`, defect),
-          ),
-          Effect.withSpan("BackgroundWork.run", { attributes: { name } }),
-        );
-      });
-      yield* Effect.forkScoped(Effect.forever(runNext));
-
       return BackgroundWork.of({
-        run: (name, work) =>
-          Effect.suspend(() => {
-            const isQueued = queued.has(name);
-            queued.set(name, work);
-            return isQueued ? Effect.void : Effect.asVoid(Queue.offer(names, name));
-          }),
+        run: yield* makeQueue(idle.await),
+        runLong: yield* makeQueue(idle.await),
         idle: idle.await,
         busy: (job) =>
           Effect.acquireUseRelease(

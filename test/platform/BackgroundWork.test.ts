@@ -35,6 +35,18 @@ describe("BackgroundWork", () => {
     }).pipe(Effect.provide(BackgroundWork.layer)),
   );
 
+  it.effect("runs short work while long work is running", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = [];
+      const { run, runLong } = yield* BackgroundWork;
+      yield* runLong("long", recorded(log, "long", Effect.never));
+      yield* otherFibersRun;
+      yield* run("short", recorded(log, "short"));
+      yield* otherFibersRun;
+      assert.deepStrictEqual(log, ["long started", "short started", "short ended"]);
+    }).pipe(Effect.provide(BackgroundWork.layer)),
+  );
+
   it.effect("starts no work while at least one of several jobs is running", () =>
     Effect.gen(function* () {
       const log: Array<string> = [];

@@ -145,7 +145,7 @@ export class Packing extends Context.Service<
       return Packing.of({
         update: (source, isNew) =>
           source.place.shared
-            ? background.run(`packing ${source.venv.prefix}`, update(source, isNew))
+            ? background.runLong(`packing ${source.venv.prefix}`, update(source, isNew))
             : Effect.void,
       });
     }),
