@@ -4,6 +4,7 @@ import { Effect } from "effect";
 
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import type { Place } from "../venv/Place.ts";
+import { COMPILE_CACHES } from "./JobEnvironment.ts";
 import { ARCHIVES } from "./copies/PackageArchives.ts";
 
 /** Folders that take up space in the folder of caches, where on a volume the workspaces of all endpoints are too. */
@@ -13,7 +14,7 @@ export const CACHES = [
   ".uv-cache",
   ".hf-cache",
   ".torch",
-  ".vllm-cache",
+  ...COMPILE_CACHES,
   ".apt-cache",
 ] as const;
 
