@@ -82,11 +82,20 @@ const startStoppable = Effect.fnUntraced(function* (
   };
 });
 
-/** One worker is stopped; another one is stopped too, or finishes; both are resumed. Returns the steps of the first. */
-const interleave = (stopFirst: number, stopSecond: number) => {
+/** One worker is stopped; another one is stopped too, or finishes; both are resumed. Returns the steps of both. */
+const interleave = (
+  /** Packages that are installed before. */
+  installed: ReadonlyArray<string>,
+  stopFirst: number,
+  stopSecond: number,
+) => {
   const machine = fakePackages();
   const check = invariants(machine);
   return Effect.gen(function* () {
+    if (installed.length > 0) {
+      const earlier = yield* startStoppable(machine, check, installed, Infinity);
+      yield* earlier.run;
+    }
     const first = yield* startStoppable(machine, check, ["six==1"], stopFirst);
     yield* first.run;
     const builds = machine.memory.paths(/\.building-[^/]+$/);
@@ -104,32 +113,43 @@ const interleave = (stopFirst: number, stopSecond: number) => {
     yield* last.run;
     yield* last.assertDone;
     assert.isEmpty(machine.memory.paths(/^\/own\//), machine.warnings().join("; "));
-    return first.steps();
+    return [first.steps(), second.steps()] as const;
   }).pipe(Effect.scoped, machine.provide);
 };
 
-const everyStep = (count: number) =>
-  Array.from({ length: count }, (_, index) => index + 1).filter(
-    (step) => IS_FULL || step % 12 === 1,
-  );
+const upTo = (last: number, interval: number) =>
+  Array.from({ length: Math.ceil(last / interval) }, (_, index) => 1 + index * interval);
 
-describe("a worker that is stopped while it builds or installs", () => {
-  it.effect(
-    "does no harm when it resumes, wherever it was stopped",
-    () =>
+const SITUATIONS: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
+  ["builds and installs", []],
+  ["adds packages", ["idna==3"]],
+  ["replaces packages", ["six==2"]],
+];
+
+describe("a worker that is stopped", () => {
+  it.effect.each(SITUATIONS)(
+    "while it %s does no harm when it resumes, wherever it was stopped",
+    ([, installed]) =>
       Effect.gen(function* () {
-        const steps = yield* interleave(Infinity, Infinity);
-        assert.isAbove(steps, 60);
-        for (const step of everyStep(steps)) yield* interleave(step, Infinity);
+        const [steps] = yield* interleave(installed, Infinity, Infinity);
+        assert.isAbove(steps, 30);
+        for (const step of upTo(steps, IS_FULL ? 1 : 5)) {
+          yield* interleave(installed, step, Infinity);
+        }
       }),
     600_000,
   );
 
-  it.effect(
-    "does no harm when it resumes while the worker that replaced it is stopped",
-    () =>
+  it.effect.each(SITUATIONS)(
+    "while it %s does no harm when it resumes while the worker that replaced it is stopped",
+    ([, installed]) =>
       Effect.gen(function* () {
-        for (const step of everyStep(120)) yield* interleave(step, (step * 37) % 120);
+        const [steps, others] = yield* interleave(installed, Infinity, Infinity);
+        for (const step of upTo(steps, IS_FULL ? 1 : 19)) {
+          for (const other of upTo(others * 2, IS_FULL ? 7 : 29)) {
+            yield* interleave(installed, step, other);
+          }
+        }
       }),
     600_000,
   );
