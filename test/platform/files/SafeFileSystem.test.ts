@@ -19,7 +19,7 @@ import { dirname, join } from "node:path";
 
 import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it, vi } from "@effect/vitest";
-import { Effect, FileSystem, Layer } from "effect";
+import { Context, Effect, FileSystem, Layer } from "effect";
 
 import { codeOf } from "../../../src/platform/ErrorCode.ts";
 import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
@@ -33,6 +33,17 @@ import { realPython } from "../../support/python/RealPython.ts";
 /** For many system calls on a busy machine. */
 const SLOW = { timeout: 60_000 };
 
+/** The file system with these settings, until the scope closes. */
+const fileSystemOf = Effect.fnUntraced(function* (variables: Readonly<Record<string, string>>) {
+  const services = yield* Layer.build(
+    safeFileSystem.pipe(
+      Layer.provide(Environment.layerOf({ PATH: process.env["PATH"], ...variables })),
+      Layer.provide(NodeServices.layer),
+    ),
+  );
+  return Context.get(services, FileSystem.FileSystem);
+});
+
 /** A volume or workspace that others can write to, and a folder next to it that must not change. */
 const machineWith = Effect.fnUntraced(function* (setting: string) {
   const folder = yield* temporaryFolder;
@@ -41,13 +52,7 @@ const machineWith = Effect.fnUntraced(function* (setting: string) {
   for (const path of [volume, join(outside, "sub")]) mkdirSync(path, { recursive: true });
   writeFileSync(join(outside, "file"), "precious");
   writeFileSync(join(outside, "sub", "file"), "precious");
-  const files = yield* Effect.provide(
-    FileSystem.FileSystem,
-    safeFileSystem.pipe(
-      Layer.provide(Environment.layerOf({ HOME: folder, [setting]: volume })),
-      Layer.provide(NodeServices.layer),
-    ),
-  );
+  const files = yield* fileSystemOf({ HOME: folder, [setting]: volume });
   return {
     files,
     volume,
@@ -233,13 +238,7 @@ describe.each(SETTINGS)("the file system for folders that jobs can write to, in 
       const { volume } = yield* machine;
       const link = `${volume}-link`;
       symlinkSync(volume, link);
-      const files = yield* Effect.provide(
-        FileSystem.FileSystem,
-        safeFileSystem.pipe(
-          Layer.provide(Environment.layerOf({ HOME: "/nonexistent", RUNPOD_VOLUME_PATH: link })),
-          Layer.provide(NodeServices.layer),
-        ),
-      );
+      const files = yield* fileSystemOf({ HOME: "/nonexistent", RUNPOD_VOLUME_PATH: link });
       yield* files.makeDirectory(link, { recursive: true });
       yield* files.makeDirectory(join(link, "runtimes", "x"), { recursive: true });
       assert.isTrue(existsSync(join(volume, "runtimes", "x")));
