@@ -130,7 +130,8 @@ describe.skipIf(!hasMooseFs)(`an outage of the network volume${skippedWithoutMoo
       yield* a.slowDown({ roundTrip: Duration.millis(200), first: Duration.millis(1200) });
       const worker = yield* volumeWorker(a.path);
       yield* answerIn(worker, "volume").pipe(within("90 seconds", worker));
-      assert.notMatch(worker.stderr(), /does not respond|can't be used/);
+      // A single slow operation may be logged, but the volume is not given up.
+      assert.notMatch(worker.stderr(), /can't be used|ETIMEDOUT/);
     }).pipe(Effect.scoped),
   );
 });
