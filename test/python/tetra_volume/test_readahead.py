@@ -46,7 +46,13 @@ def process():
 
 def make_file(path, blocks):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(os.urandom(blocks * BLOCK))
+    with open(path, "wb") as file:
+        file.write(os.urandom(blocks * BLOCK))
+        file.flush()
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            # The kernel maps pages beside the touched one if they are in memory.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return path
 
 
