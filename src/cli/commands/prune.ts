@@ -68,7 +68,7 @@ const handler = Effect.fn("prune")(function* ({
       yield* Console.log(
         surplus.parts === undefined
           ? `Deleted ${surplus.path}`
-          : `Deleted ${surplus.parts.length} folders of ${surplus.path}`,
+          : `Deleted ${surplus.parts.length} entries of ${surplus.path}`,
       );
     } else {
       yield* Console.log(`Skipped ${surplus.path}: in use by a worker`);
@@ -100,7 +100,7 @@ export const prune = Command.make(
 ).pipe(
   Command.provide(SurplusFinder.layer),
   Command.withDescription(
-    "Delete unused data from the network volume: runtimes that no worker has used recently, old virtual environments, unfinished builds, compiled kernels, and unreferenced packages in uv's cache. Skips data in use by a worker, and caches without a CACHEDIR.TAG",
+    "Delete unused data from the network volume: runtimes that no worker has used recently, old virtual environments and archives of packages, unfinished builds, compiled kernels, and unreferenced packages in uv's cache. Skips data in use by a worker, and caches without a CACHEDIR.TAG",
   ),
   Command.withShortDescription("Delete unused data from the network volume"),
   Command.withExamples([

@@ -42,7 +42,7 @@ const LOCAL_COPIES = Setting.choice({
 export const ARCHIVES = ".package-archives";
 
 /** The list of packages in a virtual environment. */
-const LIST = ".worker-tetra-packages.json";
+export const PACKAGE_LIST = ".worker-tetra-packages.json";
 
 /** Archives that are unpacked concurrently. */
 const UNPACKED_AT_ONCE = 4;
@@ -175,7 +175,7 @@ export class PackageArchives extends Context.Service<
       const seen = yield* Ref.make<ReadonlySet<string>>(new Set());
 
       const read = ({ prefix }: Venv) =>
-        Effect.map(Effect.option(readSmallFile(files, join(prefix, LIST))), (text) =>
+        Effect.map(Effect.option(readSmallFile(files, join(prefix, PACKAGE_LIST))), (text) =>
           Option.flatMap(text, decodePackageList),
         );
 
@@ -196,7 +196,7 @@ export class PackageArchives extends Context.Service<
         }),
         wasCurrent: ({ prefix }) => Effect.map(Ref.get(seen), (all) => all.has(prefix)),
         save: (venv, list) =>
-          replaceFile(files, join(venv.prefix, LIST), JSON.stringify(list)).pipe(
+          replaceFile(files, join(venv.prefix, PACKAGE_LIST), JSON.stringify(list)).pipe(
             Effect.andThen(remember(venv)),
           ),
         find,
@@ -208,7 +208,7 @@ export class PackageArchives extends Context.Service<
             Option.all,
           ),
         share,
-        forget: ({ prefix }) => Effect.ignore(files.remove(join(prefix, LIST))),
+        forget: ({ prefix }) => Effect.ignore(files.remove(join(prefix, PACKAGE_LIST))),
         unpack: (source, archives, target) =>
           Effect.forEach(
             // The largest ones take the longest.

@@ -9,6 +9,8 @@ import { removeFolder } from "../../platform/files/Removal.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../Volume.ts";
+import { ARCHIVES } from "../copies/PackageArchives.ts";
+import { archiveSurplus } from "./ArchiveSurplus.ts";
 import { compileSurplus } from "./CompileCaches.ts";
 import { endpointSurplus } from "./EndpointSurplus.ts";
 import { viewSurplus } from "./ModelViews.ts";
@@ -26,6 +28,19 @@ export interface Surplus {
   /** Locks that workers hold while they use it. */
   readonly locks: ReadonlyArray<string>;
 }
+
+/** What can be removed of a folder, or why it is skipped. */
+const ofParts = <E extends { readonly message: string }>(
+  disks: DiskUsage["Service"],
+  finding: Effect.Effect<ReadonlyArray<string>, E>,
+  surplus: Omit<Surplus, "parts" | "bytes">,
+) =>
+  Effect.gen(function* () {
+    const parts = yield* finding;
+    const sizes = Option.all(yield* Effect.forEach(parts, disks.size));
+    const found: Surplus = { ...surplus, parts, bytes: Option.map(sizes, Number.sumAll) };
+    return { found: parts.length === 0 ? [] : [found], skipped: [] };
+  }).pipe(Effect.catch(({ message }) => Effect.succeed({ found: [], skipped: [message] })));
 
 /** Finds folders that no endpoint has used for some time. Removes them only if no worker holds their locks. */
 export class SurplusFinder extends Context.Service<
@@ -58,23 +73,6 @@ export class SurplusFinder extends Context.Service<
         Option.map(({ caches }) => join(caches, "runtimes")),
       );
 
-      /** What can be removed of uv's cache, or why it is skipped. */
-      const ofUvCache = Effect.fnUntraced(
-        function* (cache: string) {
-          const parts = yield* uvCache.unused(cache);
-          const sizes = Option.all(yield* Effect.forEach(parts, disks.size));
-          const surplus: Surplus = {
-            path: cache,
-            parts,
-            reason: "unreferenced packages in uv's cache",
-            bytes: Option.map(sizes, Number.sumAll),
-            locks: [uvCache.lockOf(cache)],
-          };
-          return { found: parts.length === 0 ? [] : [surplus], skipped: [] };
-        },
-        Effect.catch(({ message }) => Effect.succeed({ found: [], skipped: [message] })),
-      );
-
       const withSize = <A extends { readonly path: string }>(candidate: A) =>
         Effect.map(disks.size(candidate.path), (bytes) => ({ ...candidate, bytes }));
 
@@ -86,10 +84,20 @@ export class SurplusFinder extends Context.Service<
         const kernels = yield* compileSurplus(files, caches, days);
         const views = yield* viewSurplus(files, caches, days);
         const found = yield* Effect.forEach([...ofEndpoints.found, ...kernels, ...views], withSize);
-        const ofCache = yield* ofUvCache(join(caches, ".uv-cache"));
+        const cache = join(caches, ".uv-cache");
+        const ofCache = yield* ofParts(disks, uvCache.unused(cache), {
+          path: cache,
+          reason: "unreferenced packages in uv's cache",
+          locks: [uvCache.lockOf(cache)],
+        });
+        const archives = yield* ofParts(disks, archiveSurplus(files, root.value, caches, days), {
+          path: join(caches, ARCHIVES),
+          reason: "archives of packages that no virtual environment has",
+          locks: [],
+        });
         return {
-          found: [...found, ...ofCache.found],
-          skipped: [...ofEndpoints.skipped, ...ofCache.skipped],
+          found: [...found, ...ofCache.found, ...archives.found],
+          skipped: [...ofEndpoints.skipped, ...ofCache.skipped, ...archives.skipped],
         };
       });
 

@@ -378,7 +378,7 @@ describe("prune", () => {
         assert.deepStrictEqual(left(cache), before);
         const done = yield* run("--yes");
         assert.strictEqual(done.code, 0);
-        assert.include(done.stdout, `Deleted 3 folders of ${cache}`);
+        assert.include(done.stdout, `Deleted 3 entries of ${cache}`);
         assert.deepStrictEqual(left(cache), [
           ".lock",
           "CACHEDIR.TAG",

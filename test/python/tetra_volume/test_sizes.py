@@ -20,6 +20,11 @@ def test_sizes_of_files_are_added_up(tmp_path):
     assert measure(tmp_path) == {"bytes": 1_000_008, "isComplete": True}
 
 
+def test_a_file_has_its_size(tmp_path):
+    (tmp_path / "one").write_text("12345")
+    assert measure(tmp_path / "one") == {"bytes": 5, "isComplete": True}
+
+
 def test_a_file_with_several_names_counts_once(tmp_path):
     (tmp_path / "one").write_text("12345")
     os.link(tmp_path / "one", tmp_path / "two")
