@@ -17,7 +17,8 @@ _THREADS = 16
 def measure(args: dict[str, Any]) -> dict[str, Any]:
     """The number of bytes in a file, or in the files of a folder without links.
 
-    `isComplete` is false if `seconds` were not enough. These are apparent sizes: the blocks of MooseFS have 64 KiB, and its folders report sizes that mean nothing.
+    `isComplete` is false if `seconds` were not enough. These are apparent sizes: the blocks of MooseFS have 64 KiB, and
+    its folders report sizes that mean nothing.
     """
     path, deadline = args["path"], time.monotonic() + args["seconds"]
     info = os.lstat(path)
