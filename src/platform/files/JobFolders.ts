@@ -48,11 +48,14 @@ export const isWithin = (root: string, path: string): boolean => {
 /** Writable in every Docker container, even in a read-only one. */
 const SHARED_MEMORY = "/dev/shm";
 
+/** A folder for temporary files in another one. */
+export const scratchFolderOn = (folder: string): string => join(folder, ".worker-tetra-tmp");
+
 /**
- * Folders for temporary files if the system's folder is not writable, in order of preference. Not on the network volume:
- * the worker opens pipes there, which would block it if the volume hangs.
+ * Local folders for temporary files if the system's folder is not writable, in order of preference. The network volume
+ * is the last resort: the worker opens pipes there, which block it if the volume hangs.
  */
 export const scratchFolders = Effect.map(jobFolders, ([, ...others]) => [
   SHARED_MEMORY,
-  ...others.map((folder) => join(folder, ".worker-tetra-tmp")),
+  ...others.map(scratchFolderOn),
 ]);

@@ -7,7 +7,7 @@ import { codeOf } from "../ErrorCode.ts";
 import { FileLock } from "../FileLock.ts";
 import { volumeFiles } from "../volume/VolumeFiles.ts";
 import { VolumeProcess } from "../volume/VolumeProcess.ts";
-import { jobFolders, scratchFolders } from "./JobFolders.ts";
+import { jobFolders, scratchFolderOn, scratchFolders, volumeRoot } from "./JobFolders.ts";
 import { lockOf } from "./Removal.ts";
 import { assertFile, inParent, isBelow, makeFolders, openFile } from "./SafePaths.ts";
 import { removeAll } from "./SafeRemoval.ts";
@@ -149,11 +149,26 @@ const localFileSystem = Effect.gen(function* () {
   });
 });
 
+/**
+ * If only the volume is writable. A worker with pipes there is blocked if the volume hangs, but it could not work at all
+ * without them.
+ */
+const makeTemporaryOnVolume = (
+  onVolume: ReturnType<typeof volumeFiles>,
+  directory: string,
+  options: Parameters<FileSystem.FileSystem["makeTempDirectory"]>[0],
+) =>
+  Effect.andThen(
+    onVolume.makeDirectory(directory, { recursive: true }),
+    onVolume.makeTempDirectory({ ...options, directory }),
+  );
+
 /** Chooses a file system by the path, which is the first argument of its methods, or of some the second one too. */
 const routed = (
   local: FileSystem.FileSystem,
   onVolume: ReturnType<typeof volumeFiles>,
   contains: VolumeProcess["Service"]["contains"],
+  lastResort: string,
 ) => {
   const by = (...paths: ReadonlyArray<string>) => (paths.some(contains) ? onVolume : local);
   return FileSystem.make({
@@ -164,9 +179,11 @@ const routed = (
     lstat: (path) => by(path).lstat(path),
     makeDirectory: (path, options) => by(path).makeDirectory(path, options),
     makeTempDirectory: (options) =>
-      options?.directory !== undefined && contains(options.directory)
-        ? onVolume.makeTempDirectory(options)
-        : local.makeTempDirectory(options),
+      options?.directory === undefined
+        ? Effect.catch(local.makeTempDirectory(options), (error) =>
+            Effect.mapError(makeTemporaryOnVolume(onVolume, lastResort, options), () => error),
+          )
+        : by(options.directory).makeTempDirectory(options),
     readDirectory: (path, options) =>
       contains(path) ? onVolume.readDirectory(path) : local.readDirectory(path, options),
     readDirectoryEntries: (path) => by(path).readDirectoryEntries(path),
@@ -210,7 +227,12 @@ export const safeFileSystem = Layer.effect(
   FileSystem.FileSystem,
   Effect.gen(function* () {
     const volume = yield* VolumeProcess;
-    const files = routed(yield* localFileSystem, volumeFiles(volume), volume.contains);
+    const files = routed(
+      yield* localFileSystem,
+      volumeFiles(volume),
+      volume.contains,
+      scratchFolderOn(yield* volumeRoot),
+    );
     return withTemporaryFolders(files, yield* FileLock);
   }),
 ).pipe(Layer.provide([VolumeProcess.layer, FileLock.layer]));

@@ -127,7 +127,7 @@ describe.skipIf(canMount.status !== 0)("a worker in a read-only container", () =
       Effect.gen(function* () {
         const { PATH } = yield* folders;
         const run = yield* workerProcess(
-          { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/nonexistent", ...more },
+          { PATH, WORKER_WORKSPACE_PATH: "", XDG_CACHE_HOME: "/missing", ...more },
           args,
           readOnly([]),
         );
