@@ -14,6 +14,7 @@ OPERATIONS = {
     "archives.pack": "archives:pack",
     "archives.survey": "archives:survey",
     "archives.unpack": "archives:unpack",
+    "archives.verify": "verification:verify",
     "bytecode.compile": "bytecode:compile_packages",
     "files.access": "files:access",
     "files.chmod": "files:chmod",

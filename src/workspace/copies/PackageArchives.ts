@@ -2,6 +2,7 @@ import { basename, join } from "node:path";
 
 import {
   Context,
+  Duration,
   Effect,
   FileSystem,
   Layer,
@@ -29,6 +30,7 @@ import {
   decodePackageList,
   type PackageList,
   stateOf,
+  type SurveyedPackage,
 } from "./PackageList.ts";
 
 const LOCAL_COPIES = Setting.choice({
@@ -48,6 +50,9 @@ export const PACKAGE_LIST = ".worker-tetra-packages.json";
 const UNPACKED_AT_ONCE = 4;
 
 const LOOKUPS_AT_ONCE = 16;
+
+/** Maximum time without progress of work that nobody waits for. */
+const DEADLINE = Duration.minutes(2);
 
 /** A virtual environment on the volume. */
 export interface SharedVenv {
@@ -70,6 +75,7 @@ export const archiveFolder = ({ place, venv }: SharedVenv): string => {
 /** Names the archives of packages by name and version, for workers with the same settings of uv. */
 const sharing = Effect.gen(function* () {
   const files = yield* FileSystem.FileSystem;
+  const volume = yield* VolumeProcess;
   const key = yield* indexKey;
 
   /** The file that names the archive of a package; none if its name or version can't be part of a path. */
@@ -95,10 +101,22 @@ const sharing = Effect.gen(function* () {
     return (yield* Effect.orElseSucceed(exists, () => false)) ? found : Option.none();
   });
 
+  const isReleased = (
+    source: SharedVenv,
+    { record }: SurveyedPackage,
+    { archive }: Archive,
+  ): Effect.Effect<boolean, DiskFault> =>
+    volume.request(
+      "archives.verify",
+      { prefix: source.venv.prefix, record, archive: join(archiveFolder(source), archive) },
+      Schema.Boolean,
+      { deadline: DEADLINE },
+    );
+
   const share: PackageArchives["Service"]["share"] = Effect.fnUntraced(
-    function* (source, named, archive) {
-      const entry = yield* entryOf(source, named);
-      if (Option.isNone(entry)) return;
+    function* (source, surveyed, archive) {
+      const entry = yield* entryOf(source, surveyed);
+      if (Option.isNone(entry) || !(yield* isReleased(source, surveyed, archive))) return;
       yield* files.makeDirectory(entry.value.folder, { recursive: true });
       yield* replaceFile(files, entry.value.file, JSON.stringify(archive));
     },
@@ -144,12 +162,12 @@ export class PackageArchives extends Context.Service<
       source: SharedVenv,
       packages: ReadonlyArray<NamedPackage>,
     ) => Effect.Effect<Option.Option<ReadonlyArray<Archive>>>;
-    /** Makes an archive of a package available to `find`. */
+    /** Makes an archive of a package available to `find`, unless it lacks files of the package or has edited ones. */
     readonly share: (
       source: SharedVenv,
-      named: NamedPackage,
+      surveyed: SurveyedPackage,
       archive: Archive,
-    ) => Effect.Effect<void, PlatformError.PlatformError>;
+    ) => Effect.Effect<void, DiskFault | PlatformError.PlatformError>;
     /** Unpacks archives into a local folder. */
     readonly unpack: (
       source: SharedVenv,

@@ -45,7 +45,10 @@ const packer = Effect.gen(function* () {
     );
   });
 
-  /** The archive of a package; a new one unless it is known. Its index is known only if this worker installed it. */
+  /**
+   * The archive of a package; a new one unless it is known. Its index is known only if this worker installed it:
+   * `toShare` if it can be used by other virtual environments.
+   */
   const packPackage = Effect.fnUntraced(function* (
     source: SharedVenv,
     surveyed: SurveyedPackage,
@@ -54,10 +57,10 @@ const packer = Effect.gen(function* () {
   ) {
     const isShared = isOwn && surveyed.isShareable;
     const known = isShared ? yield* archives.find(source, surveyed) : Option.none<Archive>();
-    if (Option.isSome(known)) return { ...known.value, record: surveyed.record };
-    const archive = yield* packOne(source, surveyed.record, links);
-    if (isShared) yield* archives.share(source, surveyed, archive);
-    return { ...archive, record: surveyed.record };
+    const { record } = surveyed;
+    if (Option.isSome(known)) return { archive: { ...known.value, record }, toShare: [] };
+    const archive = yield* packOne(source, record, links);
+    return { archive: { ...archive, record }, toShare: isShared ? [{ surveyed, archive }] : [] };
   });
 
   return Effect.fn("Packing.pack")(function* (
@@ -80,10 +83,11 @@ const packer = Effect.gen(function* () {
       const archive = packed.get(surveyed.record);
       return archive === undefined
         ? packPackage(source, surveyed, links, isOwn)
-        : Effect.succeed(archive);
+        : Effect.succeed({ archive, toShare: [] });
     });
     const others = yield* packOne(source, null, links);
-    return { packages: all, others, links } satisfies Archives;
+    const list: Archives = { packages: all.map(({ archive }) => archive), others, links };
+    return { archives: list, toShare: all.flatMap(({ toShare }) => toShare) };
   });
 });
 
@@ -133,10 +137,14 @@ export class Packing extends Context.Service<
         yield* compile(venv);
         const before = Option.getOrUndefined(yield* archives.read(venv))?.archives;
         const isUsed = yield* archives.isUsed(place);
-        const packed = isUsed ? { archives: yield* pack(source, before, isOwn) } : {};
+        const { toShare = [], ...packed } = isUsed ? yield* pack(source, before, isOwn) : {};
         // Otherwise packages were added meanwhile, and the worker that did it updates the list.
         const isUnchanged = stateOf(yield* venvs.requirements(venv)) === state;
         if (!isUnchanged || (yield* venvs.isInstalling(venv))) return;
+        for (const { surveyed, archive } of toShare) {
+          yield* background.idle;
+          yield* archives.share(source, surveyed, archive);
+        }
         yield* archives.save(venv, { state, ...packed });
         const seconds = Duration.toSeconds(yield* elapsed).toFixed(1);
         yield* Effect.logInfo(`Compiled the packages of ${venv.prefix} in ${seconds} s`);

@@ -1,7 +1,10 @@
-import { Effect, Layer } from "effect";
+import { Effect, Layer, Option } from "effect";
 
 import { LocalInstalls } from "../../../src/dependencies/pip/LocalInstalls.ts";
+import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
+import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { LocalCopies } from "../../../src/workspace/copies/LocalCopies.ts";
+import { PackageArchives } from "../../../src/workspace/copies/PackageArchives.ts";
 import { Packing } from "../../../src/workspace/copies/Packing.ts";
 
 /** Virtual environments are neither packed nor copied. */
@@ -22,4 +25,20 @@ export const noCopies = Layer.mergeAll(
 export const noLocalInstalls = Layer.succeed(
   LocalInstalls,
   LocalInstalls.of({ ensure: () => Effect.succeedNone }),
+);
+
+/** Virtual environments are packed and copied as in production. */
+export const copies = Layer.mergeAll(LocalCopies.layerNoDeps, Packing.layerNoDeps).pipe(
+  Layer.provideMerge(PackageArchives.layerNoDeps),
+  Layer.provideMerge(BackgroundWork.layer),
+);
+
+/** A disk with space for copies. */
+export const roomyDisk = Layer.succeed(
+  DiskUsage,
+  DiskUsage.of({
+    space: () => Effect.succeed(Option.some({ free: 1e12, total: 1e12 })),
+    size: () => Effect.succeedNone,
+    report: () => Effect.succeed(""),
+  }),
 );

@@ -21,7 +21,7 @@ import {
   type Planted,
 } from "../files/MemoryFileSystem.ts";
 import { keptLogs } from "./CapturedLogs.ts";
-import { noCopies } from "./FakeCopies.ts";
+import { copies, noCopies, roomyDisk } from "./FakeCopies.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
 import { type Step, steppedFiles, steppedLocks, steppedPrograms } from "./Steps.ts";
@@ -72,6 +72,8 @@ export interface MachineOptions {
   readonly volume?: VolumeBehaviour;
   readonly planted?: Readonly<Record<string, Planted>>;
   readonly locks?: Behaviour;
+  /** Whether virtual environments are packed and copied. */
+  readonly hasCopies?: boolean;
   /** Overrides what programs do. */
   readonly programs?: (line: string, memory: MemoryFileSystem) => Outcome | undefined;
 }
@@ -87,6 +89,7 @@ export const fakeMachine = ({
   planted = {},
   volume: volumeBehaviour,
   locks: behaviour,
+  hasCopies = false,
   programs,
 }: MachineOptions = {}) => {
   const memory = memoryFileSystem({
@@ -122,9 +125,10 @@ export const fakeMachine = ({
     const files = faultyFileSystem(steppedFiles(memory.contended, step), faults);
     const context = yield* Layer.build(
       Workspace.layerNoDeps.pipe(
+        Layer.provideMerge(hasCopies ? copies : noCopies),
         Layer.provideMerge(VenvBuilder.layerNoDeps),
         Layer.provideMerge(InstallCheck.layerNoDeps),
-        Layer.provide([DiskUsage.layerNoDeps, LastStart.layer, noModels, noCopies]),
+        Layer.provide([hasCopies ? roomyDisk : DiskUsage.layerNoDeps, LastStart.layer, noModels]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(Leases.layerNoDeps),
         Layer.provide(Interpreters.layerNoDeps),
@@ -140,6 +144,7 @@ export const fakeMachine = ({
             HOME: "/home/me",
             WORKER_PYTHON: "python3.12",
             WORKER_WORKSPACE_PATH: "/own",
+            WORKER_LOCAL_COPIES: "always",
             ...variables,
           }),
         ]),

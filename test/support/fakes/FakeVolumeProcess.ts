@@ -1,10 +1,11 @@
 import { join } from "node:path";
 
-import { Effect, Schema } from "effect";
+import { Effect, Option, Schema } from "effect";
 
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
 import { answeringVolumeProcess, VOLUME } from "./AnsweringVolumeProcess.ts";
+import { type ArchiveBehaviour, fakeArchives } from "./FakeArchives.ts";
 
 /** How the volume differs from one with space. Functions are called for each operation. */
 export interface VolumeBehaviour {
@@ -14,6 +15,7 @@ export interface VolumeBehaviour {
   readonly emptyFile?: (sitePackages: string) => string | undefined;
   /** Whether the virtual environment is intact after what a failed install added was removed; true by default. */
   readonly isIntact?: boolean;
+  readonly archives?: ArchiveBehaviour;
 }
 
 const Args = Schema.Struct({
@@ -61,7 +63,11 @@ export const fakeVolumeProcess = (memory: MemoryFileSystem, behaviour: VolumeBeh
     }
   };
 
+  const archives = fakeArchives(memory, behaviour.archives);
+
   return answeringVolumeProcess(({ operation, args }) =>
-    Effect.suspend(() => replyTo(operation, args)),
+    Effect.suspend(() =>
+      Option.getOrElse(archives(operation, args), () => replyTo(operation, args)),
+    ),
   );
 };
