@@ -2,10 +2,17 @@ import { createHash } from "node:crypto";
 
 import { Schema } from "effect";
 
+import { RelativePath } from "../RelativePath.ts";
+
+/** Jobs can write the lists, and the worker removes damaged archives: a name must not be the path of another file. */
+const ArchiveName = Schema.String.pipe(
+  Schema.check(Schema.isPattern(/^[0-9a-f]{64}\.tar(\.zst)?$/)),
+);
+
 /** An archive and what it contains. */
 export const Archive = Schema.Struct({
   /** The name of its file. */
-  archive: Schema.String,
+  archive: ArchiveName,
   /** Number of files. */
   files: Schema.Int,
   /** Size of the files, in bytes. */
@@ -27,7 +34,7 @@ const Archives = Schema.Struct({
   /** Files that belong to no package. */
   others: Archive,
   /** Paths that copies link to the virtual environment, such as large files. */
-  links: Schema.Array(Schema.String),
+  links: Schema.Array(RelativePath),
 });
 export type Archives = typeof Archives.Type;
 

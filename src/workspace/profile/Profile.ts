@@ -1,5 +1,7 @@
 import { Duration, Option, Schema } from "effect";
 
+import { RelativePath } from "../RelativePath.ts";
+
 /** Limits of a profile, so that a cold start reads it in one piece. */
 const MAX_MODULES = 64;
 const MAX_NAME_LENGTH = 200;
@@ -14,11 +16,6 @@ const ModuleName = Schema.String.pipe(
     Schema.isMaxLength(MAX_NAME_LENGTH),
     Schema.isPattern(/^[\p{L}_][\p{L}\p{N}_]*(\.[\p{L}_][\p{L}\p{N}_]*)*$/u),
   ),
-);
-
-/** A file below the venv: jobs can write the profile, so the path must not lead elsewhere. */
-const RelativePath = Schema.String.pipe(
-  Schema.check(Schema.isMaxLength(1024), Schema.isPattern(/^(?!\/)(?!(.*\/)?\.\.(\/|$))/)),
 );
 
 const Count = Schema.Int.pipe(Schema.check(Schema.isGreaterThanOrEqualTo(0)));
