@@ -412,7 +412,17 @@ describe.each(SETTINGS)("the file system for folders that jobs can write to, in 
       }).pipe(Effect.scoped),
     );
 
-    it.live("or fails with the error of TMPDIR", () =>
+    it.live.skipIf(setting !== "RUNPOD_VOLUME_PATH")("on the volume as a last resort", () =>
+      Effect.gen(function* () {
+        const { files, volume } = yield* machine;
+        yield* withoutTmpdir;
+        yield* withPatches({ mkdir: failing("EACCES") });
+        const folder = yield* files.makeTempDirectoryScoped();
+        assert.strictEqual(dirname(folder), join(volume, ".worker-tetra-tmp"));
+      }).pipe(Effect.scoped),
+    );
+
+    inNode("or fails with the error of TMPDIR", () =>
       Effect.gen(function* () {
         const { files } = yield* machine;
         yield* withoutTmpdir;
