@@ -45,6 +45,8 @@ export class BackgroundWork extends Context.Service<
     readonly run: (name: string, work: Work) => Effect.Effect<void>;
     /** The same for work of minutes. It has another queue, because a worker may end soon after a job. */
     readonly runLong: (name: string, work: Work) => Effect.Effect<void>;
+    /** No long work starts from now on, because the worker stops: starting an install would only damage something. */
+    readonly stop: Effect.Effect<void>;
     /** Waits until no job is running. */
     readonly idle: Effect.Effect<void>;
     /** Runs a job: background work waits for its end. */
@@ -55,11 +57,13 @@ export class BackgroundWork extends Context.Service<
     this,
     Effect.gen(function* () {
       const idle = yield* Latch.make(true);
+      const startsLong = yield* Latch.make(true);
       let jobs = 0;
 
       return BackgroundWork.of({
         run: yield* makeQueue(idle.await),
-        runLong: yield* makeQueue(idle.await),
+        runLong: yield* makeQueue(Effect.andThen(idle.await, startsLong.await)),
+        stop: Effect.asVoid(startsLong.close),
         idle: idle.await,
         busy: (job) =>
           Effect.acquireUseRelease(

@@ -47,6 +47,17 @@ describe("BackgroundWork", () => {
     }).pipe(Effect.provide(BackgroundWork.layer)),
   );
 
+  it.effect("starts no long work, but still short work, while the worker stops", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = [];
+      const { run, runLong, busy, stop } = yield* BackgroundWork;
+      yield* busy(Effect.andThen(runLong("long", recorded(log, "long")), stop));
+      yield* run("short", recorded(log, "short"));
+      yield* otherFibersRun;
+      assert.deepStrictEqual(log, ["short started", "short ended"]);
+    }).pipe(Effect.provide(BackgroundWork.layer)),
+  );
+
   it.effect("starts no work while at least one of several jobs is running", () =>
     Effect.gen(function* () {
       const log: Array<string> = [];

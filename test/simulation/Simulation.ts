@@ -9,6 +9,7 @@ import { JobListener } from "../../src/domain/JobEvents.ts";
 import { RemoteExecutor } from "../../src/functions/RemoteExecutor.ts";
 import { Fitness } from "../../src/health/Fitness.ts";
 import { Unfit } from "../../src/health/Unfit.ts";
+import { BackgroundWork } from "../../src/platform/BackgroundWork.ts";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { QueueWorker } from "../../src/queue/QueueWorker.ts";
 import { Delivery } from "../../src/queue/reports/Delivery.ts";
@@ -282,6 +283,7 @@ export const simulate = Effect.fnUntraced(function* (seed: number) {
     Layer.provideMerge(environmentOf(plan)),
     Layer.merge(Layer.mergeAll(machine, fakeExecutor(journal, plan), readLog(journal))),
     Layer.merge(Layer.succeed(Shutdown, shutdown)),
+    Layer.merge(BackgroundWork.layer),
     Layer.provideMerge(clock.layer),
   );
   const fiber = yield* Effect.exit(takeJobs).pipe(

@@ -7,6 +7,7 @@ import type { Job } from "../../domain/Job.ts";
 import { JobListener } from "../../domain/JobEvents.ts";
 import { RemoteExecutor } from "../../functions/RemoteExecutor.ts";
 import { Fitness } from "../../health/Fitness.ts";
+import { BackgroundWork } from "../../platform/BackgroundWork.ts";
 import { abandonedFolders } from "../../platform/files/AbandonedFolders.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
@@ -183,6 +184,7 @@ export const startByDefault = handler({
 
 export const startLayer = Layer.mergeAll(
   abandonedFolders,
+  BackgroundWork.layer,
   QueueWorker.layer,
   Webhooks.layer,
   Fitness.layer,

@@ -5,6 +5,7 @@ import { both, JobListener } from "../../domain/JobEvents.ts";
 import { functionHandler } from "../../functions/FunctionHandler.ts";
 import { Fitness } from "../../health/Fitness.ts";
 import type { Unfit } from "../../health/Unfit.ts";
+import { BackgroundWork } from "../../platform/BackgroundWork.ts";
 import type { Handler } from "../../queue/Handler.ts";
 import { QueueWorker } from "../../queue/QueueWorker.ts";
 import { Webhooks } from "../../queue/runpod/Webhooks.ts";
@@ -41,6 +42,7 @@ export const takeJobsFor = Effect.fnUntraced(function* <R, R2, R3>({
   warm,
 }: QueueMode<R, R2, R3>) {
   const worker = yield* QueueWorker;
+  const background = yield* BackgroundWork;
   const webhooks = yield* Webhooks;
   const shutdown = yield* Shutdown;
   const fitness = yield* Fitness;
@@ -70,6 +72,7 @@ export const takeJobsFor = Effect.fnUntraced(function* <R, R2, R3>({
   const reason = yield* Ref.make("WORKER_REFRESH is set");
   yield* shutdown.requested.pipe(
     Effect.andThen(Ref.set(reason, "shutdown requested")),
+    Effect.andThen(background.stop),
     Effect.andThen(worker.drain),
     Effect.forkScoped,
   );

@@ -1,4 +1,4 @@
-import { Context, Effect, Exit, Layer, Option, Ref } from "effect";
+import { Context, Effect, Layer, Option } from "effect";
 
 import { BackgroundWork } from "../../platform/BackgroundWork.ts";
 import { InstallCheck } from "../../venv/InstallCheck.ts";
@@ -10,94 +10,37 @@ import { Workspace } from "../../workspace/Workspace.ts";
 import { LocalCopies } from "../../workspace/copies/LocalCopies.ts";
 import { PackageArchives, type SharedVenv } from "../../workspace/copies/PackageArchives.ts";
 import { Packing } from "../../workspace/copies/Packing.ts";
-import { INSTALL_TIMEOUT } from "../InstallTimeout.ts";
 import { isFull } from "./FullDisk.ts";
 import { type Change, Pip } from "./Pip.ts";
-import { planning } from "./Planning.ts";
+import { isUnsatisfiable } from "./Planning.ts";
 import { adding, formatRequirements, union } from "./VenvChanges.ts";
+import { volumeInstalls } from "./VolumeInstalls.ts";
 
 const OPTIONS = { cache: true };
 
 /** A package from a URL or a path is not identified by its name and version. */
 const isFromIndex = (requirement: string): boolean => !/[@/\\]/.test(requirement);
 
-const logDropped = (lists: ReadonlyArray<string>) =>
-  lists.length === 0
-    ? Effect.void
-    : Effect.logInfo(
-        `Not installed on the volume, because the worker stops: ${lists.join("; ")}. The next container installs it again.`,
-      );
-
-/** Adds packages to the venv on the volume, after they were added to this worker's copy. */
-const volumeInstalls = Effect.gen(function* () {
-  const venvs = yield* VenvBuilder;
-  const packing = yield* Packing;
-  const background = yield* BackgroundWork;
-  const leases = yield* Leases;
-  const timeout = yield* INSTALL_TIMEOUT.value;
-  const { planFor } = yield* planning;
-  const add = yield* adding;
-  const pending = yield* Ref.make<ReadonlyArray<string>>([]);
-  const done = (names: string) =>
-    Ref.update(pending, (lists) => lists.filter((one) => one !== names));
-
-  yield* Effect.addFinalizer(() => Effect.flatMap(Ref.get(pending), logDropped));
-
-  const installWithLease = Effect.fnUntraced(function* (
-    source: SharedVenv,
-    prepared: PreparedWorkspace,
-    requirements: ReadonlyArray<string>,
-    generation: number,
-  ) {
-    const { venv } = source;
-    const isUsable = venv.generation === generation && (yield* venvs.isUsable(venv));
-    if (!isUsable || (yield* venvs.isInstalling(venv))) return;
-    const plan = yield* planFor(prepared, venv, requirements, OPTIONS);
-    if (plan === "additions") {
-      // An interrupted install would damage the venv.
-      yield* Effect.uninterruptible(add(prepared, venv, requirements, OPTIONS));
-      yield* packing.update(source, false);
-    } else if (plan === "changes") {
-      yield* Effect.logInfo(
-        `Not installed on the volume: ${formatRequirements(requirements)} would change packages of ${venv.prefix}`,
-      );
-    }
-  });
-
-  const install = Effect.fn("LocalInstalls.onVolume")(function* (
-    source: SharedVenv,
-    prepared: PreparedWorkspace,
-    requirements: ReadonlyArray<string>,
-  ) {
-    yield* leases.useUnless({
-      place: source.place,
-      lock: "install",
-      minWait: timeout,
-      find: Effect.succeedNone,
-      use: (generation) => installWithLease(source, prepared, requirements, generation),
-    });
-  });
-
-  return Effect.fnUntraced(function* (
-    source: SharedVenv,
-    prepared: PreparedWorkspace,
-    requirements: ReadonlyArray<string>,
-  ) {
-    if (source.place.isFull === true) return;
-    const names = formatRequirements(requirements);
-    yield* Ref.update(pending, (lists) => [...lists, names]);
-    const work = Effect.onExit(install(source, prepared, requirements), (exit) =>
-      Exit.hasInterrupts(exit) ? Effect.void : done(names),
-    );
-    yield* background.run(`installing ${names} on the volume`, work);
-  });
-});
+/** What an install would change; none if only the venv on the volume can tell, since it replaces packages of the image. */
+const copyPlanning = Effect.map(
+  Effect.all([Pip, VenvBuilder]),
+  ([pip, venvs]) =>
+    ({ venv }: SharedVenv, prepared: PreparedWorkspace, requirements: ReadonlyArray<string>) =>
+      Effect.catchIf(
+        Effect.asSome(pip.changes(prepared, prepared.venv, requirements, OPTIONS)),
+        isUnsatisfiable,
+        (error) =>
+          Effect.flatMap(venvs.replacesImage(venv), (replaces) =>
+            replaces ? Effect.succeedNone : Effect.fail(error),
+          ),
+      ),
+);
 
 /** Installs packages into the copy of the virtual environment, if that is possible. */
 const copyInstalls = Effect.gen(function* () {
   const workspace = yield* Workspace;
   const venvs = yield* VenvBuilder;
-  const pip = yield* Pip;
+  const changesOf = yield* copyPlanning;
   const copies = yield* LocalCopies;
   const archives = yield* PackageArchives;
   const add = yield* adding;
@@ -129,7 +72,9 @@ const copyInstalls = Effect.gen(function* () {
   ) {
     const { venv } = prepared;
     if (yield* venvs.isInstalling(venv)) return Option.none<PreparedWorkspace>();
-    const changes = yield* pip.changes(prepared, venv, requirements, OPTIONS);
+    const planned = yield* changesOf(source, prepared, requirements);
+    if (Option.isNone(planned)) return Option.none<PreparedWorkspace>();
+    const changes = planned.value;
     if (changes.length === 0) return Option.some(prepared);
     if (changes.some(({ action }) => action !== "installed")) return Option.none();
     const isUnpacked = yield* unpackInto(source, venv, requirements, changes);
@@ -170,10 +115,12 @@ export class LocalInstalls extends Context.Service<
     readonly ensure: Effect.Success<typeof copyInstalls>;
   }
 >()("worker-tetra/dependencies/pip/LocalInstalls") {
-  static readonly layer = Layer.effect(
+  static readonly layerNoDeps = Layer.effect(
     this,
     Effect.map(copyInstalls, (ensure) => LocalInstalls.of({ ensure })),
-  ).pipe(
+  );
+
+  static readonly layer = this.layerNoDeps.pipe(
     Layer.provide([
       Workspace.layer,
       VenvBuilder.layer,

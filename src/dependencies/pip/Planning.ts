@@ -2,8 +2,10 @@ import { Effect, Option } from "effect";
 
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import type { UvUnavailable } from "../../venv/uv/UvInstallation.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Pip, type PipOptions, type Plan } from "./Pip.ts";
+import type { PythonInstallFailed } from "./PythonInstallFailed.ts";
 
 /** A plan that was made without the install lock, and the time of the last change to the venv's packages. */
 export interface EarlyPlan {
@@ -11,6 +13,11 @@ export interface EarlyPlan {
   readonly changedAt: number;
   readonly plan: Plan;
 }
+
+/** Whether no versions of packages satisfy the requirements and the packages that are installed. */
+export const isUnsatisfiable = (error: PythonInstallFailed | UvUnavailable): boolean =>
+  error._tag === "PythonInstallFailed" &&
+  (error.reason === "unknown" || error.reason === "conflicting");
 
 /** Determines what an install of a list of requirements would change in a venv. */
 export const planning = Effect.gen(function* () {
@@ -24,17 +31,15 @@ export const planning = Effect.gen(function* () {
     requirements: ReadonlyArray<string>,
     options: PipOptions,
   ) =>
-    pip.plan(prepared, venv, requirements, options).pipe(
-      Effect.catchIf(
-        (error) =>
-          error._tag === "PythonInstallFailed" &&
-          (error.reason === "unknown" || error.reason === "conflicting"),
-        (error) =>
+    pip
+      .plan(prepared, venv, requirements, options)
+      .pipe(
+        Effect.catchIf(isUnsatisfiable, (error) =>
           Effect.flatMap(venvs.replacesImage(venv), (replaces) =>
             replaces ? Effect.succeed("changes" as const) : Effect.fail(error),
           ),
-      ),
-    );
+        ),
+      );
 
   /** The time of the last change to the packages; none during a change. */
   const unchangedSince = Effect.fnUntraced(function* (venv: Venv) {

@@ -65,10 +65,10 @@ export const adding = Effect.gen(function* () {
 });
 
 /** Builds a venv for a list and, if there are no conflicts, the requirements of another venv. */
-export const buildNew = Effect.fn("PythonPackages.buildNew")(function* (
+export const buildNew = Effect.fn("PythonPackages.buildNew")(function* <A>(
   requirements: ReadonlyArray<string>,
   before: ReadonlyArray<string>,
-  build: (list: ReadonlyArray<string>) => Effect.Effect<PreparedWorkspace, WorkspaceError>,
+  build: (list: ReadonlyArray<string>) => Effect.Effect<A, WorkspaceError>,
 ) {
   const both = union(before, requirements);
   return yield* build(both).pipe(

@@ -61,11 +61,14 @@ export const fakeArchives = (
   };
 
   const unpack = (archive: string, target: string) => {
-    const content = decodeContent(memory.show()[archive]);
+    const text = memory.show()[archive];
+    const content = decodeContent(text);
     if (Option.isNone(content)) {
-      const [code, problem] =
-        memory.show()[archive] === undefined ? ["ENOENT", "is missing"] : ["EBADMSG", "is damaged"];
-      return Effect.fail(new DiskFault({ path: archive, code, problem, detail: code }));
+      if (text !== undefined) memory.uproot(archive);
+      const code = text === undefined ? "ENOENT" : "EBADMSG";
+      return Effect.fail(
+        new DiskFault({ path: archive, code, problem: "is damaged", detail: code }),
+      );
     }
     for (const [name, planted] of Object.entries(content.value)) {
       memory.plant({ [join(target, name)]: planted });

@@ -7,8 +7,11 @@ import { LocalCopies } from "../../../src/workspace/copies/LocalCopies.ts";
 import { PackageArchives } from "../../../src/workspace/copies/PackageArchives.ts";
 import { Packing } from "../../../src/workspace/copies/Packing.ts";
 
+const archives = Layer.merge(PackageArchives.layerNoDeps, BackgroundWork.layer);
+
 /** Virtual environments are neither packed nor copied. */
 export const noCopies = Layer.mergeAll(
+  archives,
   Layer.succeed(
     LocalCopies,
     LocalCopies.of({
@@ -29,8 +32,7 @@ export const noLocalInstalls = Layer.succeed(
 
 /** Virtual environments are packed and copied as in production. */
 export const copies = Layer.mergeAll(LocalCopies.layerNoDeps, Packing.layerNoDeps).pipe(
-  Layer.provideMerge(PackageArchives.layerNoDeps),
-  Layer.provideMerge(BackgroundWork.layer),
+  Layer.provideMerge(archives),
 );
 
 /** A disk with space for copies. */

@@ -1,5 +1,6 @@
 import { Context, Effect, FileSystem, Layer, Path } from "effect";
 
+import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
 import { Programs } from "../../../src/platform/Programs.ts";
 import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
@@ -154,6 +155,7 @@ export const fakeMachine = ({
       ...Context.get(context, Workspace),
       venvs: Context.get(context, VenvBuilder),
       volume: Context.get(context, Volume),
+      background: Context.get(context, BackgroundWork),
       faultsMet: files.met,
       /** All services of the worker, for layers above them. */
       services: Layer.succeedContext(context),

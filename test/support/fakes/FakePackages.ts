@@ -1,7 +1,8 @@
 import { Context, Effect, Layer } from "effect";
 
 import { PythonPackages } from "../../../src/dependencies/PythonPackages.ts";
-import { Pip } from "../../../src/dependencies/pip/Pip.ts";
+import { LocalInstalls } from "../../../src/dependencies/pip/LocalInstalls.ts";
+import { type Change, Pip } from "../../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import type { Uv } from "../../../src/venv/Uv.ts";
@@ -30,21 +31,20 @@ export const uvOf = (line: string, memory: MemoryFileSystem): Outcome | undefine
   const python = args[args.indexOf("--python") + 1] ?? "";
   const folder = `${python.slice(0, -"/bin/python".length)}/lib/python3.12/site-packages`;
   const isDryRun = args.includes("--dry-run");
-  const actions: Array<string> = [];
+  const changes: Array<Change> = [];
   for (const requirement of args.slice(args.indexOf("--") + 1)) {
     const [name = "", version = "9"] = requirement.split(/[=>]=/);
     if (name === "unknown") return NOT_FOUND;
     const records = memory.paths(new RegExp(`^${folder}/${name}-[^/]*\\.dist-info$`));
     const wanted = `${folder}/${name}-${version}.dist-info`;
     if (records.includes(wanted) || (records.length > 0 && !requirement.includes("=="))) continue;
-    actions.push(...records.map(() => "uninstalled"), "installed");
+    const change = (action: string) => ({ name, version, action });
+    changes.push(...records.map(() => change("uninstalled")), change("installed"));
     if (isDryRun) continue;
     for (const record of records) memory.uproot(record);
     memory.plant({ [wanted]: null });
   }
-  return isDryRun
-    ? JSON.stringify({ changes: actions.map((action) => ({ name: "p", version: "1", action })) })
-    : "";
+  return isDryRun ? JSON.stringify({ changes }) : "";
 };
 
 /** A fake machine whose workers install packages. */
@@ -83,7 +83,8 @@ export const fakePackages = (options: MachineOptions = {}) => {
       const worker = yield* machine.worker({}, faults, step);
       const context = yield* Layer.build(
         PythonPackages.layerNoDeps.pipe(
-          Layer.provide([pip, noLocalInstalls]),
+          Layer.provide(options.hasCopies === true ? LocalInstalls.layerNoDeps : noLocalInstalls),
+          Layer.provide(pip),
           Layer.provide([
             worker.services,
             Environment.layerOf({ WORKER_INSTALL_TIMEOUT: installTimeout }),

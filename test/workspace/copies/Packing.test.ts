@@ -29,7 +29,7 @@ const packing = (options: Parameters<typeof fakePackages>[0] = {}) => {
 };
 
 /** Lets the work in the background run until it waits. */
-const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 2000 });
+const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
 
 describe("Packing", () => {
   it.effect("packs the packages of a venv that a worker has built, and shares them", () => {

@@ -1,0 +1,99 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { fakePackages } from "../../support/fakes/FakePackages.ts";
+
+type Options = Parameters<typeof fakePackages>[0];
+
+/** Lets the work in the background run until it waits. */
+const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
+
+/** A machine whose volume has a packed venv with six, and the venv's folder. */
+const packedMachine = Effect.fnUntraced(function* (options: Options = {}) {
+  const machine = fakePackages({ hasCopies: true, ...options });
+  const prefix = yield* Effect.gen(function* () {
+    const { satisfy } = yield* machine.start();
+    const prepared = yield* satisfy(["six==1"]);
+    yield* backgroundRuns;
+    return prepared.prefix;
+  }).pipe(Effect.scoped);
+  return {
+    ...machine,
+    prefix,
+    /** Whether a venv has a package. */
+    has: (venv: string, name: string) =>
+      machine.memory.paths(new RegExp(`^${venv}/.*/${name}-[^/]*$`)).length > 0,
+    venvs: () => machine.memory.paths(/^\/runpod-volume\/.*\/\.venvs\/[^./][^/]*\d$/),
+  };
+});
+
+describe("LocalInstalls", () => {
+  it.effect("installs into the copy, and then into the venv on the volume", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const { satisfy } = yield* machine.start();
+      const { prefix } = yield* satisfy(["idna==3"]);
+      assert.match(prefix, /^\/tmp\//);
+      assert.isTrue(machine.has(prefix, "idna"));
+      yield* backgroundRuns;
+      assert.isTrue(machine.has(machine.prefix, "idna"));
+      assert.isEmpty(machine.memory.paths(/\.worker-tetra-installing$/));
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("does not install on the volume while the worker stops, and says so", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      yield* Effect.gen(function* () {
+        const { satisfy, background } = yield* machine.start();
+        yield* background.busy(Effect.andThen(satisfy(["idna==3"]), background.stop));
+        yield* backgroundRuns;
+      }).pipe(Effect.scoped, machine.provide);
+      assert.isFalse(machine.has(machine.prefix, "idna"));
+      assert.include(machine.notices().join("\n"), "Not installed on the volume");
+    }),
+  );
+
+  it.effect("builds a new venv on the volume if an install was interrupted there", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const { satisfy } = yield* machine.start();
+      yield* satisfy([]);
+      machine.memory.plant({ [`${machine.prefix}/.worker-tetra-installing`]: "" });
+      yield* satisfy(["idna==3"]);
+      yield* backgroundRuns;
+      const built = machine.venvs().filter((venv) => venv !== machine.prefix);
+      assert.lengthOf(built, 1);
+      assert.deepStrictEqual(machine.built().at(-1), ["six==1", "idna==3"]);
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("builds a new venv on the volume if its generation is over", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const { satisfy } = yield* machine.start();
+      yield* satisfy([]);
+      const folder = machine.prefix.replace(/\/[^/]*$/, "");
+      machine.memory.plant({ [`${folder}/.install.lock.1`]: "" });
+      yield* satisfy(["idna==3"]);
+      yield* backgroundRuns;
+      assert.isFalse(machine.has(machine.prefix, "idna"));
+      assert.lengthOf(machine.venvs(), 2);
+      yield* satisfy(["abc==3"]);
+      yield* backgroundRuns;
+      assert.lengthOf(machine.venvs(), 2, "the new venv is extended");
+      const built = machine.venvs().find((venv) => venv !== machine.prefix) ?? "";
+      assert.isTrue(machine.has(built, "abc"));
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("uses the venv on the volume for a list that changes packages of the copy", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const { satisfy } = yield* machine.start();
+      const { prefix } = yield* satisfy(["six==2"]);
+      assert.match(prefix, /^\/runpod-volume\//);
+      assert.isFalse(machine.has(machine.prefix, "six-2"));
+    }).pipe(Effect.scoped),
+  );
+});

@@ -1,0 +1,70 @@
+import { assert, describe, it } from "@effect/vitest";
+import { Effect } from "effect";
+
+import { fakePackages } from "../../support/fakes/FakePackages.ts";
+
+type Options = Parameters<typeof fakePackages>[0];
+
+/** Lets the work in the background run until it waits. */
+const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
+
+/** A machine whose volume has a packed venv with six, and the venv's folder. */
+const packedMachine = Effect.fnUntraced(function* (options: Options = {}) {
+  const machine = fakePackages({ hasCopies: true, ...options });
+  const prefix = yield* Effect.gen(function* () {
+    const { satisfy } = yield* machine.start();
+    const prepared = yield* satisfy(["six==1"]);
+    yield* backgroundRuns;
+    return prepared.prefix;
+  }).pipe(Effect.scoped);
+  return { ...machine, prefix };
+});
+
+const site = (prefix: string) => `${prefix}/lib/python3.12/site-packages`;
+
+describe("LocalCopies", () => {
+  it.effect("are used by the next worker, and removed when it ends", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const copy = yield* Effect.gen(function* () {
+        const { ready } = yield* machine.start();
+        const { prefix, directory } = yield* ready;
+        assert.match(prefix, /^\/tmp\//);
+        assert.match(directory, /^\/runpod-volume\//);
+        assert.property(machine.memory.show(), `${site(prefix)}/six-1.dist-info`);
+        return prefix;
+      }).pipe(Effect.scoped);
+      assert.notProperty(machine.memory.show(), copy);
+    }),
+  );
+
+  it.effect("are not made of a venv that has changed since it was packed", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      machine.memory.plant({
+        [`${machine.prefix}/.worker-tetra-complete`]: '["six==1", "idna==3"]',
+      });
+      const { ready } = yield* machine.start();
+      assert.strictEqual((yield* ready).prefix, machine.prefix);
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("are not made from a damaged archive: the venv is used, and packed again", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const [archive = ""] = machine.memory.paths(/six-1\.dist-info\.tar$/);
+      machine.memory.plant({ [archive]: "damaged" });
+      const used = yield* Effect.gen(function* () {
+        const { ready } = yield* machine.start();
+        const { prefix } = yield* ready;
+        assert.isEmpty(machine.memory.paths(/^\/tmp\/./));
+        yield* backgroundRuns;
+        return prefix;
+      }).pipe(Effect.scoped, machine.provide);
+      assert.strictEqual(used, machine.prefix);
+      assert.lengthOf(machine.warnings(), 1);
+      const next = yield* (yield* machine.start()).ready;
+      assert.match(next.prefix, /^\/tmp\//);
+    }).pipe(Effect.scoped),
+  );
+});
