@@ -9,12 +9,16 @@ import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../workspace/profile/StartProfile.ts";
 import type { ImportEvent } from "../RunnerProtocol.ts";
 import type { LiveProcess } from "../state/RunnerState.ts";
+import type { ImportsEnd } from "./ImportWatch.ts";
 
 const IDLE_IMPORTS = Setting.optionalSeconds({
   name: "WORKER_IDLE_IMPORTS",
   doc: "Maximum time in which a new Python process imports the installed modules that earlier jobs of the endpoint imported, while it waits for its first job. A job that arrives waits at most for the module that is being imported.",
   fallback: Duration.seconds(60),
 });
+
+/** How long the import of the last module may exceed the limit, before its process is killed. */
+const OVERTIME = Duration.seconds(30);
 
 /** The part of the free memory that the imports of all processes may use. */
 const MEMORY_SHARE = 0.5;
@@ -82,10 +86,28 @@ const makeRecorder = Effect.gen(function* () {
       process.session.imports.listen((event) => {
         Queue.offerUnsafe(reports, { process, event });
       }),
-    failed: (process: LiveProcess, module: string) =>
+    failed: (process: LiveProcess, module: string, failure: string) =>
       profile.update(process.workspace.directory, (before) =>
-        withModule(before, module, { failure: describeExit(process) }),
+        withModule(before, module, { failure }),
       ),
+  };
+});
+
+/** How the imports of a process end, and why it ended meanwhile. Kills the process if they take too long. */
+const endOf = Effect.fnUntraced(function* (
+  process: LiveProcess,
+  running: Deferred.Deferred<ImportsEnd>,
+  limit: Duration.Duration,
+) {
+  const { imports, process: child } = process.session;
+  const inTime = yield* Effect.timeoutOption(Deferred.await(running), limit);
+  // Otherwise they have just ended, and a call may have begun.
+  const isTooLong = Option.isNone(inTime) && imports.isRunning;
+  if (isTooLong) child.kill();
+  const end = yield* Deferred.await(running);
+  return {
+    end,
+    reason: isTooLong ? `it did not end within ${Duration.format(limit)}` : describeExit(process),
   };
 });
 
@@ -126,13 +148,14 @@ export const makeIdleImports = Effect.gen(function* () {
       const begun = yield* ifIdle(Effect.sync(() => target.beginImports(request.value)));
       const running = Option.flatMap(begun, Option.fromUndefinedOr);
       if (Option.isNone(running)) return false;
-      const end = yield* Deferred.await(running.value);
+      const allowed = Duration.sum(Duration.seconds(request.value.seconds), OVERTIME);
+      const { end, reason } = yield* endOf(target, running.value, allowed);
       if (end._tag === "Done") return false;
       crashes += 1;
       yield* Effect.logWarning(
-        `A Python process ended while it imported ${end.module ?? "modules"} before its first job; starting another one`,
+        `A Python process ended while it imported ${end.module ?? "modules"} before its first job (${reason}); starting another one`,
       );
-      if (end.module !== undefined) yield* recorder.failed(target, end.module);
+      if (end.module !== undefined) yield* recorder.failed(target, end.module, reason);
       return true;
     }),
   };

@@ -267,6 +267,32 @@ describe("idle imports", () => {
     }),
   );
 
+  it.effect(
+    "that do not end are stopped, and a job that waits for them runs in another process",
+    () =>
+      Effect.gen(function* () {
+        const begun = yield* Deferred.make<FakeProcess>();
+        const { started, profile, provide } = setUp(
+          ["slow"],
+          [hanging(begun, { call: () => {} }), well],
+          { WORKER_IDLE_IMPORTS: "10" },
+        );
+        yield* Effect.gen(function* () {
+          const runner = yield* RunnerPool;
+          yield* runner.warm;
+          yield* Deferred.await(begun);
+          const waiting = yield* Effect.forkChild(runner.call(call));
+          yield* TestClock.adjust("39 seconds");
+          assert.lengthOf(started, 1);
+          yield* TestClock.adjust("1 second");
+          assert.strictEqual(textOf((yield* Fiber.join(waiting)).value), "pickle");
+          assert.lengthOf(started, 2);
+          yield* yieldUntil(() => profile.current().modules[0]?.failure !== undefined);
+          assert.strictEqual(profile.current().modules[0]?.failure, "it did not end within 40s");
+        }).pipe(provide);
+      }),
+  );
+
   it.effect("are not the cause if a cancelled job that waited for them ends the process", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<FakeProcess>();
