@@ -10,7 +10,8 @@ import { adding, buildNew, formatRequirements } from "./VenvChanges.ts";
 
 /**
  * Activates another venv that satisfies a list, if necessary after adding packages, which is done only in venvs of the
- * lease's generation; none if no venv does.
+ * lease's generation; none if no venv does. The active venv is no copy (see LocalInstalls), and
+ * copies that this worker has left are not used again: a venv that is activated has what it was planned for.
  */
 const switching = Effect.gen(function* () {
   const workspace = yield* Workspace;

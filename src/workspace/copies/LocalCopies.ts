@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { Context, Duration, Effect, Exit, FileSystem, Layer, Option, Ref, Scope } from "effect";
 
 import { DiskUsage } from "../../platform/files/DiskUsage.ts";
-import { isInMemory } from "../../platform/files/Mounts.ts";
+import { isInMemory, isOnNetwork } from "../../platform/files/Mounts.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
+import { isWritable } from "../../platform/files/Writability.ts";
 import { stopwatch } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
@@ -49,12 +50,17 @@ const copyMaker = Effect.gen(function* () {
   const archives = yield* PackageArchives;
   const scope = yield* Effect.scope;
 
+  /** Whether a folder is on a disk of this machine and not read-only, as in some containers. */
+  const isLocalDisk = Effect.fnUntraced(function* (folder: string) {
+    const isElsewhere = (yield* isInMemory(folder)) || (yield* isOnNetwork(folder));
+    return !isElsewhere && (yield* isWritable(files, folder));
+  });
+
   const hasSpace = Effect.fnUntraced(function* (needed: Archives) {
     const { files: count, bytes } = sizeOf(needed);
-    const folder = tmpdir();
-    const space = yield* disks.space(folder);
-    const isLarge = Option.exists(space, ({ free }) => free >= bytes + RESERVE);
-    return count <= MAX_FILES && isLarge && !(yield* isInMemory(folder));
+    if (count > MAX_FILES || !(yield* isLocalDisk(tmpdir()))) return false;
+    const space = yield* disks.space(tmpdir());
+    return Option.exists(space, ({ free }) => free >= bytes + RESERVE);
   });
 
   const make = Effect.fnUntraced(function* (
@@ -63,7 +69,8 @@ const copyMaker = Effect.gen(function* () {
     requirements: ReadonlyArray<string>,
   ) {
     const elapsed = yield* stopwatch;
-    const folder = yield* files.makeTempDirectoryScoped({ prefix: PREFIX });
+    // Without a directory, it would be in memory or on the volume if the usual one can't be used.
+    const folder = yield* files.makeTempDirectoryScoped({ directory: tmpdir(), prefix: PREFIX });
     const copy = { ...source.venv, prefix: folder, python: join(folder, "bin", "python") };
     yield* venvs.beginInstall(copy);
     yield* archives.unpack(source, [...from.packages, from.others], folder);

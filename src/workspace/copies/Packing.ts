@@ -1,12 +1,12 @@
 import { join } from "node:path";
 
-import { Context, Duration, Effect, FileSystem, Layer, Option, Schema } from "effect";
+import { Context, Duration, Effect, FileSystem, Layer, Option, Schedule, Schema } from "effect";
 
 import { BackgroundWork } from "../../platform/BackgroundWork.ts";
 import { FileLock } from "../../platform/FileLock.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
 import { VolumeProcess } from "../../platform/volume/VolumeProcess.ts";
-import { stopwatch } from "../../settings/SteadyClock.ts";
+import { stopwatch, wallMillis } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import { archiveFolder, PackageArchives, type SharedVenv } from "./PackageArchives.ts";
@@ -17,6 +17,11 @@ const LOCK = ".worker-tetra-packing.lock";
 
 /** Maximum time without progress. Nobody waits for the work. */
 const DEADLINE = Duration.minutes(2);
+
+const TOUCH_INTERVAL = Duration.seconds(30);
+
+/** A lock that was not touched for so long belongs to a host that has stopped. At worst, two workers do the same. */
+const STOPPED_AFTER = Duration.minutes(5);
 
 /** The folder of a venv, and how its interpreter names its bytecode. */
 const argsFor = ({ prefix, version }: Venv) => ({
@@ -91,6 +96,25 @@ const packer = Effect.gen(function* () {
   });
 });
 
+/** Acquires the lock for a venv until the scope closes; false if another worker is packing it. */
+const locking = Effect.map(Effect.all([FileLock, FileSystem.FileSystem]), ([locks, files]) =>
+  Effect.fnUntraced(function* ({ prefix }: Venv) {
+    const path = join(prefix, LOCK);
+    const lock = yield* locks.tryLock(path, "exclusive");
+    if (Option.isNone(lock)) {
+      const { mtime } = yield* files.stat(path);
+      const now = yield* wallMillis;
+      return Option.exists(mtime, (at) => now - at.getTime() > Duration.toMillis(STOPPED_AFTER));
+    }
+    yield* lock.value.touch;
+    yield* Effect.ignore(lock.value.touch).pipe(
+      Effect.repeat(Schedule.spaced(TOUCH_INTERVAL)),
+      Effect.forkScoped,
+    );
+    return true;
+  }),
+);
+
 /** Compiles and packs the packages of virtual environments on the volume, in the background. */
 export class Packing extends Context.Service<
   Packing,
@@ -105,7 +129,7 @@ export class Packing extends Context.Service<
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {
-      const locks = yield* FileLock;
+      const lock = yield* locking;
       const volume = yield* VolumeProcess;
       const venvs = yield* VenvBuilder;
       const archives = yield* PackageArchives;
@@ -130,8 +154,7 @@ export class Packing extends Context.Service<
         const isOwn = isNew || (yield* archives.wasCurrent(venv));
         const state = stateOf(yield* venvs.requirements(venv));
         if (yield* isDone(source, state)) return;
-        const lock = yield* locks.tryLock(join(venv.prefix, LOCK), "exclusive");
-        if (Option.isNone(lock) || (yield* isDone(source, state))) return;
+        if (!(yield* lock(venv)) || (yield* isDone(source, state))) return;
         const elapsed = yield* stopwatch;
         yield* background.idle;
         yield* compile(venv);

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest";
-import { Effect } from "effect";
+import { Deferred, Effect } from "effect";
 
 import { fakePackages } from "../../support/fakes/FakePackages.ts";
 
@@ -54,6 +54,33 @@ describe("LocalInstalls", () => {
     }),
   );
 
+  it.effect.each([true, false])(
+    "ends an install on the volume with the worker, and marks the venv if it has changed (%s)",
+    (hasChanged) =>
+      Effect.gen(function* () {
+        const machine = yield* packedMachine();
+        const hanging = yield* Deferred.make<void>();
+        yield* Effect.gen(function* () {
+          const { satisfy } = yield* machine.start({
+            step: (command, args) => {
+              const isInstall = command === "uv" && args.startsWith("pip install");
+              if (!isInstall || args.includes("--dry-run") || !args.includes(machine.prefix)) {
+                return Effect.void;
+              }
+              const added = `${machine.prefix}/lib/python3.12/site-packages/idna`;
+              if (hasChanged) machine.memory.plant({ [added]: null });
+              return Effect.andThen(Deferred.succeed(hanging, undefined), Effect.never);
+            },
+          });
+          yield* satisfy(["idna==3"]);
+          yield* Deferred.await(hanging);
+        }).pipe(Effect.scoped, machine.provide);
+        const marked = machine.memory.paths(/^\/runpod-volume\/.*\.worker-tetra-installing$/);
+        assert.lengthOf(marked, hasChanged ? 1 : 0);
+        assert.include(machine.notices().join("\n"), "Not installed on the volume");
+      }),
+  );
+
   it.effect("builds a new venv on the volume if an install was interrupted there", () =>
     Effect.gen(function* () {
       const machine = yield* packedMachine();
@@ -94,6 +121,8 @@ describe("LocalInstalls", () => {
       const { prefix } = yield* satisfy(["six==2"]);
       assert.match(prefix, /^\/runpod-volume\//);
       assert.isFalse(machine.has(machine.prefix, "six-2"));
+      const original = yield* satisfy(["six==1"]);
+      assert.strictEqual(original.prefix, machine.prefix, "the copy that was left is not used");
     }).pipe(Effect.scoped),
   );
 });

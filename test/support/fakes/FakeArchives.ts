@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 
 import { Effect, Option, Schema } from "effect";
@@ -55,8 +56,9 @@ export const fakeArchives = (
 
   const pack = (prefix: string, record: string | null, folder: string) => {
     const content = contentOf(prefix, record);
-    const archive = `${record ?? "others"}.tar`;
-    memory.plant({ [join(folder, archive)]: JSON.stringify(content) });
+    const text = JSON.stringify(content);
+    const archive = `${createHash("sha256").update(text).digest("hex")}.tar`;
+    memory.plant({ [join(folder, archive)]: text });
     return { archive, files: Object.keys(content).length, size: 1 };
   };
 

@@ -1,4 +1,4 @@
-import { Effect, Layer, Option } from "effect";
+import { Effect, Layer } from "effect";
 
 import { LocalInstalls } from "../../../src/dependencies/pip/LocalInstalls.ts";
 import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
@@ -35,12 +35,13 @@ export const copies = Layer.mergeAll(LocalCopies.layerNoDeps, Packing.layerNoDep
   Layer.provideMerge(archives),
 );
 
-/** A disk with space for copies. */
-export const roomyDisk = Layer.succeed(
-  DiskUsage,
-  DiskUsage.of({
-    space: () => Effect.succeed(Option.some({ free: 1e12, total: 1e12 })),
-    size: () => Effect.succeedNone,
-    report: () => Effect.succeed(""),
-  }),
-);
+/** A disk with so much free space, in bytes. */
+export const diskWith = (free: number) =>
+  Layer.succeed(
+    DiskUsage,
+    DiskUsage.of({
+      space: () => Effect.succeedSome({ free, total: 1e12 }),
+      size: () => Effect.succeedNone,
+      report: () => Effect.succeed(""),
+    }),
+  );

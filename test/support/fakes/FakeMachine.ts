@@ -22,7 +22,7 @@ import {
   type Planted,
 } from "../files/MemoryFileSystem.ts";
 import { keptLogs } from "./CapturedLogs.ts";
-import { copies, noCopies, roomyDisk } from "./FakeCopies.ts";
+import { copies, diskWith, noCopies } from "./FakeCopies.ts";
 import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
 import { type Step, steppedFiles, steppedLocks, steppedPrograms } from "./Steps.ts";
@@ -75,6 +75,8 @@ export interface MachineOptions {
   readonly locks?: Behaviour;
   /** Whether virtual environments are packed and copied. */
   readonly hasCopies?: boolean;
+  /** Free space for copies, in bytes; enough by default. */
+  readonly freeSpace?: number;
   /** Overrides what programs do. */
   readonly programs?: (line: string, memory: MemoryFileSystem) => Outcome | undefined;
 }
@@ -91,6 +93,7 @@ export const fakeMachine = ({
   volume: volumeBehaviour,
   locks: behaviour,
   hasCopies = false,
+  freeSpace = 1e12,
   programs,
 }: MachineOptions = {}) => {
   const memory = memoryFileSystem({
@@ -129,7 +132,11 @@ export const fakeMachine = ({
         Layer.provideMerge(hasCopies ? copies : noCopies),
         Layer.provideMerge(VenvBuilder.layerNoDeps),
         Layer.provideMerge(InstallCheck.layerNoDeps),
-        Layer.provide([hasCopies ? roomyDisk : DiskUsage.layerNoDeps, LastStart.layer, noModels]),
+        Layer.provide([
+          hasCopies ? diskWith(freeSpace) : DiskUsage.layerNoDeps,
+          LastStart.layer,
+          noModels,
+        ]),
         Layer.provideMerge(Uv.layerNoDeps),
         Layer.provideMerge(Leases.layerNoDeps),
         Layer.provide(Interpreters.layerNoDeps),

@@ -1,3 +1,5 @@
+import { tmpdir } from "node:os";
+
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
@@ -49,10 +51,37 @@ describe("LocalCopies", () => {
     }).pipe(Effect.scoped),
   );
 
+  it.effect("are not made if they would leave too little space to jobs", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine({ freeSpace: 2e9 });
+      const { ready } = yield* machine.start();
+      assert.strictEqual((yield* ready).prefix, machine.prefix);
+      assert.isEmpty(machine.memory.paths(/^\/tmp\/./));
+    }).pipe(Effect.scoped),
+  );
+
+  it.effect("are not made if the folder for temporary files is read-only", () =>
+    Effect.gen(function* () {
+      const machine = yield* packedMachine();
+      const isReadOnly = {
+        method: "access",
+        path: new RegExp(`^${tmpdir()}$`),
+        code: "EROFS",
+      } as const;
+      const { ready } = yield* machine.start({ faults: [isReadOnly] });
+      assert.strictEqual((yield* ready).prefix, machine.prefix);
+      assert.isEmpty(machine.memory.paths(/^\/tmp\/./));
+    }).pipe(Effect.scoped),
+  );
+
   it.effect("are not made from a damaged archive: the venv is used, and packed again", () =>
     Effect.gen(function* () {
       const machine = yield* packedMachine();
-      const [archive = ""] = machine.memory.paths(/six-1\.dist-info\.tar$/);
+      const archives = new Set(machine.memory.paths(/\.package-archives\/.*\.tar$/));
+      const [archive = ""] =
+        Object.entries(machine.memory.show()).find(
+          ([path, text]) => archives.has(path) && String(text).includes("six-1.dist-info"),
+        ) ?? [];
       machine.memory.plant({ [archive]: "damaged" });
       const used = yield* Effect.gen(function* () {
         const { ready } = yield* machine.start();

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
+import { TestClock } from "effect/testing";
 
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
 import { fakePackages } from "../../support/fakes/FakePackages.ts";
@@ -79,6 +80,21 @@ describe("Packing", () => {
       assert.deepStrictEqual(machine.shared(), []);
       assert.deepStrictEqual(machine.lists(), []);
     }).pipe(Effect.scoped, machine.provide);
+  });
+
+  it.effect("waits for another worker that packs, but not for one that has stopped", () => {
+    const machine = packing({ locks: { held: /packing\.lock$/ } });
+    const start = Effect.gen(function* () {
+      yield* (yield* machine.start()).ready;
+      yield* backgroundRuns;
+    }).pipe(Effect.scoped);
+    return Effect.gen(function* () {
+      yield* start;
+      assert.deepStrictEqual(machine.lists(), []);
+      yield* TestClock.adjust("6 minutes");
+      yield* start;
+      assert.lengthOf(machine.lists(), 1);
+    }).pipe(machine.provide);
   });
 
   it.effect("leaves a venv without a list if the volume is full", () => {
