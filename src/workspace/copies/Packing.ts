@@ -135,6 +135,8 @@ export class Packing extends Context.Service<
       const archives = yield* PackageArchives;
       const background = yield* BackgroundWork;
       const pack = yield* packer;
+      /** Folders of venvs that this worker has built. A later update may replace the first one before that has started. */
+      const built = new Set<string>();
 
       const compile = (venv: Venv) =>
         volume.request("bytecode.compile", { ...argsFor(venv), python: venv.python }, Schema.Int, {
@@ -149,9 +151,9 @@ export class Packing extends Context.Service<
         return list.value.archives !== undefined || !(yield* archives.isUsed(place));
       });
 
-      const update = Effect.fnUntraced(function* (source: SharedVenv, isNew: boolean) {
+      const update = Effect.fnUntraced(function* (source: SharedVenv) {
         const { place, venv } = source;
-        const isOwn = isNew || (yield* archives.wasCurrent(venv));
+        const isOwn = built.has(venv.prefix) || (yield* archives.wasCurrent(venv));
         const state = stateOf(yield* venvs.requirements(venv));
         if (yield* isDone(source, state)) return;
         if (!(yield* lock(venv)) || (yield* isDone(source, state))) return;
@@ -174,10 +176,12 @@ export class Packing extends Context.Service<
       }, Effect.scoped);
 
       return Packing.of({
-        update: (source, isNew) =>
-          source.place.shared
-            ? background.runLong(`packing ${source.venv.prefix}`, update(source, isNew))
-            : Effect.void,
+        update: ({ place, venv }, isNew) =>
+          Effect.suspend(() => {
+            if (!place.shared) return Effect.void;
+            if (isNew) built.add(venv.prefix);
+            return background.runLong(`packing ${venv.prefix}`, update({ place, venv }));
+          }),
       });
     }),
   );

@@ -44,6 +44,16 @@ describe("Packing", () => {
     }).pipe(Effect.scoped, machine.provide);
   });
 
+  it.effect("shares packages that a job installed before the new venv was packed", () => {
+    const machine = packing();
+    return Effect.gen(function* () {
+      const { satisfy, background } = yield* machine.start();
+      yield* background.busy(satisfy(["six==1"]));
+      yield* backgroundRuns;
+      assert.include(machine.shared(), "six-1.json");
+    }).pipe(Effect.scoped, machine.provide);
+  });
+
   it.effect("does not share an archive that differs from what was released", () => {
     const machine = packing({
       volume: { archives: { isReleased: (record) => record !== "six-1.dist-info" } },
