@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
+import { LINKS } from "../../../src/venv/image/ReplacedPackages.ts";
 import { fakePackages } from "../../support/fakes/FakePackages.ts";
 
 type Options = Parameters<typeof fakePackages>[0];
@@ -112,6 +113,25 @@ describe("LocalInstalls", () => {
       const built = machine.venvs().find((venv) => venv !== machine.prefix) ?? "";
       assert.isTrue(machine.has(built, "abc"));
     }).pipe(Effect.scoped),
+  );
+
+  it.effect.each([true, false])(
+    "uses the venv on the volume for an unknown package only if the image may have it (%s)",
+    (replacesImage) =>
+      Effect.gen(function* () {
+        const machine = yield* packedMachine({
+          programs: (line) =>
+            line.includes("--dry-run") && line.endsWith("-- image==1")
+              ? { exitCode: 1, output: "Because image was not found in the package registry" }
+              : undefined,
+        });
+        const { satisfy, ready } = yield* machine.start();
+        yield* ready;
+        if (replacesImage) machine.memory.plant({ [`${machine.prefix}/${LINKS}`]: "" });
+        const exit = yield* Effect.exit(satisfy(["image==1"]));
+        assert.strictEqual(exit._tag, replacesImage ? "Success" : "Failure");
+        assert.match((yield* ready).prefix, replacesImage ? /^\/runpod-volume\// : /^\/tmp\//);
+      }).pipe(Effect.scoped),
   );
 
   it.effect("uses the venv on the volume for a list that changes packages of the copy", () =>
