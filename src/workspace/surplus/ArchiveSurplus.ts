@@ -10,7 +10,7 @@ import { idleDays } from "./IdleTime.ts";
 /** Names of archives in a list. */
 const ARCHIVE = /[0-9a-f]{64}\.tar(?:\.zst)?/g;
 
-/** Folders of the index, which is small. */
+/** Folders of the index, whose files name archives. */
 const INDEX = /^index-/;
 
 const pathsIn = (files: FileSystem.FileSystem, folder: string) =>
@@ -25,6 +25,40 @@ const archivesIn = (files: FileSystem.FileSystem, venv: string) =>
     ),
     Effect.map((list) => list.match(ARCHIVE) ?? []),
   );
+
+/**
+ * What is old in a folder of archives: archives that are not used, and entries of the index without an archive. An entry
+ * that can't be read is kept.
+ */
+const unusedIn = Effect.fnUntraced(function* (
+  files: FileSystem.FileSystem,
+  folder: string,
+  used: ReadonlySet<string>,
+  days: number,
+) {
+  const isOld = (path: string) =>
+    Effect.map(
+      idleDays(files, [path]),
+      Option.exists((idle) => idle > days),
+    );
+  const names = yield* namesIn(files, folder);
+  const indexes = names.filter((name) => INDEX.test(name));
+  const archives = names.filter((name) => !INDEX.test(name));
+  const unused = yield* Effect.filter(
+    archives.filter((name) => !used.has(name)),
+    (name) => isOld(join(folder, name)),
+  );
+  const kept = new Set(archives.filter((name) => !unused.includes(name)));
+  const namesKept = (json: string) => (json.match(ARCHIVE) ?? []).some((name) => kept.has(name));
+  const isDangling = (entry: string) =>
+    Effect.map(
+      Effect.option(readSmallFile(files, entry)),
+      Option.exists((json) => !namesKept(json)),
+    );
+  const entries = yield* Effect.forEach(indexes, (index) => pathsIn(files, join(folder, index)));
+  const old = yield* Effect.filter(entries.flat(), isOld);
+  return [...unused.map((name) => join(folder, name)), ...(yield* Effect.filter(old, isDangling))];
+});
 
 /**
  * Archives of some age that no virtual environment has been packed into. Workers that find one in the index or in an
@@ -42,13 +76,7 @@ export const archiveSurplus = Effect.fnUntraced(function* (
   );
   const lists = yield* Effect.forEach(venvs.flat(), (venv) => archivesIn(files, venv));
   const used = new Set(lists.flat());
-  const unused: Array<string> = [];
-  for (const folder of yield* pathsIn(files, join(caches, ARCHIVES))) {
-    for (const name of yield* namesIn(files, folder)) {
-      if (used.has(name) || INDEX.test(name)) continue;
-      const path = join(folder, name);
-      if (Option.exists(yield* idleDays(files, [path]), (idle) => idle > days)) unused.push(path);
-    }
-  }
-  return unused;
+  const folders = yield* pathsIn(files, join(caches, ARCHIVES));
+  const unused = yield* Effect.forEach(folders, (folder) => unusedIn(files, folder, used, days));
+  return unused.flat();
 });

@@ -17,6 +17,8 @@ const planted = {
   [`${FOLDER}/${nameOf("2")}`]: "unused",
   [`${FOLDER}/.packing-3`]: "unfinished",
   [`${FOLDER}/index-4/six-1.json`]: JSON.stringify({ archive: nameOf("2") }),
+  [`${FOLDER}/index-4/idna-1.json`]: JSON.stringify({ archive: nameOf("1") }),
+  [`${FOLDER}/index-4/abc-1.json`]: JSON.stringify({ archive: nameOf("9") }),
   "/volume/.package-archives/link": { link: "/precious" },
   [LIST]: JSON.stringify({ state: "s", archives: { packages: [{ archive: nameOf("1") }] } }),
   "/volume/runtimes/one/.venvs/.install.lock": "",
@@ -29,14 +31,21 @@ const surplus = (days: number, list?: string) => {
 };
 
 describe("archiveSurplus", () => {
-  it.effect("returns old archives that no virtual environment has, and unfinished ones", () =>
-    Effect.gen(function* () {
-      const unused = [`${FOLDER}/.packing-3`, `${FOLDER}/${nameOf("2")}`];
-      yield* TestClock.adjust(Duration.days(40));
-      assert.sameMembers([...(yield* surplus(30))], unused);
-      assert.sameMembers([...(yield* surplus(30, "{}"))], [...unused, `${FOLDER}/${nameOf("1")}`]);
-      assert.isEmpty(yield* surplus(50));
-    }),
+  it.effect(
+    "returns old archives that no virtual environment has, unfinished ones, and their entries in the index",
+    () =>
+      Effect.gen(function* () {
+        const unused = [".packing-3", nameOf("2"), "index-4/six-1.json", "index-4/abc-1.json"].map(
+          (name) => `${FOLDER}/${name}`,
+        );
+        yield* TestClock.adjust(Duration.days(40));
+        assert.sameMembers([...(yield* surplus(30))], unused);
+        assert.sameMembers(
+          [...(yield* surplus(30, "{}"))],
+          [...unused, `${FOLDER}/${nameOf("1")}`, `${FOLDER}/index-4/idna-1.json`],
+        );
+        assert.isEmpty(yield* surplus(50));
+      }),
   );
 
   it.effect("fails if the list of a virtual environment can't be read", () =>
