@@ -11,10 +11,10 @@ import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWor
 import { Workspace } from "../workspace/Workspace.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { pythonRequirements, type RequirementRejected } from "./Requirement.ts";
-import { containerDiskFallback, isFull, mayNotNeedCache } from "./pip/FullDisk.ts";
+import { containerDiskFallback, isFull, retryingWithoutCache } from "./pip/FullDisk.ts";
 import { installation } from "./pip/Installation.ts";
 import { LocalInstalls } from "./pip/LocalInstalls.ts";
-import { Pip } from "./pip/Pip.ts";
+import { Pip, type PipOptions } from "./pip/Pip.ts";
 import { PythonInstallFailed } from "./pip/PythonInstallFailed.ts";
 import { satisfiedLists } from "./pip/SatisfiedLists.ts";
 
@@ -67,10 +67,10 @@ export class PythonPackages extends Context.Service<
       /** Installs with the install lease, unless no package is missing or another job installs them in the meantime. */
       const installLocked = Effect.fn("PythonPackages.install")(function* (
         requirements: ReadonlyArray<string>,
-        cache: boolean,
+        options: PipOptions,
       ) {
         const prepared = yield* workspace.ready;
-        const earlyPlan = yield* planEarly(prepared, requirements, { cache });
+        const earlyPlan = yield* planEarly(prepared, requirements, options);
         if (Option.exists(earlyPlan, ({ plan }) => plan === "nothing")) {
           return yield* satisfied.remember(requirements, prepared);
         }
@@ -82,7 +82,7 @@ export class PythonPackages extends Context.Service<
             satisfied.workspaceFor(requirements, current),
           ),
           use: (generation) =>
-            Effect.flatMap(install(requirements, earlyPlan, generation, { cache }), (provided) =>
+            Effect.flatMap(install(requirements, earlyPlan, generation, options), (provided) =>
               satisfied.remember(requirements, provided),
             ),
         });
@@ -92,12 +92,7 @@ export class PythonPackages extends Context.Service<
       const installWithFallbacks = (
         requirements: ReadonlyArray<string>,
       ): Effect.Effect<PreparedWorkspace, PythonPackagesError> =>
-        installLocked(requirements, true).pipe(
-          Effect.catchIf(mayNotNeedCache, ({ message }) =>
-            Effect.logInfo(`${message}\nRetrying without uv's cache.`).pipe(
-              Effect.andThen(installLocked(requirements, false)),
-            ),
-          ),
+        retryingWithoutCache((options) => installLocked(requirements, options)).pipe(
           Effect.catchIf(isFull, (error) =>
             Effect.flatMap(installOnContainerDisk(requirements, error), (built) =>
               satisfied.remember(requirements, built),

@@ -4,6 +4,7 @@ import { isFullDisk } from "../../platform/files/DiskFault.ts";
 import { needsRetryWithoutCache } from "../../venv/InstallCheck.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import { Workspace } from "../../workspace/Workspace.ts";
+import type { PipOptions } from "./Pip.ts";
 import { PythonInstallFailed } from "./PythonInstallFailed.ts";
 import { buildNew } from "./VenvChanges.ts";
 
@@ -11,9 +12,19 @@ import { buildNew } from "./VenvChanges.ts";
 export const isFull = (error: unknown): boolean =>
   (error instanceof PythonInstallFailed && error.reason === "full") || isFullDisk(error);
 
-/** Whether the install may succeed without uv's cache. */
-export const mayNotNeedCache = (error: unknown): boolean =>
-  isFull(error) || needsRetryWithoutCache(error);
+/** Repeats an install without uv's cache, which may be on a full volume, if that may help. */
+export const retryingWithoutCache = <A, E extends { readonly message: string }, R>(
+  install: (options: PipOptions) => Effect.Effect<A, E, R>,
+): Effect.Effect<A, E, R> =>
+  Effect.catchIf(
+    install({ cache: true }),
+    (error) => isFull(error) || needsRetryWithoutCache(error),
+    ({ message }) =>
+      Effect.andThen(
+        Effect.logInfo(`${message}\nRetrying without uv's cache.`),
+        install({ cache: false }),
+      ),
+  );
 
 /**
  * Installs into a new venv on the container's disk. If that is full too, the error contains the disk usage.

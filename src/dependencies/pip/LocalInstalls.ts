@@ -10,13 +10,11 @@ import { Workspace } from "../../workspace/Workspace.ts";
 import { LocalCopies } from "../../workspace/copies/LocalCopies.ts";
 import { PackageArchives, type SharedVenv } from "../../workspace/copies/PackageArchives.ts";
 import { Packing } from "../../workspace/copies/Packing.ts";
-import { isFull } from "./FullDisk.ts";
-import { type Change, Pip } from "./Pip.ts";
+import { isFull, retryingWithoutCache } from "./FullDisk.ts";
+import { type Change, Pip, type PipOptions } from "./Pip.ts";
 import { isUnsatisfiable } from "./Planning.ts";
 import { adding, formatRequirements, union } from "./VenvChanges.ts";
 import { volumeInstalls } from "./VolumeInstalls.ts";
-
-const OPTIONS = { cache: true };
 
 /** A package from a URL or a path is not identified by its name and version. */
 const isFromIndex = (requirement: string): boolean => !/[@/\\]/.test(requirement);
@@ -25,9 +23,14 @@ const isFromIndex = (requirement: string): boolean => !/[@/\\]/.test(requirement
 const copyPlanning = Effect.map(
   Effect.all([Pip, VenvBuilder]),
   ([pip, venvs]) =>
-    ({ venv }: SharedVenv, prepared: PreparedWorkspace, requirements: ReadonlyArray<string>) =>
+    (
+      { venv }: SharedVenv,
+      prepared: PreparedWorkspace,
+      requirements: ReadonlyArray<string>,
+      options: PipOptions,
+    ) =>
       Effect.catchIf(
-        Effect.asSome(pip.changes(prepared, prepared.venv, requirements, OPTIONS)),
+        Effect.asSome(pip.changes(prepared, prepared.venv, requirements, options)),
         isUnsatisfiable,
         (error) =>
           Effect.flatMap(venvs.replacesImage(venv), (replaces) =>
@@ -69,16 +72,17 @@ const copyInstalls = Effect.gen(function* () {
     source: SharedVenv,
     prepared: PreparedWorkspace,
     requirements: ReadonlyArray<string>,
+    options: PipOptions,
   ) {
     const { venv } = prepared;
     if (yield* venvs.isInstalling(venv)) return Option.none<PreparedWorkspace>();
-    const planned = yield* changesOf(source, prepared, requirements);
+    const planned = yield* changesOf(source, prepared, requirements, options);
     if (Option.isNone(planned)) return Option.none<PreparedWorkspace>();
     const changes = planned.value;
     if (changes.length === 0) return Option.some(prepared);
     if (changes.some(({ action }) => action !== "installed")) return Option.none();
     const isUnpacked = yield* unpackInto(source, venv, requirements, changes);
-    if (!isUnpacked) yield* add(prepared, venv, requirements, OPTIONS);
+    if (!isUnpacked) yield* add(prepared, venv, requirements, options);
     yield* installOnVolume(source, prepared, requirements);
     return Option.some(prepared);
   });
@@ -88,7 +92,9 @@ const copyInstalls = Effect.gen(function* () {
     const prepared = yield* workspace.ready;
     const source = yield* copies.sourceOf(prepared.venv);
     if (Option.isNone(source)) return Option.none<PreparedWorkspace>();
-    const installed = yield* install(source.value, prepared, requirements).pipe(
+    const installed = yield* retryingWithoutCache((options) =>
+      install(source.value, prepared, requirements, options),
+    ).pipe(
       Effect.catchIf(
         (error) => error._tag === "DiskFault" || isFull(error),
         ({ message }) => Effect.as(Effect.logWarning(message), Option.none<PreparedWorkspace>()),

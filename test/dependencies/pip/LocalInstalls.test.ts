@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
 import { LINKS } from "../../../src/venv/image/ReplacedPackages.ts";
-import { fakePackages } from "../../support/fakes/FakePackages.ts";
+import { fakePackages, FULL } from "../../support/fakes/FakePackages.ts";
 
 type Options = Parameters<typeof fakePackages>[0];
 
@@ -40,6 +40,29 @@ describe("LocalInstalls", () => {
       assert.isTrue(machine.has(machine.prefix, "idna"));
       assert.isEmpty(machine.memory.paths(/\.worker-tetra-installing$/));
     }).pipe(Effect.scoped),
+  );
+
+  it.effect.each([
+    ["the dry run", "--dry-run"],
+    ["the install", "--python"],
+  ] as const)(
+    "installs into the copy without the cache if %s fails on a full volume",
+    ([, option]) =>
+      Effect.gen(function* () {
+        let isFull = true;
+        const machine = yield* packedMachine({
+          programs: (line) => {
+            if (!isFull || !line.endsWith("-- idna==3") || !line.includes(option)) return undefined;
+            isFull = false;
+            return FULL;
+          },
+        });
+        const { satisfy } = yield* machine.start();
+        const { prefix } = yield* satisfy(["idna==3"]);
+        assert.isFalse(isFull);
+        assert.match(prefix, /^\/tmp\//);
+        assert.isTrue(machine.has(prefix, "idna"));
+      }).pipe(Effect.scoped),
   );
 
   it.effect("does not install on the volume while the worker stops, and says so", () =>
