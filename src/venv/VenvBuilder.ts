@@ -30,9 +30,9 @@ export class VenvBuilder extends Context.Service<
   VenvBuilder,
   Omit<VenvRecords, "markComplete"> & {
     /** The newest usable venv of this image. Starts no process. */
-    readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound>;
+    readonly find: (place: Place) => Effect.Effect<Option.Option<Venv>, PythonNotFound | DiskFault>;
     /** All usable venvs of this image, newest first. */
-    readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
+    readonly all: (place: Place) => Effect.Effect<ReadonlyArray<Venv>, PythonNotFound | DiskFault>;
     /**
      * Builds a new venv with these requirements in addition to the base packages, and links `.venv` to it. The
      * caller must have the lease for this generation of the place.

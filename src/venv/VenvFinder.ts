@@ -2,6 +2,7 @@ import { join } from "node:path";
 
 import { Effect, FileSystem } from "effect";
 
+import { diskFault } from "../platform/files/DiskFault.ts";
 import type { PythonNotFound } from "./Interpreters.ts";
 import { type Place, venvsFolder } from "./Place.ts";
 import type { Venv, VenvRecords } from "./Venv.ts";
@@ -31,9 +32,14 @@ export const venvFinder = Effect.fnUntraced(function* (
   /** All venvs with the fingerprint of this image, usable or not, newest first. */
   const list = Effect.fnUntraced(function* (place: Place) {
     const own = yield* source;
-    const names = yield* Effect.orElseSucceed(
-      files.readDirectory(venvsFolder(place)),
-      (): ReadonlyArray<string> => [],
+    const folder = venvsFolder(place);
+    // A volume that fails for a moment must not look like one without venvs, since workers would build another one.
+    const names = yield* files.readDirectory(folder).pipe(
+      Effect.catchIf(
+        ({ reason }) => reason._tag === "NotFound",
+        () => Effect.succeed<ReadonlyArray<string>>([]),
+      ),
+      Effect.mapError(diskFault(folder, "can't be read")),
     );
     return names
       .flatMap((name) => parseVenvName(name) ?? [])

@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, Option, Semaphore } from "effect";
 
 import { FileLock } from "../platform/FileLock.ts";
+import type { DiskFault } from "../platform/files/DiskFault.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
 import type { PythonNotFound } from "../venv/Interpreters.ts";
@@ -59,7 +60,7 @@ export class Workspace extends Context.Service<
     /** Replaces the active virtual environment by a new one; `evidence` says why it is considered broken. */
     readonly rebuild: (evidence: string) => Effect.Effect<PreparedWorkspace, WorkspaceError>;
     /** All virtual environments of this image in the workspace, newest first. */
-    readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound>;
+    readonly listVenvs: Effect.Effect<ReadonlyArray<Venv>, PythonNotFound | DiskFault>;
     /** Activates another virtual environment; none if it was removed or invalidated. */
     readonly activate: (venv: Venv) => Effect.Effect<Option.Option<PreparedWorkspace>>;
     /** If the active virtual environment is a copy, activates the one that it was copied from. */

@@ -341,6 +341,23 @@ describe("Workspace", () => {
       },
     );
 
+    it.effect(
+      "is on the container's disk, and no second environment is built, if the volume can't be read",
+      () => {
+        const machine = fakeMachine();
+        return Effect.gen(function* () {
+          yield* (yield* machine.worker()).ready;
+          const worker = yield* machine.worker({}, [
+            { method: "readDirectory", code: "ESTALE", path: /\.venvs$/, from: 1, times: 1 },
+          ]);
+          assert.strictEqual((yield* worker.ready).directory, "/own");
+          assert.include(machine.warnings()[0], "ESTALE");
+          const next = yield* (yield* machine.worker()).ready;
+          assert.match(next.prefix, /-1$/);
+        }).pipe(Effect.scoped, machine.provide);
+      },
+    );
+
     it.effect("uses the volume again after the fault has passed", () => {
       const machine = fakeMachine();
       return Effect.gen(function* () {

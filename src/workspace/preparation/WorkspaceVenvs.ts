@@ -1,6 +1,7 @@
 import { Duration, Effect, FileSystem, Option } from "effect";
 
 import { FileLock } from "../../platform/FileLock.ts";
+import type { DiskFault } from "../../platform/files/DiskFault.ts";
 import { lockOf, removeFolder } from "../../platform/files/Removal.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
@@ -40,7 +41,7 @@ export const workspaceVenvs = Effect.gen(function* () {
   /** Builds a venv with the lease of the place, unless `find` returns one because another worker built it. */
   const buildUnless = (
     place: Place,
-    find: Effect.Effect<Option.Option<Venv>, PythonNotFound>,
+    find: Effect.Effect<Option.Option<Venv>, PythonNotFound | DiskFault>,
     requirements: ReadonlyArray<string>,
     cache?: boolean,
   ) =>

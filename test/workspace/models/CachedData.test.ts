@@ -59,6 +59,7 @@ describe("CachedData", () => {
         sizes: [
           { path: `${ROOT}/.uv-cache`, bytes: 1000 },
           { path: `${ROOT}/.vllm-cache`, bytes: 1000 },
+          { path: `${ROOT}/.triton-cache`, bytes: 1000 },
         ],
         models: [
           { name: "org/name", bytes: 5e9, localBytes: 5e9 },
@@ -76,7 +77,7 @@ describe("CachedData", () => {
       const { sizes, kernels } = yield* Fiber.join(listing);
       assert.deepStrictEqual(
         sizes.map(({ bytes }) => bytes),
-        [null, null],
+        [null, null, null],
       );
       assert.deepStrictEqual(kernels, [{ key: KEY, bytes: null }]);
     }),
