@@ -1,6 +1,18 @@
-import { Context, Effect, Exit, FileSystem, Layer, Option, Result, Scope } from "effect";
+import {
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Option,
+  Result,
+  Schema,
+  Scope,
+} from "effect";
 
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { VolumeProcess } from "../platform/volume/VolumeProcess.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 import type { PreparedWorkspace, WorkspaceError } from "../workspace/PreparedWorkspace.ts";
@@ -9,7 +21,7 @@ import { makePrestartedProcess } from "./PrestartedProcess.ts";
 import { RunnerUnavailable } from "./RunnerError.ts";
 import { RunnerProcesses, type RunnerSpawnFailed } from "./RunnerProcess.ts";
 import type { AppConfig } from "./RunnerProtocol.ts";
-import { type BootFailed, configure, type RunnerSession, startProcess } from "./RunnerSession.ts";
+import { BootFailed, configure, type RunnerSession, startProcess } from "./RunnerSession.ts";
 
 const MAX_INSTANCES = Setting.integer({
   name: "WORKER_MAX_INSTANCES",
@@ -33,6 +45,30 @@ export interface DeployedAppProcess {
 
 type StartFailed = BootFailed | RunnerSpawnFailed;
 
+/** Time between checks of the volume while a process starts there. */
+const VOLUME_CHECK_INTERVAL = Duration.seconds(5);
+
+/** Fails a start when the volume that its folder is on does not respond: the process hangs then. */
+const whileVolumeResponds = Effect.map(
+  VolumeProcess,
+  ({ contains, request }) =>
+    <A, E, R>(
+      directory: string,
+      start: Effect.Effect<A, E, R>,
+    ): Effect.Effect<A, E | BootFailed, R> => {
+      if (!contains(directory)) return start;
+      const check = request("files.statfs", { path: directory }, Schema.Unknown);
+      return check.pipe(
+        Effect.delay(VOLUME_CHECK_INTERVAL),
+        Effect.forever,
+        Effect.mapError(
+          ({ message }) => new BootFailed({ reason: message, output: "", isVolumeFault: true }),
+        ),
+        Effect.raceFirst(start),
+      );
+    },
+);
+
 /** How the interpreter of a process differs from its venv, which then is broken; undefined if it does not differ. */
 const interpreterMismatch = (
   { ready }: RunnerSession,
@@ -47,6 +83,9 @@ const interpreterMismatch = (
 /** Whether a broken venv may be the cause. A signal, a timeout or a full disk does not indicate that. */
 const mayBeVenvFault = (error: StartFailed): boolean =>
   error._tag === "RunnerSpawnFailed" || error.exitCode !== undefined;
+
+const isVolumeFault = (error: StartFailed): boolean =>
+  error._tag === "BootFailed" && error.isVolumeFault === true;
 
 const unavailableBecause = (error: StartFailed, mask: (text: string) => string) =>
   error._tag === "BootFailed"
@@ -117,6 +156,7 @@ export class RunnerLauncher extends Context.Service<
       const workspace = yield* Workspace;
       const { mask } = yield* Environment;
       const { start, prestart } = yield* makeStarts;
+      const watched = yield* whileVolumeResponds;
 
       const unavailable = (error: StartFailed) => unavailableBecause(error, mask);
 
@@ -150,8 +190,17 @@ export class RunnerLauncher extends Context.Service<
         const scope = yield* Scope.Scope;
         const attempt = yield* Scope.fork(scope);
         const outcome = yield* Effect.result(
-          Scope.provide(start(prepared.python, prepared, app), attempt),
+          Scope.provide(
+            watched(prepared.directory, start(prepared.python, prepared, app)),
+            attempt,
+          ),
         );
+        if (Result.isFailure(outcome) && isVolumeFault(outcome.failure)) {
+          yield* Scope.close(attempt, Exit.void);
+          // Falls back to the container's disk.
+          const other = yield* workspace.ready;
+          return yield* Effect.mapError(start(other.python, other, app), unavailable);
+        }
         const fault = yield* findVenvFault(prepared, outcome, app);
         if (fault === undefined) {
           return yield* Effect.mapError(Effect.fromResult(outcome), unavailable);
@@ -169,7 +218,7 @@ export class RunnerLauncher extends Context.Service<
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([RunnerProcesses.layer, Workspace.layer]),
+    Layer.provide([RunnerProcesses.layer, Workspace.layer, VolumeProcess.layer]),
     Layer.provide(safeFileSystem),
   );
 }

@@ -28,6 +28,8 @@ export class BootFailed extends Schema.TaggedError<BootFailed>()("BootFailed", {
   output: Schema.String,
   /** Its exit code, if it exited by itself: then a broken venv may be the cause, unlike after a signal or a timeout. */
   exitCode: Schema.optionalKey(Schema.Finite),
+  /** Whether the network volume stopped to respond. */
+  isVolumeFault: Schema.optionalKey(Schema.Boolean),
 }) {
   override get message(): string {
     return `the runner ${this.reason}`;

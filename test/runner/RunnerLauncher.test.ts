@@ -2,8 +2,10 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Exit, Fiber, FileSystem, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
+import { DiskFault } from "../../src/platform/files/DiskFault.ts";
 import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { Environment } from "../../src/settings/Environment.ts";
+import { answeringVolumeProcess } from "../support/fakes/AnsweringVolumeProcess.ts";
 import {
   type Behaviour,
   type FakeProcess,
@@ -130,6 +132,36 @@ describe("RunnerLauncher", () => {
     }).pipe(Effect.scoped, provide);
   });
 
+  it.effect(
+    "starts again if the network volume does not respond, on which the process hangs",
+    () => {
+      const unresponsive = new DiskFault({
+        path: "/workspace",
+        code: "ETIMEDOUT",
+        problem: "hangs",
+        detail: "",
+      });
+      const { layer: volume } = answeringVolumeProcess(
+        () => Effect.fail(unresponsive),
+        "/workspace",
+      );
+      const behaviours = [{ ...well, start: () => {} }, well];
+      const { started, rebuilds, provide } = withFakeRunners(
+        RunnerLauncher.layerNoDeps,
+        behaviours,
+        {},
+        { volume },
+      );
+      return Effect.gen(function* () {
+        const launching = yield* Effect.forkChild(launch);
+        yield* TestClock.adjust("6 seconds");
+        yield* Fiber.join(launching);
+        assert.lengthOf(started, 2);
+        assert.isEmpty(rebuilds);
+      }).pipe(provide);
+    },
+  );
+
   it.effect("rebuilds a venv that fails although the base interpreter works", () =>
     Effect.gen(function* () {
       const { exit, rebuilds, pythons } = yield* outcome([fails(1), well, well]);
@@ -206,6 +238,7 @@ describe("RunnerLauncher", () => {
           Layer.provide([
             fakeRunners(well).layer,
             fakeWorkspace().layer,
+            answeringVolumeProcess(() => Effect.succeed({})).layer,
             Environment.layerOf({}),
             FileSystem.layerNoop({
               makeTempDirectoryScoped: () =>

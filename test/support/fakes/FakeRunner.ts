@@ -2,6 +2,7 @@ import { Effect, FileSystem, Layer, Option, Schema } from "effect";
 
 import { EncodedValue } from "../../../src/domain/EncodedValue.ts";
 import type { SerializationFormat } from "../../../src/domain/FunctionRequest.ts";
+import type { VolumeProcess } from "../../../src/platform/volume/VolumeProcess.ts";
 import {
   type RunnerCommand,
   type RunnerExit,
@@ -19,6 +20,7 @@ import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { EMPTY_PROFILE, type Profile } from "../../../src/workspace/profile/Profile.ts";
 import { ReadAhead } from "../../../src/workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../../src/workspace/profile/StartProfile.ts";
+import { answeringVolumeProcess } from "./AnsweringVolumeProcess.ts";
 
 /** How a fake runner reacts when it is spawned, configured (`start`), called (with the number of the call), and so on. */
 export interface Behaviour {
@@ -292,10 +294,14 @@ const runtimeServices = (variables: Readonly<Record<string, string>> = {}) =>
 
 type RuntimeServices = ReturnType<typeof runtimeServices>;
 
+const respondingVolume = answeringVolumeProcess(() => Effect.succeed({})).layer;
+
 interface FakeServices {
   readonly profile?: ReturnType<typeof memoryProfile>;
   /** What WORKER_PRELOAD runs. */
   readonly preload?: PreloadCall;
+  /** The network volume; by default, the workspace is not on it. */
+  readonly volume?: Layer.Layer<VolumeProcess>;
 }
 
 /** Provides a layer with fake Python processes, which behave as given in the order of their start, and a workspace. */
@@ -308,11 +314,12 @@ export const withFakeRunners = <A, E>(
     | StartProfile
     | ReadAhead
     | Preload
+    | VolumeProcess
     | Layer.Success<RuntimeServices>
   >,
   behaviours: ReadonlyArray<Behaviour>,
   variables: Readonly<Record<string, string>> = {},
-  { profile = memoryProfile(), preload }: FakeServices = {},
+  { profile = memoryProfile(), preload, volume = respondingVolume }: FakeServices = {},
 ) => {
   const runners = fakeRunners(...behaviours);
   const workspace = fakeWorkspace();
@@ -321,6 +328,7 @@ export const withFakeRunners = <A, E>(
       runners.layer,
       workspace.layer,
       profile.layer,
+      volume,
       Layer.succeed(Preload, Preload.of({ configured: Option.fromUndefinedOr(preload) })),
     ]),
     Layer.provide(runtimeServices(variables)),
