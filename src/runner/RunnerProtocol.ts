@@ -214,7 +214,12 @@ export const ImportsMeta = Schema.Struct({ ...Imports.fields, blobs: SentFields.
 /** What the runner reports about imports, in `imported` frames. */
 export const ImportEvent = Schema.Union([
   /** Installed modules that a job imported. */
-  Schema.Struct({ event: Schema.Literal("used"), modules: Schema.Array(Schema.String) }),
+  Schema.Struct({
+    event: Schema.Literal("used"),
+    modules: Schema.Array(Schema.String),
+    /** The folders of all installed modules that the process has imported, relative to the virtual environment. */
+    folders: Schema.Array(Schema.String),
+  }),
   /** The idle process imports a module. */
   Schema.Struct({ event: Schema.Literal("started"), module: Schema.String }),
   /** The end of this import, and what it cost. */

@@ -81,6 +81,7 @@ const copyInstalls = Effect.gen(function* () {
     const changes = planned.value;
     if (changes.length === 0) return Option.some(prepared);
     if (changes.some(({ action }) => action !== "installed")) return Option.none();
+    yield* copies.complete(venv);
     const isUnpacked = yield* unpackInto(source, venv, requirements, changes);
     if (!isUnpacked) yield* add(prepared, venv, requirements, options);
     yield* installOnVolume(source, prepared, requirements);

@@ -10,6 +10,7 @@ _MAX_REPORTED = 64
 # Modules of packages that were imported before: the first of them import the others.
 _MAX_PARTS = 16
 _MAX_NAME = 200
+_MAX_FOLDERS = 1024
 
 _namespace_of = object.__getattribute__  # runs no code of a module that is loaded at its first use
 
@@ -74,6 +75,16 @@ class InstalledImports:
                 (parts if "." in name else packages).append(name)
         self.skip()
         return [*packages, *parts[:_MAX_PARTS]][:_MAX_REPORTED]
+
+    def module_folders(self) -> list[str]:
+        """The folders that imported modules of the virtual environment are in, relative to it."""
+        prefix = os.path.join(sys.prefix, "")
+        folders: set[str] = set()
+        for module in list(self._modules.values()):
+            spec = _spec_of(module)
+            if is_installed(spec, self.folders) and isinstance(spec.origin, str) and spec.origin.startswith(prefix):
+                folders.add(os.path.dirname(spec.origin)[len(prefix) :])
+        return sorted(folders)[:_MAX_FOLDERS]
 
     def _is_first(self, name: str) -> bool:
         spec = _spec_of(self._modules.get(name))

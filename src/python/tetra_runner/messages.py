@@ -187,6 +187,7 @@ class ModulesUsed(TypedDict):
 
     event: Literal["used"]
     modules: list[str]
+    folders: list[str]  # of all installed modules that the process has imported, relative to the virtual environment
     value: None
 
 

@@ -71,6 +71,11 @@ def pack(args: dict[str, Any]) -> dict[str, Any]:
     """
     prefix, folder, linked = args["prefix"], args["folder"], set(args["links"])
     files = [path for path in _files_to_pack(prefix, args["tag"], args["record"]) if not is_linked(path, linked)]
+    return write_archive(prefix, files, folder)
+
+
+def write_archive(prefix: str, files: Sequence[str], folder: str) -> dict[str, Any]:
+    """Packs files, given by their paths in `prefix`, into an archive in `folder`. Returns what `pack` returns."""
     size = sum(os.lstat(os.path.join(prefix, path)).st_size for path in files)
     temporary = os.path.join(folder, f".packing-{uuid.uuid4().hex}")
     is_compressed = shutil.which("zstd") is not None
@@ -161,6 +166,7 @@ def _copy(source: IO[bytes], target: IO[bytes], see: Callable[[bytes], object] =
 def unpack(args: dict[str, Any]) -> None:
     """Unpacks `archive` into the local folder `target`, after its digest was checked. A damaged archive is removed."""
     archive, target = args["archive"], args["target"]
+    priority = LOW_PRIORITY if args["priority"] == "background" else ()
     # Without a name, so that nothing of it remains if this process is killed.
     with tempfile.TemporaryFile(dir=target) as verified:
         digest = hashlib.sha256()
@@ -170,9 +176,9 @@ def unpack(args: dict[str, Any]) -> None:
             _remove(archive)
             raise failure(errno.EBADMSG, archive, "the archive was damaged, and is removed")
         verified.seek(0)
-        commands = [["tar", "-x", "-f", "-", "-C", target, "--no-same-owner"]]
+        commands = [[*priority, "tar", "-x", "-f", "-", "-C", target, "--no-same-owner"]]
         if archive.endswith(".zst"):
-            commands.insert(0, ["zstd", "-q", "-d", "-c"])
+            commands.insert(0, [*priority, "zstd", "-q", "-d", "-c"])
         codes = _feed(verified, commands)
     if any(codes):
         raise failure(errno.EIO, target, "unpacking failed")

@@ -127,10 +127,10 @@ def linked_paths(packages: Iterable[Distribution]) -> list[str]:
     counts: dict[str, int] = {}
     mixed: set[str] = set()
     for path in small_files:
-        mixed.update(_folders_of(path))
+        mixed.update(folders_of(path))
     for package in large:
         for path in package.files:
-            folders = list(_folders_of(path))
+            folders = list(folders_of(path))
             if _CODE.search(path):
                 mixed.update(folders)
             for folder in folders:
@@ -138,7 +138,7 @@ def linked_paths(packages: Iterable[Distribution]) -> list[str]:
     linked: set[str] = set()
     for package in large:
         for path, size in package.files.items():
-            folder = next((each for each in _folders_of(path) if _is_linked(each, counts, mixed)), None)
+            folder = next((each for each in folders_of(path) if _is_linked(each, counts, mixed)), None)
             if folder is not None:
                 linked.add(folder)
             elif size >= LARGE_FILE:
@@ -146,7 +146,7 @@ def linked_paths(packages: Iterable[Distribution]) -> list[str]:
     return sorted(linked)
 
 
-def _folders_of(path: str) -> Iterator[str]:
+def folders_of(path: str) -> Iterator[str]:
     """The folders of a path, from the outermost one."""
     at = path.find("/")
     while at != -1:
@@ -160,7 +160,7 @@ def _is_linked(folder: str, counts: dict[str, int], mixed: set[str]) -> bool:
 
 def is_linked(path: str, linked: set[str]) -> bool:
     """Whether a path, or a folder that it is in, is one of the linked ones."""
-    return path in linked or any(folder in linked for folder in _folders_of(path))
+    return path in linked or any(folder in linked for folder in folders_of(path))
 
 
 def other_files(prefix: str, owned: set[str]) -> list[str]:

@@ -10,8 +10,10 @@ Operation = Callable[[dict[str, Any]], Any]
 
 # Modules are imported by the first operation that needs them, which keeps the start fast.
 OPERATIONS = {
+    "archives.complete": "start_archive:complete",
     "archives.link": "archives:link",
     "archives.pack": "archives:pack",
+    "archives.pack_start": "start_archive:pack_start",
     "archives.survey": "archives:survey",
     "archives.unpack": "archives:unpack",
     "archives.verify": "verification:verify",

@@ -4,7 +4,13 @@ import { CONCURRENCY } from "../../settings/Concurrency.ts";
 import { Environment } from "../../settings/Environment.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";
-import { importable, type Profile, withModule, withUsed } from "../../workspace/profile/Profile.ts";
+import {
+  importable,
+  type Profile,
+  withFolders,
+  withModule,
+  withUsed,
+} from "../../workspace/profile/Profile.ts";
 import { ReadAhead } from "../../workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../workspace/profile/StartProfile.ts";
 import type { ImportEvent } from "../RunnerProtocol.ts";
@@ -46,7 +52,9 @@ type Ended = ImportEvent & { readonly event: "ended" };
 const applying =
   (event: ImportEvent, now: number) =>
   (before: Profile): Profile => {
-    if (event.event === "used") return withUsed(before, event.modules, now);
+    if (event.event === "used") {
+      return withFolders(withUsed(before, event.modules, now), event.folders);
+    }
     if (event.event !== "ended") return before;
     const { module, seconds, error } = event;
     const cost = { seconds, bytes: Math.max(0, event.bytes) };

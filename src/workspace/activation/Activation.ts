@@ -79,7 +79,9 @@ const activating = Effect.gen(function* () {
       ],
       { concurrency: "unbounded" },
     );
-    if (Option.isNone(copy)) yield* packing.update(source, isNew);
+    if (Option.isNone(copy) || (yield* copies.isOutdated(copy.value))) {
+      yield* packing.update(source, isNew);
+    }
     const venv = Option.getOrElse(copy, () => original);
     const variables = { ...variablesFor(venv), ...ofModels };
     yield* compileUse.mark(place, variables);

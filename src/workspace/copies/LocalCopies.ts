@@ -1,17 +1,34 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Context, Duration, Effect, Exit, FileSystem, Layer, Option, Ref, Scope } from "effect";
+import {
+  Boolean,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  FileSystem,
+  Layer,
+  Option,
+  Ref,
+  Scope,
+} from "effect";
 
+import { BackgroundWork } from "../../platform/BackgroundWork.ts";
+import type { DiskFault } from "../../platform/files/DiskFault.ts";
 import { DiskUsage } from "../../platform/files/DiskUsage.ts";
 import { isInMemory, isOnNetwork } from "../../platform/files/Mounts.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
 import { isWritable } from "../../platform/files/Writability.ts";
+import { VolumeProcess } from "../../platform/volume/VolumeProcess.ts";
 import { stopwatch } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { StartProfile } from "../profile/StartProfile.ts";
+import { completion, forgettingMissing } from "./CopyCompletion.ts";
 import { PackageArchives, type SharedVenv } from "./PackageArchives.ts";
-import type { Archives } from "./PackageList.ts";
+import { type Archives, totalOf } from "./PackageList.ts";
+import { startArchives } from "./StartArchives.ts";
 
 const PREFIX = "worker-tetra-venv-";
 
@@ -30,17 +47,10 @@ const TIMEOUT = Duration.minutes(1);
 interface Copy {
   readonly source: SharedVenv;
   readonly venv: Venv;
+  readonly archives: Archives;
+  /** Copies what is linked because no job has imported it so far; ends when that is done. */
+  readonly complete: Effect.Effect<void, DiskFault>;
 }
-
-/** The number of files in archives, and the space that they need in bytes. */
-const sizeOf = ({ packages, others }: Archives) =>
-  [...packages, others].reduce(
-    (sum, { files, size }) => ({
-      files: sum.files + files,
-      bytes: sum.bytes + size + files * BLOCK,
-    }),
-    { files: 0, bytes: 0 },
-  );
 
 /** Makes a copy of a venv on the local disk, which is removed with the worker; none if that fails or takes too much space. */
 const copyMaker = Effect.gen(function* () {
@@ -48,6 +58,7 @@ const copyMaker = Effect.gen(function* () {
   const disks = yield* DiskUsage;
   const venvs = yield* VenvBuilder;
   const archives = yield* PackageArchives;
+  const completing = yield* completion;
   const scope = yield* Effect.scope;
 
   /** Whether a folder is on a disk of this machine and not read-only, as in some containers. */
@@ -57,10 +68,10 @@ const copyMaker = Effect.gen(function* () {
   });
 
   const hasSpace = Effect.fnUntraced(function* (needed: Archives) {
-    const { files: count, bytes } = sizeOf(needed);
+    const { files: count, size } = totalOf(needed);
     if (count > MAX_FILES || !(yield* isLocalDisk(tmpdir()))) return false;
     const space = yield* disks.space(tmpdir());
-    return Option.exists(space, ({ free }) => free >= bytes + RESERVE);
+    return Option.exists(space, ({ free }) => free >= size + count * BLOCK + RESERVE);
   });
 
   const make = Effect.fnUntraced(function* (
@@ -73,24 +84,24 @@ const copyMaker = Effect.gen(function* () {
     const folder = yield* files.makeTempDirectoryScoped({ directory: tmpdir(), prefix: PREFIX });
     const copy = { ...source.venv, prefix: folder, python: join(folder, "bin", "python") };
     yield* venvs.beginInstall(copy);
-    yield* archives.unpack(source, [...from.packages, from.others], folder);
-    yield* archives.link(source.venv, from, folder);
+    const { start } = from;
+    const first = start === undefined ? [...from.packages, from.others] : [start];
+    yield* archives.unpack(source, first, folder);
+    yield* archives.link(source.venv, (start ?? from).links, folder);
     yield* venvs.endInstall(copy, requirements);
     const seconds = Duration.toSeconds(yield* elapsed).toFixed(2);
     yield* Effect.logInfo(`Copied ${source.venv.prefix} to ${folder} in ${seconds} s`);
-    return copy;
+    const rest = yield* completing(source, from, folder);
+    return { source, venv: copy, archives: from, ...rest } satisfies Copy;
   });
 
   return Effect.fn("LocalCopies.make")(function* (...given: Parameters<typeof make>) {
-    if (!(yield* hasSpace(given[1]))) return Option.none<Venv>();
+    if (!(yield* hasSpace(given[1]))) return Option.none<Copy>();
     const own = yield* Scope.fork(scope);
     return yield* make(...given).pipe(
       Scope.provide(own),
       Effect.timeout(TIMEOUT),
-      Effect.tapErrorTag("DiskFault", ({ code }) =>
-        // The archive was damaged and removed, or has been pruned.
-        code === "EBADMSG" || code === "ENOENT" ? archives.forget(given[0].venv) : Effect.void,
-      ),
+      Effect.tapErrorTag("DiskFault", forgettingMissing(archives, given[0].venv)),
       Effect.onError((cause) => Scope.close(own, Exit.failCause(cause))),
       Effect.asSome,
       Effect.catch(({ message }) =>
@@ -98,7 +109,7 @@ const copyMaker = Effect.gen(function* () {
           Effect.logWarning(
             `Could not copy the virtual environment to the container's disk; using it on the volume. ${message}`,
           ),
-          Option.none<Venv>(),
+          Option.none<Copy>(),
         ),
       ),
     );
@@ -118,6 +129,10 @@ export class LocalCopies extends Context.Service<
     readonly sourceOf: (venv: Venv) => Effect.Effect<Option.Option<SharedVenv>>;
     /** What a venv is a copy of, or the venv itself. */
     readonly originalOf: (venv: Venv) => Effect.Effect<Venv>;
+    /** Copies what is still linked because no job has imported it. Must be called before packages are installed into a copy. */
+    readonly complete: (copy: Venv) => Effect.Effect<void, DiskFault>;
+    /** Whether jobs import more than the copy had at its start, so that the next one should be made of other archives. */
+    readonly isOutdated: (copy: Venv) => Effect.Effect<boolean>;
     /** The copy is not used from now on, and not made again. */
     readonly discard: (copy: Venv) => Effect.Effect<void>;
   }
@@ -127,6 +142,7 @@ export class LocalCopies extends Context.Service<
     Effect.gen(function* () {
       const venvs = yield* VenvBuilder;
       const archives = yield* PackageArchives;
+      const starts = yield* startArchives;
       const make = yield* copyMaker;
       const copies = yield* Ref.make<ReadonlyArray<Copy>>([]);
 
@@ -143,16 +159,19 @@ export class LocalCopies extends Context.Service<
         const from = yield* archives.current(source.venv, requirements);
         if (Option.isNone(from)) return Option.none();
         const made = yield* make(source, from.value, requirements);
-        if (Option.isSome(made)) {
-          const copy: Copy = { source, venv: made.value };
-          yield* Ref.update(copies, (all) => [...all, copy]);
-        }
-        return made;
+        if (Option.isNone(made)) return Option.none();
+        yield* Ref.update(copies, (all) => [...all, made.value]);
+        return Option.some(made.value.venv);
       });
 
-      const sourceOf = ({ prefix }: Venv) =>
+      const find = ({ prefix }: Venv) =>
         Effect.map(Ref.get(copies), (all) =>
-          Option.fromUndefinedOr(all.find(({ venv }) => venv.prefix === prefix)?.source),
+          Option.fromUndefinedOr(all.find(({ venv }) => venv.prefix === prefix)),
+        );
+      const sourceOf = (venv: Venv) =>
+        Effect.map(
+          find(venv),
+          Option.map(({ source }) => source),
         );
 
       return LocalCopies.of({
@@ -163,13 +182,34 @@ export class LocalCopies extends Context.Service<
             sourceOf(venv),
             Option.match({ onNone: () => venv, onSome: (source) => source.venv }),
           ),
+        complete: (copy) =>
+          Effect.flatMap(
+            find(copy),
+            Option.match({ onNone: () => Effect.void, onSome: ({ complete }) => complete }),
+          ),
+        isOutdated: (copy) =>
+          Effect.flatMap(
+            find(copy),
+            Option.match({
+              onNone: () => Effect.succeed(false),
+              onSome: ({ source, archives: from }) =>
+                Effect.map(starts.isCurrent(source, from), Boolean.not),
+            }),
+          ),
         discard: venvs.invalidate,
       });
     }),
   );
 
   static readonly layer = this.layerNoDeps.pipe(
-    Layer.provide([PackageArchives.layer, VenvBuilder.layer, DiskUsage.layer]),
+    Layer.provide([
+      PackageArchives.layer,
+      VenvBuilder.layer,
+      DiskUsage.layer,
+      BackgroundWork.layer,
+      StartProfile.layer,
+      VolumeProcess.layer,
+    ]),
     Layer.provide(safeFileSystem),
   );
 }

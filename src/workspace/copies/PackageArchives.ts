@@ -28,7 +28,9 @@ import {
   type Archives,
   decodeArchive,
   decodePackageList,
+  deferredIn,
   type PackageList,
+  type StartArchive,
   stateOf,
   type SurveyedPackage,
 } from "./PackageList.ts";
@@ -168,17 +170,27 @@ export class PackageArchives extends Context.Service<
       surveyed: SurveyedPackage,
       archive: Archive,
     ) => Effect.Effect<void, DiskFault | PlatformError.PlatformError>;
-    /** Unpacks archives into a local folder. */
+    /** Unpacks archives into a local folder; in the background with the lowest priority. */
     readonly unpack: (
       source: SharedVenv,
       archives: ReadonlyArray<Archive>,
       target: string,
+      priority?: "normal" | "background",
     ) => Effect.Effect<void, DiskFault>;
-    /** Links what is not in archives into a copy. */
+    /** Links paths of a venv into its copy. */
     readonly link: (
       venv: Venv,
-      archives: Archives,
+      paths: ReadonlyArray<string>,
       target: string,
+    ) => Effect.Effect<void, DiskFault>;
+    /**
+     * Replaces the links of a copy that was made of the start archive by what all archives contain, which have been
+     * unpacked in the folder `aside`.
+     */
+    readonly complete: (
+      venv: Venv,
+      copy: { readonly target: string; readonly aside: string },
+      archives: Archives & { readonly start: StartArchive },
     ) => Effect.Effect<void, DiskFault>;
   }
 >()("worker-tetra/workspace/copies/PackageArchives") {
@@ -227,20 +239,28 @@ export class PackageArchives extends Context.Service<
           ),
         share,
         forget: ({ prefix }) => Effect.ignore(files.remove(join(prefix, PACKAGE_LIST))),
-        unpack: (source, archives, target) =>
+        unpack: (source, archives, target, priority = "normal") =>
           Effect.forEach(
             // The largest ones take the longest.
             archives.toSorted((a, b) => b.size - a.size),
             ({ archive }) =>
               volume.request(
                 "archives.unpack",
-                { archive: join(archiveFolder(source), archive), target },
+                { archive: join(archiveFolder(source), archive), target, priority },
                 Schema.Null,
               ),
-            { concurrency: UNPACKED_AT_ONCE, discard: true },
+            { concurrency: priority === "normal" ? UNPACKED_AT_ONCE : 1, discard: true },
           ),
-        link: ({ prefix }, { links }, target) =>
+        link: ({ prefix }, links, target) =>
           Effect.asVoid(volume.request("archives.link", { prefix, target, links }, Schema.Null)),
+        complete: ({ prefix }, copy, { links, start }) =>
+          Effect.asVoid(
+            volume.request(
+              "archives.complete",
+              { prefix, ...copy, links, deferred: deferredIn(start, links) },
+              Schema.Null,
+            ),
+          ),
       });
     }),
   );

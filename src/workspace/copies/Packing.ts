@@ -9,25 +9,18 @@ import { VolumeProcess } from "../../platform/volume/VolumeProcess.ts";
 import { stopwatch, wallMillis } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
+import { StartProfile } from "../profile/StartProfile.ts";
 import { archiveFolder, PackageArchives, type SharedVenv } from "./PackageArchives.ts";
 import { Archive, type Archives, stateOf, Survey, type SurveyedPackage } from "./PackageList.ts";
+import { argsFor, DEADLINE, startArchives } from "./StartArchives.ts";
 
 /** Held by the worker that packs a virtual environment. */
 const LOCK = ".worker-tetra-packing.lock";
-
-/** Maximum time without progress. Nobody waits for the work. */
-const DEADLINE = Duration.minutes(2);
 
 const TOUCH_INTERVAL = Duration.seconds(30);
 
 /** A lock that was not touched for so long belongs to a host that has stopped. At worst, two workers do the same. */
 const STOPPED_AFTER = Duration.minutes(5);
-
-/** The folder of a venv, and how its interpreter names its bytecode. */
-const argsFor = ({ prefix, version }: Venv) => ({
-  prefix,
-  tag: `cpython-${version.split(".", 2).join("")}`,
-});
 
 /** Packs the packages of a virtual environment that are not in archives already. */
 const packer = Effect.gen(function* () {
@@ -96,6 +89,47 @@ const packer = Effect.gen(function* () {
   });
 });
 
+/** Makes the archives of virtual environments. */
+const archiver = Effect.gen(function* () {
+  const volume = yield* VolumeProcess;
+  const venvs = yield* VenvBuilder;
+  const archives = yield* PackageArchives;
+  const background = yield* BackgroundWork;
+  const starts = yield* startArchives;
+  const pack = yield* packer;
+
+  const compile = (venv: Venv) =>
+    volume.request("bytecode.compile", { ...argsFor(venv), python: venv.python }, Schema.Int, {
+      deadline: DEADLINE,
+    });
+
+  return {
+    /** Whether there is nothing to do for a venv in this state. */
+    isDone: Effect.fnUntraced(function* (source: SharedVenv, state: string) {
+      const { place, venv } = source;
+      if (place.isFull === true || (yield* venvs.isInstalling(venv))) return true;
+      const list = yield* archives.read(venv);
+      if (Option.isNone(list) || list.value.state !== state) return false;
+      const packed = list.value.archives;
+      if (packed === undefined) return !(yield* archives.isUsed(place));
+      return yield* starts.isCurrent(source, packed);
+    }),
+
+    /** Compiles a venv and makes its archives, if they are used, of which other venvs can use those `toShare`. */
+    archivesFor: Effect.fnUntraced(function* (source: SharedVenv, state: string, isOwn: boolean) {
+      const before = Option.getOrUndefined(yield* archives.read(source.venv));
+      if (before?.archives !== undefined && before.state === state) {
+        return { archives: yield* starts.update(source, before.archives), toShare: [] };
+      }
+      yield* compile(source.venv);
+      if (!(yield* archives.isUsed(source.place))) return { toShare: [] };
+      const packed = yield* pack(source, before?.archives, isOwn);
+      yield* background.idle;
+      return { ...packed, archives: yield* starts.update(source, packed.archives) };
+    }),
+  };
+});
+
 /** Acquires the lock for a venv until the scope closes; false if another worker is packing it. */
 const locking = Effect.map(Effect.all([FileLock, FileSystem.FileSystem]), ([locks, files]) =>
   Effect.fnUntraced(function* ({ prefix }: Venv) {
@@ -130,39 +164,22 @@ export class Packing extends Context.Service<
     this,
     Effect.gen(function* () {
       const lock = yield* locking;
-      const volume = yield* VolumeProcess;
       const venvs = yield* VenvBuilder;
       const archives = yield* PackageArchives;
       const background = yield* BackgroundWork;
-      const pack = yield* packer;
+      const { isDone, archivesFor } = yield* archiver;
       /** Folders of venvs that this worker has built. A later update may replace the first one before that has started. */
       const built = new Set<string>();
 
-      const compile = (venv: Venv) =>
-        volume.request("bytecode.compile", { ...argsFor(venv), python: venv.python }, Schema.Int, {
-          deadline: DEADLINE,
-        });
-
-      /** Whether there is nothing to do for a venv in this state. */
-      const isDone = Effect.fnUntraced(function* ({ place, venv }: SharedVenv, state: string) {
-        if (place.isFull === true || (yield* venvs.isInstalling(venv))) return true;
-        const list = yield* archives.read(venv);
-        if (Option.isNone(list) || list.value.state !== state) return false;
-        return list.value.archives !== undefined || !(yield* archives.isUsed(place));
-      });
-
       const update = Effect.fnUntraced(function* (source: SharedVenv) {
-        const { place, venv } = source;
+        const { venv } = source;
         const isOwn = built.has(venv.prefix) || (yield* archives.wasCurrent(venv));
         const state = stateOf(yield* venvs.requirements(venv));
         if (yield* isDone(source, state)) return;
         if (!(yield* lock(venv)) || (yield* isDone(source, state))) return;
         const elapsed = yield* stopwatch;
         yield* background.idle;
-        yield* compile(venv);
-        const before = Option.getOrUndefined(yield* archives.read(venv))?.archives;
-        const isUsed = yield* archives.isUsed(place);
-        const { toShare = [], ...packed } = isUsed ? yield* pack(source, before, isOwn) : {};
+        const { toShare, ...packed } = yield* archivesFor(source, state, isOwn);
         // Otherwise packages were added meanwhile, and the worker that did it updates the list.
         const isUnchanged = stateOf(yield* venvs.requirements(venv)) === state;
         if (!isUnchanged || (yield* venvs.isInstalling(venv))) return;
@@ -193,6 +210,7 @@ export class Packing extends Context.Service<
       VenvBuilder.layer,
       FileLock.layer,
       BackgroundWork.layer,
+      StartProfile.layer,
     ]),
     Layer.provide(safeFileSystem),
   );

@@ -1,4 +1,4 @@
-import { Duration, Option, Schema } from "effect";
+import { Duration, Effect, Option, Schema } from "effect";
 
 import { RelativePath } from "../RelativePath.ts";
 
@@ -7,6 +7,7 @@ const MAX_MODULES = 64;
 const MAX_NAME_LENGTH = 200;
 const MAX_FILES = 512;
 const MAX_RANGES = 4096;
+const MAX_FOLDERS = 2048;
 
 /** A module that no job has imported for this time is not imported in advance any more, until a job imports it again. */
 const UNUSED_AFTER = Duration.days(7);
@@ -48,10 +49,12 @@ export const Profile = Schema.Struct({
   /** The most recently used first. */
   modules: Schema.Array(ProfiledModule),
   files: Schema.Array(ProfiledFile),
+  /** Folders of the modules that jobs imported, relative to the venv. */
+  folders: Schema.Array(RelativePath).pipe(Schema.withDecodingDefaultKey(Effect.succeed([]))),
 });
 export type Profile = typeof Profile.Type;
 
-export const EMPTY_PROFILE: Profile = { modules: [], files: [] };
+export const EMPTY_PROFILE: Profile = { modules: [], files: [], folders: [] };
 
 /** Whether a profile can contain the name. */
 const isModuleName = Schema.is(ModuleName);
@@ -108,6 +111,17 @@ export const withFiles = (profile: Profile, files: ReadonlyArray<ProfiledFile>):
   return { ...profile, files: kept };
 };
 
+const isRelativePath = Schema.is(RelativePath);
+
+const unionOf = (...lists: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> =>
+  [...new Set(lists.flat())].toSorted().slice(0, MAX_FOLDERS);
+
+/** Adds folders of modules that a job has imported. */
+export const withFolders = (profile: Profile, folders: ReadonlyArray<string>): Profile => ({
+  ...profile,
+  folders: unionOf(folders.filter(isRelativePath), profile.folders),
+});
+
 /** Combines the profile of this worker with one that other workers have written meanwhile. */
 export const merged = (own: Profile, other: Profile): Profile => {
   const modules = new Map(own.modules.map((module) => [module.name, module]));
@@ -127,6 +141,7 @@ export const merged = (own: Profile, other: Profile): Profile => {
   return {
     modules: sorted.slice(0, MAX_MODULES),
     files: own.files.length === 0 ? other.files : own.files,
+    folders: unionOf(own.folders, other.folders),
   };
 };
 

@@ -106,3 +106,16 @@ def test_modules_of_a_package_that_was_imported_before_do_not_displace_packages(
     for number in range(30):
         importlib.import_module(f"tt_lazy.part_{number:02}")
     assert installed.take() == ["tt_other", *(f"tt_lazy.part_{number:02}" for number in range(29, 13, -1))]
+
+
+def test_the_folders_of_all_imported_modules_are_relative_to_the_virtual_environment(site, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(site.folder.parent))
+    site("tt_deep/__init__.py", "import tt_deep.sub.inner")
+    site("tt_deep/sub/inner.py")
+    site("tt_deep/unused/__init__.py")
+    installed = InstalledImports()
+    importlib.import_module("tt_deep")
+    sys.modules["tt_strange"] = 5  # type: ignore[assignment]
+    assert installed.module_folders() == ["site-packages/tt_deep", "site-packages/tt_deep/sub"]
+    monkeypatch.setattr(sys, "prefix", "/elsewhere")
+    assert installed.module_folders() == []

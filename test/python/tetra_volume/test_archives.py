@@ -2,78 +2,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from venv_copies import SITE, TAG, content, copied, packed, write
 
 from tetra_volume import installed
-from tetra_volume.archives import link, pack, survey, unpack
+from tetra_volume.archives import survey, unpack
 from tetra_volume.bytecode import compile_packages
-from tetra_volume.context import Running, enter
-
-TAG = sys.implementation.cache_tag or "cpython"
-SITE = "lib/python3.12/site-packages"
-
-
-@pytest.fixture(autouse=True)
-def operation():
-    enter(Running(lambda: None))
-
-
-@pytest.fixture
-def venv(tmp_path):
-    """A function that installs packages, given as their files, in a virtual environment."""
-    prefix = tmp_path / "venv"
-    write(prefix, {"pyvenv.cfg": "home = /usr/bin\n", "bin/activate": "", ".worker-tetra-complete": "[]"})
-
-    def install(**packages):
-        for name, files in packages.items():
-            record = f"{name}-1.0.dist-info"
-            write(prefix / SITE, {**files, f"{record}/METADATA": f"Name: {name}\n", f"{record}/INSTALLER": "uv\n"})
-            listed = [*files, f"{record}/METADATA", f"{record}/INSTALLER", f"{record}/RECORD"]
-            write(prefix / SITE, {f"{record}/RECORD": "".join(f"{file},,\n" for file in listed)})
-        return prefix
-
-    return install
-
-
-@pytest.fixture
-def store(tmp_path):
-    folder = tmp_path / "archives"
-    folder.mkdir()
-    return folder
-
-
-def write(folder, files):
-    for name, content in files.items():
-        path = Path(os.path.normpath(folder / name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def packed(prefix, store, record):
-    links = survey({"prefix": str(prefix), "tag": TAG})["links"]
-    return pack({"prefix": str(prefix), "tag": TAG, "record": record, "links": links, "folder": str(store)})
-
-
-def copied(prefix, store, target):
-    """A copy of a virtual environment."""
-    target.mkdir()
-    found = survey({"prefix": str(prefix), "tag": TAG})
-    for record in [*(package["record"] for package in found["packages"]), None]:
-        archive = packed(prefix, store, record)["archive"]
-        unpack({"archive": str(store / archive), "target": str(target)})
-    link({"prefix": str(prefix), "target": str(target), "links": found["links"]})
-    return target
-
-
-def content(folder):
-    """The files of a folder by their relative paths; links are not followed."""
-    return {
-        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or path.is_file()
-    }
 
 
 def test_a_copy_has_all_files_of_the_packages_their_scripts_and_the_venv_but_not_the_workers_records(
@@ -152,7 +87,9 @@ def test_packages_of_the_image_belong_to_what_is_not_installed(venv, store, tmp_
     assert [package["name"] for package in found["packages"]] == ["a"]
     target = tmp_path / "copy"
     target.mkdir()
-    unpack({"archive": str(store / packed(prefix, store, None)["archive"]), "target": str(target)})
+    unpack(
+        {"archive": str(store / packed(prefix, store, None)["archive"]), "target": str(target), "priority": "normal"}
+    )
     assert (target / SITE / "image.pth").exists()
     assert (target / SITE / "torch-1.0.dist-info/METADATA").exists()
     assert not (target / SITE / "a.py").exists()
@@ -164,7 +101,7 @@ def test_a_damaged_archive_is_removed_and_nothing_of_it_is_unpacked(venv, store,
     target = tmp_path / "copy"
     target.mkdir()
     with pytest.raises(OSError, match="the archive was damaged"):
-        unpack({"archive": str(archive), "target": str(target)})
+        unpack({"archive": str(archive), "target": str(target), "priority": "normal"})
     assert list(target.iterdir()) == []
     assert list(store.iterdir()) == []
 

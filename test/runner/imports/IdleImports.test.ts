@@ -166,7 +166,11 @@ describe("idle imports", () => {
           ...well,
           call: (runner, id) => {
             runner.respond(id);
-            runner.report({ event: "used", modules: ["torch", "google.protobuf", "../no", ""] });
+            runner.report({
+              event: "used",
+              modules: ["torch", "google.protobuf", "../no", ""],
+              folders: ["lib/torch", "../no"],
+            });
           },
         },
       ],
@@ -183,6 +187,7 @@ describe("idle imports", () => {
           ["old", 0],
         ],
       );
+      assert.deepStrictEqual(profile.current().folders, ["lib/torch"]);
     }).pipe(provide);
   });
 

@@ -12,6 +12,7 @@ const Args = Schema.Struct({
   folder: Schema.optionalKey(Schema.String),
   archive: Schema.optionalKey(Schema.String),
   target: Schema.optionalKey(Schema.String),
+  store: Schema.optionalKey(Schema.String),
 });
 
 const decodeArgs = Schema.decodeUnknownSync(Args);
@@ -54,12 +55,19 @@ export const fakeArchives = (
     return Object.fromEntries(entries);
   };
 
-  const pack = (prefix: string, record: string | null, folder: string) => {
-    const content = contentOf(prefix, record);
+  const write = (content: Readonly<Record<string, Planted>>, folder: string) => {
     const text = JSON.stringify(content);
     const archive = `${createHash("sha256").update(text).digest("hex")}.tar`;
     memory.plant({ [join(folder, archive)]: text });
     return { archive, files: Object.keys(content).length, size: 1 };
+  };
+
+  const pack = (prefix: string, record: string | null, folder: string) =>
+    write(contentOf(prefix, record), folder);
+
+  const packStart = (prefix: string, folder: string) => {
+    const parts = [null, ...recordsOf(prefix)].map((record) => contentOf(prefix, record));
+    return { ...write(Object.assign({}, ...parts), folder), links: [] };
   };
 
   const unpack = (archive: string, target: string) => {
@@ -94,10 +102,12 @@ export const fakeArchives = (
       folder = "",
       archive = "",
       target = "",
+      store = "",
     } = decodeArgs(given);
     const replies: Readonly<Record<string, () => Effect.Effect<unknown, DiskFault>>> = {
       "archives.survey": () => Effect.succeed(survey(prefix)),
       "archives.pack": () => Effect.succeed(pack(prefix, record, folder)),
+      "archives.pack_start": () => Effect.succeed(packStart(prefix, store)),
       "archives.verify": () => Effect.succeed(isReleased(record ?? "")),
       "archives.unpack": () => unpack(archive, target),
       "archives.link": () => Effect.succeed(null),

@@ -6,8 +6,11 @@ import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { LocalCopies } from "../../../src/workspace/copies/LocalCopies.ts";
 import { PackageArchives } from "../../../src/workspace/copies/PackageArchives.ts";
 import { Packing } from "../../../src/workspace/copies/Packing.ts";
+import { StartProfile } from "../../../src/workspace/profile/StartProfile.ts";
 
-const archives = Layer.merge(PackageArchives.layerNoDeps, BackgroundWork.layer);
+const archives = Layer.merge(PackageArchives.layerNoDeps, StartProfile.layerNoDeps).pipe(
+  Layer.provideMerge(BackgroundWork.layer),
+);
 
 /** Virtual environments are neither packed nor copied. */
 export const noCopies = Layer.mergeAll(
@@ -18,6 +21,8 @@ export const noCopies = Layer.mergeAll(
       copyOf: () => Effect.succeedNone,
       sourceOf: () => Effect.succeedNone,
       originalOf: Effect.succeed,
+      complete: () => Effect.void,
+      isOutdated: () => Effect.succeed(false),
       discard: () => Effect.void,
     }),
   ),

@@ -5,6 +5,8 @@ import {
   type Archives,
   decodeArchive,
   decodePackageList,
+  deferredIn,
+  startContent,
 } from "../../../src/workspace/copies/PackageList.ts";
 
 const DIGEST = "0123456789abcdef".repeat(4);
@@ -42,4 +44,28 @@ describe("a list of packages", () => {
       assert.deepStrictEqual(decodeWith({ links: [path] }), Option.none());
     },
   );
+});
+
+describe("the start archive", () => {
+  const large = { ...archives, others: { ...archives.others, size: 33 * 1024 ** 2 } };
+  const many = { ...archives, others: { ...archives.others, files: 2000 } };
+
+  it("contains everything of a small virtual environment", () => {
+    assert.deepStrictEqual(startContent(archives, ["lib/a"]), { key: "all", folders: null });
+  });
+
+  it.each([large, many])("contains the folders of a large one that jobs import from", (all) => {
+    const content = startContent(all, ["lib/a"]);
+    assert.deepStrictEqual(content?.folders, ["lib/a"]);
+    assert.notStrictEqual(content?.key, startContent(all, ["lib/a", "lib/b"])?.key);
+    assert.isUndefined(startContent(all, []), "it is not known which ones");
+  });
+
+  it("leaves what is not linked in complete copies for later", () => {
+    const start = { ...archive, key: "k", links: ["lib/large.so", "lib/unused"] };
+    assert.deepStrictEqual(deferredIn(start, ["lib/large.so", "lib/include"]), ["lib/unused"]);
+    const { archives: read } = Option.getOrThrow(decodeWith({ start }));
+    assert.deepStrictEqual(read?.start, start);
+    assert.deepStrictEqual(decodeWith({ start: { ...start, links: ["../x"] } }), Option.none());
+  });
 });

@@ -9,6 +9,7 @@ import {
   merged,
   type Profile,
   withFiles,
+  withFolders,
   withModule,
   withUsed,
 } from "../../../src/workspace/profile/Profile.ts";
@@ -51,9 +52,21 @@ describe("a profile", () => {
         { name: "torch", seconds: 0, bytes: 0, usedAt: 1 },
       ],
       files: [],
+      folders: [],
     });
     const many = Array.from({ length: 70 }, (_, index) => `module${index}`);
     assert.deepStrictEqual(names(withUsed(measured, many, 3)), many.slice(0, 64));
+  });
+
+  it("has each folder of imported modules once, and none that is outside of the virtual environment", () => {
+    const first = withFolders(EMPTY_PROFILE, ["lib/b", "/etc", "../x", "lib/a"]);
+    assert.deepStrictEqual(withFolders(first, ["lib/c", "lib/a"]).folders, [
+      "lib/a",
+      "lib/b",
+      "lib/c",
+    ]);
+    assert.deepStrictEqual(decodeProfile(JSON.stringify(first)).folders, ["lib/a", "lib/b"]);
+    assert.deepStrictEqual(decodeProfile('{"modules":[],"files":[]}').folders, []);
   });
 
   it("does not get modules that no job has used", () => {
@@ -83,18 +96,22 @@ describe("a profile", () => {
   });
 
   it("is combined with that of another worker: the newest use, and what either has measured", () => {
-    const own = withModule(withUsed(EMPTY_PROFILE, ["torch", "numpy"], 1), "torch", {
-      seconds: 2,
-      bytes: 3,
-      failure: "SIGSEGV",
-    });
-    const other = withFiles(withUsed(withUsed(EMPTY_PROFILE, ["numpy"], 0), ["torch"], 9), [FILE]);
+    const own = withModule(
+      withUsed(withFolders(EMPTY_PROFILE, ["old"]), ["torch", "numpy"], 1),
+      "torch",
+      { seconds: 2, bytes: 3, failure: "SIGSEGV" },
+    );
+    const other = withFiles(
+      withUsed(withUsed(withFolders(EMPTY_PROFILE, ["new"]), ["numpy"], 0), ["torch"], 9),
+      [FILE],
+    );
     const expected = {
       modules: [
         { name: "torch", seconds: 2, bytes: 3, usedAt: 9, failure: "SIGSEGV" },
         { name: "numpy", seconds: 0, bytes: 0, usedAt: 1 },
       ],
       files: [FILE],
+      folders: ["new", "old"],
     };
     assert.deepStrictEqual(merged(own, other), expected);
     assert.deepStrictEqual(merged(other, own), expected);

@@ -142,7 +142,9 @@ class Worker:
     def imported(self) -> ModulesUsed | None:
         """The installed modules that the last call imported; None if there are none."""
         names = [] if self._has_app else self._installed.take()
-        return {"event": "used", "modules": names, "value": None} if names else None
+        if not names:
+            return None
+        return {"event": "used", "modules": names, "folders": self._installed.module_folders(), "value": None}
 
     def import_while_idle(self, channel: Channel, meta: ImportsMeta) -> None:
         """Imports modules until the next frame arrives."""

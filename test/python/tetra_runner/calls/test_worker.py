@@ -304,10 +304,16 @@ def test_the_installed_modules_that_a_call_imports_are_reported_once(call, worke
     folder.mkdir()
     (folder / "tw_installed.py").write_text("")
     monkeypatch.setattr(worker._installed, "folders", (f"{folder}/",))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.syspath_prepend(str(folder))
     assert worker.imported() is None
     call(code="def f(): import tw_installed")
-    assert worker.imported() == {"event": "used", "modules": ["tw_installed"], "value": None}
+    assert worker.imported() == {
+        "event": "used",
+        "modules": ["tw_installed"],
+        "folders": ["site-packages"],
+        "value": None,
+    }
     assert worker.imported() is None
     del sys.modules["tw_installed"]
 
