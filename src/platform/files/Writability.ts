@@ -26,6 +26,9 @@ const PROBE = ".write-probe-";
 /** A probe of this age belongs to a worker that was killed. */
 const ABANDONED_AFTER = Duration.minutes(10);
 
+/** On a volume that hangs, a probe stays for a later worker. */
+const MAX_REMOVAL_WAIT = Duration.seconds(2);
+
 /** Removes probes of killed workers. */
 export const removeOldProbes = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
@@ -52,7 +55,7 @@ export const probeWrite = Effect.fnUntraced(function* (
   yield* files.writeFileString(file, "x", { flag: "wx" }).pipe(
     Effect.andThen(files.remove(file)),
     // An exceeded quota is often reported only by close, when the file exists already.
-    Effect.onError(() => Effect.ignore(files.remove(file))),
+    Effect.onError(() => Effect.ignore(Effect.timeout(files.remove(file), MAX_REMOVAL_WAIT))),
     Effect.mapError(diskFault(folder, "can't be written to")),
   );
 });
