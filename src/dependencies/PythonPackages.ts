@@ -1,7 +1,7 @@
 import { Context, type Duration, Effect, Layer, Option, Semaphore } from "effect";
 
-import type { LockUnavailable } from "../platform/FileLock.ts";
 import type { DiskFault } from "../platform/files/DiskFault.ts";
+import type { LockUnavailable } from "../platform/locks/FileLock.ts";
 import { InstallCheck } from "../venv/InstallCheck.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";
 import { Leases } from "../venv/leases/Leases.ts";

@@ -1,6 +1,6 @@
 import { Context, Effect, Fiber, Layer, SynchronizedRef } from "effect";
 
-import { Programs } from "../platform/Programs.ts";
+import { Programs } from "../platform/programs/Programs.ts";
 import { INSTALL_TIMEOUT } from "./InstallTimeout.ts";
 import { type RequirementRejected, systemPackages } from "./Requirement.ts";
 import { Apt } from "./apt/Apt.ts";

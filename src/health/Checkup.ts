@@ -1,8 +1,8 @@
 import { Effect, Layer } from "effect";
 
-import { FileLock } from "../platform/FileLock.ts";
-import { Programs } from "../platform/Programs.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
+import { FileLock } from "../platform/locks/FileLock.ts";
+import { Programs } from "../platform/programs/Programs.ts";
 import { Interpreters } from "../venv/Interpreters.ts";
 import { Uv } from "../venv/Uv.ts";
 import { Volume } from "../workspace/Volume.ts";

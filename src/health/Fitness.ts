@@ -1,7 +1,7 @@
 import { Context, Duration, Effect, type FileSystem, Layer } from "effect";
 
-import { Programs } from "../platform/Programs.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
+import { Programs } from "../platform/programs/Programs.ts";
 import { JobQueue } from "../queue/JobQueue.ts";
 import { PROTOCOL_VERSION } from "../queue/reports/Heartbeat.ts";
 import { Interpreters } from "../venv/Interpreters.ts";

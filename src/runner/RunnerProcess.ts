@@ -17,8 +17,8 @@ import {
 } from "effect";
 
 import { codeOf } from "../platform/ErrorCode.ts";
-import { shellStart } from "../platform/ShellStart.ts";
 import { isWithin, volumeRoot } from "../platform/files/JobFolders.ts";
+import { shellStart } from "../platform/programs/ShellStart.ts";
 import { RUNNER } from "./PythonSources.ts";
 import { type AppConfig, FrameType, type RunnerConfig } from "./RunnerProtocol.ts";
 import { OutputCapture } from "./output/OutputCapture.ts";

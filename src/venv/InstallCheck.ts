@@ -2,9 +2,9 @@ import { dirname, join } from "node:path";
 
 import { Context, Duration, Effect, FileSystem, Layer, Result, Schema } from "effect";
 
-import { FileLock } from "../platform/FileLock.ts";
 import { DiskFault, isFullDisk } from "../platform/files/DiskFault.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { FileLock } from "../platform/locks/FileLock.ts";
 import { VolumeProcess } from "../platform/volume/VolumeProcess.ts";
 import { Environment } from "../settings/Environment.ts";
 import { INSTALLING, sitePackages, type Venv } from "./Venv.ts";

@@ -2,9 +2,9 @@ import { resolve } from "node:path";
 
 import { Context, Effect, FileSystem, Layer, Option, Schema } from "effect";
 
-import { absoluteFolders, findFile } from "../platform/ProgramPath.ts";
-import { Programs } from "../platform/Programs.ts";
 import { PYTHON } from "../platform/PythonSetting.ts";
+import { absoluteFolders, findFile } from "../platform/programs/ProgramPath.ts";
+import { Programs } from "../platform/programs/Programs.ts";
 import { Environment } from "../settings/Environment.ts";
 import * as Setting from "../settings/Setting.ts";
 

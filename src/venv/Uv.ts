@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Option, Ref } from "effect";
 
-import { type ProgramFailed, Programs } from "../platform/Programs.ts";
+import { type ProgramFailed, Programs } from "../platform/programs/Programs.ts";
 import { Interpreters } from "./Interpreters.ts";
 import { lockedCache } from "./uv/LockedCache.ts";
 import { uvEnvironment } from "./uv/UvEnvironment.ts";

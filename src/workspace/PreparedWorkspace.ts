@@ -1,4 +1,4 @@
-import type { LockUnavailable } from "../platform/FileLock.ts";
+import type { LockUnavailable } from "../platform/locks/FileLock.ts";
 import type { Venv } from "../venv/Venv.ts";
 import type { VenvError } from "../venv/VenvBuilder.ts";
 import type { LockTimeout } from "../venv/leases/LockTimeout.ts";

@@ -1,9 +1,9 @@
 import { Context, Effect, Layer, Option, Semaphore } from "effect";
 
-import { FileLock } from "../platform/FileLock.ts";
 import type { DiskFault } from "../platform/files/DiskFault.ts";
 import { DiskUsage } from "../platform/files/DiskUsage.ts";
 import { safeFileSystem } from "../platform/files/SafeFileSystem.ts";
+import { FileLock } from "../platform/locks/FileLock.ts";
 import type { PythonNotFound } from "../venv/Interpreters.ts";
 import type { Venv } from "../venv/Venv.ts";
 import { VenvBuilder } from "../venv/VenvBuilder.ts";

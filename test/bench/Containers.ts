@@ -1,9 +1,9 @@
 import { Effect, Schedule } from "effect";
 
 import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
+import { freshContainer } from "../support/moosefs/FreshContainer.ts";
+import { dropCaches } from "../support/moosefs/MooseFs.ts";
 import { runProcess, startProcess, stdoutOf } from "../support/processes/ChildProcess.ts";
-import { freshContainer } from "../support/processes/FreshContainer.ts";
-import { dropCaches } from "../support/processes/MooseFs.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 import { BUNDLE } from "./Bundle.ts";
 

@@ -7,7 +7,7 @@ import { NodeServices } from "@effect/platform-node";
 import { Effect, FileSystem, Layer } from "effect";
 
 import { PythonPackages } from "../../src/dependencies/PythonPackages.ts";
-import { Programs } from "../../src/platform/Programs.ts";
+import { Programs } from "../../src/platform/programs/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Uv } from "../../src/venv/Uv.ts";
 import { LINK_MODE } from "../../src/venv/uv/UvEnvironment.ts";

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { NodeServices } from "@effect/platform-node";
 import { Effect, FileSystem, Layer, Option } from "effect";
 
-import { Programs } from "../../src/platform/Programs.ts";
+import { Programs } from "../../src/platform/programs/Programs.ts";
 import { RunnerProcesses } from "../../src/runner/RunnerProcess.ts";
 import { configure, startProcess } from "../../src/runner/RunnerSession.ts";
 import { Environment } from "../../src/settings/Environment.ts";

@@ -1,7 +1,7 @@
 import { Context, Duration, Effect, Layer, Scope } from "effect";
 
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
+import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
 import { bundled } from "./Bundle.ts";
 import { container, coolDown, jobOf, prepareVolume } from "./Containers.ts";
 import { compare, median, milliseconds, timed } from "./Pairs.ts";

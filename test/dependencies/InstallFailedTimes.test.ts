@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 
 import { SystemInstallFailed } from "../../src/dependencies/apt/SystemInstallFailed.ts";
 import { PythonInstallFailed } from "../../src/dependencies/pip/PythonInstallFailed.ts";
-import { ProgramFailed } from "../../src/platform/Programs.ts";
+import { ProgramFailed } from "../../src/platform/programs/Programs.ts";
 import { ATTACKS } from "../support/values/Attacks.ts";
 
 /** The maximum length of a program's captured output. */

@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing";
 
 import { Pip } from "../../src/dependencies/pip/Pip.ts";
 import { advanceUntilDone } from "../support/effects/Waiting.ts";
-import { fakePackages, FULL, uvOf } from "../support/fakes/FakePackages.ts";
+import { fakePackages, FULL, uvOf } from "../support/machine/FakePackages.ts";
 
 const MARKER = ".worker-tetra-installing";
 

@@ -4,8 +4,8 @@ import { TestClock } from "effect/testing";
 
 import { parseVenvName } from "../../src/venv/VenvNames.ts";
 import { isDone } from "../support/effects/Waiting.ts";
-import { fakePackages } from "../support/fakes/FakePackages.ts";
 import type { Step } from "../support/fakes/Steps.ts";
+import { fakePackages } from "../support/machine/FakePackages.ts";
 import { IS_FULL } from "../support/values/FullLength.ts";
 
 const WORKSPACE = "/runpod-volume/runtimes/default";

@@ -3,7 +3,7 @@ import { assert, describe, it, layer } from "@effect/vitest";
 import { Effect, Layer, Result } from "effect";
 
 import { JobListener, listenerOf } from "../../src/domain/JobEvents.ts";
-import { Programs } from "../../src/platform/Programs.ts";
+import { Programs } from "../../src/platform/programs/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { bestOf, measured } from "../support/effects/EventLoop.ts";
 import { keptLogs } from "../support/fakes/CapturedLogs.ts";

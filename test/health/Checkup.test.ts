@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Option, Path } from "effect";
 
 import { checkup } from "../../src/health/Checkup.ts";
-import { FileLock, LockUnavailable } from "../../src/platform/FileLock.ts";
-import { Programs } from "../../src/platform/Programs.ts";
 import { DiskUsage, type Space } from "../../src/platform/files/DiskUsage.ts";
+import { FileLock, LockUnavailable } from "../../src/platform/locks/FileLock.ts";
+import { Programs } from "../../src/platform/programs/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import { Uv } from "../../src/venv/Uv.ts";

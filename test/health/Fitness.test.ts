@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option, PlatformError } from "effect";
 
 import { Fitness } from "../../src/health/Fitness.ts";
-import { Programs } from "../../src/platform/Programs.ts";
 import { DiskUsage } from "../../src/platform/files/DiskUsage.ts";
+import { Programs } from "../../src/platform/programs/Programs.ts";
 import { JobQueue } from "../../src/queue/JobQueue.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";

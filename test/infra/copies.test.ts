@@ -5,8 +5,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Predicate } from "effect";
 
 import { eventually } from "../support/effects/Waiting.ts";
-import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
+import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 type Worker = Effect.Success<ReturnType<typeof volumeWorker>>;

@@ -7,6 +7,12 @@ import { poll } from "../support/effects/Waiting.ts";
 import { fakeRunPod } from "../support/fakes/FakeRunPod.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
 import {
+  hasMooseFs,
+  type Host,
+  mooseFs,
+  skippedWithoutMooseFs,
+} from "../support/moosefs/MooseFs.ts";
+import {
   buildImage,
   container,
   docker,
@@ -16,12 +22,6 @@ import {
   until,
   variables,
 } from "../support/processes/Docker.ts";
-import {
-  hasMooseFs,
-  type Host,
-  mooseFs,
-  skippedWithoutMooseFs,
-} from "../support/processes/MooseFs.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 describe.skipIf(!hasDocker)(`the CPU image${skippedWithoutDocker}`, () => {

@@ -8,10 +8,10 @@ import { stopwatch } from "../../src/settings/SteadyClock.ts";
 import { parseVenvName } from "../../src/venv/VenvNames.ts";
 import { eventually } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
+import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
 import { pythonLock } from "../support/processes/PythonLock.ts";
 import { findTools } from "../support/processes/TestMachine.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 const WHERE = "import os, sys\ndef f(): return [os.getcwd(), sys.prefix]";

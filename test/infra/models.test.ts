@@ -6,9 +6,9 @@ import { assert, describe, it } from "@effect/vitest";
 import { Duration, Effect, Schema } from "effect";
 
 import { eventually } from "../support/effects/Waiting.ts";
+import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
 import { runCommandLine } from "../support/processes/CommandLineRun.ts";
-import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 const MODEL = "models--org--name";

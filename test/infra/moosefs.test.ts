@@ -5,15 +5,15 @@ import { assert, describe, it } from "@effect/vitest";
 import { ByteSize, Duration, Effect, Fiber } from "effect";
 
 import { eventually } from "../support/effects/Waiting.ts";
-import { runProcess, startProcess, stdoutOf } from "../support/processes/ChildProcess.ts";
 import {
   hasMooseFs,
   skippedWithoutMooseFs,
   mooseFs,
   type Host,
-} from "../support/processes/MooseFs.ts";
+} from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
+import { runProcess, startProcess, stdoutOf } from "../support/processes/ChildProcess.ts";
 import { pythonLock } from "../support/processes/PythonLock.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 /** Names of venvs begin with the version of Python. */

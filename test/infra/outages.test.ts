@@ -3,15 +3,15 @@ import { join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { Context, Duration, Effect, Fiber, Layer, Option } from "effect";
 
-import { FileLock } from "../../src/platform/FileLock.ts";
+import { FileLock } from "../../src/platform/locks/FileLock.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import {
   hasMooseFs,
   type MooseFs,
   mooseFs,
   skippedWithoutMooseFs,
-} from "../support/processes/MooseFs.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
+} from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
 import { workerProcess } from "../support/processes/WorkerProcess.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 

@@ -4,8 +4,8 @@ import { basename, dirname, join } from "node:path";
 import { assert, describe, it } from "@effect/vitest";
 import { ByteSize, Effect, Predicate } from "effect";
 
-import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/processes/MooseFs.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
+import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 type Worker = Effect.Success<ReturnType<typeof volumeWorker>>;

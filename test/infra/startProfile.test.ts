@@ -8,14 +8,14 @@ import { decodeProfile } from "../../src/workspace/profile/Profile.ts";
 import { START_PROFILE } from "../../src/workspace/profile/StartProfile.ts";
 import { poll } from "../support/effects/Waiting.ts";
 import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import {
   hasMooseFs,
   type Host,
   mooseFs,
   skippedWithoutMooseFs,
-} from "../support/processes/MooseFs.ts";
-import { volumeWorker } from "../support/processes/VolumeWorker.ts";
+} from "../support/moosefs/MooseFs.ts";
+import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
+import { stdoutOf } from "../support/processes/ChildProcess.ts";
 import { functionInput } from "../support/values/JobInputs.ts";
 
 /** A job that maps 3 of the 16 MiB of a file in its virtual environment, and imports a package. */

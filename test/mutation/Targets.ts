@@ -52,13 +52,19 @@ export const TYPESCRIPT: ReadonlyArray<Target> = [
   { module: "src/endpoint/Drain.ts", tests: ["test/endpoint/Drain.test.ts"] },
   { module: "src/domain/JsonLimits.ts", tests: ["test/domain/JsonLimits.test.ts"] },
   { module: "src/domain/JsonScanner.ts", tests: ["test/domain/JsonScanner.test.ts"] },
-  { module: "src/platform/files/SafePaths.ts", tests: ["test/platform/files/SafePaths.test.ts"] },
+  {
+    module: "src/platform/files/safe/SafePaths.ts",
+    tests: ["test/platform/files/safe/SafePaths.test.ts"],
+  },
   {
     module: "src/platform/files/SafeFileSystem.ts",
     tests: ["test/platform/files/SafeFileSystem.test.ts"],
   },
-  { module: "src/platform/ProgramPath.ts", tests: ["test/platform/ProgramPath.test.ts"] },
-  { module: "src/platform/FileLock.ts", tests: ["test/platform/FileLock.test.ts"] },
+  {
+    module: "src/platform/programs/ProgramPath.ts",
+    tests: ["test/platform/programs/ProgramPath.test.ts"],
+  },
+  { module: "src/platform/locks/FileLock.ts", tests: ["test/platform/locks/FileLock.test.ts"] },
   { module: "src/venv/leases/Leases.ts", tests: ["test/venv/leases/Leases.test.ts"] },
   { module: "src/platform/files/DiskFault.ts", tests: ["test/platform/files/DiskFault.test.ts"] },
   {

@@ -5,7 +5,6 @@ import { TestClock } from "effect/testing";
 import { DiskFault } from "../../src/platform/files/DiskFault.ts";
 import { RunnerLauncher } from "../../src/runner/RunnerLauncher.ts";
 import { Environment } from "../../src/settings/Environment.ts";
-import { answeringVolumeProcess } from "../support/fakes/AnsweringVolumeProcess.ts";
 import {
   type Behaviour,
   type FakeProcess,
@@ -16,6 +15,7 @@ import {
   withFakeRunners,
 } from "../support/fakes/FakeRunner.ts";
 import { platformError } from "../support/files/MemoryFileSystem.ts";
+import { answeringVolumeProcess } from "../support/machine/AnsweringVolumeProcess.ts";
 import { leaksOf } from "../support/values/Leaks.ts";
 
 const setUp = (

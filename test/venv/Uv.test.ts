@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer, Path } from "effect";
 
-import { type ProgramOptions, Programs } from "../../src/platform/Programs.ts";
+import { type ProgramOptions, Programs } from "../../src/platform/programs/Programs.ts";
 import { Environment } from "../../src/settings/Environment.ts";
 import { Interpreters } from "../../src/venv/Interpreters.ts";
 import { Uv } from "../../src/venv/Uv.ts";

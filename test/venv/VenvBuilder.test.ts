@@ -3,7 +3,7 @@ import { Effect, Option } from "effect";
 
 import type { Place } from "../../src/venv/Place.ts";
 import versions from "../../src/venv/versions.json" with { type: "json" };
-import { fakeMachine } from "../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../support/machine/FakeMachine.ts";
 
 const place: Place = {
   directory: "/runpod-volume/runtimes/default",

@@ -5,8 +5,8 @@ import { Duration, Effect, Exit, Metric, Option, Scope } from "effect";
 import { TestClock } from "effect/testing";
 
 import { advanceUntilDone } from "../support/effects/Waiting.ts";
-import { fakeMachine } from "../support/fakes/FakeMachine.ts";
 import type { Fault } from "../support/files/FaultyFileSystem.ts";
+import { fakeMachine } from "../support/machine/FakeMachine.ts";
 
 const VOLUME = "/runpod-volume/runtimes/default";
 const LINK = `${VOLUME}/.venv`;

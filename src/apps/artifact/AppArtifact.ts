@@ -4,7 +4,7 @@ import { Context, Duration, Effect, FileSystem, Layer, Option, Semaphore } from 
 
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { VOLUME_PATH } from "../../platform/files/JobFolders.ts";
-import { isBelow, makeFolders } from "../../platform/files/SafePaths.ts";
+import { isBelow, makeFolders } from "../../platform/files/safe/SafePaths.ts";
 import { resourceName } from "../../settings/DeployedResource.ts";
 import { type AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";
 import type { App } from "../manifest/App.ts";

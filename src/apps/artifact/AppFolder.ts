@@ -8,8 +8,8 @@ import { Option } from "effect";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { DiskFault, diskFault } from "../../platform/files/DiskFault.ts";
-import { inParent, isBelow } from "../../platform/files/SafePaths.ts";
-import { removeAll } from "../../platform/files/SafeRemoval.ts";
+import { inParent, isBelow } from "../../platform/files/safe/SafePaths.ts";
+import { removeAll } from "../../platform/files/safe/SafeRemoval.ts";
 import { type Marker, OWN_PREFIX, readMarker, writeMarker } from "./AppMarker.ts";
 import { type Archive, unpackArchive, type UnpackLimits, type Unpacked } from "./Unpack.ts";
 import { ArchiveBroken, ArchiveRefused, quoted } from "./tar/ArchiveError.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Option, Schema } from "effect";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
-import { inParent, openFile } from "../../platform/files/SafePaths.ts";
+import { inParent, openFile } from "../../platform/files/safe/SafePaths.ts";
 
 /** A file in the app folder that tells what was unpacked there. */
 const Marker = Schema.Struct({

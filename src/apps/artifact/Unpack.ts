@@ -5,7 +5,7 @@ import { createGunzip } from "node:zlib";
 
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
-import { assertFile } from "../../platform/files/SafePaths.ts";
+import { assertFile } from "../../platform/files/safe/SafePaths.ts";
 import { ArchiveBroken, ArchiveRefused } from "./tar/ArchiveError.ts";
 import { feedTar } from "./tar/TarReader.ts";
 import { UnpackTarget } from "./tar/UnpackTarget.ts";

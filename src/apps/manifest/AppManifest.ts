@@ -6,7 +6,7 @@ import { Effect, Option, Schema } from "effect";
 import type { AppResource } from "../../domain/DeployedApp.ts";
 import { codeOf } from "../../platform/ErrorCode.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
-import { assertFile } from "../../platform/files/SafePaths.ts";
+import { assertFile } from "../../platform/files/safe/SafePaths.ts";
 import { SDK_CONCURRENCY } from "../../settings/Concurrency.ts";
 import { excerpt } from "../../settings/Excerpt.ts";
 import { type AppStartFailed, startFailed, withoutStop } from "../AppStartFailed.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 
 import { Context, Effect, FileSystem, Layer } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { AptCache, type Archive } from "./AptCache.ts";
 import { aptGet, areListsFresh, checkNames, QUIET } from "./AptGet.ts";

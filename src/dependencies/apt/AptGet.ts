@@ -2,7 +2,7 @@ import { join } from "node:path";
 
 import { Duration, Effect, type FileSystem, Option, Schedule } from "effect";
 
-import { ProgramFailed, type Programs } from "../../platform/Programs.ts";
+import { ProgramFailed, type Programs } from "../../platform/programs/Programs.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";
 import { problemsOf } from "./AptOutput.ts";
 import { wasInterrupted, isLocked } from "./SystemInstallFailed.ts";

@@ -1,6 +1,6 @@
 import { Schema } from "effect";
 
-import type { ProgramFailed } from "../../platform/Programs.ts";
+import type { ProgramFailed } from "../../platform/programs/Programs.ts";
 import { lastLines, namesOf } from "../ToolOutput.ts";
 
 /** The number of last lines of a tool's output that are shown; they contain the error. */

@@ -1,6 +1,6 @@
 import { Effect, Option } from "effect";
 
-import { LockUnavailable } from "../../platform/FileLock.ts";
+import { LockUnavailable } from "../../platform/locks/FileLock.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 import type { PreparedWorkspace } from "../../workspace/PreparedWorkspace.ts";
 import { Workspace } from "../../workspace/Workspace.ts";

@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Option, Schema } from "effect";
 
-import type { ProgramFailed } from "../../platform/Programs.ts";
+import type { ProgramFailed } from "../../platform/programs/Programs.ts";
 import { InstallCheck } from "../../venv/InstallCheck.ts";
 import { Uv } from "../../venv/Uv.ts";
 import type { Venv } from "../../venv/Venv.ts";

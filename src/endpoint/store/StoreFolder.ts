@@ -10,7 +10,7 @@ import {
 
 import { Effect } from "effect";
 
-import { makeFolders } from "../../platform/files/SafePaths.ts";
+import { makeFolders } from "../../platform/files/safe/SafePaths.ts";
 import { unusable, unwritable } from "./JobStoreUnusable.ts";
 
 const PRIVATE_FILE = 0o600;

@@ -1,6 +1,6 @@
 import { Duration, Effect } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import { withTimeout, type Outcome, required } from "../Check.ts";
 import { findRequiredGpu, NOT_REQUIRED, REQUIRE_GPU } from "./Gpu.ts";
 

@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { withTimeout, type Outcome, required, withQuickProbe } from "../Check.ts";
 

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { Effect, FileSystem, Option } from "effect";
 
-import { FileLock, LockUnavailable } from "../../platform/FileLock.ts";
-import { assertExclusive } from "../../platform/LockProbe.ts";
+import { FileLock, LockUnavailable } from "../../platform/locks/FileLock.ts";
+import { assertExclusive } from "../../platform/locks/LockProbe.ts";
 import { check, type Outcome } from "../Check.ts";
 import { CurrentPlace } from "./Volume.ts";
 

@@ -1,6 +1,6 @@
 import { Effect } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import { Uv } from "../../venv/Uv.ts";
 import { check, withTimeout, type Outcome } from "../Check.ts";
 

@@ -1,6 +1,6 @@
 import { Effect, FileSystem, Option, Path } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import { check, withTimeout, type Outcome } from "../Check.ts";
 import { CurrentPlace } from "./Volume.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Duration, Effect, FileSystem, Layer, Option } from "effect";
 
 import { wallMillis } from "../../settings/SteadyClock.ts";
-import { FileLock } from "../FileLock.ts";
+import { FileLock } from "../locks/FileLock.ts";
 import { scratchFolders } from "./JobFolders.ts";
 import { safeFileSystem } from "./SafeFileSystem.ts";
 

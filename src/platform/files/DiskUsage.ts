@@ -2,7 +2,7 @@ import { statfs } from "node:fs/promises";
 
 import { ByteSize, Context, Duration, Effect, Layer, Option, Schema } from "effect";
 
-import { Programs } from "../Programs.ts";
+import { Programs } from "../programs/Programs.ts";
 import { VolumeProcess } from "../volume/VolumeProcess.ts";
 
 /** Measuring a large folder on a network volume can take very long. */

@@ -4,14 +4,14 @@ import { copyFile, type FileHandle, mkdir, open, rename, symlink, unlink } from 
 import { Effect, FileSystem, Layer } from "effect";
 
 import { codeOf } from "../ErrorCode.ts";
-import { FileLock } from "../FileLock.ts";
+import { FileLock } from "../locks/FileLock.ts";
 import { volumeFiles } from "../volume/VolumeFiles.ts";
 import { VolumeProcess } from "../volume/VolumeProcess.ts";
 import { jobFolders, scratchFolderOn, scratchFolders, volumeRoot } from "./JobFolders.ts";
 import { lockOf } from "./Removal.ts";
-import { assertFile, inParent, isBelow, makeFolders, openFile } from "./SafePaths.ts";
-import { removeAll } from "./SafeRemoval.ts";
 import { platformErrorOf, unsupportedFlag } from "./SystemErrors.ts";
+import { assertFile, inParent, isBelow, makeFolders, openFile } from "./safe/SafePaths.ts";
+import { removeAll } from "./safe/SafeRemoval.ts";
 
 const attempt = <A>(method: string, path: string, act: () => Promise<A>) =>
   Effect.tryPromise({ try: act, catch: platformErrorOf(method, path) });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { Duration, Effect, Option, Schema } from "effect";
 
-import type { HeldLock, LockMode } from "../HeldLock.ts";
+import type { HeldLock, LockMode } from "../locks/HeldLock.ts";
 import { Done } from "./VolumeFiles.ts";
 import type { VolumeProcess } from "./VolumeProcess.ts";
 

@@ -4,10 +4,10 @@ import { basename, dirname } from "node:path";
 import { Deferred, Duration, Effect, Option, Ref, Result } from "effect";
 
 import { Environment } from "../../settings/Environment.ts";
-import { findProgram, programFolders } from "../ProgramPath.ts";
 import { PYTHON } from "../PythonSetting.ts";
 import { DiskFault } from "../files/DiskFault.ts";
 import { jobFolders, volumeRoot } from "../files/JobFolders.ts";
+import { findProgram, programFolders } from "../programs/ProgramPath.ts";
 import { connect, type VolumeConnection } from "./VolumeConnection.ts";
 
 /** Time between attempts to reach a volume that fails. */

@@ -1,4 +1,4 @@
-"""Opens paths without following links, as src/platform/files/SafePaths.ts does for other disks.
+"""Opens paths without following links, as src/platform/files/safe/SafePaths.ts does for other disks.
 
 Jobs and other endpoints can write to most folders that the worker uses, so any folder in a path may be replaced by a
 link at any moment. Therefore every path is opened from its root, one component after the other, and none of them may be

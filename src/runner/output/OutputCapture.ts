@@ -1,4 +1,4 @@
-import { BoundedOutput } from "../../platform/BoundedOutput.ts";
+import { BoundedOutput } from "../../platform/programs/BoundedOutput.ts";
 
 /** A UTF-8 character has at most three continuation bytes. */
 const isContinuation = (byte: number | undefined) => byte !== undefined && (byte & 0xc0) === 0x80;

@@ -3,9 +3,9 @@ import { join } from "node:path";
 
 import { Duration, Effect, FileSystem, Option } from "effect";
 
-import type { ProgramFailed } from "../../platform/Programs.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { REMOVING, removeFolder } from "../../platform/files/Removal.ts";
+import type { ProgramFailed } from "../../platform/programs/Programs.ts";
 import { withoutCredentials } from "../../settings/Credentials.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";

@@ -3,10 +3,10 @@ import { dirname } from "node:path";
 
 import { Duration, Effect, Option, Ref } from "effect";
 
-import { FileLock } from "../../platform/FileLock.ts";
-import type { HeldLock } from "../../platform/HeldLock.ts";
-import { assertExclusive } from "../../platform/LockProbe.ts";
 import type { DiskFault } from "../../platform/files/DiskFault.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
+import type { HeldLock } from "../../platform/locks/HeldLock.ts";
+import { assertExclusive } from "../../platform/locks/LockProbe.ts";
 import { wallMillis } from "../../settings/SteadyClock.ts";
 import { HEARTBEAT_INTERVAL, holderText, sendsHeartbeats } from "./Holder.ts";
 

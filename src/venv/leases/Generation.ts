@@ -2,8 +2,8 @@ import { join } from "node:path";
 
 import { Effect, type FileSystem, type PlatformError } from "effect";
 
-import { LockUnavailable } from "../../platform/FileLock.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
+import { LockUnavailable } from "../../platform/locks/FileLock.ts";
 import { type Place, venvsFolder } from "../Place.ts";
 
 /**

@@ -12,7 +12,7 @@ import {
   Scope,
 } from "effect";
 
-import { FileLock, type LockUnavailable } from "../../platform/FileLock.ts";
+import { FileLock, type LockUnavailable } from "../../platform/locks/FileLock.ts";
 import * as Setting from "../../settings/Setting.ts";
 import { type AnnouncedLocks, announcedLocks } from "./AnnouncedLocks.ts";
 import {

@@ -1,6 +1,6 @@
 import { Clock, Duration, Effect, Ref } from "effect";
 
-import type { ProgramFailed } from "../../platform/Programs.ts";
+import type { ProgramFailed } from "../../platform/programs/Programs.ts";
 import { Environment } from "../../settings/Environment.ts";
 import type { UvUnavailable } from "./UvInstallation.ts";
 

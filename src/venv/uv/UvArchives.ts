@@ -2,8 +2,8 @@ import { basename, join } from "node:path";
 
 import { Effect, FileSystem, Option } from "effect";
 
-import { FileLock } from "../../platform/FileLock.ts";
 import { removeFolder } from "../../platform/files/Removal.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
 
 /** Folders in uv's cache with unpacked packages. */
 const ARCHIVES = /^archive-v\d+$/;

@@ -1,6 +1,6 @@
 import { Effect, FileSystem, Option, Ref } from "effect";
 
-import { isFile } from "../../platform/ProgramPath.ts";
+import { isFile } from "../../platform/programs/ProgramPath.ts";
 import { Environment } from "../../settings/Environment.ts";
 
 /**

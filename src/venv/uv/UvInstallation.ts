@@ -3,9 +3,9 @@ import { join } from "node:path";
 
 import { Effect, FileSystem, Schema } from "effect";
 
-import { Programs } from "../../platform/Programs.ts";
 import { diskFault } from "../../platform/files/DiskFault.ts";
 import { writableCache } from "../../platform/files/Writability.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { Interpreters } from "../Interpreters.ts";
 import versions from "../versions.json" with { type: "json" };

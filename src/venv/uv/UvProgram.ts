@@ -1,7 +1,7 @@
 import { Duration, Effect, FileSystem, Option } from "effect";
 
-import { absoluteFolders, findFile, isFile } from "../../platform/ProgramPath.ts";
-import { Programs } from "../../platform/Programs.ts";
+import { absoluteFolders, findFile, isFile } from "../../platform/programs/ProgramPath.ts";
+import { Programs } from "../../platform/programs/Programs.ts";
 import { Environment } from "../../settings/Environment.ts";
 import { uvInstallation } from "./UvInstallation.ts";
 

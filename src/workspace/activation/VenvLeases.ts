@@ -1,7 +1,7 @@
 import { Effect, Exit, Option, Ref, Scope } from "effect";
 
-import { FileLock } from "../../platform/FileLock.ts";
 import { lockOf } from "../../platform/files/Removal.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
 import type { Venv } from "../../venv/Venv.ts";
 import { VenvBuilder } from "../../venv/VenvBuilder.ts";
 

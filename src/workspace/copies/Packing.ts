@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { Context, Duration, Effect, FileSystem, Layer, Option, Schedule, Schema } from "effect";
 
 import { BackgroundWork } from "../../platform/BackgroundWork.ts";
-import { FileLock } from "../../platform/FileLock.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
 import { VolumeProcess } from "../../platform/volume/VolumeProcess.ts";
 import { stopwatch, wallMillis } from "../../settings/SteadyClock.ts";
 import type { Venv } from "../../venv/Venv.ts";

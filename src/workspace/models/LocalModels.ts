@@ -56,7 +56,7 @@ const CopyStep = Schema.Struct({
   problems: Schema.Array(Schema.String),
 });
 
-/** The folders of the models of a volume. See tetra_volume/models.py. */
+/** The folders of the models of a volume. See tetra_volume/models/view.py. */
 interface ModelFolders {
   readonly hub: string;
   readonly views: string;

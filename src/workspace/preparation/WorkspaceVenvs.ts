@@ -1,8 +1,8 @@
 import { Duration, Effect, FileSystem, Option } from "effect";
 
-import { FileLock } from "../../platform/FileLock.ts";
 import type { DiskFault } from "../../platform/files/DiskFault.ts";
 import { lockOf, removeFolder } from "../../platform/files/Removal.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
 import type { PythonNotFound } from "../../venv/Interpreters.ts";
 import type { Place } from "../../venv/Place.ts";
 import type { Venv } from "../../venv/Venv.ts";

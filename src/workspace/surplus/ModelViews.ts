@@ -5,7 +5,7 @@ import { Effect, type FileSystem, Option } from "effect";
 import { isFolder, namesIn } from "./EndpointSurplus.ts";
 import { idleDays } from "./IdleTime.ts";
 
-/** Views of the hub cache whose containers have ended: a worker updates its own each minute. See tetra_volume/models.py. */
+/** Views of the hub cache whose containers have ended: a worker updates its own each minute. See tetra_volume/models/view.py. */
 export const viewSurplus = Effect.fnUntraced(function* (
   files: FileSystem.FileSystem,
   caches: string,

@@ -2,11 +2,11 @@ import { dirname, join } from "node:path";
 
 import { Context, Effect, FileSystem, Layer, Number, Option } from "effect";
 
-import { FileLock } from "../../platform/FileLock.ts";
 import { diskFault, type DiskFault } from "../../platform/files/DiskFault.ts";
 import { DiskUsage } from "../../platform/files/DiskUsage.ts";
 import { removeFolder } from "../../platform/files/Removal.ts";
 import { safeFileSystem } from "../../platform/files/SafeFileSystem.ts";
+import { FileLock } from "../../platform/locks/FileLock.ts";
 import type { Place } from "../../venv/Place.ts";
 import { Volume, type VolumeNotWritable } from "../Volume.ts";
 import { ARCHIVES } from "../copies/PackageArchives.ts";

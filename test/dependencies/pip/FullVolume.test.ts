@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import type { MachineOptions } from "../../support/fakes/FakeMachine.ts";
-import { fakePackages, uvOf } from "../../support/fakes/FakePackages.ts";
 import type { Fault } from "../../support/files/FaultyFileSystem.ts";
+import type { MachineOptions } from "../../support/machine/FakeMachine.ts";
+import { fakePackages, uvOf } from "../../support/machine/FakePackages.ts";
 
 const MARKER = /\.worker-tetra-(?:installing|condemned)/;
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
 import { LINKS } from "../../../src/venv/image/ReplacedPackages.ts";
-import { fakePackages, FULL } from "../../support/fakes/FakePackages.ts";
+import { fakePackages, FULL } from "../../support/machine/FakePackages.ts";
 
 type Options = Parameters<typeof fakePackages>[0];
 

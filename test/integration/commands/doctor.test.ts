@@ -18,7 +18,7 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, expect, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, Option } from "effect";
 
-import { FileLock } from "../../../src/platform/FileLock.ts";
+import { FileLock } from "../../../src/platform/locks/FileLock.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
 import { startProcess } from "../../support/processes/ChildProcess.ts";

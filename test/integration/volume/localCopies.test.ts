@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Schema } from "effect";
 
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
-import { volumeWorker } from "../../support/processes/VolumeWorker.ts";
+import { volumeWorker } from "../../support/moosefs/VolumeWorker.ts";
 import { makeWheels } from "../../support/python/Wheels.ts";
 import { functionInput } from "../../support/values/JobInputs.ts";
 

@@ -13,9 +13,9 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect, FileSystem, Layer, type Scope } from "effect";
 
-import { FileLock } from "../../../src/platform/FileLock.ts";
 import { removeAbandonedFolders } from "../../../src/platform/files/AbandonedFolders.ts";
 import { safeFileSystem } from "../../../src/platform/files/SafeFileSystem.ts";
+import { FileLock } from "../../../src/platform/locks/FileLock.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { eventually } from "../../support/effects/Waiting.ts";
 import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";

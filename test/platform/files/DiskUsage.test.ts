@@ -5,8 +5,8 @@ import { Effect, Layer, Option } from "effect";
 
 import { DiskUsage, formatBytes } from "../../../src/platform/files/DiskUsage.ts";
 import { fakePrograms } from "../../support/fakes/FakePrograms.ts";
-import { fakeVolumeProcess } from "../../support/fakes/FakeVolumeProcess.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { fakeVolumeProcess } from "../../support/machine/FakeVolumeProcess.ts";
 
 /** A machine on which `du` prints these lines by folder. */
 const withFolders = (sizes: Readonly<Record<string, string>>) =>

@@ -3,7 +3,8 @@
 import hashlib
 import os
 
-from tetra_volume import model_copies, models
+from tetra_volume.models import copies as model_copies
+from tetra_volume.models import view as models
 
 REVISION = "c" * 40
 

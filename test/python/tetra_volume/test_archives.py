@@ -6,9 +6,9 @@ import sys
 import pytest
 from venv_copies import SITE, TAG, content, copied, packed, write
 
-from tetra_volume import installed
-from tetra_volume.archives import survey, unpack
-from tetra_volume.bytecode import compile_packages
+from tetra_volume.packages import installed
+from tetra_volume.packages.archives import survey, unpack
+from tetra_volume.packages.bytecode import compile_packages
 
 
 def test_a_copy_has_all_files_of_the_packages_their_scripts_and_the_venv_but_not_the_workers_records(
@@ -129,7 +129,7 @@ def test_packing_fails_without_a_file_if_the_disk_is_full_while_tar_writes(venv,
         def write(self, _chunk):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tetra_volume.archives._create", lambda _path: Full())
+    monkeypatch.setattr("tetra_volume.packages.archives._create", lambda _path: Full())
     with pytest.raises(OSError, match="No space left"):
         packed(prefix, store, "a-1.0.dist-info")
     assert list(store.iterdir()) == []

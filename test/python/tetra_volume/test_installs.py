@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from tetra_volume import installs
+from tetra_volume.packages import installs
 
 # Times of files, and of the marker between them. The tests don't depend on the resolution of the clock.
 OLD, BEGAN, NEW = 1_000_000_000, 2_000_000_000, 3_000_000_000

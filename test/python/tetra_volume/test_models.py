@@ -7,7 +7,8 @@ import time
 import pytest
 
 from hub_cache import REVISION, Hub
-from tetra_volume import model_copies, models
+from tetra_volume.models import copies as model_copies
+from tetra_volume.models import view as models
 
 
 @pytest.fixture

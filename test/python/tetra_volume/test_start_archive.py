@@ -6,9 +6,9 @@ import os
 import pytest
 from venv_copies import SITE, TAG, content, copied, write
 
-from tetra_volume import start_archive
-from tetra_volume.archives import link, survey, unpack
-from tetra_volume.start_archive import complete, pack_start
+from tetra_volume.packages import start_archive
+from tetra_volume.packages.archives import link, survey, unpack
+from tetra_volume.packages.start_archive import complete, pack_start
 
 PACKAGES = {
     "big": {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tetra_volume.archives import pack
 from tetra_volume.context import Running, enter
-from tetra_volume.verification import verify
+from tetra_volume.packages.archives import pack
+from tetra_volume.packages.verification import verify
 
 TAG = sys.implementation.cache_tag or "cpython"
 RECORD = "a-1.0.dist-info"

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from tetra_volume.archives import link, pack, survey, unpack
+from tetra_volume.packages.archives import link, pack, survey, unpack
 
 TAG = sys.implementation.cache_tag or "cpython"
 SITE = "lib/python3.12/site-packages"

@@ -1,6 +1,10 @@
 import { Effect, Layer } from "effect";
 
-import { ProgramFailed, type ProgramOptions, Programs } from "../../../src/platform/Programs.ts";
+import {
+  ProgramFailed,
+  type ProgramOptions,
+  Programs,
+} from "../../../src/platform/programs/Programs.ts";
 
 /** The result of a fake program: its stdout, or an exit code and the output of a failure. */
 export type Outcome = string | { readonly exitCode: number; readonly output: string };

@@ -20,7 +20,7 @@ import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { EMPTY_PROFILE, type Profile } from "../../../src/workspace/profile/Profile.ts";
 import { ReadAhead } from "../../../src/workspace/profile/ReadAhead.ts";
 import { StartProfile } from "../../../src/workspace/profile/StartProfile.ts";
-import { answeringVolumeProcess } from "./AnsweringVolumeProcess.ts";
+import { answeringVolumeProcess } from "../machine/AnsweringVolumeProcess.ts";
 
 /** How a fake runner reacts when it is spawned, configured (`start`), called (with the number of the call), and so on. */
 export interface Behaviour {

@@ -1,7 +1,7 @@
 import { Effect, FileSystem, Layer, Option } from "effect";
 
-import { FileLock } from "../../../src/platform/FileLock.ts";
-import { Programs } from "../../../src/platform/Programs.ts";
+import { FileLock } from "../../../src/platform/locks/FileLock.ts";
+import { Programs } from "../../../src/platform/programs/Programs.ts";
 
 /** Runs before each operation of a worker on a file, a lock or a program, so that a test can stop the worker there. */
 export type Step = (operation: string, path: string) => Effect.Effect<void>;

@@ -1,7 +1,7 @@
 import { Effect, Layer, Option } from "effect";
 
-import { FileLock, LockUnavailable } from "../../../src/platform/FileLock.ts";
-import type { LockMode } from "../../../src/platform/HeldLock.ts";
+import { FileLock, LockUnavailable } from "../../../src/platform/locks/FileLock.ts";
+import type { LockMode } from "../../../src/platform/locks/HeldLock.ts";
 import type { MemoryFileSystem } from "./MemoryFileSystem.ts";
 
 export interface Behaviour {

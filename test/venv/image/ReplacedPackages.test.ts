@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { ProgramFailed } from "../../../src/platform/Programs.ts";
+import { ProgramFailed } from "../../../src/platform/programs/Programs.ts";
 import { Uv } from "../../../src/venv/Uv.ts";
 import { registerImagePackages } from "../../../src/venv/image/ImagePackages.ts";
 import { hideReplaced } from "../../../src/venv/image/ReplacedPackages.ts";

@@ -13,7 +13,7 @@ import {
 } from "effect";
 import { TestClock } from "effect/testing";
 
-import type { LockUnavailable } from "../../../src/platform/FileLock.ts";
+import type { LockUnavailable } from "../../../src/platform/locks/FileLock.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { Leases, lockWaits } from "../../../src/venv/leases/Leases.ts";
 import type { LockTimeout } from "../../../src/venv/leases/LockTimeout.ts";

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest";
 import { Effect, Layer } from "effect";
 import { TestClock } from "effect/testing";
 
-import { ProgramFailed } from "../../../src/platform/Programs.ts";
+import { ProgramFailed } from "../../../src/platform/programs/Programs.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { lockedCache } from "../../../src/venv/uv/LockedCache.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";

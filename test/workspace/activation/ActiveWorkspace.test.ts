@@ -3,7 +3,7 @@ import { Clock, Duration, Effect, Layer, Option } from "effect";
 import { TestClock } from "effect/testing";
 
 import { activeWorkspace } from "../../../src/workspace/activation/ActiveWorkspace.ts";
-import { fakeMachine } from "../../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../../support/machine/FakeMachine.ts";
 
 /** An empty state, and two prepared workspaces to activate. */
 const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachine>) {

@@ -3,7 +3,7 @@ import { Effect, Layer, Option } from "effect";
 
 import { lockOf } from "../../../src/platform/files/Removal.ts";
 import { MAX_LEASES, venvLeases } from "../../../src/workspace/activation/VenvLeases.ts";
-import { fakeMachine } from "../../support/fakes/FakeMachine.ts";
+import { fakeMachine } from "../../support/machine/FakeMachine.ts";
 
 /** The leases of a worker, with virtual environments that it may acquire. */
 const setUp = Effect.fnUntraced(function* (machine: ReturnType<typeof fakeMachine>, count = 1) {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { fakePackages } from "../../support/fakes/FakePackages.ts";
+import { fakePackages } from "../../support/machine/FakePackages.ts";
 
 type Options = Parameters<typeof fakePackages>[0];
 

@@ -3,7 +3,7 @@ import { Effect } from "effect";
 import { TestClock } from "effect/testing";
 
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
-import { fakePackages } from "../../support/fakes/FakePackages.ts";
+import { fakePackages } from "../../support/machine/FakePackages.ts";
 
 /** A machine whose venv on the volume gets one package, and the operations on its archives. */
 const packing = (options: Parameters<typeof fakePackages>[0] = {}) => {

@@ -6,8 +6,8 @@ import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { Place } from "../../../src/venv/Place.ts";
 import { CachedData } from "../../../src/workspace/models/CachedData.ts";
-import { answeringVolumeProcess } from "../../support/fakes/AnsweringVolumeProcess.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { answeringVolumeProcess } from "../../support/machine/AnsweringVolumeProcess.ts";
 
 const ROOT = "/runpod-volume";
 const KEY = "nvidia-l4_driver-550.54.15_x86-64-v3_3.12.1-abc";

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing";
 import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
 import type { Place } from "../../../src/venv/Place.ts";
 import { CompileUse } from "../../../src/workspace/models/CompileUse.ts";
-import { answeringVolumeProcess } from "../../support/fakes/AnsweringVolumeProcess.ts";
+import { answeringVolumeProcess } from "../../support/machine/AnsweringVolumeProcess.ts";
 
 const place: Place = {
   directory: "/runpod-volume/runtimes/one",

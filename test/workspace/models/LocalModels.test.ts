@@ -7,9 +7,9 @@ import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { Place } from "../../../src/venv/Place.ts";
 import { LocalModels, modelFolders } from "../../../src/workspace/models/LocalModels.ts";
-import { answeringVolumeProcess } from "../../support/fakes/AnsweringVolumeProcess.ts";
 import { keptLogs } from "../../support/fakes/CapturedLogs.ts";
 import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { answeringVolumeProcess } from "../../support/machine/AnsweringVolumeProcess.ts";
 
 const place: Place = {
   directory: "/runpod-volume/runtimes/one",

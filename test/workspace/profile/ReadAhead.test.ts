@@ -13,8 +13,8 @@ import {
 } from "../../../src/workspace/profile/Profile.ts";
 import { ReadAhead } from "../../../src/workspace/profile/ReadAhead.ts";
 import { yieldUntil } from "../../support/effects/Waiting.ts";
-import { answeringVolumeProcess } from "../../support/fakes/AnsweringVolumeProcess.ts";
 import { memoryProfile, prepared } from "../../support/fakes/FakeRunner.ts";
+import { answeringVolumeProcess } from "../../support/machine/AnsweringVolumeProcess.ts";
 
 const FILE = { path: "lib/torch.so", ranges: [[0, 131_072]] } as const;
 const onVolume = { directory: "/volume/runtimes/one" };

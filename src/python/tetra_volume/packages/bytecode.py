@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from .context import finish_program, progress, start_program
+from ..context import finish_program, progress, start_program
 from .installed import cache_of, distributions
 
 # Least CPU time beside jobs.

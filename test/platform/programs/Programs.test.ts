@@ -5,11 +5,11 @@ import { assert, describe, it, vi } from "@effect/vitest";
 import { Deferred, Effect, Fiber, Layer, Logger } from "effect";
 import { TestClock } from "effect/testing";
 
-import { Programs } from "../../src/platform/Programs.ts";
-import { Environment } from "../../src/settings/Environment.ts";
-import { advanceUntilDone, poll } from "../support/effects/Waiting.ts";
-import { temporaryFolder } from "../support/files/TemporaryFolder.ts";
-import { leaksOf } from "../support/values/Leaks.ts";
+import { Programs } from "../../../src/platform/programs/Programs.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { advanceUntilDone, poll } from "../../support/effects/Waiting.ts";
+import { temporaryFolder } from "../../support/files/TemporaryFolder.ts";
+import { leaksOf } from "../../support/values/Leaks.ts";
 
 const KEY = "rpa_0123456789abcdef";
 

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .context import progress
+from ..context import progress
 
 # Reading large files is fast on a network volume. Copying them would take space and time that only few are worth.
 LARGE_FILE = 1024 * 1024

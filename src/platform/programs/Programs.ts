@@ -3,14 +3,14 @@ import type { Readable } from "node:stream";
 import { NodeStream } from "@effect/platform-node";
 import { Clock, Context, Deferred, Duration, Effect, Layer, Schema, Stream } from "effect";
 
-import { Environment } from "../settings/Environment.ts";
+import { Environment } from "../../settings/Environment.ts";
+import { liveLog } from "../LiveLog.ts";
+import { isWithin, jobFolders, volumeRoot } from "../files/JobFolders.ts";
 import { BoundedOutput } from "./BoundedOutput.ts";
-import { liveLog } from "./LiveLog.ts";
 import { FAILURE_LIMIT, failureText, OUTPUT_LIMIT, fullText } from "./ProgramOutput.ts";
 import { findProgram, programFolders } from "./ProgramPath.ts";
 import { shellStart } from "./ShellStart.ts";
 import { spawnProgram } from "./SpawnedProgram.ts";
-import { isWithin, jobFolders, volumeRoot } from "./files/JobFolders.ts";
 
 /** A program could not be started, or did not exit with 0. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", {
@@ -81,7 +81,7 @@ export class Programs extends Context.Service<
       options?: ProgramOptions,
     ) => Effect.Effect<string, ProgramFailed>;
   }
->()("worker-tetra/platform/Programs") {
+>()("worker-tetra/platform/programs/Programs") {
   static readonly layer = Layer.effect(
     this,
     Effect.gen(function* () {

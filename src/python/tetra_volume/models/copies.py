@@ -9,9 +9,9 @@ import time
 import uuid
 from typing import Any, Optional
 
-from .context import progress
-from .models import Layout, all_copied_bytes, files_below, layout_of, mirror, show
-from .paths import check_regular
+from ..context import progress
+from ..paths import check_regular
+from .view import Layout, all_copied_bytes, files_below, layout_of, mirror, show
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 

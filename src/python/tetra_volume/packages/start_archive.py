@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
+from ..context import progress
 from .archives import link, write_archive
-from .context import progress
 from .installed import distributions, folders_of, other_files, site_packages
 
 _AT_FDCWD = -100

@@ -16,8 +16,9 @@ import uuid
 from collections.abc import Sequence
 from typing import IO, Any, Callable, Optional
 
+from ..context import finish_program, progress, start_program
+from ..paths import failure, in_parent, open_file
 from .bytecode import LOW_PRIORITY
-from .context import finish_program, progress, start_program
 from .installed import (
     Distribution,
     distribution,
@@ -29,7 +30,6 @@ from .installed import (
     records,
     site_packages,
 )
-from .paths import failure, in_parent, open_file
 
 _CHUNK = 1024 * 1024
 

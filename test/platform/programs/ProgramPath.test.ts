@@ -10,9 +10,9 @@ import {
   findProgram,
   isFile,
   programFolders,
-} from "../../src/platform/ProgramPath.ts";
-import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
-import { makeTemporaryFolder, removeFolder } from "../support/files/TemporaryFolder.ts";
+} from "../../../src/platform/programs/ProgramPath.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { makeTemporaryFolder, removeFolder } from "../../support/files/TemporaryFolder.ts";
 
 let root: string;
 

@@ -17,11 +17,16 @@ import { basename, dirname, join } from "node:path";
 
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest";
 
-import { inParent, isBelow, makeFolders, openFile } from "../../../src/platform/files/SafePaths.ts";
-import { removeAll } from "../../../src/platform/files/SafeRemoval.ts";
-import { openFilesBelow } from "../../support/files/OpenFiles.ts";
-import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
-import { makeTemporaryFolder, removeFolder } from "../../support/files/TemporaryFolder.ts";
+import {
+  inParent,
+  isBelow,
+  makeFolders,
+  openFile,
+} from "../../../../src/platform/files/safe/SafePaths.ts";
+import { removeAll } from "../../../../src/platform/files/safe/SafeRemoval.ts";
+import { openFilesBelow } from "../../../support/files/OpenFiles.ts";
+import { failing, patchFiles } from "../../../support/files/PatchedFiles.ts";
+import { makeTemporaryFolder, removeFolder } from "../../../support/files/TemporaryFolder.ts";
 
 const isLinux = process.platform === "linux";
 

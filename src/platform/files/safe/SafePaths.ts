@@ -3,7 +3,7 @@ import { constants, existsSync } from "node:fs";
 import { type FileHandle, lstat, mkdir, open } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 
-import { codeOf } from "../ErrorCode.ts";
+import { codeOf } from "../../ErrorCode.ts";
 
 /**
  * Jobs and other endpoints can write to most folders that the worker uses, so any folder in a path may be replaced

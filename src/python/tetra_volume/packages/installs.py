@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Optional
 
-from .context import progress
-from .files import remove
+from ..context import progress
+from ..files import remove
 
 # Requests to a network file system that wait at the same time.
 _THREADS = 16

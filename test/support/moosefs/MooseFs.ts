@@ -6,7 +6,7 @@ import { ByteSize, Duration, Effect, Option, Result, type Scope, ScopedRef } fro
 
 import { poll } from "../effects/Waiting.ts";
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
-import { runProcess, startProcess, stdoutOf } from "./ChildProcess.ts";
+import { runProcess, startProcess, stdoutOf } from "../processes/ChildProcess.ts";
 
 /** MooseFS refuses loopback addresses between its parts. */
 const ADDRESS = "10.77.0.1";

@@ -28,9 +28,9 @@ import uuid
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple, Optional
 
-from .context import progress
-from .paths import in_parent, make_folders
-from .removal import remove_all
+from ..context import progress
+from ..paths import in_parent, make_folders
+from ..removal import remove_all
 
 # Folders of repositories in a hub cache. Other entries belong to libraries.
 _REPOSITORY = re.compile(r"(models|datasets|spaces)--")

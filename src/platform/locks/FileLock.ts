@@ -4,17 +4,17 @@ import { text } from "node:stream/consumers";
 
 import { Context, Deferred, Effect, Layer, Option, Schema, type Scope } from "effect";
 
-import { Environment } from "../settings/Environment.ts";
-import { wallMillis } from "../settings/SteadyClock.ts";
-import { withoutControls } from "./ControlCharacters.ts";
+import { Environment } from "../../settings/Environment.ts";
+import { wallMillis } from "../../settings/SteadyClock.ts";
+import { withoutControls } from "../ControlCharacters.ts";
+import { type DiskFault, diskFault } from "../files/DiskFault.ts";
+import { jobFolders } from "../files/JobFolders.ts";
+import { openFile } from "../files/safe/SafePaths.ts";
+import { findProgram, programFolders } from "../programs/ProgramPath.ts";
+import { spawnProgram } from "../programs/SpawnedProgram.ts";
+import { volumeLocks } from "../volume/VolumeLocks.ts";
+import { VolumeProcess } from "../volume/VolumeProcess.ts";
 import type { HeldLock, LockMode } from "./HeldLock.ts";
-import { findProgram, programFolders } from "./ProgramPath.ts";
-import { spawnProgram } from "./SpawnedProgram.ts";
-import { type DiskFault, diskFault } from "./files/DiskFault.ts";
-import { jobFolders } from "./files/JobFolders.ts";
-import { openFile } from "./files/SafePaths.ts";
-import { volumeLocks } from "./volume/VolumeLocks.ts";
-import { VolumeProcess } from "./volume/VolumeProcess.ts";
 
 /** Locking is not possible here, or has no effect. */
 export class LockUnavailable extends Schema.TaggedError<LockUnavailable>()("LockUnavailable", {
@@ -160,7 +160,7 @@ export class FileLock extends Context.Service<
     /** What the last holder wrote into the file; none if it is empty or can't be read. */
     readonly read: (path: string) => Effect.Effect<Option.Option<string>>;
   }
->()("worker-tetra/platform/FileLock") {
+>()("worker-tetra/platform/locks/FileLock") {
   static readonly layerNoDeps = Layer.effect(
     this,
     Effect.gen(function* () {

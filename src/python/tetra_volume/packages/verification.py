@@ -12,10 +12,10 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, Optional
 
+from ..context import finish_program, progress, start_program
+from ..paths import failure, open_file
 from .bytecode import LOW_PRIORITY
-from .context import finish_program, progress, start_program
 from .installed import site_packages
-from .paths import failure, open_file
 
 _CHUNK = 1024 * 1024
 

@@ -1,8 +1,8 @@
 import { Context, Effect, FileSystem, Layer, Path } from "effect";
 
 import { BackgroundWork } from "../../../src/platform/BackgroundWork.ts";
-import { Programs } from "../../../src/platform/Programs.ts";
 import { DiskUsage } from "../../../src/platform/files/DiskUsage.ts";
+import { Programs } from "../../../src/platform/programs/Programs.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import { Interpreters } from "../../../src/venv/Interpreters.ts";
@@ -14,6 +14,9 @@ import { Volume } from "../../../src/workspace/Volume.ts";
 import { Workspace } from "../../../src/workspace/Workspace.ts";
 import { CompileUse } from "../../../src/workspace/models/CompileUse.ts";
 import { LocalModels } from "../../../src/workspace/models/LocalModels.ts";
+import { keptLogs } from "../fakes/CapturedLogs.ts";
+import { fakePrograms, type Outcome } from "../fakes/FakePrograms.ts";
+import { type Step, steppedFiles, steppedLocks, steppedPrograms } from "../fakes/Steps.ts";
 import { type Fault, faultyFileSystem } from "../files/FaultyFileSystem.ts";
 import { type Behaviour, memoryFileLock } from "../files/MemoryFileLock.ts";
 import {
@@ -21,11 +24,8 @@ import {
   type MemoryFileSystem,
   type Planted,
 } from "../files/MemoryFileSystem.ts";
-import { keptLogs } from "./CapturedLogs.ts";
 import { copies, diskWith, noCopies } from "./FakeCopies.ts";
-import { fakePrograms, type Outcome } from "./FakePrograms.ts";
 import { fakeVolumeProcess, type VolumeBehaviour } from "./FakeVolumeProcess.ts";
-import { type Step, steppedFiles, steppedLocks, steppedPrograms } from "./Steps.ts";
 
 /** Versions of the fake interpreters, by path. */
 const VERSIONS: Readonly<Record<string, string>> = {

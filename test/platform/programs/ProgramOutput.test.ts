@@ -1,7 +1,11 @@
 import { assert, describe, it } from "@effect/vitest";
 
-import { BoundedOutput } from "../../src/platform/BoundedOutput.ts";
-import { FAILURE_LIMIT, failureText, fullText } from "../../src/platform/ProgramOutput.ts";
+import { BoundedOutput } from "../../../src/platform/programs/BoundedOutput.ts";
+import {
+  FAILURE_LIMIT,
+  failureText,
+  fullText,
+} from "../../../src/platform/programs/ProgramOutput.ts";
 
 const outputOf = (text: string, limit: number) => {
   const output = new BoundedOutput(limit);

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { lstat, readdir, rename, rmdir, unlink } from "node:fs/promises";
 import { basename } from "node:path";
 
-import { codeOf } from "../ErrorCode.ts";
+import { codeOf } from "../../ErrorCode.ts";
 import { type Folder, inParent, openIn, systemError } from "./SafePaths.ts";
 
 /** Deeper folders are moved up before they are removed, so that a removal needs few open files. */

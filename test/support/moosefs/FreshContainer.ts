@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from "node:path";
 import { Effect } from "effect";
 
 import { temporaryFolder } from "../files/TemporaryFolder.ts";
-import { findTools } from "./TestMachine.ts";
+import { findTools } from "../processes/TestMachine.ts";
 
 const tools = Effect.runSync(Effect.cached(findTools));
 

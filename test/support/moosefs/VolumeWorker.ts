@@ -1,8 +1,8 @@
 import { Effect } from "effect";
 
 import { fakeRunPod } from "../fakes/FakeRunPod.ts";
+import { workerProcess } from "../processes/WorkerProcess.ts";
 import { freshContainer } from "./FreshContainer.ts";
-import { workerProcess } from "./WorkerProcess.ts";
 
 /**
  * Starts a worker in a fresh container with a volume, as leader of a process group; `answer` sends it a job and waits

@@ -1,6 +1,6 @@
 import type { Effect } from "effect";
 
-import type { DiskFault } from "./files/DiskFault.ts";
+import type { DiskFault } from "../files/DiskFault.ts";
 
 export type LockMode = "exclusive" | "shared";
 

@@ -6,12 +6,12 @@ import { type Change, Pip } from "../../../src/dependencies/pip/Pip.ts";
 import { Environment } from "../../../src/settings/Environment.ts";
 import type { InstallCheck } from "../../../src/venv/InstallCheck.ts";
 import type { Uv } from "../../../src/venv/Uv.ts";
+import type { Outcome } from "../fakes/FakePrograms.ts";
+import type { Step } from "../fakes/Steps.ts";
 import type { Fault } from "../files/FaultyFileSystem.ts";
 import type { MemoryFileSystem } from "../files/MemoryFileSystem.ts";
 import { noLocalInstalls } from "./FakeCopies.ts";
 import { fakeMachine, type MachineOptions } from "./FakeMachine.ts";
-import type { Outcome } from "./FakePrograms.ts";
-import type { Step } from "./Steps.ts";
 
 const NOT_FOUND: Outcome = {
   exitCode: 1,

@@ -20,15 +20,15 @@ import { NodeServices } from "@effect/platform-node";
 import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect, Exit, Fiber, FileSystem, Layer, Option, Scope } from "effect";
 
-import { FileLock } from "../../src/platform/FileLock.ts";
-import type { LockMode } from "../../src/platform/HeldLock.ts";
-import { Environment } from "../../src/settings/Environment.ts";
-import { memoryFileLock } from "../support/files/MemoryFileLock.ts";
-import { memoryFileSystem } from "../support/files/MemoryFileSystem.ts";
-import { failing, patchFiles } from "../support/files/PatchedFiles.ts";
-import { startProcess } from "../support/processes/ChildProcess.ts";
-import { pythonLock } from "../support/processes/PythonLock.ts";
-import { realPython } from "../support/python/RealPython.ts";
+import { FileLock } from "../../../src/platform/locks/FileLock.ts";
+import type { LockMode } from "../../../src/platform/locks/HeldLock.ts";
+import { Environment } from "../../../src/settings/Environment.ts";
+import { memoryFileLock } from "../../support/files/MemoryFileLock.ts";
+import { memoryFileSystem } from "../../support/files/MemoryFileSystem.ts";
+import { failing, patchFiles } from "../../support/files/PatchedFiles.ts";
+import { startProcess } from "../../support/processes/ChildProcess.ts";
+import { pythonLock } from "../../support/processes/PythonLock.ts";
+import { realPython } from "../../support/python/RealPython.ts";
 
 const inMemory = () => {
   const memory = memoryFileSystem();

@@ -1,0 +1,1 @@
+"""Packages that are installed in virtual environments."""
