@@ -69,7 +69,7 @@ class IdleImports:
             {
                 "event": "ended",
                 "module": name,
-                "seconds": round(time.monotonic() - started, 3),
+                "seconds": round(time.monotonic() - started, 6),
                 "bytes": max(0, resident_bytes() - before),
                 "error": printable(error, _MAX_TEXT),
                 "output": printable(text(), _MAX_TEXT),
