@@ -71,7 +71,7 @@ describe("workers on one volume", () => {
   );
 
   it.live("find a complete virtual environment after a builder was killed at any time", () =>
-    killedBuilders(tools, 5),
+    killedBuilders(tools, 3),
   );
 
   it.live(
