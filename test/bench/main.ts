@@ -27,6 +27,7 @@ import {
   volumeFirstJob,
   volumeIdleJob,
   volumeInstall,
+  volumeLaterInstall,
   volumeOperations,
   Volumes,
 } from "./Volume.ts";
@@ -74,6 +75,7 @@ const ROWS = {
   runsyncSixteen,
   volumeOperations,
   volumeInstall,
+  volumeLaterInstall,
   volumeFirstJob,
   volumeIdleJob,
 };
