@@ -2,8 +2,10 @@ import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from
 import { basename, join } from "node:path";
 
 import { assert, describe, it } from "@effect/vitest";
-import { Effect, Predicate } from "effect";
+import { Effect, Option, Predicate } from "effect";
 
+import { PACKAGE_LIST } from "../../src/workspace/copies/PackageArchives.ts";
+import { decodePackageList } from "../../src/workspace/copies/PackageList.ts";
 import { eventually } from "../support/effects/Waiting.ts";
 import { hasMooseFs, mooseFs, skippedWithoutMooseFs } from "../support/moosefs/MooseFs.ts";
 import { volumeWorker } from "../support/moosefs/VolumeWorker.ts";
@@ -131,11 +133,13 @@ describe.skipIf(!hasMooseFs)(`local copies of a venv on MooseFS${skippedWithoutM
     Effect.gen(function* () {
       const { a, b, prefix } = yield* packedVolume;
       const folder = join(a.path, ".package-archives");
-      const archives = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
-        /\.tar(?:\.zst)?$/.test(name),
+      const list = readFileSync(join(prefix, PACKAGE_LIST), "utf8");
+      const { start } = Option.getOrThrow(decodePackageList(list)).archives ?? {};
+      const damaged = readdirSync(folder, { recursive: true, encoding: "utf8" }).find(
+        (name) => start !== undefined && basename(name) === start.archive,
       );
-      assert.isNotEmpty(archives);
-      writeFileSync(join(folder, archives[0] ?? ""), "damaged");
+      assert.isDefined(damaged);
+      writeFileSync(join(folder, damaged ?? ""), "damaged");
       const one = yield* volumeWorker(b.path);
       const six = useOf("six", "six==1.16.0");
       const used = yield* answerOf(one, six);
