@@ -116,7 +116,7 @@ export class InstallCheck extends Context.Service<
     ) => Effect.Effect<WatchedInstall, DiskFault>;
     /**
      * Whether uv's cache with these environment variables is on a full volume. Then uv may fail for reasons that do not
-     * say so: it also runs a script from its cache, which is empty if it could not be written.
+     * report it: it also runs a script from its cache, which is empty if it could not be written.
      */
     readonly isCacheFull: (environment: Readonly<Record<string, string>>) => Effect.Effect<boolean>;
   }

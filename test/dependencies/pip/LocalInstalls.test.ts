@@ -2,31 +2,8 @@ import { assert, describe, it } from "@effect/vitest";
 import { Deferred, Effect } from "effect";
 
 import { LINKS } from "../../../src/venv/image/ReplacedPackages.ts";
-import { fakePackages, FULL } from "../../support/machine/FakePackages.ts";
-
-type Options = Parameters<typeof fakePackages>[0];
-
-/** Lets the work in the background run until it waits. */
-const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
-
-/** A machine whose volume has a packed venv with six, and the venv's folder. */
-const packedMachine = Effect.fnUntraced(function* (options: Options = {}) {
-  const machine = fakePackages({ hasCopies: true, ...options });
-  const prefix = yield* Effect.gen(function* () {
-    const { satisfy } = yield* machine.start();
-    const prepared = yield* satisfy(["six==1"]);
-    yield* backgroundRuns;
-    return prepared.prefix;
-  }).pipe(Effect.scoped);
-  return {
-    ...machine,
-    prefix,
-    /** Whether a venv has a package. */
-    has: (venv: string, name: string) =>
-      machine.memory.paths(new RegExp(`^${venv}/.*/${name}-[^/]*$`)).length > 0,
-    venvs: () => machine.memory.paths(/^\/runpod-volume\/.*\/\.venvs\/[^./][^/]*\d$/),
-  };
-});
+import { FULL } from "../../support/machine/FakePackages.ts";
+import { backgroundRuns, packedMachine } from "../../support/machine/PackedMachine.ts";
 
 describe("LocalInstalls", () => {
   it.effect("installs into the copy, and then into the venv on the volume", () =>
@@ -65,7 +42,7 @@ describe("LocalInstalls", () => {
       }).pipe(Effect.scoped),
   );
 
-  it.effect("does not install on the volume while the worker stops, and says so", () =>
+  it.effect("does not install on the volume while the worker stops, and logs that", () =>
     Effect.gen(function* () {
       const machine = yield* packedMachine();
       yield* Effect.gen(function* () {

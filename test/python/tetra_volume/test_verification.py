@@ -6,18 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tetra_volume.context import Running, enter
 from tetra_volume.packages.archives import pack
 from tetra_volume.packages.verification import verify
 
 TAG = sys.implementation.cache_tag or "cpython"
 RECORD = "a-1.0.dist-info"
 FILES = {"a/__init__.py": "A = 1\n", "a/data.bin": "data", f"{RECORD}/METADATA": "Name: a\n"}
-
-
-@pytest.fixture(autouse=True)
-def operation():
-    enter(Running(lambda: None))
 
 
 @pytest.fixture

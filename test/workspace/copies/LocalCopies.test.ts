@@ -3,24 +3,7 @@ import { tmpdir } from "node:os";
 import { assert, describe, it } from "@effect/vitest";
 import { Effect } from "effect";
 
-import { fakePackages } from "../../support/machine/FakePackages.ts";
-
-type Options = Parameters<typeof fakePackages>[0];
-
-/** Lets the work in the background run until it waits. */
-const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
-
-/** A machine whose volume has a packed venv with six, and the venv's folder. */
-const packedMachine = Effect.fnUntraced(function* (options: Options = {}) {
-  const machine = fakePackages({ hasCopies: true, ...options });
-  const prefix = yield* Effect.gen(function* () {
-    const { satisfy } = yield* machine.start();
-    const prepared = yield* satisfy(["six==1"]);
-    yield* backgroundRuns;
-    return prepared.prefix;
-  }).pipe(Effect.scoped);
-  return { ...machine, prefix };
-});
+import { backgroundRuns, packedMachine } from "../../support/machine/PackedMachine.ts";
 
 const site = (prefix: string) => `${prefix}/lib/python3.12/site-packages`;
 

@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing";
 
 import { DiskFault } from "../../../src/platform/files/DiskFault.ts";
 import { fakePackages } from "../../support/machine/FakePackages.ts";
+import { backgroundRuns } from "../../support/machine/PackedMachine.ts";
 
 /** A machine whose venv on the volume gets one package, and the operations on its archives. */
 const packing = (options: Parameters<typeof fakePackages>[0] = {}) => {
@@ -28,9 +29,6 @@ const packing = (options: Parameters<typeof fakePackages>[0] = {}) => {
   const lists = () => machine.memory.paths(/\.worker-tetra-packages\.json$/);
   return { ...machine, operations, shared, lists };
 };
-
-/** Lets the work in the background run until it waits. */
-const backgroundRuns = Effect.repeat(Effect.yieldNow, { times: 1000 });
 
 describe("Packing", () => {
   it.effect("packs the packages of a venv that a worker has built, and shares them", () => {
